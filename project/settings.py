@@ -1,0 +1,209 @@
+"""The only reader of the environment.
+
+Every variable is in `.env.example` and in the README's table. What an operator changes while the gateway runs
+(upstreams, routes, keys) is a row in the database, not a variable.
+"""
+
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.FileAwareEnv()
+ENV_FILE = Path(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+env.read_env(ENV_FILE)  # what is set in the environment already wins
+
+# ---- Secrets. None has a default: `make run` generates them into .env, and project/checks.py refuses empty ones.
+
+SECRET_KEY: str = env.str("SECRET_KEY", default="")
+API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[])  # the first one signs, all verify
+CREDENTIAL_KEYS: list[str] = env.list("CREDENTIAL_KEYS", default=[])  # Fernet keys; the first encrypts, all decrypt
+
+# ---- Where the gateway is reached.
+
+DEBUG: bool = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+BIND: str = env.str("BIND", default="127.0.0.1:8000")
+HTTPS: bool = env.bool("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # whose X-Forwarded-For and -Proto are believed
+WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", default=1)  # worker processes, one a core
+
+# ---- Where it keeps things.
+
+STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / ".var")))  # spool and, by default, the SQLite file
+DATABASE_URL: str = env.str("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'gateway.sqlite3'}")
+
+# ---- Deadlines of the gateway itself. Those towards an upstream are fields of the upstream.
+
+HEARTBEAT_S: float = env.float("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping
+CALLER_STALL_S: float = env.float("CALLER_STALL_S", default=60.0)  # a caller who reads nothing is cut
+BODY_READ_S: float = env.float("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
+GRACEFUL_TIMEOUT_S: int = env.int("GRACEFUL_TIMEOUT_S", default=30)  # from SIGTERM to the end of the process
+LEDGER_WAIT_S: float = env.float("LEDGER_WAIT_S", default=5.0)  # how long a call waits for its row to be committed
+SNAPSHOT_TTL_S: float = env.float(
+    "SNAPSHOT_TTL_S", default=5.0
+)  # how long a changed key, upstream or route may still look as before
+
+# ---- What `make run` sets up when it is given an upstream instead of the embedded model.
+
+UPSTREAM_URL: str = env.str("UPSTREAM_URL", default="")
+UPSTREAM_API_KEY: str = env.str("UPSTREAM_API_KEY", default="")
+UPSTREAM_DIALECT: str = env.str("UPSTREAM_DIALECT", default="openai")
+UPSTREAM_MODEL: str = env.str("UPSTREAM_MODEL", default="")
+LOCAL_MODEL_PORT: int = env.int("LOCAL_MODEL_PORT", default=8081)
+
+# ---- Time. Stored in UTC; reports count their days in the reporting time zone.
+
+USE_TZ = True
+TIME_ZONE: str = env.str("REPORTING_TIME_ZONE", default="UTC")
+
+# ---- Limits of a request (bytes).
+
+MAX_BODY_BYTES = 32 * 1024 * 1024  # /api/ alone; the admin keeps Django's 2.5 MiB
+
+# ---- The ledger.
+
+LEASE_GRACE_S = 60  # an admitted row may stay open this much longer than the upstream's total deadline
+ORPHAN_SWEEP_S = 10.0  # how often a worker looks for rows whose worker has died
+
+# ---- Django.
+
+INSTALLED_APPS = [
+    "project.apps.GatewayAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "chartkick.django",
+    "rest_framework",
+    "keys",
+    "messages_api",
+    "project.apps.ProjectConfig",
+]
+
+MIDDLEWARE = [
+    "messages_api.boundary.ApiBoundary",
+    "django.middleware.security.SecurityMiddleware",
+    "project.middleware.StaticFiles",
+    "project.middleware.ContentSecurityPolicy",
+    "project.middleware.Sessions",
+    "project.middleware.Common",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "project.middleware.Authentication",
+    "project.middleware.Messages",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_I18N = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# ---- The database. SQLite for one process that writes, PostgreSQL for more.
+
+DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # IMMEDIATE: an upgrade from read to write fails at once, whatever the timeout says.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=67108864;",
+    }
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 2,
+        "options": "-c statement_timeout=5000 -c lock_timeout=2000",
+        "tcp_user_timeout": 5000,
+        # Every greenlet is its own thread to Django: without a pool, connections would multiply.
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 2, "max_lifetime": 1800},
+    }
+
+# ---- Static files.
+
+STATIC_URL = "static/"
+STATIC_ROOT = STATE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# ---- Transport and cookies.
+
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^api/", r"^livez$", r"^readyz$"]  # a caller's POST must never become a redirect
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SAMESITE = "Strict"
+X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = "admin:login"
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+# ---- The API. Everything else that a view needs stands on the view.
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["keys.authentication.APIKeyAuthentication"],
+    "DEFAULT_PARSER_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],  # who has no usable key is refused by the authentication
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "messages_api.failures.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# ---- Logs: one line a call, written by the gateway; secrets are masked whatever is logged.
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"secrets": {"()": "project.logs.MaskSecrets"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # A refused call is the caller's matter and has its own line; Django would add one that says less.
+    "loggers": {"django.request": {"level": "ERROR"}},
+}
