@@ -1,0 +1,119 @@
+"""What an OpenAI `message` or `delta` says, whichever of the vendors' spellings it uses."""
+
+import re
+from dataclasses import dataclass
+
+from messages_api.backend.protocol import wire
+from messages_api.backend.protocol.types import JSONObject
+
+_EMPTY_FIRST = re.compile(r"\s*\{\s*\}\s*(?=\{)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fragment:
+    """A tool call, or a piece of one. An empty text is something that this piece does not say."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+def thinking_in(part: JSONObject) -> str:
+    """Return the reasoning text: `reasoning_content` or `reasoning`, never both, or Mistral's parts."""
+    thinking = part.get("reasoning_content") or part.get("reasoning")
+    if isinstance(thinking, str):
+        return thinking
+    content = part.get("content")
+    if not isinstance(content, list):
+        return ""
+    return "".join(_joined(item.get("thinking")) for item in content if _is_thinking(item))
+
+
+def text_in(part: JSONObject) -> str:
+    """Return the content: a text, or parts."""
+    content = part.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return _joined([item for item in content if not _is_thinking(item)])
+
+
+def refusal_in(part: JSONObject) -> str:
+    refusal = part.get("refusal")
+    return refusal if isinstance(refusal, str) else ""
+
+
+def fragments_in(part: JSONObject) -> list[Fragment]:
+    """Return the tool calls, in order. The old `function_call` counts as one."""
+    calls = part.get("tool_calls")
+    if not calls:
+        function = part.get("function_call")
+        calls = [{"function": function}] if function else []
+    if not isinstance(calls, list):
+        return []
+    return [_fragment(call) for call in calls if isinstance(call, dict)]
+
+
+def arguments_of(arguments: str) -> JSONObject:
+    """Return the input of a tool from its arguments, which models get wrong.
+
+    Blank is an empty input. `{}{…}`, a placeholder with the real arguments behind it, is the second. What is no
+    object is kept as `_unparsed_arguments`: a tool must not run with defaults that nobody chose.
+    """
+    if not arguments.strip():
+        return {}
+    for candidate in (arguments, _EMPTY_FIRST.sub("", arguments, count=1)):
+        parsed = parsed_object(candidate)
+        if parsed is not None:
+            return parsed
+    return {"_unparsed_arguments": arguments}
+
+
+def parsed_object(text: str) -> JSONObject | None:
+    """Return the JSON object that a text is, or None if it is none."""
+    try:
+        value = wire.decode(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _fragment(call: JSONObject) -> Fragment:
+    index, function = call.get("index"), call.get("function")
+    if not isinstance(function, dict):
+        function = {}
+    return Fragment(
+        index=index if type(index) is int else None,
+        id=_text(call.get("id")),
+        name=_text(function.get("name")),
+        arguments=_arguments_text(function.get("arguments")),
+    )
+
+
+def _arguments_text(arguments: object) -> str:
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return wire.encode_text(arguments)
+
+
+def _is_thinking(item: object) -> bool:
+    return isinstance(item, dict) and item.get("type") == "thinking"
+
+
+def _joined(parts: object) -> str:
+    """Return the texts of parts, joined with nothing. A text is itself."""
+    if isinstance(parts, str):
+        return parts
+    if not isinstance(parts, list):
+        return ""
+    return "".join(part if isinstance(part, str) else _text(_field(part, "text")) for part in parts)
+
+
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

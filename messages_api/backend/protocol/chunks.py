@@ -1,0 +1,184 @@
+"""Anthropic → OpenAI: whole Messages, and streams of events as the bytes of `chat.completion.chunk` lines."""
+
+from collections.abc import Callable
+
+from messages_api.backend.protocol import sse, wire
+from messages_api.backend.protocol.failures import CUT_OFF
+from messages_api.backend.protocol.stop import finish_reason
+from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
+from messages_api.backend.protocol.usage import Usage
+
+_TAIL = b',"finish_reason":null}]}\n\n'
+
+
+def completion_from_message(message: Message, *, created: int) -> JSONObject:
+    """Return the `chat.completion` for a Message. `created` is in seconds since the epoch.
+
+    It equals what the chunks of the same answer add up to. Signatures, citations and the work of server tools have no
+    counterpart and are left out.
+    """
+    blocks = message["content"]
+    calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
+    text = _joined(blocks, "text")
+    answer: JSONObject = {"role": "assistant", "content": None if calls and not text else text}
+    thinking = _joined(blocks, "thinking")
+    if thinking:
+        answer["reasoning_content"] = thinking
+    if calls:
+        answer["tool_calls"] = calls
+    choice = {"index": 0, "message": answer, "finish_reason": finish_reason(message.get("stop_reason"))}
+    return {
+        "id": message["id"],
+        "object": "chat.completion",
+        "created": created,
+        "model": message["model"],
+        "choices": [choice],
+        "usage": Usage.from_anthropic(message["usage"]).openai(),
+    }
+
+
+def _joined(blocks: list[Block], kind: str) -> str:
+    """Return the texts of one kind of block, joined with nothing: citations cut sentences into blocks."""
+    return "".join(block.get(kind, "") for block in blocks if block["type"] == kind)
+
+
+def _tool_call(block: Block) -> JSONObject:
+    function = {"name": block["name"], "arguments": wire.encode_text(block.get("input") or {})}
+    return {"id": block["id"], "type": "function", "function": function}
+
+
+class _Tool:
+    """A tool call that is going out. Its number counts tools, not blocks."""
+
+    def __init__(self, number: int, block: Block) -> None:
+        self.number = number
+        self.input = block.get("input") or {}
+        self.has_arguments = False
+
+
+class ChunkEncoder:
+    """Turn the events of one answer into the lines of a chunk stream, ready to be sent.
+
+    It ends with a finish chunk, which has the usage, and `[DONE]`; or with an error line and no `[DONE]`. `created` is
+    in seconds since the epoch.
+    """
+
+    def __init__(self, *, created: int) -> None:
+        self._created = created
+        self._is_ended = False
+        self._usage = Usage()
+        self._stop_reason: str | None = None
+        self._tools: dict[int, _Tool] = {}
+        self._tool_count = 0
+        self._name_chunks("", "")
+
+    def feed(self, event: Event) -> list[bytes]:
+        """Return the lines for an event. After the end there are none."""
+        if self._is_ended:
+            return []
+        encode = _ENCODERS.get(event["type"])
+        return [] if encode is None else encode(self, event)
+
+    def eof(self) -> list[bytes]:
+        """Return the lines for the end of the events: without a stop reason the answer was cut."""
+        if self._is_ended:
+            return []
+        if self._stop_reason is None:
+            return self._fail(CUT_OFF.type, CUT_OFF.message)
+        return self._finish()
+
+    def _name_chunks(self, message_id: str, model: str) -> None:
+        """Prepare the bytes that all chunks of the stream begin with, so that a piece of text is cheap."""
+        chunk = {"id": message_id, "object": "chat.completion.chunk", "created": self._created, "model": model}
+        self._head = b"data: " + wire.encode_line(chunk)[:-1] + b',"choices":[{"index":0,"delta":'
+        self._text_head = self._head + b'{"content":'
+        self._thinking_head = self._head + b'{"reasoning_content":'
+
+    def _chunk(self, delta: JSONObject) -> bytes:
+        return self._head + wire.encode_line(delta) + _TAIL
+
+    def _text(self, text: str) -> list[bytes]:
+        return [self._text_head + wire.encode_line(text) + b"}" + _TAIL] if text else []
+
+    def _thinking(self, thinking: str) -> list[bytes]:
+        return [self._thinking_head + wire.encode_line(thinking) + b"}" + _TAIL] if thinking else []
+
+    def _arguments(self, tool: _Tool, arguments: str) -> bytes:
+        tool.has_arguments = True
+        return self._chunk({"tool_calls": [{"index": tool.number, "function": {"arguments": arguments}}]})
+
+    def _message_start(self, event: Event) -> list[bytes]:
+        message = event["message"]
+        self._usage = Usage.from_anthropic(message.get("usage"))
+        self._name_chunks(message["id"], message["model"])
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def _block_start(self, event: Event) -> list[bytes]:
+        block = event["content_block"]
+        if block["type"] == "text":
+            return self._text(block.get("text", ""))
+        if block["type"] == "thinking":
+            return self._thinking(block.get("thinking", ""))
+        if block["type"] != "tool_use":
+            return []
+        tool = self._tools[event["index"]] = _Tool(self._tool_count, block)
+        self._tool_count += 1
+        function = {"name": block["name"], "arguments": ""}
+        call = {"index": tool.number, "id": block["id"], "type": "function", "function": function}
+        return [self._chunk({"tool_calls": [call]})]
+
+    def _block_delta(self, event: Event) -> list[bytes]:
+        delta = event["delta"]
+        kind = delta["type"]
+        if kind == "text_delta":
+            return self._text(delta["text"])
+        if kind == "thinking_delta":
+            return self._thinking(delta["thinking"])
+        tool = self._tools.get(event["index"])
+        if kind == "input_json_delta" and tool is not None and delta["partial_json"]:
+            return [self._arguments(tool, delta["partial_json"])]
+        return []
+
+    def _block_stop(self, event: Event) -> list[bytes]:
+        """End a block. Only now is it known that a tool has no arguments; `{}` at its start would be one too many."""
+        tool = self._tools.pop(event["index"], None)
+        if tool is None or tool.has_arguments:
+            return []
+        return [self._arguments(tool, wire.encode_text(tool.input))]
+
+    def _message_delta(self, event: Event) -> list[bytes]:
+        self._stop_reason = event["delta"].get("stop_reason") or self._stop_reason
+        self._usage = self._usage.merged(Usage.from_anthropic(event.get("usage")))
+        return []
+
+    def _message_stop(self, event: Event) -> list[bytes]:
+        return self._finish()
+
+    def _ping(self, event: Event) -> list[bytes]:
+        return [sse.comment("ping")]
+
+    def _error(self, event: Event) -> list[bytes]:
+        return self._fail(event["error"]["type"], event["error"]["message"])
+
+    def _finish(self) -> list[bytes]:
+        self._is_ended = True
+        tail = {"finish_reason": finish_reason(self._stop_reason)}
+        end = b"{}," + wire.encode(tail)[1:] + b'],"usage":' + wire.encode(self._usage.openai()) + b"}\n\n"
+        return [self._head + end, sse.done()]
+
+    def _fail(self, error_type: str, message: str) -> list[bytes]:
+        self._is_ended = True
+        error = {"type": error_type, "message": message, "param": None, "code": error_type}
+        return [sse.frame({"error": error})]
+
+
+_ENCODERS: dict[str, Callable[[ChunkEncoder, Event], list[bytes]]] = {
+    "message_start": ChunkEncoder._message_start,
+    "content_block_start": ChunkEncoder._block_start,
+    "content_block_delta": ChunkEncoder._block_delta,
+    "content_block_stop": ChunkEncoder._block_stop,
+    "message_delta": ChunkEncoder._message_delta,
+    "message_stop": ChunkEncoder._message_stop,
+    "ping": ChunkEncoder._ping,
+    "error": ChunkEncoder._error,
+}

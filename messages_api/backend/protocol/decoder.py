@@ -1,0 +1,318 @@
+"""OpenAI → Anthropic: whole answers, and streams of chunks."""
+
+from dataclasses import replace
+
+from messages_api.backend.protocol import events, wire
+from messages_api.backend.protocol.answer import arguments_of, fragments_in, refusal_in, text_in, thinking_in
+from messages_api.backend.protocol.calls import Call, Calls
+from messages_api.backend.protocol.failures import (
+    CUT_OFF,
+    CUT_OFF_IN_CALL,
+    FAILED_FINISHES,
+    NO_CHOICES,
+    NOT_AN_OBJECT,
+    NOT_JSON,
+    Failure,
+    ProtocolFailure,
+    failure_from_openai,
+    failure_of_type,
+)
+from messages_api.backend.protocol.ids import Ids, tool_ids
+from messages_api.backend.protocol.sse import Record
+from messages_api.backend.protocol.stop import stop_fields
+from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, Request
+from messages_api.backend.protocol.usage import UNKNOWN, Usage
+from messages_api.backend.protocol.writer import BlockWriter
+
+CHARACTERS_A_TOKEN = 4
+
+
+def message_from_openai(answer: object, *, request: Request, ids: Ids) -> Message:
+    """Return the Message that a `chat.completion` stands for, under the model name of the request.
+
+    Raise ProtocolFailure for an error inside a 200, an answer without choices, or one whose generation failed.
+    """
+    if not isinstance(answer, dict):
+        raise ProtocolFailure(NO_CHOICES)
+    if _is_error(answer):
+        raise ProtocolFailure(failure_from_openai(200, answer))
+    choice = _first_choice(answer)
+    ids.avoid(tool_ids(request))
+    content = _content(choice["message"], ids)
+    stop = stop_fields(
+        choice,
+        has_tools=any(block["type"] == "tool_use" for block in content),
+        refused=bool(refusal_in(choice["message"]).strip()),
+        asked=request.get("stop_sequences") or (),
+    )
+    usage = Usage.from_openai(answer.get("usage"))
+    return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
+
+
+def _first_choice(answer: JSONObject) -> JSONObject:
+    """Return the first choice, which has a message. Raise ProtocolFailure if there is none, or if it failed."""
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise ProtocolFailure(NO_CHOICES)
+    failure = _finish_failure(choice.get("finish_reason"))
+    if failure is not None:
+        raise ProtocolFailure(failure)
+    if not isinstance(choice.get("message"), dict):
+        raise ProtocolFailure(NO_CHOICES)
+    return choice
+
+
+def _content(answer: JSONObject, ids: Ids) -> list[Block]:
+    """Return the blocks of an answer: thinking, text, refusal, tool calls. Blank text would be refused in a history."""
+    blocks: list[Block] = []
+    thinking = thinking_in(answer)
+    if thinking:
+        blocks.append({"type": "thinking", "thinking": thinking, "signature": ""})
+    blocks += [{"type": "text", "text": text} for text in (text_in(answer), refusal_in(answer)) if text.strip()]
+    blocks += [
+        {"type": "tool_use", "id": ids.tool(call.id), "name": call.name, "input": arguments_of(call.arguments)}
+        for call in fragments_in(answer)
+        if call.name
+    ]
+    return blocks
+
+
+def _is_error(chunk: JSONObject) -> bool:
+    # Some servers write the field into every chunk, empty.
+    return chunk.get("error") not in (None, "", False) or chunk.get("object") == "error"
+
+
+def _finish_failure(finish: object) -> Failure | None:
+    return FAILED_FINISHES.get(finish) if isinstance(finish, str) else None
+
+
+class StreamDecoder:
+    """Turn the chunks of an OpenAI stream into Anthropic events.
+
+    Whatever the chunks, the events keep Anthropic's grammar: one open block at a time, indexes without gaps, and one
+    end, which is `message_stop` or an `error` event. Only a finish reason or `[DONE]` makes an answer whole.
+
+    `input_estimate` (tokens) stands in for counts that the upstream does not give. With `whole_calls` a tool call is
+    emitted when it is complete, with arguments that are valid JSON; otherwise its arguments go out as they come.
+    """
+
+    def __init__(self, request: Request, *, ids: Ids, input_estimate: int = 0, whole_calls: bool = False) -> None:
+        ids.avoid(tool_ids(request))
+        self.error: Failure | None = None
+        """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
+        self.usage = Usage()
+        """The upstream's last counts."""
+        self.is_whole = False
+        """The answer ended as it should."""
+        self._request = request
+        self._ids = ids
+        self._input_estimate = input_estimate
+        self._whole_calls = whole_calls
+        self._is_started = False
+        self._final: JSONObject | None = None
+        self._calls = Calls()
+        self._has_tools = False
+        self._is_refusal = False
+        self._blocks = BlockWriter()
+        self._late: list[tuple[str, str]] = []
+
+    @property
+    def characters(self) -> int:
+        """How much was emitted: text, thinking and arguments."""
+        return self._blocks.characters
+
+    @property
+    def is_ended(self) -> bool:
+        """No event follows any more."""
+        return self.is_whole or self.error is not None
+
+    @property
+    def is_finishing(self) -> bool:
+        """The answer is complete; only its usage and `[DONE]` are still to come."""
+        return self._final is not None and not self.is_ended
+
+    def read(self, record: Record) -> list[Event]:
+        """Return the events for one record of the stream: a chunk, or `[DONE]`."""
+        data = record.data.strip()
+        if self.is_ended or not data:
+            return []
+        if data == "[DONE]":
+            return self.done()
+        try:
+            chunk = wire.decode(data)
+        except ValueError:
+            return self._fail(NOT_JSON)
+        if record.event == "error":
+            return self._fail(failure_from_openai(200, chunk))
+        return self.feed(chunk)
+
+    def start(self) -> list[Event]:
+        """Return `message_start` if it has not been sent, for a client that waits for an upstream that thinks."""
+        if self._is_started or self.is_ended:
+            return []
+        self._is_started = True
+        usage = self._known_usage()
+        return [events.message_start(self._ids.message(), model=self._request["model"], usage=usage)]
+
+    def feed(self, chunk: object) -> list[Event]:
+        """Return the events for one decoded chunk."""
+        if self.is_ended:
+            return []
+        if not isinstance(chunk, dict):
+            return self._fail(NOT_AN_OBJECT)
+        if _is_error(chunk):
+            return self._fail(failure_from_openai(200, chunk))
+        usage = chunk.get("usage")
+        if usage:
+            self._note(Usage.from_openai(usage))
+        if self._final is not None:
+            return []
+        choices = chunk.get("choices", [])
+        if choices is None and usage:
+            choices = []
+        if not isinstance(choices, list):
+            return self._fail(NO_CHOICES)
+
+        out = self.start()
+        for choice in choices:
+            if self._final is None and self.error is None:
+                out += self._choice(choice)
+        return out
+
+    def done(self) -> list[Event]:
+        """Return the events for `[DONE]`."""
+        if self.is_ended:
+            return []
+        if self._final is None and self._calls.has_unfinished():
+            return self._fail(CUT_OFF_IN_CALL)
+        return self._finish()
+
+    def eof(self) -> list[Event]:
+        """Return the events for the end of the bytes, which proves nothing: without a finish reason it is a cut."""
+        if self.is_ended:
+            return []
+        if self._final is None:
+            return self._fail(CUT_OFF)
+        return self._finish()
+
+    def fail(self, error_type: str, message: str) -> list[Event]:
+        """Return the events for an end that the gateway puts to the stream, such as a timeout."""
+        if self.is_ended:
+            return []
+        return self._fail(failure_of_type(error_type, message))
+
+    def _fail(self, failure: Failure) -> list[Event]:
+        self.error = failure
+        return [events.error(failure.type, failure.message)]
+
+    def _note(self, usage: Usage) -> None:
+        """Replace the counts: the last ones hold, unless they say nothing."""
+        if usage != UNKNOWN:
+            self.usage = usage
+
+    def _choice(self, choice: object) -> list[Event]:
+        if not isinstance(choice, dict):
+            return self._fail(NO_CHOICES)
+        if choice.get("index"):
+            return []
+        delta = choice.get("delta") or {}
+        if not isinstance(delta, dict):
+            return self._fail(NOT_AN_OBJECT)
+
+        out = self._delta(delta)
+        finish = choice.get("finish_reason")
+        if finish:
+            failure = _finish_failure(finish)
+            if failure is not None:
+                return out + self._fail(failure)
+            self._final = choice
+        return out
+
+    def _delta(self, delta: JSONObject) -> list[Event]:
+        out: list[Event] = []
+        thinking = thinking_in(delta)
+        if thinking:
+            out += self._say("thinking", thinking)
+        text = text_in(delta)
+        if text:
+            out += self._say("text", text)
+        refusal = refusal_in(delta)
+        if refusal:
+            self._is_refusal = self._is_refusal or not refusal.isspace()
+            out += self._say("text", refusal)
+        for position, fragment in enumerate(fragments_in(delta)):
+            self._calls.add(fragment, position=position)
+            out += self._advance_calls()
+        return out
+
+    def _say(self, kind: str, piece: str) -> list[Event]:
+        """Return the events for a piece of text or thinking, unless it has to wait for a tool call to end."""
+        call = self._calls.live
+        if call is None:
+            return self._blocks.say(kind, piece)
+        if kind == "text" and not self._late and piece.isspace():
+            return []
+        self._late.append((kind, piece))
+        if not call.is_complete():
+            return []
+        return self._end_call(call) + self._say_late()
+
+    def _say_late(self) -> list[Event]:
+        late, self._late = self._late, []
+        return [event for kind, piece in late for event in self._blocks.say(kind, piece)]
+
+    def _advance_calls(self) -> list[Event]:
+        """Return what may go out of the live call. It ends when it is complete and another one waits behind it."""
+        out: list[Event] = []
+        while (call := self._calls.live) is not None:
+            if not self._whole_calls:
+                out += self._begin_call(call) + self._blocks.arguments(call.take())
+            if not (self._calls.has_waiting() and call.is_complete()):
+                break
+            out += self._end_call(call)
+        return out
+
+    def _begin_call(self, call: Call) -> list[Event]:
+        if call.is_begun:
+            return []
+        call.is_begun = True
+        self._has_tools = True
+        return self._blocks.call(self._ids.tool(call.id), call.name)
+
+    def _end_call(self, call: Call) -> list[Event]:
+        """Return the rest of the live call and its stop."""
+        arguments = call.take(at_end=True)
+        # An answer that was cut by its length keeps its cut arguments: they are nobody's mistake to repair.
+        if self._whole_calls and not self._is_cut_by_length():
+            arguments = wire.encode_text(arguments_of(arguments))
+        self._calls.end_live()
+        return self._begin_call(call) + self._blocks.arguments(arguments) + self._blocks.stop()
+
+    def _is_cut_by_length(self) -> bool:
+        return self._final is not None and self._final["finish_reason"] == "length"
+
+    def _finish(self) -> list[Event]:
+        """Return what was held back, and the end of the answer."""
+        out = self.start()
+        self._calls.drop_nameless()
+        while (call := self._calls.live) is not None:
+            out += self._end_call(call)
+        out += self._say_late() + self._blocks.stop()
+        stop = stop_fields(
+            self._final or {},
+            has_tools=self._has_tools,
+            refused=self._is_refusal,
+            asked=self._request.get("stop_sequences") or (),
+        )
+        self.is_whole = True
+        return [*out, events.message_delta(stop=stop, usage=self._known_usage()), events.message_stop()]
+
+    def _known_usage(self) -> Usage:
+        """Return the upstream's counts, with estimates in the place of those that it does not give."""
+        usage = self.usage
+        if usage.input is None:
+            usage = replace(usage, input=self._input_estimate)
+        if usage.output is None:
+            usage = replace(usage, output=-(-self.characters // CHARACTERS_A_TOKEN))
+        return usage

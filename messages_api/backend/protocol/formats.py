@@ -1,0 +1,76 @@
+"""Structured output, in OpenAI's words."""
+
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.types import JSONObject, Request
+
+# Where a JSON schema holds schemas: under names of its own, or as one or a list.
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_LISTED = (
+    "items",
+    "prefixItems",
+    "contains",
+    "additionalProperties",
+    "anyOf",
+    "allOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+)
+
+
+def format_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    """Return `response_format` for `output_config.format` or its old spelling `output_format`; nothing is dropped.
+
+    Raise RequestRefused where the upstream has no such thing: the answer would be of another kind.
+    """
+    path, wanted = "output_config.format", (request.get("output_config") or {}).get("format")
+    if wanted is None:
+        path, wanted = "output_format", request.get("output_format")
+    if wanted is None:
+        return {}, []
+    if not profile.json_schema:
+        raise RequestRefused(f"{path}: structured output is not supported by this model", path)
+    if (
+        not isinstance(wanted, dict)
+        or wanted.get("type") != "json_schema"
+        or not isinstance(wanted.get("schema"), dict)
+    ):
+        raise RequestRefused(f"{path}: must be a json_schema with its schema", path)
+    schema = wanted["schema"]
+    named = {"name": "output", "schema": schema, "strict": _is_strict(schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}, []
+
+
+def _is_strict(schema: object) -> bool:
+    """Whether every object in a schema is closed and requires all its keys.
+
+    OpenAI's strict form refuses others, which Anthropic's allows.
+    """
+    if not isinstance(schema, dict):
+        return True
+    return _is_closed(schema) and all(_is_strict(inner) for inner in _inner_schemas(schema))
+
+
+def _is_closed(schema: JSONObject) -> bool:
+    kind, properties = schema.get("type"), _named(schema.get("properties"))
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind) and not properties:
+        return True
+    required = _listed(schema.get("required"))
+    return schema.get("additionalProperties") is False and all(name in required for name in properties)
+
+
+def _inner_schemas(schema: JSONObject) -> list[object]:
+    inner = [item for key in _LISTED for item in _listed(schema.get(key))]
+    inner += [item for key in _NAMED for item in _named(schema.get(key)).values()]
+    return inner
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _named(value: object) -> JSONObject:
+    return value if isinstance(value, dict) else {}

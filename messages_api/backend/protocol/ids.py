@@ -1,0 +1,42 @@
+"""Ids of our own for Messages and tool calls."""
+
+from collections.abc import Callable, Iterable
+
+from messages_api.backend.protocol.types import Request
+
+
+class Ids:
+    """The ids of one answer.
+
+    `new` makes them: it takes a kind, `msg` or `toolu`, and returns an id such as `msg_7f3a`, each time another one.
+    It is where the randomness comes in. `taken` are tool ids that may not occur again.
+    """
+
+    def __init__(self, new: Callable[[str], str], *, taken: Iterable[str] = ()) -> None:
+        self._new = new
+        self._taken = set(taken)
+
+    def avoid(self, taken: Iterable[str]) -> None:
+        """Treat these tool ids as used."""
+        self._taken.update(taken)
+
+    def message(self) -> str:
+        return self._new("msg")
+
+    def tool(self, upstream_id: str) -> str:
+        """Return the upstream's id, or a new one if it is empty or already used in the conversation."""
+        tool_id = upstream_id
+        while not tool_id or tool_id in self._taken:
+            tool_id = self._new("toolu")
+        self._taken.add(tool_id)
+        return tool_id
+
+
+def tool_ids(request: Request) -> set[str]:
+    """Return the ids of the tool calls in a request's history."""
+    return {
+        block["id"]
+        for turn in request["messages"]
+        for block in turn["content"]
+        if isinstance(block, dict) and block.get("type") == "tool_use" and isinstance(block.get("id"), str)
+    }

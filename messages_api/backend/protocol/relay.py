@@ -1,0 +1,210 @@
+"""Anthropic → Anthropic: the identity, guarded. Notes usage and ending, and lets no invalid stream through."""
+
+from collections.abc import Callable
+
+from messages_api.backend.protocol import events, wire
+from messages_api.backend.protocol.failures import (
+    CUT_OFF,
+    NO_MESSAGE,
+    NOT_AN_OBJECT,
+    NOT_JSON,
+    OUT_OF_ORDER,
+    WRONG_SHAPE,
+    Failure,
+    ProtocolFailure,
+    failure_from_anthropic,
+    failure_of_type,
+)
+from messages_api.backend.protocol.sse import Record
+from messages_api.backend.protocol.types import Event, JSONObject, Message, Request
+from messages_api.backend.protocol.usage import Usage
+
+
+def message_from_anthropic(answer: object, *, request: Request) -> Message:
+    """Return a whole answer as it came, under the model name of the request.
+
+    Raise ProtocolFailure for an error inside a 200, or for something that is no Message.
+    """
+    if not isinstance(answer, dict):
+        raise ProtocolFailure(NO_MESSAGE)
+    if answer.get("type") == "error":
+        raise ProtocolFailure(failure_from_anthropic(200, answer))
+    content = answer.get("content")
+    if not _has_texts(answer, "id", "model") or not isinstance(answer.get("usage"), dict):
+        raise ProtocolFailure(NO_MESSAGE)
+    if not isinstance(content, list) or not all(_is_block(block) for block in content):
+        raise ProtocolFailure(NO_MESSAGE)
+    message: Message = answer  # type: ignore[assignment]
+    return {**message, "model": request["model"]}
+
+
+class AnthropicDecoder:
+    """Watch the events of an Anthropic stream and pass them on.
+
+    What would repeat itself or belong to nothing is dropped: a second `message_start`, a delta or a stop for a block
+    that is not open, anything after the end. What would leave a gap is an error. Event types that are unknown pass.
+    The answer is given under the model name of the request.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.error: Failure | None = None
+        """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
+        self.usage = Usage()
+        """The upstream's counts so far; they are cumulative."""
+        self.characters = 0
+        """How much went by: text, thinking and arguments."""
+        self.is_whole = False
+        """`message_stop` was seen."""
+        self.message_id: str | None = None
+        self.stop_reason: str | None = None
+        self._model = request["model"]
+        self._is_started = False
+        self._has_stop = False
+        self._open: int | None = None
+        self._blocks = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """No event follows any more."""
+        return self.is_whole or self.error is not None
+
+    @property
+    def is_finishing(self) -> bool:
+        """The stop reason and the counts are known; only `message_stop` is still to come."""
+        return self.stop_reason is not None and not self.is_ended
+
+    def read(self, record: Record) -> list[Event]:
+        """Return the events for one record of the stream: itself, nothing, or an error."""
+        data = record.data.strip()
+        if self.is_ended or not data:
+            return []
+        try:
+            event = wire.decode(data)
+        except ValueError:
+            return self._fail(NOT_JSON)
+        return self.feed(event)
+
+    def feed(self, event: object) -> list[Event]:
+        """Return the events for one decoded event."""
+        if self.is_ended:
+            return []
+        if not isinstance(event, dict):
+            return self._fail(NOT_AN_OBJECT)
+        if not isinstance(event.get("type"), str):
+            return self._fail(WRONG_SHAPE)
+        take = _TAKERS.get(event["type"])
+        if take is not None:
+            return take(self, event)
+        passed: Event = event  # type: ignore[assignment]
+        return [passed]
+
+    def eof(self) -> list[Event]:
+        """Return the events for the end of the bytes: an error, unless `message_stop` was seen."""
+        if self.is_ended:
+            return []
+        return self._fail(CUT_OFF)
+
+    def fail(self, error_type: str, message: str) -> list[Event]:
+        """Return the events for an end that the gateway puts to the stream, such as a timeout."""
+        if self.is_ended:
+            return []
+        return self._fail(failure_of_type(error_type, message))
+
+    def _fail(self, failure: Failure) -> list[Event]:
+        self.error = failure
+        return [events.error(failure.type, failure.message)]
+
+    def _message_start(self, event: JSONObject) -> list[Event]:
+        if self._is_started:
+            return []
+        message = event.get("message")
+        if not isinstance(message, dict) or not _has_texts(message, "id", "model"):
+            return self._fail(WRONG_SHAPE)
+        self._is_started = True
+        self.message_id = message["id"]
+        self.usage = Usage.from_anthropic(message.get("usage"))
+        return _as_it_came({**event, "message": {**message, "model": self._model}})
+
+    def _block_start(self, event: JSONObject) -> list[Event]:
+        index = event.get("index")
+        if not self._is_started or (type(index) is int and index < self._blocks):
+            return []
+        if not _is_block(event.get("content_block")):
+            return self._fail(WRONG_SHAPE)
+        if index != self._blocks or self._open is not None or self._has_stop:
+            return self._fail(OUT_OF_ORDER)
+        self._open = index
+        self._blocks += 1
+        return _as_it_came(event)
+
+    def _block_delta(self, event: JSONObject) -> list[Event]:
+        if self._open is None or event.get("index") != self._open:
+            return []
+        delta = event.get("delta")
+        if not isinstance(delta, dict) or not _has_texts(delta, "type"):
+            return self._fail(WRONG_SHAPE)
+        field = events.PAYLOADS.get(delta["type"])
+        if field is not None:
+            payload = delta.get(field)
+            if not isinstance(payload, str):
+                return self._fail(WRONG_SHAPE)
+            self.characters += len(payload)
+        return _as_it_came(event)
+
+    def _block_stop(self, event: JSONObject) -> list[Event]:
+        if self._open is None or event.get("index") != self._open:
+            return []
+        self._open = None
+        return _as_it_came(event)
+
+    def _message_delta(self, event: JSONObject) -> list[Event]:
+        if not self._is_started:
+            return []
+        delta = event.get("delta")
+        if not isinstance(delta, dict):
+            return self._fail(WRONG_SHAPE)
+        if self._open is not None:
+            return self._fail(OUT_OF_ORDER)
+        self._has_stop = True
+        if _has_texts(delta, "stop_reason"):
+            self.stop_reason = delta["stop_reason"]
+        self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
+        return _as_it_came(event)
+
+    def _message_stop(self, event: JSONObject) -> list[Event]:
+        if not self._has_stop:
+            return self._fail(CUT_OFF)
+        self.is_whole = True
+        return _as_it_came(event)
+
+    def _error(self, event: JSONObject) -> list[Event]:
+        return self._fail(failure_from_anthropic(200, event))
+
+
+_TAKERS: dict[str, Callable[[AnthropicDecoder, JSONObject], list[Event]]] = {
+    "message_start": AnthropicDecoder._message_start,
+    "content_block_start": AnthropicDecoder._block_start,
+    "content_block_delta": AnthropicDecoder._block_delta,
+    "content_block_stop": AnthropicDecoder._block_stop,
+    "message_delta": AnthropicDecoder._message_delta,
+    "message_stop": AnthropicDecoder._message_stop,
+    "error": AnthropicDecoder._error,
+}
+
+
+def _is_block(value: object) -> bool:
+    """Whether a value is a content block with the fields that our encoders read. Unknown types are welcome."""
+    if not isinstance(value, dict) or not _has_texts(value, "type"):
+        return False
+    if value["type"] == "tool_use":
+        return _has_texts(value, "id", "name")
+    return value["type"] not in events.EMPTY_BLOCKS or isinstance(value.get(value["type"], ""), str)
+
+
+def _has_texts(value: JSONObject, *fields: str) -> bool:
+    return all(isinstance(value.get(field), str) for field in fields)
+
+
+def _as_it_came(event: JSONObject) -> list[Event]:
+    came: Event = event  # type: ignore[assignment]
+    return [came]

@@ -1,0 +1,141 @@
+"""An Anthropic request in OpenAI's words, and what has to happen to one on the way to Anthropic."""
+
+import hashlib
+
+from messages_api.backend.protocol import events
+from messages_api.backend.protocol.formats import format_for
+from messages_api.backend.protocol.ids import Ids
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.reasoning import reasoning_for
+from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.tools import tools_for
+from messages_api.backend.protocol.turns import messages_for
+from messages_api.backend.protocol.types import JSONObject, Message, Request
+from messages_api.backend.protocol.usage import Usage
+
+__all__ = ["RequestRefused", "local_answer", "to_openai"]
+
+_KINDS: dict[str, type] = {
+    "stop_sequences": list,
+    "tools": list,
+    "tool_choice": dict,
+    "thinking": dict,
+    "output_config": dict,
+    "metadata": dict,
+}
+"""The fields that are read below and that the native lane does not check."""
+
+_TRANSLATED = {
+    "model",
+    "messages",
+    "max_tokens",
+    "system",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "metadata",
+}
+"""The fields that have a counterpart, or whose function says what becomes of them. The others are hints."""
+
+_REFUSED = ("mcp_servers", "container")
+"""Fields without which the answer would be of another kind."""
+
+
+def to_openai(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    """Return the body of a Chat Completions request, and the names of what was dropped on the way.
+
+    Hints are dropped, meaning is refused: raise RequestRefused for what the upstream cannot do. The body is a function
+    of the request, with keys in the order they came: prefix caches upstream live on that.
+    """
+    _check_kinds(request)
+    body: JSONObject = {
+        "model": request["model"],
+        "messages": messages_for(request, profile),
+        profile.max_tokens_field: request["max_tokens"],
+    }
+    dropped: list[str] = []
+    for translate in (_stream, _sampling, _stops, tools_for, reasoning_for, format_for, _user, _hints):
+        fields, lost = translate(request, profile)
+        body |= fields
+        dropped += lost
+    return body, dropped
+
+
+def local_answer(request: Request, ids: Ids) -> Message | None:
+    """Return the answer to a request for no tokens, which warms a cache that only Anthropic has; None for another.
+
+    Raise RequestRefused for what may not go together with it.
+    """
+    if request["max_tokens"] != 0:
+        return None
+    for asked, what in (
+        (request.get("stream"), "stream"),
+        ((request.get("thinking") or {}).get("type") == "enabled", "thinking"),
+        ((request.get("output_config") or {}).get("format"), "output_config.format"),
+        (request.get("output_format"), "output_format"),
+        ((request.get("tool_choice") or {}).get("type") in ("any", "tool"), "tool_choice"),
+    ):
+        if asked:
+            raise RequestRefused(f"max_tokens: must be at least 1 together with {what}", "max_tokens")
+    stop: JSONObject = {"stop_reason": "max_tokens", "stop_sequence": None}
+    return events.message(ids.message(), model=request["model"], content=[], stop=stop, usage=Usage())
+
+
+def _check_kinds(request: Request) -> None:
+    for field, kind in _KINDS.items():
+        value = request.get(field)
+        if value is not None and not isinstance(value, kind):
+            raise RequestRefused(f"{field}: must be {'an array' if kind is list else 'an object'}", field)
+
+
+def _stream(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    if not request.get("stream"):
+        return {}, []
+    fields: JSONObject = {"stream": True}
+    if profile.stream_options:
+        fields["stream_options"] = {"include_usage": True}
+    return fields, []
+
+
+def _sampling(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    accepted = {"temperature": profile.sampling, "top_p": profile.sampling, "top_k": profile.top_k}
+    given = {field: value for field in accepted if (value := request.get(field)) is not None}
+    fields = {field: value for field, value in given.items() if accepted[field]}
+    return fields, [field for field in given if not accepted[field]]
+
+
+def _stops(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    stops = request.get("stop_sequences")
+    if not stops:
+        return {}, []
+    if profile.max_stop is not None and len(stops) > profile.max_stop:
+        raise RequestRefused(f"stop_sequences: this model takes at most {profile.max_stop}", "stop_sequences")
+    return {"stop": stops}, []
+
+
+def _user(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    """Name the user by a hash: Claude Code's id is longer than the limit, and a cut one may be another user's."""
+    metadata = request.get("metadata")
+    if metadata is None:
+        return {}, []
+    user_id = metadata.get("user_id")
+    if profile.user_field is None or not isinstance(user_id, str):
+        return {}, ["metadata"]
+    return {profile.user_field: hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()}, []
+
+
+def _hints(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    """Name what has no counterpart. Clients send new fields with each release, so an unknown one is a hint."""
+    for field in _REFUSED:
+        if request.get(field):
+            raise RequestRefused(f"{field}: is not supported by this model", field)
+    dropped = [field for field, value in request.items() if field not in _TRANSLATED and value is not None]
+    config = request.get("output_config") or {}
+    return {}, dropped + [f"output_config.{field}" for field in config if field not in ("effort", "format")]

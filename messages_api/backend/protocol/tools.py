@@ -1,0 +1,83 @@
+"""Tools and the choice among them, in OpenAI's words."""
+
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.types import JSONObject, Request
+
+# Families of tools that Anthropic runs. Each new version has another date behind the name.
+_SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_")
+
+# It finds tools whose loading was deferred. Upstream nothing is deferred: every tool is visible.
+_TOOL_SEARCH = "tool_search_"
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def tools_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+    """Return `tools`, `tool_choice` and `parallel_tool_calls`, and the names of what was dropped.
+
+    Raise RequestRefused for a tool that the upstream would have to run or to know, and for an unknown choice.
+    """
+    tools: list[JSONObject] = []
+    dropped: list[str] = []
+    for i, tool in enumerate(request.get("tools") or []):
+        if _is_client_tool(tool, path=f"tools[{i}]"):
+            tools.append({"type": "function", "function": _function(tool, profile)})
+        elif tool["type"].startswith(_TOOL_SEARCH) or _is_droppable(tool, profile):
+            dropped.append(f"tools.{i}")
+        else:
+            raise RequestRefused(
+                f"tools[{i}]: tool type '{tool['type']}' is not supported by this model", f"tools[{i}].type"
+            )
+
+    choice = request.get("tool_choice")
+    if not tools:
+        return {}, [*dropped, "tool_choice"] if choice else dropped
+    fields: JSONObject = {"tools": tools}
+    if choice:
+        fields["tool_choice"] = _choice(choice, tools)
+        if choice.get("disable_parallel_tool_use") and choice["type"] != "none":
+            if profile.parallel_tool_calls:
+                fields["parallel_tool_calls"] = False
+            else:
+                dropped.append("tool_choice.disable_parallel_tool_use")
+    return fields, dropped
+
+
+def _is_client_tool(tool: object, *, path: str) -> bool:
+    """Whether the caller runs a tool and describes it. Raise RequestRefused for one of a wrong shape."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("type") or "custom", str):
+        raise RequestRefused(f"{path}: must be a tool", path)
+    if tool.get("type") not in (None, "custom"):
+        return False
+    if not isinstance(tool.get("name"), str):
+        raise RequestRefused(f"{path}.name: must be a string", f"{path}.name")
+    if not isinstance(tool.get("input_schema") or {}, dict):
+        raise RequestRefused(f"{path}.input_schema: must be an object", f"{path}.input_schema")
+    return True
+
+
+def _is_droppable(tool: JSONObject, profile: Profile) -> bool:
+    return profile.server_tools == "drop" and tool["type"].startswith(_SERVER_TOOLS)
+
+
+def _function(tool: JSONObject, profile: Profile) -> JSONObject:
+    function: JSONObject = {"name": tool["name"]}
+    if tool.get("description"):
+        function["description"] = tool["description"]
+    function["parameters"] = {"type": "object", "properties": {}} | (tool.get("input_schema") or {})
+    if profile.strict and tool.get("strict") is not None:
+        function["strict"] = tool["strict"]
+    return function
+
+
+def _choice(choice: JSONObject, tools: list[JSONObject]) -> str | JSONObject:
+    kind = choice.get("type")
+    if kind == "tool":
+        name = choice.get("name")
+        if name not in [tool["function"]["name"] for tool in tools]:
+            raise RequestRefused(f"tool_choice.name: there is no tool '{name}'", "tool_choice.name")
+        return {"type": "function", "function": {"name": name}}
+    if not isinstance(kind, str) or kind not in _CHOICES:
+        raise RequestRefused(f"tool_choice.type: '{kind}' is not supported by this model", "tool_choice.type")
+    return _CHOICES[kind]

@@ -1,0 +1,211 @@
+"""The conversation in OpenAI's words: system, user turns, tool results, assistant turns."""
+
+from typing import NamedTuple
+
+from messages_api.backend.protocol import wire
+from messages_api.backend.protocol.blocks import content_flaw
+from messages_api.backend.protocol.content import attached, blocks_of, rendered, text_part
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.types import Block, JSONObject, Request
+
+# Claude Code's attribution, meant for Anthropic. It changes with each request and would defeat a prefix cache.
+_ATTRIBUTION = "x-anthropic-billing-header:"
+
+# Parts of an assistant turn that only Anthropic can use. The prose beside them stays.
+_WITHOUT_COUNTERPART = {"redacted_thinking", "server_tool_use", "mcp_tool_use", "compaction", "fallback", "advisor"}
+
+
+class Piece(NamedTuple):
+    """A block and its path in the request."""
+
+    block: Block
+    path: str
+
+
+class Turn(NamedTuple):
+    """What one side says before the other: the messages of one role in a row."""
+
+    role: str
+    pieces: list[Piece]
+
+
+def messages_for(request: Request, profile: Profile) -> list[JSONObject]:
+    """Return the `messages` of Chat Completions. Raise RequestRefused for what they cannot say."""
+    system, turns = _arranged(request, profile)
+    messages: list[JSONObject] = []
+    if system:
+        messages.append({"role": profile.system_role, "content": "\n\n".join(system)})
+    if turns and turns[-1].role == "assistant" and profile.prefill == "reject" and _assistant(turns[-1], profile):
+        raise RequestRefused(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+            "messages",
+        )
+    _check_pairing(turns)
+    for turn in turns:
+        if turn.role == "assistant":
+            messages += _assistant(turn, profile)
+        elif turn.role == "system":
+            messages += [{"role": profile.system_role, "content": piece.block["text"]} for piece in turn.pieces]
+        else:
+            messages += _user(turn, profile)
+    return messages
+
+
+def _arranged(request: Request, profile: Profile) -> tuple[list[str], list[Turn]]:
+    """Return the texts of the leading system message, and the turns.
+
+    A system message further on stays where it is, or becomes a part of the user's turn, as the profile says.
+    """
+    system = _system_texts(request.get("system"), path="system")
+    turns: list[Turn] = []
+    for i, message in enumerate(request["messages"]):
+        path, role = f"messages[{i}]", message["role"]
+        if role in ("user", "assistant"):
+            _add(turns, role, _pieces(message["content"], path=path))
+            continue
+        if role != "system":
+            raise RequestRefused(f"{path}.role: '{role}' is not a role", f"{path}.role")
+        texts = _system_texts(message["content"], path=f"{path}.content")
+        if not turns:
+            system += texts
+        elif texts:
+            text = "\n\n".join(texts)
+            folded = profile.mid_system == "fold"
+            block = text_part(f"<system>\n{text}\n</system>" if folded else text)
+            _add(turns, "user" if folded else "system", [Piece(block, f"{path}.content")])
+    return system, turns
+
+
+def _add(turns: list[Turn], role: str, pieces: list[Piece]) -> None:
+    if turns and turns[-1].role == role:
+        turns[-1].pieces.extend(pieces)
+    else:
+        turns.append(Turn(role, pieces))
+
+
+def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
+    flaw = content_flaw(content)
+    if flaw is not None:
+        raise RequestRefused(f"{path}{flaw}: the value is missing or of the wrong type", f"{path}{flaw}")
+    return [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
+
+
+def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
+    """Return the texts of a system prompt that are not empty."""
+    if content is None or isinstance(content, str):
+        return [content] if content else []
+    texts = []
+    for i, block in enumerate(content):
+        if not isinstance(block, dict) or block.get("type") != "text" or not isinstance(block.get("text"), str):
+            raise RequestRefused(f"{path}[{i}]: must be a text block", f"{path}[{i}]")
+        if block["text"] and not block["text"].startswith(_ATTRIBUTION):
+            texts.append(block["text"])
+    return texts
+
+
+def _check_pairing(turns: list[Turn]) -> None:
+    """Check that each call has one result, in the turn behind it, and each result a call."""
+    unanswered: dict[str, str] = {}
+    for turn in turns:
+        for block, path in turn.pieces:
+            if block["type"] == "tool_result":
+                _answer(unanswered, block["tool_use_id"], path=path)
+        _check_answered(unanswered)
+        for block, path in turn.pieces:
+            if block["type"] == "tool_use" and unanswered.setdefault(block["id"], path) != path:
+                raise RequestRefused(f"{path}.id: '{block['id']}' is the id of another tool_use", f"{path}.id")
+    _check_answered(unanswered)
+
+
+def _answer(unanswered: dict[str, str], tool_use_id: str, *, path: str) -> None:
+    if unanswered.pop(tool_use_id, None) is None:
+        raise RequestRefused(
+            f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {tool_use_id}. "
+            "Each `tool_result` block must have a corresponding `tool_use` block in the previous message.",
+            f"{path}.tool_use_id",
+        )
+
+
+def _check_answered(unanswered: dict[str, str]) -> None:
+    if unanswered:
+        raise RequestRefused(
+            f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(unanswered)}. "
+            "Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+            next(iter(unanswered.values())),
+        )
+
+
+def _user(turn: Turn, profile: Profile) -> list[JSONObject]:
+    """Return the tool messages of a turn, and behind them one message with everything else."""
+    results: list[JSONObject] = []
+    parts: list[JSONObject] = []
+    for piece in turn.pieces:
+        if piece.block["type"] == "tool_result":
+            text, attachments = _tool_result(piece, profile)
+            results.append({"role": "tool", "tool_call_id": piece.block["tool_use_id"], "content": text})
+            parts += attachments
+        else:
+            parts += _parts(piece, profile)
+    if not parts:
+        return results
+    return [*results, {"role": "user", "content": _collapsed(parts, profile)}]
+
+
+def _parts(piece: Piece, profile: Profile) -> list[JSONObject]:
+    text = rendered(piece.block)
+    if text is None:
+        return [attached(piece.block, files=profile.files, path=piece.path)]
+    return [text_part(text)] if text else []
+
+
+def _collapsed(parts: list[JSONObject], profile: Profile) -> str | list[JSONObject]:
+    """Return content that is all text as one text, which every server takes."""
+    is_text = all(part["type"] == "text" for part in parts)
+    if not is_text or (profile.text_parts and len(parts) > 1):
+        return parts
+    return "\n\n".join(part["text"] for part in parts)
+
+
+def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]:
+    """Return a tool's output as text, and its images and files, which a tool message cannot carry."""
+    block = piece.block
+    inner = [Piece(item, f"{piece.path}.content[{i}]") for i, item in enumerate(blocks_of(block.get("content") or []))]
+    parts = [part for item in inner for part in _parts(item, profile)]
+    attachments = [part for part in parts if part["type"] != "text"]
+    text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    if attachments:
+        text = text or "(image attached below)"
+        attachments.insert(0, text_part(f"Output of tool call {block['tool_use_id']}:"))
+    if block.get("is_error") and not text.lower().startswith("error"):
+        text = f"Error: {text or '(no output)'}"
+    return text, attachments
+
+
+def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
+    """Return the message of an assistant turn, or nothing if nothing of it has a counterpart."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[JSONObject] = []
+    for block, path in turn.pieces:
+        kind = block["type"]
+        if kind == "text":
+            texts.append(block["text"])
+        elif kind == "thinking":
+            thoughts.append(block["thinking"])
+        elif kind == "tool_use":
+            function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
+            calls.append({"id": block["id"], "type": "function", "function": function})
+        elif kind not in _WITHOUT_COUNTERPART and not kind.endswith("_tool_result"):
+            raise RequestRefused(f"{path}: content block type '{kind}' is not supported by this model", path)
+
+    field = profile.reasoning_history
+    text, thinking = "".join(texts), "".join(thoughts) if field else ""
+    if not (text or thinking or calls):
+        return []
+    message: JSONObject = {"role": "assistant", "content": None if calls and not text else text}
+    if field and (thinking or (calls and profile.reasoning_required)):
+        message[field] = thinking
+    if calls:
+        message["tool_calls"] = calls
+    return [message]

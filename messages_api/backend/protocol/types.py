@@ -1,0 +1,62 @@
+"""Names for the plain dicts that travel in Anthropic's language, with the fields that our code reads.
+
+Fields that are only passed on are not listed: a dict keeps them, a class would lose them.
+"""
+
+from typing import Any, NotRequired, TypeAlias, TypedDict
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A decoded JSON object of either dialect."""
+
+Block: TypeAlias = dict[str, Any]
+"""A content block: text, image, tool_use, tool_result … An open list, told apart by `type`."""
+
+
+class Turn(TypedDict):
+    """One entry of a request's `messages`."""
+
+    role: str
+    content: str | list[Block]
+
+
+class Request(TypedDict):
+    """A validated Messages request."""
+
+    model: str
+    messages: list[Turn]
+    max_tokens: int
+    system: NotRequired[str | list[Block]]
+    stop_sequences: NotRequired[list[str]]
+    stream: NotRequired[bool]
+    tools: NotRequired[list[JSONObject]]
+    tool_choice: NotRequired[JSONObject]
+    thinking: NotRequired[JSONObject]
+    output_config: NotRequired[JSONObject]
+    output_format: NotRequired[JSONObject]
+    metadata: NotRequired[JSONObject]
+
+
+class Message(TypedDict):
+    """A whole answer."""
+
+    id: str
+    type: str
+    role: str
+    model: str
+    content: list[Block]
+    stop_reason: str | None
+    stop_sequence: str | None
+    stop_details: NotRequired[JSONObject]
+    usage: JSONObject
+
+
+class Event(TypedDict):
+    """One stream event; which of the other fields it has depends on `type`."""
+
+    type: str
+    index: NotRequired[int]
+    message: NotRequired[Message]
+    content_block: NotRequired[Block]
+    delta: NotRequired[JSONObject]
+    usage: NotRequired[JSONObject]
+    error: NotRequired[JSONObject]

@@ -1,0 +1,66 @@
+"""JSON as it travels: compact and unescaped on the way out, strict and free of surprises on the way in."""
+
+import json
+import math
+from typing import Any, NoReturn
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+# Careless readers take these for line ends (str.splitlines does); JSON may escape them anywhere in a string.
+_LINE_ENDS_OF_OTHERS = (
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+    (b"\xc2\x85", b"\\u0085"),
+)
+
+
+def encode(value: object) -> bytes:
+    """Return compact JSON in UTF-8, with the keys in the order they have.
+
+    A value with a lone surrogate has no UTF-8; it is written with ASCII escapes instead.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def encode_line(value: object) -> bytes:
+    """Return `encode(value)` with U+2028, U+2029 and U+0085 escaped, for a `data:` line."""
+    line = encode(value)
+    if line.isascii():
+        return line
+    for raw, escaped in _LINE_ENDS_OF_OTHERS:
+        line = line.replace(raw, escaped)
+    return line
+
+
+def encode_text(value: object) -> str:
+    """Return `encode(value)` as text."""
+    return encode(value).decode()
+
+
+def decode(document: str | bytes) -> Any:
+    """Return the value of a JSON document. Raise ValueError if it is none, is nested too deeply, or holds a number
+    that has no value here (`NaN`, `1e999`)."""
+    try:
+        return _decode(document)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        # msgspec refuses lone surrogates, which upstreams do send when they cut a text inside an emoji.
+        return json.loads(document, parse_constant=_refuse, parse_float=_finite)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise ValueError("the number is out of range")
+    return number
