@@ -1,0 +1,334 @@
+"""
+The only writer of usage: one call, one row, whatever happens.
+
+`admit` writes the row before the upstream is called; `settle` closes it exactly once afterwards, guarded by the WHERE
+of its UPDATE. Both return when the batch that holds their statement is committed. A settlement that the database does
+not take waits in the spool and is replayed; an admission that it does not take is no call. Rows whose worker died are
+settled as `orphaned` by the next worker's chores: those of a dead process on this machine by its abandoned spool,
+those of a lost machine by their lease.
+"""
+
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Field, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from keys.errors import LedgerUnavailable
+from keys.group_commit import GroupCommit
+from keys.models import KeySecret, UsageRecord
+from keys.spool import Spool, iter_dead
+
+logger = logging.getLogger(__name__)
+
+Status = UsageRecord.Status
+UsageSource = UsageRecord.UsageSource
+REJECTED = "rejected.jsonl"
+LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """What is known of a call before the upstream is asked."""
+
+    id: str
+    """The request id."""
+    api_key_id: int
+    secret_id: int
+    lane: str
+    model: str
+    streamed: bool
+    estimated_input_tokens: int | None
+    lease_s: float
+    """How long the row may stay open before it counts as orphaned."""
+    caller_address: str | None = None
+    caller_request_id: str = ""
+    user_agent: str = ""
+    created_at: datetime = field(default_factory=timezone.now)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """How a call ended. Tokens are None where nobody said."""
+
+    status: str
+    http_status: int | None = None
+    error_type: str = ""
+    stop_reason: str = ""
+    upstream: str = ""
+    upstream_model: str = ""
+    upstream_request_id: str = ""
+    message_id: str = ""
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    thinking_tokens: int | None = None
+    usage_source: str = UsageSource.NONE
+    ttft_ms: int | None = None
+    duration_ms: int | None = None
+
+
+def admit(admission: Admission) -> None:
+    """Write the row of a call and wait for its commit. Raise LedgerUnavailable (503); then there is no call."""
+    ticket = _writer.submit(_Admit(admission))
+    if ticket.wait(settings.LEDGER_WAIT_S):
+        return
+    ticket.abandoned = True
+    # The writer may be in the middle of it: if the row comes to be after all, it says how the call ended.
+    _writer.submit(_Settle(admission, Settlement(status=Status.FAILED, http_status=503, error_type="overloaded_error")))
+    raise LedgerUnavailable
+
+
+def settle(admission: Admission, settlement: Settlement) -> None:
+    """Close the row of a call, exactly once, and wait until that is committed or in the spool."""
+    ticket = _writer.submit(_Settle(admission, settlement))
+    if not ticket.wait(settings.LEDGER_WAIT_S):
+        logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
+
+
+def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
+    """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
+    _writer.submit(
+        _Settle(admission, Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type))
+    )
+
+
+def start() -> None:
+    """Start the writer now, so that what dead workers left is settled without waiting for a first call."""
+    _writer.start()
+
+
+def close() -> None:
+    """Write what waits and give the spool up. Called when the worker ends; may be called twice."""
+    if not _writer.close():
+        logger.error("The ledger's writer did not end in time")
+    _house.close()
+
+
+# ---- what the writer's thread executes
+
+
+class _Admit:
+    def __init__(self, admission: Admission) -> None:
+        self._row = _opening_row(admission)
+
+    def execute(self, connection: BaseDatabaseWrapper) -> None:
+        _insert(self._row, connection)
+
+    def give_up(self, error: Exception) -> Exception | None:
+        logger.warning("No call is admitted: the ledger's database is away (%s)", type(error).__name__)
+        return LedgerUnavailable()
+
+
+class _Settle:
+    """An UPDATE in the usual case. A row that was never written (refused, or replayed) is inserted first."""
+
+    def __init__(self, admission: Admission, settlement: Settlement) -> None:
+        self._row = _opening_row(admission) | {"settled_at": timezone.now()} | _closing_values(settlement)
+
+    def execute(self, connection: BaseDatabaseWrapper) -> None:
+        _settle(self._row, connection)
+
+    def give_up(self, error: Exception) -> Exception | None:
+        try:
+            _house.spool.append(_to_json(self._row))
+        except OSError:
+            # The lease will settle the row as orphaned; its counts stand here and nowhere else.
+            logger.critical("Neither database nor spool took this row: %s", json.dumps(_to_json(self._row)))
+        return None
+
+
+def _settle(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        if row["status"] != Status.REFUSED:
+            cursor.execute(*_update_statement(row, connection))
+            if cursor.rowcount:
+                _touch_last_use(row)
+                return
+    _insert(row, connection)  # ignored if the row stands: then it was settled before, and once is enough
+
+
+def _touch_last_use(row: dict[str, Any]) -> None:
+    used_at = row["created_at"]
+    secret_id = row["secret_id"]
+    if _house.last_use_is_due(secret_id, used_at):
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
+        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
+
+
+# ---- rows and their SQL
+
+
+def _opening_row(admission: Admission) -> dict[str, Any]:
+    row = {name: getattr(admission, name) for name in _ADMISSION_COLUMNS}
+    row["lease_expires_at"] = admission.created_at + timedelta(seconds=admission.lease_s)
+    row["boot_id"] = _house.boot_id
+    row["status"] = Status.STARTED
+    return _sanitised(row)
+
+
+def _closing_values(settlement: Settlement) -> dict[str, Any]:
+    return _sanitised(asdict(settlement))
+
+
+_ADMISSION_COLUMNS = [item.name for item in fields(Admission) if item.name != "lease_s"]
+_CLOSING_COLUMNS = ["settled_at", *(item.name for item in fields(Settlement))]
+
+
+def _sanitised(row: dict[str, Any]) -> dict[str, Any]:
+    """Texts as the columns take them: cut to their length, and without NUL, which PostgreSQL refuses."""
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: _column(name).max_length]
+        if isinstance(value, str)
+        else value
+        for name, value in row.items()
+    }
+
+
+@cache
+def _column(name: str) -> "Field[Any, Any]":
+    found = UsageRecord._meta.get_field(name.removesuffix("_id") if name in ("api_key_id", "secret_id") else name)
+    assert isinstance(found, Field)
+    return found
+
+
+@cache
+def _insert_sql(vendor: str) -> str:
+    names = ", ".join(f'"{item.column}"' for item in UsageRecord._meta.concrete_fields)
+    marks = ", ".join("%s" for _ in UsageRecord._meta.concrete_fields)
+    return f'INSERT INTO "{UsageRecord._meta.db_table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING'
+
+
+def _insert(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
+    values = [
+        item.get_db_prep_save(row.get(item.attname, item.get_default()), connection)
+        for item in UsageRecord._meta.concrete_fields
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_insert_sql(connection.vendor), values)
+
+
+@cache
+def _update_sql(vendor: str) -> str:
+    assignments = ", ".join(f'"{name}" = %s' for name in _CLOSING_COLUMNS)
+    return f'UPDATE "{UsageRecord._meta.db_table}" SET {assignments} WHERE "id" = %s AND "status" = %s'
+
+
+def _update_statement(row: dict[str, Any], connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    values = [_column(name).get_db_prep_save(row[name], connection) for name in _CLOSING_COLUMNS]
+    return _update_sql(connection.vendor), [*values, row["id"], Status.STARTED]
+
+
+def _to_json(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _from_json(row: dict[str, Any]) -> dict[str, Any]:
+    moments = ("created_at", "settled_at", "lease_expires_at")
+    return row | {name: datetime.fromisoformat(row[name]) for name in moments}
+
+
+# ---- chores: the spool, and what dead workers left
+
+
+class _House:
+    """What the writer keeps for its process: its boot id, its spool, and when it last noted a secret's use."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._lock = threading.Lock()
+        self._last_use: dict[int, datetime] = {}
+
+    @property
+    def boot_id(self) -> str:
+        self._move_in()
+        return self._boot_id
+
+    @property
+    def spool(self) -> Spool:
+        self._move_in()
+        return self._spool
+
+    def _move_in(self) -> None:
+        """A new process gets a new boot id and spool: workers fork, and a closed house may be opened again."""
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid != os.getpid():
+                self._boot_id = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{secrets.token_hex(4)}"
+                self._spool = Spool(spool_folder(), self._boot_id)
+                self._pid = os.getpid()
+
+    def last_use_is_due(self, secret_id: int, used_at: datetime) -> bool:
+        """Whether this process has not noted the secret's use for five minutes. Spares an idle UPDATE."""
+        noted = self._last_use.get(secret_id)
+        if noted is not None and used_at - noted < LAST_USE_EVERY:
+            return False
+        self._last_use[secret_id] = used_at
+        return True
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._spool.close()
+            self._pid = 0
+
+
+def spool_folder() -> Path:
+    return Path(settings.STATE_DIR) / "spool"
+
+
+def _chores() -> None:
+    """Bring home what the database missed, and settle the rows whose worker is gone."""
+    spool = _house.spool
+    if not spool.is_empty():
+        _replay(spool.rows())
+        spool.clear()
+    for dead in iter_dead(spool_folder(), but=spool.path):
+        _replay(dead.rows())
+        _orphan(Q(boot_id=dead.boot_id))
+        dead.remove()
+    _orphan(Q(lease_expires_at__lt=timezone.now()))
+
+
+def _replay(rows: list[dict[str, Any]]) -> None:
+    """Settle spooled rows. One that the database will never take is kept beside the spool, and said."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    for row in rows:
+        try:
+            with transaction.atomic():
+                _settle(_from_json(row), connection)
+        except (DataError, IntegrityError):
+            logger.exception("%s cannot be replayed; it is kept in %s", row["id"], REJECTED)
+            with (spool_folder() / REJECTED).open("a") as rejected:
+                rejected.write(json.dumps(row) + "\n")
+
+
+def _orphan(whose: Q) -> None:
+    count = UsageRecord.objects.filter(whose, status=Status.STARTED).update(
+        status=Status.ORPHANED,
+        settled_at=timezone.now(),
+        input_tokens=Coalesce("input_tokens", "estimated_input_tokens"),
+        usage_source=UsageSource.ESTIMATED,
+    )
+    if count:
+        logger.warning("%d calls were orphaned by a worker that died", count)
+
+
+_house = _House()
+_writer = GroupCommit(chores=_chores, chore_every_s=settings.ORPHAN_SWEEP_S)

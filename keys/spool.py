@@ -1,0 +1,97 @@
+"""
+Where settled rows wait while the database is away: one append-only file of JSON lines for each process.
+
+A process holds a lock on its file for as long as it lives, and the kernel takes the lock away when it dies, however it
+dies. So a file whose lock is free belongs to a dead process: its lines are replayed, its open rows are orphans. The
+file's name is the boot id of its process.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SUFFIX = ".spool"
+
+
+class Spool:
+    """The spool of this process. Used by the writer's thread alone."""
+
+    def __init__(self, folder: Path, boot_id: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / (boot_id + SUFFIX)
+        # Locked before it gets its name: nobody may take a newborn file for a dead one.
+        newborn = folder / f"{boot_id}.new"
+        self._fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        newborn.rename(self.path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Keep a row; when this returns, it is on the disk. Raise OSError when the disk does not take it."""
+        os.write(self._fd, json.dumps(row).encode() + b"\n")
+        os.fsync(self._fd)
+
+    def is_empty(self) -> bool:
+        return os.fstat(self._fd).st_size == 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        return _rows(self.path)
+
+    def clear(self) -> None:
+        """Forget the rows, once they are committed."""
+        os.ftruncate(self._fd, 0)
+
+    def close(self) -> None:
+        """Give the file up. An empty one goes; a full one stays for the next start. May be called twice."""
+        if self._fd < 0:
+            return
+        if self.is_empty():
+            self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+        self._fd = -1
+
+
+class DeadSpool:
+    """The spool that a dead process left, locked while it is being taken over."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.boot_id = path.name.removesuffix(SUFFIX)
+        self._fd = fd
+
+    def rows(self) -> list[dict[str, Any]]:
+        return _rows(self.path)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def iter_dead(folder: Path, *, but: Path) -> Iterator[DeadSpool]:
+    """The files whose processes have died, one after the other, each locked until the next is asked for."""
+    for path in sorted(folder.glob("*" + SUFFIX)):
+        if path == but:
+            continue
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            continue  # another process has just taken it over
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            continue
+        dead = DeadSpool(path, fd)
+        try:
+            yield dead
+        finally:
+            dead.close()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file. A last line that was cut by a crash was never promised to anybody."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]

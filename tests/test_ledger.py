@@ -1,0 +1,272 @@
+"""One call, one row: admitted before, settled exactly once after, whatever happens in between."""
+
+import json
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from keys import ledger
+from keys.errors import LedgerUnavailable
+from keys.group_commit import GroupCommit
+from keys.ledger import Admission, Settlement, Status
+from keys.models import APIKey, KeySecret, UsageRecord
+from keys.spool import Spool
+from messages_api.boundary import new_request_id
+from tests.gateway import wait_until
+
+pytestmark = pytest.mark.usefixtures("quiet_ledger")
+
+COMPLETED = Settlement(
+    status=Status.COMPLETED,
+    http_status=200,
+    stop_reason="end_turn",
+    upstream="local",
+    upstream_model="m",
+    message_id="msg_1",
+    attempts=[{"upstream": "local", "status": 200}],
+    input_tokens=9,
+    output_tokens=12,
+    cache_read_tokens=0,
+    usage_source="reported",
+    ttft_ms=5,
+    duration_ms=20,
+)
+
+
+@pytest.fixture
+def key(owner: Any) -> APIKey:
+    return APIKey.objects.issue(name="app", owner=owner)[0]
+
+
+@pytest.fixture
+def admission(key: APIKey) -> Admission:
+    return admission_of(key)
+
+
+def admission_of(key: APIKey, **changes: Any) -> Admission:
+    values: dict[str, Any] = {
+        "id": new_request_id(),
+        "api_key_id": key.pk,
+        "secret_id": key.secrets.get().pk,
+        "lane": "envelope",
+        "model": "claude-3",
+        "streamed": False,
+        "estimated_input_tokens": 7,
+        "lease_s": 660,
+        "caller_address": "192.0.2.1",
+        "user_agent": "curl/8",
+    }
+    return Admission(**(values | changes))
+
+
+def test_a_row_stands_as_started_as_soon_as_the_call_is_admitted(admission: Admission) -> None:
+    ledger.admit(admission)
+
+    row = UsageRecord.objects.get()
+    assert (row.id, row.status, row.settled_at, row.model) == (admission.id, "started", None, "claude-3")
+    assert (row.caller_address, row.user_agent, row.estimated_input_tokens) == ("192.0.2.1", "curl/8", 7)
+    assert row.lease_expires_at == admission.created_at + timedelta(seconds=660)
+
+
+def test_settling_writes_what_the_call_used(admission: Admission) -> None:
+    ledger.admit(admission)
+
+    ledger.settle(admission, COMPLETED)
+
+    row = UsageRecord.objects.get()
+    assert row.settled_at is not None
+    for name in ("status", "http_status", "stop_reason", "upstream", "message_id", "input_tokens", "output_tokens"):
+        assert getattr(row, name) == getattr(COMPLETED, name)
+    assert (row.cache_read_tokens, row.cache_write_5m_tokens) == (0, None)
+    assert row.attempts == [{"upstream": "local", "status": 200}]
+
+
+def test_a_call_is_settled_once_and_the_first_time_counts(admission: Admission) -> None:
+    ledger.admit(admission)
+    ledger.settle(admission, COMPLETED)
+
+    ledger.settle(admission, replace(COMPLETED, status=Status.FAILED, output_tokens=99))
+
+    row = UsageRecord.objects.get()
+    assert (row.status, row.output_tokens) == ("completed", 12)
+
+
+def test_a_refused_call_is_a_row_without_tokens(admission: Admission) -> None:
+    ledger.refuse(admission, http_status=403, error_type="permission_error")
+    ledger.close()
+
+    row = UsageRecord.objects.get()
+    assert (row.status, row.http_status, row.error_type) == ("refused", 403, "permission_error")
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (None, None, "none")
+
+
+def test_a_hundred_calls_at_once_are_a_hundred_rows_in_few_commits(key: APIKey) -> None:
+    admissions = [admission_of(key) for _ in range(100)]
+
+    threads = [threading.Thread(target=_whole_call, args=(each,)) for each in admissions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert set(UsageRecord.objects.values_list("id", "status")) == {(each.id, "completed") for each in admissions}
+
+
+def _whole_call(admission: Admission) -> None:
+    ledger.admit(admission)
+    ledger.settle(admission, COMPLETED)
+
+
+def test_one_poisonous_row_does_not_take_its_batch_with_it(key: APIKey) -> None:
+    poisonous = admission_of(key, api_key_id=10**9)  # no such key: the foreign key fails at the commit
+    innocent = [admission_of(key) for _ in range(9)]
+
+    outcomes: dict[str, Exception | None] = {}
+    threads = [threading.Thread(target=_try_to_admit, args=(each, outcomes)) for each in [poisonous, *innocent]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert isinstance(outcomes[poisonous.id], LedgerUnavailable)
+    assert set(UsageRecord.objects.values_list("id", flat=True)) == {each.id for each in innocent}
+
+
+def _try_to_admit(admission: Admission, outcomes: dict[str, Exception | None]) -> None:
+    try:
+        ledger.admit(admission)
+    except LedgerUnavailable as error:
+        outcomes[admission.id] = error
+    else:
+        outcomes[admission.id] = None
+
+
+def test_a_nul_in_a_text_reaches_the_row_as_a_replacement(key: APIKey) -> None:
+    admission = admission_of(key, user_agent="a\0b", model="m" * 300)
+
+    ledger.admit(admission)
+
+    row = UsageRecord.objects.get()
+    assert (row.user_agent, row.model) == ("a\N{REPLACEMENT CHARACTER}b", "m" * 256)
+
+
+def test_last_use_is_written_with_the_settlement_and_then_rests_for_five_minutes(key: APIKey) -> None:
+    first = admission_of(key)
+    _whole_call(first)
+    soon = admission_of(key, created_at=first.created_at + timedelta(minutes=4))
+    _whole_call(soon)
+    used_at = KeySecret.objects.get().last_used_at
+
+    later = admission_of(key, created_at=first.created_at + timedelta(minutes=6))
+    _whole_call(later)
+
+    assert used_at == first.created_at
+    assert KeySecret.objects.get().last_used_at == later.created_at
+
+
+def test_rows_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIKey, admission: Admission) -> None:
+    finished, running = admission, admission_of(key)
+    ledger.admit(finished)
+    ledger.admit(running)
+    dead = _die_with_a_spooled_settlement(finished)
+
+    ledger.start()
+
+    wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
+    rows = dict(UsageRecord.objects.values_list("id", "status"))
+    assert rows == {finished.id: "completed", running.id: "orphaned"}
+    orphan = UsageRecord.objects.get(id=running.id)
+    assert (orphan.usage_source, orphan.input_tokens, orphan.output_tokens) == ("estimated", 7, None)
+    assert not dead.exists()
+
+
+def _die_with_a_spooled_settlement(admission: Admission) -> Any:
+    """Leave what kill -9 leaves: a spool whose lock is free, with a row that the database never got."""
+    boot_id = UsageRecord.objects.get(id=admission.id).boot_id
+    settle = ledger._Settle(admission, COMPLETED)
+    settle.give_up(RuntimeError("the database is away"))
+    path = ledger.spool_folder() / f"{boot_id}.spool"
+    kept = path.read_bytes()
+    ledger.close()
+    path.write_bytes(kept + b'{"a line that was cut": ')
+    return path
+
+
+def test_a_living_process_keeps_its_rows(key: APIKey, admission: Admission) -> None:
+    other = Spool(ledger.spool_folder(), "another-living-process")
+    ledger.admit(admission)
+    UsageRecord.objects.update(boot_id="another-living-process")
+
+    ledger._chores()
+
+    assert UsageRecord.objects.get().status == "started"
+    other.close()
+
+
+def test_the_lease_settles_the_rows_of_a_lost_machine(key: APIKey) -> None:
+    long_ago = timezone.now() - timedelta(minutes=12)
+    ledger.admit(admission_of(key, created_at=long_ago))
+    UsageRecord.objects.update(boot_id="a-machine-that-is-gone")
+
+    ledger._chores()
+
+    assert UsageRecord.objects.get().status == "orphaned"
+
+
+def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is_admitted(
+    key: APIKey, admission: Admission
+) -> None:
+    ledger.admit(admission)
+    with _database_away():
+        with pytest.raises(LedgerUnavailable):
+            ledger.admit(admission_of(key))
+        ledger.settle(admission, COMPLETED)
+        spooled = [json.loads(line) for line in ledger._house.spool.path.read_text().splitlines()]
+
+    assert [row["id"] for row in spooled] == [admission.id]
+    assert UsageRecord.objects.get().status == "started"
+    ledger._chores()
+    assert UsageRecord.objects.get().status == "completed"
+    assert ledger._house.spool.is_empty()
+
+
+class _database_away:
+    """The table has another name, so every statement of the writer fails as it does without a database."""
+
+    def __enter__(self) -> None:
+        table = UsageRecord._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER TABLE "{table}" RENAME TO "{table}_away"')
+
+    def __exit__(self, *_: object) -> None:
+        table = UsageRecord._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER TABLE "{table}_away" RENAME TO "{table}"')
+
+
+def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
+    written: list[int] = []
+    writer = GroupCommit(chores=lambda: None, chore_every_s=60)
+    for number in range(20):
+        writer.submit(_Note(number, written))
+
+    assert writer.close()
+    assert writer.close()
+
+    assert written == list(range(20))
+
+
+class _Note:
+    def __init__(self, number: int, written: list[int]) -> None:
+        self._number, self._written = number, written
+
+    def execute(self, connection: object) -> None:
+        self._written.append(self._number)
+
+    def give_up(self, error: Exception) -> Exception | None:
+        return error

@@ -1,0 +1,118 @@
+"""Scripts that answer as they should: replies, failures, and the two lesser endpoints, in the dialect of the call."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .anthropic_words import anthropic_answer, anthropic_error, anthropic_frame, anthropic_models, anthropic_stream
+from .calls import Call
+from .openai_words import openai_answer, openai_error, openai_frame, openai_models, openai_stream
+from .replies import HELLO, Reply
+from .steps import Chunk, EndChunks, Framing, Head, Pause, Script, Send, Step
+
+Pairs = Sequence[tuple[str, str]]
+
+JSON_HEADERS: Pairs = (("content-type", "application/json"), ("request-id", "req_scripted"))
+SSE_HEADERS: Pairs = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("request-id", "req_scripted"),
+)
+
+
+def head_of(call: Call, framing: Framing = "chunked", *, extra: Pairs = ()) -> Head:
+    """Return the head of a proper answer, plain or streamed."""
+    return Head(200, [*(SSE_HEADERS if call.is_streamed else JSON_HEADERS), *extra], framing=framing)
+
+
+def content_of(call: Call, reply: Reply = HELLO) -> bytes:
+    """Return all bytes of a proper answer's body, plain or streamed."""
+    return b"".join(frames_of(call, reply)) if call.is_streamed else body_of(call, reply)
+
+
+def frames_of(call: Call, reply: Reply = HELLO) -> list[bytes]:
+    """Return the frames of a stream in the dialect of the call."""
+    if call.dialect == "anthropic":
+        return anthropic_stream(reply, model=call.model)
+    return openai_stream(reply, model=call.model, include_usage=call.wants_usage)
+
+
+def frame_of(call: Call, value: dict[str, Any]) -> bytes:
+    """Return one chunk or event as a frame in the dialect of the call."""
+    return anthropic_frame(value) if call.dialect == "anthropic" else openai_frame(value)
+
+
+def body_of(call: Call, reply: Reply = HELLO) -> bytes:
+    """Return the body of a plain answer in the dialect of the call."""
+    answer = anthropic_answer if call.dialect == "anthropic" else openai_answer
+    return _json(answer(reply, model=call.model))
+
+
+def error_of(call: Call, status: int, message: str) -> dict[str, Any]:
+    """Return an error's body in the dialect of the call; it is also what breaks a stream."""
+    return anthropic_error(status, message) if call.dialect == "anthropic" else openai_error(status, message)
+
+
+def paced(frames: Sequence[bytes], every_s: float) -> list[Step]:
+    """Return each frame as a chunk of its own, with a pause before all but the first."""
+    steps: list[Step] = []
+    for frame in frames:
+        if steps and every_s:
+            steps.append(Pause(every_s))
+        steps.append(Chunk(frame))
+    return steps
+
+
+def streamed(frames: Sequence[bytes], *, every_s: float = 0.0, headers: Pairs = SSE_HEADERS) -> list[Step]:
+    """Return the steps of a whole chunked answer."""
+    return [Head(200, headers), *paced(frames, every_s), EndChunks()]
+
+
+def answered(
+    body: dict[str, Any] | list[Any] | bytes,
+    *,
+    status: int = 200,
+    headers: Pairs = JSON_HEADERS,
+    framing: Framing | None = None,
+) -> list[Step]:
+    """Return the steps of a plain answer, JSON or bytes, by its true Content-Length unless another framing is given."""
+    data = body if isinstance(body, bytes) else _json(body)
+    if framing == "chunked":
+        return [Head(status, headers), Chunk(data), EndChunks()]
+    return [Head(status, headers, framing=len(data) if framing is None else framing), Send(data)]
+
+
+def replied(reply: Reply = HELLO, *, every_s: float = 0.0) -> Script:
+    """Return a script that gives the reply as the call wants it: in its dialect, plain or streamed."""
+
+    def script(call: Call) -> list[Step]:
+        if call.is_streamed:
+            return streamed(frames_of(call, reply), every_s=every_s)
+        return answered(body_of(call, reply))
+
+    return script
+
+
+def failure(
+    status: int, message: str = "Scripted failure.", *, dialect: str | None = None, headers: Pairs = ()
+) -> Script:
+    """Return a script that fails with that status, in the dialect of the call unless one is given."""
+
+    def script(call: Call) -> list[Step]:
+        error = anthropic_error if (dialect or call.dialect) == "anthropic" else openai_error
+        return answered(error(status, message), status=status, headers=[*JSON_HEADERS, *headers])
+
+    return script
+
+
+def models(names: list[str]) -> Script:
+    """Return a script that lists models."""
+
+    def script(call: Call) -> list[Step]:
+        return answered(anthropic_models(names) if call.dialect == "anthropic" else openai_models(names))
+
+    return script
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()

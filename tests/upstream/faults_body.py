@@ -1,0 +1,204 @@
+"""Faults of whole answers: wrong statuses, wrong types, wrong shapes, encodings, headers, usage, tool arguments."""
+
+import gzip
+import json
+import math
+from collections.abc import Iterable, Sequence
+from email.utils import formatdate
+from typing import Any
+
+from .answers import answered, body_of, content_of, failure, frames_of, head_of, replied, streamed
+from .calls import Call
+from .replies import Reply, ToolCall
+from .scenario import Scenario, knob, listed
+from .steps import Chunk, EndChunks, Script, Send, Step
+
+_LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in</form></body></html>"
+
+
+def page(call: Call) -> Iterable[Step]:
+    return answered(_LOGIN_PAGE, headers=[("content-type", "text/html; charset=utf-8")])
+
+
+def page_as_promised(call: Call) -> Iterable[Step]:
+    """Send the page under the type that the caller expects."""
+    return [head_of(call, len(_LOGIN_PAGE)), Send(_LOGIN_PAGE)]
+
+
+def truncated(call: Call) -> Iterable[Step]:
+    """End JSON in its middle, though the HTTP message ends properly."""
+    if call.is_streamed:
+        stream = content_of(call)
+        return streamed([stream[: stream.index(b"world!") + 3]])
+    body = body_of(call)
+    return answered(body[: len(body) // 2])
+
+
+def shaped(openai: Any, anthropic: Any) -> Script:
+    """Return a script that changes the fields of a proper plain answer, and of each frame that has them."""
+
+    def script(call: Call) -> Iterable[Step]:
+        changes = anthropic if call.dialect == "anthropic" else openai
+        if not call.is_streamed:
+            return answered(_changed(json.loads(body_of(call)), changes))
+        return streamed([_changed_frame(frame, changes) for frame in frames_of(call)])
+
+    return script
+
+
+def bare(value: Any) -> Script:
+    """Return a script that answers with JSON that is no answer at all."""
+    data = json.dumps(value).encode()
+
+    def script(call: Call) -> Iterable[Step]:
+        return streamed([b"data: %s\n\n" % data]) if call.is_streamed else answered(data)
+
+    return script
+
+
+def error_in_200(call: Call) -> Iterable[Step]:
+    body = {"error": {"message": "Provider returned error", "code": 502}}
+    return streamed([b"data: %s\n\n" % json.dumps(body).encode()]) if call.is_streamed else answered(body)
+
+
+def encoded(encoding: str, *, depth: int = 1) -> Script:
+    """Return a script whose proper answer is compressed `depth` times with gzip and labelled as told."""
+
+    def script(call: Call) -> Iterable[Step]:
+        body = content_of(call)
+        for _ in range(depth):
+            body = gzip.compress(body)
+        return [head_of(call, len(body), extra=[("content-encoding", encoding)]), Send(body)]
+
+    return script
+
+
+def gzip_bomb(call: Call) -> Iterable[Step]:
+    """Send members of gzip, m of them, that grow to 10 MB each: 10 GB out of 10 MB."""
+    yield head_of(call, extra=[("content-encoding", "gzip")])
+    member = gzip.compress(b" " * 10_000_000)
+    for _ in range(knob(call, "m", 1000)):
+        yield Chunk(member)
+    yield EndChunks()
+
+
+def retry_after(value: str) -> Script:
+    return failure(429, "Rate limited.", headers=[("retry-after", value)])
+
+
+def retry_at_date(call: Call) -> Iterable[Step]:
+    return retry_after(formatdate(knob(call, "t", 4_102_444_800), usegmt=True))(call)
+
+
+def leaky_400(call: Call) -> Iterable[Step]:
+    """Repeat the credential and the address in the message, as some servers do."""
+    credential = call.headers.get("authorization") or call.headers.get("x-api-key", "")
+    return failure(400, f"Bad request for {credential} at http://{call.headers.get('host')}{call.path}")(call)
+
+
+def with_headers(*pairs: tuple[str, str]) -> Script:
+    """Return a script that answers properly, with further headers sent as they are."""
+
+    def script(call: Call) -> Iterable[Step]:
+        return [head_of(call, extra=pairs), Chunk(content_of(call)), EndChunks()]
+
+    return script
+
+
+def large_arguments(call: Call) -> Iterable[Step]:
+    """Give a tool m million characters of arguments."""
+    arguments = json.dumps({"text": "a" * (1_000_000 * knob(call, "m", 5))})
+    reply = Reply((), tool_calls=(ToolCall(arguments=arguments, piece=100_000),), stop="tools")
+    return replied(reply)(call)
+
+
+def _changed(answer: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return answer | {name: value for name, value in changes.items() if name in answer}
+
+
+def _changed_frame(frame: bytes, changes: dict[str, Any]) -> bytes:
+    before, mark, data = frame.rpartition(b"data: ")
+    if data.startswith(b"[DONE]"):
+        return frame
+    return before + mark + json.dumps(_changed(json.loads(data), changes)).encode() + b"\n\n"
+
+
+def _tools(**arguments: Any) -> Script:
+    return replied(Reply((), tool_calls=(ToolCall(**arguments),), stop="tools"))
+
+
+_COOKIES = (("set-cookie", "scripted=1; Path=/"), ("x-accel-redirect", "/etc/passwd"), ("refresh", "0; url=/"))
+_NESTED = ", ".join(["gzip"] * 6)
+_WRONG_USAGE: Sequence[tuple[str, Any]] = (
+    ("negative", -5),
+    ("float", 3.7),
+    ("huge", 10**30),
+    ("string", "many"),
+    ("nan", math.nan),
+    ("null", None),
+)
+_STATUSES = (400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
+
+SCENARIOS: dict[str, Scenario] = {
+    **{
+        f"status-{status}": Scenario(
+            title=f"status {status}", script=failure(status), fault="U25" if status in (401, 402, 403) else ""
+        )
+        for status in _STATUSES
+    },
+    **listed(
+        "U7",
+        ("page", "200 with a login page", page),
+        ("page-as-promised", "the page under the right type", page_as_promised),
+    ),
+    **listed(
+        "U8",
+        ("truncated", "JSON that ends in its middle", truncated),
+        ("empty-body", "200 without a body", lambda call: answered(b"")),
+    ),
+    **listed(
+        "U9",
+        ("no-choices", "an empty list of choices, of content", shaped({"choices": []}, {"content": []})),
+        ("null-choices", "null for choices, for content", shaped({"choices": None}, {"content": None, "delta": None})),
+        ("hollow-choices", "a choice, a block without anything in it", shaped({"choices": [{}]}, {"content": [{}]})),
+        ("wrong-choices", "text for choices, for content", shaped({"choices": "no"}, {"content": "no", "delta": 1})),
+        ("list", "a JSON list", bare([])),
+        ("null", "a JSON null", bare(None)),
+        ("error-in-200", "an error object under status 200", error_in_200),
+    ),
+    **listed(
+        "U11",
+        ("gzip", "a compressed answer nobody asked for", encoded("gzip")),
+        ("gzip-nested", "compressed six times", encoded(_NESTED, depth=6)),
+        ("gzip-bomb", "m members of 10 MB each: gzip-bomb-m1000", gzip_bomb),
+        ("brotli", "labelled br, though it is none", encoded("br", depth=0)),
+    ),
+    **{
+        f"usage-{name}": Scenario(
+            title=f"{name} instead of token counts", script=replied(Reply(usage=(value, value))), fault="U23"
+        )
+        for name, value in _WRONG_USAGE
+    },
+    **listed(
+        "U24",
+        ("retry-after-0", "429, retry-after 0", retry_after("0")),
+        ("retry-after-3", "429, retry-after 3", retry_after("3")),
+        ("retry-after-negative", "429, retry-after -1", retry_after("-1")),
+        ("retry-after-huge", "429, retry-after 1000000000", retry_after("1000000000")),
+        ("retry-after-date", "429, retry-after a date, t in Unix seconds: retry-after-date-t4102444800", retry_at_date),
+        ("retry-after-garbage", "429, retry-after soon", retry_after("soon; maybe")),
+    ),
+    **listed("U26", ("leaky-400", "400 whose message repeats the credential and the address", leaky_400)),
+    **listed(
+        "U27",
+        ("cookies", "headers that steer browsers and proxies", with_headers(*_COOKIES)),
+        ("hop-by-hop", "hop-by-hop headers", with_headers(("upgrade", "h2c"), ("proxy-authenticate", "Basic"))),
+        ("split-header", "a header with a bare CR and a folded line", with_headers(("x-a", "b\rset-cookie: c\r\n d"))),
+    ),
+    **listed(
+        "U28",
+        ("tools-1-char", "arguments one character at a time", _tools(piece=1)),
+        ("tools-large", "m million characters of arguments: tools-large-m5", large_arguments),
+        ("tools-bad-json", "arguments that are not JSON", _tools(arguments='{"city": "Par')),
+    ),
+}

@@ -1,0 +1,195 @@
+"""Faults of event streams. A plain call gets the nearest thing, or a proper answer where there is none."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .answers import answered, body_of, error_of, failure, frame_of, frames_of, head_of, streamed
+from .calls import Call
+from .good import HELLO_SCRIPT
+from .openai_words import openai_frame
+from .scenario import Scenario, knob, listed
+from .steps import Chunk, EndChunks, Pause, Script, Step
+
+Frames = list[bytes]
+
+
+def altered(change: Callable[[Call, Frames], Frames]) -> Script:
+    """Return a script that streams what `change` makes of the frames of a proper answer."""
+
+    def script(call: Call) -> Iterable[Step]:
+        return streamed(change(call, frames_of(call))) if call.is_streamed else HELLO_SCRIPT(call)
+
+    return script
+
+
+def rewritten(write: Callable[[bytes], bytes]) -> Script:
+    """Return a script that streams the same bytes in another spelling, all frames in one."""
+    return altered(lambda call, frames: [write(b"".join(frames))])
+
+
+def middle(frames: Frames) -> int:
+    """Return where the second text is."""
+    return next(i for i, frame in enumerate(frames) if b': ", "' in frame)
+
+
+def inserted(make: Callable[[Call], bytes]) -> Script:
+    """Return a script that streams one more frame before the second text."""
+
+    def change(call: Call, frames: Frames) -> Frames:
+        i = middle(frames)
+        return [*frames[:i], make(call), *frames[i:]]
+
+    return altered(change)
+
+
+def pings(*, after_text: bool) -> Script:
+    """Return a script that pings every i milliseconds for ever, alone or after the first text."""
+
+    def script(call: Call) -> Iterable[Step]:
+        every_s = knob(call, "i", 100) / 1000
+        yield head_of(call)
+        if call.is_streamed and after_text:
+            frames = frames_of(call)
+            yield from map(Chunk, frames[: middle(frames)])
+        while True:
+            yield Chunk(_ping(call) if call.is_streamed else b" ")
+            yield Pause(every_s)
+
+    return script
+
+
+def long_line(call: Call) -> Iterable[Step]:
+    """Send m million bytes of one line, or of one string in JSON."""
+    yield head_of(call)
+    yield Chunk(b'data: {"text": "' if call.is_streamed else b'{"text": "')
+    for _ in range(knob(call, "m", 50)):
+        yield Chunk(b"a" * 1_000_000)
+    yield Chunk(b'"}\n\n')
+    yield EndChunks()
+
+
+def invalid_utf8(call: Call) -> Iterable[Step]:
+    if call.is_streamed:
+        return streamed([frame.replace(b"world", b"w\xff\xc3rld") for frame in frames_of(call)])
+    return answered(body_of(call).replace(b"world", b"w\xff\xc3rld"))
+
+
+def dressed(body: bytes) -> bytes:
+    """Add what a stream may carry: BOM, comments, ids, retry, unknown fields, data without a space."""
+    noise = b": comment\nid: 7\nretry: 10\nnonsense\nother: field\n"
+    return b"\xef\xbb\xbf" + body.replace(b"data: ", noise + b"data:")
+
+
+def several_lines(frame: bytes) -> bytes:
+    """Cut the data of a frame into several lines, where JSON allows white space."""
+    before, mark, data = frame.rpartition(b"data: ")
+    if data.startswith(b"[DONE]"):
+        return frame
+    lines = json.dumps(json.loads(data), indent=1).encode().split(b"\n")
+    return before + b"".join(mark + line + b"\n" for line in lines) + b"\n"
+
+
+def crlf_cut(call: Call) -> Iterable[Step]:
+    """End lines with CRLF, and let each chunk end between the two."""
+    if not call.is_streamed:
+        return HELLO_SCRIPT(call)
+    pieces = b"".join(frames_of(call)).replace(b"\n", b"\r\n").split(b"\n")
+    return streamed([pieces[0], *(b"\n" + piece for piece in pieces[1:])])
+
+
+def unknown_index(call: Call) -> bytes:
+    if call.dialect == "anthropic":
+        return _event(call, "content_block_delta", index=7, delta={"type": "text_delta", "text": "lost"})
+    return _tool_fragment(call, index=7)
+
+
+def unknown_event(call: Call) -> bytes:
+    if call.dialect == "anthropic":
+        return _event(call, "message_note", note={"text": "new in 2027"})
+    return openai_frame({"id": "x", "object": "chat.completion.note", "model": call.model, "choices": [], "note": 1})
+
+
+def null_choices(call: Call) -> bytes:
+    if call.dialect == "anthropic":
+        return _event(call, "content_block_delta", index=0, delta=None)
+    return openai_frame({"id": "x", "object": "chat.completion.chunk", "model": call.model, "choices": None})
+
+
+def error_frame(call: Call) -> bytes:
+    return frame_of(call, error_of(call, 529, "Overloaded."))
+
+
+def error_midway(call: Call, frames: Frames) -> Frames:
+    return [*frames[: middle(frames)], error_frame(call)]
+
+
+def error_first(call: Call) -> Iterable[Step]:
+    """Fail as the first event of a stream, or by status."""
+    return streamed([error_frame(call)]) if call.is_streamed else failure(529, "Overloaded.")(call)
+
+
+def _ping(call: Call) -> bytes:
+    return _event(call, "ping") if call.dialect == "anthropic" else b": ping\n\n"
+
+
+def _event(call: Call, kind: str, **fields: Any) -> bytes:
+    return frame_of(call, {"type": kind} | fields)
+
+
+def _tool_fragment(call: Call, *, index: int) -> bytes:
+    delta = {"tool_calls": [{"index": index, "function": {"arguments": "lost"}}]}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    chunk = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": call.model}
+    return openai_frame(chunk | {"choices": [choice]})
+
+
+def _in_several_lines(call: Call, frames: Frames) -> Frames:
+    return [several_lines(frame) for frame in frames]
+
+
+def _repeated(call: Call, frames: Frames) -> Frames:
+    return [frame for frame in frames for _ in range(2)]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    **listed(
+        "U14",
+        ("pings", "nothing but pings for ever, one every i ms: pings-i100", pings(after_text=False)),
+        ("pings-midway", "a text, then pings for ever: pings-midway-i100", pings(after_text=True)),
+    ),
+    **listed("U15", ("long-line", "one line of m million bytes: long-line-m50", long_line)),
+    **listed("U16", ("invalid-utf8", "bytes in a text that are not UTF-8", invalid_utf8)),
+    **listed(
+        "U17",
+        ("sse-cr", "lines end with CR", rewritten(lambda body: body.replace(b"\n", b"\r"))),
+        ("sse-crlf", "lines end with CRLF", rewritten(lambda body: body.replace(b"\n", b"\r\n"))),
+        ("sse-crlf-cut", "lines end with CRLF, cut between the two", crlf_cut),
+        ("sse-dressed", "BOM, comments, id, retry, `data:` without a space", rewritten(dressed)),
+        (
+            "sse-lines",
+            "several data lines in an event",
+            altered(_in_several_lines),
+        ),
+        ("sse-unended", "no blank line after the last event", rewritten(lambda body: body.rstrip(b"\n"))),
+    ),
+    **listed(
+        "U18",
+        ("duplicates", "each event twice", altered(_repeated)),
+        ("two-starts", "the first event twice", altered(lambda call, frames: [frames[0], *frames])),
+        ("unknown-index", "a delta for an index that nobody opened", inserted(unknown_index)),
+        ("after-the-end", "events after the terminal one", altered(lambda call, frames: [*frames, *frames[2:]])),
+        ("no-start", "the first event is missing", altered(lambda call, frames: frames[1:])),
+    ),
+    **listed(
+        "U19",
+        ("bad-json", "one data line is not JSON", inserted(lambda call: b'data: {"choices": [{"delta"\n\n')),
+        ("null-midway", "null where choices or a delta should be", inserted(null_choices)),
+    ),
+    **listed(
+        "U21",
+        ("error-midway", "an error event after the first text", altered(error_midway)),
+        ("error-first", "an error event as the first one", error_first),
+    ),
+    **listed("U22", ("unknown-events", "an event of a type that nobody knows", inserted(unknown_event))),
+}

@@ -1,0 +1,106 @@
+"""Scenarios of an upstream that behaves."""
+
+from collections.abc import Iterable
+
+from .answers import answered, body_of, content_of, failure, frames_of, head_of, replied, streamed
+from .calls import Call
+from .openai_words import openai_frame
+from .replies import HELLO, Reply, ToolCall
+from .scenario import Scenario, knob
+from .steps import Chunk, EndChunks, Pause, Script, Step
+
+HELLO_SCRIPT: Script = replied(HELLO)
+
+ODD_CHARACTERS = 'line\u2028para\u2029next\u0085nul\x00tab\tquote"back\\slash \U0001f600 e\u0301 \ufeff\u202eend'
+"""What careless readers take for the end of a line, and what needs more than two bytes."""
+
+
+def slow(call: Call) -> Iterable[Step]:
+    """Stream n texts, one every i milliseconds; a plain answer takes as long."""
+    count, every_s = knob(call, "n", 20), knob(call, "i", 100) / 1000
+    reply = Reply([f"{i} " for i in range(count)], usage=(9, count))
+    if call.is_streamed:
+        return streamed(frames_of(call, reply), every_s=every_s)
+    return [Pause(count * every_s), *answered(body_of(call, reply))]
+
+
+def late(call: Call) -> Iterable[Step]:
+    """Be silent for s seconds, then answer."""
+    yield Pause(knob(call, "s", 5))
+    yield from HELLO_SCRIPT(call)
+
+
+def long(call: Call) -> Iterable[Step]:
+    """Stream as fast as the peer reads, k thousand texts of a thousand characters each."""
+    text = "0123456789" * 100
+    reply = Reply([text] * (1000 * knob(call, "k", 10)), usage=(9, 250_000))
+    return replied(reply)(call)
+
+
+def flaky(call: Call) -> Iterable[Step]:
+    """Fail with 529, but for each n-th call."""
+    script = HELLO_SCRIPT if call.id % knob(call, "n", 3) == 0 else failure(529, "Overloaded.")
+    return script(call)
+
+
+def reasoning(call: Call) -> Iterable[Step]:
+    """Think in the field that vLLM and OpenRouter call `reasoning`."""
+    reply = Reply(("Hello!",), thinking=("Let me ", "think."))
+    if call.is_streamed:
+        frames = [frame.replace(b'"reasoning_content"', b'"reasoning"') for frame in frames_of(call, reply)]
+        return streamed(frames)
+    return answered(body_of(call, reply).replace(b'"reasoning_content"', b'"reasoning"'))
+
+
+def byte_by_byte(call: Call) -> Iterable[Step]:
+    """Send each byte of the body as a chunk of its own; characters are cut, and so are line ends."""
+    reply = Reply(("H\u00e9llo ", "\u4f60\u597d ", "\U0001f600"))
+    pieces = [bytes([byte]) for byte in content_of(call, reply)]
+    return [head_of(call), *map(Chunk, pieces), EndChunks()]
+
+
+def usage_early(call: Call) -> Iterable[Step]:
+    """Send the usage before the first text, in a chunk without choices, as some servers do."""
+    frames = frames_of(call)
+    if call.dialect == "openai" and call.is_streamed:
+        usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
+        first = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": call.model}
+        frames = [openai_frame(first | {"choices": [], "usage": usage}), *frames]
+    return streamed(frames) if call.is_streamed else HELLO_SCRIPT(call)
+
+
+_TWO_TOOLS = (
+    ToolCall(),
+    ToolCall(name="get_time", arguments='{"zone": "Europe/Paris"}', id="call_scripted_2"),
+)
+_BARE_TOOL = (ToolCall(arguments="{}"),)
+_REPLIES = {
+    "text": ("Hello, world! in three texts", HELLO),
+    "tools": ("two tool calls after a text", Reply(("Let me see.",), tool_calls=_TWO_TOOLS, stop="tools")),
+    "tool-only": ("one tool call without text or arguments", Reply((), tool_calls=_BARE_TOOL, stop="tools")),
+    "thinking": ("thinking, then text", Reply(("Hello!",), thinking=("Let me ", "think."))),
+    "no-usage": ("an answer that never tells its usage", Reply(usage=None)),
+    "usage-split": ("usage told several times, each the total so far", Reply(running_usage=True)),
+    "usage-cached": ("four of the nine tokens in come from a cache", Reply(cached=4)),
+    "empty": ("a whole answer without content", Reply((), usage=(9, 0))),
+    "length": ("the answer ends at max_tokens", Reply(stop="length")),
+    "stop-sequence": ("the answer ends at a stop sequence", Reply(stop="stop_sequence")),
+    "refusal": ("the model declines in words", Reply((), refusal="I cannot help with that.", stop="refusal")),
+    "content-filter": ("a filter cuts the answer after its first text", Reply(("Hello",), stop="refusal")),
+    "odd-characters": ("U+2028, U+0085, NUL and their like in the text", Reply((ODD_CHARACTERS, ODD_CHARACTERS))),
+}
+_FAULTS = {"no-usage": "U23", "odd-characters": "U20"}
+
+SCENARIOS: dict[str, Scenario] = {
+    **{
+        name: Scenario(title=title, script=replied(reply), fault=_FAULTS.get(name, ""))
+        for name, (title, reply) in _REPLIES.items()
+    },
+    "slow": Scenario(title="n texts, one every i ms: slow-n20-i100", script=slow),
+    "late": Scenario(title="silence for s seconds, then a whole answer: late-s5", script=late),
+    "long": Scenario(title="k thousand texts of 1,000 characters at full speed: long-k10", script=long),
+    "flaky": Scenario(title="529, but for each n-th call: flaky-n3", script=flaky),
+    "reasoning": Scenario(title="thinking under the name `reasoning`", script=reasoning),
+    "byte-by-byte": Scenario(title="each byte of the body in a chunk of its own", script=byte_by_byte, fault="U16"),
+    "usage-early": Scenario(title="usage in a chunk without choices before the first text", script=usage_early),
+}

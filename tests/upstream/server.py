@@ -1,0 +1,221 @@
+"""The scripted upstream: it takes calls over real sockets, lets a script answer each one, and keeps a record of all."""
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from .answers import failure
+from .calls import Call, CallLog
+from .connection import Connection, PeerLeft, Stopped
+from .listener import Listener
+from .reader import BadRequest, Reader, RequestHead
+from .scenario import PREFIX, name_in_path, without_knobs
+from .scenarios import SCENARIOS, default_script
+from .steps import Script, Stage, Step, script_of
+
+_CLOSE_WITHIN_S = 5.0
+
+
+class _Turn:
+    """What `answers` was given, and for how many calls it still stands."""
+
+    def __init__(self, script: Script, *, times: int | None, before_body: bool) -> None:
+        self.script = script
+        self.remaining = times
+        self.before_body = before_body
+
+
+class ScriptedUpstream:
+    """A model server in both dialects that does what it is told; it listens between `start` and `close`."""
+
+    def __init__(self, *, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._log = CallLog()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._turns: deque[_Turn] = deque()
+        self._connections: dict[Connection, threading.Thread] = {}
+        self._connection_count = 0
+        self._call_count = 0
+        self._address = (host, port)
+        self._listener: Listener | None = None
+
+    def __enter__(self) -> "ScriptedUpstream":
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        self._listener = Listener(self._address, take=self._take, stopping=self._stopping)
+        self._address = self._listener.address
+        self._listener.accept()
+
+    def close(self) -> None:
+        """Close every socket and wait for every thread; scripts that still play end as `stopped`."""
+        self._stopping.set()
+        if self._listener is not None:
+            self._listener.close()
+        with self._lock:
+            running = dict(self._connections)
+        for connection in running:
+            connection.interrupt()
+        deadline = time.monotonic() + _CLOSE_WITHIN_S
+        for thread in running.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in running.values()):
+            raise RuntimeError(f"Scripts still play {_CLOSE_WITHIN_S} s after the upstream was closed.")
+
+    @property
+    def url(self) -> str:
+        host, port = self._address
+        return f"http://{host}:{port}"
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls so far, in the order of their arrival."""
+        return self._log.all()
+
+    @property
+    def open_connections(self) -> int:
+        with self._lock:
+            return len(self._connections)
+
+    def answers(self, *parts: Step | Script | Sequence[Step], times: int | None = 1, before_body: bool = False) -> None:
+        """Queue what the next call gets: steps, lists of steps or scripts, one after the other.
+
+        It stands for that many calls, for all that follow if `times` is None. With `before_body` the script plays
+        as soon as the headers are in.
+        """
+        with self._lock:
+            self._turns.append(_Turn(script_of(*parts), times=times, before_body=before_body))
+
+    def forget_answers(self) -> None:
+        """Drop what is queued; calls get the default script again."""
+        with self._lock:
+            self._turns.clear()
+
+    def refuse(self) -> None:
+        """Refuse new connections until `accept`; those that are open go on."""
+        if self._listener is not None:
+            self._listener.refuse()
+
+    def accept(self) -> None:
+        """Accept connections again, on the same port."""
+        if self._listener is not None:
+            self._listener.accept()
+
+    def wait_for(self, predicate: Callable[[Call], object], *, count: int = 1, within_s: float = 5.0) -> list[Call]:
+        """Return the calls that satisfy the predicate as soon as there are `count` of them, or raise TimeoutError."""
+        return self._log.wait_for(predicate, count=count, within_s=within_s)
+
+    def _take(self, sock: socket.socket) -> None:
+        connection = Connection(sock, stopping=self._stopping)
+        with self._lock:
+            self._connection_count += 1
+            number = self._connection_count
+            thread = threading.Thread(
+                target=self._serve, args=(connection, number), daemon=True, name=f"upstream-{number}"
+            )
+            self._connections[connection] = thread
+        thread.start()
+
+    def _serve(self, connection: Connection, number: int) -> None:
+        reader = Reader(connection)
+        call = None
+        try:
+            while connection.persists:
+                head = reader.head()
+                call = self._arrived(head, connection=number)
+                self._answer(call, head, reader, connection)
+        except PeerLeft as departure:
+            if call is not None:
+                self._log.note_departure(call, at=departure.at)
+        except (Stopped, BadRequest):
+            pass
+        finally:
+            connection.close()
+            with self._lock:
+                del self._connections[connection]
+
+    def _arrived(self, head: RequestHead, *, connection: int) -> Call:
+        with self._lock:
+            self._call_count += 1
+            return Call(
+                id=self._call_count,
+                connection=connection,
+                method=head.method,
+                path=head.path,
+                headers=head.headers,
+                at=time.monotonic(),
+                dialect=_dialect(head),
+            )
+
+    def _answer(self, call: Call, head: RequestHead, reader: Reader, connection: Connection) -> None:
+        turn = self._next_turn() or _turn_by_name(call, name_in_path(head.path))
+        if turn is None or not turn.before_body:
+            call.body = reader.body(head)
+        if turn is None and call.model.startswith(PREFIX):
+            turn = _turn_by_name(call, call.model.removeprefix(PREFIX))
+        self._log.add(call)
+        if self._listener is None:
+            raise Stopped
+        stage = Stage(call=call, head=head, connection=connection, reader=reader, listener=self._listener)
+        self._play(turn.script if turn else default_script, stage)
+        # A body that was never read would be taken for the next call.
+        if not head.keeps_alive or (turn and turn.before_body):
+            connection.close()
+
+    def _next_turn(self) -> _Turn | None:
+        with self._lock:
+            if not self._turns:
+                return None
+            turn = self._turns[0]
+            if turn.remaining is not None:
+                turn.remaining -= 1
+                if turn.remaining == 0:
+                    self._turns.popleft()
+            return turn
+
+    def _play(self, script: Script, stage: Stage) -> None:
+        connection = stage.connection
+        sent_before = connection.sent_bytes
+        outcome = "script_failed"
+        try:
+            for step in script(stage.call):
+                step.play(stage)
+                if connection.is_closed:
+                    break
+            outcome = "played"
+        except PeerLeft as departure:
+            # Noted before the end, so that whoever waits for the end finds both.
+            self._log.note_departure(stage.call, at=departure.at)
+            outcome = departure.outcome
+            raise
+        except Stopped:
+            outcome = "stopped"
+            raise
+        finally:
+            self._log.end(stage.call, outcome=outcome, sent_bytes=connection.sent_bytes - sent_before)
+
+
+def _turn_by_name(call: Call, name: str) -> _Turn | None:
+    if not name:
+        return None
+    call.scenario = name
+    scenario = SCENARIOS.get(name) or SCENARIOS.get(without_knobs(name))
+    if scenario is None:
+        return _Turn(script_of(failure(404, f"There is no scenario {name!r}.")), times=1, before_body=False)
+    return _Turn(scenario.script, times=1, before_body=scenario.before_body)
+
+
+def _dialect(head: RequestHead) -> str:
+    path = head.path.partition("?")[0]
+    is_anthropic = "/messages" in path or "anthropic-version" in head.headers
+    return "anthropic" if is_anthropic else "openai"
