@@ -1,0 +1,41 @@
+"""A body that dribbles in must not keep its place for ever: gunicorn itself waits without an end."""
+
+import socket
+import time
+from contextlib import suppress
+from typing import Self
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from messages_api.watcher import watcher
+
+
+class BodyDeadline:
+    """Around the reading of a body: after `BODY_READ_S` the caller's side is shut, so the read ends early."""
+
+    def __init__(self, http_request: HttpRequest) -> None:
+        self._socket: socket.socket | None = http_request.META.get("gunicorn.socket")
+        self._expires_at = time.monotonic() + settings.BODY_READ_S
+
+    def __enter__(self) -> Self:
+        watcher.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        watcher.remove(self)
+
+    def fileno(self) -> int | None:
+        """None: a caller that leaves ends its body by leaving."""
+        return None
+
+    def tick(self, now: float) -> None:
+        if self._socket is not None and now >= self._expires_at:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+
+    def caller_left(self) -> None:
+        """Nothing to do: the read notices it."""
+
+    def out_of_time(self) -> None:
+        """Nothing to do: there is no call yet, and its refusal is quick."""

@@ -1,0 +1,373 @@
+"""
+The shapes of a request: its documented fields, their types and ranges.
+
+The structs check and are thrown away; what travels on is the caller's own dict. Blocks and tools may carry fields that
+are not listed here; a request, a message and its metadata may not. `null` is legal only where Anthropic's API takes it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Text = Annotated[str, Meta(min_length=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Model = Annotated[str, Meta(min_length=1, max_length=256)]
+Object = dict[str, Any]
+
+MAX_TOKENS = 2**31 - 1
+MAX_MESSAGES = 100_000
+
+
+class Shape(Struct, gc=False):
+    """A struct that the garbage collector need not follow: it holds no cycles. 100,000 messages take 0.2 s less."""
+
+
+class CacheControl(Shape):
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+# ---- images and documents
+
+
+class Source(Shape, tag_field="type"):
+    """Where an image or a document comes from."""
+
+
+class Base64Image(Source, tag="base64"):
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: str
+
+
+class Base64Document(Source, tag="base64"):
+    media_type: Literal["application/pdf"]
+    data: str
+
+
+class Url(Source, tag="url"):
+    url: str
+
+
+class File(Source, tag="file"):
+    file_id: Text
+
+
+class PlainText(Source, tag="text"):
+    media_type: Literal["text/plain"]
+    data: str
+
+
+class Blocks(Source, tag="content"):
+    content: "str | list[TextBlock | Image]"
+
+
+# ---- content blocks
+
+
+class Block(Shape, tag_field="type", kw_only=True):
+    """One element of a message's content."""
+
+    cache_control: CacheControl | None = None
+
+
+class TextBlock(Block, tag="text"):
+    text: Text
+
+
+class Image(Block, tag="image"):
+    source: Base64Image | Url | File
+
+
+class Document(Block, tag="document"):
+    source: Base64Document | PlainText | Blocks | Url | File
+    title: str | None = None
+    context: str | None = None
+
+
+class TextOnly(Shape):
+    """A text block where nothing else may stand. It has no tag: a lone struct would take a block without a type."""
+
+    type: Literal["text"]
+    text: Text
+    cache_control: CacheControl | None = None
+
+
+class SearchResult(Block, tag="search_result"):
+    source: str
+    title: str
+    content: list[TextOnly]
+
+
+class Thinking(Block, tag="thinking"):
+    thinking: str
+    signature: str = ""
+
+
+class RedactedThinking(Block, tag="redacted_thinking"):
+    data: str
+
+
+class ToolUse(Block, tag="tool_use"):
+    id: str
+    name: str
+    input: Object
+
+
+class ServerToolUse(Block, tag="server_tool_use"):
+    id: str
+    name: str
+    input: Object
+
+
+class McpToolUse(Block, tag="mcp_tool_use"):
+    id: str
+    name: str
+    input: Object
+    server_name: str
+
+
+class ToolReference(Block, tag="tool_reference"):
+    tool_name: str
+
+
+class BrowserState(Block, tag="browser_state"):
+    """Passed on as it is."""
+
+
+class ToolResult(Block, tag="tool_result"):
+    tool_use_id: str
+    content: str | list[TextBlock | Image | Document | SearchResult | ToolReference | BrowserState] = ""
+    is_error: bool = False
+
+
+class ServerToolResult(Block):
+    """What a tool that Anthropic runs has returned: results or an error, passed on as they are."""
+
+    tool_use_id: str
+    content: Any
+
+
+class WebSearchResult(ServerToolResult, tag="web_search_tool_result"): ...
+
+
+class WebFetchResult(ServerToolResult, tag="web_fetch_tool_result"): ...
+
+
+class CodeExecutionResult(ServerToolResult, tag="code_execution_tool_result"): ...
+
+
+class BashCodeExecutionResult(ServerToolResult, tag="bash_code_execution_tool_result"): ...
+
+
+class TextEditorCodeExecutionResult(ServerToolResult, tag="text_editor_code_execution_tool_result"): ...
+
+
+class ToolSearchResult(ServerToolResult, tag="tool_search_tool_result"): ...
+
+
+class AdvisorResult(ServerToolResult, tag="advisor_tool_result"): ...
+
+
+class McpToolResult(Block, tag="mcp_tool_result"):
+    tool_use_id: str
+
+
+class ContainerUpload(Block, tag="container_upload"):
+    file_id: Text
+
+
+class BetaBlock(Block):
+    """A block of a beta that only Anthropic understands, passed on as it is."""
+
+
+class Compaction(BetaBlock, tag="compaction"): ...
+
+
+class FallbackBlock(BetaBlock, tag="fallback"): ...
+
+
+class Advisor(BetaBlock, tag="advisor"): ...
+
+
+class ToolAddition(BetaBlock, tag="tool_addition"): ...
+
+
+class ToolRemoval(BetaBlock, tag="tool_removal"): ...
+
+
+class McpToolListing(BetaBlock, tag="mcp_tool_listing"): ...
+
+
+AnyBlock = (
+    TextBlock
+    | Image
+    | Document
+    | SearchResult
+    | Thinking
+    | RedactedThinking
+    | ToolUse
+    | ToolResult
+    | ServerToolUse
+    | WebSearchResult
+    | WebFetchResult
+    | CodeExecutionResult
+    | BashCodeExecutionResult
+    | TextEditorCodeExecutionResult
+    | ToolSearchResult
+    | McpToolUse
+    | McpToolResult
+    | ContainerUpload
+    | Compaction
+    | FallbackBlock
+    | Advisor
+    | AdvisorResult
+    | ToolAddition
+    | ToolRemoval
+    | McpToolListing
+)
+
+
+class Message(Shape, forbid_unknown_fields=True):
+    role: Literal["user", "assistant", "system"]
+    content: str | list[AnyBlock]
+
+
+# ---- tools
+
+
+class Tool(Shape):
+    """Of the client (no type, or `custom`) or of Anthropic. Which fields it needs depends on that: see rules.py."""
+
+    type: str | None = None
+    name: str | UnsetType = UNSET
+    input_schema: Object | UnsetType = UNSET
+    cache_control: CacheControl | None = None
+
+
+class AutoChoice(Shape, tag_field="type", tag="auto"):
+    disable_parallel_tool_use: bool = False
+
+
+class AnyChoice(Shape, tag_field="type", tag="any"):
+    disable_parallel_tool_use: bool = False
+
+
+class ToolChoice(Shape, tag_field="type", tag="tool"):
+    name: str
+    disable_parallel_tool_use: bool = False
+
+
+class NoChoice(Shape, tag_field="type", tag="none", forbid_unknown_fields=True): ...
+
+
+class McpServer(Shape):
+    type: Literal["url"]
+    url: str
+    name: str
+    authorization_token: str | None = None
+    tool_configuration: Object | None = None
+
+
+# ---- the other fields of a request
+
+
+class EnabledThinking(Shape, tag_field="type", tag="enabled"):
+    budget_tokens: Annotated[int, Meta(ge=1024)]
+    display: Literal["summarized", "omitted", "updates"] | None = None
+
+
+class AdaptiveThinking(Shape, tag_field="type", tag="adaptive"):
+    display: Literal["summarized", "omitted", "updates"] | None = None
+
+
+class ThinkingBetweenTools(Shape, tag_field="type", tag="between_tools"): ...
+
+
+class DisabledThinking(Shape, tag_field="type", tag="disabled"): ...
+
+
+class OutputFormat(Shape):
+    type: Literal["json_schema"]
+    schema: Object
+
+
+class OutputConfig(Shape):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
+    task_budget: Object | None = None
+
+
+class Metadata(Shape, forbid_unknown_fields=True):
+    user_id: str = ""
+
+
+class Container(Shape):
+    id: str | None = None
+    skills: list[Object] | None = None
+
+
+class Diagnostics(Shape):
+    previous_message_id: str | None = None
+
+
+class ContextEdit(Shape):
+    type: Literal["clear_tool_uses_20250919", "clear_thinking_20251015", "compact_20260112"]
+
+
+class ContextManagement(Shape):
+    edits: list[ContextEdit] = []
+
+
+class Fallback(Shape):
+    model: Model
+
+
+# ---- requests
+
+
+class StrictRequest(Shape, kw_only=True):
+    """A request on the envelope lane. Its fields are the documented ones: another name is refused."""
+
+    model: Model
+    max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    system: str | list[TextOnly] = ""
+    stop_sequences: Annotated[list[str], Meta(max_length=64)] = []
+    stream: bool = False
+    temperature: Share = 1
+    top_p: Share = 1
+    top_k: Count = 0
+    tools: list[Tool] = []
+    tool_choice: AutoChoice | AnyChoice | ToolChoice | NoChoice | UnsetType = UNSET
+    thinking: EnabledThinking | AdaptiveThinking | ThinkingBetweenTools | DisabledThinking | UnsetType = UNSET
+    output_config: OutputConfig | UnsetType = UNSET
+    output_format: OutputFormat | None = None
+    metadata: Metadata | UnsetType = UNSET
+    service_tier: Literal["auto", "standard_only"] = "auto"
+    speed: Literal["standard", "fast"] | None = None
+    inference_geo: str | None = None
+    cache_control: CacheControl | None = None
+    container: str | Container | None = None
+    diagnostics: Diagnostics | None = None
+    context_management: ContextManagement | None = None
+    mcp_servers: list[McpServer] = []
+    fallbacks: list[Fallback] | Literal["default"] | None = None
+    fallback_credit_token: str | Object | None = None
+    compaction: Object | None = None
+    thread: Object | None = None
+    billing_policy: Object | None = None
+
+
+class NativeMessage(Shape):
+    role: str
+    content: str | list[Any]
+
+
+class NativeRequest(Shape, kw_only=True):
+    """A request on the native lane, as far as the gateway itself reads it."""
+
+    model: Model
+    max_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+    messages: Annotated[list[NativeMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    stream: bool = False

@@ -1,0 +1,103 @@
+"""Any body is accepted or refused within a second of CPU, and before it has grown in memory."""
+
+import gc
+import json
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from messages_api import body, strictjson
+from messages_api.errors import RequestError
+
+MIB = 2**20
+FULL = 32 * MIB
+
+
+def is_accepted(raw: bytes, *, strict: bool = True) -> bool:
+    try:
+        body.parse(raw, strict=strict)
+    except RequestError as error:
+        assert error.status == 400
+        return False
+    return True
+
+
+def keys(value: bytes) -> bytes:
+    return b"{" + b",".join(b'"%07x": %b' % (i, value) for i in range(strictjson.MAX_VALUES - 1)) + b"}"
+
+
+def call(**fields: Any) -> bytes:
+    return json.dumps(
+        {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], **fields}
+    ).encode()
+
+
+def blocks(count: int, block: dict[str, Any]) -> bytes:
+    return call(messages=[{"role": "user", "content": [block]}] * count)
+
+
+def url(host: str) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "url", "url": f"https://{host}/"}}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: b"[" * FULL, id="brackets"),
+        pytest.param(lambda: b'"' * FULL, id="quotes"),
+        pytest.param(lambda: b"\\" * FULL, id="backslashes"),
+        pytest.param(lambda: b'{"a":[' + b"[]," * (FULL // 3) + b"1]}", id="10 million arrays"),
+        pytest.param(lambda: b'{"a":"' + b'\\"' * (FULL // 2) + b'"}', id="escaped quotes"),
+        pytest.param(lambda: b'{"a":"' + b"\\ud83d\\ude00" * (FULL // 12) + b'"}', id="escaped emoji"),
+        pytest.param(lambda: b'{"a":[' + (b"1" * 4300 + b",") * (FULL // 4301) + b"1]}", id="long integers"),
+        pytest.param(lambda: b'{"a":1.' + b"1" * FULL + b"}", id="a long fraction"),
+        pytest.param(lambda: b'{"a":[' + (b"[" * 62 + b"]" * 62 + b",") * 10_000 + b"1]}", id="deep arrays"),
+        pytest.param(lambda: b'{"a":[' + b'{"a":1,"a":1},' * 70_000 + b"1]}", id="duplicates"),
+        pytest.param(lambda: keys(b"1.2345678901234567e-300"), id="names and slow floats"),
+        pytest.param(lambda: keys(b'"\\"\\\\b"'), id="names and escapes"),
+        pytest.param(lambda: blocks(100_000, {"type": "text", "text": "a" * 200}), id="100,000 blocks"),
+        pytest.param(lambda: blocks(80_000, url("a." * 100 + "test")), id="long host names"),
+        pytest.param(lambda: call(messages=[{"role": "r" * 30 * MIB, "content": "x"}]), id="a long role"),
+        pytest.param(lambda: call(**{"f" * 30 * MIB: 1}), id="a long name"),
+        pytest.param(
+            lambda: call(tools=[{"name": f"t{i}", "input_schema": {"type": "object"}} for i in range(100_000)]),
+            id="tools",
+        ),
+    ],
+)
+def test_the_dearest_bodies_take_less_than_a_second_of_cpu(make):
+    raw = make()
+
+    def cpu_s():
+        start = time.process_time()
+        is_accepted(raw)
+        return time.process_time() - start
+
+    assert any(cpu_s() < 1 for _ in range(3))  # other programs slow a shared core down
+
+
+def test_ten_million_arrays_are_refused_before_they_exist():
+    raw = b'{"a":[' + b"[]," * (FULL // 3) + b"1]}"
+    tracemalloc.start()
+
+    accepted = is_accepted(raw)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not accepted
+    assert peak < MIB
+
+
+@pytest.mark.parametrize("raw", [call(), b"{}", b"{", b'{"a":"\xff"}', b'{"a":1e999}', b"[" * 2000])
+def test_the_garbage_collector_is_left_as_it_was(raw):
+    is_accepted(raw)
+    assert gc.isenabled()
+
+    gc.disable()
+    try:
+        is_accepted(raw)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
