@@ -1,0 +1,48 @@
+"""Where an attempt goes, and how long it may take."""
+
+import re
+from dataclasses import dataclass
+
+from messages_api.backend.protocol.profile import Profile
+
+VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deadlines:
+    """Seconds, by our own monotonic clock: a client's timeouts are per read, so a byte a second never trips them."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 120.0
+    silence_s: float = 90.0
+    """Between two events. Bytes that make no event are no progress."""
+    total_s: float = 600.0
+    """Over all attempts of a call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """An upstream as an attempt needs it. Equal endpoints share their connections."""
+
+    name: str
+    dialect: str
+    base_url: str
+    credential: str
+    profile: Profile
+    deadlines: Deadlines
+
+    def url(self, path: str) -> str:
+        """The address of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
+        base = self.base_url.rstrip("/")
+        return base + path if VERSION_SEGMENT.search(base) else f"{base}/v1{path}"
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """One choice of a route: an upstream and the model's name there."""
+
+    endpoint: Endpoint
+    model: str

@@ -1,0 +1,52 @@
+"""The adapter for upstreams that speak OpenAI's Chat Completions."""
+
+from messages_api.backend.attempt import Answer, Attempt
+from messages_api.backend.errors import UpstreamError
+from messages_api.backend.figures import Figures
+from messages_api.backend.protocol import decoder, failures, request, wire
+from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.source import EventSource
+
+PATH = "/chat/completions"
+
+
+def message(attempt: Attempt) -> Answer:
+    """Ask for a whole answer. Raise UpstreamError when there is none."""
+    _send(attempt)
+    answer = attempt.answer()
+    try:
+        whole = decoder.message_from_openai(answer, request=attempt.request, ids=attempt.ids)
+    except failures.ProtocolFailure as error:
+        raise UpstreamError.from_failure(error.failure) from error
+    assert isinstance(answer, dict)
+    return Answer(message=whole, figures=Figures.of(Usage.from_openai(answer.get("usage")), is_final=True))
+
+
+def events(attempt: Attempt) -> EventSource:
+    """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
+    _send(attempt)
+    profile = attempt.target.endpoint.profile
+    return EventSource(
+        attempt.exchange,
+        decoder.StreamDecoder(
+            attempt.request,
+            ids=attempt.ids,
+            input_estimate=attempt.input_estimate,
+            whole_calls=profile.whole_calls,
+        ),
+    )
+
+
+def _send(attempt: Attempt) -> None:
+    """Say the request in this dialect. Raise UpstreamError when this dialect cannot, or the upstream refuses it."""
+    endpoint = attempt.target.endpoint
+    try:
+        body, attempt.dropped = request.to_openai(attempt.request, endpoint.profile)
+    except request.RequestRefused as error:
+        raise UpstreamError.refused(str(error), param=error.param) from error
+    attempt.send(
+        PATH,
+        wire.encode({**body, "model": attempt.target.model}),
+        headers={"Authorization": f"Bearer {endpoint.credential}"} if endpoint.credential else {},
+        failure_from=failures.failure_from_openai,
+    )

@@ -1,0 +1,124 @@
+"""The events of one upstream's stream: bytes → records → events, with the deadlines of a stream."""
+
+import time
+from typing import NamedTuple, Protocol
+
+from messages_api.backend.errors import UpstreamError
+from messages_api.backend.figures import Figures
+from messages_api.backend.protocol import sse
+from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.protocol.types import Event
+from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.upstream import Exchange
+
+GRACE_S = 2.0  # how long the counts and the end mark may come after the finish reason
+
+
+class Batch(NamedTuple):
+    """The events that one read brought. An empty batch is silence."""
+
+    events: list[Event]
+
+
+class Decoder(Protocol):
+    """An upstream's records → events. No I/O: it is told when the stream ends, and how."""
+
+    error: Failure | None
+    """Why the stream ended in an error."""
+    usage: Usage
+    """The upstream's own counts so far."""
+    is_whole: bool
+    """The answer ended as it should."""
+
+    @property
+    def is_finishing(self) -> bool:
+        """The answer is complete; only its usage and an end mark may follow."""
+
+    @property
+    def is_ended(self) -> bool:
+        """No event follows any more."""
+
+    def read(self, record: sse.Record) -> list[Event]: ...
+
+    def eof(self) -> list[Event]: ...
+
+
+class EventSource:
+    """Reads an open exchange. Whoever opened it closes it; `close` may be called twice."""
+
+    def __init__(self, exchange: Exchange, decoder: Decoder) -> None:
+        self._exchange = exchange
+        self._decoder = decoder
+        self._parser = sse.SSEParser()
+        self._finishing_until: float | None = None
+        self.first = self._read_first()
+
+    @property
+    def failure(self) -> UpstreamError | None:
+        """What the upstream's own error, or a stream cut before its end, is to the caller."""
+        failure = self._decoder.error
+        return None if failure is None else UpstreamError.from_failure(failure)
+
+    @property
+    def is_over(self) -> bool:
+        return self._decoder.is_ended
+
+    def figures(self) -> Figures:
+        """The upstream's own counts so far."""
+        decoder = self._decoder
+        return Figures.of(decoder.usage, is_final=decoder.is_whole or decoder.is_finishing)
+
+    def _read_first(self) -> Batch:
+        """Wait for the first event. Nothing has been sent to the caller, so a failure can still be a status."""
+        try:
+            while True:
+                batch = self.read(wait_s=float("inf"))
+                if batch.events:
+                    break
+            if self.failure is not None:
+                raise self.failure
+        except BaseException:
+            self.close()
+            raise
+        return batch
+
+    def read(self, *, wait_s: float) -> Batch:
+        """The events that come within `wait_s`; none for silence. Raise UpstreamError when the connection fails."""
+        piece = self._exchange.read(wait_s=self._patience(wait_s))
+        if piece is None:
+            return Batch(self._end()) if self._is_out_of_grace() else Batch([])
+        if not piece:
+            return Batch(self._end())
+        records = self._parse(piece)
+        if records or b"\n" in piece:
+            self._exchange.progress()  # a comment is a sign of life too; a line that never ends is none
+        return Batch(self._decode(records))
+
+    def _parse(self, piece: bytes) -> list[sse.Record]:
+        try:
+            return self._parser.feed(piece)
+        except sse.FrameTooLarge as error:
+            raise UpstreamError("The upstream sent a frame that is too large.") from error
+
+    def _decode(self, records: list[sse.Record]) -> list[Event]:
+        events: list[Event] = []
+        for record in records:
+            events += self._decoder.read(record)
+        if self._decoder.is_finishing and self._finishing_until is None:
+            self._finishing_until = time.monotonic() + GRACE_S
+        return events
+
+    def _patience(self, wait_s: float) -> float:
+        if self._finishing_until is None:
+            return wait_s
+        return max(0.0, min(wait_s, self._finishing_until - time.monotonic()))
+
+    def _is_out_of_grace(self) -> bool:
+        return self._finishing_until is not None and time.monotonic() >= self._finishing_until
+
+    def _end(self) -> list[Event]:
+        """The bytes are at their end: what is still open is said now, an unfinished answer as an error."""
+        return self._decode(self._parser.eof()) + self._decoder.eof()
+
+    def close(self) -> None:
+        self._exchange.close()

@@ -1,0 +1,80 @@
+"""What is known of a caller besides its key: where from, with what, and the socket that tells when it leaves."""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+
+USER_AGENT_LENGTH = 200
+REQUEST_ID_LENGTH = 128
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who waits for the answer."""
+
+    request_id: str
+    """Ours, `req_…`: on every answer and the id of the usage record."""
+    address: str | None
+    user_agent: str
+    own_request_id: str
+    """What the caller sent as `X-Request-ID`: kept beside ours, never trusted as ours."""
+    headers: dict[str, str]
+    """Its `anthropic-*` headers, lower case: an Anthropic upstream gets them on the native lane."""
+    socket: socket.socket | None
+    """Its connection, where the server shows it (gunicorn does); None elsewhere."""
+
+    @classmethod
+    def of(cls, http_request: HttpRequest) -> "Caller":
+        return cls(
+            request_id=http_request.request_id,  # type: ignore[attr-defined]  # set by the boundary
+            address=address(http_request),
+            user_agent=_printable(http_request.META.get("HTTP_USER_AGENT", ""))[:USER_AGENT_LENGTH],
+            own_request_id=_printable(http_request.META.get("HTTP_X_REQUEST_ID", ""))[:REQUEST_ID_LENGTH],
+            headers=_anthropic_headers(http_request),
+            socket=http_request.META.get("gunicorn.socket"),
+        )
+
+
+def address(http_request: HttpRequest) -> str | None:
+    """The rightmost address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is one; else the peer's."""
+    peer = _normal(http_request.META.get("REMOTE_ADDR", ""))
+    if peer is None or not _is_trusted(peer):
+        return peer
+    for text in reversed(http_request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        forwarded = _normal(text.strip())
+        if forwarded is None:
+            return peer  # garbage from here on: believe no more of it
+        if not _is_trusted(forwarded):
+            return forwarded
+    return peer
+
+
+def _normal(text: str) -> str | None:
+    """An address in its canonical spelling, a mapped IPv4 one as IPv4, or None."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(parsed)
+
+
+def _is_trusted(text: str) -> bool:
+    parsed = ipaddress.ip_address(text)
+    return any(parsed in ipaddress.ip_network(proxy, strict=False) for proxy in settings.TRUSTED_PROXIES)
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())
+
+
+def _anthropic_headers(http_request: HttpRequest) -> dict[str, str]:
+    headers = {}
+    for name, value in http_request.META.items():
+        if name.startswith(("HTTP_ANTHROPIC_", "HTTP_X_CLAUDE_CODE_")):
+            headers[name[5:].replace("_", "-").lower()] = value
+    return headers

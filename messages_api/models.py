@@ -1,0 +1,135 @@
+"""The model servers behind the gateway, and which of them answers for which model."""
+
+import uuid
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from messages_api import credentials
+from messages_api.addresses import check_base_url
+from messages_api.backend.endpoint import Deadlines, Endpoint
+from messages_api.backend.protocol.profile import Profile
+
+POSITIVE = [MinValueValidator(0.1)]
+
+
+class Dialect(models.TextChoices):
+    ANTHROPIC = "anthropic", "Anthropic Messages"
+    OPENAI = "openai", "OpenAI Chat Completions"
+
+
+class Upstream(models.Model):
+    """A model server: its address, what we show to it, and how long it may take."""
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(
+        max_length=64, unique=True, validators=[RegexValidator(r"^[A-Za-z0-9._-]+$", "Letters, digits, . _ - only.")]
+    )
+    dialect = models.CharField(max_length=16, choices=Dialect.choices)
+    base_url = models.CharField(
+        "base URL",
+        max_length=300,
+        validators=[check_base_url],
+        help_text="Such as https://api.anthropic.com or http://127.0.0.1:8081/v1. "
+        "Changing it clears the stored credential.",
+    )
+    credential_token = models.TextField(blank=True, editable=False)
+    credential_set_at = models.DateTimeField(null=True, editable=False)
+    connect_s = models.FloatField("connect", default=5.0, validators=POSITIVE, help_text="Seconds.")
+    first_byte_s = models.FloatField("first byte", default=120.0, validators=POSITIVE, help_text="Seconds.")
+    silence_s = models.FloatField(
+        "silence", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
+    )
+    total_s = models.FloatField("total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call.")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def set_credential(self, credential: str) -> None:
+        """Store what this upstream wants to see, encrypted for this row and this base URL. Empty: nothing is sent."""
+        self.credential_token = credentials.encrypt(credential, bound_to=self._binding()) if credential else ""
+        self.credential_set_at = timezone.now() if credential else None
+
+    def has_usable_credential(self) -> bool:
+        """Whether one is stored and readable: none is after the base URL or the encryption keys changed."""
+        try:
+            return bool(self._credential())
+        except credentials.CredentialUnreadable:
+            return False
+
+    def endpoint(self) -> Endpoint:
+        """This upstream as an attempt needs it. An unreadable credential is sent to nobody."""
+        try:
+            credential = self._credential()
+        except credentials.CredentialUnreadable:
+            credential = ""
+        return Endpoint(
+            name=self.name,
+            dialect=self.dialect,
+            base_url=self.base_url,
+            credential=credential,
+            profile=Profile(),
+            deadlines=Deadlines(
+                connect_s=self.connect_s,
+                first_byte_s=self.first_byte_s,
+                silence_s=self.silence_s,
+                total_s=self.total_s,
+            ),
+        )
+
+    def _credential(self) -> str:
+        if not self.credential_token:
+            return ""
+        return credentials.decrypt(self.credential_token, bound_to=self._binding())
+
+    def _binding(self) -> list[str]:
+        return [str(self.uid), self.base_url]
+
+
+class Route(models.Model):
+    """A model name, or a pattern of names, and the targets that answer for it."""
+
+    pattern = models.CharField(
+        max_length=256,
+        unique=True,
+        help_text="A model name, a prefix such as claude-*, or * for every model that no other route matches.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pattern"]
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def clean(self) -> None:
+        if "*" in self.pattern[:-1]:
+            raise ValidationError({"pattern": "A * may stand at the end only."})
+
+
+class RouteTarget(models.Model):
+    """One choice of a route. The lowest priority comes first; equal ones share by weight."""
+
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="targets")
+    upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="targets")
+    model = models.CharField(
+        max_length=256, blank=True, help_text="The model's name there. Empty: the name that the caller asked for."
+    )
+    priority = models.PositiveSmallIntegerField(default=0)
+    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+
+    class Meta:
+        ordering = ["priority", "-weight", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["route", "upstream", "model"], name="one_target_an_upstream_and_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream} {self.model}".strip()

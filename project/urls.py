@@ -1,0 +1,19 @@
+"""Where everything is: calls below /api/, pages below /admin/, health beside them."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from project import health
+
+urlpatterns = [
+    path("api/", include("messages_api.urls")),
+    path("admin/", admin.site.urls),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+]
+
+handler400 = "messages_api.failures.bad_request"
+handler404 = "messages_api.failures.not_found"
+handler500 = "messages_api.failures.server_error"

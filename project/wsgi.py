@@ -1,0 +1,12 @@
+"""The application that gunicorn serves."""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+django.setup(set_prefix=False)
+
+from project.lifecycle import Application  # noqa: E402  # its modules need the loaded apps
+
+application = Application()
