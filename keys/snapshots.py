@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from keys import hashing
@@ -73,9 +73,6 @@ def _load(digests: list[bytes]) -> Snapshot | None:
         secret = KeySecret.objects.select_related("api_key__owner").filter(digest__in=digests).first()
     except (OperationalError, InterfaceError) as error:
         raise LedgerUnavailable from error
-    finally:
-        # A stream that kept this connection would keep a slot of the pool for minutes.
-        close_old_connections()
     if secret is None:
         return None
     api_key = secret.api_key

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from django.conf import settings
+from django.db import connections
 
 from keys import access, ledger
 from keys.errors import Refused
@@ -117,6 +118,8 @@ class Call:
         except (Refused, RequestError) as error:
             ledger.refuse(self._admission_row(lease_s=0), http_status=error.status, error_type=error.type)
             raise
+        finally:
+            _give_connections_back()
         admission = self._admission_row(lease_s=target.endpoint.deadlines.total_s + settings.LEASE_GRACE_S)
         ledger.admit(admission)
         self._admission = admission
@@ -268,6 +271,13 @@ class Call:
             return ledger.Status.FAILED
         # A stream that was closed before its end was closed by the server, because the caller had left.
         return ledger.Status.COMPLETED if self._observer.is_whole else ledger.Status.CLIENT_CLOSED
+
+
+def _give_connections_back() -> None:
+    """A stream that kept the connection of its key's look-up would keep a slot of the pool for minutes."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 def _check_open() -> None:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError
 
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
@@ -63,8 +63,6 @@ class RouteCache:
                     type="overloaded_error",
                     headers={"Retry-After": "2"},
                 ) from error
-        finally:
-            close_old_connections()
         self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
 
 

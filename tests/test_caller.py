@@ -1,0 +1,33 @@
+"""Where a caller calls from cannot be talked around."""
+
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+
+from messages_api.caller import address
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        pytest.param("192.0.2.1", None, "192.0.2.1", id="directly"),
+        pytest.param("192.0.2.1", "198.51.100.7", "192.0.2.1", id="a stranger's header"),
+        pytest.param("10.0.0.1", "198.51.100.7", "198.51.100.7", id="through the proxy"),
+        pytest.param("10.0.0.1", "1.1.1.1, 198.51.100.7", "198.51.100.7", id="rightmost"),
+        pytest.param("10.0.0.1", "198.51.100.7, 10.0.0.2", "198.51.100.7", id="two proxies"),
+        pytest.param("10.0.0.1", "198.51.100.7, nonsense", "10.0.0.1", id="nonsense"),
+        pytest.param("10.0.0.1", None, "10.0.0.1", id="the proxy itself"),
+        pytest.param("::ffff:10.0.0.1", "::ffff:198.51.100.7", "198.51.100.7", id="mapped"),
+        pytest.param("", None, None, id="a socket file"),
+    ],
+)
+def test_the_address_is_the_rightmost_that_no_trusted_proxy_has(
+    settings: Any, peer: str, forwarded: str | None, expected: str | None
+) -> None:
+    settings.TRUSTED_PROXIES = ["10.0.0.0/8"]
+    request = RequestFactory().post("/", REMOTE_ADDR=peer)
+    if forwarded is not None:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
+
+    assert address(request) == expected

@@ -1,0 +1,57 @@
+"""Raw keys: scannable, self-checking, and stored as a digest that only the pepper can make."""
+
+import re
+
+import pytest
+
+from keys import hashing
+
+RAW = hashing.generate()
+
+
+def test_a_raw_key_is_fifty_characters_that_a_double_click_selects() -> None:
+    assert re.fullmatch("mgw_[0-9A-Za-z]{46}", RAW)
+    assert hashing.is_well_formed(RAW)
+
+
+def test_a_thousand_raw_keys_are_a_thousand() -> None:
+    assert len({hashing.generate() for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda raw: raw[:-1], id="too short"),
+        pytest.param(lambda raw: raw + "0", id="too long"),
+        pytest.param(lambda raw: raw.swapcase(), id="other case"),
+        pytest.param(lambda raw: "sk-_" + raw[4:], id="other prefix"),
+        pytest.param(lambda raw: raw[:10] + ("a" if raw[10] != "a" else "b") + raw[11:], id="one other character"),
+        pytest.param(lambda raw: raw[:-6] + raw[-6:][::-1] + "", id="checksum reversed"),
+        pytest.param(lambda raw: raw[:20] + "_" + raw[21:], id="an underscore"),
+        pytest.param(lambda raw: raw[:20] + "é" + raw[21:], id="not ASCII"),
+        pytest.param(lambda raw: raw[:20] + "\n" + raw[21:], id="a line end"),
+        pytest.param(lambda raw: raw + "\n", id="a line end behind it"),
+        pytest.param(lambda raw: "", id="nothing"),
+    ],
+)
+def test_a_spoiled_key_is_not_well_formed(spoil) -> None:  # type: ignore[no-untyped-def]
+    spoiled = spoil(RAW)
+
+    assert spoiled == RAW or not hashing.is_well_formed(spoiled)
+
+
+def test_the_digest_depends_on_the_key_and_the_pepper() -> None:
+    digest = hashing.digest(RAW, pepper="one")
+
+    assert len(digest) == 32
+    assert digest == hashing.digest(RAW, pepper="one")
+    assert digest != hashing.digest(RAW, pepper="two")
+    assert digest != hashing.digest(hashing.generate(), pepper="one")
+
+
+def test_the_hint_is_six_random_characters_and_never_the_checksum() -> None:
+    assert hashing.hint(RAW) == RAW[4:10]
+
+
+def test_a_peppers_name_does_not_contain_it() -> None:
+    assert re.fullmatch("[0-9a-f]{8}", hashing.pepper_id("a pepper of many characters"))

@@ -1,0 +1,41 @@
+"""What the repository says of itself is true."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def variables_of_settings() -> set[str]:
+    source = (ROOT / "project" / "settings.py").read_text()
+    return set(re.findall(r'env\.(?:str|bool|int|float|list)\(\s*"([A-Z_]+)"', source))
+
+
+def test_every_variable_is_in_the_readme_and_in_the_example() -> None:
+    readme = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), flags=re.M))
+    example = set(re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.M))
+
+    assert readme == variables_of_settings()
+    assert example == variables_of_settings()
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_index() -> None:
+    address = re.compile(
+        rb'--(?:extra-)?index-url|registry *= *"?https?:|"resolved": *"https?:|https?://[^ "]+\.(?:whl|tar\.gz|tgz)'
+    )
+
+    found = [path for path in tracked_files() if path != Path(__file__) and address.search(path.read_bytes())]
+
+    assert found == []
+
+
+def test_every_pinned_package_has_a_hash() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        pins = re.findall(r"^\S+==\S+ \\\n {4}--hash=sha256:", path.read_text(), flags=re.M)
+        assert len(pins) == len(re.findall(r"^\S+==", path.read_text(), flags=re.M)) > 0

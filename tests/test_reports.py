@@ -1,0 +1,218 @@
+"""What reports add up: every table to the same total, on days of the reporting time zone."""
+
+import csv
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import export, ledger, reports
+from keys.models import APIKey
+from keys.reports import Period, Sums
+from tests.admin.calls import Caller
+
+DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
+ZONES = ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "Asia/Kathmandu", "America/Havana"]
+JULY = Period(first=date(2026, 7, 1), last=date(2026, 7, 31))
+
+
+@pytest.fixture
+def calls(quiet_ledger: None, owner: User) -> Callable[..., Any]:
+    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).calls
+
+
+def at(day: int, hour: int = 12, **changes: Any) -> datetime:
+    return datetime(2026, 7, day, hour, tzinfo=UTC).replace(**changes)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_periods_tile_time_without_gap_or_overlap(zone: str, settings: Any) -> None:
+    settings.TIME_ZONE = zone
+
+    @given(DAYS)
+    def tiles(day: date) -> None:
+        begin, end = Period(first=day, last=day).bounds()
+        next_begin, _ = Period(first=day + timedelta(days=1), last=day + timedelta(days=1)).bounds()
+        assert begin <= end == next_begin  # Apia had no 30 December 2011; a day may be empty, never negative
+
+    tiles()
+
+
+@pytest.mark.parametrize("day, hours", [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 7, 1), 24)])
+def test_a_day_of_a_clock_change_is_whole(day: date, hours: int, settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+
+    begin, end = Period(first=day, last=day).bounds()
+
+    assert end - begin == timedelta(hours=hours)
+
+
+def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(calls: Callable[..., Any], settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"  # nine hours ahead
+    calls(created_at=at(9, 15))
+    calls(created_at=at(9, 14, minute=59))
+
+    report = reports.report(Period(first=date(2026, 7, 9), last=date(2026, 7, 10)))
+
+    assert [(row.subject, row.sums.calls) for row in report.days] == [(date(2026, 7, 9), 1), (date(2026, 7, 10), 1)]
+
+
+def test_the_end_of_a_period_is_not_in_it(calls: Callable[..., Any]) -> None:
+    calls(created_at=at(1, 0))
+    calls(created_at=at(31, 23, minute=59, second=59, microsecond=999_999))
+    calls(created_at=datetime(2026, 8, 1, tzinfo=UTC))
+
+    assert reports.totals(JULY).calls == 2
+
+
+def test_what_a_total_is_made_of(calls: Callable[..., Any]) -> None:
+    counts = {"cache_read_tokens": 3, "cache_write_5m_tokens": 5, "cache_write_1h_tokens": 7, "thinking_tokens": 4}
+    calls(created_at=at(1), **counts)
+    calls(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    calls(created_at=at(2), status="client_closed", usage_source="partial")
+    calls(created_at=at(3), status="client_stalled", usage_source="estimated")
+    calls(created_at=at(3), status="started")
+    calls(created_at=at(3), status="refused")
+    calls(created_at=at(4), status="orphaned", lease_s=1)
+    ledger.close()
+    ledger.start()  # its first chore settles what outlived its lease
+    ledger.close()
+
+    total = reports.totals(JULY)
+
+    assert total == Sums(
+        completed=1,
+        left=2,
+        errors=2,
+        running=1,
+        refused=1,
+        input=9 + 9 + 9 + 7,
+        cache_read=3,
+        cache_write=12,
+        output=36,
+        unknown=2,
+        reported=1,
+        partial=1,
+        estimated=2,
+        unsaid=1,
+    )
+    assert (total.calls, total.ended, total.tokens_in) == (6, 5, 49)
+
+
+def random_calls(calls: Callable[..., Any], owner: User, *, seed: int) -> None:
+    chance = random.Random(seed)
+    api_keys = [APIKey.objects.issue(name=f"app {i % 3}", owner=owner)[0] for i in range(5)]
+    for _ in range(60):
+        calls(
+            as_key=chance.choice(api_keys),
+            model=chance.choice(["claude-3", "claude-3-opus", "smollm2"]),
+            created_at=at(1) + timedelta(seconds=chance.randrange(30 * 86_400)),
+            status=chance.choice(["completed", "failed", "client_closed", "client_stalled", "started"]),
+            input_tokens=chance.choice([None, 0, chance.randrange(10**6)]),
+            output_tokens=chance.choice([None, chance.randrange(10**6)]),
+            cache_read_tokens=chance.choice([None, chance.randrange(10**6)]),
+            usage_source=chance.choice(["reported", "partial", "estimated", "none"]),
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
+def test_every_table_adds_up_to_the_total(
+    zone: str, seed: int, calls: Callable[..., Any], owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TIME_ZONE = zone
+    monkeypatch.setattr(reports, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
+    random_calls(calls, owner, seed=seed)
+
+    report = reports.report(JULY)
+    lines = list(csv.DictReader(export.csv_lines(JULY)))
+
+    assert report.total == reports.totals(JULY)
+    assert report.total.calls == 60
+    for rows in (report.days, report.keys, report.models):
+        assert sum((row.sums for row in rows), Sums()) == report.total
+    assert len(report.keys) == len(report.models) == 3
+    assert sum(int(line["output_tokens"]) for line in lines) == report.total.output
+    assert sum(int(line["calls"]) for line in lines) == report.total.calls
+
+
+def test_two_keys_of_one_name_are_two_rows_with_their_hints(calls: Callable[..., Any], owner: User) -> None:
+    api_keys = [APIKey.objects.issue(name="same", owner=owner)[0] for _ in range(2)]
+    for api_key in api_keys:
+        calls(as_key=api_key, created_at=at(1))
+
+    report = reports.report(JULY)
+
+    hints = {api_key.public_id: api_key.secrets.get().hint for api_key in api_keys}
+    assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
+
+
+def test_a_report_takes_two_queries_however_much_there_is(
+    calls: Callable[..., Any], owner: User, django_assert_num_queries: Any
+) -> None:
+    random_calls(calls, owner, seed=1)
+
+    with django_assert_num_queries(2):  # the slices, the hints of the keys
+        reports.report(JULY)
+    with django_assert_num_queries(1):
+        reports.totals(JULY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "  =1",
+        "\N{NO-BREAK SPACE}=1",
+        '=HYPERLINK("http://evil")',
+        "\n=1",
+    ],
+)
+def test_a_cell_that_a_spreadsheet_would_execute_is_inert(text: str) -> None:
+    assert export.inert(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["claude-3", "a=b", "Search backend", "", "key_1"])
+def test_other_cells_stay_as_they_are(text: str) -> None:
+    assert export.inert(text) == text
+
+
+def test_an_export_has_hostile_names_inert_and_numbers_numeric(calls: Callable[..., Any], owner: User) -> None:
+    hostile = APIKey.objects.issue(name='=HYPERLINK("http://evil","x")', owner=owner)[0]
+    with time_machine.travel(at(5), tick=False):
+        calls(as_key=hostile, created_at=at(5), model="@SUM(A1),\r\n=2")
+
+    line = next(csv.DictReader(export.csv_lines(JULY)))
+
+    assert line == {
+        "day": "2026-07-05",
+        "key": hostile.public_id,
+        "key_name": '\'=HYPERLINK("http://evil","x")',
+        "model": "'@SUM(A1),\r\n=2",
+        "calls": "1",
+        "completed": "1",
+        "left": "0",
+        "errors": "0",
+        "running": "0",
+        "refused": "0",
+        "input_tokens": "9",
+        "cache_read_tokens": "0",
+        "cache_write_tokens": "0",
+        "output_tokens": "12",
+        "calls_with_unknown_tokens": "0",
+        "usage_reported": "1",
+        "usage_partial": "0",
+        "usage_estimated": "0",
+        "usage_none": "0",
+    }
