@@ -9,8 +9,10 @@ from django.views import defaults
 from rest_framework.exceptions import MethodNotAllowed
 
 from messages_api import lanes
+from messages_api.backend.errors import Aborted
 
 API_PREFIX = "/api/"
+CALLER_LEFT = 499  # for the log of a server in front: nobody else is there to read it
 logger = logging.getLogger(__name__)
 
 
@@ -19,6 +21,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     http_request: HttpRequest = context["request"]._request
     if isinstance(error, MethodNotAllowed):
         return failure(http_request, 405, "invalid_request_error", "This address takes POST only.")
+    if isinstance(error, Aborted):
+        return HttpResponse(status=CALLER_LEFT)
     if not hasattr(error, "status"):
         logger.error("%s failed in our own code", _request_id(http_request), exc_info=error)
         return failure(http_request, 500, "api_error", "The gateway failed. Its log has the details.")

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -33,6 +34,7 @@ from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
 
+LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 RESTARTING = "The gateway is restarting; try again."
 
 
@@ -187,8 +189,7 @@ class Call:
         if self._attempt is not None and now >= self._attempt.exchange.expires_at:
             self._attempt.exchange.expire()
         if self.writing_since is not None and now - self.writing_since > settings.CALLER_STALL_S:
-            self._end(ledger.Status.CLIENT_STALLED)
-            self._cut_caller()
+            self._stall()
 
     def caller_left(self) -> None:
         self._end(ledger.Status.CLIENT_CLOSED)
@@ -196,16 +197,19 @@ class Call:
     def out_of_time(self) -> None:
         if self._attempt is not None:
             self._attempt.exchange.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", retry=False))
+        if self.writing_since is not None and time.monotonic() - self.writing_since > LAST_WORD_S:
+            self._stall()  # it cannot be told: it does not even read what it was told before
 
     def _end(self, how: str) -> None:
-        """The caller is gone or as good as gone: let the upstream stop at once."""
-        if self._ending is None:
+        """The caller is gone or as good as gone: let the upstream stop at once. A failure that came first stays one."""
+        if self._ending is None and self._error is None:
             self._ending = how
         if self._attempt is not None:
             self._attempt.exchange.abort()
 
-    def _cut_caller(self) -> None:
-        """Wake a server that waits for a caller who reads nothing."""
+    def _stall(self) -> None:
+        """Cut a caller who reads nothing, which wakes the server that waits for it."""
+        self._end(ledger.Status.CLIENT_STALLED)
         if (fd := self.fileno()) is not None:
             # A twin of the socket: gevent would tell whoever waits on the socket itself that it was closed.
             with suppress(OSError), socket.socket(fileno=os.dup(fd)) as twin:
@@ -238,21 +242,23 @@ class Call:
     def _settlement(self) -> ledger.Settlement:
         seen = self._observer
         attempt = self._attempt
+        status = self._status()
+        error = self._error if status == ledger.Status.FAILED else None
         usage, source = seen.usage(
             self._figures(),
             input_estimate=self._input_estimate,
             was_asked=attempt is not None and attempt.exchange.may_be_billed,
         )
         return ledger.Settlement(
-            status=self._status(),
-            http_status=200 if self._error is None else getattr(self._error, "status", 500),
-            error_type=getattr(self._error, "type", "api_error") if self._error else "",
+            status=status,
+            http_status=self._http_status(error),
+            error_type=getattr(error, "type", "api_error") if error else "",
             stop_reason=seen.stop_reason,
             upstream=attempt.target.endpoint.name if attempt else "",
             upstream_model=attempt.target.model if attempt else "",
             upstream_request_id=attempt.upstream_request_id if attempt else "",
             message_id=seen.message_id,
-            attempts=[attempt.summary(self._error)] if attempt else [],
+            attempts=[attempt.summary(error)] if attempt else [],
             input_tokens=usage.input,
             output_tokens=usage.output,
             cache_read_tokens=usage.cache_read,
@@ -264,13 +270,19 @@ class Call:
             duration_ms=seen.duration_ms,
         )
 
+    def _http_status(self, error: BaseException | None) -> int | None:
+        """What the caller was told; None if it left before it was told anything."""
+        if error is not None:
+            return getattr(error, "status", 500)
+        return 200 if self._observer.message_id else None
+
     def _status(self) -> str:
-        if self._ending:
-            return self._ending
-        if self._error is not None:
+        if self._observer.is_whole and self._ending != ledger.Status.CLIENT_STALLED:
+            return ledger.Status.COMPLETED  # a caller who leaves with the last byte in hand has the whole answer
+        if self._ending is None and self._error is not None:
             return ledger.Status.FAILED
         # A stream that was closed before its end was closed by the server, because the caller had left.
-        return ledger.Status.COMPLETED if self._observer.is_whole else ledger.Status.CLIENT_CLOSED
+        return self._ending or ledger.Status.CLIENT_CLOSED
 
 
 def _give_connections_back() -> None:
