@@ -19,7 +19,7 @@ from messages_api import rules
 from messages_api.backend.protocol.types import Request
 from messages_api.body_deadline import BodyDeadline
 from messages_api.errors import RequestError
-from messages_api.shapes import NativeRequest, StrictRequest
+from messages_api.shapes import CountRequest, NativeRequest, StrictRequest
 from messages_api.strictjson import is_quotable, read_object
 
 PIECE_BYTES = 2**16
@@ -40,7 +40,7 @@ CHOICES = {
     "ttl": "5m or 1h",
 }
 
-Shape = TypeVar("Shape", StrictRequest, NativeRequest)
+Shape = TypeVar("Shape", bound=CountRequest | StrictRequest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +51,10 @@ class Body:
     request: Request  # the same, parsed: validated, nothing added, nothing coerced
 
 
-def read(http_request: HttpRequest, *, strict: bool) -> Body:
-    """Receive and parse the body of a call. Raise RequestError: 400, 411 or 413."""
+def read(http_request: HttpRequest, *, strict: bool, is_count: bool = False) -> Body:
+    """Receive and parse the body of a call, or of a count. Raise RequestError: 400, 411 or 413."""
     raw = receive(http_request)
-    return Body(raw=raw, request=cast(Request, parse(raw, strict=strict)))
+    return Body(raw=raw, request=cast(Request, parse(raw, strict=strict, is_count=is_count)))
 
 
 # ---- from the caller
@@ -124,14 +124,14 @@ def collector_paused() -> Iterator[None]:
 
 
 @collector_paused()
-def parse(raw: bytes, *, strict: bool) -> dict[str, Any]:
+def parse(raw: bytes, *, strict: bool, is_count: bool = False) -> dict[str, Any]:
     """Parse and check a body: all documented rules for the envelope lane (strict), the common ones for the native lane.
 
     Return the dict as JSON says it. Raise RequestError (400) with the path of the field in `param`.
     """
     request = read_object(raw)
     if not strict:
-        check_model(fit(request, NativeRequest).model)
+        check_model(fit(request, CountRequest if is_count else NativeRequest).model)
         return request
     refuse_undocumented(request)
     shape = fit(request, StrictRequest)

@@ -7,6 +7,7 @@ from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
 from messages_api.backend.errors import UpstreamError
+from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.types import Request
 from messages_api.models import Upstream
 
@@ -27,7 +28,10 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class _Body:
     request: Request
-    raw: bytes = b""
+
+    @property
+    def raw(self) -> bytes:
+        return wire.encode(self.request)
 
 
 def test_connection(upstream: Upstream, *, model: str) -> Result:

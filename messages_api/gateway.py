@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -15,12 +16,11 @@ from keys import access, ledger
 from keys.errors import Refused
 from keys.snapshots import Snapshot
 from messages_api.backend import adapters
-from messages_api.backend.attempt import Attempt
+from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.endpoint import Target
 from messages_api.backend.errors import Aborted, UpstreamError
 from messages_api.backend.figures import Figures
 from messages_api.backend.protocol.tokens import estimate
-from messages_api.backend.protocol.types import Message
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.source import Batch, EventSource
 from messages_api.background import Background
@@ -34,6 +34,8 @@ from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
 
+HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the names of fields are the caller's
+MAX_DROPPED = 32
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 RESTARTING = "The gateway is restarting; try again."
 
@@ -61,14 +63,14 @@ class Call:
 
     # ---- the two ways through
 
-    def complete(self) -> Message:
+    def complete(self) -> Answer:
         """The whole answer. Raise Refused, RequestError or UpstreamError with what the caller is to be told."""
         target = self._let_in()
         try:
             answer = adapters.for_dialect(target.endpoint.dialect).message(self._begin(target))
             self._figures = lambda: answer.figures
             self._observer.see_message(answer.message)
-            return answer.message
+            return answer
         except Exception as error:  # whatever it is, the row says how the call ended
             self._error = error
             raise
@@ -108,6 +110,13 @@ class Call:
         if self._attempt is not None:
             self._attempt.exchange.abort()
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says of the way here: what was dropped because the upstream's dialect cannot say it."""
+        dropped = self._attempt.dropped if self._attempt is not None else []
+        names = [name if HEADER_SAFE.fullmatch(name) else "?" for name in dropped[:MAX_DROPPED]]
+        return {"x-gateway-dropped": ", ".join(names)} if names else {}
+
     # ---- in and out
 
     def _let_in(self) -> Target:
@@ -116,7 +125,7 @@ class Call:
         model = self._body.request["model"]
         try:
             access.authorize(self._key, model=model)
-            target = self._route(model)
+            target = find_target(model, key=self._key)
         except (Refused, RequestError) as error:
             ledger.refuse(self._admission_row(lease_s=0), http_status=error.status, error_type=error.type)
             raise
@@ -127,17 +136,6 @@ class Call:
         self._admission = admission
         watcher.add(self)
         return target
-
-    def _route(self, model: str) -> Target:
-        table = routes.table()
-        targets = table.targets(model)
-        if targets:
-            return targets[0]
-        usable = [name for name in table.names() if access.may_use(self._key, name)]
-        known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
-        raise RequestError(
-            f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
-        )
 
     def _admission_row(self, *, lease_s: float) -> ledger.Admission:
         return ledger.Admission(
@@ -160,6 +158,7 @@ class Call:
             target=target,
             is_native=self._lane == "anthropic",
             caller_headers=self._caller.headers,
+            is_beta=self._caller.is_beta,
             input_estimate=self._input_estimate,
         )
         if self._ending:
@@ -283,6 +282,45 @@ class Call:
             return ledger.Status.FAILED
         # A stream that was closed before its end was closed by the server, because the caller had left.
         return self._ending or ledger.Status.CLIENT_CLOSED
+
+
+def models(*, key: Snapshot) -> list[str]:
+    """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
+    table = routes.table()
+    listed = [name for name in key.allowed_models if not name.endswith("*") and table.targets(name)]
+    return sorted({name for name in table.names() if access.may_use(key, name)} | set(listed))
+
+
+def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
+    """The input tokens of a request. Raise what a call of it would raise before it is admitted; leave no row."""
+    model = body.request["model"]
+    access.authorize(key, model=model)
+    target = find_target(model, key=key)
+    _give_connections_back()
+    attempt = Attempt(
+        body=body,
+        target=target,
+        is_native=True,
+        caller_headers=caller.headers,
+        is_beta=caller.is_beta,
+        input_estimate=estimate(body.request),
+    )
+    try:
+        return adapters.for_dialect(target.endpoint.dialect).count_tokens(attempt)
+    finally:
+        attempt.exchange.close()
+
+
+def find_target(model: str, *, key: Snapshot) -> Target:
+    """What answers for a model. Raise RequestError 404, which names the models that this key may use."""
+    targets = routes.table().targets(model)
+    if targets:
+        return targets[0]
+    usable = models(key=key)
+    known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
+    raise RequestError(
+        f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
+    )
 
 
 def _give_connections_back() -> None:

@@ -364,10 +364,15 @@ class NativeMessage(Shape):
     content: str | list[Any]
 
 
-class NativeRequest(Shape, kw_only=True):
-    """A request on the native lane, as far as the gateway itself reads it."""
+class CountRequest(Shape, kw_only=True):
+    """A request whose tokens are to be counted, as far as the gateway itself reads it."""
 
     model: Model
-    max_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
     messages: Annotated[list[NativeMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class NativeRequest(CountRequest, kw_only=True):
+    """A request on the native lane, likewise."""
+
+    max_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
     stream: bool = False

@@ -1,10 +1,15 @@
 from django.urls import re_path
 
 from messages_api.lanes import anthropic, envelope
-from messages_api.views import MessagesView
+from messages_api.views import CountTokensView, MessagesView, ModelsView, ModelView, hello
 
 # With and without a slash at the end: a redirect would turn a caller's POST into a GET.
 urlpatterns = [
     re_path(r"^v1/messages/?$", MessagesView.as_view(lane=envelope), name="messages"),
     re_path(r"^anthropic/v1/messages/?$", MessagesView.as_view(lane=anthropic), name="anthropic-messages"),
+    re_path(r"^anthropic/v1/messages/count_tokens/?$", CountTokensView.as_view(lane=anthropic), name="count-tokens"),
+    re_path(r"^anthropic/v1/models/?$", ModelsView.as_view(lane=anthropic), name="models"),
+    re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(lane=anthropic), name="model"),
+    # Beside the lane's paths, since that is where a client whose base URL is the lane looks for it.
+    re_path(r"^(?:anthropic/api/)?hello$", hello, name="hello"),
 ]

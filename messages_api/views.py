@@ -3,15 +3,16 @@
 from types import ModuleType
 from typing import Any
 
-import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request as DRFRequest
 from rest_framework.views import APIView
 
-from messages_api import body
+from messages_api import body, gateway, model_list
+from messages_api.backend.protocol import wire
 from messages_api.caller import Caller
 from messages_api.gateway import Call
+from messages_api.lanes import envelope
 from messages_api.lanes.streaming import EventStreamResponse
 
 
@@ -25,23 +26,63 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class MessagesView(APIView):
-    """One call on one lane."""
+class LaneView(APIView):
+    """A view of one lane: it answers, and fails, in that lane's dialect."""
 
     content_negotiation_class = IgnoreAcceptHeader
+    lane: ModuleType = envelope  # or messages_api.lanes.anthropic, set in urls.py
+
+
+class MessagesView(LaneView):
+    """One call on one lane: a request in, a Message or a stream of events out."""
+
     http_method_names = ["post"]
-    lane: ModuleType | None = None  # messages_api.lanes.envelope or .anthropic, set in urls.py
 
     def post(self, http_request: DRFRequest) -> HttpResponseBase:
-        assert self.lane is not None
-        http: HttpRequest = http_request._request
-        request = body.read(http, strict=self.lane.IS_STRICT)
-        call = Call(
-            request,
-            key=http_request.auth,  # type: ignore[arg-type]  # what keys.authentication returns
-            caller=Caller.of(http),
-            lane=self.lane.NAME,
-        )
+        request = body.read(http_request._request, strict=self.lane.IS_STRICT)
+        caller = Caller.of(http_request._request, forwards_headers=not self.lane.IS_STRICT)
+        call = Call(request, key=http_request.auth, caller=caller, lane=self.lane.NAME)  # type: ignore[arg-type]
         if request.request.get("stream"):
-            return EventStreamResponse(call.stream(), encoder=self.lane.Encoder())
-        return HttpResponse(msgspec.json.encode(self.lane.success(call.complete())), content_type="application/json")
+            return EventStreamResponse(call.stream(), encoder=self.lane.Encoder(), headers=call.headers)
+        return as_json(self.lane.success(call.complete()), headers=call.headers)
+
+
+class CountTokensView(LaneView):
+    """How many input tokens a request has. Makes no call of a model and no usage record."""
+
+    http_method_names = ["post"]
+
+    def post(self, http_request: DRFRequest) -> HttpResponse:
+        request = body.read(http_request._request, strict=False, is_count=True)
+        caller = Caller.of(http_request._request, forwards_headers=True)
+        count = gateway.count_tokens(request, key=http_request.auth, caller=caller)  # type: ignore[arg-type]
+        return as_json(wire.encode({"input_tokens": count}))
+
+
+class ModelsView(LaneView):
+    """The models that this key may use, page by page. Asks no upstream."""
+
+    http_method_names = ["get"]
+
+    def get(self, http_request: DRFRequest) -> HttpResponse:
+        names = gateway.models(key=http_request.auth)  # type: ignore[arg-type]
+        return as_json(wire.encode(model_list.page(names, http_request._request.GET)))
+
+
+class ModelView(LaneView):
+    """One of them."""
+
+    http_method_names = ["get"]
+
+    def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
+        names = gateway.models(key=http_request.auth)  # type: ignore[arg-type]
+        return as_json(wire.encode(model_list.one(model, names)))
+
+
+def hello(http_request: HttpRequest) -> HttpResponse:
+    """What some clients look for before they send a key: somebody is there."""
+    return HttpResponse()
+
+
+def as_json(raw: bytes, *, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(raw, content_type="application/json", headers=headers)

@@ -16,6 +16,9 @@ class Adapter(Protocol):
     def events(self, attempt: Attempt) -> EventSource:
         """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
 
+    def count_tokens(self, attempt: Attempt) -> int:
+        """The input tokens of a request, as the upstream counts them or as we estimate them."""
+
 
 def for_dialect(dialect: str) -> Adapter:
     return cast(Adapter, {"anthropic": anthropic, "openai": openai}[dialect])

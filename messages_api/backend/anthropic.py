@@ -1,10 +1,13 @@
 """The adapter for upstreams that speak Anthropic's Messages API."""
 
+from typing import Any, cast
+
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.errors import UpstreamError
 from messages_api.backend.figures import Figures
 from messages_api.backend.protocol import failures, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
+from messages_api.backend.protocol.repair import repair_for_anthropic
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.source import EventSource
 
@@ -13,21 +16,33 @@ PATH = "/messages"
 
 def message(attempt: Attempt) -> Answer:
     """Ask for a whole answer. Raise UpstreamError when there is none."""
-    _send(attempt)
+    _send(attempt, PATH)
+    answer, raw = attempt.answer()
     try:
-        whole = relay.message_from_anthropic(attempt.answer(), request=attempt.request)
+        whole = relay.message_from_anthropic(answer, request=attempt.request)
     except failures.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure) from error
-    return Answer(message=whole, figures=Figures.of(Usage.from_anthropic(whole["usage"]), is_final=True))
+    figures = Figures.of(Usage.from_anthropic(whole["usage"]), is_final=True)
+    return Answer(message=whole, figures=figures, raw=raw if whole == answer else None)
 
 
 def events(attempt: Attempt) -> EventSource:
     """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
-    _send(attempt)
-    return EventSource(attempt.exchange, relay.AnthropicDecoder(attempt.request))
+    _send(attempt, PATH)
+    return EventSource(attempt.exchange, relay.AnthropicDecoder(attempt.request), keeps_bytes=attempt.is_native)
 
 
-def _send(attempt: Attempt) -> None:
+def count_tokens(attempt: Attempt) -> int:
+    """Ask how many input tokens a request has. Raise UpstreamError when it is not told."""
+    _send(attempt, PATH + "/count_tokens")
+    answer, _ = attempt.answer()
+    count = answer.get("input_tokens") if isinstance(answer, dict) else None
+    if type(count) is not int or count < 0:
+        raise UpstreamError("The upstream did not count the tokens.")
+    return count
+
+
+def _send(attempt: Attempt, path: str) -> None:
     """Send the request as it reads. Raise UpstreamError when the upstream refuses it."""
     endpoint = attempt.target.endpoint
     headers = upstream_headers(
@@ -36,5 +51,13 @@ def _send(attempt: Attempt) -> None:
         key=endpoint.credential,
         headers=attempt.caller_headers,
     )
-    body = {**attempt.request, "model": attempt.target.model}
-    attempt.send(PATH, wire.encode(body), headers=headers, failure_from=failures.failure_from_anthropic)
+    query = "?beta=true" if attempt.is_native and attempt.is_beta else ""
+    attempt.send(path + query, _body(attempt), headers=headers, failure_from=failures.failure_from_anthropic)
+
+
+def _body(attempt: Attempt) -> bytes:
+    """The bytes as they came, unless the model has another name there or the history has traces of other upstreams."""
+    has_traces, body = repair_for_anthropic(cast(dict[str, Any], attempt.request))
+    if not has_traces and attempt.target.model == attempt.request["model"]:
+        return attempt.body.raw
+    return wire.encode({**body, "model": attempt.target.model})

@@ -40,6 +40,8 @@ class Attempt:
     """Whether the caller speaks Anthropic's dialect, so that an Anthropic upstream's bytes may go out as they are."""
     caller_headers: dict[str, str]
     """The caller's `anthropic-*` headers. They matter on the native lane only."""
+    is_beta: bool = False
+    """Whether the caller asked with `?beta=true`: the one thing of a query string that is passed on."""
     input_estimate: int
     dropped: list[str] = field(default_factory=list)
     """What the upstream's dialect cannot say and the answer does not depend on; set by the adapter."""
@@ -69,10 +71,11 @@ class Attempt:
         failure = failure_from(status, _json_or_text(self.exchange.read_all()))
         raise UpstreamError.from_failure(failure, headers=self._retry_headers())
 
-    def answer(self) -> object:
-        """The JSON of the whole answer. Raise UpstreamError for what is none."""
+    def answer(self) -> tuple[object, bytes]:
+        """The JSON of the whole answer, and its bytes. Raise UpstreamError for what is none."""
+        raw = self.exchange.read_all()
         try:
-            return wire.decode(self.exchange.read_all())
+            return wire.decode(raw), raw
         except ValueError as error:
             raise UpstreamError("The upstream's answer is not JSON.") from error
 
@@ -106,6 +109,8 @@ class Answer:
 
     message: Message
     figures: Figures
+    raw: bytes | None = None
+    """The bytes it came in, where a caller who speaks the upstream's dialect may have them as they are."""
 
 
 def _json_or_text(raw: bytes) -> object:

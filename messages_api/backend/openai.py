@@ -1,5 +1,8 @@
 """The adapter for upstreams that speak OpenAI's Chat Completions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.errors import UpstreamError
 from messages_api.backend.figures import Figures
@@ -12,8 +15,10 @@ PATH = "/chat/completions"
 
 def message(attempt: Attempt) -> Answer:
     """Ask for a whole answer. Raise UpstreamError when there is none."""
+    if (local := _local_answer(attempt)) is not None:
+        return local
     _send(attempt)
-    answer = attempt.answer()
+    answer, _ = attempt.answer()
     try:
         whole = decoder.message_from_openai(answer, request=attempt.request, ids=attempt.ids)
     except failures.ProtocolFailure as error:
@@ -37,16 +42,36 @@ def events(attempt: Attempt) -> EventSource:
     )
 
 
+def _local_answer(attempt: Attempt) -> Answer | None:
+    """The answer to a request for no tokens, which warms a cache that this upstream does not have."""
+    with _refusals():
+        empty = request.local_answer(attempt.request, attempt.ids)
+    return None if empty is None else Answer(message=empty, figures=Figures())
+
+
+def count_tokens(attempt: Attempt) -> int:
+    """Estimate how many input tokens a request has: this dialect has no way to ask. Raise UpstreamError never."""
+    return attempt.input_estimate
+
+
 def _send(attempt: Attempt) -> None:
     """Say the request in this dialect. Raise UpstreamError when this dialect cannot, or the upstream refuses it."""
     endpoint = attempt.target.endpoint
-    try:
+    with _refusals():
+        request.local_answer(attempt.request, attempt.ids)  # refuses a stream of no tokens
         body, attempt.dropped = request.to_openai(attempt.request, endpoint.profile)
-    except request.RequestRefused as error:
-        raise UpstreamError.refused(str(error), param=error.param) from error
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),
         headers={"Authorization": f"Bearer {endpoint.credential}"} if endpoint.credential else {},
         failure_from=failures.failure_from_openai,
     )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What this dialect cannot say is the caller's to change: a 400 with the path of the field."""
+    try:
+        yield
+    except request.RequestRefused as error:
+        raise UpstreamError.refused(error.message, param=error.param) from error

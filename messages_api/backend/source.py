@@ -11,6 +11,7 @@ from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.upstream import Exchange
 
+FRAME_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 GRACE_S = 2.0  # how long the counts and the end mark may come after the finish reason
 
 
@@ -18,6 +19,8 @@ class Batch(NamedTuple):
     """The events that one read brought. An empty batch is silence."""
 
     events: list[Event]
+    raw: bytes | None = None
+    """The bytes they came in, where a caller who speaks the upstream's dialect may have them as they are."""
 
 
 class Decoder(Protocol):
@@ -29,6 +32,8 @@ class Decoder(Protocol):
     """The upstream's own counts so far."""
     is_whole: bool
     """The answer ended as it should."""
+    has_changed: bool
+    """The event of the last record is not the record as it came."""
 
     @property
     def is_finishing(self) -> bool:
@@ -46,9 +51,10 @@ class Decoder(Protocol):
 class EventSource:
     """Reads an open exchange. Whoever opened it closes it; `close` may be called twice."""
 
-    def __init__(self, exchange: Exchange, decoder: Decoder) -> None:
+    def __init__(self, exchange: Exchange, decoder: Decoder, *, keeps_bytes: bool = False) -> None:
         self._exchange = exchange
         self._decoder = decoder
+        self._frames = Frames() if keeps_bytes else None
         self._parser = sse.SSEParser()
         self._finishing_until: float | None = None
         self.first = self._read_first()
@@ -73,7 +79,7 @@ class EventSource:
         try:
             while True:
                 batch = self.read(wait_s=float("inf"))
-                if batch.events:
+                if any(event["type"] != "ping" for event in batch.events):
                     break
             if self.failure is not None:
                 raise self.failure
@@ -92,7 +98,20 @@ class EventSource:
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment is a sign of life too; a line that never ends is none
-        return Batch(self._decode(records))
+        return self._batch(records, piece)
+
+    def _batch(self, records: list[sse.Record], piece: bytes) -> Batch:
+        """The events of some records, with their bytes if each record is its event, unchanged."""
+        if self._frames is None:
+            return Batch(self._decode(records))
+        whole: bytes | None = self._frames.feed(piece)
+        events: list[Event] = []
+        for record in records:
+            came = self._decode([record])
+            events += came
+            if len(came) != 1 or self._decoder.has_changed or self._decoder.error is not None:
+                whole = None
+        return Batch(events, whole)
 
     def _parse(self, piece: bytes) -> list[sse.Record]:
         try:
@@ -122,3 +141,17 @@ class EventSource:
 
     def close(self) -> None:
         self._exchange.close()
+
+
+class Frames:
+    """The bytes of a stream, given out in whole frames: what follows them can then be a frame of ours."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """The frames that are whole now, as they came."""
+        data = self._rest + piece
+        end = max((data.rfind(mark) + len(mark) for mark in FRAME_ENDS if mark in data), default=0)
+        self._rest = data[end:]
+        return data[:end]

@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from messages_api.backend.protocol import sse
-from messages_api.backend.protocol.types import Message
-from messages_api.lanes.streaming import Batch
+from messages_api.backend.protocol import sse, wire
+from messages_api.lanes.streaming import Answer, Batch
 
 NAME = "anthropic"
 IS_STRICT = False
 """The list of fields is open: clients send new ones with each release."""
 
 
-def success(message: Message) -> dict[str, Any]:
-    """A Message is what this lane's callers expect."""
-    return dict(message)
+def success(answer: Answer) -> bytes:
+    """The JSON of a whole answer: a Message, byte for byte as an Anthropic upstream sent it."""
+    return answer.raw or wire.encode(answer.message)
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:
@@ -24,9 +23,11 @@ def failure(*, status: int, type: str, message: str, param: str | None, request_
 
 
 class Encoder:
-    """Events as named server-sent events."""
+    """Events as named server-sent events; the bytes of an Anthropic upstream as they came."""
 
     def feed(self, batch: Batch) -> bytes:
+        if batch.raw is not None:
+            return batch.raw
         return b"".join(sse.frame(event, event["type"]) for event in batch.events)
 
     def ping(self) -> bytes:

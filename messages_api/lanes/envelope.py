@@ -3,19 +3,18 @@
 import time
 from typing import Any
 
-from messages_api.backend.protocol import chunks, sse
-from messages_api.backend.protocol.types import Message
-from messages_api.lanes.streaming import Batch
+from messages_api.backend.protocol import chunks, sse, wire
+from messages_api.lanes.streaming import Answer, Batch
 
 NAME = "envelope"
 IS_STRICT = True
 """A field that this API does not document is refused: a typo must not vanish silently."""
 
 
-def success(message: Message) -> dict[str, Any]:
-    """The envelope of a whole answer."""
-    completion = chunks.completion_from_message(message, created=int(time.time()))
-    return {"success": True, "code": "200", "message": "successful", "data": completion}
+def success(answer: Answer) -> bytes:
+    """The JSON of a whole answer: the envelope of its completion."""
+    completion = chunks.completion_from_message(answer.message, created=int(time.time()))
+    return wire.encode({"success": True, "code": "200", "message": "successful", "data": completion})
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:

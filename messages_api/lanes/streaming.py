@@ -7,14 +7,27 @@ from typing import Protocol, Self
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
-from messages_api.backend.protocol.types import Event
+from messages_api.backend.protocol.types import Event, Message
+
+
+class Answer(Protocol):
+    """A whole answer, and the bytes it came in, where those may go out as they are."""
+
+    @property
+    def message(self) -> Message: ...
+
+    @property
+    def raw(self) -> bytes | None: ...
 
 
 class Batch(Protocol):
-    """The events of one read. None is silence."""
+    """The events of one read, and the bytes they came in, where those may go out as they are. No event is silence."""
 
     @property
     def events(self) -> list[Event]: ...
+
+    @property
+    def raw(self) -> bytes | None: ...
 
 
 class Encoder(Protocol):

@@ -103,8 +103,7 @@ class Calls:
         if call is None:
             call = self._open(fragment, position)
         call.add(fragment)
-        if call.id:
-            self._by_id.setdefault(call.id, call)
+        self._by_id.setdefault(call.id, call)
 
     def _find(self, fragment: Fragment, position: int) -> Call | None:
         """Find the call by index; without index by id; without both by position, else it is the last one."""

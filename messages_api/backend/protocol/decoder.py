@@ -97,6 +97,9 @@ class StreamDecoder:
     emitted when it is complete, with arguments that are valid JSON; otherwise its arguments go out as they come.
     """
 
+    has_changed = True
+    """Chunks are never the events that they become."""
+
     def __init__(self, request: Request, *, ids: Ids, input_estimate: int = 0, whole_calls: bool = False) -> None:
         ids.avoid(tool_ids(request))
         self.error: Failure | None = None

@@ -55,6 +55,8 @@ class AnthropicDecoder:
         """How much went by: text, thinking and arguments."""
         self.is_whole = False
         """`message_stop` was seen."""
+        self.has_changed = False
+        """The last event is not the one that came: the upstream has another name for the model."""
         self.message_id: str | None = None
         self.stop_reason: str | None = None
         self._model = request["model"]
@@ -76,6 +78,7 @@ class AnthropicDecoder:
     def read(self, record: Record) -> list[Event]:
         """Return the events for one record of the stream: itself, nothing, or an error."""
         data = record.data.strip()
+        self.has_changed = False
         if self.is_ended or not data:
             return []
         try:
@@ -123,6 +126,7 @@ class AnthropicDecoder:
         self._is_started = True
         self.message_id = message["id"]
         self.usage = Usage.from_anthropic(message.get("usage"))
+        self.has_changed = message["model"] != self._model
         return _as_it_came({**event, "message": {**message, "model": self._model}})
 
     def _block_start(self, event: JSONObject) -> list[Event]:

@@ -1,0 +1,33 @@
+"""Anthropic's list of models, of the names that a key may use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from messages_api.backend.protocol import models
+from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.errors import RequestError
+
+MAX_DIGITS = 9
+
+
+def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
+    """The page that `limit`, `after_id` and `before_id` ask for. Raise RequestError for what these do not take."""
+    limit = query.get("limit", str(models.DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= MAX_DIGITS):
+        raise RequestError("limit: expected a number.", param="limit")
+    try:
+        return models.page(
+            [{"id": name} for name in names],
+            limit=int(limit),
+            after_id=query.get("after_id"),
+            before_id=query.get("before_id"),
+        )
+    except RequestRefused as error:
+        raise RequestError(error.message, param=error.param) from error
+
+
+def one(name: str, names: list[str]) -> dict[str, Any]:
+    """One model of the list. Raise RequestError 404 for a name that is not in it."""
+    if name not in names:
+        raise RequestError("The requested model is not known here.", status=404, type="not_found_error")
+    return models.model({"id": name})
