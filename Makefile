@@ -2,8 +2,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name) 2>/dev/null)))
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
+IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for name in python3.11 python3 python; do $$name $(IS_NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
 
 # With an upstream of your own, in the environment or in .env, the embedded model is not installed.
 UPSTREAM := $(or $(UPSTREAM_URL),$(shell grep -s '^UPSTREAM_URL=.' .env))
@@ -18,7 +19,7 @@ help: ## Show these verbs
 
 run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve until Ctrl-C
 	@$(BIN)/python -m project.quickstart.packages $(RUN_FILES)
-	@$(BIN)/python manage.py quickstart
+	@$(BIN)/python manage.py quickstart --with-parent
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests (PYTEST_ARGS="-k name")
 	$(BIN)/python -W error -m pytest $(PYTEST_ARGS)
@@ -37,13 +38,13 @@ types: $(VENV)/.installed-dev ## Check the types
 lock: ## Pin the newest packages that pyproject.toml allows, with hashes
 	@command -v uv >/dev/null || [ -x $(VENV)/lock/bin/uv ] || { \
 		$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet uv; }
-	PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header -p 3.11"; \
+	@PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header -p 3.11"; \
 	$$COMPILE pyproject.toml -o requirements/run.txt && \
 	$$COMPILE pyproject.toml --group dev -o requirements/dev.txt && \
 	$$COMPILE --no-deps --group local-model -o requirements/local-model.txt
 
 $(VENV)/.made:
-	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@[ -n "$(PYTHON)" ] && $(PYTHON) $(IS_NEW_ENOUGH) || \
 		{ echo "Python 3.11 or newer is needed. Name yours: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv is missing. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }

@@ -19,6 +19,7 @@ from project import checks
 from project.quickstart import packages, rows, secrets_file
 from project.quickstart.errors import CannotStart
 from project.quickstart.processes import Child, check_port_is_free
+from project.quickstart.serving import Serving
 from project.quickstart.terminal import Terminal
 from tests.gateway import free_port, wait_until
 
@@ -170,6 +171,21 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err.startswith("Not installed: no-such-package. ")
 
 
+def test_a_package_that_has_lost_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half.py").touch()
+    folder = tmp_path / "half-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: half\nVersion: 1.0\n")
+    (folder / "RECORD").write_text("half.py,,\nhalf-1.0.dist-info/METADATA,,\n__pycache__/half.cpython-311.pyc,,\n")
+    (tmp_path / "r.txt").write_text("half==1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    before = packages.find_missing(tmp_path / "r.txt")
+    (tmp_path / "half.py").unlink()
+
+    assert (before, packages.find_missing(tmp_path / "r.txt")) == ([], ["half"])
+
+
 def test_a_busy_port_is_named_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -191,7 +207,7 @@ def child(tmp_path: Path, program: str) -> Child:
 def test_a_process_that_ends_while_it_is_awaited_is_quoted(tmp_path: Path) -> None:
     ended = child(tmp_path, "print('first'); print('no weights')")
 
-    with pytest.raises(CannotStart, match=r"^The child did not start: no weights "):
+    with pytest.raises(CannotStart, match=r"^The child did not start: no weights\. "):
         ended.wait_until_ready(f"http://127.0.0.1:{free_port()}/", within_s=20)
 
 
@@ -214,6 +230,12 @@ def test_a_process_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
     stubborn.stop(within_s=0.2)
 
     assert stubborn.has_ended()
+
+
+def test_a_run_ends_with_the_program_that_started_it() -> None:
+    serving = Serving(Terminal(OutputWrapper(io.StringIO())), port=8000, with_model=False)
+
+    serving.watch(parent=os.getpid())  # never our own parent
 
 
 def test_a_step_is_shown_while_it_is_done_and_completed_on_its_line() -> None:

@@ -1,0 +1,147 @@
+"""Refuses to start insecurely or inconsistently.
+
+Every message names its variable and none shows a value: what is printed here ends up in terminals and log stores.
+"""
+
+from collections.abc import Iterator
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+
+from project import bind
+from project.settings import env  # the raw values: django.conf.settings has what django-environ made of them
+
+MIN_SECRET_LENGTH = 32
+MIN_DISTINCT_CHARACTERS = 8
+PLACEHOLDERS = ("change-me", "changeme", "change_me", "example", "placeholder", "replace", "your-", "your_", "xxxx")
+SECRETS = ("SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_KEYS", "UPSTREAM_API_KEY")
+
+NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+NEW_FERNET_KEY = (
+    'Generate one: .venv/bin/python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+)
+
+
+def refuse_to_start() -> None:
+    """Raise ImproperlyConfigured, with one line for each error, unless the settings allow to serve.
+
+    For programs that no system check precedes: a gunicorn worker loads the application without a management command.
+    """
+    errors = [message for message in check_settings() if message.is_serious()]
+    if errors:
+        raise ImproperlyConfigured("\n".join(f"{error.id}: {error.msg}" for error in errors))
+
+
+@register("gateway")
+def check_settings(**kwargs: object) -> list[CheckMessage]:
+    """All that is wrong with the settings. Part of every management command's system checks."""
+    return [
+        *_references(),
+        *_secret_key(),
+        *_peppers(),
+        *_credential_keys(),
+        *_hosts_and_debug(),
+        *_workers(),
+        *_transport(),
+    ]
+
+
+def weakness(secret: str) -> str | None:
+    """Why a secret cannot be used, in words that follow its name; None if it can."""
+    if not secret.strip():
+        return "is empty"
+    if secret.startswith("django-insecure-"):
+        return "was generated for development (django-insecure-)"
+    if any(word in secret.lower() for word in PLACEHOLDERS):
+        return "is an example value"
+    if len(secret) < MIN_SECRET_LENGTH:
+        return f"is shorter than {MIN_SECRET_LENGTH} characters"
+    if len(set(secret)) < MIN_DISTINCT_CHARACTERS:
+        return f"has fewer than {MIN_DISTINCT_CHARACTERS} different characters"
+    return None
+
+
+def _references() -> Iterator[CheckMessage]:
+    for name in SECRETS:
+        if env.ENVIRON.get(name, "").startswith("$"):
+            yield Error(
+                f"{name} begins with $, which would make it the name of another variable.",
+                hint="Write the value itself, or choose one that begins otherwise.",
+                id="gateway.E001",
+            )
+
+
+def _secret_key() -> Iterator[CheckMessage]:
+    try:
+        found = weakness(settings.SECRET_KEY)
+    except ImproperlyConfigured:  # Django's own way to say that it is empty
+        found = "is empty"
+    if found:
+        yield Error(f"SECRET_KEY {found}.", hint=NEW_SECRET, id="gateway.E002")
+
+
+def _peppers() -> Iterator[CheckMessage]:
+    if not settings.API_KEY_PEPPERS:
+        yield Error("API_KEY_PEPPERS is empty.", hint=NEW_SECRET, id="gateway.E003")
+    for position, pepper in enumerate(settings.API_KEY_PEPPERS, start=1):
+        if found := weakness(pepper):
+            yield Error(f"API_KEY_PEPPERS: pepper {position} {found}.", hint=NEW_SECRET, id="gateway.E003")
+
+
+def _credential_keys() -> Iterator[CheckMessage]:
+    if not settings.CREDENTIAL_KEYS:
+        yield Error("CREDENTIAL_KEYS is empty.", hint=NEW_FERNET_KEY, id="gateway.E004")
+    for position, key in enumerate(settings.CREDENTIAL_KEYS, start=1):
+        if found := _is_no_fernet_key(key) or weakness(key):
+            yield Error(f"CREDENTIAL_KEYS: key {position} {found}.", hint=NEW_FERNET_KEY, id="gateway.E004")
+
+
+def _is_no_fernet_key(key: str) -> str | None:
+    try:
+        Fernet(key)
+    except ValueError:
+        return "is not a Fernet key"
+    return None
+
+
+def _hosts_and_debug() -> Iterator[CheckMessage]:
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Error(
+            "ALLOWED_HOSTS contains *, so anybody chooses the host names in our links.",
+            hint="List the names under which the gateway is reached.",
+            id="gateway.E005",
+        )
+    if settings.DEBUG and settings.HTTPS:
+        yield Error(
+            "DEBUG is on together with HTTPS: error pages would show settings and code to the world.",
+            hint="Set DEBUG=false; for work on this machine set HTTPS=false.",
+            id="gateway.E006",
+        )
+
+
+def _workers() -> Iterator[CheckMessage]:
+    is_sqlite = settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+    if is_sqlite and settings.WEB_CONCURRENCY > 1:
+        yield Error(
+            "WEB_CONCURRENCY is above 1 with SQLite, which lets one process write.",
+            hint="Set WEB_CONCURRENCY=1, or DATABASE_URL to a PostgreSQL database.",
+            id="gateway.E007",
+        )
+
+
+def _transport() -> Iterator[CheckMessage]:
+    try:
+        is_exposed = not bind.is_loopback(settings.BIND)
+    except ValueError:
+        yield Error(
+            "BIND is not an address and a port.", hint="Write it like 127.0.0.1:8000 or unix:/path.", id="gateway.E008"
+        )
+        return
+    if is_exposed and not settings.HTTPS:
+        yield Warning(
+            "HTTPS is off while BIND is reachable from other machines: keys, passwords and cookies travel in clear.",
+            hint="Set HTTPS=true and put a TLS proxy in front, or bind to 127.0.0.1.",
+            id="gateway.W001",
+        )

@@ -1,0 +1,115 @@
+"""What `make run` does once the packages are installed, step by step."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandParser
+
+from project.quickstart import first_calls, installation, rows
+from project.quickstart.errors import CannotStart
+from project.quickstart.first_calls import PLAIN_QUESTION, STREAMED_QUESTION
+from project.quickstart.serving import Serving
+from project.quickstart.terminal import Terminal, shown
+
+
+class Command(BaseCommand):
+    help = (
+        "Prepare an installation, start the gateway (with the embedded model, unless UPSTREAM_URL is set), try it "
+        "with two calls, and serve until Ctrl-C. May be run again. Example: manage.py quickstart --port 8001"
+    )
+    requires_system_checks = []  # its first step writes the secrets that the checks ask for
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, help="instead of the port in BIND")
+        parser.add_argument("--with-parent", action="store_true", help="end when the program that started it has ended")
+        parser.add_argument("--prepare-only", action="store_true", help="start nothing: only prepare")
+
+    def handle(self, *, port: int | None, with_parent: bool, prepare_only: bool, **options: Any) -> None:
+        parent = os.getppid() if with_parent else None
+        self.terminal = Terminal(self.stdout)
+        logging.disable(logging.WARNING)  # what goes wrong is said in one line
+        _end_in_order_on_signals()
+        try:
+            if prepare_only:
+                installation.prepare(self.terminal)
+                self._ensure_admin_and_key()
+            else:
+                self._serve(port, parent)
+        except CannotStart as error:
+            self.terminal.end_line()
+            self.stderr.write(str(error))
+            sys.exit(1)
+        except KeyboardInterrupt:
+            self.terminal.plain("\nStopped.")
+
+    def _serve(self, port: int | None, parent: int | None) -> None:
+        with Serving(self.terminal, port=port, with_model=installation.uses_local_model()) as serving:
+            serving.check_ports()
+            installation.prepare(self.terminal)
+            try:
+                serving.start()
+                admin, raw_key = self._ensure_admin_and_key(url=serving.url)
+                self._try(serving.url, raw_key or rows.issue_check_key(admin))
+                self._tell_how_to_call(serving, is_key_shown=raw_key is not None)
+                serving.watch(parent=parent)
+            except KeyboardInterrupt:
+                self.terminal.plain("\nStopping: open calls may end first. Ctrl-C again does not wait for them.")
+                raise
+
+    def _ensure_admin_and_key(self, url: str = "") -> tuple[User, str | None]:
+        """Show a new password and a new raw key at once: should a later step fail, they are not lost."""
+        admin, password = rows.ensure_admin()
+        secret = f", password {password} (shown only now)" if password else ""
+        self.terminal.say(f"{url}/admin/ as {admin.get_username()}{secret}", label="Admin")
+        raw_key = rows.ensure_first_key(admin)
+        if raw_key:
+            self.terminal.say(f"KEY={raw_key}  # shown only now", label="API key")
+        return admin, raw_key
+
+    def _try(self, url: str, raw_key: str) -> None:
+        caller = first_calls.Caller(url=url, raw_key=raw_key, model=installation.model_to_ask())
+        self.terminal.plain("")
+        try:
+            self.terminal.say(PLAIN_QUESTION, label="Plain")
+            self.terminal.say(caller.ask(PLAIN_QUESTION))
+            self.terminal.say(STREAMED_QUESTION, label="Streamed")
+            self.terminal.say_in_pieces(caller.ask_streamed(STREAMED_QUESTION))
+        except CannotStart as error:
+            raise CannotStart(f"{error} {installation.where_to_look()}") from error
+
+    def _tell_how_to_call(self, serving: Serving, *, is_key_shown: bool) -> None:
+        self.terminal.plain("\nThe same with curl:\n")
+        if not is_key_shown:
+            self.terminal.plain("KEY=$(.venv/bin/python manage.py issue_key --name mine)  # or the key that you have")
+        self.terminal.plain(_curl(serving.url, PLAIN_QUESTION, stream=False))
+        self.terminal.plain(_curl(serving.url, STREAMED_QUESTION, stream=True))
+        logs = ", ".join(shown(log) for log in serving.logs)
+        self.terminal.plain(f"\nServing {serving.url} until Ctrl-C. Logs: {logs}")
+
+
+def _curl(url: str, question: str, *, stream: bool) -> str:
+    """A command for the shell that asks the question with the key in $KEY."""
+    request = first_calls.request(question, model=installation.model_to_ask(), stream=stream)
+    head = f'curl {"-N " if stream else ""}{url}{first_calls.PATH} -H "Authorization: Bearer $KEY"'
+    return f"{head} \\\n  -d '{json.dumps(request)}'"
+
+
+def _end_in_order_on_signals() -> None:
+    """Make every signal that asks for an end a KeyboardInterrupt, also where the shell had Ctrl-C ignored (`&`)."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # make passes SIGTERM on to us even when we got it ourselves: the second one must not cut short the first.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, stop)

@@ -1,0 +1,36 @@
+"""Whether the pinned packages are installed. Standard library only: it is asked before Django can be imported.
+
+As a program, `python -m project.quickstart.packages FILE…`, it exits with 1 and one line when something is missing.
+"""
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==", re.MULTILINE)
+
+
+def find_missing(requirements: Path) -> list[str]:
+    """The names of the packages in a requirements file that are not installed, or not any more with all their files."""
+    return [name for name in PIN.findall(requirements.read_text()) if not _is_whole(name)]
+
+
+def _is_whole(name: str) -> bool:
+    try:
+        files = metadata.distribution(name).files or []
+    except metadata.PackageNotFoundError:
+        return False
+    return all(Path(str(file.locate())).exists() for file in files if file.suffix != ".pyc")
+
+
+def main(paths: list[str]) -> int:
+    for path in paths:
+        if missing := find_missing(Path(path)):
+            print(f"Not installed: {', '.join(missing)}. Delete .venv and run `make run` again.", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""What a new installation has in its database: an admin, a first key, an upstream and its route.
+
+All of it may be run again: what is there stays, except the address and credential of the upstreams that are named
+here, which follow the environment.
+"""
+
+import secrets
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.utils import timezone
+
+from keys import hashing
+from keys.models import APIKey
+from messages_api.models import Dialect, Route, Upstream
+from project.quickstart.errors import CannotStart
+
+ADMIN = "admin"
+FIRST_KEY = "first key"
+CHECK_KEY = "make run"
+CHECK_LIFE = timedelta(minutes=5)
+
+LOCAL = "local-model"
+LOCAL_ANTHROPIC = "local-model-anthropic"
+GIVEN = "upstream"
+OURS = (LOCAL, LOCAL_ANTHROPIC, GIVEN)
+
+
+def ensure_admin() -> tuple[User, str | None]:
+    """The first active admin. Where there is none, a new one with a random password, which is stored nowhere."""
+    admin = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    if admin is not None:
+        return admin, None
+    password = secrets.token_urlsafe(12)
+    try:
+        return User.objects.create_superuser(ADMIN, password=password), password
+    except IntegrityError as error:
+        raise CannotStart(
+            f"The user {ADMIN} exists but is no active admin. Create one: .venv/bin/python manage.py createsuperuser"
+        ) from error
+
+
+def ensure_first_key(owner: User) -> str | None:
+    """The raw key of a new first key, or None while there is a usable one under the current peppers."""
+    current = [hashing.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
+    if APIKey.objects.usable().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
+        return None
+    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner)
+    return raw
+
+
+def issue_check_key(owner: User) -> str:
+    """A raw key for the calls of a later run, when nobody knows the first one any more. It works for five minutes.
+
+    It is a new secret of one key, so that many runs do not fill the list of keys.
+    """
+    key = APIKey.objects.usable().filter(name=CHECK_KEY, owner=owner).first()
+    if key is None:
+        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner)  # this raw key is forgotten: nobody ever knew it
+    _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFE)
+    return raw
+
+
+def register_local_model(base_url: str, *, model: str) -> None:
+    """Let every model name lead to the embedded server. Also under its own name, and in its other dialect."""
+    local = _register(LOCAL, dialect=Dialect.OPENAI, base_url=base_url)
+    native = _register(LOCAL_ANTHROPIC, dialect=Dialect.ANTHROPIC, base_url=base_url)
+    _point("*", to=local, model=model)
+    _point(model, to=local, model=model)
+    _point(f"{model}-anthropic", to=native, model=model)
+
+
+def register_given(base_url: str, *, dialect: str, credential: str, model: str) -> None:
+    """Let every model name lead to the upstream that the environment describes. The embedded one is not served."""
+    given = _register(GIVEN, dialect=dialect, base_url=base_url, credential=credential)
+    _point("*", to=given, model=model)
+    Upstream.objects.filter(name__in=(LOCAL, LOCAL_ANTHROPIC)).update(enabled=False)
+
+
+def _register(name: str, *, dialect: str, base_url: str, credential: str = "") -> Upstream:
+    upstream = Upstream.objects.filter(name=name).first() or Upstream(name=name)
+    upstream.dialect, upstream.base_url, upstream.enabled = dialect, base_url, True
+    upstream.set_credential(credential)
+    try:
+        upstream.full_clean()
+    except ValidationError as error:
+        raise CannotStart("; ".join(_sentences(error))) from error
+    upstream.save()
+    return upstream
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    variables = {"base_url": "UPSTREAM_URL", "dialect": "UPSTREAM_DIALECT"}
+    return [f"{variables.get(field, field)}: {' '.join(messages)}" for field, messages in error.message_dict.items()]
+
+
+def _point(pattern: str, *, to: Upstream, model: str) -> None:
+    """Let a route lead to this target alone, unless an operator has given it a target of their own."""
+    route, _ = Route.objects.get_or_create(pattern=pattern)
+    if route.targets.exclude(upstream__name__in=OURS).exists():
+        return
+    route.targets.exclude(upstream=to, model=model).delete()
+    route.targets.get_or_create(upstream=to, model=model)

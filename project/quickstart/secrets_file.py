@@ -1,0 +1,50 @@
+"""The secrets that an installation begins with, in a file that its owner alone can read."""
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+MAKERS = {
+    "SECRET_KEY": lambda: secrets.token_urlsafe(48),
+    "API_KEY_PEPPERS": lambda: secrets.token_urlsafe(48),
+    "CREDENTIAL_KEYS": lambda: Fernet.generate_key().decode(),
+}
+PRIVATE = 0o600
+HEADER = "# Written by `make run`. Keep a copy: without these secrets no API key and no stored credential works.\n"
+ASSIGNMENT = re.compile(r"^(?:export )?([A-Za-z_0-9]+)=(.*)$", re.MULTILINE)
+
+
+def complete(path: Path, *, missing: set[str]) -> list[str]:
+    """Write the `missing` secrets into the file, each made anew, and return the names that were written.
+
+    What the file says already stays: a secret that stands there is never replaced, a bare `SECRET_KEY=` is filled.
+    """
+    text = path.read_text() if path.exists() else HEADER
+    given = {name for name, value in ASSIGNMENT.findall(text) if value.strip(" '\"")}
+    written = [name for name in MAKERS if name in missing - given]
+    if written:
+        added = {name: MAKERS[name]() for name in written}
+        if "HTTPS" not in given:
+            added["HTTPS"] = "false"  # http:// on this machine: over it a browser would not send secure cookies
+        _replace(path.resolve(), _with(text, added))
+    elif path.exists():
+        path.chmod(PRIVATE)
+    return written
+
+
+def _with(text: str, values: dict[str, str]) -> str:
+    """The text of a file with these assignments at its end, and without empty ones of the same names."""
+    kept = [line for line in text.splitlines() if (match := ASSIGNMENT.match(line)) is None or match[1] not in values]
+    return "\n".join([*kept, *(f"{name}={value}" for name, value in values.items()), ""])
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a file in place of another at once: whatever happens in between, nobody sees half of it or may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
+        file.write(text)
+    new.replace(path)
