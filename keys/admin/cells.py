@@ -1,0 +1,52 @@
+"""How values look in lists and on pages: never by colour alone, and moments with their exact time."""
+
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+NONE = "\N{EN DASH}"
+
+
+def badge(word: str, *, kind: str) -> SafeString:
+    """A word with a coloured mark. `kind` is good, warn, bad or quiet: the stylesheet gives it colour and shape."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, word.replace("_", " ").capitalize())
+
+
+def moment(value: datetime | None, *, none: str = NONE) -> SafeString | str:
+    """How long ago or ahead, with the exact moment in the reporting time zone as its title."""
+    if value is None:
+        return none
+    local = timezone.localtime(value)
+    now = timezone.now()
+    # One unit is enough to read; the title has the rest.
+    words = f"in {timeuntil(value, now, depth=1)}" if value > now else f"{timesince(value, now, depth=1)} ago"
+    if abs(value - now).total_seconds() < 60:
+        words = "now"
+    title = f"{local:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), title, words)
+
+
+def exact(value: datetime | None, *, none: str = NONE) -> SafeString | str:
+    """The exact moment in the reporting time zone."""
+    if value is None:
+        return none
+    local = timezone.localtime(value)
+    return format_html('<time datetime="{}">{}</time>', local.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}")
+
+
+def count(value: int | None) -> str:
+    """A number with separators, or a dash for one that nobody said."""
+    return NONE if value is None else f"{value:,}"
+
+
+def milliseconds(value: int | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value:,} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
+
+
+def code(text: str) -> SafeString | str:
+    return format_html("<code>{}</code>", text) if text else NONE

@@ -1,0 +1,176 @@
+"""The calls, to look at. Nobody changes them here, superusers neither: the ledger is their only writer."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from keys.admin import cells
+from keys.admin.filters import KeyFilter, ModelFilter, TimeFilter
+from keys.admin.paging import KeysetChangeList
+from keys.models import UsageRecord
+
+Status = UsageRecord.Status
+
+OUTCOMES = {
+    Status.STARTED: "quiet",
+    Status.COMPLETED: "good",
+    Status.FAILED: "bad",
+    Status.CLIENT_CLOSED: "warn",
+    Status.CLIENT_STALLED: "warn",
+    Status.ORPHANED: "bad",
+    Status.REFUSED: "warn",
+}
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(admin.ModelAdmin):
+    """A table that grows for ever: nothing here counts it, sorts it otherwise, or lists the values of a column."""
+
+    actions = None
+    empty_value_display = cells.NONE
+    fieldsets = [
+        ("Call", {"fields": ["id", "outcome", "http", "error_type", "stop_reason", "created", "settled"]}),
+        (
+            "Caller",
+            {
+                "fields": ["key", "lane", "model", "streamed", "caller_address", "user_agent", "caller_request_id"],
+                "description": "Prompts and answers are not stored.",
+            },
+        ),
+        (
+            "Upstream",
+            {"fields": ["upstream", "upstream_model", "upstream_request_id", "message_id", "attempts_made"]},
+        ),
+        (
+            "Tokens",
+            {
+                "fields": [
+                    "input_tokens",
+                    "output_tokens",
+                    "thinking_tokens",
+                    "cache_read_tokens",
+                    "cache_write_5m_tokens",
+                    "cache_write_1h_tokens",
+                    "usage_source",
+                    "estimated_input_tokens",
+                ],
+                "description": "A dash: nobody said. Thinking is part of the output.",
+            },
+        ),
+        ("Time", {"fields": ["first_token_after", "total_time", "lease_ends", "boot_id"]}),
+    ]
+    list_display = [
+        "created",
+        "outcome",
+        "http",
+        "model",
+        "key",
+        "tokens_in",
+        "tokens_cached",
+        "tokens_out",
+        "first_token_after",
+        "total_time",
+        "streamed",
+        "id",
+    ]
+    list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
+    list_per_page = 50
+    list_select_related = ["api_key", "secret"]
+    search_fields = ["pk"]  # shows the field; `get_search_results` is what searches
+    search_help_text = (
+        "Jump to a call by its request id (req_…). A message id (msg_…), the upstream's id or the caller's own id "
+        "is found within the chosen time."
+    )
+    show_facets = ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+
+    @admin.display(description="time")
+    def created(self, record: UsageRecord) -> SafeString | str:
+        return cells.exact(record.created_at)
+
+    @admin.display(description="settled")
+    def settled(self, record: UsageRecord) -> SafeString | str:
+        return cells.exact(record.settled_at, none="not yet")
+
+    @admin.display(description="lease ends")
+    def lease_ends(self, record: UsageRecord) -> SafeString | str:
+        return cells.exact(record.lease_expires_at)
+
+    @admin.display(description="outcome")
+    def outcome(self, record: UsageRecord) -> SafeString:
+        return cells.badge(record.status, kind=OUTCOMES[Status(record.status)])
+
+    @admin.display(description="HTTP")
+    def http(self, record: UsageRecord) -> str:
+        return str(record.http_status or cells.NONE)
+
+    @admin.display(description="key")
+    def key(self, record: UsageRecord) -> SafeString:
+        address = reverse("admin:keys_apikey_change", args=[record.api_key_id])
+        return format_html('<a href="{}" title="{}">{}</a>', address, record.secret or "", record.api_key.name)
+
+    @admin.display(description="input")
+    def tokens_in(self, record: UsageRecord) -> str:
+        return cells.count(record.input_tokens)
+
+    @admin.display(description="cached")
+    def tokens_cached(self, record: UsageRecord) -> str:
+        return cells.count(record.cache_read_tokens)
+
+    @admin.display(description="output")
+    def tokens_out(self, record: UsageRecord) -> str:
+        return cells.count(record.output_tokens)
+
+    @admin.display(description="first token")
+    def first_token_after(self, record: UsageRecord) -> str:
+        return cells.milliseconds(record.ttft_ms)
+
+    @admin.display(description="total time")
+    def total_time(self, record: UsageRecord) -> str:
+        return cells.milliseconds(record.duration_ms)
+
+    @admin.display(description="attempts")
+    def attempts_made(self, record: UsageRecord) -> SafeString | str:
+        """Each try at a target, as the gateway noted it."""
+        lines = [" · ".join(f"{name}: {value}" for name, value in attempt.items()) for attempt in record.attempts]
+        items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
+        return format_html('<ol class="attempts">{}</ol>', items) if lines else cells.NONE
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return KeysetChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
+    ) -> tuple[QuerySet[UsageRecord], bool]:
+        """An exact id. Only the request id has an index of its own, so only it is looked for at any time."""
+        id = search_term.strip()
+        if not id:
+            return queryset, False
+        by_request_id = self.get_queryset(request).filter(pk=id)
+        if by_request_id.exists():
+            return by_request_id.order_by("-created_at", "-pk"), False
+        return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(caller_request_id=id)), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: UsageRecord | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: UsageRecord | None = None) -> bool:
+        return False

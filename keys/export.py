@@ -1,0 +1,42 @@
+"""Usage as CSV, for spreadsheets: streamed, and with every text inert."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from keys import reports
+from keys.reports import Period, Slice, Sums
+
+_SUMS = [item.name for item in fields(Sums)]
+HEADER = ["day", "key", "key_name", "model", "calls", *_SUMS[:5], "input_tokens", "cache_read_tokens"]
+HEADER += ["cache_write_tokens", "output_tokens", "calls_with_unknown_tokens"]
+HEADER += [f"usage_{name}" for name in ("reported", "partial", "estimated", "none")]
+
+# A spreadsheet takes a cell that begins so for a formula, spaces in front or not.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_lines(period: Period) -> Iterator[str]:
+    """One line for each day, key and model."""
+    write = csv.writer(_Echo()).writerow
+    yield write(HEADER)
+    for part in reports.iter_slices(period):
+        yield write(_cells(part))
+
+
+def _cells(part: Slice) -> list[Any]:
+    texts = [part.day.isoformat(), part.key.public_id, part.key.name, part.model]
+    return [*map(inert, texts), part.sums.calls, *(getattr(part.sums, name) for name in _SUMS)]
+
+
+def inert(text: str) -> str:
+    """The text, with a `'` in front if a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+
+
+class _Echo:
+    """A file that hands back what is written to it."""
+
+    def write(self, line: str) -> str:
+        return line

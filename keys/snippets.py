@@ -1,0 +1,70 @@
+"""How to call the gateway with a key that was just issued, ready to paste. Pure: a key and an address in, texts out."""
+
+import json
+import shlex
+from dataclasses import dataclass
+
+EXAMPLE_MODEL = "claude-3-opus-20240229"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    label: str
+    text: str
+
+
+def snippets(raw: str, *, origin: str, model: str = EXAMPLE_MODEL) -> list[Snippet]:
+    """The ways to use a raw key. `origin` is scheme and host as the admin's browser sees them."""
+    lane = f"{origin}/api/anthropic"
+    return [
+        Snippet("Environment file (.env)", f"ANTHROPIC_BASE_URL={lane}\nANTHROPIC_API_KEY={raw}"),
+        Snippet("curl", _curl(f"{origin}/api/v1/messages", raw=raw, model=model)),
+        Snippet("curl, streamed", _curl(f"{origin}/api/v1/messages", raw=raw, model=model, stream=True)),
+        Snippet(
+            "curl, Anthropic's own dialect",
+            _curl(f"{lane}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
+        ),
+        Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (lane, raw, model)))),
+        Snippet("TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (lane, raw, model)))),
+        Snippet("Claude Code", f"export ANTHROPIC_BASE_URL={shlex.quote(lane)}\nexport ANTHROPIC_AUTH_TOKEN={raw}"),
+    ]
+
+
+def _curl(url: str, *, raw: str, model: str, stream: bool = False, version: str = "") -> str:
+    body = {"model": model, "max_tokens": 64} | ({"stream": True} if stream else {})
+    body["messages"] = [{"role": "user", "content": "Hello"}]
+    parts = [
+        f"curl {'-N ' if stream else ''}{shlex.quote(url)}",
+        f"-H {shlex.quote(f'Authorization: Bearer {raw}')}",
+        *([f"-H {shlex.quote(version)}"] if version else []),
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(body))}",
+    ]
+    return " \\\n  ".join(parts)
+
+
+_PYTHON = """from anthropic import Anthropic
+
+client = Anthropic(
+    base_url=%s,
+    api_key=%s,
+)
+message = client.messages.create(
+    model=%s,
+    max_tokens=64,
+    messages=[{"role": "user", "content": "Hello"}],
+)
+print(message.content[0].text)"""
+
+_TYPESCRIPT = """import Anthropic from "@anthropic-ai/sdk";
+
+const client = new Anthropic({
+  baseURL: %s,
+  apiKey: %s,
+});
+const message = await client.messages.create({
+  model: %s,
+  max_tokens: 64,
+  messages: [{ role: "user", content: "Hello" }],
+});
+console.log(message.content);"""

@@ -1,0 +1,109 @@
+"""The model servers and the routes to them."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from messages_api import connection_test
+from messages_api.forms import ConnectionForm, UpstreamForm
+from messages_api.models import Route, RouteTarget, Upstream
+
+
+@admin.register(Upstream)
+class UpstreamAdmin(admin.ModelAdmin):
+    fieldsets = [
+        (None, {"fields": ["name", "dialect", "base_url", "enabled"]}),
+        ("Credential", {"fields": ["credential", "clear_credential"], "description": "What we show to this upstream."}),
+        ("Deadlines", {"fields": [("connect_s", "first_byte_s"), ("silence_s", "total_s")]}),
+    ]
+    form = UpstreamForm
+    list_display = ["name", "dialect", "base_url", "credential", "state", "connection"]
+    list_filter = ["dialect", "enabled"]
+    search_fields = ["name", "base_url"]
+
+    @admin.display(description="credential")
+    def credential(self, upstream: Upstream) -> str:
+        if not upstream.credential_token or upstream.credential_set_at is None:
+            return "none"
+        since = f"{timezone.localtime(upstream.credential_set_at):%Y-%m-%d}"
+        return f"set since {since}" if upstream.has_usable_credential() else "cannot be read: enter it again"
+
+    @admin.display(description="state", ordering="enabled")
+    def state(self, upstream: Upstream) -> SafeString:
+        kind, word = ("good", "Enabled") if upstream.enabled else ("warn", "Disabled")
+        return format_html('<span class="badge badge-{}">{}</span>', kind, word)
+
+    @admin.display(description="connection")
+    def connection(self, upstream: Upstream) -> SafeString:
+        return format_html('<a href="{}">Test</a>', reverse("admin:messages_api_upstream_test", args=[upstream.pk]))
+
+    def get_urls(self) -> list[URLPattern]:
+        test = path(
+            "<path:object_id>/test/", self.admin_site.admin_view(self.test_view), name="messages_api_upstream_test"
+        )
+        return [test, *super().get_urls()]
+
+    def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a real call and show how it went. A GET only asks for the model's name."""
+        upstream: Upstream | None = self.get_object(request, unquote(object_id))
+        if upstream is None:
+            raise Http404
+        if not self.has_change_permission(request, upstream):  # it uses the credential, and may cost
+            raise PermissionDenied
+        form = ConnectionForm(request.POST or None, initial={"model": _known_model(upstream)})
+        result = None
+        if form.is_valid():
+            result = connection_test.test_connection(upstream, model=form.cleaned_data["model"])
+            self.log_change(request, upstream, "Connection tested")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Test connection",
+            "subtitle": upstream.name,
+            "upstream": upstream,
+            "form": form,
+            "result": result,
+            "opts": self.opts,
+        }
+        return render(request, "admin/messages_api/upstream/test.html", context)
+
+    def save_model(self, request: HttpRequest, obj: Upstream, form: Any, change: bool) -> None:
+        if form.lost_credential:
+            messages.warning(request, "The base URL changed, so the stored credential was cleared. Enter it again.")
+        super().save_model(request, obj, form, change)
+
+
+def _known_model(upstream: Upstream) -> str:
+    """A model's name that this upstream is likely to know: from its targets, else from their routes."""
+    for target in upstream.targets.select_related("route"):
+        name = target.model or target.route.pattern
+        if not name.endswith("*"):
+            return name
+    return ""
+
+
+class RouteTargetInline(admin.TabularInline):
+    extra = 0
+    min_num = 1
+    model = RouteTarget
+
+
+@admin.register(Route)
+class RouteAdmin(admin.ModelAdmin):
+    inlines = [RouteTargetInline]
+    list_display = ["pattern", "goes_to"]
+    search_fields = ["pattern"]
+
+    @admin.display(description="targets")
+    def goes_to(self, route: Route) -> str:
+        return ", ".join(str(target) for target in route.targets.all()) or "none: its calls are refused"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("targets__upstream")

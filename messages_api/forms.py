@@ -1,0 +1,63 @@
+"""What operators enter about upstreams. A credential goes in and never comes out."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.utils import timezone
+
+from messages_api.models import Upstream
+
+
+class UpstreamForm(forms.ModelForm):
+    credential = forms.CharField(
+        required=False,
+        max_length=4096,
+        strip=True,
+        validators=[RegexValidator(r"^[\x21-\x7e]+$", "Printable characters without spaces only.")],
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
+    )
+    clear_credential = forms.BooleanField(required=False, label="Clear the stored credential")
+
+    lost_credential = False
+    """Set by `save`: the base URL changed, and what was stored for the old one is gone."""
+
+    class Meta:
+        model = Upstream
+        fields = ["name", "dialect", "base_url", "enabled", "connect_s", "first_byte_s", "silence_s", "total_s"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "credential" in self.fields:  # a page for reading only has no fields
+            self.fields["credential"].help_text = _what_is_stored(self.instance)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("credential") and cleaned.get("clear_credential"):
+            raise ValidationError({"clear_credential": "Either clear the credential or enter a new one."})
+        return cleaned
+
+    def save(self, commit: bool = True) -> Upstream:
+        """Bind a new credential to the address that is saved with it."""
+        credential, moved = self.cleaned_data["credential"], "base_url" in self.changed_data
+        self.lost_credential = moved and not credential and bool(self.instance.credential_token)
+        if credential or moved or self.cleaned_data["clear_credential"]:
+            self.instance.set_credential(credential)
+        saved: Upstream = super().save(commit)
+        return saved
+
+
+def _what_is_stored(upstream: Upstream) -> str:
+    if not upstream.credential_token or upstream.credential_set_at is None:
+        return "None is set: nothing is sent. It is stored encrypted and cannot be shown again."
+    since = f"{timezone.localtime(upstream.credential_set_at):%Y-%m-%d %H:%M}"
+    if not upstream.has_usable_credential():
+        return f"Set {since}, but it cannot be read any more: the encryption keys changed. Enter it again."
+    return f"Set since {since}. Leave this empty to keep it. Changing the base URL clears it: then enter it again."
+
+
+class ConnectionForm(forms.Form):
+    """Which model to ask for one token."""
+
+    model = forms.CharField(max_length=256, help_text="The model's name at this upstream.")

@@ -1,0 +1,50 @@
+"""Calls as the ledger sees them: admitted and settled, without a gateway around them."""
+
+from typing import Any
+
+from keys import ledger
+from keys.ledger import Admission, Settlement
+from keys.models import APIKey, UsageRecord
+from messages_api.boundary import new_request_id
+
+ADMISSION: dict[str, Any] = {
+    "lane": "envelope",
+    "model": "claude-3",
+    "streamed": False,
+    "estimated_input_tokens": 7,
+    "lease_s": 10**8,
+}
+SETTLEMENT: dict[str, Any] = {
+    "status": "completed",
+    "http_status": 200,
+    "upstream": "local",
+    "attempts": [{"upstream": "local", "status": 200}],
+    "input_tokens": 9,
+    "output_tokens": 12,
+    "cache_read_tokens": 0,
+    "usage_source": "reported",
+    "ttft_ms": 5,
+    "duration_ms": 20,
+}
+
+
+class Caller:
+    def __init__(self, api_key: APIKey) -> None:
+        self.api_key = api_key
+
+    def calls(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
+        """One call and its row. Fields of the admission and of the settlement; `status` says how it ends."""
+        api_key = as_key or self.api_key
+        admitted = {name: fields.pop(name) for name in list(fields) if name in Admission.__dataclass_fields__}
+        secret_id = api_key.secrets.values_list("pk", flat=True)[0]
+        values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | admitted
+        admission = Admission(**values)
+        settlement = Settlement(**(SETTLEMENT | fields))
+        if settlement.status == "refused":
+            ledger.refuse(admission, http_status=403, error_type="permission_error")
+            ledger.close()  # a refusal does not wait for its commit; the end of the writer does
+        else:
+            ledger.admit(admission)
+        if settlement.status not in ("refused", "started", "orphaned"):
+            ledger.settle(admission, settlement)
+        return UsageRecord.objects.get(pk=admission.id)

@@ -1,0 +1,312 @@
+"""The list and the page of keys: found, paused, ended, and never shown in full."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from keys import hashing
+from keys.models import APIKey, KeySecret
+from tests.admin.calls import Caller
+
+LIST = "/admin/keys/apikey/"
+FIND = "/admin/keys/apikey/find/"
+Issue = Callable[..., tuple[APIKey, str]]
+
+
+def page_of(api_key: APIKey) -> str:
+    return reverse("admin:keys_apikey_change", args=[api_key.pk])
+
+
+def shown(answer: Any) -> list[str]:
+    return sorted(api_key.name for api_key in answer.context["cl"].result_list)
+
+
+def act(browser: Client, action: str, *api_keys: APIKey, **confirmation: Any) -> Any:
+    selected = [api_key.pk for api_key in api_keys]
+    return browser.post(LIST, {"action": action, "_selected_action": selected} | confirmation, follow=True)
+
+
+def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_one(
+    browser: Client, issue: Issue, django_assert_num_queries: Any
+) -> None:
+    # session, user, two counts, the keys, their secrets
+    for expected in (1, 50):
+        while APIKey.objects.count() < expected:
+            issue(name=f"app {APIKey.objects.count()}")
+        with django_assert_num_queries(6):
+            answer = browser.get(LIST)
+        assert len(answer.context["cl"].result_list) == expected
+
+
+def test_a_row_says_state_hint_owner_last_use_and_expiry(browser: Client, issue: Issue) -> None:
+    _, raw = issue(name="app", expires_at=timezone.now() + timedelta(days=10, minutes=1))
+    KeySecret.objects.update(last_used_at=timezone.now() - timedelta(hours=3))
+
+    row = browser.get(LIST).text
+
+    for part in ("app", "Usable", f"mgw_{hashing.hint(raw)}…", "root", "3\xa0hours ago", "in 1\xa0week"):
+        assert part in row
+    assert raw not in row and raw[:12] not in row
+
+
+@pytest.mark.parametrize(
+    "query, names",
+    [
+        ("state=usable", ["endless", "fresh", "idle", "soon"]),
+        ("state=expired", ["over"]),
+        ("state=disabled", ["paused"]),
+        ("state=revoked", ["ended"]),
+        ("look=expiring", ["soon"]),
+        ("look=endless", ["endless"]),
+        ("look=idle", ["idle"]),
+    ],
+)
+def test_filters(query: str, names: list[str], browser: Client, issue: Issue) -> None:
+    now = timezone.now()
+    later = now + timedelta(days=100)
+    for name, expires_at in {
+        "fresh": later,
+        "soon": now + timedelta(days=13),
+        "endless": None,
+        "over": now - timedelta(days=1),
+        "idle": later,
+        "paused": now - timedelta(days=1),
+        "ended": later,
+    }.items():
+        issue(name=name, expires_at=expires_at)
+    APIKey.objects.filter(name="idle").update(created_at=now - timedelta(days=91))
+    APIKey.objects.get(name="paused").disable()
+    APIKey.objects.get(name="ended").revoke(reason="test")
+
+    answer = browser.get(f"{LIST}?{query}&_facets=True")
+
+    assert shown(answer) == names
+
+
+@pytest.mark.parametrize("term", ["name", "id", "hint", "hint as shown", "owner"])
+def test_search_finds_a_key_by(term: str, browser: Client, issue: Issue, owner: User) -> None:
+    issue(name="other")
+    api_key, raw = issue(name="wanted one", owner=owner)
+    hint = hashing.hint(raw)
+    terms = {"name": "wanted", "id": api_key.public_id, "hint": hint, "hint as shown": f"mgw_{hint}…", "owner": "owner"}
+
+    answer = browser.get(LIST, {"q": terms[term]})
+
+    assert shown(answer) == ["wanted one"]
+
+
+def test_a_pasted_raw_key_in_the_search_finds_its_row_and_is_repeated_nowhere(browser: Client, issue: Issue) -> None:
+    issue(name="other")
+    _, raw = issue(name="wanted")
+
+    answer = browser.get(LIST, {"q": f" {raw} "}, follow=True)
+
+    assert shown(answer) == ["wanted"]
+    assert raw not in answer.text
+    assert answer.redirect_chain == [(f"{LIST}?q=mgw_{hashing.hint(raw)}", 302)]
+
+
+def test_the_form_finds_a_raw_key_without_a_url_that_holds_it(browser: Client, issue: Issue) -> None:
+    issue(name="other")
+    _, raw = issue(name="wanted")
+
+    answer = browser.post(FIND, {"raw_key": raw}, follow=True)
+
+    assert shown(answer) == ["wanted"]
+    assert raw not in answer.text and raw not in repr(answer.redirect_chain)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda raw: hashing.generate(), id="a key of nobody"),
+        pytest.param(lambda raw: raw[:-1] + ("a" if raw[-1] != "a" else "b"), id="a wrong checksum"),
+        pytest.param(lambda raw: raw[:30], id="cut"),
+        pytest.param(lambda raw: raw + raw, id="twice"),
+        pytest.param(lambda raw: raw.replace("mgw_", "mgw_\N{BLACK CIRCLE}"), id="not ASCII"),
+    ],
+)
+def test_what_is_no_key_here_finds_nothing_and_is_repeated_nowhere(
+    spoil: Callable[[str], str], browser: Client, issue: Issue
+) -> None:
+    _, raw = issue(name="app")
+    pasted = spoil(raw)
+
+    by_form = browser.post(FIND, {"raw_key": pasted}, follow=True)
+
+    assert "No key here belongs to what you entered." in by_form.text
+    assert pasted not in by_form.text and "q=" not in by_form.redirect_chain[-1][0]
+
+
+def test_a_key_that_is_not_right_is_not_repeated_by_the_search_either(browser: Client, issue: Issue) -> None:
+    _, raw = issue(name="app")
+
+    answer = browser.get(LIST, {"q": raw[:40]}, follow=True)
+
+    assert raw[:40] not in answer.text and "No key here belongs" in answer.text
+
+
+def test_finding_is_a_post(browser: Client) -> None:
+    assert browser.get(FIND).status_code == 405
+
+
+@pytest.mark.parametrize("action", ["disable_selected", "enable_selected", "revoke_selected"])
+def test_an_action_asks_first_and_changes_nothing(action: str, browser: Client, issue: Issue) -> None:
+    api_key, _ = issue(name="the name of it")
+    if action == "enable_selected":
+        api_key.disable()
+    before = APIKey.objects.values().get()
+
+    answer = act(browser, action, api_key)
+
+    assert APIKey.objects.values().get() == before
+    assert "the name of it" in answer.text and "never" in answer.text  # its last use
+    assert answer.templates[0].name == "keys/confirm_change.html"
+
+
+def test_disable_and_enable(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+
+    act(browser, "disable_selected", api_key, confirmed="yes")
+    assert APIKey.objects.get().state == "disabled"
+    act(browser, "enable_selected", api_key, confirmed="yes")
+    assert APIKey.objects.get().state == "usable"
+
+    assert list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True)) == ["Disabled", "Enabled"]
+
+
+def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+
+    without = act(browser, "revoke_selected", api_key, confirmed="yes", reason=" ")
+    assert "This field is required." in without.text and APIKey.objects.get().state == "usable"
+    act(browser, "revoke_selected", api_key, confirmed="yes", reason="found in a repository")
+    revoked = APIKey.objects.get()
+    assert (revoked.state, revoked.revoke_reason) == ("revoked", "found in a repository")
+
+    act(browser, "disable_selected", api_key, confirmed="yes")
+    enabling = act(browser, "enable_selected", api_key, confirmed="yes")
+    assert "0 API keys enabled." in enabling.text
+    assert APIKey.objects.values().get() == APIKey.objects.filter(pk=revoked.pk).values().get()
+    assert APIKey.objects.get().disabled_at is None
+
+
+def test_several_keys_at_once_and_those_it_is_not_for(browser: Client, issue: Issue) -> None:
+    one, other, gone = (issue(name=name)[0] for name in ("one", "other", "gone"))
+    gone.revoke(reason="test")
+
+    asked = act(browser, "disable_selected", one, other, gone)
+    done = act(browser, "disable_selected", one, other, gone, confirmed="yes")
+
+    assert "Left as they are: gone (revoked)." in asked.text
+    assert "2 API keys disabled." in done.text
+
+
+@pytest.mark.parametrize("action", ["disable_selected", "enable_selected", "revoke_selected"])
+def test_an_action_takes_its_own_permission(action: str, browser_of: Callable[..., Client], issue: Issue) -> None:
+    others = {
+        "disable_selected": "revoke_apikey",
+        "enable_selected": "revoke_apikey",
+        "revoke_selected": "disable_apikey",
+    }
+    clerk = browser_of("view_apikey", "change_apikey", "delete_apikey", "issue_apikey", others[action])
+    api_key, _ = issue()
+    if action == "enable_selected":
+        api_key.disable()
+    before = APIKey.objects.values().get()
+
+    act(clerk, action, api_key, confirmed="yes", reason="test")
+
+    assert APIKey.objects.values().get() == before
+    assert action not in clerk.get(page_of(api_key)).text
+
+
+def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, owner: User) -> None:
+    api_key, _ = issue(allowed_models=["claude-3"])
+    before = KeySecret.objects.values().get()
+    edited = {"name": "new", "owner": owner.pk, "expires_at": "2030-01-02T03:04:05", "allowed_models": "a\nb*"}
+    tampered = {"public_id": "key_x", "digest": "x", "hint": "x", "revoked_at": "2020-01-01", "state": "revoked"}
+
+    answer = browser.post(page_of(api_key), edited | tampered)
+
+    assert answer.status_code == 302
+    api_key.refresh_from_db()
+    assert (api_key.name, api_key.owner, api_key.allowed_models) == ("new", owner, ["a", "b*"])
+    assert f"{api_key.expires_at:%Y-%m-%d %H:%M:%S}" == "2030-01-02 03:04:05"
+    assert KeySecret.objects.values().get() == before
+    assert api_key.public_id != "key_x" and api_key.state == "usable"
+
+
+def test_saving_a_key_without_a_change_changes_nothing(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue(allowed_models=["a", "b*"], expires_at=timezone.now().replace(microsecond=0) + timedelta(days=1))
+    before = APIKey.objects.values().get()
+    form = browser.get(page_of(api_key)).context["adminform"].form
+
+    browser.post(
+        page_of(api_key),
+        {name: form[name].value() or "" for name in form.fields}
+        | {"expires_at": f"{api_key.expires_at:%Y-%m-%dT%H:%M:%S}"},
+    )
+
+    assert APIKey.objects.values().get() == before
+    assert LogEntry.objects.get().get_change_message() == "No fields changed."
+
+
+def test_the_page_of_a_key_shows_its_secrets_by_hint(browser: Client, issue: Issue) -> None:
+    api_key, raw = issue()
+    _, second = api_key.secrets.issue()
+
+    page = browser.get(page_of(api_key)).text
+
+    assert f"mgw_{hashing.hint(raw)}…" in page and f"mgw_{hashing.hint(second)}…" in page
+    assert api_key.public_id in page
+    assert raw not in page and KeySecret.objects.first().digest.hex() not in page  # type: ignore[union-attr]
+
+
+def test_an_auditor_reads_and_changes_nothing(browser_of: Callable[..., Client], issue: Issue) -> None:
+    auditor = browser_of("view_apikey")
+    api_key, _ = issue()
+
+    page = auditor.get(page_of(api_key))
+
+    assert page.status_code == 200
+    assert auditor.get(LIST).status_code == 200
+    assert auditor.post(page_of(api_key), {"name": "new"}).status_code == 403
+    assert 'name="name"' not in page.text and "Revoke …" not in page.text
+
+
+def test_a_key_without_usage_may_be_deleted(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+
+    answer = browser.post(f"{LIST}{api_key.pk}/delete/", {"post": "yes"})
+
+    assert answer.status_code == 302 and not APIKey.objects.exists()
+
+
+def test_a_key_with_usage_is_never_deleted(browser: Client, caller: Caller) -> None:
+    caller.calls()
+    address = f"{LIST}{caller.api_key.pk}/delete/"
+
+    assert browser.get(address).status_code == 403
+    assert browser.post(address, {"post": "yes"}).status_code == 403
+    act(browser, "delete_selected", caller.api_key, post="yes")
+    assert APIKey.objects.get() == caller.api_key
+    assert "deletelink" not in browser.get(page_of(caller.api_key)).text
+
+
+def test_hostile_names_are_inert(browser: Client, issue: Issue) -> None:
+    hostile = '"><script>alert(1)</script>{{ 7|add:7 }}'
+    api_key, _ = issue(name=hostile, allowed_models=['"onmouseover="alert(1)'])
+    api_key.revoke(reason=hostile)
+
+    for address in (LIST, page_of(api_key), "/admin/", f"{page_of(api_key)[:-7]}history/"):
+        page = browser.get(address).text
+        assert "<script>alert" not in page and '"onmouseover=' not in page
+    assert "<script>alert" not in act(browser, "disable_selected", api_key).text

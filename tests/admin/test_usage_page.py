@@ -1,0 +1,177 @@
+"""The usage report: its period is its URL, its figures are those of the reports, its export is what it shows."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.test import Client
+
+from keys.models import APIKey
+from keys.reports import Period
+from tests.admin.calls import Caller
+
+USAGE = "/admin/usage/"
+CSV = "/admin/usage.csv"
+NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def in_july(admin: User, client: Client) -> Iterator[None]:
+    with time_machine.travel(NOW, tick=False):
+        client.force_login(admin)
+        yield
+
+
+@pytest.mark.parametrize(
+    "query, first, last",
+    [
+        ("", "2026-07-09", "2026-07-15"),
+        ("period=today", "2026-07-15", "2026-07-15"),
+        ("period=7d", "2026-07-09", "2026-07-15"),
+        ("period=30d", "2026-06-16", "2026-07-15"),
+        ("period=month", "2026-07-01", "2026-07-15"),
+        ("period=last-month", "2026-06-01", "2026-06-30"),
+        ("period=custom&start=2026-01-01&end=2026-12-31", "2026-01-01", "2026-12-31"),
+        ("start=2026-01-01&end=2026-01-02", "2026-07-09", "2026-07-15"),
+    ],
+)
+def test_periods(query: str, first: str, last: str, browser: Client) -> None:
+    page = browser.get(f"{USAGE}?{query}")
+
+    period = page.context["report"].period
+    assert (str(period.first), str(period.last)) == (first, last)
+    assert "errorlist" not in page.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "period=nonsense",
+        "period=custom",
+        "period=custom&start=2026-01-02&end=2026-01-01",
+        "period=custom&start=2020-01-01&end=2026-01-01",
+        "period=custom&start=2026-02-30&end=2026-03-01",
+        "period=custom&start=0001-01-01&end=0001-01-02&x=<script>",
+        "period=custom&start=9999-12-31&end=9999-12-31",
+    ],
+)
+def test_a_period_that_is_none_is_said_and_the_default_is_shown(query: str, browser: Client) -> None:
+    page = browser.get(f"{USAGE}?{query}")
+
+    assert page.status_code == 200
+    assert "errorlist" in page.text
+    assert page.context["report"].period == Period(first=datetime(2026, 7, 9).date(), last=NOW.date())
+
+
+def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Client, settings: Any) -> None:
+    settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead: already the next day
+
+    page = browser.get(f"{USAGE}?period=today")
+
+    assert "Days begin at midnight, Pacific/Auckland." in page.text
+    assert str(page.context["report"].period.first) == "2026-07-16"
+
+
+def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=NOW, input_tokens=1000, cache_read_tokens=200, cache_write_5m_tokens=30, output_tokens=4000)
+    caller.calls(created_at=NOW, status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    caller.calls(created_at=NOW, status="refused")
+
+    page = browser.get(f"{USAGE}?period=today").text
+
+    cards = dict(re.findall(r"<dt>([\w ]+)</dt>\s*<dd>([\d,]+)</dd>", page))
+    assert cards == {"Calls": "2", "Tokens in": "1,230", "Tokens out": "4,000", "Errors": "1", "Refused": "1"}
+    assert "Of 1 ended call the token count is not fully known" in page
+    assert page.count('<th scope="row">Total</th>') == 3
+
+
+def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=NOW)
+    caller.calls(created_at=NOW, status="failed")
+
+    page = browser.get(USAGE).text
+
+    block = re.search(r'<script id="calls-by-day" type="application/json">(.*?)</script>', page)
+    assert block
+    chart = json.loads(block[1])
+    assert chart["labels"][-1] == "15 Jul" and len(chart["labels"]) == 7
+    assert {series["name"]: series["values"][-1] for series in chart["series"]} == {
+        "Completed": 1,
+        "Left by the caller": 0,
+        "Errors": 1,
+        "Refused": 0,
+        "Running": 0,
+    }
+
+
+def test_a_page_takes_four_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
+    for _ in range(3):
+        caller.calls(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
+
+    with django_assert_num_queries(4):  # session, user, slices, hints
+        browser.get(USAGE)
+
+
+def test_the_export_has_the_same_filter(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=NOW, model="=1+1")
+    caller.calls(created_at=datetime(2026, 6, 30, 12, tzinfo=UTC))
+
+    page = browser.get(f"{USAGE}?period=custom&start=2026-07-01&end=2026-07-31")
+    link = re.search(r'href="(/admin/usage\.csv[^"]*)"', page.text)
+    assert link
+    export: Any = browser.get(link[1].replace("&amp;", "&"))
+
+    lines = list(csv.DictReader(export.getvalue().decode().splitlines()))
+    assert [(line["day"], line["key_name"], line["model"], line["calls"]) for line in lines] == [
+        ("2026-07-15", "caller", "'=1+1", "1")
+    ]
+    assert export.streaming
+    assert export["Content-Disposition"] == 'attachment; filename="usage_2026-07-01_2026-07-31.csv"'
+    assert export["Content-Type"] == "text/csv; charset=utf-8"
+
+
+def test_reading_and_exporting_take_permissions_of_their_own(browser_of: Callable[..., Client]) -> None:
+    reader = browser_of("view_usagerecord")
+
+    assert reader.get(USAGE).status_code == 200
+    assert "usage.csv" not in reader.get(USAGE).text
+    assert reader.get(CSV).status_code == 403
+
+
+@pytest.mark.parametrize("address", [USAGE, CSV])
+def test_strangers_are_sent_to_the_login_and_others_refused(address: str, browser_of: Callable[..., Client]) -> None:
+    assert Client().get(address).headers["Location"].startswith("/admin/login/")
+    assert browser_of("view_apikey").get(address).status_code == 403
+
+
+def test_the_report_is_not_changed_by_a_post(browser: Client) -> None:
+    assert browser.post(USAGE).status_code == 405
+
+
+def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
+    hostile = '"><script>alert(1)</script>'
+    api_key = APIKey.objects.issue(name=hostile, owner=caller.api_key.owner)[0]
+    caller.calls(as_key=api_key, created_at=NOW, model=hostile)
+
+    assert "<script>alert" not in browser.get(USAGE).text
+
+
+def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(browser: Client, caller: Caller) -> None:
+    new = browser.get("/admin/").text
+    caller.calls(created_at=NOW)
+    in_use = browser.get("/admin/").text
+
+    assert "First steps" in new and "First steps" not in in_use
+    assert re.search(r"<dt>Calls</dt>\s*<dd>1</dd>", in_use)
+
+
+def test_the_overview_of_somebody_who_may_not_read_usage_has_none(browser_of: Callable[..., Client]) -> None:
+    page = browser_of("view_apikey").get("/admin/").text
+
+    assert "Usage report" not in page and 'href="/admin/usage/"' not in page

@@ -1,0 +1,109 @@
+"""
+A real browser in front of the gateway as it ships. It notes whatever a page complains about.
+
+Each test has a gateway of its own: one that lives longer would keep the content types of tests that are over.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from keys import ledger
+from keys.models import APIKey
+from tests.admin.calls import Caller
+from tests.gateway import GatewayServer
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "a good password of root"
+
+
+class Visitor:
+    """An admin at the browser, and what the pages complained about."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        # Violations of the policy are console errors too; the event names the directive.
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
+        )
+        self._origin = origin
+
+    def goes(self, address: str) -> Page:
+        response = self.page.goto(self._origin + address)
+        assert response and response.ok, f"{address}: {response and response.status}"
+        return self.page
+
+    def signs_in(self) -> None:
+        self.goes("/admin/login/")
+        self.page.get_by_label("Username").fill("root")
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url("**/admin/")
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Skips with its reason where there is no Chromium; fails where real parts are required."""
+    if not CHROMIUM.exists():
+        if os.environ.get("REQUIRE_REAL_PARTS") == "1":
+            pytest.fail(f"there is no {CHROMIUM}")
+        pytest.skip(f"there is no {CHROMIUM}")
+    # Playwright's synchronous interface keeps an event loop running in this thread; Django would take it for our own.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def root(transactional_db: None) -> User:
+    return User.objects.create_superuser("root", password=PASSWORD)
+
+
+@pytest.fixture
+def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]:
+    with GatewayServer() as server:
+        yield server
+
+
+@pytest.fixture
+def visitor(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
+    """Signed in. At the end no page may have complained."""
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    context.set_default_timeout(5_000)
+    visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
+    visitor.signs_in()
+    yield visitor
+    context.close()
+    assert [text for text in visitor.complaints if not re.search(r"status of 409", text)] == []
+
+
+@pytest.fixture
+def caller(root: User) -> Iterator[Caller]:
+    yield Caller(APIKey.objects.issue(name="Support bot", owner=root)[0])
+    ledger.close()

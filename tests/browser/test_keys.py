@@ -1,0 +1,128 @@
+"""Issuing a key, finding it and ending it, as an admin does it at the browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Error, expect
+
+from keys import hashing
+from keys.models import APIKey
+from tests.browser.conftest import Visitor
+
+ADD = "/admin/keys/apikey/add/"
+LIST = "/admin/keys/apikey/"
+
+
+def issue(visitor: Visitor, name: str) -> str:
+    page = visitor.goes(ADD)
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Issue key").click()
+    return page.get_by_label("API key", exact=True).input_value()
+
+
+def test_a_key_is_shown_once_and_copied(visitor: Visitor) -> None:
+    raw = issue(visitor, "Support bot")
+    page = visitor.page
+
+    page.locator("[data-copy=raw-key]").click()
+
+    expect(page.locator("[data-copy=raw-key]")).to_have_text("Copied")
+    expect(page.locator("#copied")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == raw
+    assert APIKey.objects.with_raw_key(raw).get().name == "Support bot"
+    assert raw not in page.url and raw not in page.title()
+
+
+def test_a_reload_shows_no_key_and_issues_nothing(visitor: Visitor) -> None:
+    raw = issue(visitor, "Support bot")
+
+    visitor.page.reload()
+
+    expect(visitor.page.locator(".warning")).to_contain_text("This key has been issued. It cannot be shown again")
+    assert raw not in visitor.page.content()
+    assert APIKey.objects.count() == 1
+
+
+def test_going_back_to_it_later_shows_no_key(visitor: Visitor) -> None:
+    raw = issue(visitor, "Support bot")
+
+    visitor.goes(LIST)
+    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # the browser kept nothing, and does not send the form again
+        visitor.page.go_back()
+
+    visitor.page.wait_for_url("chrome-error://**")
+    assert raw not in visitor.page.content()
+    assert APIKey.objects.count() == 1
+
+
+def test_a_key_and_its_snippets_can_be_hidden(visitor: Visitor) -> None:
+    raw = issue(visitor, "Support bot")
+    page = visitor.page
+    page.get_by_text("Python SDK").click()
+
+    page.get_by_role("button", name="Hide").click()
+
+    expect(page.get_by_label("API key", exact=True)).to_have_attribute("type", "password")
+    assert raw not in page.locator(".snippet").all_inner_texts()[4]
+    page.locator(".snippet[open] [data-copy]").click()
+    assert raw in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Show").click()
+    assert raw in page.locator(".snippet").all_inner_texts()[4]
+
+
+def test_without_a_clipboard_the_key_is_selected(visitor: Visitor) -> None:
+    visitor.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    raw = issue(visitor, "Support bot")
+
+    visitor.page.locator("[data-copy=raw-key]").click()
+
+    expect(visitor.page.locator("#copied")).to_have_text("It is selected: copy it with the keyboard.")
+    selected = "(() => { const f = document.activeElement; return f.value.slice(f.selectionStart, f.selectionEnd) })()"
+    assert visitor.page.evaluate(selected) == raw
+
+
+def test_a_key_is_found_by_the_full_key_and_by_its_hint(visitor: Visitor) -> None:
+    issue(visitor, "Other")
+    raw = issue(visitor, "Wanted")
+    page = visitor.goes(LIST)
+
+    page.get_by_label("Full API key").fill(raw)
+    page.get_by_role("button", name="Find").click()
+
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page.locator("#result_list")).to_contain_text("Wanted")
+    expect(page.locator("#searchbar")).to_have_value(f"mgw_{hashing.hint(raw)}")
+    assert raw not in page.content() and raw not in page.url
+
+
+def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> None:
+    issue(visitor, "Support bot")
+    page = visitor.goes(LIST)
+
+    page.get_by_label("Select this object for an action").check()
+    page.locator("select[name=action]").select_option("revoke_selected")
+    page.get_by_role("button", name="Go", exact=True).click()
+    expect(page.locator(".warning")).to_contain_text(re.compile("Nothing brings a revoked key back"))
+    assert APIKey.objects.get().state == "usable"
+    page.get_by_label("Reason").fill("found in a repository")
+    page.get_by_role("button", name="Revoke 1 key").click()
+
+    expect(page.locator(".messagelist")).to_contain_text("1 API key revoked.")
+    expect(page.locator("#result_list")).to_contain_text("Revoked")
+    assert APIKey.objects.get().revoke_reason == "found in a repository"
+
+
+def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
+    issue(visitor, "Support bot")
+    page = visitor.page
+    page.get_by_role("link", name="I have stored it").click()
+
+    page.get_by_role("button", name="Disable …").click()
+    page.get_by_role("button", name="Disable 1 key").click()
+    assert APIKey.objects.get().state == "disabled"
+    page.get_by_role("link", name="Support bot").click()
+    page.get_by_role("button", name="Enable …").click()
+    page.get_by_role("button", name="Enable 1 key").click()
+
+    expect(page.locator("#result_list")).to_contain_text("Usable")
+    assert APIKey.objects.get().state == "usable"

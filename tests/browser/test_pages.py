@@ -1,0 +1,80 @@
+"""Every page of the admin: quiet under the strict policy, in both themes, on a phone and on a desk."""
+
+from typing import Any
+
+import pytest
+
+from messages_api.models import Route, RouteTarget, Upstream
+from tests.admin.calls import Caller
+from tests.browser.conftest import Visitor
+
+HOSTILE = '"><script>document.title = "caught"</script><img src=x onerror="document.title = 1">'
+
+# Fields that reach out of their box, where they would be cut off.
+CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, textarea, button)")]
+  .filter((field) => field.offsetWidth && !field.closest(".scroll, .results, .tabular"))
+  .filter((field) => field.getBoundingClientRect().right >
+    field.closest("fieldset, section, form").getBoundingClientRect().right + 1)
+  .map((field) => field.name || field.textContent)"""
+
+
+def addresses(caller: Caller) -> list[str]:
+    """Every kind of page, with something hostile to show on each."""
+    caller.api_key.name = HOSTILE[:100]
+    caller.api_key.save()
+    record = caller.calls(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
+    caller.calls(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
+    upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    route = Route.objects.create(pattern=HOSTILE)
+    RouteTarget.objects.create(route=route, upstream=upstream, model=HOSTILE)
+    return [
+        "/admin/",
+        "/admin/usage/?period=30d",
+        "/admin/keys/",
+        "/admin/keys/apikey/",
+        "/admin/keys/apikey/?state=usable&_facets=True",
+        "/admin/keys/apikey/?q=nothing",
+        "/admin/keys/apikey/add/",
+        f"/admin/keys/apikey/{caller.api_key.pk}/change/",
+        f"/admin/keys/apikey/{caller.api_key.pk}/history/",
+        "/admin/keys/usagerecord/",
+        f"/admin/keys/usagerecord/{record.pk.replace('_', '_5F')}/change/",
+        "/admin/messages_api/upstream/",
+        "/admin/messages_api/upstream/add/",
+        f"/admin/messages_api/upstream/{upstream.pk}/change/",
+        f"/admin/messages_api/upstream/{upstream.pk}/delete/",
+        f"/admin/messages_api/upstream/{upstream.pk}/test/",
+        "/admin/messages_api/route/",
+        f"/admin/messages_api/route/{route.pk}/change/",
+        "/admin/auth/user/",
+        "/admin/auth/user/add/",
+        "/admin/auth/group/add/",
+        "/admin/password_change/",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_is_quiet_and_fits(width: int, scheme: Any, visitor: Visitor, caller: Caller) -> None:
+    visitor.page.set_viewport_size({"width": width, "height": 900})
+    visitor.page.emulate_media(color_scheme=scheme)
+
+    for address in addresses(caller):
+        page = visitor.goes(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        # What overflows may be hidden instead of scrolled: the content must have the room that there is.
+        assert page.evaluate("document.getElementById('content').offsetWidth") > width * 0.6, address
+        assert page.evaluate(CUT_FIELDS) == [], address
+        assert page.title() not in ("caught", "1")
+        assert visitor.complaints == [], address
+
+
+def test_nothing_leaves_the_gateway(visitor: Visitor, caller: Caller) -> None:
+    requested: list[str] = []
+    origin = visitor.page.url.split("/admin/")[0]
+    visitor.page.on("request", lambda request: requested.append(request.url))
+
+    for address in addresses(caller):
+        visitor.goes(address)
+
+    assert requested and not [url for url in requested if not url.startswith(origin)]
