@@ -11,6 +11,10 @@ UPSTREAM := $(or $(UPSTREAM_URL),$(shell grep -s '^UPSTREAM_URL=.' .env))
 RUN_FILES := requirements/run.txt $(if $(UPSTREAM),,requirements/local-model.txt)
 RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-model)
 
+# What depends on the database is tested on both.
+ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_streams.py tests/test_authentication.py \
+	tests/test_reports.py tests/admin
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format types lock
 
@@ -21,8 +25,9 @@ run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve unt
 	@$(BIN)/python -m project.quickstart.packages $(RUN_FILES)
 	@$(BIN)/python manage.py quickstart --with-parent
 
-test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests (PYTEST_ARGS="-k name")
+test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
 	$(BIN)/python -W error -m pytest $(PYTEST_ARGS)
+	TEST_DATABASE=postgresql $(BIN)/python -W error -m pytest $(or $(PYTEST_ARGS),$(ON_POSTGRES))
 
 lint: $(VENV)/.installed-dev ## Look for mistakes, change nothing
 	$(BIN)/ruff check .

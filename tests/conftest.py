@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -39,11 +40,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None) -> None:
     """A file for SQLite: the ledger's thread and the gateway's process open the test database too."""
-    from django.conf import settings
-
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(Path(environment.STATE_DIR) / f"test-{worker}.sqlite3")
+        database.setdefault("TEST", {})["NAME"] = str(Path(environment.STATE_DIR) / f"test-{worker}.sqlite3")
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def variables(gateway: Gateway) -> dict[str, str]:
     }
 
 
-def issue(gateway: Gateway, spoil) -> str:  # type: ignore[no-untyped-def]
+def issue(gateway: Gateway, spoil) -> str:
     key, raw = APIKey.objects.issue(name="spoiled", owner=gateway.owner)
     spoil(key)
     return raw
@@ -175,6 +175,7 @@ def nginx_in_front_of(port: int) -> Iterator[str]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         missing("nginx is not installed")
+    assert program is not None
     folder = Path(tempfile.mkdtemp(prefix="messages-gateway-nginx-"))
     own_port = free_port()
     (folder / "nginx.conf").write_text(NGINX % {"folder": folder, "port": own_port, "gateway": port})

@@ -1,6 +1,6 @@
 import json
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messages_api import body
+from messages_api.backend.protocol.types import Request
 from messages_api.errors import RequestError
 
 HELLO = {"model": "claude-test", "max_tokens": 2048, "messages": [{"role": "user", "content": "hi"}]}
@@ -546,7 +547,7 @@ def test_the_body_is_read_as_it_came_whatever_its_type(content_type):
 
     received = body.read(request, strict=True)
 
-    assert received == body.Body(raw=RAW, request=HELLO)
+    assert received == body.Body(raw=RAW, request=cast(Request, HELLO))
 
 
 def test_the_body_is_read_from_gunicorn_in_any_pieces():

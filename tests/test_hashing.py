@@ -34,7 +34,7 @@ def test_a_thousand_raw_keys_are_a_thousand() -> None:
         pytest.param(lambda raw: "", id="nothing"),
     ],
 )
-def test_a_spoiled_key_is_not_well_formed(spoil) -> None:  # type: ignore[no-untyped-def]
+def test_a_spoiled_key_is_not_well_formed(spoil) -> None:
     spoiled = spoil(RAW)
 
     assert spoiled == RAW or not hashing.is_well_formed(spoiled)

@@ -23,7 +23,10 @@ CONVERSATION = {
     "messages": [
         {"role": "user", "content": "Hello!"},
         {"role": "assistant", "content": "Hi. How can I help?"},
-        {"role": "user", "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}],
+        },
     ],
     "metadata": {"user_id": "somebody"},
 }

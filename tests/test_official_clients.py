@@ -32,7 +32,7 @@ def test_a_plain_message(gateway: Gateway, client: anthropic.Anthropic, dialect:
 
     message = client.messages.create(**HELLO)
 
-    assert (message.content[0].text, message.stop_reason) == ("Hello, world!", "end_turn")  # type: ignore[union-attr]
+    assert (message.content[0].text, message.stop_reason) == ("Hello, world!", "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (9, 12)
     assert message._request_id == gateway.record().id
 
@@ -193,7 +193,7 @@ def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway,
 
     sent = gateway.upstream.calls[0].body["response_format"]
     assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", schema)
-    assert message.content[0].text == '{"answer": "yes"}'  # type: ignore[union-attr]
+    assert message.content[0].text == '{"answer": "yes"}'
 
 
 @both_dialects

@@ -39,7 +39,7 @@ def endpoint(url: str, **deadlines: float) -> Endpoint:
         base_url=url,
         credential="",
         profile=Profile(),
-        deadlines=Deadlines(**deadlines),  # type: ignore[arg-type]
+        deadlines=Deadlines(**deadlines),
     )
 
 

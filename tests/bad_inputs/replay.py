@@ -154,7 +154,7 @@ def parse(received: bytes, closed: bool) -> Answer | None:
     """The first final answer in received; None when it is not (yet) all there."""
     if b"\r\n\r\n" not in received:
         return None
-    response = http.client.HTTPResponse(Recorded(received))
+    response = http.client.HTTPResponse(Recorded(received))  # type: ignore[arg-type]
     try:
         response.begin()
         if response.length is None and not response.chunked and not closed:
@@ -195,6 +195,12 @@ def exchange(base: str, request: bytes, seconds: float) -> Answer:
 # ---------------------------------------------------------------- an answer is judged
 
 
+def object_in(holder: dict, name: str) -> dict:
+    """The object under a name, or an empty one."""
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}
+
+
 def envelope_problems(answer: Answer, document: dict) -> tuple[list[str], dict]:
     """Check the four keys of the envelope lane; also return the error object."""
     if set(document) != {"success", "code", "message", "data"}:
@@ -210,7 +216,7 @@ def envelope_problems(answer: Answer, document: dict) -> tuple[list[str], dict]:
     data = document["data"] if isinstance(document["data"], dict) else {}
     if not failed:
         return problems + [f"data lacks {key}" for key in ("choices", "usage") if not data.get(key)], {}
-    error = data.get("error") if isinstance(data.get("error"), dict) else {}
+    error = object_in(data, "error")
     if set(error) != {"type", "message", "param"}:
         problems.append(f"data.error has {sorted(error)}, want message, param, type")
     return problems + request_id_problems(answer, data), error
@@ -222,7 +228,7 @@ def native_problems(answer: Answer, document: dict) -> tuple[list[str], dict]:
     problems = [] if document.get("type") == want else [f"type {document.get('type')!r}, want {want!r}"]
     if answer.status < 400:
         return problems, {}
-    error = document.get("error") if isinstance(document.get("error"), dict) else {}
+    error = object_in(document, "error")
     return problems + request_id_problems(answer, document), error
 
 

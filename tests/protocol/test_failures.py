@@ -1,0 +1,235 @@
+"""What an upstream's error becomes: one table for HTTP errors, errors inside a 200, and errors inside a stream."""
+
+from typing import Any
+
+import pytest
+
+from messages_api.backend.protocol.failures import (
+    CREDENTIALS_REJECTED,
+    QUOTA_SPENT,
+    Failure,
+    failure_from_anthropic,
+    failure_from_openai,
+    failure_of_type,
+)
+
+
+def error(message: object, **fields: object) -> Any:
+    return {"error": {"message": message, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [
+        (302, Failure(502, "api_error", "m")),
+        (400, Failure(400, "invalid_request_error", "m")),
+        (404, Failure(404, "not_found_error", "m")),
+        (405, Failure(400, "invalid_request_error", "m")),
+        (408, Failure(504, "timeout_error", "m")),
+        (409, Failure(409, "conflict_error", "m")),
+        (413, Failure(413, "request_too_large", "m")),
+        (422, Failure(400, "invalid_request_error", "m")),
+        (429, Failure(429, "rate_limit_error", "m")),
+        (499, Failure(400, "invalid_request_error", "m")),
+        (500, Failure(500, "api_error", "m")),
+        (502, Failure(502, "api_error", "m")),
+        (503, Failure(529, "overloaded_error", "m")),
+        (504, Failure(504, "timeout_error", "m")),
+        (520, Failure(502, "api_error", "m")),
+        (529, Failure(529, "overloaded_error", "m")),
+    ],
+)
+def test_each_status_has_its_own(status: int, failure: Failure) -> None:
+    assert failure_from_openai(status, error("m")) == failure
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        (
+            401,
+            error("bad key sk-1"),
+            Failure(502, "api_error", "the upstream rejected the gateway's credentials", False),
+        ),
+        (403, error("bad key sk-1"), CREDENTIALS_REJECTED),
+        (402, error("pay"), Failure(502, "api_error", "the upstream account has no remaining quota", False)),
+        (429, error("pay", code="insufficient_quota"), QUOTA_SPENT),
+        (429, error("pay", type="insufficient_quota"), QUOTA_SPENT),
+        (200, error("pay", code="insufficient_quota"), QUOTA_SPENT),
+        (200, error("bad key", code=401), CREDENTIALS_REJECTED),
+        (200, error("pay", code="402"), QUOTA_SPENT),
+    ],
+)
+def test_an_error_of_our_account_has_a_fixed_text(status: int, body: Any, failure: Failure) -> None:
+    assert failure_from_openai(status, body) == failure
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(error("m"), "m", id="OpenAI"),
+        pytest.param([error("m")], "m", id="Google"),
+        pytest.param({"error": "m"}, "m", id="a text"),
+        pytest.param({"object": "error", "message": "m"}, "m", id="vLLM"),
+        pytest.param({"detail": "m"}, "m", id="FastAPI"),
+        pytest.param({"detail": [{"loc": ["é"]}]}, '[{"loc":["é"]}]', id="FastAPI, validation"),
+        pytest.param(error({"a": 1}), '{"a":1}', id="a message that is no text"),
+        pytest.param(error("m" * 600), "m" * 600, id="a long message"),
+        pytest.param(" " + "m" * 501, "m" * 500, id="a page"),
+        pytest.param("", "upstream error", id="an empty page"),
+        pytest.param(" \n", "upstream error", id="a blank page"),
+        pytest.param({}, "upstream error", id="an empty object"),
+        pytest.param(error(""), "upstream error", id="an empty message"),
+        pytest.param({"error": {}, "message": "m"}, "upstream error", id="an empty error"),
+        pytest.param([], "upstream error", id="an empty list"),
+        pytest.param([7], "upstream error", id="a list of something"),
+        pytest.param(None, "upstream error", id="nothing"),
+    ],
+)
+def test_the_message_is_found_wherever_it_is(body: Any, message: str) -> None:
+    assert failure_from_openai(500, body) == Failure(500, "api_error", message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"code": 429}, 429),
+        ({"code": "429"}, 429),
+        ({"code": 400}, 400),
+        ({"code": 599}, 502),
+        ({"code": 600}, 500),
+        ({"code": 399}, 500),
+        ({"code": "600"}, 500),
+        ({"code": "4290"}, 500),
+        ({"code": True}, 500),
+        ({"code": "rate_limit_exceeded"}, 429),
+        ({"type": "rate_limit_error"}, 429),
+        ({"code": "server_overloaded"}, 529),
+        ({"type": "overloaded_error"}, 529),
+        ({"code": "invalid_request_error"}, 400),
+        ({"type": "BadRequestError"}, 400),
+        ({"code": "context_length_exceeded"}, 400),
+        ({"code": "unknown", "type": "overloaded_error"}, 529),
+        ({"code": "rate_limit_exceeded", "type": "invalid_request_error"}, 429),
+        ({"code": 404}, 404),
+        ({"code": None, "type": ["x"]}, 500),
+        ({}, 500),
+    ],
+)
+def test_an_error_inside_a_200_is_read_by_its_code_and_then_its_type(fields: Any, status: int) -> None:
+    assert failure_from_openai(200, error("m", **fields)).status == status
+
+
+OVERFLOW = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens."
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(error(OVERFLOW), "9000 tokens > 8192 maximum", id="in words"),
+        pytest.param(error("m", code="context_length_exceeded"), "m", id="by code"),
+        pytest.param(error("m", type="context_length_exceeded"), "m", id="by type"),
+        pytest.param(
+            error("Your input exceeds the CONTEXT WINDOW"), "Your input exceeds the CONTEXT WINDOW", id="no number"
+        ),
+        pytest.param(error("too many tokens: 5000"), "too many tokens: 5000", id="one number"),
+        pytest.param(error("input is too long: 128,000 < 200,500"), "200500 tokens > 128000 maximum", id="with commas"),
+        pytest.param(
+            error("gpt-4-0613 and v1.250: maximum context length 8192, got 12 images and 9000"),
+            "9000 tokens > 8192 maximum",
+            id="other numbers",
+        ),
+        pytest.param(
+            error("request (70 tokens) exceeds the available context size", n_prompt_tokens=70, n_ctx=64),
+            "70 tokens > 64 maximum",
+            id="llama.cpp",
+        ),
+        pytest.param(
+            error("maximum context length 100, got 200", n_prompt_tokens="70", n_ctx=64),
+            "200 tokens > 100 maximum",
+            id="fields of another kind",
+        ),
+        pytest.param(
+            error("maximum context length 100, got 200", n_prompt_tokens=70),
+            "200 tokens > 100 maximum",
+            id="one field",
+        ),
+        pytest.param(
+            error("too many tokens: " + "9" * 5000),
+            "too many tokens: " + "9" * 5000,
+            id="a number without a meaning",
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422, 418])
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
+    status: int, body: Any, message: str
+) -> None:
+    assert failure_from_openai(status, body) == Failure(400, "invalid_request_error", f"prompt is too long: {message}")
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503])
+def test_other_errors_may_speak_of_the_context(status: int) -> None:
+    assert failure_from_openai(status, error(OVERFLOW)).message == OVERFLOW
+
+
+def test_an_overflow_inside_a_stream_is_the_same() -> None:
+    assert (
+        failure_from_openai(200, error(OVERFLOW, code=400)).message == "prompt is too long: 9000 tokens > 8192 maximum"
+    )
+
+
+def anthropic_error(error_type: object, message: str = "m") -> Any:
+    return {"type": "error", "error": {"type": error_type, "message": message}, "request_id": "req_1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        (400, anthropic_error("invalid_request_error"), Failure(400, "invalid_request_error", "m")),
+        (529, anthropic_error("overloaded_error"), Failure(529, "overloaded_error", "m")),
+        (504, anthropic_error("timeout_error"), Failure(504, "timeout_error", "m")),
+        (400, anthropic_error("rate_limit_error"), Failure(400, "rate_limit_error", "m")),
+        (401, anthropic_error("authentication_error", "key sk-1"), CREDENTIALS_REJECTED),
+        (402, anthropic_error("billing_error"), QUOTA_SPENT),
+        (403, anthropic_error("permission_error"), CREDENTIALS_REJECTED),
+        (413, "<html>", Failure(413, "request_too_large", "<html>")),
+        (418, anthropic_error("teapot"), Failure(418, "invalid_request_error", "m")),
+        (503, None, Failure(503, "overloaded_error", "upstream error")),
+        (520, None, Failure(520, "api_error", "upstream error")),
+        (302, None, Failure(502, "api_error", "upstream error")),
+    ],
+)
+def test_an_anthropic_upstreams_error_is_kept_unless_it_is_of_our_account(
+    status: int, body: Any, failure: Failure
+) -> None:
+    assert failure_from_anthropic(status, body) == failure
+
+
+@pytest.mark.parametrize(
+    ("error_type", "failure"),
+    [
+        ("invalid_request_error", Failure(400, "invalid_request_error", "m")),
+        ("authentication_error", CREDENTIALS_REJECTED),
+        ("billing_error", QUOTA_SPENT),
+        ("permission_error", CREDENTIALS_REJECTED),
+        ("not_found_error", Failure(404, "not_found_error", "m")),
+        ("conflict_error", Failure(409, "conflict_error", "m")),
+        ("request_too_large", Failure(413, "request_too_large", "m")),
+        ("rate_limit_error", Failure(429, "rate_limit_error", "m")),
+        ("api_error", Failure(500, "api_error", "m")),
+        ("timeout_error", Failure(504, "timeout_error", "m")),
+        ("overloaded_error", Failure(529, "overloaded_error", "m")),
+        ("never heard of", Failure(500, "api_error", "m")),
+        (["x"], Failure(500, "api_error", "m")),
+    ],
+)
+def test_an_error_event_has_the_status_of_its_type(error_type: object, failure: Failure) -> None:
+    assert failure_from_anthropic(200, anthropic_error(error_type)) == failure
+
+
+@pytest.mark.parametrize(
+    ("error_type", "status"), [("api_error", 502), ("timeout_error", 504), ("overloaded_error", 529)]
+)
+def test_a_failure_that_the_gateway_finds_has_the_status_of_its_type(error_type: str, status: int) -> None:
+    assert failure_of_type(error_type, "m") == Failure(status, error_type, "m")
