@@ -22,6 +22,7 @@ class UpstreamAdmin(admin.ModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "dialect", "base_url", "enabled"]}),
         ("Credential", {"fields": ["credential", "clear_credential"], "description": "What we show to this upstream."}),
+        ("Profile", {"fields": ["preset", "overrides"]}),
         ("Deadlines", {"fields": [("connect_s", "first_byte_s"), ("silence_s", "total_s")]}),
     ]
     form = UpstreamForm

@@ -25,7 +25,18 @@ class UpstreamForm(forms.ModelForm):
 
     class Meta:
         model = Upstream
-        fields = ["name", "dialect", "base_url", "enabled", "connect_s", "first_byte_s", "silence_s", "total_s"]
+        fields = [
+            "name",
+            "dialect",
+            "base_url",
+            "enabled",
+            "preset",
+            "overrides",
+            "connect_s",
+            "first_byte_s",
+            "silence_s",
+            "total_s",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,5 +1,6 @@
 """The model servers behind the gateway, and which of them answers for which model."""
 
+import logging
 import uuid
 
 from django.core.exceptions import ValidationError
@@ -10,7 +11,10 @@ from django.utils import timezone
 from messages_api import credentials
 from messages_api.addresses import check_base_url
 from messages_api.backend.endpoint import Deadlines, Endpoint
-from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.profile import Profile, ProfileInvalid
+from messages_api.profiles import PRESETS
+
+logger = logging.getLogger(__name__)
 
 POSITIVE = [MinValueValidator(0.1)]
 
@@ -43,6 +47,15 @@ class Upstream(models.Model):
         "silence", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
     )
     total_s = models.FloatField("total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call.")
+    preset = models.CharField(
+        max_length=32,
+        choices=[(name, title) for name, (title, _) in PRESETS.items()],
+        default="portable",
+        help_text="What this kind of server can and cannot do.",
+    )
+    overrides = models.JSONField(
+        default=dict, blank=True, help_text='Where this server differs from its kind, such as {"max_stop": 4}.'
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -51,6 +64,18 @@ class Upstream(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        try:
+            self.profile()
+        except ProfileInvalid as error:
+            raise ValidationError({"overrides": str(error)}) from error
+
+    def profile(self) -> Profile:
+        """What this upstream can and cannot do: its preset, and what differs. Raise ProfileInvalid."""
+        if not isinstance(self.overrides, dict):
+            raise ProfileInvalid("overrides: must be an object")
+        return Profile.from_mapping({**PRESETS[self.preset][1], **self.overrides})
 
     def set_credential(self, credential: str) -> None:
         """Store what this upstream wants to see, encrypted for this row and this base URL. Empty: nothing is sent."""
@@ -75,7 +100,7 @@ class Upstream(models.Model):
             dialect=self.dialect,
             base_url=self.base_url,
             credential=credential,
-            profile=Profile(),
+            profile=self._readable_profile(),
             deadlines=Deadlines(
                 connect_s=self.connect_s,
                 first_byte_s=self.first_byte_s,
@@ -83,6 +108,14 @@ class Upstream(models.Model):
                 total_s=self.total_s,
             ),
         )
+
+    def _readable_profile(self) -> Profile:
+        """The profile; that of the preset alone if the overrides were spoiled on a road that checks nothing."""
+        try:
+            return self.profile()
+        except ProfileInvalid:
+            logger.error("The overrides of the upstream %s cannot be read and are left out", self.name)
+            return Profile.from_mapping(PRESETS[self.preset][1])
 
     def _credential(self) -> str:
         if not self.credential_token:

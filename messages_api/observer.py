@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 from messages_api.backend.figures import Figures
 from messages_api.backend.protocol.types import Event, Message
@@ -75,13 +74,4 @@ class Observer:
         estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_A_TOKEN))
         if figures.usage is None:
             return estimate, ESTIMATED
-        return _completed(figures.usage, by=estimate), PARTIAL
-
-
-def _completed(usage: Usage, *, by: Usage) -> Usage:
-    """An output count that came before the end may be a placeholder: what went by counts if it is more."""
-    return replace(
-        usage,
-        input=by.input if usage.input is None else usage.input,
-        output=max(usage.output or 0, by.output or 0),
-    )
+        return figures.usage.completed_by(estimate), PARTIAL

@@ -1,8 +1,13 @@
 """What the repository says of itself is true."""
 
+import dataclasses
+import json
 import re
 import subprocess
 from pathlib import Path
+
+from messages_api.backend.protocol.profile import Profile
+from messages_api.profiles import PRESETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,3 +44,13 @@ def test_every_pinned_package_has_a_hash() -> None:
     for path in (ROOT / "requirements").glob("*.txt"):
         pins = re.findall(r"^\S+==\S+ \\\n {4}--hash=sha256:", path.read_text(), flags=re.M)
         assert len(pins) == len(re.findall(r"^\S+==", path.read_text(), flags=re.M)) > 0
+
+
+def test_the_table_of_presets_and_profile_fields_is_true() -> None:
+    text = (ROOT / "docs" / "dialects.md").read_text()
+    told = dict(re.findall(r"^\| `([a-z.]+)` \| ((?:`[^|]*`(?:, )?)+|nothing) \|$", text, flags=re.M))
+
+    for name, (_, differs) in PRESETS.items():
+        expected = ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in differs.items()) or "nothing"
+        assert told[name] == expected
+    assert {field.name for field in dataclasses.fields(Profile)} <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))

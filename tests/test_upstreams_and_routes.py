@@ -4,7 +4,9 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from messages_api.addresses import check_base_url
+from messages_api.backend.protocol.profile import Profile
 from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.profiles import PRESETS
 from messages_api.routing import routes
 
 GOOD = ["https://api.anthropic.com", "http://127.0.0.1:8081/v1", "http://vllm.internal:8000", "https://[::1]:8443/v1"]
@@ -123,3 +125,30 @@ def test_a_model_without_a_route_has_no_target_and_names_are_those_with_a_route_
 
     assert routes.table().targets("other") == ()
     assert routes.table().names() == ["a", "b"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_profile(db: None, preset: str) -> None:
+    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset=preset)
+
+    upstream.full_clean(exclude=["uid"])
+
+    assert isinstance(upstream.endpoint().profile, Profile)
+
+
+def test_an_override_changes_one_field_of_the_preset() -> None:
+    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset="openai")
+    upstream.overrides = {"max_stop": 2}
+
+    profile = upstream.endpoint().profile
+
+    assert (profile.max_stop, profile.max_tokens_field) == (2, "max_completion_tokens")
+
+
+@pytest.mark.parametrize("overrides", [{"no_such_field": 1}, {"max_stop": "four"}, ["max_stop"]])
+def test_an_override_that_means_nothing_is_refused_in_the_form_and_left_out_in_a_call(overrides: object) -> None:
+    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset="openai", overrides=overrides)
+
+    with pytest.raises(ValidationError):
+        upstream.clean()
+    assert upstream.endpoint().profile.max_stop == 4

@@ -166,6 +166,11 @@ def blocks(*frames: Any, **options: Any) -> list[Any]:
         pytest.param(
             [call({"index": "0", "id": "c1", "function": {"name": "a", "arguments": "{}"}})],
             [["a", "{}"]],
+            id="an index in a text",
+        ),
+        pytest.param(
+            [call({"index": [0], "function": {"name": "a", "arguments": "{}"}})],
+            [["a", "{}"]],
             id="an index that is none",
         ),
         pytest.param(

@@ -168,7 +168,7 @@ def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
     assert failure_from_openai(status, body) == Failure(400, "invalid_request_error", f"prompt is too long: {message}")
 
 
-@pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503])
+@pytest.mark.parametrize("status", [302, 404, 408, 409, 429, 500, 502, 503])
 def test_other_errors_may_speak_of_the_context(status: int) -> None:
     assert failure_from_openai(status, error(OVERFLOW)).message == OVERFLOW
 

@@ -162,4 +162,7 @@ def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, message: str, para
     ],
 )
 def test_a_tool_of_a_wrong_shape_is_refused(tool: Any, param: str) -> None:
-    assert refusal_of(tools=[tool]).param == param
+    refusal = refusal_of(tools=[tool])
+
+    assert refusal.param == param
+    assert refusal.message.startswith(f"{param}: must be a")

@@ -1,0 +1,71 @@
+"""What kinds of upstream can and cannot do: presets of the profile, chosen in the admin.
+
+From the vendors' documents, not from measurements: where a server of yours differs, override the field.
+"""
+
+from typing import Any
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "portable": ("Any other server (the most portable choice)", {}),
+    "anthropic": ("Anthropic", {"auth_style": "x-api-key"}),
+    "openai": (
+        "OpenAI",
+        {
+            "max_tokens_field": "max_completion_tokens",
+            "system_role": "developer",
+            "mid_system": "keep",
+            "text_parts": True,
+            "efforts": ["none", "minimal", "low", "medium", "high", "xhigh"],
+            "max_stop": 4,
+            "strict": True,
+            "user_field": "safety_identifier",
+            "files": True,
+        },
+    ),
+    "vllm": (
+        "vLLM",
+        {"reasoning_history": "reasoning", "thinking_toggle": "enable_thinking", "top_k": True},
+    ),
+    "sglang": (
+        "SGLang",
+        {"reasoning_history": "reasoning_content", "thinking_toggle": "enable_thinking", "top_k": True},
+    ),
+    "llama.cpp": (
+        "llama.cpp",
+        {
+            "reasoning_history": "reasoning_content",
+            "thinking_toggle": "enable_thinking",
+            "top_k": True,
+            # Small models write broken JSON at times, and one broken call loses the whole answer in the client.
+            "whole_calls": True,
+        },
+    ),
+    "ollama": (
+        "Ollama",
+        {"efforts": ["none", "low", "medium", "high"], "parallel_tool_calls": False, "whole_calls": True},
+    ),
+    "openrouter": (
+        "OpenRouter",
+        {
+            "text_parts": True,
+            "reasoning_history": "reasoning",
+            "efforts": ["none", "minimal", "low", "medium", "high", "xhigh"],
+            "top_k": True,
+            "user_field": "user",
+            "files": True,
+        },
+    ),
+    "deepseek": (
+        "DeepSeek",
+        {
+            "reasoning_history": "reasoning_content",
+            "reasoning_required": True,
+            "efforts": ["low", "high", "max"],
+            "thinking_toggle": "deepseek",
+            "max_stop": 16,
+            "json_schema": False,
+            "parallel_tool_calls": False,
+        },
+    ),
+    "mistral": ("Mistral", {"text_parts": True}),
+}
