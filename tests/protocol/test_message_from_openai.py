@@ -192,3 +192,10 @@ def test_what_is_no_answer_is_a_failure(body: Any, failure: Failure) -> None:
 @pytest.mark.parametrize("error", [None, "", False])
 def test_an_empty_error_field_is_none(error: object) -> None:
     assert decode({"content": "a"}, error=error)["stop_reason"] == "end_turn"
+
+
+def test_a_refusal_that_stopped_like_an_answer_is_a_refusal() -> None:
+    message = decode({"content": None, "refusal": "No."})
+
+    assert message["stop_reason"] == "refusal"
+    assert message["stop_details"] == {"type": "refusal", "category": None, "explanation": None}

@@ -193,3 +193,9 @@ def test_an_estimate_fills_the_gaps_of_an_answer_that_broke_off(usage: Usage, co
 
 def test_an_estimate_of_nothing_completes_nothing() -> None:
     assert Usage().completed_by(Usage()) == Usage(output=0)
+
+
+def test_what_was_thought_is_known_without_a_prompt_count() -> None:
+    counts = {"completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 3}}
+
+    assert Usage.from_openai(counts) == Usage(output=7, thinking=3)
