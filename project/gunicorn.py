@@ -6,12 +6,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 from django.conf import settings
 
-END_MARGIN_S = 5  # what is left of the graceful timeout for error events, settlements and the exit itself
-
 wsgi_app = "project.wsgi:application"
 bind = settings.BIND
 workers = settings.WEB_CONCURRENCY
-worker_class = "gevent"
+worker_class = "project.worker.DrainingWorker"
 worker_connections = 2_000
 graceful_timeout = settings.GRACEFUL_TIMEOUT_S
 keepalive = 15
@@ -27,16 +25,8 @@ accesslog = None  # the gateway writes one line a call
 
 
 def post_worker_init(worker):
-    """In the worker, after the application was loaded: start it, and let SIGTERM drain it."""
+    """In the worker, after the application was loaded."""
     worker.wsgi.start()
-    stop = worker.handle_exit
-
-    def drain(signum, frame):
-        worker.wsgi.drain(within_s=max(0, worker.cfg.graceful_timeout - END_MARGIN_S))
-        stop(signum, frame)
-
-    worker.handle_exit = drain
-    worker.init_signals()
 
 
 def worker_exit(server, worker):

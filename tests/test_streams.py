@@ -322,3 +322,19 @@ def test_sigterm_lets_short_streams_end_and_tells_the_long_ones_honestly(
         ("completed", ""),
         ("failed", "overloaded_error"),
     }
+
+
+def test_an_idle_connection_does_not_hold_up_the_end(
+    transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
+) -> None:
+    with GatewayServer() as server:
+        gateway = Gateway(server, upstream, owner)
+        idle = gateway.open(PATH, PLAIN)
+        read_until(idle, b"}}")
+
+        begun = time.monotonic()
+        status = server.stop()
+
+        assert (status, idle.recv(1)) == (0, b"")
+        assert time.monotonic() - begun < 4
+        idle.close()

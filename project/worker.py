@@ -1,0 +1,50 @@
+"""gunicorn's gevent worker, with an end that waits for calls and not for connections.
+
+A client that keeps its connection open for the next call would hold up the end of the process until `keepalive` or the
+graceful timeout has passed, although nothing runs on it.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from gunicorn.workers.ggevent import GeventWorker
+
+END_MARGIN_S = 5  # what is left of the graceful timeout for error events, settlements and the exit itself
+
+
+class DrainingWorker(GeventWorker):
+    """On SIGTERM: no new call, idle connections closed, running calls drained (see `lifecycle.Application`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle: set[socket.socket] = set()
+
+    def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        self._idle.add(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._idle.discard(client)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> Any:
+        self._idle.discard(sock)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            self._idle.add(sock)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
+        super().handle_exit(sig, frame)
+        for connection in list(self._idle):
+            _end_reading(connection)
+
+
+def _end_reading(connection: socket.socket) -> None:
+    """Let whoever waits for the next request on a connection see its end."""
+    # A twin of the socket: gevent would tell the one who waits on the socket itself that it was closed.
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RD)
