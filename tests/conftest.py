@@ -15,6 +15,7 @@ from keys.snapshots import cache
 from messages_api.routing import routes
 from tests import environment
 from tests.gateway import Gateway, GatewayServer
+from tests.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
 
 
@@ -80,6 +81,22 @@ def gateway_server(django_db_setup: None, static_files: None) -> Iterator[Gatewa
 def gateway(transactional_db: None, gateway_server: GatewayServer, upstream: ScriptedUpstream, owner: User) -> Gateway:
     """The running gateway with a key and a route `*` to the scripted upstream, in the OpenAI dialect."""
     return Gateway(gateway_server, upstream, owner)
+
+
+@pytest.fixture(scope="session")
+def local_model() -> Iterator[LocalModel]:
+    if not is_installed():
+        missing("the embedded model is not installed (requirements/local-model.txt)")
+    with LocalModel() as model:
+        yield model
+
+
+@pytest.fixture
+def real(gateway: Gateway, local_model: LocalModel) -> Gateway:
+    """The running gateway with the real model behind it."""
+    gateway.upstream_row.base_url = local_model.url
+    gateway.upstream_row.save()
+    return gateway
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from keys.models import UsageRecord
 from messages_api.connection_test import test_connection as try_connection
-from tests.conftest import missing
 from tests.gateway import Gateway, events
-from tests.local_model import MODEL, LocalModel, is_installed
+from tests.local_model import MODEL, LocalModel
 
 PATH = "/api/v1/messages"
 CONVERSATION = {
@@ -32,22 +30,6 @@ CONVERSATION = {
 }
 
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-
-
-@pytest.fixture(scope="session")
-def local_model() -> Iterator[LocalModel]:
-    if not is_installed():
-        missing("the embedded model is not installed (requirements/local-model.txt)")
-    with LocalModel() as model:
-        yield model
-
-
-@pytest.fixture
-def real(gateway: Gateway, local_model: LocalModel) -> Gateway:
-    """The running gateway with the real model behind it."""
-    gateway.upstream_row.base_url = local_model.url
-    gateway.upstream_row.save()
-    return gateway
 
 
 def asked_directly(model: LocalModel, path: str, body: dict[str, Any]) -> Any:

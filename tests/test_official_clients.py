@@ -8,7 +8,10 @@ import openai
 import pytest
 
 from keys.models import UsageRecord
+from tests import clients
+from tests.clients import CONVERSATIONS, Conversation
 from tests.gateway import Gateway
+from tests.local_model import MODEL
 from tests.upstream import Reply, ToolCall, failure, frames_of, replied, streamed
 
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -24,6 +27,42 @@ WEATHER: Any = {
 def client(gateway: Gateway) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key=gateway.raw_key, max_retries=0) as client:
         yield client
+
+
+def converse(client: anthropic.Anthropic, conversation: Conversation) -> list[Any]:
+    turns: list[Any] = []
+    request: Any = conversation.request
+    while not turns or turns[-1]["stop_reason"] == "tool_use":
+        texts = None
+        if conversation.how == "stream":
+            with client.messages.stream(**request) as stream:
+                texts = list(stream.text_stream)
+                message: Any = stream.get_final_message()
+        else:
+            message = client.messages.create(**request)
+        turns.append(clients.turn_of(message.to_dict(), texts))
+        results = [
+            {"type": "tool_result", "tool_use_id": block.id, "content": conversation.tool_result}
+            for block in message.content
+            if block.type == "tool_use"
+        ]
+        said = [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
+        request = request | {"messages": [*request["messages"], *said]}
+    return turns
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
+def test_a_conversation_gives_the_same_in_both_dialects(
+    gateway: Gateway, client: anthropic.Anthropic, conversation: Conversation
+) -> None:
+    gave = {}
+    for dialect in ("openai", "anthropic"):
+        gateway.speak(dialect)
+        for reply in conversation.replies:
+            gateway.upstream.answers(replied(reply))
+        gave[dialect] = converse(client, conversation)
+
+    assert gave["openai"] == gave["anthropic"] == conversation.gives
 
 
 @both_dialects
@@ -194,6 +233,21 @@ def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway,
     sent = gateway.upstream.calls[0].body["response_format"]
     assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", schema)
     assert message.content[0].text == '{"answer": "yes"}'
+
+
+@both_dialects
+def test_a_real_model_streams_what_it_answers(real: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
+    real.speak(dialect)
+    request = HELLO | {"model": MODEL, "max_tokens": 24, "extra_body": {"temperature": 0.0}}
+
+    whole: Any = client.messages.create(**request)
+    with client.messages.stream(**request) as stream:
+        texts = list(stream.text_stream)
+        streamed_whole = stream.get_final_message()
+
+    assert "".join(texts) == whole.content[0].text
+    assert len(texts) > 4
+    assert streamed_whole.usage.output_tokens == whole.usage.output_tokens > 0
 
 
 @both_dialects

@@ -1,0 +1,62 @@
+"""Recorded conversations: what an official client asks, what the upstream says, and what the client then gives.
+
+`conversations.json` is the same for every client: `how` says which of its calls is made, and as long as the model calls
+tools, each call gets `toolResult` and the model is asked again.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.upstream import Reply, ToolCall
+
+FOLDER = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conversation:
+    name: str
+    how: str
+    request: dict[str, Any]
+    replies: list[Reply]
+    gives: list[Any]
+    """For each turn the Message in the form of `turn_of`, and the texts of a stream."""
+    tool_result: str
+
+
+def turn_of(message: dict[str, Any], texts: list[str] | None = None) -> dict[str, Any]:
+    """What a client gave for one turn: the Message without its id, and the texts that were streamed, if any were.
+
+    Left out are signatures, as only Anthropic signs thinking, `parsed_output`, which clients add, and null.
+    """
+    turn = _said({name: value for name, value in message.items() if name != "id"})
+    return turn if texts is None else turn | {"texts": texts}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_said(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = ("signature", "parsed_output")
+    return {name: _said(item) for name, item in value.items() if item is not None and name not in left_out}
+
+
+def _reply(*, tool_calls: list[dict[str, Any]] | None = None, **fields: Any) -> Reply:
+    return Reply(tool_calls=[ToolCall(**call) for call in tool_calls or []], **fields)
+
+
+def _conversation(recorded: dict[str, Any]) -> Conversation:
+    head = {"type": "message", "role": "assistant", "model": recorded["request"]["model"]}
+    return Conversation(
+        name=recorded["name"],
+        how=recorded["how"],
+        request=recorded["request"],
+        replies=[_reply(**reply) for reply in recorded["replies"]],
+        gives=[head | turn for turn in recorded["gives"]],
+        tool_result=recorded.get("toolResult", ""),
+    )
+
+
+CONVERSATIONS = [_conversation(recorded) for recorded in json.loads((FOLDER / "conversations.json").read_text())]
