@@ -30,13 +30,12 @@ from django.utils import timezone
 from keys.errors import LedgerUnavailable
 from keys.group_commit import GroupCommit
 from keys.models import KeySecret, UsageRecord
-from keys.spool import Spool, iter_dead
+from keys.spool import Spool, iter_dead, reject
 
 logger = logging.getLogger(__name__)
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
-REJECTED = "rejected.jsonl"
 LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
 
 
@@ -299,11 +298,11 @@ def _chores() -> None:
     if not spool.is_empty():
         _replay(spool.rows())
         spool.clear()
+    _orphan(Q(lease_expires_at__lt=timezone.now()))
     for dead in iter_dead(spool_folder(), but=spool.path):
         _replay(dead.rows())
         _orphan(Q(boot_id=dead.boot_id))
         dead.remove()
-    _orphan(Q(lease_expires_at__lt=timezone.now()))
 
 
 def _replay(rows: list[dict[str, Any]]) -> None:
@@ -313,10 +312,8 @@ def _replay(rows: list[dict[str, Any]]) -> None:
         try:
             with transaction.atomic():
                 _settle(_from_json(row), connection)
-        except (DataError, IntegrityError):
-            logger.exception("%s cannot be replayed; it is kept in %s", row["id"], REJECTED)
-            with (spool_folder() / REJECTED).open("a") as rejected:
-                rejected.write(json.dumps(row) + "\n")
+        except (DataError, IntegrityError, KeyError, TypeError, ValueError):
+            reject(spool_folder(), json.dumps(row).encode())
 
 
 def _orphan(whose: Q) -> None:

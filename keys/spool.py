@@ -8,12 +8,16 @@ file's name is the boot id of its process.
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 SUFFIX = ".spool"
+REJECTED = "rejected.jsonl"
+
+logger = logging.getLogger(__name__)
 
 
 class Spool:
@@ -29,9 +33,16 @@ class Spool:
         newborn.rename(self.path)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Keep a row; when this returns, it is on the disk. Raise OSError when the disk does not take it."""
-        os.write(self._fd, json.dumps(row).encode() + b"\n")
-        os.fsync(self._fd)
+        """Keep a row; when this returns, it is on the disk, whole. Raise OSError when the disk does not take it."""
+        size = os.fstat(self._fd).st_size
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            while line:  # a disk that is nearly full takes a part
+                line = line[os.write(self._fd, line) :]
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, size)  # half a line would spoil the next one
+            raise
 
     def is_empty(self) -> bool:
         return os.fstat(self._fd).st_size == 0
@@ -92,6 +103,19 @@ def iter_dead(folder: Path, *, but: Path) -> Iterator[DeadSpool]:
             dead.close()
 
 
+def reject(folder: Path, line: bytes) -> None:
+    """Keep a line that cannot be replayed, for a person to look at, and say so."""
+    logger.error("A line of the spool cannot be replayed; it is kept in %s", folder / REJECTED)
+    with (folder / REJECTED).open("ab") as rejected:
+        rejected.write(line + b"\n")
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file. A last line that was cut by a crash was never promised to anybody."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]
+    """The rows of a file. A last line that was cut by a crash was never promised to anybody."""
+    rows = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            reject(path.parent, line)
+    return rows

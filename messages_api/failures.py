@@ -20,7 +20,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     """What a view raised, as an answer. Whoever raises with a status and a type has chosen words that may be shown."""
     http_request: HttpRequest = context["request"]._request
     if isinstance(error, MethodNotAllowed):
-        return failure(http_request, 405, "invalid_request_error", "This address takes POST only.")
+        methods = " and ".join(context["view"].allowed_methods)
+        return failure(http_request, 405, "invalid_request_error", f"This address takes {methods} only.")
     if isinstance(error, Aborted):
         return HttpResponse(status=CALLER_LEFT)
     if not hasattr(error, "status"):
@@ -48,7 +49,9 @@ def failure(
     """An error in the dialect of the lane that the path belongs to."""
     lane = lanes.for_path(http_request.path_info)
     body = lane.failure(status=status, type=type, message=message, param=param, request_id=_request_id(http_request))
-    return HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json", headers=headers)
+    response = HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json", headers=headers)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own line would say less than ours
+    return response
 
 
 def _request_id(http_request: HttpRequest) -> str:

@@ -1,6 +1,8 @@
 """One call, one row: admitted before, settled exactly once after, whatever happens in between."""
 
 import json
+import resource
+import signal
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -270,3 +272,37 @@ class _Note:
 
     def give_up(self, error: Exception) -> Exception | None:
         return error
+
+
+def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey, admission: Admission) -> None:
+    ledger.admit(admission)
+    spool = ledger.spool_folder()
+    (spool / "0-1-dead.spool").write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
+    UsageRecord.objects.update(boot_id="0-1-dead")
+
+    ledger._chores()
+
+    assert UsageRecord.objects.get().status == "orphaned"
+    assert not (spool / "0-1-dead.spool").exists()
+    assert len((spool / "rejected.jsonl").read_bytes().splitlines()) == 2
+    (spool / "rejected.jsonl").unlink()
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
+    spool = Spool(tmp_path, "nearly-full")
+    spool.append({"id": "first"})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.path.stat().st_size + 5, limit[1]))
+    try:
+        with pytest.raises(OSError):
+            spool.append({"id": "second"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    spool.append({"id": "third"})
+
+    assert [row["id"] for row in spool.rows()] == ["first", "third"]
+    spool.clear()
+    spool.close()

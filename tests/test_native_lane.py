@@ -225,3 +225,29 @@ def test_a_header_that_cannot_be_forwarded_is_refused(gateway: Gateway, value: s
     headers = gateway.headers() | {"anthropic-beta": value.encode("latin-1").decode("latin-1")}
 
     assert gateway.request("POST", PATH, json.dumps(HELLO).encode(), headers=headers).status == 400
+
+
+def test_a_frame_without_an_end_is_given_up_and_holds_up_nobody(gateway: Gateway) -> None:
+    gateway.speak("anthropic")
+
+    answer = gateway.post(PATH, STREAMED | {"model": "scripted-long-line-m20"})
+
+    assert "event: error" in answer.lines() or answer.status == 502
+    assert gateway.record().error_type == "api_error"
+
+
+def test_a_stream_that_is_cut_inside_a_line_end_is_whole(gateway: Gateway) -> None:
+    gateway.speak("anthropic")
+
+    lines = gateway.post(PATH, STREAMED | {"model": "scripted-sse-crlf-cut"}).lines()
+
+    named = [line.strip().removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert named.count("message_start") == named.count("message_stop") == 1
+
+
+def test_bytes_that_are_no_text_go_out_as_text(gateway: Gateway) -> None:
+    gateway.speak("anthropic")
+
+    answer = gateway.post(PATH, STREAMED | {"model": "scripted-invalid-utf8"})
+
+    assert "\N{REPLACEMENT CHARACTER}" in answer.body.decode()

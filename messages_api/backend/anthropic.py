@@ -21,7 +21,7 @@ def message(attempt: Attempt) -> Answer:
     try:
         whole = relay.message_from_anthropic(answer, request=attempt.request)
     except failures.ProtocolFailure as error:
-        raise UpstreamError.from_failure(error.failure) from error
+        raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     figures = Figures.of(Usage.from_anthropic(whole["usage"]), is_final=True)
     return Answer(message=whole, figures=figures, raw=raw if whole == answer else None)
 

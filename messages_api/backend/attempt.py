@@ -69,7 +69,7 @@ class Attempt:
             return
         assert status is not None
         failure = failure_from(status, _json_or_text(self.exchange.read_all()))
-        raise UpstreamError.from_failure(failure, headers=self._retry_headers())
+        raise UpstreamError.from_failure(failure, endpoint=self.target.endpoint, headers=self._retry_headers())
 
     def answer(self) -> tuple[object, bytes]:
         """The JSON of the whole answer, and its bytes. Raise UpstreamError for what is none."""

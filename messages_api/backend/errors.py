@@ -12,7 +12,9 @@ What can go wrong upstream. Each becomes an UpstreamError(status, type, message,
 Before the first byte only: after it nothing is retried.
 """
 
+from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.redaction import redacted
 
 
 class UpstreamError(Exception):
@@ -37,12 +39,14 @@ class UpstreamError(Exception):
         self.headers = headers or {}
 
     @classmethod
-    def from_failure(cls, failure: Failure, *, headers: dict[str, str] | None = None) -> "UpstreamError":
+    def from_failure(
+        cls, failure: Failure, *, endpoint: Endpoint, headers: dict[str, str] | None = None
+    ) -> "UpstreamError":
         """What an upstream's own error becomes for the caller."""
         if failure.retry is False:
             headers = {**(headers or {}), "x-should-retry": "false"}
         return cls(
-            failure.message,
+            redacted(failure.message, endpoint),
             status=failure.status,
             type=failure.type,
             retry=failure.status in RETRIED and failure.retry is not False,

@@ -22,7 +22,7 @@ def message(attempt: Attempt) -> Answer:
     try:
         whole = decoder.message_from_openai(answer, request=attempt.request, ids=attempt.ids)
     except failures.ProtocolFailure as error:
-        raise UpstreamError.from_failure(error.failure) from error
+        raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     assert isinstance(answer, dict)
     return Answer(message=whole, figures=Figures.of(Usage.from_openai(answer.get("usage")), is_final=True))
 

@@ -1,5 +1,6 @@
 """The events of one upstream's stream: bytes → records → events, with the deadlines of a stream."""
 
+import re
 import time
 from typing import NamedTuple, Protocol
 
@@ -9,9 +10,11 @@ from messages_api.backend.protocol import sse
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.redaction import redacted
 from messages_api.backend.upstream import Exchange
 
-FRAME_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # the end of a line, and an empty line
+OVERLAP = 3
 GRACE_S = 2.0  # how long the counts and the end mark may come after the finish reason
 
 
@@ -63,7 +66,7 @@ class EventSource:
     def failure(self) -> UpstreamError | None:
         """What the upstream's own error, or a stream cut before its end, is to the caller."""
         failure = self._decoder.error
-        return None if failure is None else UpstreamError.from_failure(failure)
+        return None if failure is None else UpstreamError.from_failure(failure, endpoint=self._exchange.endpoint)
 
     @property
     def is_over(self) -> bool:
@@ -111,7 +114,7 @@ class EventSource:
             events += came
             if len(came) != 1 or self._decoder.has_changed or self._decoder.error is not None:
                 whole = None
-        return Batch(events, whole)
+        return Batch(events, whole if whole is not None and _is_utf8(whole) else None)
 
     def _parse(self, piece: bytes) -> list[sse.Record]:
         try:
@@ -123,9 +126,16 @@ class EventSource:
         events: list[Event] = []
         for record in records:
             events += self._decoder.read(record)
+        if self._decoder.error is not None:
+            self._redact(events)
         if self._decoder.is_finishing and self._finishing_until is None:
             self._finishing_until = time.monotonic() + GRACE_S
         return events
+
+    def _redact(self, events: list[Event]) -> None:
+        for event in events:
+            if event["type"] == "error":
+                event["error"]["message"] = redacted(event["error"]["message"], self._exchange.endpoint)
 
     def _patience(self, wait_s: float) -> float:
         if self._finishing_until is None:
@@ -137,21 +147,41 @@ class EventSource:
 
     def _end(self) -> list[Event]:
         """The bytes are at their end: what is still open is said now, an unfinished answer as an error."""
-        return self._decode(self._parser.eof()) + self._decoder.eof()
+        return self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in our own words
 
     def close(self) -> None:
         self._exchange.close()
 
 
+def _is_utf8(whole: bytes) -> bool:
+    """Whether a caller can decode the bytes. What it cannot goes out as the events that we read, with U+FFFD."""
+    try:
+        whole.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Frames:
-    """The bytes of a stream, given out in whole frames: what follows them can then be a frame of ours."""
+    """The bytes of a stream, given out in whole frames: what follows them can then be a frame of ours.
+
+    A frame ends where the parser of records ends it, so that the two never disagree by a byte.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._held: list[bytes] = []
+        self._tail = b""
+        """The last of what is held: a frame's end may be cut in two."""
 
     def feed(self, piece: bytes) -> bytes:
         """The frames that are whole now, as they came."""
-        data = self._rest + piece
-        end = max((data.rfind(mark) + len(mark) for mark in FRAME_ENDS if mark in data), default=0)
-        self._rest = data[end:]
-        return data[:end]
+        seen = self._tail + piece
+        end = max((match.end() for match in FRAME_END.finditer(seen)), default=0) - len(self._tail)
+        if end <= 0:
+            self._held.append(piece)
+            self._tail = seen[-OVERLAP:]
+            return b""
+        whole = b"".join([*self._held, piece[:end]])
+        self._held = [piece[end:]]
+        self._tail = piece[end:][-OVERLAP:]
+        return whole

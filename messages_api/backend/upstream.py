@@ -39,7 +39,7 @@ class Exchange:
     """One HTTP exchange with an upstream. It may be aborted from another thread at any moment; close it in any case."""
 
     def __init__(self, endpoint: Endpoint, *, total_expires_at: float = NEVER) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._deadlines = endpoint.deadlines
         self._total_expires_at = min(total_expires_at, time.monotonic() + self._deadlines.total_s)
         self._phase_expires_at = NEVER
@@ -98,7 +98,7 @@ class Exchange:
         """
         prepared = requests.PreparedRequest()
         prepared.prepare_method("POST")
-        prepared.url = self._endpoint.url(path)
+        prepared.url = self.endpoint.url(path)
         prepared.headers = requests.structures.CaseInsensitiveDict(
             {**headers, "Accept-Encoding": "identity", "Content-Length": str(len(body))}
         )
@@ -119,7 +119,7 @@ class Exchange:
         timeout = (self._deadlines.connect_s, self._deadlines.first_byte_s)
         _current.exchange = self
         try:
-            return _adapter(self._endpoint.name, self._endpoint.base_url).send(prepared, stream=True, timeout=timeout)
+            return _adapter(self.endpoint.name, self.endpoint.base_url).send(prepared, stream=True, timeout=timeout)
         finally:
             _current.exchange = None
 

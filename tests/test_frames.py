@@ -1,0 +1,31 @@
+"""The bytes of a relayed stream go out in the frames that the parser of records sees."""
+
+import pytest
+
+from messages_api.backend.protocol.sse import SSEParser
+from messages_api.backend.source import Frames
+
+STREAMS = [
+    b"event: a\ndata: 1\n\n: comment\n\ndata: 2\n\ndata: rest",
+    b"event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
+    b"data: 1\r\rdata: 2\r\r",
+    b"data: 1\n\r\ndata: 2\r\n\ndata: 3\n\rdata: 4\n\n\n\ndata: 5\n\n",
+]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("size", range(1, 12))
+def test_frames_and_records_agree_at_every_cut(stream: bytes, size: int) -> None:
+    frames, parser = Frames(), SSEParser()
+    given_out, told = b"", []
+
+    for start in range(0, len(stream), size):
+        piece = stream[start : start + size]
+        records = parser.feed(piece)
+        whole = frames.feed(piece)
+        told += records
+        given_out += whole
+        # What was given out holds the records that were told, neither one more nor one less.
+        assert SSEParser().feed(given_out) == told
+
+    assert stream.startswith(given_out)
