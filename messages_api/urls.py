@@ -1,6 +1,7 @@
 from django.urls import re_path
 
 from messages_api.lanes import anthropic, envelope
+from messages_api.openapi.views import DocsView, SchemaView
 from messages_api.views import CountTokensView, MessagesView, ModelsView, ModelView, hello
 
 # With and without a slash at the end: a redirect would turn a caller's POST into a GET.
@@ -10,6 +11,8 @@ urlpatterns = [
     re_path(r"^anthropic/v1/messages/count_tokens/?$", CountTokensView.as_view(lane=anthropic), name="count-tokens"),
     re_path(r"^anthropic/v1/models/?$", ModelsView.as_view(lane=anthropic), name="models"),
     re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(lane=anthropic), name="model"),
+    re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", DocsView.as_view(), name="docs"),
     # Beside the lane's paths, since that is where a client whose base URL is the lane looks for it.
     re_path(r"^(?:anthropic/api/)?hello$", hello, name="hello"),
 ]

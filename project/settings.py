@@ -78,6 +78,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "chartkick.django",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "keys",
     "messages_api",
     "project.apps.ProjectConfig",
@@ -157,7 +159,7 @@ STORAGES = {
 # ---- Transport and cookies.
 
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^api/", r"^livez$", r"^readyz$"]  # a caller's POST must never become a redirect
+SECURE_REDIRECT_EXEMPT = [r"^api/(?!docs/?$)", r"^livez$", r"^readyz$"]  # a caller's POST must never become a redirect
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -184,6 +186,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 
+# Swagger UI's style sheet holds its icons as data: addresses.
+DOCS_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+
 # ---- The API. Everything else that a view needs stands on the view.
 
 REST_FRAMEWORK = {
@@ -191,8 +196,20 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],  # who has no usable key is refused by the authentication
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "messages_api.openapi.description.TableSchema",
     "EXCEPTION_HANDLER": "messages_api.failures.exception_handler",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "messages-gateway",
+    "DESCRIPTION": "One API in front of your model servers, in two dialects.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "PREPROCESSING_HOOKS": ["messages_api.openapi.description.without_slash"],
+    "POSTPROCESSING_HOOKS": ["messages_api.openapi.description.with_components"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
 # ---- Logs: one line a call, written by the gateway; secrets are masked whatever is logged.

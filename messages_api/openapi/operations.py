@@ -1,0 +1,258 @@
+"""The endpoints: what each takes, and every answer that it may give."""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from messages_api.backend.protocol import models
+from messages_api.lanes import anthropic, envelope
+from messages_api.openapi import answers, bodies
+from messages_api.openapi.answers import TEXT, Schema, ref
+
+REQUEST_ID = "req_0198f3c1a2b4c0ffee00c0ffee00c0ff"
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+SECURITY_SCHEMES: dict[str, Schema] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer <key>`"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`x-api-key: <key>`"},
+}
+EITHER_KEY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
+
+TAGS = [
+    {"name": "Envelope lane", "description": "Four keys around an OpenAI-style completion, and streams of chunks."},
+    {
+        "name": "Native lane",
+        "description": "Anthropic's own Messages API. `https://<host>/api/anthropic` is the base URL of its clients.",
+    },
+]
+
+# ---- headers
+
+HEADERS: dict[str, Schema] = {
+    "request-id": {
+        "description": "The gateway's name for this call, as it stands in the usage record and in the log.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
+    },
+    "x-gateway-dropped": {
+        "description": "The fields that the dialect of the upstream cannot say, and that it was not told of.",
+        "schema": TEXT,
+    },
+    "retry-after": {"description": "How long to wait, in seconds, if that is known.", "schema": TEXT},
+    "x-should-retry": {"description": "`false` if no further attempt can succeed.", "schema": TEXT},
+    "WWW-Authenticate": {"description": "`Bearer`", "schema": TEXT},
+    "Allow": {"description": "The methods that there are.", "required": True, "schema": TEXT},
+}
+
+
+def headers(*names: str) -> dict[str, Schema]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("request-id", *names)}
+
+
+# ---- errors
+
+
+class Error(NamedTuple):
+    """One status that a call may fail with."""
+
+    type: str
+    advice: str
+    example: str
+    param: str | None = None
+    headers: tuple[str, ...] = ()
+
+
+WAIT = ("retry-after", "x-should-retry")
+
+ERRORS = {
+    400: Error("invalid_request_error", "Change the field that is named.", "max_tokens: required.", "max_tokens"),
+    401: Error(
+        "authentication_error", "Send a usable key.", "The API key is not valid.", headers=("WWW-Authenticate",)
+    ),
+    403: Error(
+        "permission_error", "Ask for a key that may use this model.", "This key may not use this model.", "model"
+    ),
+    404: Error(
+        "not_found_error", "Use one of the models that the message names.", "The requested model is not known here."
+    ),
+    405: Error(
+        "invalid_request_error", "Use the method that is named.", "This address takes POST only.", None, ("Allow",)
+    ),
+    409: Error("conflict_error", "The upstream found a conflict.", "the container is in use"),
+    411: Error(
+        "invalid_request_error", "Send a Content-Length.", "Content-Length is required: a chunked body is not read."
+    ),
+    413: Error("request_too_large", "Send at most 32 MiB.", "The body is too large: at most 33554432 bytes."),
+    429: Error("rate_limit_error", "Wait as long as `retry-after` says.", "the upstream is limited", headers=WAIT),
+    500: Error(
+        "api_error", "The gateway failed: its log has the details.", "The gateway failed. Its log has the details."
+    ),
+    502: Error(
+        "api_error",
+        "The upstream failed, or refused the gateway's account.",
+        "the upstream returned no message",
+        headers=WAIT,
+    ),
+    503: Error("overloaded_error", "Try again shortly.", "The gateway is restarting; try again.", headers=WAIT),
+    504: Error("timeout_error", "The upstream did not answer in time.", "The upstream did not answer in time."),
+    529: Error("overloaded_error", "Try again shortly.", "the upstream is overloaded", headers=WAIT),
+}
+"""Every status of a failure. The shape of its body is that of the lane."""
+
+ALL_ERRORS = tuple(ERRORS)
+LIST_ERRORS = (400, 401, 500, 503)
+
+
+def failures(lane: ModuleType, statuses: tuple[int, ...]) -> dict[str, Any]:
+    """The answers of a lane when a call fails, with an example that the lane itself has said."""
+    schema = "EnvelopeFailure" if lane is envelope else "AnthropicError"
+    found = {}
+    for status in statuses:
+        error = ERRORS[status]
+        example = lane.failure(
+            status=status, type=error.type, message=error.example, param=error.param, request_id=REQUEST_ID
+        )
+        found[str(status)] = {
+            "description": f"`{error.type}`: {error.advice}",
+            "headers": headers(*error.headers),
+            "content": {JSON: {"schema": ref(schema), "example": example}},
+        }
+    return found
+
+
+# ---- bodies and answers
+
+CHUNK_STREAM = (
+    'With `"stream": true`: one `data:` line a chunk (`Chunk`), without `event:` lines. The first has the role, the '
+    "following ones pieces of text (`content`), of thought (`reasoning_content`) or of a tool's arguments "
+    "(`tool_calls`); the last has `finish_reason` and `usage`. Then `data: [DONE]`. A line that begins with a colon is "
+    "a comment that keeps a silent stream alive. A failure is one `data:` line with an `error` (`StreamFailure`), "
+    "after which the stream ends without `[DONE]`."
+)
+NATIVE_STREAM = 'With `"stream": true`: one `event:` line and one `data:` line an event.\n\n' + "\n".join(
+    f"- `{type}` (`{name}`): {meaning}" for type, (name, _, meaning) in answers.EVENTS.items()
+)
+
+
+def body(schema: str) -> Schema:
+    return {"required": True, "content": {JSON: {"schema": ref(schema), "example": bodies.EXAMPLES}}}
+
+
+def plain(schema: str, example: object, *, description: str = "The answer.") -> Schema:
+    return {
+        "description": description,
+        "headers": headers(),
+        "content": {JSON: {"schema": ref(schema), "example": example}},
+    }
+
+
+def whole_or_streamed(schema: str, example: object, *, stream: str, stream_example: str) -> Schema:
+    """A call's answer. OpenAPI has no words for the events of a stream: it is text, with an example."""
+    return {
+        "description": f"The whole answer, or its stream.\n\n{stream}",
+        "headers": headers("x-gateway-dropped"),
+        "content": {
+            JSON: {"schema": ref(schema), "example": example},
+            EVENT_STREAM: {"schema": {"type": "string", "description": stream}, "example": stream_example},
+        },
+    }
+
+
+def header_parameter(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": {**TEXT, "maxLength": 1024}}
+
+
+ANTHROPIC_HEADERS = [
+    header_parameter("anthropic-version", "Passed on to an Anthropic upstream."),
+    header_parameter("anthropic-beta", "Passed on to an Anthropic upstream."),
+]
+MODEL_PARAMETER = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "schema": {**TEXT, "minLength": 1},
+    "example": "claude-3-opus-20240229",
+}
+PAGE_PARAMETERS = [
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many models a page has.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": models.MAX_LIMIT, "default": models.DEFAULT_LIMIT},
+    },
+    {"name": "after_id", "in": "query", "description": "The page behind this model.", "schema": TEXT},
+    {"name": "before_id", "in": "query", "description": "The page in front of this model.", "schema": TEXT},
+]
+
+# ---- the endpoints
+
+OPERATIONS: dict[tuple[str, str], Schema] = {
+    ("/api/v1/messages", "POST"): {
+        "operationId": "create_message",
+        "tags": ["Envelope lane"],
+        "summary": "Ask a model",
+        "description": "The body is that of Anthropic's Messages API, the answer an OpenAI-style completion in an "
+        "envelope. The body is read as JSON whatever its Content-Type says.",
+        "security": EITHER_KEY,
+        "requestBody": body("EnvelopeRequest"),
+        "responses": {
+            "200": whole_or_streamed(
+                "Envelope",
+                answers.ENVELOPE_EXAMPLE,
+                stream=CHUNK_STREAM,
+                stream_example=answers.chunk_stream_example(),
+            ),
+            **failures(envelope, ALL_ERRORS),
+        },
+    },
+    ("/api/anthropic/v1/messages", "POST"): {
+        "operationId": "create_native_message",
+        "tags": ["Native lane"],
+        "summary": "Ask a model in Anthropic's own dialect",
+        "description": "What an Anthropic upstream answers is passed on as it came.",
+        "security": EITHER_KEY,
+        "parameters": ANTHROPIC_HEADERS,
+        "requestBody": body("NativeRequest"),
+        "responses": {
+            "200": whole_or_streamed(
+                "Message",
+                answers.MESSAGE_EXAMPLE,
+                stream=NATIVE_STREAM,
+                stream_example=answers.event_stream_example(),
+            ),
+            **failures(anthropic, ALL_ERRORS),
+        },
+    },
+    ("/api/anthropic/v1/messages/count_tokens", "POST"): {
+        "operationId": "count_tokens",
+        "tags": ["Native lane"],
+        "summary": "Count the input tokens of a request",
+        "description": "Calls no model and leaves no usage record.",
+        "security": EITHER_KEY,
+        "parameters": ANTHROPIC_HEADERS,
+        "requestBody": body("CountRequest"),
+        "responses": {"200": plain("TokenCount", {"input_tokens": 9}), **failures(anthropic, ALL_ERRORS)},
+    },
+    ("/api/anthropic/v1/models", "GET"): {
+        "operationId": "list_models",
+        "tags": ["Native lane"],
+        "summary": "The models that this key may use",
+        "security": EITHER_KEY,
+        "parameters": PAGE_PARAMETERS,
+        "responses": {
+            "200": plain("ModelPage", answers.MODEL_PAGE_EXAMPLE),
+            **failures(anthropic, LIST_ERRORS),
+        },
+    },
+    ("/api/anthropic/v1/models/{model}", "GET"): {
+        "operationId": "get_model",
+        "tags": ["Native lane"],
+        "summary": "One of them",
+        "security": EITHER_KEY,
+        "parameters": [MODEL_PARAMETER],
+        "responses": {
+            "200": plain("Model", answers.MODEL_PAGE_EXAMPLE["data"][0]),
+            **failures(anthropic, (*LIST_ERRORS, 404)),
+        },
+    },
+}
