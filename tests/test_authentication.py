@@ -1,20 +1,24 @@
 """Header → the snapshot of a usable key, or one and the same 401."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from keys import hashing
+from keys.authentication import credential
 from keys.models import APIKey, KeySecret
 from keys.snapshots import cache
 
 PATH = "/api/v1/messages"
+AUTH_CASES = [json.loads(line) for line in (Path(__file__).parent / "credentials.jsonl").read_text().splitlines()]
 pytestmark = pytest.mark.django_db
 
 
@@ -191,3 +195,27 @@ def test_a_database_that_is_away_is_a_503_and_never_a_401(issued: tuple[APIKey, 
 
     assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")
     assert "Retry-After" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        pytest.param({"AUTHORIZATION": "bEARER  K1 "}, "K1", id="any case"),
+        pytest.param({"X-Api-Key": " K2 "}, "K2", id="x-api-key"),
+        pytest.param({"authorization": "Bearer K1", "x-api-key": "K1"}, "K1", id="the same key twice"),
+        pytest.param({"authorization": "Basic K1", "x-api-key": "K2"}, "K2", id="another scheme beside it"),
+        pytest.param({"authorization": "Bearer ", "x-api-key": "K2"}, "K2", id="an empty bearer"),
+        pytest.param({"authorization": "Bearer K1", "x-api-key": ""}, "K1", id="an empty x-api-key"),
+        pytest.param({"authorization": "BearerK1"}, None, id="no space"),
+        pytest.param({"authorization": "Bearer"}, None, id="no key"),
+        pytest.param({"x-api-key": " "}, None, id="a blank key"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_a_credential_is_found_in_either_header(headers: dict[str, str], key: str | None) -> None:
+    assert credential(RequestFactory().post(PATH, headers=headers)) == key
+
+
+@pytest.mark.parametrize("case", AUTH_CASES, ids=lambda case: case["name"])
+def test_the_documented_credentials_are_found(case: Any) -> None:
+    assert credential(RequestFactory().post(PATH, headers=case["input"]["headers"])) == case["expected"]["credential"]

@@ -50,36 +50,6 @@ http {
     }
 }
 """
-ROWS = Path(__file__).parent / "bad_inputs" / "rows.jsonl"
-NGINX = """
-pid %(folder)s/pid;
-master_process off;
-events {}
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
-    client_header_timeout 10s;
-    client_body_timeout 15s;
-    client_max_body_size 33m;
-    large_client_header_buffers 4 8k;
-    server {
-        listen 127.0.0.1:%(port)d;
-        location / {
-            proxy_pass http://127.0.0.1:%(gateway)d;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_buffering off;
-            proxy_read_timeout 120s;
-        }
-    }
-}
-"""
 MODEL, MODEL_UNPRICED = "claude-3-opus-20240229", "unpriced-model"
 
 

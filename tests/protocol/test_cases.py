@@ -104,10 +104,6 @@ def sse_encode(case: Any) -> Any:
     return {"wire": sse.frame(case["input"]["object"], case["input"]["event"]).decode()}
 
 
-def auth(case: Any) -> Any:
-    return {"credential": headers.credential(case["input"]["headers"])}
-
-
 def upstream_headers(case: Any) -> Any:
     return {"headers": headers.upstream_headers(**case["input"])}
 
@@ -141,7 +137,6 @@ RUNNERS = {
     "error_o2a": error_o2a,
     "sse_parse": sse_parse,
     "sse_encode": sse_encode,
-    "auth": auth,
     "headers": upstream_headers,
     "repair_for_anthropic": repaired,
     "local_answer": answered_locally,

@@ -247,7 +247,10 @@ def test_a_block_of_a_wrong_shape_is_refused_with_its_path(content: Any, param: 
 def test_an_unknown_role_is_refused() -> None:
     refusal = refusal_of(("user", "a"), ("tool", "b"))
 
-    assert (refusal.message, refusal.param) == ("messages[1].role: 'tool' is not a role", "messages[1].role")
+    assert (refusal.message, refusal.param) == (
+        "messages[1].role: must be user, assistant or system",
+        "messages[1].role",
+    )
 
 
 def tool_messages(*results: Any) -> Any:

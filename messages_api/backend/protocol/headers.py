@@ -1,4 +1,4 @@
-"""Credentials and headers, in both directions. Header names are matched in any case."""
+"""The headers that an Anthropic upstream gets. Header names are matched in any case."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,21 +7,6 @@ VERSION = "2023-06-01"
 """The version of Anthropic's API that still has all the fields of our envelope lane."""
 
 _FORWARDED = ("anthropic-", "x-claude-code-")
-
-
-class CredentialConflict(ValueError):
-    """A caller shows two different keys at once."""
-
-
-def credential(headers: Mapping[str, str]) -> str | None:
-    """Return the key in `Authorization: Bearer` or `x-api-key`, or None. Raise CredentialConflict if they differ."""
-    named = {name.lower(): value.strip() for name, value in headers.items()}
-    scheme, _, token = named.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    api_key = named.get("x-api-key", "")
-    if bearer and api_key and bearer != api_key:
-        raise CredentialConflict("Authorization and x-api-key hold two different keys")
-    return bearer or api_key or None
 
 
 def upstream_headers(

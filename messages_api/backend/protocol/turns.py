@@ -65,7 +65,7 @@ def _arranged(request: Request, profile: Profile) -> tuple[list[str], list[Turn]
             _add(turns, role, _pieces(message["content"], path=path))
             continue
         if role != "system":
-            raise RequestRefused(f"{path}.role: '{role}' is not a role", f"{path}.role")
+            raise RequestRefused(f"{path}.role: must be user, assistant or system", f"{path}.role")
         texts = _system_texts(message["content"], path=f"{path}.content")
         if not turns:
             system += texts
