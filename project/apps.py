@@ -1,7 +1,12 @@
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+from django.contrib.staticfiles.apps import StaticFilesConfig
 
 from project import checks  # noqa: F401  # registers the system checks
+
+
+class GatewayStaticFilesConfig(StaticFilesConfig):
+    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "redoc"]  # 10 MB that no page of ours loads
 
 
 class GatewayAdminConfig(AdminConfig):

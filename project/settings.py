@@ -75,7 +75,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "project.apps.GatewayStaticFilesConfig",
     "chartkick.django",
     "rest_framework",
     "drf_spectacular",
