@@ -43,7 +43,7 @@ types: $(VENV)/.installed-dev ## Check the types
 lock: ## Pin the newest packages that pyproject.toml allows, with hashes
 	@command -v uv >/dev/null || [ -x $(VENV)/lock/bin/uv ] || { \
 		$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet uv; }
-	@PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header -p 3.11"; \
+	@PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header --no-strip-extras -p 3.11"; \
 	$$COMPILE pyproject.toml -o requirements/run.txt && \
 	$$COMPILE pyproject.toml --group dev -o requirements/dev.txt && \
 	$$COMPILE --no-deps --group local-model -o requirements/local-model.txt
