@@ -46,7 +46,7 @@ def test_connection(upstream: Upstream, *, model: str) -> Result:
     )
     begun = time.monotonic()
     try:
-        answer = adapters.for_dialect(upstream.dialect).message(attempt)
+        answer = adapters.message(attempt)
         ok, message = True, f"It answered as {answer.message['model']}."
     except UpstreamError as error:
         ok, message = False, error.message

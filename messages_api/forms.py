@@ -36,6 +36,8 @@ class UpstreamForm(forms.ModelForm):
             "first_byte_s",
             "silence_s",
             "total_s",
+            "retry_timeouts",
+            "reads_on_s",
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

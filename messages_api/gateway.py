@@ -15,10 +15,13 @@ from django.db import connections
 from keys import access, ledger
 from keys.errors import Refused
 from keys.snapshots import Snapshot
+from keys.store import store
+from messages_api import read_on
+from messages_api.attempts import Attempts
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, UpstreamError
+from messages_api.backend.errors import Aborted, Again, UpstreamError
 from messages_api.backend.figures import Figures
 from messages_api.backend.protocol.tokens import estimate
 from messages_api.backend.protocol.usage import Usage
@@ -26,18 +29,24 @@ from messages_api.backend.source import Batch, EventSource
 from messages_api.background import Background
 from messages_api.body import Body
 from messages_api.caller import Caller
+from messages_api.circuits import Circuits
 from messages_api.errors import RequestError
 from messages_api.observer import Observer
-from messages_api.routing import routes
+from messages_api.read_on import Reading
+from messages_api.routing import in_turn, routes
+from messages_api.shared_circuits import SharedCircuits
 from messages_api.stream import Stream
 from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
 
-HEADER_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # the names of fields are the caller's
+HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # the names of fields are the caller's, those of models too
 MAX_DROPPED = 32
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 RESTARTING = "The gateway is restarting; try again."
+
+circuits = Circuits(SharedCircuits(store))
+"""What this process knows of each upstream's health."""
 
 
 class Call:
@@ -52,11 +61,13 @@ class Call:
         self._figures: Callable[[], Figures] = Figures
         self._input_estimate = estimate(body.request)
         self._admission: ledger.Admission | None = None
-        self._attempt: Attempt | None = None
+        self._attempts: Attempts | None = None
         self._ending: str | None = None
         """How the caller ended it, if it was the caller."""
         self._error: BaseException | None = None
-        self._is_abandoned = False
+        self._reading_on: Reading | None = None
+        """Set once the caller has left and the rest of the answer is read for its usage."""
+        self._is_cut = False
         self._lock = threading.Lock()
         self.writing_since: float | None = None
         """Since when the server has been writing to the caller, while it does."""
@@ -65,9 +76,9 @@ class Call:
 
     def complete(self) -> Answer:
         """The whole answer. Raise Refused, RequestError or UpstreamError with what the caller is to be told."""
-        target = self._let_in()
+        attempts = self._let_in()
         try:
-            answer = adapters.for_dialect(target.endpoint.dialect).message(self._begin(target))
+            answer = attempts.run(adapters.message)
             self._figures = lambda: answer.figures
             self._observer.see_message(answer.message)
             return answer
@@ -75,7 +86,7 @@ class Call:
             self._error = error
             raise
         finally:
-            self._close_attempt()
+            attempts.close()
             self.settle()
 
     def stream(self) -> "Stream":
@@ -83,8 +94,8 @@ class Call:
 
         Until then failures raise. Whoever gets the Stream closes it: that settles the call.
         """
-        target = self._let_in()
-        stream = Stream(self, Background(lambda: self._open(target)))
+        attempts = self._let_in()
+        stream = Stream(self, Background(lambda: self._open(attempts)))
         try:
             stream.open()
         except BaseException as error:
@@ -93,49 +104,49 @@ class Call:
             raise
         return stream
 
-    def _open(self, target: Target) -> EventSource:
-        source = adapters.for_dialect(target.endpoint.dialect).events(self._begin(target))
-        if self._is_abandoned:
+    def _open(self, attempts: Attempts) -> EventSource:
+        source = attempts.run(adapters.events)
+        if self._is_cut:  # nobody waits for it any more
             source.close()
             raise Aborted
         return source
 
-    def _close_attempt(self) -> None:
-        if self._attempt is not None:
-            self._attempt.exchange.close()
-
-    def abandon(self) -> None:
-        """Nobody waits any more for what is still being opened."""
-        self._is_abandoned = True
-        if self._attempt is not None:
-            self._attempt.exchange.abort()
+    def cut(self) -> None:
+        """End what may still be going on upstream. A whole answer, whose connection may serve another, is not hurt."""
+        self._is_cut = True
+        if self._attempts is not None and not self._observer.is_whole:
+            self._attempts.abort()
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer says of the way here: what was dropped because the upstream's dialect cannot say it."""
-        dropped = self._attempt.dropped if self._attempt is not None else []
-        names = [name if HEADER_SAFE.fullmatch(name) else "?" for name in dropped[:MAX_DROPPED]]
-        return {"x-gateway-dropped": ", ".join(names)} if names else {}
+        """What the answer says of the way here: what served it, and what that could not be told."""
+        attempt = self._attempts.current if self._attempts is not None else None
+        if attempt is None or attempt.exchange.response_status is None:
+            return {}
+        headers = {"x-gateway-target": header_safe(f"{attempt.target.endpoint.name}/{attempt.target.model}")}
+        names = [header_safe(name) for name in attempt.dropped[:MAX_DROPPED]]
+        return headers | ({"x-gateway-dropped": ", ".join(names)} if names else {})
 
     # ---- in and out
 
-    def _let_in(self) -> Target:
-        """Pass the gate, find a target, write the row. Only then is there a call."""
+    def _let_in(self) -> Attempts:
+        """Pass the gate, find targets, write the row. Only then is there a call."""
         _check_open()
-        model = self._body.request["model"]
         try:
-            access.authorize(self._key, model=model)
-            target = find_target(model, key=self._key)
+            access.authorize(self._key, model=self._body.request["model"])
+            targets = find_targets(self._body.request["model"], key=self._key)
         except (Refused, RequestError) as error:
             ledger.refuse(self._admission_row(lease_s=0), http_status=error.status, error_type=error.type)
             raise
         finally:
             _give_connections_back()
-        admission = self._admission_row(lease_s=target.endpoint.deadlines.total_s + settings.LEASE_GRACE_S)
+        attempts = Attempts(targets, circuits=circuits, begin=self._begin)
+        admission = self._admission_row(lease_s=attempts.longest_s + settings.LEASE_GRACE_S)
         ledger.admit(admission)
         self._admission = admission
+        self._attempts = attempts
         watcher.add(self)
-        return target
+        return attempts
 
     def _admission_row(self, *, lease_s: float) -> ledger.Admission:
         return ledger.Admission(
@@ -152,18 +163,16 @@ class Call:
             user_agent=self._caller.user_agent,
         )
 
-    def _begin(self, target: Target) -> Attempt:
-        self._attempt = Attempt(
+    def _begin(self, target: Target, expires_at: float) -> Attempt:
+        return Attempt(
             body=self._body,
             target=target,
             is_native=self._lane == "anthropic",
             caller_headers=self._caller.headers,
             is_beta=self._caller.is_beta,
             input_estimate=self._input_estimate,
+            expires_at=expires_at,
         )
-        if self._ending:
-            self._attempt.exchange.abort()
-        return self._attempt
 
     def observe(self, source: EventSource, batch: Batch) -> None:
         """Note what goes by."""
@@ -179,37 +188,49 @@ class Call:
     # ---- what the watcher sees (watcher.Watched)
 
     def fileno(self) -> int | None:
-        if self._caller.socket is None:
+        if self._caller.socket is None or self._ending is not None:
             return None
         fd = self._caller.socket.fileno()
         return fd if fd >= 0 else None
 
     def tick(self, now: float) -> None:
-        if self._attempt is not None and now >= self._attempt.exchange.expires_at:
-            self._attempt.exchange.expire()
+        attempt = self._attempts.current if self._attempts is not None else None
+        if attempt is not None and now >= attempt.exchange.expires_at:
+            attempt.exchange.expire()
         if self.writing_since is not None and now - self.writing_since > settings.CALLER_STALL_S:
             self._stall()
 
     def caller_left(self) -> None:
-        self._end(ledger.Status.CLIENT_CLOSED)
+        """The upstream may stop at once, unless it bills the whole answer anyway: then its usage is waited for."""
+        if self._end(ledger.Status.CLIENT_CLOSED) and self._attempts is not None:
+            self._reading_on = None if watcher.is_draining else read_on.begin(self._attempts)
+            if self._reading_on is None:
+                self.cut()
+
+    def left_alone(self) -> bool:
+        """The server closes a stream before its end, because its caller has left. Whether the rest is read on."""
+        self.caller_left()
+        return self._reading_on is not None
 
     def out_of_time(self) -> None:
-        if self._attempt is not None:
-            self._attempt.exchange.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", retry=False))
+        if self._attempts is not None:
+            self._attempts.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", again=Again.NOWHERE))
         if self.writing_since is not None and time.monotonic() - self.writing_since > LAST_WORD_S:
             self._stall()  # it cannot be told: it does not even read what it was told before
 
-    def _end(self, how: str) -> None:
-        """The caller is gone or as good as gone: let the upstream stop at once. A failure that came first stays one."""
-        if self._ending is None and self._error is None:
-            self._ending = how
-        if self._attempt is not None:
-            self._attempt.exchange.abort()
+    def _end(self, how: str) -> bool:
+        """The caller ends it, unless it has ended: whether it was this that ended it."""
+        if self._ending is not None or self._error is not None or self._observer.is_whole:
+            return False
+        self._ending = how
+        return True
 
     def _stall(self) -> None:
         """Cut a caller who reads nothing, which wakes the server that waits for it."""
+        fd = self.fileno()
         self._end(ledger.Status.CLIENT_STALLED)
-        if (fd := self.fileno()) is not None:
+        self.cut()
+        if fd is not None:
             # A twin of the socket: gevent would tell whoever waits on the socket itself that it was closed.
             with suppress(OSError), socket.socket(fileno=os.dup(fd)) as twin:
                 twin.shutdown(socket.SHUT_RDWR)
@@ -223,15 +244,18 @@ class Call:
         if admission is None:
             return
         watcher.remove(self)
+        if self._reading_on is not None:
+            self._reading_on.end()
         settlement = self._settlement()
         ledger.settle(admission, settlement)
         logger.info(
-            "%s %s model=%s key=%s upstream=%s in=%s out=%s usage=%s ms=%s",
+            "%s %s model=%s key=%s upstream=%s attempts=%d in=%s out=%s usage=%s ms=%s",
             admission.id,
             settlement.status,
             admission.model,
             self._key.public_id,
             settlement.upstream,
+            len(settlement.attempts),
             settlement.input_tokens,
             settlement.output_tokens,
             settlement.usage_source,
@@ -239,8 +263,9 @@ class Call:
         )
 
     def _settlement(self) -> ledger.Settlement:
+        assert self._attempts is not None
         seen = self._observer
-        attempt = self._attempt
+        attempt = self._attempts.current
         status = self._status()
         error = self._error if status == ledger.Status.FAILED else None
         usage, source = seen.usage(
@@ -257,7 +282,7 @@ class Call:
             upstream_model=attempt.target.model if attempt else "",
             upstream_request_id=attempt.upstream_request_id if attempt else "",
             message_id=seen.message_id,
-            attempts=[attempt.summary(error)] if attempt else [],
+            attempts=self._attempts.conclude(is_whole=seen.is_whole, error=error),
             input_tokens=usage.input,
             output_tokens=usage.output,
             cache_read_tokens=usage.cache_read,
@@ -276,18 +301,17 @@ class Call:
         return 200 if self._observer.message_id else None
 
     def _status(self) -> str:
-        if self._observer.is_whole and self._ending != ledger.Status.CLIENT_STALLED:
-            return ledger.Status.COMPLETED  # a caller who leaves with the last byte in hand has the whole answer
-        if self._ending is None and self._error is not None:
-            return ledger.Status.FAILED
-        # A stream that was closed before its end was closed by the server, because the caller had left.
-        return self._ending or ledger.Status.CLIENT_CLOSED
+        if self._ending is not None:
+            return self._ending
+        if self._observer.is_whole:
+            return ledger.Status.COMPLETED
+        return ledger.Status.CLIENT_CLOSED if self._error is None else ledger.Status.FAILED
 
 
 def models(*, key: Snapshot) -> list[str]:
     """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
     table = routes.table()
-    listed = [name for name in key.allowed_models if not name.endswith("*") and table.targets(name)]
+    listed = [name for name in key.allowed_models if not name.endswith("*") and table.find(name)]
     return sorted({name for name in table.names() if access.may_use(key, name)} | set(listed))
 
 
@@ -295,32 +319,43 @@ def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
     """The input tokens of a request. Raise what a call of it would raise before it is admitted; leave no row."""
     model = body.request["model"]
     access.authorize(key, model=model)
-    target = find_target(model, key=key)
+    targets = find_targets(model, key=key)
     _give_connections_back()
-    attempt = Attempt(
-        body=body,
-        target=target,
-        is_native=True,
-        caller_headers=caller.headers,
-        is_beta=caller.is_beta,
-        input_estimate=estimate(body.request),
-    )
+
+    def begin(target: Target, expires_at: float) -> Attempt:
+        return Attempt(
+            body=body,
+            target=target,
+            is_native=True,
+            caller_headers=caller.headers,
+            is_beta=caller.is_beta,
+            input_estimate=estimate(body.request),
+            expires_at=expires_at,
+        )
+
+    attempts = Attempts(targets, circuits=circuits, begin=begin)
     try:
-        return adapters.for_dialect(target.endpoint.dialect).count_tokens(attempt)
+        return attempts.run(adapters.count_tokens)
     finally:
-        attempt.exchange.close()
+        attempts.close()
 
 
-def find_target(model: str, *, key: Snapshot) -> Target:
-    """What answers for a model. Raise RequestError 404, which names the models that this key may use."""
-    targets = routes.table().targets(model)
-    if targets:
-        return targets[0]
-    usable = models(key=key)
-    known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
-    raise RequestError(
-        f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
-    )
+def find_targets(model: str, *, key: Snapshot) -> list[Target]:
+    """What answers for a model, in the order in which one call asks.
+
+    Raise RequestError: 404, which names the models that this key may use, or 503 where a route leads nowhere now.
+    """
+    match = routes.table().find(model)
+    if match is None or not match.choices:
+        usable = models(key=key)
+        known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
+        raise RequestError(
+            f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
+        )
+    targets = in_turn(match.usable(lambda name: access.may_use(key, name)))
+    if not targets:
+        raise RequestError("No upstream serves this model at the moment.", status=503, type="overloaded_error")
+    return targets
 
 
 def _give_connections_back() -> None:
@@ -339,3 +374,7 @@ def _check_open() -> None:
 def _five_minutes(usage: Usage) -> int | None:
     """The cache writes that are not for an hour. An upstream that tells no lifetimes writes for five minutes."""
     return None if usage.cache_write is None else usage.cache_write - (usage.cache_write_1h or 0)
+
+
+def header_safe(name: str) -> str:
+    return name if HEADER_SAFE.fullmatch(name) else "?"

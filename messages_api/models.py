@@ -3,6 +3,7 @@
 import logging
 import uuid
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -46,7 +47,21 @@ class Upstream(models.Model):
     silence_s = models.FloatField(
         "silence", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
     )
-    total_s = models.FloatField("total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call.")
+    total_s = models.FloatField(
+        "total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call, over all attempts."
+    )
+    retry_timeouts = models.BooleanField(
+        "try again after a timeout",
+        default=False,
+        help_text="Also when a deadline has passed. The model may have answered by then, and its answer may be billed.",
+    )
+    reads_on_s = models.FloatField(
+        "read on",
+        default=0.0,
+        validators=[MinValueValidator(0.0)],
+        help_text="Seconds for which the rest of an answer is read after its caller has left, for its final usage. "
+        "0: the upstream is cut at once. For vendors that bill the whole answer in any case.",
+    )
     preset = models.CharField(
         max_length=32,
         choices=[(name, title) for name, (title, _) in PRESETS.items()],
@@ -107,6 +122,9 @@ class Upstream(models.Model):
                 silence_s=self.silence_s,
                 total_s=self.total_s,
             ),
+            retry_timeouts=self.retry_timeouts,
+            reads_on_s=self.reads_on_s,
+            ca_file=settings.UPSTREAM_CA_FILE,
         )
 
     def _readable_profile(self) -> Profile:
@@ -155,8 +173,14 @@ class RouteTarget(models.Model):
     model = models.CharField(
         max_length=256, blank=True, help_text="The model's name there. Empty: the name that the caller asked for."
     )
-    priority = models.PositiveSmallIntegerField(default=0)
-    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+    priority = models.PositiveSmallIntegerField(
+        default=0, help_text="The lowest is asked first; the others when those have failed."
+    )
+    weight = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1)],
+        help_text="Among equal priorities, 3 is asked first three times as often as 1.",
+    )
 
     class Meta:
         ordering = ["priority", "-weight", "pk"]

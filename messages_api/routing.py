@@ -1,35 +1,91 @@
 """Model name → targets, in order. Read from the database at most every `settings.SNAPSHOT_TTL_S`."""
 
+import random
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
-from messages_api.models import Route
+from messages_api.models import Route, RouteTarget
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One target of a route, as it stands among the others."""
+
+    target: Target
+    priority: int
+    weight: int
+    is_enabled: bool
+    """Whether its upstream is."""
+    is_substitute: bool
+    """Whether it is another model than those of the first priority, which are what the caller's name means."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """The route that a model goes by."""
+
+    pattern: str
+    choices: tuple[Choice, ...]
+    """All of its targets, by priority and then by weight, those of disabled upstreams too."""
+
+    def usable(self, may_use: Callable[[str], bool]) -> list[Choice]:
+        """Those that can be asked. A substitute is one only if the key may use its model by that name."""
+        return [
+            choice
+            for choice in self.choices
+            if choice.is_enabled and (not choice.is_substitute or may_use(choice.target.model))
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
     """All routes as they were when they were read. `*` and prefixes are patterns, everything else is a name."""
 
-    routes: dict[str, tuple[Target, ...]] = field(default_factory=dict)
+    routes: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
 
-    def targets(self, model: str) -> tuple[Target, ...]:
-        """What answers for a model, best first; empty if nothing does. An exact name wins, then the longest prefix."""
+    def find(self, model: str) -> Match | None:
+        """The route of a model. An exact name wins, then the longest prefix, of which `*` is the shortest."""
         if model in self.routes and not model.endswith("*"):
-            return _named(self.routes[model], model)
+            return self._match(model, model)
         matching = [pattern for pattern in self.routes if pattern.endswith("*") and model.startswith(pattern[:-1])]
-        if not matching:
-            return ()
-        return _named(self.routes[max(matching, key=len)], model)
+        return self._match(max(matching, key=len), model) if matching else None
+
+    def _match(self, pattern: str, model: str) -> Match:
+        choices = [
+            replace(choice, target=replace(choice.target, model=choice.target.model or model))
+            for choice in self.routes[pattern]
+        ]
+        meant = {choice.target.model for choice in choices if choice.priority == choices[0].priority} | {model}
+        return Match(
+            pattern=pattern,
+            choices=tuple(replace(choice, is_substitute=choice.target.model not in meant) for choice in choices),
+        )
 
     def names(self) -> list[str]:
-        """The models that have a route of their own, in alphabetical order."""
-        return sorted(pattern for pattern, targets in self.routes.items() if targets and not pattern.endswith("*"))
+        """The models that have a route of their own with a target that can be asked, in alphabetical order."""
+        return sorted(
+            pattern
+            for pattern, choices in self.routes.items()
+            if not pattern.endswith("*") and any(choice.is_enabled for choice in choices)
+        )
+
+
+def in_turn(choices: Iterable[Choice]) -> list[Target]:
+    """The targets in the order in which one call asks them: by priority, and among equals by chance and weight."""
+    targets: list[Target] = []
+    for _, equals in groupby(choices, key=lambda choice: choice.priority):
+        # The largest of weighted exponential draws comes first as often as its weight says (Efraimidis, Spirakis).
+        drawn = sorted(equals, key=lambda choice: random.expovariate(max(choice.weight, 1)))
+        targets += [choice.target for choice in drawn]
+    return targets
 
 
 class RouteCache:
@@ -67,21 +123,18 @@ class RouteCache:
 
 
 def _load() -> RouteTable:
-    return RouteTable(
-        {
-            route.pattern: tuple(
-                Target(endpoint=target.upstream.endpoint(), model=target.model)
-                for target in route.targets.all()
-                if target.upstream.enabled
-            )
-            for route in Route.objects.prefetch_related("targets__upstream")
-        }
+    routes = Route.objects.prefetch_related("targets__upstream")
+    return RouteTable({route.pattern: tuple(map(_choice, route.targets.all())) for route in routes})
+
+
+def _choice(row: RouteTarget) -> Choice:
+    return Choice(
+        target=Target(endpoint=row.upstream.endpoint(), model=row.model),
+        priority=row.priority,
+        weight=row.weight,
+        is_enabled=row.upstream.enabled,
+        is_substitute=False,  # known once the model is
     )
-
-
-def _named(targets: tuple[Target, ...], model: str) -> tuple[Target, ...]:
-    """A target without a model name of its own takes the caller's."""
-    return tuple(target if target.model else Target(endpoint=target.endpoint, model=model) for target in targets)
 
 
 routes = RouteCache()

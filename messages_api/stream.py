@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 
 from messages_api.backend.errors import Aborted, UpstreamError
 from messages_api.backend.source import Batch, EventSource
+from messages_api.backend.upstream import NEVER
 from messages_api.background import Background
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class Stream(Iterator[Batch]):
         self._source: EventSource | None = None
         self._first: Batch | None = None
         self._is_over = False
+        self._is_closed = False
 
     def open(self) -> None:
         """Wait for the first event, at most `HEARTBEAT_S`. Raise what goes wrong: it can still be a status."""
@@ -68,6 +72,7 @@ class Stream(Iterator[Batch]):
             return self._fail(error)
         if self._source is not None and self._source.is_over:
             self._is_over = True
+            self._call.settle()  # before it is sent: who has seen the end of an answer finds it in the ledger
         return batch
 
     def _read(self) -> Batch:
@@ -86,17 +91,42 @@ class Stream(Iterator[Batch]):
     def _fail(self, error: Exception) -> Batch:
         self._is_over = True
         self._call.note(error)
+        self._call.settle()
         type = getattr(error, "type", "api_error")
         message = getattr(error, "message", "The gateway failed.")
         return Batch(events=[{"type": "error", "error": {"type": type, "message": message}}])
 
     def close(self) -> None:
-        """Close what is open upstream and settle the call. May be called twice."""
-        self._is_over = True
+        """Close what is open upstream and settle the call, or have the rest read on first. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = self._is_over = True
+        if self._call.left_alone():
+            Background(self._read_on)
+        else:
+            self._end()
+
+    def _read_on(self) -> None:
+        """Read the rest for the sake of its usage. The exchange's deadline bounds it."""
         try:
             if self._source is None:
-                self._call.abandon()
-            else:
+                self._opening.wait(TIMEOUT_MAX)
+                self._take(self._opening.result())
+            assert self._source is not None
+            while not self._source.is_over:
+                self._call.observe(self._source, self._source.read(wait_s=NEVER))
+        except (UpstreamError, Aborted) as error:
+            logger.info("An answer was not read on to its end: %s", type(error).__name__)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            self._call.cut()
+            if self._source is None and self._opening.wait(0):
+                with suppress(UpstreamError, Aborted):  # then there is nothing to close
+                    self._source = self._opening.result()
+            if self._source is not None:
                 self._source.close()
         finally:
             self._call.settle()

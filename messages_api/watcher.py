@@ -61,6 +61,17 @@ class Watcher:
         """May be called twice."""
         self._calls.discard(call)
 
+    def finish(self, *, within_s: float) -> bool:
+        """Bring whatever still runs to its end. Return whether it ended in time."""
+        deadline = time.monotonic() + within_s
+        while calls := list(self._calls):
+            if time.monotonic() > deadline:
+                return False
+            for call in calls:
+                call.out_of_time()
+            time.sleep(TICK_S / 10)
+        return True
+
     def _run(self) -> None:
         try:
             while True:

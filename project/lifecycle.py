@@ -6,8 +6,11 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.urls import get_resolver
 
 from keys import ledger
+from keys.store import store
 from messages_api.watcher import watcher
 from project import checks
+
+FINISH_WITHIN_S = 2.0
 
 
 class Application(WSGIHandler):
@@ -27,5 +30,7 @@ class Application(WSGIHandler):
         watcher.drain(at=time.monotonic() + within_s)
 
     def close(self) -> None:
-        """Write what the ledger still holds."""
+        """End what runs without a connection of its own, such as a call that is read on, and write what is settled."""
+        watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()
+        store.close()

@@ -34,6 +34,13 @@ WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", default=1)  # worker processes
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / ".var")))  # spool and, by default, the SQLite file
 DATABASE_URL: str = env.str("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'gateway.sqlite3'}")
 
+REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey, for what several workers know together
+
+# ---- Towards upstreams.
+
+UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: authorities trusted in place of the usual ones
+READ_ON_CALLS: int = env.int("READ_ON_CALLS", default=50)  # how many calls of a worker are read on without a caller
+
 # ---- Deadlines of the gateway itself. Those towards an upstream are fields of the upstream.
 
 HEARTBEAT_S: float = env.float("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping

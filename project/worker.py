@@ -35,10 +35,27 @@ class DrainingWorker(GeventWorker):
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             self._idle.add(sock)
+            if not self.alive:
+                _end_reading(sock)  # nobody else will: the end began while this call ran
+
+    def notify(self) -> None:
+        """Tell the master that we live. Without a master there is nobody to tell: end now, and honestly.
+
+        gunicorn itself leaves at once here, in the middle of every stream.
+        """
+        if self.alive and self.ppid != os.getppid():
+            self.log.error("The master has died: ending")
+            self.wsgi.drain(within_s=0)
+            self._end()
+        self.tmp.notify()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
-        super().handle_exit(sig, frame)
+        self._end()
+
+    def _end(self) -> None:
+        """Take no new connection, and let go of those that nothing runs on."""
+        self.alive = False
         for connection in list(self._idle):
             _end_reading(connection)
 

@@ -16,7 +16,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from keys.models import APIKey, UsageRecord
+from messages_api.backend.endpoint import Target
 from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.routing import routes
 from tests.environment import STATE_DIR
 from tests.upstream import ScriptedUpstream
 
@@ -219,6 +221,12 @@ class Gateway:
             within_s=within_s,
         )
         return list(UsageRecord.objects.all())
+
+
+def targets_of(model: str) -> list[Target]:
+    """What a key without an allow-list may be answered by, by priority."""
+    match = routes.table().find(model)
+    return [choice.target for choice in match.usable(lambda name: True)] if match else []
 
 
 def _bytes(body: object) -> bytes:

@@ -21,6 +21,7 @@ INSTALLED = clients.FOLDER / "node_modules" / ".package-lock.json"
 LOCK = clients.FOLDER / "package-lock.json"
 NPM_CI = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
 
+LATER = [("retry-after", "61")]  # longer than the gateway waits, and than the client does
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 HELLO: dict[str, Any] = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -150,7 +151,7 @@ def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: JavaScript, dialect: str, status: int, error: str
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(status, "What it said."))
+    gateway.upstream.answers(failure(status, "What it said.", headers=LATER))
 
     raised = client.run("create", HELLO)["error"]
 
@@ -182,8 +183,8 @@ def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
 @pytest.mark.parametrize(
     ("failing", "rows"),
     [
-        pytest.param(failure(529, headers=[("retry-after", "0")]), ["failed", "completed"], id="overloaded"),
-        pytest.param(failure(429, headers=[("retry-after", "0")]), ["failed", "completed"], id="limited"),
+        pytest.param(failure(529, headers=LATER), ["failed", "completed"], id="overloaded"),
+        pytest.param(failure(429, headers=LATER), ["failed", "completed"], id="limited"),
         pytest.param(failure(400), ["failed"], id="refused"),
         pytest.param(failure(401), ["failed"], id="the gateway's account"),
     ],

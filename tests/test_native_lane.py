@@ -138,7 +138,7 @@ def test_what_an_openai_upstream_cannot_be_told_is_dropped_and_named(gateway: Ga
 @pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["plain", "streamed"])
 def test_a_failure_is_anthropics_error_object(gateway: Gateway, dialect: str, body: dict[str, Any]) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(429, "slow down", headers=[("retry-after", "3"), ("set-cookie", "a=b")]))
+    gateway.upstream.answers(failure(429, "slow down", headers=[("retry-after", "60"), ("set-cookie", "a=b")]))
 
     answer = gateway.post(PATH, body)
 
@@ -148,7 +148,7 @@ def test_a_failure_is_anthropics_error_object(gateway: Gateway, dialect: str, bo
         "error": {"type": "rate_limit_error", "message": "slow down"},
         "request_id": answer.headers["request-id"],
     }
-    assert answer.headers["retry-after"] == "3"
+    assert answer.headers["retry-after"] == "60"
     assert "set-cookie" not in answer.headers
 
 

@@ -14,6 +14,7 @@ from tests.gateway import Gateway
 from tests.local_model import MODEL
 from tests.upstream import Reply, ToolCall, failure, frames_of, replied, streamed
 
+LATER = [("retry-after", "61")]  # longer than the gateway waits, and than the client does
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 HELLO: dict[str, Any] = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 WEATHER: Any = {
@@ -168,7 +169,7 @@ def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: anthropic.Anthropic, dialect: str, status: int, error: type[anthropic.APIStatusError]
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(status, "What it said."))
+    gateway.upstream.answers(failure(status, "What it said.", headers=LATER))
 
     with pytest.raises(error) as caught:
         client.messages.create(**HELLO)
@@ -201,7 +202,7 @@ def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: ant
 def test_the_client_retries_what_may_pass_and_not_what_the_gateways_account_did(gateway: Gateway, dialect: str) -> None:
     gateway.speak(dialect)
     with anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key=gateway.raw_key, max_retries=2) as client:
-        gateway.upstream.answers(failure(529, headers=[("retry-after", "0")]))
+        gateway.upstream.answers(failure(529, headers=LATER))
         client.messages.create(**HELLO)
         gateway.upstream.answers(failure(401))
         with pytest.raises(anthropic.InternalServerError):

@@ -14,14 +14,13 @@ from pytest_django import Settings
 
 from keys.models import APIKey
 from messages_api.models import Route, Upstream
-from messages_api.routing import routes
 from project import checks
 from project.quickstart import packages, rows, secrets_file
 from project.quickstart.errors import CannotStart
 from project.quickstart.processes import Child, check_port_is_free
 from project.quickstart.serving import Serving
 from project.quickstart.terminal import Terminal
-from tests.gateway import free_port, wait_until
+from tests.gateway import free_port, targets_of, wait_until
 
 ALL = set(secrets_file.MAKERS)
 
@@ -122,9 +121,8 @@ def test_every_name_leads_to_the_embedded_model_and_one_to_its_other_dialect(db:
     for port in (8081, 8082):
         rows.register_local_model(f"http://127.0.0.1:{port}", model="small")
 
-    table = routes.table()
     found = {
-        name: [(target.endpoint.dialect, target.endpoint.base_url, target.model) for target in table.targets(name)]
+        name: [(target.endpoint.dialect, target.endpoint.base_url, target.model) for target in targets_of(name)]
         for name in ("claude-3-opus-20240229", "small", "small-anthropic")
     }
     assert found == {
@@ -139,10 +137,10 @@ def test_an_upstream_of_the_environment_takes_the_place_of_the_embedded_model(db
     for credential in ("old", "new"):
         rows.register_given("https://model.test/v1", dialect="anthropic", credential=credential, model="")
 
-    [target] = routes.table().targets("claude-3-opus-20240229")
+    [target] = targets_of("claude-3-opus-20240229")
     assert (target.endpoint.name, target.endpoint.credential) == ("upstream", "new")
     assert target.model == "claude-3-opus-20240229"
-    assert routes.table().targets("small") == ()
+    assert targets_of("small") == []
 
 
 def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:
@@ -151,7 +149,7 @@ def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:
 
     rows.register_local_model("http://127.0.0.1:8081", model="small")
 
-    assert [target.endpoint.name for target in routes.table().targets("anything")] == ["own"]
+    assert [target.endpoint.name for target in targets_of("anything")] == ["own"]
 
 
 def test_an_address_that_is_none_is_said_by_the_name_of_its_variable(db: None) -> None:

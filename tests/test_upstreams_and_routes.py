@@ -8,6 +8,7 @@ from messages_api.backend.protocol.profile import Profile
 from messages_api.models import Route, RouteTarget, Upstream
 from messages_api.profiles import PRESETS
 from messages_api.routing import routes
+from tests.gateway import targets_of
 
 GOOD = ["https://api.anthropic.com", "http://127.0.0.1:8081/v1", "http://vllm.internal:8000", "https://[::1]:8443/v1"]
 BAD = [
@@ -103,7 +104,7 @@ def test_an_exact_name_wins_then_the_longest_prefix_then_the_star(stored: Upstre
     add_route("claude-*", stored, model="longer")
     add_route("claude-3", stored, model="exact")
 
-    (target,) = routes.table().targets(model)
+    (target,) = targets_of(model)
 
     assert target.model == expected
 
@@ -114,7 +115,7 @@ def test_targets_come_by_priority_and_disabled_upstreams_are_left_out(stored: Up
     add_route("m", stored, model="first", priority=1)
     add_route("m", other, priority=0)
 
-    assert [target.model for target in routes.table().targets("m")] == ["first", "second"]
+    assert [target.model for target in targets_of("m")] == ["first", "second"]
 
 
 def test_a_model_without_a_route_has_no_target_and_names_are_those_with_a_route_of_their_own(stored: Upstream) -> None:
@@ -123,7 +124,7 @@ def test_a_model_without_a_route_has_no_target_and_names_are_those_with_a_route_
     add_route("c-*", stored)
     Route.objects.create(pattern="without-targets")
 
-    assert routes.table().targets("other") == ()
+    assert targets_of("other") == []
     assert routes.table().names() == ["a", "b"]
 
 

@@ -20,5 +20,17 @@ class Adapter(Protocol):
         """The input tokens of a request, as the upstream counts them or as we estimate them."""
 
 
-def for_dialect(dialect: str) -> Adapter:
-    return cast(Adapter, {"anthropic": anthropic, "openai": openai}[dialect])
+def message(attempt: Attempt) -> Answer:
+    return _for(attempt).message(attempt)
+
+
+def events(attempt: Attempt) -> EventSource:
+    return _for(attempt).events(attempt)
+
+
+def count_tokens(attempt: Attempt) -> int:
+    return _for(attempt).count_tokens(attempt)
+
+
+def _for(attempt: Attempt) -> Adapter:
+    return cast(Adapter, {"anthropic": anthropic, "openai": openai}[attempt.target.endpoint.dialect])

@@ -15,7 +15,7 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, Request
-from messages_api.backend.upstream import Exchange
+from messages_api.backend.upstream import NEVER, Exchange
 
 RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date, or a truth value
 
@@ -45,11 +45,15 @@ class Attempt:
     input_estimate: int
     dropped: list[str] = field(default_factory=list)
     """What the upstream's dialect cannot say and the answer does not depend on; set by the adapter."""
+    expires_at: float = NEVER
+    """The monotonic moment at which the call's time is up."""
     exchange: Exchange = field(init=False)
+    failure: UpstreamError | None = None
+    """Why it failed, once it has."""
 
     def __post_init__(self) -> None:
         self._started_at = time.monotonic()
-        self.exchange = Exchange(self.target.endpoint)
+        self.exchange = Exchange(self.target.endpoint, total_expires_at=self.expires_at)
 
     @property
     def request(self) -> Request:
@@ -92,14 +96,14 @@ class Attempt:
                 return str(value)
         return ""
 
-    def summary(self, error: BaseException | None) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What the usage record keeps of this attempt."""
         return {
             "upstream": self.target.endpoint.name,
             "model": self.target.model,
             "status": self.exchange.response_status,
             "ms": round((time.monotonic() - self._started_at) * 1000),
-            "error": error.type if isinstance(error, UpstreamError) else "",
+            "error": self.failure.type if self.failure is not None else "",
         }
 
 

@@ -30,11 +30,22 @@ class Endpoint:
     credential: str
     profile: Profile
     deadlines: Deadlines
+    retry_timeouts: bool = False
+    """Whether a deadline that passed is worth another attempt, although the answer may have been billed."""
+    reads_on_s: float = 0.0
+    """How long the rest of an answer is read after its caller has left, for the sake of its usage. 0: it is cut."""
+    ca_file: str = ""
+    """Certificate authorities to trust in place of the usual ones."""
 
     def url(self, path: str) -> str:
         """The address of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
         base = self.base_url.rstrip("/")
         return base + path if VERSION_SEGMENT.search(base) else f"{base}/v1{path}"
+
+    @property
+    def identity(self) -> str:
+        """What its health is known by. A changed address begins anew."""
+        return f"{self.name}@{self.base_url}"
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"

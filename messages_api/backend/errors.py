@@ -1,20 +1,33 @@
 """
-What can go wrong upstream. Each becomes an UpstreamError(status, type, message, retry).
+What can go wrong upstream. Each becomes an UpstreamError(status, type, message, again).
 
-* no connection, or one that broke      502 api_error         retry
-* a deadline of ours has passed         504 timeout_error     no retry: the answer may have been generated and billed
-* it is overloaded (503, 529)           529 overloaded_error  retry
-* it is limited or broken (429, 500)    its status            retry, after its retry-after
-* it refuses us (401, 402, 403)         502 api_error         our account, our fault: no retry
-* it refuses the request (400, 404 …)   its status            no retry
-* an answer that cannot be understood   502 api_error         retry
+* no connection, or one that broke      502 api_error         here again, then at the next target
+* a deadline of ours has passed         504 timeout_error     nowhere: the answer may have been generated and billed
+                                                              (unless the upstream is marked `retry_timeouts`)
+* it is overloaded (503, 529)           529 overloaded_error  here again, then at the next target
+* it is limited or broken (429, 5xx)    its status            here again, after its retry-after
+* it refuses us (401, 402, 403)         502 api_error         at the next target: our account, our fault
+* it refuses the request (400, 404 …)   its status            nowhere
+* an answer that cannot be understood   502 api_error         here again, then at the next target
 
-Before the first byte only: after it nothing is retried.
+Before the first byte only: after it nothing is tried again.
 """
+
+import enum
 
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.redaction import redacted
+from messages_api.backend.waiting import seconds_to_wait
+
+
+class Again(enum.Enum):
+    """Where another attempt makes sense."""
+
+    HERE = "here"
+    """At the same target, and then at the next."""
+    ELSEWHERE = "elsewhere"
+    NOWHERE = "nowhere"
 
 
 class UpstreamError(Exception):
@@ -26,7 +39,7 @@ class UpstreamError(Exception):
         *,
         status: int = 502,
         type: str = "api_error",
-        retry: bool = True,
+        again: Again = Again.HERE,
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -34,7 +47,7 @@ class UpstreamError(Exception):
         self.message = message
         self.status = status
         self.type = type
-        self.retry = retry
+        self.again = again
         self.param = param
         self.headers = headers or {}
 
@@ -49,17 +62,33 @@ class UpstreamError(Exception):
             redacted(failure.message, endpoint),
             status=failure.status,
             type=failure.type,
-            retry=failure.status in RETRIED and failure.retry is not False,
+            again=_where_again(failure),
             headers=headers,
         )
 
     @classmethod
     def refused(cls, message: str, *, param: str | None) -> "UpstreamError":
         """The request asks for something that this upstream's dialect cannot say."""
-        return cls(message, status=400, type="invalid_request_error", retry=False, param=param)
+        return cls(message, status=400, type="invalid_request_error", again=Again.NOWHERE, param=param)
+
+    @property
+    def is_the_upstreams_fault(self) -> bool:
+        """Whether it speaks against the upstream: what is wrong with a request says nothing of its health."""
+        return self.status in AGAIN_HERE
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How many seconds the upstream asks to wait. None: it does not say, or nothing that can be understood."""
+        return seconds_to_wait(self.headers.get("retry-after", ""))
 
 
-RETRIED = {408, 429, 500, 502, 503, 529}
+AGAIN_HERE = {408, 429, 500, 502, 503, 504, 529}
+
+
+def _where_again(failure: Failure) -> Again:
+    if failure.retry is False:
+        return Again.ELSEWHERE
+    return Again.HERE if failure.status in AGAIN_HERE else Again.NOWHERE
 
 
 class Aborted(Exception):

@@ -22,7 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.wait import wait_for_read
 
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.errors import Aborted, UpstreamError
+from messages_api.backend.errors import Aborted, Again, UpstreamError
 
 READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -65,6 +65,10 @@ class Exchange:
     def progress(self) -> None:
         """An event came: the silence begins anew. Bytes alone are no progress."""
         self._phase_expires_at = time.monotonic() + self._deadlines.silence_s
+
+    def end_within(self, seconds: float) -> None:
+        """Leave so much time, and no more, whatever the deadlines were."""
+        self._total_expires_at = min(self._total_expires_at, time.monotonic() + seconds)
 
     def expire(self) -> None:
         """End the exchange because its deadline has passed."""
@@ -119,7 +123,9 @@ class Exchange:
         timeout = (self._deadlines.connect_s, self._deadlines.first_byte_s)
         _current.exchange = self
         try:
-            return _adapter(self.endpoint.name, self.endpoint.base_url).send(prepared, stream=True, timeout=timeout)
+            return _adapter(self.endpoint.name, self.endpoint.base_url).send(
+                prepared, stream=True, timeout=timeout, verify=self.endpoint.ca_file or True
+            )
         finally:
             _current.exchange = None
 
@@ -209,7 +215,7 @@ class Exchange:
 
 
 def _timeout() -> UpstreamError:
-    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", retry=False)
+    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", again=Again.NOWHERE)
 
 
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)

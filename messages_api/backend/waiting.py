@@ -1,0 +1,37 @@
+"""How long to wait before another attempt: exponential, with jitter, and as long as the upstream asks for."""
+
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+FIRST_S = 0.5
+LONGEST_S = 8.0
+LONGEST_ASKED_S = 30.0
+"""Whoever asks for more is not waited for."""
+JITTER_S = 0.5
+"""What is added to a wait that was asked for, so that all who were told the same do not come back together."""
+
+
+def wait_before(retry: int, *, asked_s: float | None) -> float | None:
+    """Seconds to wait before retry number `retry` (1, 2, …). None: the upstream asks for more than we wait."""
+    if asked_s is None:
+        return random.uniform(0.5, 1.0) * min(LONGEST_S, FIRST_S * 2 ** (retry - 1))
+    if asked_s > LONGEST_ASKED_S:
+        return None
+    return asked_s + random.uniform(0, JITTER_S)
+
+
+def seconds_to_wait(retry_after: str) -> float | None:
+    """What a `Retry-After` says (RFC 9110, 10.2.3), in seconds from now, never negative; None for what says nothing."""
+    text = retry_after.strip()
+    try:
+        return max(0.0, float(text)) if not text.isalpha() else None  # no "inf", no "nan"
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
