@@ -75,6 +75,19 @@ def _load(digests: list[bytes]) -> Snapshot | None:
         raise LedgerUnavailable from error
     if secret is None:
         return None
+    return _snapshot(secret)
+
+
+def of_key(public_id: str) -> Snapshot:
+    """A key as its newest secret shows it, uncached, for those who look at keys. Raise LookupError for none."""
+    secrets = KeySecret.objects.select_related("api_key__owner").filter(api_key__public_id=public_id)
+    secret = secrets.order_by("created_at").last()
+    if secret is None:
+        raise LookupError(public_id)
+    return _snapshot(secret)
+
+
+def _snapshot(secret: KeySecret) -> Snapshot:
     api_key = secret.api_key
     expiries = [moment for moment in (api_key.expires_at, secret.expires_at) if moment]
     return Snapshot(

@@ -1,5 +1,6 @@
 """The model servers and the routes to them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,8 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from messages_api import connection_test
-from messages_api.forms import ConnectionForm, UpstreamForm
+from messages_api import connection_test, gateway
+from messages_api.forms import ConnectionForm, PreviewForm, UpstreamForm
 from messages_api.models import Route, RouteTarget, Upstream
 
 
@@ -23,7 +24,8 @@ class UpstreamAdmin(admin.ModelAdmin):
         (None, {"fields": ["name", "dialect", "base_url", "enabled"]}),
         ("Credential", {"fields": ["credential", "clear_credential"], "description": "What we show to this upstream."}),
         ("Profile", {"fields": ["preset", "overrides"]}),
-        ("Deadlines", {"fields": [("connect_s", "first_byte_s"), ("silence_s", "total_s")]}),
+        ("Deadlines", {"fields": [("connect_s", "first_byte_s"), ("silence_s", "total_s"), "retry_timeouts"]}),
+        ("When a caller leaves", {"fields": ["reads_on_s"]}),
     ]
     form = UpstreamForm
     list_display = ["name", "dialect", "base_url", "credential", "state", "connection"]
@@ -39,8 +41,9 @@ class UpstreamAdmin(admin.ModelAdmin):
 
     @admin.display(description="state", ordering="enabled")
     def state(self, upstream: Upstream) -> SafeString:
-        kind, word = ("good", "Enabled") if upstream.enabled else ("warn", "Disabled")
-        return format_html('<span class="badge badge-{}">{}</span>', kind, word)
+        """Whether it is asked, and if not, why and until when, as the process that shows this page knows it."""
+        kind, word, why = _state(upstream)
+        return format_html('<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>', kind, word, why)
 
     @admin.display(description="connection")
     def connection(self, upstream: Upstream) -> SafeString:
@@ -63,6 +66,8 @@ class UpstreamAdmin(admin.ModelAdmin):
         result = None
         if form.is_valid():
             result = connection_test.test_connection(upstream, model=form.cleaned_data["model"])
+            if result.ok:
+                gateway.circuits.of(upstream.endpoint()).succeeded()  # what it was skipped for has been mended
             self.log_change(request, upstream, "Connection tested")
         context = {
             **self.admin_site.each_context(request),
@@ -79,6 +84,16 @@ class UpstreamAdmin(admin.ModelAdmin):
         if form.lost_credential:
             messages.warning(request, "The base URL changed, so the stored credential was cleared. Enter it again.")
         super().save_model(request, obj, form, change)
+
+
+def _state(upstream: Upstream) -> tuple[str, str, str]:
+    if not upstream.enabled:
+        return "warn", "Disabled", ""
+    circuit = gateway.circuits.of(upstream.endpoint())
+    if (opened := circuit.opened) is None:
+        return "good", "Healthy", f"{circuit.failures} failures in a row" if circuit.failures > 1 else ""
+    since = timezone.localtime(datetime.fromtimestamp(opened.since, UTC))
+    return "bad", "Skipped", f"{opened.reason} since {since:%H:%M:%S}; tried again in {circuit.next_probe_in_s:.0f} s"
 
 
 def _known_model(upstream: Upstream) -> str:
@@ -98,6 +113,7 @@ class RouteTargetInline(admin.TabularInline):
 
 @admin.register(Route)
 class RouteAdmin(admin.ModelAdmin):
+    change_list_template = "admin/messages_api/route/change_list.html"
     inlines = [RouteTargetInline]
     list_display = ["pattern", "goes_to"]
     search_fields = ["pattern"]
@@ -108,3 +124,29 @@ class RouteAdmin(admin.ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("targets__upstream")
+
+    def get_urls(self) -> list[URLPattern]:
+        preview = path("preview/", self.admin_site.admin_view(self.preview_view), name="messages_api_route_preview")
+        return [preview, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"preview_form": PreviewForm(), **(extra_context or {})})
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """Which targets a model would be answered by now, and why. Changes nothing."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form, preview = PreviewForm(request.GET or None), None
+        if form.is_valid():
+            try:
+                preview = gateway.preview_route(form.cleaned_data["model"], public_id=form.cleaned_data["key"].strip())
+            except LookupError:
+                form.add_error("key", "There is no such key.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Which target answers?",
+            "form": form,
+            "preview": preview,
+            "opts": self.opts,
+        }
+        return render(request, "admin/messages_api/route/preview.html", context)

@@ -70,6 +70,19 @@ def _what_is_stored(upstream: Upstream) -> str:
     return f"Set since {since}. Leave this empty to keep it. Changing the base URL clears it: then enter it again."
 
 
+class PreviewForm(forms.Form):
+    """A model's name as a caller says it, and whose key it comes with."""
+
+    model = forms.CharField(
+        max_length=256, widget=forms.TextInput(attrs={"placeholder": "claude-3-opus-20240229", "spellcheck": "false"})
+    )
+    key = forms.CharField(
+        required=False,
+        max_length=40,
+        widget=forms.TextInput(attrs={"placeholder": "any key, or key_…", "spellcheck": "false"}),
+    )
+
+
 class ConnectionForm(forms.Form):
     """Which model to ask for one token."""
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from django.conf import settings
 from django.db import connections
 
-from keys import access, ledger
+from keys import access, ledger, snapshots
 from keys.errors import Refused
 from keys.snapshots import Snapshot
 from keys.store import store
@@ -32,6 +32,7 @@ from messages_api.caller import Caller
 from messages_api.circuits import Circuits
 from messages_api.errors import RequestError
 from messages_api.observer import Observer
+from messages_api.preview import Preview, preview
 from messages_api.read_on import Reading
 from messages_api.routing import in_turn, routes
 from messages_api.shared_circuits import SharedCircuits
@@ -313,6 +314,14 @@ def models(*, key: Snapshot) -> list[str]:
     table = routes.table()
     listed = [name for name in key.allowed_models if not name.endswith("*") and table.find(name)]
     return sorted({name for name in table.names() if access.may_use(key, name)} | set(listed))
+
+
+def preview_route(model: str, *, public_id: str = "") -> Preview:
+    """Which targets a call for a model would find now, by any key or by one. Raise LookupError for an unknown key."""
+    if not public_id:
+        return preview(model, may_use=lambda name: True, circuits=circuits)
+    key = snapshots.of_key(public_id)
+    return preview(model, may_use=lambda name: access.may_use(key, name), circuits=circuits)
 
 
 def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:

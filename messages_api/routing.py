@@ -96,12 +96,12 @@ class RouteCache:
         self._fresh_until = 0.0
         self._lock = threading.Lock()
 
-    def table(self) -> RouteTable:
-        """The current table. While the database is away, the last one that was read."""
-        if time.monotonic() < self._fresh_until:
+    def table(self, *, is_fresh: bool = False) -> RouteTable:
+        """The current table, read anew if it is to be fresh. While the database is away, the last one that was read."""
+        if time.monotonic() < self._fresh_until and not is_fresh:
             return self._table
         with self._lock:
-            if time.monotonic() >= self._fresh_until:
+            if time.monotonic() >= self._fresh_until or is_fresh:
                 self._refresh()
         return self._table
 

@@ -24,6 +24,7 @@ FIELDS: dict[str, Any] = {
     "initial-overrides": "{}",
     "silence_s": "90",
     "total_s": "600",
+    "reads_on_s": "0",
     "credential": "",
 }
 

@@ -45,6 +45,7 @@ def addresses(caller: Caller) -> list[str]:
         f"/admin/messages_api/upstream/{upstream.pk}/delete/",
         f"/admin/messages_api/upstream/{upstream.pk}/test/",
         "/admin/messages_api/route/",
+        "/admin/messages_api/route/preview/?model=claude-3",
         f"/admin/messages_api/route/{route.pk}/change/",
         "/admin/auth/user/",
         "/admin/auth/user/add/",

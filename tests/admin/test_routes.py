@@ -1,0 +1,135 @@
+"""Routes: edited with their targets, and a preview that says which of them would answer now, and why."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from keys.models import APIKey
+from messages_api import gateway
+from messages_api.models import Route, RouteTarget, Upstream
+
+LIST = "/admin/messages_api/route/"
+PREVIEW = f"{LIST}preview/"
+
+
+def upstream(name: str, **fields: Any) -> Upstream:
+    return Upstream.objects.create(name=name, dialect="openai", base_url=f"http://127.0.0.1:9/{name}/v1", **fields)
+
+
+@pytest.fixture
+def upstreams(db: None) -> Iterator[dict[str, Upstream]]:
+    """Two of the first priority, one for when they fail with another model, one that is disabled."""
+    rows = {name: upstream(name) for name in ("first", "twin", "other")} | {"off": upstream("off", enabled=False)}
+    route = Route.objects.create(pattern="claude-*")
+    RouteTarget.objects.create(route=route, upstream=rows["first"], weight=3)
+    RouteTarget.objects.create(route=route, upstream=rows["twin"], weight=1)
+    RouteTarget.objects.create(route=route, upstream=rows["other"], model="llama", priority=1)
+    RouteTarget.objects.create(route=route, upstream=rows["off"], priority=2)
+    yield rows
+    for row in rows.values():
+        gateway.circuits.of(row.endpoint()).succeeded()
+
+
+def lines(browser: Client, **query: str) -> list[tuple[str, bool, str]]:
+    preview = browser.get(PREVIEW, query).context["preview"]
+    return [(line.choice.target.endpoint.name, line.is_asked, line.why) for line in preview.lines]
+
+
+def test_the_preview_names_the_targets_in_order_with_the_reason_for_each(
+    browser: Client, upstreams: dict[str, Upstream]
+) -> None:
+    assert lines(browser, model="claude-3") == [
+        ("first", True, "Asked first, before its equals in 75 % of the calls."),
+        ("twin", True, "Asked first, before its equals in 25 % of the calls."),
+        ("other", True, "Asked when those before it have failed."),
+        ("off", False, "Its upstream is disabled."),
+    ]
+
+
+def test_a_fall_back_that_is_another_model_needs_the_leave_of_the_key(
+    browser: Client, upstreams: dict[str, Upstream], issue: Callable[..., tuple[APIKey, str]]
+) -> None:
+    narrow, _ = issue(allowed_models=["claude-*"])
+    wide, _ = issue(allowed_models=["claude-*", "llama"])
+
+    assert lines(browser, model="claude-3", key=narrow.public_id)[2] == (
+        "other",
+        False,
+        "It is another model than the one asked for, and the key may not use it.",
+    )
+    assert lines(browser, model="claude-3", key=wide.public_id)[2][1]
+
+
+def test_a_target_that_keeps_failing_is_shown_as_skipped(browser: Client, upstreams: dict[str, Upstream]) -> None:
+    circuit = gateway.circuits.of(upstreams["first"].endpoint())
+    for _ in range(5):
+        circuit.failed("overloaded_error")
+
+    name, is_asked, why = lines(browser, model="claude-3")[0]
+
+    assert (name, is_asked) == ("first", False)
+    assert why.startswith("It keeps failing (overloaded_error) and is skipped; one call tries it again in")
+    assert "overloaded_error since" in browser.get("/admin/messages_api/upstream/").text
+
+
+def test_where_all_targets_fail_the_first_is_asked_all_the_same(
+    browser: Client, upstreams: dict[str, Upstream]
+) -> None:
+    for row in upstreams.values():
+        for _ in range(5):
+            gateway.circuits.of(row.endpoint()).failed("api_error")
+
+    assert [is_asked for _, is_asked, _ in lines(browser, model="claude-3")] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param({"model": "gpt-5"}, "No route matches: the call is refused with 404.", id="no route"),
+        pytest.param({"model": "claude-3"}, "It is the longest pattern that matches.", id="prefix"),
+        pytest.param({"model": "claude-3", "key": "key_nobody"}, "There is no such key.", id="unknown key"),
+        pytest.param({"model": ""}, "This field is required.", id="no model"),
+    ],
+)
+def test_the_preview_says_why_this_route(
+    browser: Client, upstreams: dict[str, Upstream], query: dict[str, str], expected: str
+) -> None:
+    assert expected in browser.get(PREVIEW, query).text
+
+
+def test_a_key_that_may_not_use_the_model_is_refused(
+    browser: Client, upstreams: dict[str, Upstream], issue: Callable[..., tuple[APIKey, str]]
+) -> None:
+    api_key, _ = issue(allowed_models=["gpt-*"])
+
+    assert "refused with 403" in browser.get(PREVIEW, {"model": "claude-3", "key": api_key.public_id}).text
+
+
+def test_the_preview_needs_the_right_to_see_routes(browser_of: Callable[..., Client]) -> None:
+    assert browser_of("view_apikey").get(PREVIEW).status_code == 403
+
+
+def test_a_route_is_edited_with_its_targets(browser: Client, upstreams: dict[str, Upstream]) -> None:
+    answer = browser.post(
+        f"{LIST}add/",
+        {
+            "pattern": "gpt-5",
+            "targets-TOTAL_FORMS": "2",
+            "targets-INITIAL_FORMS": "0",
+            "targets-0-upstream": str(upstreams["first"].pk),
+            "targets-0-model": "gpt-5-mini",
+            "targets-0-priority": "0",
+            "targets-0-weight": "2",
+            "targets-1-upstream": str(upstreams["other"].pk),
+            "targets-1-priority": "1",
+            "targets-1-weight": "1",
+        },
+    )
+
+    assert answer.status_code == 302
+    assert list(Route.objects.get(pattern="gpt-5").targets.values_list("upstream__name", "model", "priority")) == [
+        ("first", "gpt-5-mini", 0),
+        ("other", "", 1),
+    ]
