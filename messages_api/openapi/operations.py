@@ -34,6 +34,11 @@ HEADERS: dict[str, Schema] = {
         "required": True,
         "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
     },
+    "x-gateway-target": {
+        "description": "What served the answer: the upstream, and the model's name there. "
+        "Not on a stream that began with a ping, since that was not known then.",
+        "schema": TEXT,
+    },
     "x-gateway-dropped": {
         "description": "The fields that the dialect of the upstream cannot say, and that it was not told of.",
         "schema": TEXT,
@@ -150,7 +155,7 @@ def whole_or_streamed(schema: str, example: object, *, stream: str, stream_examp
     """A call's answer. OpenAPI has no words for the events of a stream: it is text, with an example."""
     return {
         "description": f"The whole answer, or its stream.\n\n{stream}",
-        "headers": headers("x-gateway-dropped"),
+        "headers": headers("x-gateway-target", "x-gateway-dropped"),
         "content": {
             JSON: {"schema": ref(schema), "example": example},
             EVENT_STREAM: {"schema": {"type": "string", "description": stream}, "example": stream_example},
