@@ -14,11 +14,15 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
+from django.db.models import Q
 from django.utils import timezone
 
 from keys import hashing
+from keys.addresses import Network, network
+from keys.budgets import BudgetTerms
 from keys.errors import LedgerUnavailable
-from keys.models import KeySecret
+from keys.limits import Limits
+from keys.models import APIKey, Budget, KeySecret, Team
 
 MISS_TTL_S = 2.0
 MAX_ENTRIES = 10_000
@@ -31,10 +35,18 @@ class Snapshot:
     key_id: int
     public_id: str
     secret_id: int
-    allowed_models: tuple[str, ...]
+    allowed_models: tuple[str, ...] = ()
     """Names, or prefixes that end in `*`; empty for every model."""
+    team_models: tuple[str, ...] = ()
+    """The same of its team: both hold."""
+    networks: tuple[Network, ...] = ()
+    """Where its calls may come from; empty for everywhere."""
+    limits: tuple[Limits, ...] = ()
+    """Those of the key and of its team, as far as they have any."""
+    budgets: tuple[BudgetTerms, ...] = ()
+    """The same."""
     is_open: bool
-    """Neither revoked nor disabled, and its owner is active."""
+    """Neither revoked nor disabled, and its owner or team is active."""
     expires_at: datetime | None
     """The earlier of the key's and the secret's expiry."""
 
@@ -70,7 +82,7 @@ class SnapshotCache:
 
 def _load(digests: list[bytes]) -> Snapshot | None:
     try:
-        secret = KeySecret.objects.select_related("api_key__owner").filter(digest__in=digests).first()
+        secret = KeySecret.objects.select_related("api_key__owner", "api_key__team").filter(digest__in=digests).first()
     except (OperationalError, InterfaceError) as error:
         raise LedgerUnavailable from error
     if secret is None:
@@ -80,7 +92,7 @@ def _load(digests: list[bytes]) -> Snapshot | None:
 
 def of_key(public_id: str) -> Snapshot:
     """A key as its newest secret shows it, uncached, for those who look at keys. Raise LookupError for none."""
-    secrets = KeySecret.objects.select_related("api_key__owner").filter(api_key__public_id=public_id)
+    secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team").filter(api_key__public_id=public_id)
     secret = secrets.order_by("created_at").last()
     if secret is None:
         raise LookupError(public_id)
@@ -89,14 +101,49 @@ def of_key(public_id: str) -> Snapshot:
 
 def _snapshot(secret: KeySecret) -> Snapshot:
     api_key = secret.api_key
+    team = api_key.team
     expiries = [moment for moment in (api_key.expires_at, secret.expires_at) if moment]
     return Snapshot(
         key_id=api_key.pk,
         public_id=api_key.public_id,
         secret_id=secret.pk,
         allowed_models=tuple(api_key.allowed_models),
-        is_open=api_key.revoked_at is None and api_key.disabled_at is None and api_key.owner.is_active,
+        team_models=tuple(team.allowed_models) if team else (),
+        networks=tuple(map(network, api_key.allowed_addresses)),
+        limits=tuple(limits for limits in (_limits("key", api_key), _limits("team", team)) if limits),
+        budgets=_budgets(api_key),
+        is_open=api_key.revoked_at is None and api_key.disabled_at is None and _is_answered_for(api_key),
         expires_at=min(expiries, default=None),
+    )
+
+
+def _is_answered_for(api_key: APIKey) -> bool:
+    if api_key.team is not None:
+        return api_key.team.disabled_at is None
+    return api_key.owner is not None and api_key.owner.is_active
+
+
+def _limits(scope: str, rules: APIKey | Team | None) -> Limits | None:
+    if rules is None:
+        return None
+    limits = Limits(
+        scope=scope,
+        id=f"{scope}:{rules.pk}",
+        requests_per_minute=rules.requests_per_minute,
+        tokens_per_minute=rules.tokens_per_minute,
+        concurrent_calls=rules.concurrent_calls,
+        is_shadow=rules.shadow_limits,
+    )
+    return limits if limits.has_any else None
+
+
+def _budgets(api_key: APIKey) -> tuple[BudgetTerms, ...]:
+    """In the order of their ids, which is that in which they are locked."""
+    of_team = Q(team_id=api_key.team_id) if api_key.team_id else Q()
+    rows = Budget.objects.filter(Q(api_key=api_key) | of_team).order_by("pk")
+    return tuple(
+        BudgetTerms(id=row.pk, scope="key" if row.api_key_id else "team", period=row.period, unit=row.unit)
+        for row in rows
     )
 
 

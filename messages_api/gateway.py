@@ -134,7 +134,7 @@ class Call:
         """Pass the gate, find targets, write the row. Only then is there a call."""
         _check_open()
         try:
-            access.authorize(self._key, model=self._body.request["model"])
+            access.authorize(self._key, model=self._body.request["model"], address=self._caller.address)
             targets = find_targets(self._body.request["model"], key=self._key)
         except (Refused, RequestError) as error:
             ledger.refuse(self._admission_row(lease_s=0), http_status=error.status, error_type=error.type)
@@ -312,8 +312,8 @@ class Call:
 def models(*, key: Snapshot) -> list[str]:
     """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
     table = routes.table()
-    listed = [name for name in key.allowed_models if not name.endswith("*") and table.find(name)]
-    return sorted({name for name in table.names() if access.may_use(key, name)} | set(listed))
+    listed = [name for name in (*key.allowed_models, *key.team_models) if not name.endswith("*") and table.find(name)]
+    return sorted({name for name in (*table.names(), *listed) if access.may_use(key, name)})
 
 
 def preview_route(model: str, *, public_id: str = "") -> Preview:
@@ -327,7 +327,7 @@ def preview_route(model: str, *, public_id: str = "") -> Preview:
 def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
     """The input tokens of a request. Raise what a call of it would raise before it is admitted; leave no row."""
     model = body.request["model"]
-    access.authorize(key, model=model)
+    access.authorize(key, model=model, address=caller.address)
     targets = find_targets(model, key=key)
     _give_connections_back()
 

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from keys import access
+from keys.addresses import network
 from keys.errors import NotAuthenticated, NotPermitted
 from keys.snapshots import Snapshot
 
@@ -42,7 +43,7 @@ def test_an_allow_list_holds_names_and_prefixes(allowed: tuple[str, ...], model:
 
 def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() -> None:
     with pytest.raises(NotPermitted) as caught:
-        access.authorize(snapshot(allowed_models=("secret-model",)), model="other")
+        access.authorize(snapshot(allowed_models=("secret-model",)), model="other", address=None)
 
     assert "secret-model" not in caught.value.message
 
@@ -56,4 +57,42 @@ def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() ->
 )
 def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> None:
     with pytest.raises(NotAuthenticated):
-        access.authorize(snapshot(**changes), model="anything")
+        access.authorize(snapshot(**changes), model="anything", address="192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "team", "model", "expected"),
+    [
+        ((), ("claude-*",), "claude-3", True),
+        ((), ("claude-*",), "gpt-5", False),
+        (("gpt-5",), ("claude-*",), "gpt-5", False),
+        (("claude-3",), ("claude-*",), "claude-4", False),
+    ],
+)
+def test_a_key_never_exceeds_its_team(
+    allowed: tuple[str, ...], team: tuple[str, ...], model: str, expected: bool
+) -> None:
+    assert access.may_use(snapshot(allowed_models=allowed, team_models=team), model) is expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "expected"),
+    [
+        (["192.0.2.0/24"], "192.0.2.9", True),
+        (["192.0.2.0/24"], "192.0.3.1", False),
+        (["192.0.2.7", "2001:db8::/32"], "2001:db8::1", True),
+        (["::ffff:192.0.2.7"], "192.0.2.7", True),
+        (["192.0.2.7"], "2001:db8::1", False),
+        (["192.0.2.7"], None, False),
+    ],
+)
+def test_a_key_with_addresses_is_of_use_from_there_alone_and_they_are_not_told(
+    networks: list[str], address: str | None, expected: bool
+) -> None:
+    locked = snapshot(networks=tuple(map(network, networks)))
+    if expected:
+        access.authorize(locked, model="m", address=address)
+        return
+    with pytest.raises(NotPermitted) as caught:
+        access.authorize(locked, model="m", address=address)
+    assert not any(each in caught.value.message for each in networks)

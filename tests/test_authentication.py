@@ -128,8 +128,8 @@ def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snap
 ) -> None:
     settings.SNAPSHOT_TTL_S = 60
     key, raw = issued
-    # 1 query: the secret with its key and owner.
-    with django_assert_num_queries(1):
+    # 2 queries: the secret with its key, owner and team; their budgets.
+    with django_assert_num_queries(2):
         assert post(raw).status_code == 400
         assert post(raw).status_code == 400
 

@@ -97,4 +97,4 @@ def _description(api_key: APIKey) -> str:
     models = f"models {', '.join(api_key.allowed_models)}" if api_key.allowed_models else "all models"
     expires_at = api_key.expires_at
     expiry = f"expires {timezone.localtime(expires_at):%Y-%m-%d %H:%M %Z}" if expires_at else "no expiry"
-    return f"Issued {api_key} for {api_key.owner.get_username()}: {models}, {expiry}. Shown once:"
+    return f"Issued {api_key} for {api_key.belongs_to}: {models}, {expiry}. Shown once:"

@@ -1,4 +1,6 @@
-"""Who may call, and what they used. Keys are written by their managers, usage records by `ledger.py` alone."""
+"""The keys, their secrets and their life. Written by the managers and methods here, by nobody else."""
+
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -7,6 +9,9 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from keys import hashing
+from keys.addresses import is_network
+from keys.models.rules import Rules
+from keys.models.teams import Team
 
 
 def new_public_id() -> str:
@@ -48,26 +53,45 @@ class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: igno
         return api_key, raw
 
 
-class APIKey(models.Model):
+class APIKey(Rules):
     """A key with its life and its rules. Its secrets are rows of their own, so rotation keeps id and history."""
+
+    class RevokeKind(models.TextChoices):
+        UNUSED = "unused", "no longer needed"
+        REPLACED = "replaced", "replaced by another key"
+        OWNER_LEFT = "owner_left", "its owner has left"
+        COMPROMISED = "compromised", "compromised: somebody else may have it"
+        OTHER = "other", "another reason"
 
     public_id = models.CharField(max_length=20, unique=True, default=new_public_id, editable=False)
     name = models.CharField(max_length=100, help_text="Who or what calls with this key.")
+    purpose = models.TextField(blank=True, help_text="What it is for, in your words.")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
+        null=True,
+        blank=True,
         related_name="api_keys",
         help_text="Answers for the key. When the owner is deactivated, the key stops.",
     )
-    allowed_models = models.JSONField(
-        default=list,
+    team = models.ForeignKey(
+        Team,
+        on_delete=models.PROTECT,
+        null=True,
         blank=True,
-        help_text="The models it may call; a name may end in *. Empty: every model that has a route.",
+        related_name="api_keys",
+        help_text="Owns the key in place of a person: its rules hold for all its keys together.",
     )
+    allowed_addresses = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: the key does not expire.")
     created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
     disabled_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+    revoke_kind = models.CharField(max_length=16, choices=RevokeKind.choices, blank=True, editable=False)
     revoke_reason = models.CharField(max_length=200, blank=True, editable=False)
 
     objects = APIKeyManager()
@@ -77,8 +101,19 @@ class APIKey(models.Model):
         ordering = ["-created_at"]
         permissions = [
             ("issue_apikey", "Can issue an API key"),
+            ("rotate_apikey", "Can rotate an API key"),
             ("disable_apikey", "Can disable and enable an API key"),
             ("revoke_apikey", "Can revoke an API key"),
+            ("export_apikey", "Can export the list of API keys"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="apikey_of_a_user_or_a_team",
+                condition=Q(owner=None, team__isnull=False) | Q(owner__isnull=False, team=None),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised"))
         ]
 
     def __str__(self) -> str:
@@ -95,11 +130,19 @@ class APIKey(models.Model):
             return "expired"
         return "usable"
 
+    @property
+    def belongs_to(self) -> str:
+        """The team or the person that answers for it, as people know them."""
+        return self.team.name if self.team else self.owner.get_username() if self.owner else ""
+
     def clean(self) -> None:
-        if not isinstance(self.allowed_models, list) or not all(
-            isinstance(name, str) and name.strip() for name in self.allowed_models
-        ):
-            raise ValidationError({"allowed_models": "Give a list of model names."})
+        super().clean()
+        if (self.owner_id is None) == (self.team_id is None):
+            raise ValidationError({"team": "A key belongs to a person or to a team: choose one."})
+        if not isinstance(self.allowed_addresses, list) or not all(map(is_network, self.allowed_addresses)):
+            raise ValidationError({"allowed_addresses": "Give a list of addresses or networks."})
+        if not isinstance(self.metadata, dict) or not all(isinstance(value, str) for value in self.metadata.values()):
+            raise ValidationError({"metadata": "Give pairs of a name and a text."})
 
     def disable(self) -> None:
         """Pause the key. `enable` brings it back."""
@@ -109,10 +152,28 @@ class APIKey(models.Model):
         """End the pause. A revoked key stays revoked."""
         self._set(disabled_at=None)
 
-    def revoke(self, *, reason: str = "") -> None:
-        """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s)."""
+    def revoke(self, *, reason: str = "", kind: str = RevokeKind.OTHER) -> None:
+        """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s).
+
+        One that is compromised takes its running streams with it, within 15 s.
+        """
         if self.revoked_at is None:
-            self._set(revoked_at=timezone.now(), revoke_reason=reason)
+            self._set(revoked_at=timezone.now(), revoke_reason=reason, revoke_kind=kind)
+
+    @transaction.atomic
+    def rotate(self, *, overlap: timedelta, token: str | None = None) -> tuple["KeySecret", str]:
+        """Add a secret; the others expire after the overlap. Return it with its raw key, which is stored nowhere.
+
+        At most two are live: older ones than the last end now. `token` as for `issue`.
+        """
+        now = timezone.now()
+        live = list(KeySecret.objects.select_for_update().filter(api_key=self).live(now).order_by("-created_at"))
+        for position, secret in enumerate(live):
+            end = now + overlap if position == 0 else now
+            if secret.expires_at is None or secret.expires_at > end:
+                secret.expires_at = end
+                secret.save(update_fields=["expires_at"])
+        return self.secrets.issue(token=token)
 
     def _set(self, **fields: object) -> None:
         for name, value in fields.items():
@@ -120,7 +181,13 @@ class APIKey(models.Model):
         self.save(update_fields=list(fields))
 
 
-class KeySecretManager(models.Manager["KeySecret"]):
+class KeySecretQuerySet(models.QuerySet["KeySecret"]):
+    def live(self, now: datetime) -> "KeySecretQuerySet":
+        """Those that have not expired."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
+
+
+class KeySecretManager(models.Manager.from_queryset(KeySecretQuerySet)):  # type: ignore[misc]
     def issue(self, *, token: str | None = None, **fields: object) -> tuple["KeySecret", str]:
         """Add a secret to a key. Return it with its raw key, which is stored nowhere."""
         raw = hashing.generate()
@@ -160,86 +227,3 @@ class KeySecret(models.Model):
 def digests(raw: str) -> list[bytes]:
     """The digests that a raw key may be stored under: one for each pepper that still verifies."""
     return [hashing.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
-
-
-class UsageRecord(models.Model):
-    """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""
-
-    class Status(models.TextChoices):
-        STARTED = "started"
-        COMPLETED = "completed"
-        FAILED = "failed"
-        CLIENT_CLOSED = "client_closed"
-        CLIENT_STALLED = "client_stalled"
-        ORPHANED = "orphaned"
-        REFUSED = "refused"
-
-    class UsageSource(models.TextChoices):
-        REPORTED = "reported"
-        PARTIAL = "partial"
-        ESTIMATED = "estimated"
-        NONE = "none"
-
-    id = models.CharField(max_length=36, primary_key=True)  # the request id: sorts by time
-    created_at = models.DateTimeField()
-    settled_at = models.DateTimeField(null=True)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
-    http_status = models.PositiveSmallIntegerField(null=True)
-    error_type = models.CharField(max_length=40, blank=True)
-    stop_reason = models.CharField(max_length=40, blank=True)
-
-    # Who called, and how.
-    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="usage", db_index=False)
-    secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
-    lane = models.CharField(max_length=16)
-    model = models.CharField(max_length=256)
-    streamed = models.BooleanField()
-    caller_address = models.GenericIPAddressField(null=True)
-    caller_request_id = models.CharField(max_length=128, blank=True)
-    user_agent = models.CharField(max_length=200, blank=True)
-
-    # What served it. Names, since the gateway's upstreams come and go and the ledger stays.
-    upstream = models.CharField(max_length=64, blank=True)
-    upstream_model = models.CharField(max_length=256, blank=True)
-    upstream_request_id = models.CharField(max_length=128, blank=True)
-    message_id = models.CharField(max_length=128, blank=True)
-    attempts = models.JSONField(default=list)
-
-    # Tokens. None where nobody said; never 0 for unknown.
-    estimated_input_tokens = models.BigIntegerField(null=True)
-    input_tokens = models.BigIntegerField(null=True)
-    output_tokens = models.BigIntegerField(null=True)
-    cache_read_tokens = models.BigIntegerField(null=True)
-    cache_write_5m_tokens = models.BigIntegerField(null=True)
-    cache_write_1h_tokens = models.BigIntegerField(null=True)
-    thinking_tokens = models.BigIntegerField(null=True)
-    usage_source = models.CharField(max_length=16, choices=UsageSource.choices, blank=True)
-
-    # Time, and who would notice if the worker died.
-    ttft_ms = models.PositiveIntegerField(null=True)
-    duration_ms = models.PositiveIntegerField(null=True)
-    boot_id = models.CharField(max_length=48)
-    lease_expires_at = models.DateTimeField()
-
-    class Meta:
-        ordering = ["-id"]
-        indexes = [
-            models.Index(fields=["created_at"], name="usage_created"),
-            models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
-            models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
-            models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
-        ]
-        constraints = [
-            models.CheckConstraint(
-                name="usage_settled_or_started",
-                condition=Q(status="started", settled_at=None) | (~Q(status="started") & Q(settled_at__isnull=False)),
-            ),
-            models.CheckConstraint(
-                name="usage_tokens_not_negative",
-                condition=Q(input_tokens=None) | Q(input_tokens__gte=0),
-            ),
-        ]
-        permissions = [("export_usage", "Can export usage")]
-
-    def __str__(self) -> str:
-        return self.id

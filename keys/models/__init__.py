@@ -1,0 +1,22 @@
+"""Who may call, how much, and what they used. Keys are written by their managers, usage by the ledger alone."""
+
+from keys.models.budgets import Budget, BudgetPeriod
+from keys.models.keys import APIKey, KeySecret, digests, new_public_id
+from keys.models.notices import Notice
+from keys.models.prices import ModelPrice
+from keys.models.teams import Team
+from keys.models.usage import UsageHour, UsageRecord
+
+__all__ = [
+    "APIKey",
+    "Budget",
+    "BudgetPeriod",
+    "KeySecret",
+    "ModelPrice",
+    "Notice",
+    "Team",
+    "UsageHour",
+    "UsageRecord",
+    "digests",
+    "new_public_id",
+]

@@ -1,0 +1,95 @@
+"""How much a key, or a team, may spend in a period, and how much of it is spent. The ledger writes what is spent."""
+
+from datetime import datetime
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from keys.models.keys import APIKey
+from keys.models.teams import Team
+
+LARGEST = 10**15
+"""A thousand million dollars, or as many tokens as nobody has: sums of it stay inside 64 bits."""
+
+
+class Budget(models.Model):
+    """An amount for each period of a key or of a team."""
+
+    class Period(models.TextChoices):
+        DAY = "day", "a day"
+        WEEK = "week", "a week"
+        MONTH = "month", "a month"
+        TOTAL = "total", "in total"
+
+    class Unit(models.TextChoices):
+        MONEY = "money", "US dollars"
+        TOKENS = "tokens", "tokens"
+
+    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, null=True, blank=True, related_name="budgets")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, blank=True, related_name="budgets")
+    period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
+    unit = models.CharField(max_length=8, choices=Unit.choices, default=Unit.MONEY)
+    amount = models.BigIntegerField(
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Micro-dollars, or tokens."
+    )
+    warn_percent = models.PositiveSmallIntegerField(
+        "warn at",
+        default=80,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="Percent of the amount, once a period. Empty: no warning.",
+    )
+    increase = models.BigIntegerField(
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)],
+        help_text="Added to the amount for now.",
+    )
+    increase_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.CheckConstraint(
+                name="budget_of_a_key_or_a_team",
+                condition=Q(api_key=None, team__isnull=False) | Q(api_key__isnull=False, team=None),
+            ),
+            models.CheckConstraint(name="budget_not_negative", condition=Q(amount__gte=0, increase__gte=0)),
+            models.UniqueConstraint(fields=["api_key", "period", "unit"], name="one_budget_a_key_period_and_unit"),
+            models.UniqueConstraint(fields=["team", "period", "unit"], name="one_budget_a_team_period_and_unit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_unit_display()} {self.get_period_display()}"
+
+    def clean(self) -> None:
+        if self.increase and self.increase_until is None:
+            raise ValidationError({"increase_until": "Say until when the amount is higher."})
+
+    def limit_at(self, moment: datetime) -> int:
+        """The amount at a moment, with the increase that stands then."""
+        is_increased = self.increase_until is not None and moment < self.increase_until
+        return self.amount + self.increase if is_increased else self.amount
+
+
+class BudgetPeriod(models.Model):
+    """One period of a budget. What is reserved is held by running calls; settling turns it into spending."""
+
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
+    begins_at = models.DateTimeField()
+    spent = models.BigIntegerField(default=0)
+    reserved = models.BigIntegerField(default=0)
+    warned_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-begins_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["budget", "begins_at"], name="one_row_a_budget_and_period"),
+            models.CheckConstraint(name="budget_period_not_negative", condition=Q(spent__gte=0, reserved__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget} from {self.begins_at:%Y-%m-%d}"

@@ -1,0 +1,26 @@
+from django.db import models
+
+
+class Notice(models.Model):
+    """A message to people that waits to be sent: written with what it is about, so that none is lost or sent twice."""
+
+    key = models.CharField(max_length=100, unique=True, help_text="What it is about; the same thing is told once.")
+    kind = models.CharField(max_length=32)
+    subject = models.CharField(max_length=200)
+    text = models.TextField()
+    recipients = models.JSONField(default=list)
+    data = models.JSONField(default=dict, help_text="What the webhook gets.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    emailed_at = models.DateTimeField(null=True)
+    posted_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    last_error = models.CharField(max_length=200, blank=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["next_attempt_at"], name="notice_open", condition=models.Q(done_at=None))]
+
+    def __str__(self) -> str:
+        return self.subject

@@ -1,0 +1,135 @@
+"""What was used: a row for each call, and the hours that they add up to. The ledger writes both, in one transaction."""
+
+from django.db import models
+from django.db.models import Q
+
+from keys.models.keys import APIKey, KeySecret
+from keys.models.prices import ModelPrice
+
+
+class UsageRecord(models.Model):
+    """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""
+
+    class Status(models.TextChoices):
+        STARTED = "started"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CLIENT_CLOSED = "client_closed"
+        CLIENT_STALLED = "client_stalled"
+        ORPHANED = "orphaned"
+        REFUSED = "refused"
+
+    class UsageSource(models.TextChoices):
+        REPORTED = "reported"
+        PARTIAL = "partial"
+        ESTIMATED = "estimated"
+        NONE = "none"
+
+    id = models.CharField(max_length=36, primary_key=True)  # the request id: sorts by time
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    error_type = models.CharField(max_length=40, blank=True)
+    stop_reason = models.CharField(max_length=40, blank=True)
+
+    # Who called, and how.
+    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="usage", db_index=False)
+    secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
+    lane = models.CharField(max_length=16)
+    model = models.CharField(max_length=256)
+    streamed = models.BooleanField()
+    caller_address = models.GenericIPAddressField(null=True)
+    caller_request_id = models.CharField(max_length=128, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    # What served it. Names, since the gateway's upstreams come and go and the ledger stays.
+    upstream = models.CharField(max_length=64, blank=True)
+    upstream_model = models.CharField(max_length=256, blank=True)
+    upstream_request_id = models.CharField(max_length=128, blank=True)
+    message_id = models.CharField(max_length=128, blank=True)
+    attempts = models.JSONField(default=list)
+
+    # Tokens. None where nobody said; never 0 for unknown.
+    estimated_input_tokens = models.BigIntegerField(null=True)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cache_read_tokens = models.BigIntegerField(null=True)
+    cache_write_5m_tokens = models.BigIntegerField(null=True)
+    cache_write_1h_tokens = models.BigIntegerField(null=True)
+    thinking_tokens = models.BigIntegerField(null=True)
+    usage_source = models.CharField(max_length=16, choices=UsageSource.choices, blank=True)
+
+    # Money in micro-dollars: None where the model had no price, never 0 for unknown.
+    cost_usd_micros = models.BigIntegerField(null=True)
+    price = models.ForeignKey(ModelPrice, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    # What the call holds of budgets while it runs: [[id of the budget's period, amount], …].
+    holds = models.JSONField(default=list)
+    # The limit or budget that refused it, or would have in shadow mode: scope, limit, value, reset.
+    limit_hit = models.JSONField(null=True)
+
+    # Time, and who would notice if the worker died.
+    ttft_ms = models.PositiveIntegerField(null=True)
+    duration_ms = models.PositiveIntegerField(null=True)
+    boot_id = models.CharField(max_length=48)
+    lease_expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["created_at"], name="usage_created"),
+            models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
+            models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
+            models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="usage_settled_or_started",
+                condition=Q(status="started", settled_at=None) | (~Q(status="started") & Q(settled_at__isnull=False)),
+            ),
+            models.CheckConstraint(
+                name="usage_tokens_not_negative",
+                condition=Q(input_tokens=None) | Q(input_tokens__gte=0),
+            ),
+        ]
+        permissions = [("export_usage", "Can export usage")]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UsageHour(models.Model):
+    """What the settled calls of an hour add up to, by key, model, upstream, outcome and source of the counts.
+
+    Hours begin as those of the reporting time zone do. What nobody said is not in the sums, but counted.
+    """
+
+    hour = models.DateTimeField()
+    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hours", db_index=False)
+    model = models.CharField(max_length=256)
+    upstream = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=16)
+    usage_source = models.CharField(max_length=16, blank=True)
+
+    calls = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    thinking_tokens = models.BigIntegerField(default=0)
+    unknown_calls = models.BigIntegerField(default=0)
+    cost_usd_micros = models.BigIntegerField(default=0)
+    unpriced_calls = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-hour"]
+        indexes = [models.Index(fields=["hour"], name="usage_hour")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_row_a_usage_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.model} {self.hour:%Y-%m-%d %H:00}"
