@@ -2,9 +2,13 @@
 Why a call is not let in. Each is told to the caller in the words of the lane.
 
 * no credential, or not one of a usable key    401 authentication_error
+* a budget has not as much left                402 billing_error
 * the key may not do this                      403 permission_error
 * its row cannot be written now                503 overloaded_error
 """
+
+from datetime import datetime
+from decimal import Decimal
 
 
 class Refused(Exception):
@@ -32,6 +36,59 @@ class NotAuthenticated(Refused):
 
 class NotPermitted(Refused):
     """The key is good, but not for this."""
+
+
+class BudgetSpent(Refused):
+    """A budget has not as much left as the call may cost. No attempt of the caller can succeed before it is reset."""
+
+    status = 402
+    type = "billing_error"
+
+    def __init__(
+        self, *, scope: str, period: str, unit: str, limit: int, left: int, needed: int, resets_at: datetime | None
+    ) -> None:
+        whose = {"key": "of this API key", "team": "of the team of this API key"}[scope]
+        resets = f"It resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
+        super().__init__(
+            f"The {PERIODS[period]} budget {whose} is {amount_in_words(limit, unit)}: "
+            f"{amount_in_words(left, unit)} are left, and this call may need {amount_in_words(needed, unit)}. {resets}",
+            headers={"x-should-retry": "false"},
+        )
+        self.hit = {
+            "scope": scope,
+            "limit": f"budget_{period}_{unit}",
+            "value": limit,
+            "needed": needed,
+            "reset": resets_at.isoformat() if resets_at else None,
+        }
+
+
+class Unpriced(Refused):
+    """A key that has a budget in money calls a model without a price: nobody could say what it would spend."""
+
+    status = 402
+    type = "billing_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The requested model has no price here, so a key with a budget in money cannot use it. "
+            "Ask the operator of this gateway for a price.",
+            param="model",
+            headers={"x-should-retry": "false"},
+        )
+        self.hit = {"scope": "model", "limit": "price", "value": None, "reset": None}
+
+
+PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total"}
+
+
+def amount_in_words(amount: int, unit: str) -> str:
+    """Micro-dollars as dollars with all their digits that count, or tokens."""
+    if unit == "tokens":
+        return f"{amount:,} tokens"
+    dollars = f"{Decimal(amount) / 1_000_000:,.6f}"
+    whole, _, cents = dollars.partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 class LedgerUnavailable(Refused):

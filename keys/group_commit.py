@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,11 +24,21 @@ MAX_BATCH = 500
 AWAY = (OperationalError, InterfaceError)
 
 
+class Books(Protocol):
+    """What the statements of one transaction share: opened before the first, closed after the last."""
+
+    def close(self) -> None:
+        """Write what the statements left to be written together."""
+
+
 class Statement(Protocol):
     """Something to write. Both methods are called in the writer's thread."""
 
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        """Write it, inside the batch's transaction. May be called again after a failed attempt: must be idempotent."""
+    def execute(self, books: Any) -> Exception | None:
+        """Write it, inside the batch's transaction. Return what only its submitter is to be told.
+
+        May be called again after a failed attempt: must be idempotent.
+        """
 
     def give_up(self, error: Exception) -> Exception | None:
         """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere."""
@@ -57,7 +67,14 @@ class Ticket:
 class GroupCommit:
     """The writer of one process. Starts with the first statement, in whatever process that comes (workers fork)."""
 
-    def __init__(self, *, chores: Callable[[], None], chore_every_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        open_books: Callable[[list[Any], BaseDatabaseWrapper], Books],
+        chores: Callable[[], None],
+        chore_every_s: float,
+    ) -> None:
+        self._open_books = open_books
         self._chores = chores
         self._chore_every_s = chore_every_s
         self._lock = threading.Lock()
@@ -123,7 +140,7 @@ class GroupCommit:
     def _write(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
         batch = [ticket for ticket in batch if not ticket.abandoned]
         try:
-            _commit(batch, connection)
+            self._commit(batch, connection)
         except AWAY as error:
             _give_up(batch, error)
         except Exception:  # the thread must not die, and the others of the batch are innocent
@@ -133,10 +150,28 @@ class GroupCommit:
 
     def _write_alone(self, ticket: Ticket, connection: BaseDatabaseWrapper) -> None:
         try:
-            _commit([ticket], connection)
+            self._commit([ticket], connection)
         except Exception as error:  # as above
             logger.exception("The ledger could not write a statement")
             _give_up([ticket], error)
+
+    def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
+        """Write a batch in one transaction. A connection that had gone stale is replaced, once."""
+        was_open = connection.connection is not None
+        try:
+            self._transact(batch, connection)
+        except AWAY:
+            connection.close()
+            if not was_open:
+                raise
+            self._transact(batch, connection)
+
+    def _transact(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
+        with transaction.atomic():
+            books = self._open_books([ticket.statement for ticket in batch], connection)
+            for ticket in batch:
+                ticket.error = ticket.statement.execute(books)
+            books.close()
 
     def _do_chores(self, connection: BaseDatabaseWrapper) -> None:
         try:
@@ -154,24 +189,6 @@ def _own_connection() -> BaseDatabaseWrapper:
     connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
     connections[DEFAULT_DB_ALIAS] = connection
     return connection
-
-
-def _commit(batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-    """Write a batch in one transaction. A connection that had gone stale is replaced, once."""
-    was_open = connection.connection is not None
-    try:
-        _transact(batch, connection)
-    except AWAY:
-        connection.close()
-        if not was_open:
-            raise
-        _transact(batch, connection)
-
-
-def _transact(batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-    with transaction.atomic():
-        for ticket in batch:
-            ticket.statement.execute(connection)
 
 
 def _give_up(batch: list[Ticket], error: Exception) -> None:

@@ -14,77 +14,39 @@ import os
 import secrets
 import threading
 import time
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Field, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 from django.utils import timezone
 
-from keys.errors import LedgerUnavailable
+from keys import budgets, rows
+from keys.budgets import Hold, OpenPeriods
+from keys.errors import BudgetSpent, LedgerUnavailable
 from keys.group_commit import GroupCommit
+from keys.hours import OpenHours
 from keys.models import KeySecret, UsageRecord
+from keys.prices import prices
+from keys.pricing import cost
+from keys.rows import Admission, Settlement, Status, UsageSource
 from keys.spool import Spool, iter_dead, reject
 
 logger = logging.getLogger(__name__)
 
-Status = UsageRecord.Status
-UsageSource = UsageRecord.UsageSource
 LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Admission:
-    """What is known of a call before the upstream is asked."""
-
-    id: str
-    """The request id."""
-    api_key_id: int
-    secret_id: int
-    lane: str
-    model: str
-    streamed: bool
-    estimated_input_tokens: int | None
-    lease_s: float
-    """How long the row may stay open before it counts as orphaned."""
-    caller_address: str | None = None
-    caller_request_id: str = ""
-    user_agent: str = ""
-    created_at: datetime = field(default_factory=timezone.now)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
-    """How a call ended. Tokens are None where nobody said."""
-
-    status: str
-    http_status: int | None = None
-    error_type: str = ""
-    stop_reason: str = ""
-    upstream: str = ""
-    upstream_model: str = ""
-    upstream_request_id: str = ""
-    message_id: str = ""
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_5m_tokens: int | None = None
-    cache_write_1h_tokens: int | None = None
-    thinking_tokens: int | None = None
-    usage_source: str = UsageSource.NONE
-    ttft_ms: int | None = None
-    duration_ms: int | None = None
-
-
 def admit(admission: Admission) -> None:
-    """Write the row of a call and wait for its commit. Raise LedgerUnavailable (503); then there is no call."""
+    """Write the row of a call, hold its budgets, and wait for the commit.
+
+    Raise BudgetSpent (402), which leaves a refused row, or LedgerUnavailable (503); then there is no call.
+    """
     ticket = _writer.submit(_Admit(admission))
     if ticket.wait(settings.LEDGER_WAIT_S):
         return
@@ -95,17 +57,32 @@ def admit(admission: Admission) -> None:
 
 
 def settle(admission: Admission, settlement: Settlement) -> None:
-    """Close the row of a call, exactly once, and wait until that is committed or in the spool."""
-    ticket = _writer.submit(_Settle(admission, settlement))
+    """Close the row of a call, exactly once, and wait until that is committed or in the spool.
+
+    It is rated with the price that its model has at the upstream that served it; what it held of budgets is spent.
+    """
+    ticket = _writer.submit(_Settle(admission, _rated(settlement, at=admission.created_at)))
     if not ticket.wait(settings.LEDGER_WAIT_S):
         logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
 
 
 def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
     """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
-    _writer.submit(
-        _Settle(admission, Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type))
-    )
+    _writer.submit(_Settle(admission, _refused(http_status, error_type)))
+
+
+def _refused(http_status: int, error_type: str) -> Settlement:
+    return Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type)
+
+
+def _rated(settlement: Settlement, *, at: datetime) -> Settlement:
+    """With the cost of what is known of its tokens: None where there is no price, 0 where nothing was asked."""
+    if settlement.usage_source == UsageSource.NONE:
+        return replace(settlement, cost_usd_micros=0)
+    price = prices.known.find(settlement.upstream_model, upstream=settlement.upstream, at=at)
+    if price is None:
+        return settlement
+    return replace(settlement, cost_usd_micros=cost(rows.tokens(rows.closing(settlement)), price), price_id=price.id)
 
 
 def start() -> None:
@@ -123,12 +100,42 @@ def close() -> None:
 # ---- what the writer's thread executes
 
 
+class _Books:
+    """What the statements of one transaction share: the locked budgets, and the hours that they add to."""
+
+    def __init__(self, statements: Sequence["_Admit | _Settle"], connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self.hours = OpenHours(connection)
+        self.last_uses: dict[int, datetime] = {}
+        self.periods = OpenPeriods(
+            claimed=[each for statement in statements for each in statement.claimed],
+            held=[period_id for statement in statements for period_id, _ in statement.holds],
+        )
+
+    def close(self) -> None:
+        """Write in one order, here and in every other process: nobody waits in a circle."""
+        self.periods.close()
+        self.hours.close()
+        for secret_id in sorted(self.last_uses):
+            _touch_last_use(secret_id, self.last_uses[secret_id])
+
+
 class _Admit:
     def __init__(self, admission: Admission) -> None:
-        self._row = _opening_row(admission)
+        self._admission = admission
+        self._row = rows.opening(admission, boot_id=_house.boot_id)
+        self.claimed = budgets.wanted(admission.claims, at=admission.created_at)
+        self.holds: list[Hold] = []
 
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        _insert(self._row, connection)
+    def execute(self, books: _Books) -> Exception | None:
+        try:
+            holds = books.periods.reserve(self._admission.claims, at=self._admission.created_at)
+        except BudgetSpent as error:
+            _refuse(self._row, error, books)
+            return error
+        self._admission.holds[:] = holds
+        rows.insert(self._row | {"holds": holds}, books.connection)
+        return None
 
     def give_up(self, error: Exception) -> Exception | None:
         logger.warning("No call is admitted: the ledger's database is away (%s)", type(error).__name__)
@@ -139,108 +146,54 @@ class _Settle:
     """An UPDATE in the usual case. A row that was never written (refused, or replayed) is inserted first."""
 
     def __init__(self, admission: Admission, settlement: Settlement) -> None:
-        self._row = _opening_row(admission) | {"settled_at": timezone.now()} | _closing_values(settlement)
+        self._row = (
+            rows.opening(admission, boot_id=_house.boot_id) | {"settled_at": timezone.now()} | rows.closing(settlement)
+        )
+        self._row["holds"] = admission.holds
+        self.claimed: list[tuple[int, datetime]] = []
 
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        _settle(self._row, connection)
+    @property
+    def holds(self) -> list[Hold]:
+        return self._row["holds"]  # type: ignore[no-any-return]  # filled when the call is admitted
+
+    def execute(self, books: _Books) -> Exception | None:
+        _settle(self._row, books)
+        return None
 
     def give_up(self, error: Exception) -> Exception | None:
         try:
-            _house.spool.append(_to_json(self._row))
+            _house.spool.append(rows.to_json(self._row))
         except OSError:
             # The lease will settle the row as orphaned; its counts stand here and nowhere else.
-            logger.critical("Neither database nor spool took this row: %s", json.dumps(_to_json(self._row)))
+            logger.critical("Neither database nor spool took this row: %s", json.dumps(rows.to_json(self._row)))
         return None
 
 
-def _settle(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
-    with connection.cursor() as cursor:
-        if row["status"] != Status.REFUSED:
-            cursor.execute(*_update_statement(row, connection))
-            if cursor.rowcount:
-                _touch_last_use(row)
-                return
-    _insert(row, connection)  # ignored if the row stands: then it was settled before, and once is enough
+def _refuse(row: dict[str, Any], error: BudgetSpent, books: _Books) -> None:
+    closing = rows.closing(_refused(error.status, error.type))
+    _settle(row | {"settled_at": timezone.now(), "holds": []} | closing | {"limit_hit": error.hit}, books)
 
 
-def _touch_last_use(row: dict[str, Any]) -> None:
-    used_at = row["created_at"]
-    secret_id = row["secret_id"]
+def _settle(row: dict[str, Any], books: _Books) -> None:
+    """Close a row, and count it if it was this that closed it: in its budgets and in its hour."""
+    if row["status"] != Status.REFUSED and rows.close(row, books.connection):
+        books.last_uses[row["secret_id"]] = row["created_at"]
+        _count(row, row["holds"], books)
+        return
+    # If the row stands, this writes nothing: then it was settled before, and once is enough.
+    if rows.insert(row, books.connection):
+        _count(row, [[period_id, 0] for period_id, _ in row["holds"]], books)  # its admission never held anything
+
+
+def _count(row: dict[str, Any], holds: list[Hold], books: _Books) -> None:
+    books.periods.settle(holds, money=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
+    books.hours.add(row)
+
+
+def _touch_last_use(secret_id: int, used_at: datetime) -> None:
     if _house.last_use_is_due(secret_id, used_at):
         stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
         KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
-
-
-# ---- rows and their SQL
-
-
-def _opening_row(admission: Admission) -> dict[str, Any]:
-    row = {name: getattr(admission, name) for name in _ADMISSION_COLUMNS}
-    row["lease_expires_at"] = admission.created_at + timedelta(seconds=admission.lease_s)
-    row["boot_id"] = _house.boot_id
-    row["status"] = Status.STARTED
-    return _sanitised(row)
-
-
-def _closing_values(settlement: Settlement) -> dict[str, Any]:
-    return _sanitised(asdict(settlement))
-
-
-_ADMISSION_COLUMNS = [item.name for item in fields(Admission) if item.name != "lease_s"]
-_CLOSING_COLUMNS = ["settled_at", *(item.name for item in fields(Settlement))]
-
-
-def _sanitised(row: dict[str, Any]) -> dict[str, Any]:
-    """Texts as the columns take them: cut to their length, and without NUL, which PostgreSQL refuses."""
-    return {
-        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: _column(name).max_length]
-        if isinstance(value, str)
-        else value
-        for name, value in row.items()
-    }
-
-
-@cache
-def _column(name: str) -> "Field[Any, Any]":
-    found = UsageRecord._meta.get_field(name.removesuffix("_id") if name in ("api_key_id", "secret_id") else name)
-    assert isinstance(found, Field)
-    return found
-
-
-@cache
-def _insert_sql(vendor: str) -> str:
-    names = ", ".join(f'"{item.column}"' for item in UsageRecord._meta.concrete_fields)
-    marks = ", ".join("%s" for _ in UsageRecord._meta.concrete_fields)
-    return f'INSERT INTO "{UsageRecord._meta.db_table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING'
-
-
-def _insert(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
-    values = [
-        item.get_db_prep_save(row.get(item.attname, item.get_default()), connection)
-        for item in UsageRecord._meta.concrete_fields
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(connection.vendor), values)
-
-
-@cache
-def _update_sql(vendor: str) -> str:
-    assignments = ", ".join(f'"{name}" = %s' for name in _CLOSING_COLUMNS)
-    return f'UPDATE "{UsageRecord._meta.db_table}" SET {assignments} WHERE "id" = %s AND "status" = %s'
-
-
-def _update_statement(row: dict[str, Any], connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-    values = [_column(name).get_db_prep_save(row[name], connection) for name in _CLOSING_COLUMNS]
-    return _update_sql(connection.vendor), [*values, row["id"], Status.STARTED]
-
-
-def _to_json(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-
-
-def _from_json(row: dict[str, Any]) -> dict[str, Any]:
-    moments = ("created_at", "settled_at", "lease_expires_at")
-    return row | {name: datetime.fromisoformat(row[name]) for name in moments}
 
 
 # ---- chores: the spool, and what dead workers left
@@ -305,27 +258,44 @@ def _chores() -> None:
         dead.remove()
 
 
-def _replay(rows: list[dict[str, Any]]) -> None:
+def _replay(spooled: list[dict[str, Any]]) -> None:
     """Settle spooled rows. One that the database will never take is kept beside the spool, and said."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    for row in rows:
+    for row in spooled:
         try:
             with transaction.atomic():
-                _settle(_from_json(row), connection)
+                _settle_alone(rows.from_json(row))
         except (DataError, IntegrityError, KeyError, TypeError, ValueError):
             reject(spool_folder(), json.dumps(row).encode())
 
 
+def _settle_alone(row: dict[str, Any]) -> None:
+    books = _Books([], connections[DEFAULT_DB_ALIAS])
+    books.periods = OpenPeriods(claimed=[], held=[period_id for period_id, _ in row["holds"]])
+    _settle(row, books)
+    books.close()
+
+
 def _orphan(whose: Q) -> None:
-    count = UsageRecord.objects.filter(whose, status=Status.STARTED).update(
-        status=Status.ORPHANED,
-        settled_at=timezone.now(),
-        input_tokens=Coalesce("input_tokens", "estimated_input_tokens"),
-        usage_source=UsageSource.ESTIMATED,
-    )
+    """Settle the rows of dead workers, by what is known of them: the estimate of their input."""
+    ids = UsageRecord.objects.filter(whose, status=Status.STARTED).values_list("pk", flat=True)
+    count = 0
+    for id in list(ids):
+        with transaction.atomic():
+            count += _orphan_one(id)
     if count:
         logger.warning("%d calls were orphaned by a worker that died", count)
 
 
+def _orphan_one(id: str) -> bool:
+    record = UsageRecord.objects.filter(pk=id, status=Status.STARTED).first()
+    if record is None:
+        return False  # it was settled meanwhile
+    tokens = record.input_tokens if record.input_tokens is not None else record.estimated_input_tokens
+    row = {item.attname: getattr(record, item.attname) for item in UsageRecord._meta.concrete_fields}
+    settlement = Settlement(status=Status.ORPHANED, input_tokens=tokens, usage_source=UsageSource.ESTIMATED)
+    _settle_alone(row | {"settled_at": timezone.now()} | rows.closing(settlement))
+    return True
+
+
 _house = _House()
-_writer = GroupCommit(chores=_chores, chore_every_s=settings.ORPHAN_SWEEP_S)
+_writer = GroupCommit(open_books=_Books, chores=_chores, chore_every_s=settings.ORPHAN_SWEEP_S)

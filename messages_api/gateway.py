@@ -6,14 +6,20 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
+from django.utils import timezone
 
-from keys import access, ledger, snapshots
-from keys.errors import Refused
+from keys import access, budgets, ledger, snapshots
+from keys.budgets import Claim
+from keys.errors import Refused, Unpriced
+from keys.models import APIKey
+from keys.prices import prices
+from keys.rows import Admission, Settlement, Status
 from keys.snapshots import Snapshot
 from keys.store import store
 from messages_api import read_on
@@ -44,6 +50,7 @@ logger = logging.getLogger(__name__)
 HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # the names of fields are the caller's, those of models too
 MAX_DROPPED = 32
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
+REVOKED = "The API key was revoked."
 RESTARTING = "The gateway is restarting; try again."
 
 circuits = Circuits(SharedCircuits(store))
@@ -61,7 +68,7 @@ class Call:
         self._observer = Observer()
         self._figures: Callable[[], Figures] = Figures
         self._input_estimate = estimate(body.request)
-        self._admission: ledger.Admission | None = None
+        self._admission: Admission | None = None
         self._attempts: Attempts | None = None
         self._ending: str | None = None
         """How the caller ended it, if it was the caller."""
@@ -136,21 +143,44 @@ class Call:
         try:
             access.authorize(self._key, model=self._body.request["model"], address=self._caller.address)
             targets = find_targets(self._body.request["model"], key=self._key)
+            targets, claims = self._charged(targets)
         except (Refused, RequestError) as error:
-            ledger.refuse(self._admission_row(lease_s=0), http_status=error.status, error_type=error.type)
+            row = self._admission_row(lease_s=0, limit_hit=getattr(error, "hit", None))
+            ledger.refuse(row, http_status=error.status, error_type=error.type)
             raise
         finally:
             _give_connections_back()
         attempts = Attempts(targets, circuits=circuits, begin=self._begin)
-        admission = self._admission_row(lease_s=attempts.longest_s + settings.LEASE_GRACE_S)
+        admission = self._admission_row(lease_s=attempts.longest_s + settings.LEASE_GRACE_S, claims=claims)
         ledger.admit(admission)
         self._admission = admission
         self._attempts = attempts
         watcher.add(self)
         return attempts
 
-    def _admission_row(self, *, lease_s: float) -> ledger.Admission:
-        return ledger.Admission(
+    def _charged(self, targets: list[Target]) -> tuple[list[Target], list[Claim]]:
+        """The targets that the key can pay for, and what it has to hold of its budgets. Raise Unpriced if none is."""
+        book, now = prices.book(), timezone.now()
+        if not self._key.budgets:
+            return targets, []
+        found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
+        if any(terms.unit == "money" for terms in self._key.budgets):
+            found = [(target, price) for target, price in found if price is not None]
+            if not found:
+                raise Unpriced
+        claims = budgets.claims(
+            self._key.budgets,
+            input_tokens=self._input_estimate,
+            max_tokens=self._body.request["max_tokens"],
+            prices=[price for _, price in found],
+            may_write_cache=b'"cache_control"' in self._body.raw,
+        )
+        return [target for target, _ in found], claims
+
+    def _admission_row(
+        self, *, lease_s: float, claims: Sequence[Claim] = (), limit_hit: dict[str, Any] | None = None
+    ) -> Admission:
+        return Admission(
             id=self._caller.request_id,
             api_key_id=self._key.key_id,
             secret_id=self._key.secret_id,
@@ -162,6 +192,8 @@ class Call:
             caller_address=self._caller.address,
             caller_request_id=self._caller.own_request_id,
             user_agent=self._caller.user_agent,
+            claims=claims,
+            limit_hit=limit_hit,
         )
 
     def _begin(self, target: Target, expires_at: float) -> Attempt:
@@ -203,7 +235,7 @@ class Call:
 
     def caller_left(self) -> None:
         """The upstream may stop at once, unless it bills the whole answer anyway: then its usage is waited for."""
-        if self._end(ledger.Status.CLIENT_CLOSED) and self._attempts is not None:
+        if self._end(Status.CLIENT_CLOSED) and self._attempts is not None:
             self._reading_on = None if watcher.is_draining else read_on.begin(self._attempts)
             if self._reading_on is None:
                 self.cut()
@@ -219,6 +251,15 @@ class Call:
         if self.writing_since is not None and time.monotonic() - self.writing_since > LAST_WORD_S:
             self._stall()  # it cannot be told: it does not even read what it was told before
 
+    @property
+    def key_id(self) -> int:
+        return self._key.key_id
+
+    def revoke(self) -> None:
+        """The key may be in wrong hands: end the call with an error that says so. May be said more than once."""
+        if self._attempts is not None:
+            self._attempts.abort(UpstreamError(REVOKED, status=401, type="authentication_error", again=Again.NOWHERE))
+
     def _end(self, how: str) -> bool:
         """The caller ends it, unless it has ended: whether it was this that ended it."""
         if self._ending is not None or self._error is not None or self._observer.is_whole:
@@ -229,7 +270,7 @@ class Call:
     def _stall(self) -> None:
         """Cut a caller who reads nothing, which wakes the server that waits for it."""
         fd = self.fileno()
-        self._end(ledger.Status.CLIENT_STALLED)
+        self._end(Status.CLIENT_STALLED)
         self.cut()
         if fd is not None:
             # A twin of the socket: gevent would tell whoever waits on the socket itself that it was closed.
@@ -263,18 +304,18 @@ class Call:
             settlement.duration_ms,
         )
 
-    def _settlement(self) -> ledger.Settlement:
+    def _settlement(self) -> Settlement:
         assert self._attempts is not None
         seen = self._observer
         attempt = self._attempts.current
         status = self._status()
-        error = self._error if status == ledger.Status.FAILED else None
+        error = self._error if status == Status.FAILED else None
         usage, source = seen.usage(
             self._figures(),
             input_estimate=self._input_estimate,
             was_asked=attempt is not None and attempt.exchange.may_be_billed,
         )
-        return ledger.Settlement(
+        return Settlement(
             status=status,
             http_status=self._http_status(error),
             error_type=getattr(error, "type", "api_error") if error else "",
@@ -305,8 +346,19 @@ class Call:
         if self._ending is not None:
             return self._ending
         if self._observer.is_whole:
-            return ledger.Status.COMPLETED
-        return ledger.Status.CLIENT_CLOSED if self._error is None else ledger.Status.FAILED
+            return Status.COMPLETED
+        return Status.CLIENT_CLOSED if self._error is None else Status.FAILED
+
+
+def end_calls_of_compromised_keys() -> None:
+    """End the running calls of keys that were revoked as compromised. Asked every few seconds."""
+    running = [call for call in watcher.calls if isinstance(call, Call)]
+    if not running:
+        return
+    compromised = set(APIKey.objects.compromised().values_list("pk", flat=True))
+    for call in running:
+        if call.key_id in compromised:
+            call.revoke()
 
 
 def models(*, key: Snapshot) -> list[str]:

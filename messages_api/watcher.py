@@ -51,6 +51,11 @@ class Watcher:
         """Let no new call in; running ones have until the monotonic moment `at`."""
         self._drain_at = at
 
+    @property
+    def calls(self) -> list[Watched]:
+        """What runs at the moment."""
+        return list(self._calls)
+
     def add(self, call: Watched) -> None:
         self._calls.add(call)
         if self._pid != os.getpid():

@@ -5,12 +5,18 @@ import time
 from django.core.handlers.wsgi import WSGIHandler
 from django.urls import get_resolver
 
-from keys import ledger
+from keys import ledger, messenger
 from keys.store import store
+from messages_api import gateway
 from messages_api.watcher import watcher
 from project import checks
+from project.housekeeping import Chore, Housekeeper
 
 FINISH_WITHIN_S = 2.0
+CHORES = [
+    Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
+    Chore(do=messenger.send_waiting, every_s=5),
+]
 
 
 class Application(WSGIHandler):
@@ -19,11 +25,13 @@ class Application(WSGIHandler):
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
+        self._housekeeper = Housekeeper(CHORES)
 
     def start(self) -> None:
         """Load what the first call needs, and settle what dead workers left without waiting for it."""
         _ = get_resolver().url_patterns
         ledger.start()
+        self._housekeeper.start()
 
     def drain(self, *, within_s: float) -> None:
         """Let no new call in. Running ones may go on for so long, then they are ended with an error that says so."""
@@ -31,6 +39,7 @@ class Application(WSGIHandler):
 
     def close(self) -> None:
         """End what runs without a connection of its own, such as a call that is read on, and write what is settled."""
+        self._housekeeper.close()
         watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()
         store.close()

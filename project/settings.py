@@ -60,6 +60,14 @@ UPSTREAM_DIALECT: str = env.str("UPSTREAM_DIALECT", default="openai")
 UPSTREAM_MODEL: str = env.str("UPSTREAM_MODEL", default="")
 LOCAL_MODEL_PORT: int = env.int("LOCAL_MODEL_PORT", default=8081)
 
+# ---- Warnings: about budgets, and about keys that need attention.
+
+ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # who gets all of them, besides whom they are about
+ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # gets each warning as JSON
+ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs what the webhook gets
+DEFAULT_FROM_EMAIL: str = env.str("EMAIL_FROM", default="messages-gateway@localhost")
+vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="consolemail://")))
+
 # ---- Time. Stored in UTC; reports count their days in the reporting time zone.
 
 USE_TZ = True

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -151,6 +152,12 @@ class Gateway:
         self.upstream = upstream
         self.upstream_row = self.add_upstream("scripted", upstream.url, "openai")
         self.add_route("*", self.upstream_row)
+
+    def at(self, server: GatewayServer) -> Self:
+        """The same key and routes, at another server on the same database."""
+        other = copy(self)
+        other.server, other.port, other.url = server, server.port, f"http://127.0.0.1:{server.port}"
+        return other
 
     def add_upstream(self, name: str, base_url: str, dialect: str, **fields: Any) -> Upstream:
         row = Upstream(name=name, base_url=base_url, dialect=dialect, **fields)

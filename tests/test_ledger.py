@@ -15,8 +15,8 @@ from django.utils import timezone
 from keys import ledger
 from keys.errors import LedgerUnavailable
 from keys.group_commit import GroupCommit
-from keys.ledger import Admission, Settlement, Status
 from keys.models import APIKey, KeySecret, UsageRecord
+from keys.rows import Admission, Settlement, Status
 from keys.spool import Spool
 from messages_api.boundary import new_request_id
 from tests.gateway import wait_until
@@ -253,7 +253,7 @@ class _database_away:
 
 def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
     written: list[int] = []
-    writer = GroupCommit(chores=lambda: None, chore_every_s=60)
+    writer = GroupCommit(open_books=lambda *_: _NoBooks(), chores=lambda: None, chore_every_s=60)
     for number in range(20):
         writer.submit(_Note(number, written))
 
@@ -263,11 +263,15 @@ def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
     assert written == list(range(20))
 
 
+class _NoBooks:
+    def close(self) -> None: ...
+
+
 class _Note:
     def __init__(self, number: int, written: list[int]) -> None:
         self._number, self._written = number, written
 
-    def execute(self, connection: object) -> None:
+    def execute(self, books: object) -> None:
         self._written.append(self._number)
 
     def give_up(self, error: Exception) -> Exception | None:

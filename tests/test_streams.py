@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import User
 
-from keys.models import UsageRecord
+from keys.models import APIKey, UsageRecord
 from tests.gateway import Gateway, GatewayServer, events, read_until, wait_until
 from tests.upstream import (
     Call,
@@ -336,3 +336,31 @@ def test_an_idle_connection_does_not_hold_up_the_end(
         assert time.monotonic() - begun < 4
         assert b"mgw_" not in b"".join(iter(lambda: idle.recv(4096), b""))  # it ends
         idle.close()
+
+
+def test_a_compromised_key_takes_its_running_calls_with_it(gateway: Gateway) -> None:
+    gateway.upstream.answers(replied(Reply(["word "] * 600), every_s=0.05))
+    other, _ = APIKey.objects.issue(name="other", owner=gateway.owner)
+    stream = gateway.open(PATH, STREAMED)
+    read_until(stream, b"word")
+
+    begun = time.monotonic()
+    other.revoke(kind="compromised")
+    gateway.key.revoke(kind="compromised", reason="found in a public repository")
+    ending = read_until(stream, b"0\r\n\r\n")
+
+    assert time.monotonic() - begun < 15
+    assert b"authentication_error" in ending and b"[DONE]" not in ending
+    assert (gateway.record().status, gateway.record().error_type) == ("failed", "authentication_error")
+    stream.close()
+
+
+def test_a_key_that_is_revoked_for_another_reason_lets_its_running_calls_end(gateway: Gateway) -> None:
+    gateway.upstream.answers(replied(Reply(["word "] * 140), every_s=0.05))
+    stream = gateway.open(PATH, STREAMED)
+    read_until(stream, b"word")
+
+    gateway.key.revoke(kind="unused")
+
+    assert b"data: [DONE]" in read_until(stream, b"0\r\n\r\n")
+    stream.close()

@@ -13,6 +13,8 @@ from keys.addresses import is_network
 from keys.models.rules import Rules
 from keys.models.teams import Team
 
+LONGEST_CALL = timedelta(hours=1)
+
 
 def new_public_id() -> str:
     """A random name for a key, unrelated to its raw key."""
@@ -31,6 +33,10 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
     def revoked(self) -> "APIKeyQuerySet":
         return self.exclude(revoked_at=None)
+
+    def compromised(self) -> "APIKeyQuerySet":
+        """Those that were revoked as compromised so lately that calls of theirs may still run."""
+        return self.filter(revoke_kind="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
 
     def with_last_use(self) -> "APIKeyQuerySet":
         """Annotate `last_used_at`: the latest use of any of the key's secrets, or None."""

@@ -3,8 +3,8 @@
 from typing import Any
 
 from keys import ledger
-from keys.ledger import Admission, Settlement
 from keys.models import APIKey, UsageRecord
+from keys.rows import Admission, Settlement
 from messages_api.boundary import new_request_id
 
 ADMISSION: dict[str, Any] = {

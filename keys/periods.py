@@ -1,0 +1,41 @@
+"""When the periods of budgets begin and end, in the reporting time zone."""
+
+from datetime import UTC, datetime, time, timedelta
+
+from django.utils import timezone
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def begin_of(period: str, moment: datetime) -> datetime:
+    """When the period that a moment lies in began: midnight of a day, of a Monday, of a first; ever, for `total`."""
+    if period == "total":
+        return EPOCH
+    day = timezone.localtime(moment, timezone.get_default_timezone()).date()
+    if period == "week":
+        day -= timedelta(days=day.weekday())
+    elif period == "month":
+        day = day.replace(day=1)
+    return _midnight(day)
+
+
+def end_of(period: str, begin: datetime) -> datetime | None:
+    """When the period that began then ends; None: never."""
+    if period == "total":
+        return None
+    day = timezone.localtime(begin, timezone.get_default_timezone()).date()
+    if period == "month":
+        return _midnight((day + timedelta(days=32)).replace(day=1))
+    return _midnight(day + timedelta(days=7 if period == "week" else 1))
+
+
+def begin_of_hour(moment: datetime) -> datetime:
+    """The hour that a moment lies in. Where the zone is half an hour off, so are its hours."""
+    local = timezone.localtime(moment, timezone.get_default_timezone())
+    return (moment - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)).astimezone(
+        UTC
+    )
+
+
+def _midnight(day: object) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=timezone.get_default_timezone()).astimezone(UTC)  # type: ignore[arg-type]

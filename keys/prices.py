@@ -1,0 +1,91 @@
+"""Model → price, as this process knows the table of prices. Read at most every `settings.SNAPSHOT_TTL_S`."""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from keys.errors import LedgerUnavailable
+from keys.models import ModelPrice
+from keys.pricing import Price
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """All prices, by pattern; of each pattern the latest first."""
+
+    rows: dict[str, list[ModelPrice]]
+
+    def find(self, model: str, *, upstream: str, at: datetime) -> Price | None:
+        """The price of a model at an upstream; None: it has none.
+
+        One for this upstream wins over one for any, then the exact name over the longest prefix, then the latest.
+        """
+        found = [row for pattern in self._matching(model) for row in self.rows[pattern] if row.valid_from <= at]
+        best = max(
+            (row for row in found if row.upstream in ("", upstream)),
+            key=lambda row: (row.upstream == upstream != "", row.pattern == model, len(row.pattern), row.valid_from),
+            default=None,
+        )
+        return None if best is None else _price(best)
+
+    def _matching(self, model: str) -> Iterable[str]:
+        for pattern in self.rows:
+            if pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1])):
+                yield pattern
+
+
+def _price(row: ModelPrice) -> Price:
+    return Price(
+        id=row.pk,
+        input=row.input,
+        output=row.output,
+        cache_read=row.cache_read,
+        cache_write_5m=row.cache_write_5m,
+        cache_write_1h=row.cache_write_1h,
+        max_output_tokens=row.max_output_tokens,
+    )
+
+
+class PriceCache:
+    """The book of this process."""
+
+    def __init__(self) -> None:
+        self._book: PriceBook | None = None
+        self._fresh_until = 0.0
+        self._lock = threading.Lock()
+
+    def book(self) -> PriceBook:
+        """The current book; while the database is away, the last one. Raise LedgerUnavailable if there is none."""
+        if self._book is None or time.monotonic() >= self._fresh_until:
+            with self._lock:
+                if self._book is None or time.monotonic() >= self._fresh_until:
+                    self._book = self._read()
+                    self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
+        return self._book
+
+    @property
+    def known(self) -> PriceBook:
+        """The last book that was read: no query, for those who settle and must not wait."""
+        return self._book or PriceBook({})
+
+    def clear(self) -> None:
+        self._book, self._fresh_until = None, 0.0
+
+    def _read(self) -> PriceBook:
+        rows: dict[str, list[ModelPrice]] = {}
+        try:
+            for row in ModelPrice.objects.order_by("pattern", "-valid_from"):
+                rows.setdefault(row.pattern, []).append(row)
+        except (OperationalError, InterfaceError) as error:
+            if self._book is None:
+                raise LedgerUnavailable from error
+            return self._book
+        return PriceBook(rows)
+
+
+prices = PriceCache()

@@ -1,0 +1,84 @@
+"""Tokens and a price to micro-dollars: whole numbers, rounded once."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys.models import ModelPrice
+from keys.prices import prices
+from keys.pricing import Price, Tokens, cost, longest_answer, most
+
+OPUS = Price(
+    input=15_000_000, output=75_000_000, cache_read=1_500_000, cache_write_5m=18_750_000, cache_write_1h=30_000_000
+)
+counts = st.integers(0, 10**9)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        pytest.param(Tokens(input=1_000_000), 15_000_000, id="a million in"),
+        pytest.param(Tokens(input=9, output=12), 1_035, id="a short call"),
+        pytest.param(Tokens(cache_read=1), 2, id="half a micro-dollar is rounded up"),
+        pytest.param(Tokens(cache_write_5m=4, cache_write_1h=2), 135, id="cache writes have prices of their own"),
+        pytest.param(Tokens(), 0, id="nothing"),
+    ],
+)
+def test_each_kind_of_token_has_its_price(tokens: Tokens, expected: int) -> None:
+    assert cost(tokens, OPUS) == expected
+
+
+@given(counts, counts, counts)
+def test_a_call_costs_what_its_parts_cost_but_for_rounding(fresh: int, read: int, output: int) -> None:
+    whole = cost(Tokens(input=fresh, cache_read=read, output=output), OPUS)
+    parts = [Tokens(input=fresh), Tokens(cache_read=read), Tokens(output=output)]
+
+    assert abs(whole - sum(cost(part, OPUS) for part in parts)) <= 1
+
+
+@given(counts, st.integers(0, 100_000), st.integers(0, 100_000), st.booleans())
+def test_no_call_costs_more_than_the_most(given_in: int, max_tokens: int, output: int, writes: bool) -> None:
+    spent = Tokens(cache_write_1h=given_in) if writes else Tokens(input=given_in)
+    held = most(input_tokens=given_in, max_tokens=max_tokens, price=OPUS, may_write_cache=writes)
+
+    assert cost(spent, OPUS) + cost(Tokens(output=min(output, max_tokens)), OPUS) <= held + 1
+
+
+def test_nobody_holds_more_than_the_model_can_answer() -> None:
+    assert longest_answer(64_000, Price(max_output_tokens=8_192)) == 8_192
+    assert longest_answer(16, Price(max_output_tokens=8_192)) == 16
+    assert longest_answer(64_000, None) == 64_000
+
+
+MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("model", "upstream", "at", "expected"),
+    [
+        pytest.param("claude-3", "any", MAY, 1, id="the name before the prefix"),
+        pytest.param("claude-4", "any", MAY, 2, id="the longest prefix"),
+        pytest.param("claude-4", "any", JUNE, 3, id="the latest"),
+        pytest.param("claude-3", "cheap", MAY, 4, id="that of the upstream before that for any"),
+        pytest.param("gpt-5", "any", JUNE, None, id="none"),
+        pytest.param("claude-3", "any", datetime(2026, 4, 1, tzinfo=UTC), None, id="not yet"),
+    ],
+)
+def test_a_price_is_found_by_upstream_name_and_moment(
+    db: None, model: str, upstream: str, at: datetime, expected: int | None
+) -> None:
+    for pattern, where, since, each in [
+        ("claude-3", "", MAY, 1),
+        ("claude-*", "", MAY, 2),
+        ("claude-*", "", JUNE, 3),
+        ("c*", "cheap", MAY, 4),
+        ("c*", "", MAY, 5),
+    ]:
+        ModelPrice.objects.create(pattern=pattern, upstream=where, valid_from=since, input=each, output=each)
+    prices.clear()
+
+    found = prices.book().find(model, upstream=upstream, at=at)
+
+    assert (found.input if found else None) == expected
