@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from keys import budgets, ledger
+from keys import standing as standings
 from keys.budgets import BudgetTerms, Claim
 from keys.errors import BudgetSpent
 from keys.models import APIKey, Budget, BudgetPeriod, ModelPrice, Notice, Team, UsageHour, UsageRecord
@@ -254,6 +255,19 @@ def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
     assert sum(UsageHour.objects.values_list("calls", flat=True)) == UsageRecord.objects.count() == 5
     completed_hours = UsageHour.objects.filter(status="completed")
     assert completed_hours.count() == 3 and sum(completed_hours.values_list("output_tokens", flat=True)) == 80
+
+
+def test_a_key_stands_with_its_own_budgets_and_its_teams(quiet_ledger: None, owner: User) -> None:
+    team = Team.objects.create(name="team")
+    key = APIKey.objects.issue(name="app", team=team)[0]
+    shared, own = budget(team, 1000, period="total"), budget(key, 100, period="day")
+    call = admission(key, [*claim(shared, 60), *claim(own, 60)])
+    ledger.admit(call)
+
+    found = [(each.budget, each.scope, each.spent, each.reserved, each.left) for each in standings.of_key(key)]
+
+    assert found == [(own, "key", 0, 60, 40), (shared, "team", 0, 60, 940)]
+    assert [each.resets_at is None for each in standings.of_key(key)] == [False, True]
 
 
 def test_claims_are_what_the_dearest_target_may_cost() -> None:
