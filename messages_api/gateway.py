@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from keys import access, budgets, ledger, snapshots
+from keys import access, budgets, ledger, own_usage, self_description, snapshots
 from keys.budgets import Claim
 from keys.errors import Refused, Unpriced
 from keys.models import APIKey
@@ -43,6 +43,7 @@ from messages_api.read_on import Reading
 from messages_api.routing import in_turn, routes
 from messages_api.shared_circuits import SharedCircuits
 from messages_api.stream import Stream
+from messages_api.usage_query import UsageQuery
 from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
@@ -366,6 +367,25 @@ def models(*, key: Snapshot) -> list[str]:
     table = routes.table()
     listed = [name for name in (*key.allowed_models, *key.team_models) if not name.endswith("*") and table.find(name)]
     return sorted({name for name in (*table.names(), *listed) if access.may_use(key, name)})
+
+
+def describe_key(*, key: Snapshot) -> dict[str, Any]:
+    """What a key may know of itself. Raise NotAuthenticated for one that is not usable any more."""
+    access.check_usable(key)
+    return self_description.describe(key, models=models(key=key))
+
+
+def usage(query: UsageQuery, *, key: Snapshot) -> dict[str, Any]:
+    """What a key used, in buckets. Raise NotAuthenticated for one that is not usable any more."""
+    access.check_usable(key)
+    span = own_usage.Span(
+        begin=query.starting_at,
+        end=query.ending_at,
+        width=query.bucket_width,
+        limit=query.limit,
+        by_model=query.by_model,
+    )
+    return own_usage.buckets(key.key_id, span)
 
 
 def preview_route(model: str, *, public_id: str = "") -> Preview:

@@ -2,11 +2,13 @@ from django.urls import re_path
 
 from messages_api.lanes import anthropic, envelope
 from messages_api.openapi.views import DocsView, SchemaView
-from messages_api.views import CountTokensView, MessagesView, ModelsView, ModelView, hello
+from messages_api.views import CountTokensView, KeyView, MessagesView, ModelsView, ModelView, UsageView, hello
 
 # With and without a slash at the end: a redirect would turn a caller's POST into a GET.
 urlpatterns = [
     re_path(r"^v1/messages/?$", MessagesView.as_view(lane=envelope), name="messages"),
+    re_path(r"^v1/key/?$", KeyView.as_view(lane=envelope), name="key"),
+    re_path(r"^v1/usage/?$", UsageView.as_view(lane=envelope), name="usage"),
     re_path(r"^anthropic/v1/messages/?$", MessagesView.as_view(lane=anthropic), name="anthropic-messages"),
     re_path(r"^anthropic/v1/messages/count_tokens/?$", CountTokensView.as_view(lane=anthropic), name="count-tokens"),
     re_path(r"^anthropic/v1/models/?$", ModelsView.as_view(lane=anthropic), name="models"),

@@ -8,11 +8,12 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request as DRFRequest
 from rest_framework.views import APIView
 
-from messages_api import body, gateway, model_list
+from messages_api import body, gateway, model_list, usage_query
 from messages_api.backend.protocol import wire
 from messages_api.caller import Caller
 from messages_api.gateway import Call
 from messages_api.lanes import envelope
+from messages_api.lanes.four_keys import four_keys
 from messages_api.lanes.streaming import EventStreamResponse
 
 
@@ -77,6 +78,25 @@ class ModelView(LaneView):
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
         names = gateway.models(key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(model_list.one(model, names)))
+
+
+class KeyView(LaneView):
+    """The key itself: its rules, its budgets, what it used."""
+
+    http_method_names = ["get"]
+
+    def get(self, http_request: DRFRequest) -> HttpResponse:
+        return as_json(wire.encode(four_keys(gateway.describe_key(key=http_request.auth))))  # type: ignore[arg-type]
+
+
+class UsageView(LaneView):
+    """What the key used, in buckets of time."""
+
+    http_method_names = ["get"]
+
+    def get(self, http_request: DRFRequest) -> HttpResponse:
+        query = usage_query.parse(http_request._request.GET)
+        return as_json(wire.encode(four_keys(gateway.usage(query, key=http_request.auth))))  # type: ignore[arg-type]
 
 
 def hello(http_request: HttpRequest) -> HttpResponse:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from messages_api.backend.protocol import chunks, sse, wire
+from messages_api.lanes.four_keys import four_keys
 from messages_api.lanes.streaming import Answer, Batch
 
 NAME = "envelope"
@@ -14,7 +15,7 @@ IS_STRICT = True
 def success(answer: Answer) -> bytes:
     """The JSON of a whole answer: the envelope of its completion."""
     completion = chunks.completion_from_message(answer.message, created=int(time.time()))
-    return wire.encode({"success": True, "code": "200", "message": "successful", "data": completion})
+    return wire.encode(four_keys(completion))
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:

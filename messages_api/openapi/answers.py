@@ -15,6 +15,7 @@ OBJECT: Schema = {"type": "object"}
 ERROR_TYPES = [
     "invalid_request_error",
     "authentication_error",
+    "billing_error",
     "permission_error",
     "not_found_error",
     "conflict_error",

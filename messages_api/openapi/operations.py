@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from messages_api.backend.protocol import models
 from messages_api.lanes import anthropic, envelope
-from messages_api.openapi import answers, bodies
+from messages_api.openapi import answers, bodies, self_service
 from messages_api.openapi.answers import TEXT, Schema, ref
 
 REQUEST_ID = "req_0198f3c1a2b4c0ffee00c0ffee00c0ff"
@@ -20,6 +20,7 @@ EITHER_KEY: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEME
 
 TAGS = [
     {"name": "Envelope lane", "description": "Four keys around an OpenAI-style completion, and streams of chunks."},
+    {"name": "About a key", "description": "What whoever holds a key may know of it."},
     {
         "name": "Native lane",
         "description": "Anthropic's own Messages API. `https://<host>/api/anthropic` is the base URL of its clients.",
@@ -73,6 +74,13 @@ ERRORS = {
     400: Error("invalid_request_error", "Change the field that is named.", "max_tokens: required.", "max_tokens"),
     401: Error(
         "authentication_error", "Send a usable key.", "The API key is not valid.", headers=("WWW-Authenticate",)
+    ),
+    402: Error(
+        "billing_error",
+        "Wait until the budget resets, or ask for a higher one.",
+        "The monthly budget of this API key is $25.00: $0.01 are left, and this call may need $0.05. "
+        "It resets at 2026-12-01T00:00:00+00:00.",
+        headers=("x-should-retry",),
     ),
     403: Error(
         "permission_error", "Ask for a key that may use this model.", "This key may not use this model.", "model"
@@ -208,6 +216,29 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
                 stream_example=answers.chunk_stream_example(),
             ),
             **failures(envelope, ALL_ERRORS),
+        },
+    },
+    ("/api/v1/key", "GET"): {
+        "operationId": "get_key",
+        "tags": ["About a key"],
+        "summary": "The key that is shown",
+        "description": "Its rules, what is left of its limits and budgets, and what it used.",
+        "security": EITHER_KEY,
+        "responses": {
+            "200": plain("KeyEnvelope", self_service.KEY_EXAMPLE),
+            **failures(envelope, LIST_ERRORS),
+        },
+    },
+    ("/api/v1/usage", "GET"): {
+        "operationId": "get_usage",
+        "tags": ["About a key"],
+        "summary": "What the key used",
+        "description": "In buckets of minutes, hours or days; of this key alone.",
+        "security": EITHER_KEY,
+        "parameters": self_service.USAGE_PARAMETERS,
+        "responses": {
+            "200": plain("UsageEnvelope", self_service.USAGE_EXAMPLE),
+            **failures(envelope, LIST_ERRORS),
         },
     },
     ("/api/anthropic/v1/messages", "POST"): {

@@ -1,0 +1,42 @@
+"""What a key may know of itself: its name, its rules, its budgets and what it used. JSON in plain dicts."""
+
+from typing import Any
+
+from keys import hashing, own_usage, standing
+from keys.models import APIKey
+from keys.own_usage import dollars
+from keys.snapshots import Snapshot
+from keys.standing import Standing
+
+
+def describe(snapshot: Snapshot, *, models: list[str]) -> dict[str, Any]:
+    """The key that a caller showed. `models` are the names that it may use. Never its owner, never its addresses."""
+    api_key = APIKey.objects.with_last_use().select_related("team").get(pk=snapshot.key_id)
+    secret = api_key.secrets.get(pk=snapshot.secret_id)
+    return {
+        "id": api_key.public_id,
+        "name": api_key.name,
+        "hint": f"{hashing.PREFIX}{secret.hint}",
+        "team": api_key.team.name if api_key.team else None,
+        "created_at": api_key.created_at.isoformat(),
+        "expires_at": snapshot.expires_at.isoformat() if snapshot.expires_at else None,
+        "last_used_at": api_key.last_used_at.isoformat() if api_key.last_used_at else None,
+        "models": {"allowed": list(snapshot.allowed_models or snapshot.team_models) or ["*"], "available": models},
+        "budgets": [_budget(each) for each in standing.of_key(api_key)],
+        "usage": own_usage.current(api_key.pk),
+    }
+
+
+def _budget(standing: Standing) -> dict[str, Any]:
+    unit = standing.budget.unit
+    say = dollars if unit == "money" else str
+    return {
+        "scope": standing.scope,
+        "period": standing.budget.period,
+        "unit": "usd" if unit == "money" else "tokens",
+        "limit": say(standing.limit),
+        "spent": say(standing.spent),
+        "reserved": say(standing.reserved),
+        "left": say(standing.left),
+        "resets_at": standing.resets_at.isoformat() if standing.resets_at else None,
+    }

@@ -1,0 +1,8 @@
+"""The envelope of whatever went well."""
+
+from typing import Any
+
+
+def four_keys(data: Any) -> dict[str, Any]:
+    """Put data into the envelope of a success."""
+    return {"success": True, "code": "200", "message": "successful", "data": data}

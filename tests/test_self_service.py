@@ -1,0 +1,187 @@
+"""What a key may ask about itself: its rules, its budgets, and what it alone used."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from keys import ledger
+from keys.models import APIKey, Budget, ModelPrice, Team
+from keys.prices import prices
+from keys.rows import Admission, Settlement, Status
+from messages_api.boundary import new_request_id
+
+KEY, USAGE = "/api/v1/key", "/api/v1/usage"
+
+
+@pytest.fixture
+def issued(quiet_ledger: None, owner: User) -> tuple[APIKey, str]:
+    team = Team.objects.create(name="Research", allowed_models=["claude-*"])
+    return APIKey.objects.issue(name="search", team=team)
+
+
+@pytest.fixture
+def get(issued: tuple[APIKey, str], client: Client) -> Any:
+    """The data of a good answer, with the issued key: `get(USAGE, bucket_width="1h")`."""
+
+    def get(path: str, *, status: int = 200, **query: str) -> Any:
+        answer = client.get(path, query, headers={"authorization": f"Bearer {issued[1]}"})
+        assert answer.status_code == status, answer.content
+        return answer.json()["data"]
+
+    return get
+
+
+def call(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20, cost: bool = False) -> None:
+    admission = Admission(
+        id=new_request_id(),
+        api_key_id=key.pk,
+        secret_id=key.secrets.all()[0].pk,
+        lane="envelope",
+        model=model,
+        streamed=False,
+        estimated_input_tokens=5,
+        lease_s=10**7,
+        created_at=at,
+    )
+    ledger.admit(admission)
+    ledger.settle(
+        admission,
+        Settlement(
+            status=Status.COMPLETED,
+            upstream="u",
+            upstream_model="priced" if cost else "unpriced",
+            input_tokens=10,
+            output_tokens=output,
+            usage_source="reported",
+        ),
+    )
+
+
+def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple[APIKey, str], get: Any) -> None:
+    key, raw = issued
+    Budget.objects.create(api_key=key, unit="money", period="month", amount=25_000_000)
+    Budget.objects.create(team=key.team, unit="tokens", period="total", amount=1000)
+
+    found = get(KEY)
+
+    assert (found["id"], found["name"], found["team"]) == (key.public_id, "search", "Research")
+    assert found["hint"] == raw[:10]
+    assert found["models"] == {"allowed": ["claude-*"], "available": []}
+    assert [(each["scope"], each["unit"], each["limit"], each["left"]) for each in found["budgets"]] == [
+        ("key", "usd", "25.000000", "25.000000"),
+        ("team", "tokens", "1000", "1000"),
+    ]
+    assert raw not in str(found)
+
+
+def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey, str], get: Any) -> None:
+    ModelPrice.objects.create(pattern="priced", input=3_000_000, output=15_000_000)
+    prices.book()
+    now = timezone.now()
+    call(issued[0], now, cost=True)
+    call(issued[0], now)
+    call(issued[0], now - timedelta(days=40))
+    other, _ = APIKey.objects.issue(name="other", team=issued[0].team)
+    call(other, now)
+
+    usage = get(KEY)["usage"]
+
+    assert usage["today"] | {"since": ""} == {
+        "since": "",
+        "calls": 2,
+        "refused_calls": 0,
+        "input_tokens": 20,
+        "output_tokens": 40,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "cost_usd": "0.000330",
+        "unpriced_calls": 1,
+    }
+    assert usage["this_month"]["calls"] == 2
+
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("width", "edge"), [("1m", NOON), ("1h", NOON), ("1d", NOON.replace(hour=0))])
+def test_buckets_begin_where_they_should_and_hold_what_lies_in_them(
+    issued: tuple[APIKey, str], get: Any, width: str, edge: datetime
+) -> None:
+    call(issued[0], NOON + timedelta(seconds=59))
+    call(issued[0], NOON + timedelta(days=1, seconds=1))
+
+    page = get(
+        USAGE, starting_at=NOON.isoformat(), ending_at=(NOON + timedelta(days=2)).isoformat(), bucket_width=width
+    )
+
+    first = page["data"][0]
+    assert datetime.fromisoformat(first["starting_at"]) == edge
+    assert [result["calls"] for result in first["results"]] == [1]
+    assert page["time_zone"] == "UTC"
+
+
+def test_models_are_told_apart_when_asked(issued: tuple[APIKey, str], get: Any) -> None:
+    call(issued[0], NOON, model="claude-3")
+    call(issued[0], NOON, model="claude-4", output=7)
+    span = {"starting_at": NOON.isoformat(), "ending_at": (NOON + timedelta(hours=1)).isoformat()}
+
+    (apart,) = get(USAGE, **span, bucket_width="1h", group_by="model")["data"]
+    (together,) = get(USAGE, **span, bucket_width="1h")["data"]
+
+    assert [(each["model"], each["output_tokens"]) for each in apart["results"]] == [("claude-3", 20), ("claude-4", 7)]
+    assert [(each["model"], each["output_tokens"]) for each in together["results"]] == [(None, 27)]
+
+
+def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: Any) -> None:
+    for hours in range(5):
+        call(issued[0], NOON + timedelta(hours=hours))
+    query = {
+        "starting_at": NOON.isoformat(),
+        "ending_at": (NOON + timedelta(hours=5)).isoformat(),
+        "bucket_width": "1h",
+        "limit": "2",
+    }
+
+    pages = [get(USAGE, **query)]
+    while pages[-1]["has_more"]:
+        pages.append(get(USAGE, **query, page=pages[-1]["next_page"]))
+
+    buckets = [bucket for page in pages for bucket in page["data"]]
+    assert [len(page["data"]) for page in pages] == [2, 2, 1]
+    assert [bucket["results"][0]["calls"] for bucket in buckets] == [1] * 5
+    assert all(one["ending_at"] == other["starting_at"] for one, other in pairwise(buckets))
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ({"bucket_width": "2h"}, "bucket_width"),
+        ({"group_by": "owner"}, "group_by"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "32"}, "limit"),
+        ({"limit": "٣"}, "limit"),
+        ({"starting_at": "yesterday"}, "starting_at"),
+        ({"starting_at": "2026-11-25"}, "starting_at"),
+        ({"ending_at": "0001-01-01T00:00:00Z"}, "ending_at"),
+        ({"starting_at": "2026-11-26T00:00:00Z", "ending_at": "2026-11-25T00:00:00Z"}, "starting_at"),
+        ({"page": "2"}, "page"),
+    ],
+)
+def test_a_query_that_cannot_be_understood_is_a_400_that_names_the_parameter(
+    get: Any, query: dict[str, str], param: str
+) -> None:
+    assert get(USAGE, status=400, **query)["error"]["param"] == param
+
+
+@pytest.mark.parametrize("path", [KEY, USAGE, KEY + "/", USAGE + "/"])
+def test_without_a_key_nothing_is_told(db: None, client: Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 401
+    assert answer.json()["data"]["error"]["type"] == "authentication_error"
+    assert client.post(path).status_code in (401, 405)
