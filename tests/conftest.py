@@ -50,7 +50,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None
 
 @pytest.fixture
 def owner(db: None) -> User:
-    return User.objects.create_user("owner", password="a good password of the owner")
+    return User.objects.create_user("owner")  # without a password: hashing one takes a third of a second
 
 
 @pytest.fixture
