@@ -26,9 +26,9 @@ class Books:
     """The accounts of one installation, as they stand now."""
 
     def __init__(self, installation: Installation, visits: Iterable[Visit]) -> None:
-        self.served = {call.id: call for call in installation.upstream.calls()}
         self.visits = {visit.id: visit for visit in visits}
-        self._rows = installation.ledger()
+        self.served = {call.id: call for call in installation.upstream.calls() if call.id in self.visits}
+        self._rows = [row for row in installation.ledger() if row["caller_request_id"] in self.visits]
         self.rows: dict[str, Row] = {row["caller_request_id"]: row for row in self._rows}
 
     def status(self, id: str) -> str:
@@ -47,9 +47,9 @@ class Books:
 
     @property
     def unasked(self) -> list[str]:
-        """Calls that the ledger says were made, of which the upstream knows nothing."""
-        made = {id for id, row in self.rows.items() if row["status"] != "refused"}
-        return sorted(made - self.served.keys())
+        """Calls that have used something, says the ledger, and of which the upstream knows nothing."""
+        asked = {id for id, row in self.rows.items() if row["usage_source"] != "none"}
+        return sorted(asked - self.served.keys())
 
     @property
     def duplicates(self) -> list[str]:
@@ -72,7 +72,7 @@ class Books:
             "finished but not completed": len(self.lost),
         }
         run.expect("every call that the upstream saw has a row", not self.missing)
-        run.expect("no row without a call, unless it was refused", not self.unasked)
+        run.expect("no row says that something was used where the upstream was not asked", not self.unasked)
         run.expect("no call has two rows", not self.duplicates)
         run.expect("a call whose caller has seen its end is completed", not self.lost)
         run.expect("no row stays open", self.statuses.get("started", 0) == 0)

@@ -1,6 +1,7 @@
 """SIGTERM under open streams: the short ones end untouched, the long ones are told, and nothing is reset."""
 
 import asyncio
+import random
 import signal
 import time
 
@@ -19,18 +20,19 @@ def run(site: Site, *, streams: int, ramp_s: float, grace_s: int, requests_per_s
         return asyncio.run(_run(installation, streams, ramp_s, grace_s, requests_per_s))
 
 
-async def _run(
-    installation: Installation, streams: int, ramp_s: float, grace_s: int, requests_per_s: int
-) -> Run:
+async def _run(installation: Installation, streams: int, ramp_s: float, grace_s: int, requests_per_s: int) -> Run:
     run = Run()
-    drain_s = grace_s - END_MARGIN_S
-    short = [Order(id=f"short-{n:04d}", events=int(ramp_s + drain_s - 1), every_s=1.0) for n in range(streams // 2)]
-    long = [Order(id=f"long-{n:04d}", events=600, every_s=1.0) for n in range(streams - streams // 2)]
-    visits = [
-        asyncio.create_task(installation.call(order, after_s=number * ramp_s / streams))
-        for number, order in enumerate(_alternating(long, short))
+    begins = [number * ramp_s / streams for number in range(streams)]
+    signal_after_s = ramp_s + 2
+    orders = [
+        _long(number) if number % 2 else _short(number, signal_after_s - begins[number], grace_s - END_MARGIN_S)
+        for number in range(streams)
     ]
-    await asyncio.sleep(ramp_s + 1)
+    visits = [
+        asyncio.create_task(installation.call(order, after_s=after_s))
+        for order, after_s in zip(orders, begins, strict=True)
+    ]
+    await asyncio.sleep(signal_after_s - 1)
     end_of_requests = asyncio.Event()
     requests = asyncio.create_task(_requests(installation, requests_per_s, end_of_requests))
     looks = asyncio.create_task(_looks(installation.port, end_of_requests))
@@ -45,8 +47,9 @@ async def _run(
 
     books = Books(installation, [*ended.values(), *plain])
     books.balance(run)
-    untouched = [ended[order.id] for order in short if ended[order.id].is_done]
-    told = [ended[order.id] for order in long if _was_told(ended[order.id])]
+    short, long = ([ended[order.id] for order in orders if order.id.startswith(kind)] for kind in ("short", "long"))
+    untouched = [visit for visit in short if visit.is_done]
+    told = [visit for visit in long if _was_told(visit)]
     before = [visit for visit in plain if visit.sent_at < signalled_at]
     unanswered = [visit for visit in before if visit.status not in (200, 503) or visit.broke]
     not_ready_s = _not_ready_after(await looks, signalled_at)
@@ -67,8 +70,14 @@ async def _run(
     return run
 
 
-def _alternating(one: list[Order], other: list[Order]) -> list[Order]:
-    return [order for pair in zip(one, other, strict=False) for order in pair]
+def _long(number: int) -> Order:
+    return Order(id=f"long-{number:04d}", events=600, every_s=1.0)
+
+
+def _short(number: int, before_signal_s: float, drain_s: float) -> Order:
+    """A stream that ends after the signal, at least a second before the drain does."""
+    events = before_signal_s + random.uniform(0.5, drain_s - 1)
+    return Order(id=f"short-{number:04d}", events=int(events), every_s=1.0)
 
 
 async def _requests(installation: Installation, per_s: int, end: asyncio.Event) -> list[Visit]:
