@@ -3,9 +3,9 @@ The only writer of usage: one call, one row, whatever happens.
 
 `admit` writes the row before the upstream is called; `settle` closes it exactly once afterwards, guarded by the WHERE
 of its UPDATE. Both return when the batch that holds their statement is committed. A settlement that the database does
-not take waits in the spool and is replayed; an admission that it does not take is no call. Rows whose worker died are
-settled as `orphaned` by the next worker's chores: those of a dead process on this machine by its abandoned spool,
-those of a lost machine by their lease.
+not take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not
+take is no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process
+on this machine by its abandoned spool, those of a lost machine by their lease.
 """
 
 import json
@@ -28,7 +28,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from keys.errors import LedgerUnavailable
-from keys.group_commit import GroupCommit
+from keys.group_commit import MAX_BATCH, GroupCommit
 from keys.models import KeySecret, UsageRecord
 from keys.spool import Spool, iter_dead, reject
 
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
+SETTLED_WITHIN_S = 10.0  # the writer gives up on its database long before
+UNFIT = (DataError, IntegrityError, KeyError, TypeError, ValueError)  # what a row that cannot be written raises
 LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
 
 
@@ -83,29 +85,29 @@ class Settlement:
     duration_ms: int | None = None
 
 
+def is_away() -> bool:
+    """Whether no row can be written now. Then there is no call, and whoever asks is to be told at once."""
+    return _writer.is_away
+
+
 def admit(admission: Admission) -> None:
     """Write the row of a call and wait for its commit. Raise LedgerUnavailable (503); then there is no call."""
-    ticket = _writer.submit(_Admit(admission))
-    if ticket.wait(settings.LEDGER_WAIT_S):
-        return
-    ticket.abandoned = True
-    # The writer may be in the middle of it: if the row comes to be after all, it says how the call ended.
-    _writer.submit(_Settle(admission, Settlement(status=Status.FAILED, http_status=503, error_type="overloaded_error")))
-    raise LedgerUnavailable
+    if is_away():
+        raise LedgerUnavailable
+    if not _writer.submit(_Admit(admission)).wait_or_give_up(settings.LEDGER_WAIT_S):
+        raise LedgerUnavailable
 
 
 def settle(admission: Admission, settlement: Settlement) -> None:
     """Close the row of a call, exactly once, and wait until that is committed or in the spool."""
     ticket = _writer.submit(_Settle(admission, settlement))
-    if not ticket.wait(settings.LEDGER_WAIT_S):
+    if not ticket.wait(SETTLED_WITHIN_S):
         logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
 
 
 def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
     """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
-    _writer.submit(
-        _Settle(admission, Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type))
-    )
+    _writer.submit(_Refuse(admission, _refusal(http_status, error_type)))
 
 
 def start() -> None:
@@ -125,42 +127,55 @@ def close() -> None:
 
 class _Admit:
     def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self._row = _opening_row(admission)
 
     def execute(self, connection: BaseDatabaseWrapper) -> None:
         _insert(self._row, connection)
 
-    def give_up(self, error: Exception) -> Exception | None:
-        logger.warning("No call is admitted: the ledger's database is away (%s)", type(error).__name__)
+    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        if is_in_doubt:
+            self.come_too_late()
         return LedgerUnavailable()
+
+    def come_too_late(self) -> None:
+        """The caller was refused. If there is a row, it must not stay open."""
+        _house.keep(_closed_row(self._admission, _refusal(LedgerUnavailable.status, LedgerUnavailable.type)))
 
 
 class _Settle:
-    """An UPDATE in the usual case. A row that was never written (refused, or replayed) is inserted first."""
+    """An UPDATE in the usual case. A row that was never written is inserted first."""
 
     def __init__(self, admission: Admission, settlement: Settlement) -> None:
-        self._row = _opening_row(admission) | {"settled_at": timezone.now()} | _closing_values(settlement)
+        self._row = _closed_row(admission, settlement)
 
     def execute(self, connection: BaseDatabaseWrapper) -> None:
         _settle(self._row, connection)
 
-    def give_up(self, error: Exception) -> Exception | None:
-        try:
-            _house.spool.append(_to_json(self._row))
-        except OSError:
-            # The lease will settle the row as orphaned; its counts stand here and nowhere else.
-            logger.critical("Neither database nor spool took this row: %s", json.dumps(_to_json(self._row)))
+    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        _house.keep(self._row)
         return None
+
+    def come_too_late(self) -> None: ...
+
+
+class _Refuse(_Settle):
+    """There is no row yet."""
+
+    def execute(self, connection: BaseDatabaseWrapper) -> None:
+        _insert(self._row, connection)
 
 
 def _settle(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
+    """Close a row, or write it closed. One that was settled before stays as it is: once is enough."""
     with connection.cursor() as cursor:
-        if row["status"] != Status.REFUSED:
+        cursor.execute(*_update_statement(row, connection))
+        if cursor.rowcount:
+            _touch_last_use(row)
+        elif not _insert(row, connection):
+            # It stands. Either it was settled before, or the transaction that opened it has only just come to its end,
+            # on a connection that we had given up: the INSERT waited for that.
             cursor.execute(*_update_statement(row, connection))
-            if cursor.rowcount:
-                _touch_last_use(row)
-                return
-    _insert(row, connection)  # ignored if the row stands: then it was settled before, and once is enough
 
 
 def _touch_last_use(row: dict[str, Any]) -> None:
@@ -168,7 +183,10 @@ def _touch_last_use(row: dict[str, Any]) -> None:
     secret_id = row["secret_id"]
     if _house.last_use_is_due(secret_id, used_at):
         stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
-        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
+        # A lock that another process holds is not waited for: it writes the same, and two could wait for each other.
+        due = KeySecret.objects.select_for_update(skip_locked=True, no_key=True).filter(stale, pk=secret_id)
+        if due.values_list("pk").first():
+            KeySecret.objects.filter(pk=secret_id).update(last_used_at=used_at)
 
 
 # ---- rows and their SQL
@@ -182,8 +200,12 @@ def _opening_row(admission: Admission) -> dict[str, Any]:
     return _sanitised(row)
 
 
-def _closing_values(settlement: Settlement) -> dict[str, Any]:
-    return _sanitised(asdict(settlement))
+def _closed_row(admission: Admission, settlement: Settlement) -> dict[str, Any]:
+    return _opening_row(admission) | {"settled_at": timezone.now()} | _sanitised(asdict(settlement))
+
+
+def _refusal(http_status: int, error_type: str) -> Settlement:
+    return Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type)
 
 
 _ADMISSION_COLUMNS = [item.name for item in fields(Admission) if item.name != "lease_s"]
@@ -214,13 +236,15 @@ def _insert_sql(vendor: str) -> str:
     return f'INSERT INTO "{UsageRecord._meta.db_table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING'
 
 
-def _insert(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
+def _insert(row: dict[str, Any], connection: BaseDatabaseWrapper) -> bool:
+    """Write a row, if there is none. Return whether there was none."""
     values = [
         item.get_db_prep_save(row.get(item.attname, item.get_default()), connection)
         for item in UsageRecord._meta.concrete_fields
     ]
     with connection.cursor() as cursor:
         cursor.execute(_insert_sql(connection.vendor), values)
+        return bool(cursor.rowcount)
 
 
 @cache
@@ -253,6 +277,9 @@ class _House:
         self._pid = 0
         self._lock = threading.Lock()
         self._last_use: dict[int, datetime] = {}
+        self._kept: list[dict[str, Any]] = []
+        """Rows on their way to the spool. They stay here while the disk does not take them."""
+        self._is_disk_away = False
 
     @property
     def boot_id(self) -> str:
@@ -282,10 +309,47 @@ class _House:
         self._last_use[secret_id] = used_at
         return True
 
+    def keep(self, row: dict[str, Any]) -> None:
+        """Take a row that the database does not take. `secure` brings it to the disk."""
+        self._kept.append(_to_json(row))
+
+    def secure(self) -> None:
+        """Bring what is kept to the spool. What the disk does not take stays in memory: as many rows as calls ran."""
+        if not self._kept:
+            return
+        try:
+            self.spool.append(self._kept)
+        except OSError as error:
+            if not self._is_disk_away:
+                logger.critical("Neither database nor disk take the ledger's rows: they wait in memory (%s)", error)
+            self._is_disk_away = True
+            return
+        if self._is_disk_away:
+            logger.warning("The disk takes the ledger's rows again: %d left the memory", len(self._kept))
+        self._is_disk_away = False
+        self._kept.clear()
+
+    def replay(self) -> None:
+        """Settle what waits in the spool and in memory, and forget it once it is committed."""
+        rows = [*([] if self.spool.is_empty() else self.spool.rows()), *self._kept]
+        if not rows:
+            return
+        _replay(rows)
+        logger.warning("%d rows that had waited for the ledger's database are settled", len(rows))
+        self.spool.clear()
+        self._kept.clear()
+        self._is_disk_away = False
+
     def close(self) -> None:
-        if self._pid == os.getpid():
-            self._spool.close()
-            self._pid = 0
+        if self._pid != os.getpid():
+            return
+        self.secure()
+        for row in self._kept:
+            # Its counts stand here and nowhere else. The next worker settles the row as orphaned.
+            logger.critical("Neither database nor disk took this row: %s", json.dumps(row))
+        self._kept.clear()
+        self._spool.close()
+        self._pid = 0
 
 
 def spool_folder() -> Path:
@@ -294,12 +358,9 @@ def spool_folder() -> Path:
 
 def _chores() -> None:
     """Bring home what the database missed, and settle the rows whose worker is gone."""
-    spool = _house.spool
-    if not spool.is_empty():
-        _replay(spool.rows())
-        spool.clear()
+    _house.replay()
     _orphan(Q(lease_expires_at__lt=timezone.now()))
-    for dead in iter_dead(spool_folder(), but=spool.path):
+    for dead in iter_dead(spool_folder(), but=_house.spool.path):
         _replay(dead.rows())
         _orphan(Q(boot_id=dead.boot_id))
         dead.remove()
@@ -307,13 +368,26 @@ def _chores() -> None:
 
 def _replay(rows: list[dict[str, Any]]) -> None:
     """Settle spooled rows. One that the database will never take is kept beside the spool, and said."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    for row in rows:
+    for start in range(0, len(rows), MAX_BATCH):
+        batch = rows[start : start + MAX_BATCH]
         try:
-            with transaction.atomic():
-                _settle(_from_json(row), connection)
-        except (DataError, IntegrityError, KeyError, TypeError, ValueError):
-            reject(spool_folder(), json.dumps(row).encode())
+            _replay_at_once(batch)
+        except UNFIT:
+            for row in batch:
+                _replay_alone(row)
+
+
+def _replay_alone(row: dict[str, Any]) -> None:
+    try:
+        _replay_at_once([row])
+    except UNFIT:
+        reject(spool_folder(), json.dumps(row).encode())
+
+
+def _replay_at_once(rows: list[dict[str, Any]]) -> None:
+    with transaction.atomic():
+        for row in rows:
+            _settle(_from_json(row), connections[DEFAULT_DB_ALIAS])
 
 
 def _orphan(whose: Q) -> None:
@@ -328,4 +402,4 @@ def _orphan(whose: Q) -> None:
 
 
 _house = _House()
-_writer = GroupCommit(chores=_chores, chore_every_s=settings.ORPHAN_SWEEP_S)
+_writer = GroupCommit(chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)

@@ -191,7 +191,8 @@ def _die_with_a_spooled_settlement(admission: Admission) -> Any:
     """Leave what kill -9 leaves: a spool whose lock is free, with a row that the database never got."""
     boot_id = UsageRecord.objects.get(id=admission.id).boot_id
     settle = ledger._Settle(admission, COMPLETED)
-    settle.give_up(RuntimeError("the database is away"))
+    settle.give_up(RuntimeError("the database is away"), is_in_doubt=False)
+    ledger._house.secure()
     path = ledger.spool_folder() / f"{boot_id}.spool"
     kept = path.read_bytes()
     ledger.close()
@@ -253,7 +254,7 @@ class _database_away:
 
 def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
     written: list[int] = []
-    writer = GroupCommit(chores=lambda: None, chore_every_s=60)
+    writer = GroupCommit(chores=lambda: None, secure=lambda: None, chore_every_s=60)
     for number in range(20):
         writer.submit(_Note(number, written))
 
@@ -270,8 +271,10 @@ class _Note:
     def execute(self, connection: object) -> None:
         self._written.append(self._number)
 
-    def give_up(self, error: Exception) -> Exception | None:
+    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         return error
+
+    def come_too_late(self) -> None: ...
 
 
 def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey, admission: Admission) -> None:
@@ -291,18 +294,18 @@ def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey,
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
     spool = Spool(tmp_path, "nearly-full")
-    spool.append({"id": "first"})
+    spool.append([{"id": "first"}])
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (spool.path.stat().st_size + 5, limit[1]))
     try:
         with pytest.raises(OSError):
-            spool.append({"id": "second"})
+            spool.append([{"id": "second"}])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
 
-    spool.append({"id": "third"})
+    spool.append([{"id": "third"}])
 
     assert [row["id"] for row in spool.rows()] == ["first", "third"]
     spool.clear()

@@ -147,7 +147,11 @@ class Site:
         return self._url(database)
 
     def _furnish(self) -> list[str]:
-        environment = {**os.environ, "DATABASE_URL": self._url("furnished"), "DJANGO_SETTINGS_MODULE": "project.settings"}
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self._url("furnished"),
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+        }
         command = [sys.executable, "-m", "tests.soak.furnish", self.upstream.url]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
         keys: list[str] = json.loads(done.stdout)

@@ -1,9 +1,9 @@
 """
-A lean upstream for thousands of streams: one thread, no script, just enough of Chat Completions, and a log of its calls.
+A lean upstream for thousands of streams: one thread, no script, just enough of Chat Completions, and a log of calls.
 
-It runs in a process of its own (`python -m tests.soak.upstream`), says its port on stdout, and ends with its stdin. Each
-call says itself what is to happen (`orders.Order`). Its log is the truth that ledgers are held against: `GET /log`,
-`GET /forget`, `GET /open`. Moments are those of the machine's monotonic clock, which all processes share.
+It runs in a process of its own (`python -m tests.soak.upstream`), says its port on stdout, and ends with its stdin.
+Each call says itself what is to happen (`orders.Order`). The log is the truth that ledgers are held against: `GET
+/log`, `/forget`, `/open`. Moments are those of the machine's monotonic clock, which all processes share.
 """
 
 import asyncio

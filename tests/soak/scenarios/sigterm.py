@@ -82,7 +82,7 @@ def _short(number: int, before_signal_s: float, drain_s: float) -> Order:
 
 async def _requests(installation: Installation, per_s: int, end: asyncio.Event) -> list[Visit]:
     """Plain calls, one after the other and each on its own, until the gateway has gone."""
-    tasks = []
+    tasks: list[asyncio.Task[Visit]] = []
     while not end.is_set():
         order = Order(id=f"plain-{len(tasks):05d}", streamed=False, every_s=0.05)
         tasks.append(asyncio.create_task(installation.call(order)))
@@ -93,7 +93,7 @@ async def _requests(installation: Installation, per_s: int, end: asyncio.Event) 
 
 
 async def _looks(port: int, end: asyncio.Event) -> list[Look]:
-    found = []
+    found: list[Look] = []
     while not end.is_set() and (not found or found[-1].status is not None):
         found.append(await look(port, "/readyz"))
         await asyncio.sleep(0.02)
