@@ -3,7 +3,7 @@ One writer thread that commits what waits: a call alone waits for one short tran
 
 The thread is a real one (see `native`) with a database connection of its own, outside any pool. A batch that fails is
 taken apart, so one poisonous statement does not take the others with it. While the database is away, each statement
-is told so and decides what becomes of it.
+is told so and decides what becomes of it; none waits for an answer that may never come.
 """
 
 import logging
@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys import native
+from keys.outage import KNOCK_EVERY_S, Outage
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 500
-AWAY = (OperationalError, InterfaceError)
+MAX_BATCH = 200  # a larger one would keep the rows of its budgets locked for longer than others like to wait
+AWAY = (OperationalError, InterfaceError, InternalError)  # the last: a server that has become a read-only copy
 
 
 class Books(Protocol):
@@ -31,8 +33,11 @@ class Books(Protocol):
         """Write what the statements left to be written together."""
 
 
+OpenBooks = Callable[[list[Any], BaseDatabaseWrapper], Books]
+
+
 class Statement(Protocol):
-    """Something to write. Both methods are called in the writer's thread."""
+    """Something to write. All methods are called in the writer's thread."""
 
     def execute(self, books: Any) -> Exception | None:
         """Write it, inside the batch's transaction. Return what only its submitter is to be told.
@@ -40,28 +45,63 @@ class Statement(Protocol):
         May be called again after a failed attempt: must be idempotent.
         """
 
-    def give_up(self, error: Exception) -> Exception | None:
-        """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere."""
+    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere.
+
+        In doubt it may have taken it after all: the connection broke while it was asked to commit.
+        """
+
+    def come_too_late(self) -> None:
+        """It is written, but its submitter has given it up."""
 
 
 class Ticket:
     """A submitted statement and the signal of its end."""
 
-    __slots__ = ("abandoned", "error", "signal", "statement")
-
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self.signal = native.signal()
-        self.error: Exception | None = None
-        self.abandoned = False
+        self.verdict: Exception | None = None
+        """What its submitter is told once it is committed."""
+        self._signal = native.signal()
+        self._error: Exception | None = None
+        self._undecided = [True]  # whoever takes it out decides: `pop` is atomic in every kind of thread
 
     def wait(self, timeout: float) -> bool:
         """Whether the writer is done with it in time. Raise what went wrong."""
-        if not self.signal.wait(timeout):
+        if not self._signal.wait(timeout):
             return False
-        if self.error is not None:
-            raise self.error
+        self._raise_error()
         return True
+
+    def give_up(self) -> bool:
+        """Give it up, for good: the writer undoes it. Return False if it is done already; raise what went wrong."""
+        if self._decide():
+            return True
+        self._raise_error()
+        return False
+
+    @property
+    def is_given_up(self) -> bool:
+        """Only for the writer, before it is done with it."""
+        return not self._undecided
+
+    def finish(self, error: Exception | None) -> bool:
+        """Tell the submitter. Return whether it still waited."""
+        self._error = error
+        return self._decide()
+
+    def wake(self) -> None:
+        self._signal.set_from_thread()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _decide(self) -> bool:
+        try:
+            return self._undecided.pop()
+        except IndexError:
+            return False
 
 
 class GroupCommit:
@@ -70,15 +110,31 @@ class GroupCommit:
     def __init__(
         self,
         *,
-        open_books: Callable[[list[Any], BaseDatabaseWrapper], Books],
+        open_books: OpenBooks,
         chores: Callable[[], None],
+        secure: Callable[[], None],
         chore_every_s: float,
     ) -> None:
         self._open_books = open_books
         self._chores = chores
+        """What is done with the database from time to time, and first of all after an outage."""
+        self._secure = secure
+        """Brings to safety what was given up: at once, and again and again while the database is away."""
         self._chore_every_s = chore_every_s
         self._lock = threading.Lock()
         self._pid = 0
+        self._outage: Outage | None = None
+        self._busy_since: float | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database takes nothing now, or what is being written takes so long that nobody should queue."""
+        if self._pid != os.getpid():
+            return False
+        busy_since = self._busy_since
+        return self._outage is not None or (
+            busy_since is not None and time.monotonic() - busy_since > settings.LEDGER_WAIT_S
+        )
 
     def submit(self, statement: Statement) -> Ticket:
         """Queue a statement. It is written in the order in which it came, together with its neighbours."""
@@ -86,6 +142,17 @@ class GroupCommit:
         ticket = Ticket(statement)
         self._queue.put(ticket)
         return ticket
+
+    def write(self, statement: Statement) -> bool:
+        """Submit a statement and wait for its commit, as long as the database answers. Raise what went wrong.
+
+        Return False if it does not answer: then the statement is given up. A long queue is no reason for that.
+        """
+        ticket = self.submit(statement)
+        while not ticket.wait(settings.LEDGER_WAIT_S):
+            if self.is_away and ticket.give_up():
+                return False
+        return True
 
     def start(self) -> None:
         """Start the thread unless it runs in this process."""
@@ -95,6 +162,8 @@ class GroupCommit:
             if self._pid != os.getpid():
                 self._queue = native.simple_queue()
                 self._stopped = native.signal()
+                self._outage = None
+                self._busy_since = None
                 native.run_in_thread(self._run)
                 self._pid = os.getpid()
 
@@ -110,16 +179,22 @@ class GroupCommit:
     # ---- in the writer's thread
 
     def _run(self) -> None:
-        connection = _own_connection()
-        next_chore = 0.0
+        connection = own_connection()
+        next_turn = 0.0
         running = True
         while running:
-            batch, running = self._next_batch(max(0.0, next_chore - time.monotonic()))
+            batch, running = self._next_batch(max(0.0, next_turn - time.monotonic()))
+            self._busy_since = time.monotonic()
             if batch:
                 self._write(batch, connection)
-            if running and time.monotonic() >= next_chore:
-                self._do_chores(connection)
-                next_chore = time.monotonic() + self._chore_every_s
+            if running and time.monotonic() >= next_turn:
+                self._take_turn(connection)
+                next_turn = time.monotonic() + (KNOCK_EVERY_S if self._outage else self._chore_every_s)
+            elif self._outage is not None:
+                next_turn = min(next_turn, time.monotonic() + KNOCK_EVERY_S)
+            self._busy_since = None
+        if self._outage is not None:
+            self._outage.abandon()
         connection.close()
         self._stopped.set_from_thread()
 
@@ -138,59 +213,99 @@ class GroupCommit:
         return batch, False
 
     def _write(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-        batch = [ticket for ticket in batch if not ticket.abandoned]
+        batch = [ticket for ticket in batch if not ticket.is_given_up]
+        if self._outage is not None:
+            self._give_up(batch, self._outage.error)
+            return
+        commit = Commit(connection, self._open_books)
         try:
-            self._commit(batch, connection)
+            commit.write(batch)
         except AWAY as error:
-            _give_up(batch, error)
-        except Exception:  # the thread must not die, and the others of the batch are innocent
+            self._give_up(batch, error, is_in_doubt=commit.is_in_doubt)
+            self._begin_outage(error, connection)
+        except Exception as error:  # the thread must not die
+            self._isolate(batch, error, connection)
+        else:
+            _finish(batch)
+
+    def _isolate(self, batch: list[Ticket], error: Exception, connection: BaseDatabaseWrapper) -> None:
+        """Write each by itself: one of them is not fit for the database, and the others are innocent."""
+        if len(batch) > 1:
             for ticket in batch:
-                self._write_alone(ticket, connection)
-        native.set_all(ticket.signal for ticket in batch)
+                self._write([ticket], connection)
+        else:
+            logger.error("The ledger could not write a statement", exc_info=error)
+            self._give_up(batch, error)
 
-    def _write_alone(self, ticket: Ticket, connection: BaseDatabaseWrapper) -> None:
-        try:
-            self._commit([ticket], connection)
-        except Exception as error:  # as above
-            logger.exception("The ledger could not write a statement")
-            _give_up([ticket], error)
+    def _give_up(self, batch: list[Ticket], error: Exception, *, is_in_doubt: bool = False) -> None:
+        errors = [ticket.statement.give_up(error, is_in_doubt=is_in_doubt) for ticket in batch]
+        self._secure()
+        for ticket, each in zip(batch, errors, strict=True):
+            ticket.finish(each)
+            ticket.wake()
 
-    def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-        """Write a batch in one transaction. A connection that had gone stale is replaced, once."""
-        was_open = connection.connection is not None
-        try:
-            self._transact(batch, connection)
-        except AWAY:
-            connection.close()
-            if not was_open:
-                raise
-            self._transact(batch, connection)
+    # ---- chores, and outages
 
-    def _transact(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-        with transaction.atomic():
-            books = self._open_books([ticket.statement for ticket in batch], connection)
-            for ticket in batch:
-                ticket.error = ticket.statement.execute(books)
-            books.close()
-
-    def _do_chores(self, connection: BaseDatabaseWrapper) -> None:
+    def _take_turn(self, connection: BaseDatabaseWrapper) -> None:
+        if self._outage is not None:
+            self._secure()
+            if not self._outage.is_answered:
+                return
         try:
             self._chores()
-        except AWAY:
-            connection.close()  # tried again at the next turn
+        except AWAY as error:
+            self._begin_outage(error, connection)
         except Exception:  # the thread must not die
             logger.exception("A chore of the ledger failed")
+        else:
+            self._end_outage()
+
+    def _begin_outage(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
+        connection.close()
+        if self._outage is None:
+            self._outage = Outage(error, own_connection)
+        elif self._outage.is_answered:
+            self._outage.go_on()
+
+    def _end_outage(self) -> None:
+        outage, self._outage = self._outage, None
+        if outage is not None:
+            outage.end()
 
 
-def _own_connection() -> BaseDatabaseWrapper:
+class Commit:
+    """One transaction for a batch."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, open_books: OpenBooks) -> None:
+        self._connection = connection
+        self._open_books = open_books
+        self.is_in_doubt = False
+        """Whether the database was asked to commit and has not answered."""
+
+    def write(self, batch: list[Ticket]) -> None:
+        if self._connection.connection is not None and not self._connection.is_usable():
+            self._connection.close()  # the server has ended it: the next question opens another
+        with transaction.atomic():
+            books = self._open_books([ticket.statement for ticket in batch], self._connection)
+            for ticket in batch:
+                ticket.verdict = ticket.statement.execute(books)
+            books.close()
+            self.is_in_doubt = True
+        self.is_in_doubt = False
+
+
+def own_connection() -> BaseDatabaseWrapper:
     """A connection for this thread alone. A pool's locks are greenlets' locks: a real thread keeps away from them."""
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in connection.settings_dict["OPTIONS"].items() if name != "pool"}
+    options |= {name: settings.LEDGER_WAIT_S for name in ("answer_within_s", "timeout") if name in options}
     connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
     connections[DEFAULT_DB_ALIAS] = connection
     return connection
 
 
-def _give_up(batch: list[Ticket], error: Exception) -> None:
+def _finish(batch: list[Ticket]) -> None:
     for ticket in batch:
-        ticket.error = ticket.statement.give_up(error)
+        if not ticket.finish(ticket.verdict):
+            ticket.statement.come_too_late()
+        ticket.wake()

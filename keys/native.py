@@ -70,6 +70,11 @@ def run_in_thread(target: Callable[[], None]) -> None:
     start(target, ())
 
 
+def sleep(seconds: float) -> None:
+    """Let a real thread sleep."""
+    monkey.get_original("time", "sleep")(seconds)
+
+
 def set_all(signals: Iterable["_GreenletSignal | _ThreadSignal"]) -> None:
     """Wake everybody who waits."""
     for each in signals:

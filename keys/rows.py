@@ -73,6 +73,7 @@ class Settlement:
 
 
 MOMENTS = ("created_at", "settled_at", "lease_expires_at")
+ROWS_A_STATEMENT = 50
 CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
 _COLUMNS = {item.attname: item for item in UsageRecord._meta.concrete_fields}
 _OPENING = [item.name for item in fields(Admission) if item.name not in ("lease_s", "claims", "holds")]
@@ -92,6 +93,25 @@ def opening(admission: Admission, *, boot_id: str) -> Row:
 def closing(settlement: Settlement) -> Row:
     """The columns that are known when it is settled."""
     return _sanitised({name: getattr(settlement, name) for name in _CLOSING})
+
+
+def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
+    """All columns of a call that has ended."""
+    opened = opening(admission, boot_id=boot_id)
+    return opened | {"settled_at": timezone.now(), "holds": admission.holds} | closing(settlement)
+
+
+def refusal(http_status: int, error_type: str) -> Settlement:
+    """How a call ended that was not let in."""
+    return Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type)
+
+
+def orphaned(record: UsageRecord) -> Row:
+    """All columns of a call whose worker died: what is known is the estimate of its input."""
+    row = {name: getattr(record, name) for name in _COLUMNS}
+    known = record.estimated_input_tokens if record.input_tokens is None else record.input_tokens
+    ending = Settlement(status=Status.ORPHANED, input_tokens=known, usage_source=UsageSource.ESTIMATED)
+    return row | {"settled_at": timezone.now()} | closing(ending)
 
 
 def tokens(row: Mapping[str, Any]) -> Tokens:
@@ -115,12 +135,17 @@ def _sanitised(row: Row) -> Row:
     }
 
 
-def insert(row: Row, connection: BaseDatabaseWrapper) -> bool:
-    """Write a new row. Return whether it is new: one that stands is left as it is."""
-    values = [convert(row.get(name, default)) for name, default, convert in _insert_columns(connection.vendor)]
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, values)
-        return bool(cursor.rowcount)
+def insert(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]:
+    """Write new rows. Return the ids of those that are new: one that stands is left as it is."""
+    new: set[str] = set()
+    columns = _insert_columns(connection.vendor)
+    for start in range(0, len(batch), ROWS_A_STATEMENT):
+        part = batch[start : start + ROWS_A_STATEMENT]
+        values = [convert(row.get(name, default)) for row in part for name, default, convert in columns]
+        with connection.cursor() as cursor:
+            cursor.execute(_insert_sql(len(part)), values)
+            new |= {id for (id,) in cursor.fetchall()}
+    return new
 
 
 def close(row: Row, connection: BaseDatabaseWrapper) -> bool:
@@ -144,10 +169,13 @@ def from_json(row: Row) -> Row:
 # ---- SQL by hand: Django's own conversion of every column of every row takes five times as long as the database
 
 
-def _insert_sql() -> str:
+@cache
+def _insert_sql(count: int) -> str:
+    """One statement for several rows: a statement for each takes three times as long."""
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     marks = ", ".join("%s" for _ in _COLUMNS)
-    return f'INSERT INTO "{_TABLE}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING'
+    places = ", ".join([f"({marks})"] * count)
+    return f'INSERT INTO "{_TABLE}" ({names}) VALUES {places} ON CONFLICT DO NOTHING RETURNING "id"'
 
 
 def _update_sql() -> str:
@@ -155,7 +183,6 @@ def _update_sql() -> str:
     return f'UPDATE "{_TABLE}" SET {assignments} WHERE "id" = %s AND "status" = %s'
 
 
-_INSERT = _insert_sql()
 _UPDATE = _update_sql()
 
 Convert = Callable[[Any], Any]

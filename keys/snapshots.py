@@ -3,7 +3,7 @@ The cached, immutable view of a key that authentication hands on.
 
 Each process keeps what it read for `settings.SNAPSHOT_TTL_S` (5 s), so revocation is effective everywhere within that
 time with no message bus. The cache is keyed by the full digest; nothing in it is ever changed, so a call that ends
-after a revocation cannot bring the old view back.
+after a revocation cannot bring the old view back. Callers that show the same key at the same time share one look-up.
 """
 
 import threading
@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
-from keys import hashing
+from keys import hashing, ledger, patience
 from keys.addresses import Network, network
 from keys.budgets import BudgetTerms
 from keys.errors import LedgerUnavailable
@@ -54,11 +54,37 @@ class Snapshot:
         return self.is_open and (self.expires_at is None or self.expires_at > timezone.now())
 
 
+class LookUp:
+    """One question to the database, and everybody who waits for its answer."""
+
+    def __init__(self) -> None:
+        self.begun_at = time.monotonic()
+        self.is_over = threading.Event()
+        self.is_answered = False
+        self.snapshot: Snapshot | None = None
+
+    def answer(self, snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+        self.is_answered = True
+
+    def wait(self) -> Snapshot | None:
+        """What was found. Raise LedgerUnavailable when the database did not tell, or not in time."""
+        if not self.is_over.wait(settings.LEDGER_WAIT_S) or not self.is_answered:
+            raise LedgerUnavailable
+        return self.snapshot
+
+    @property
+    def stands_until(self) -> float:
+        """Counted from the question: the answer may be as old as that."""
+        return self.begun_at + (MISS_TTL_S if self.snapshot is None else settings.SNAPSHOT_TTL_S)
+
+
 class SnapshotCache:
     """Digest → Snapshot, or None for a digest that no key has. Bounded, oldest entries go first."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, tuple[float, Snapshot | None]] = OrderedDict()
+        self._running: dict[bytes, LookUp] = {}
         self._lock = threading.Lock()
 
     def find(self, raw: str) -> Snapshot | None:
@@ -67,27 +93,42 @@ class SnapshotCache:
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
-        snapshot = _load(digests)
-        ttl = MISS_TTL_S if snapshot is None else settings.SNAPSHOT_TTL_S
         with self._lock:
-            self._entries[digests[0]] = (time.monotonic() + ttl, snapshot)
-            self._entries.move_to_end(digests[0])
+            running = self._running.get(digests[0])
+            if running is None:
+                mine = self._running[digests[0]] = LookUp()
+        return running.wait() if running is not None else self._look_up(mine, digests)
+
+    def _look_up(self, look_up: LookUp, digests: list[bytes]) -> Snapshot | None:
+        try:
+            look_up.answer(_load(digests))
+            self._keep(digests[0], look_up)
+        finally:
+            del self._running[digests[0]]
+            look_up.is_over.set()
+        return look_up.snapshot
+
+    def _keep(self, digest: bytes, look_up: LookUp) -> None:
+        with self._lock:
+            self._entries[digest] = (look_up.stands_until, look_up.snapshot)
+            self._entries.move_to_end(digest)
             while len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
-        return snapshot
 
     def clear(self) -> None:
         self._entries.clear()
 
 
 def _load(digests: list[bytes]) -> Snapshot | None:
+    if ledger.is_away():
+        raise LedgerUnavailable  # nobody would be let in: do not even ask
     try:
-        secret = KeySecret.objects.select_related("api_key__owner", "api_key__team").filter(digest__in=digests).first()
+        with patience.at_most(settings.LEDGER_WAIT_S):
+            secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team")
+            secret = secrets.filter(digest__in=digests).first()
+            return None if secret is None else _snapshot(secret)
     except (OperationalError, InterfaceError) as error:
         raise LedgerUnavailable from error
-    if secret is None:
-        return None
-    return _snapshot(secret)
 
 
 def of_key(public_id: str) -> Snapshot:

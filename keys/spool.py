@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +32,37 @@ class Spool:
         self._fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         newborn.rename(self.path)
+        self._size = 0
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Keep a row; when this returns, it is on the disk, whole. Raise OSError when the disk does not take it."""
-        size = os.fstat(self._fd).st_size
-        line = json.dumps(row).encode() + b"\n"
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Keep rows; when this returns, they are on the disk, whole. Raise OSError when it does not take them all."""
+        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        self._shorten()
         try:
-            while line:  # a disk that is nearly full takes a part
-                line = line[os.write(self._fd, line) :]
+            while data:  # a disk that is nearly full takes a part
+                data = data[os.write(self._fd, data) :]
             os.fsync(self._fd)
         except OSError:
-            os.ftruncate(self._fd, size)  # half a line would spoil the next one
+            with suppress(OSError):  # if not now, then before the next row is written
+                self._shorten()
             raise
+        self._size = os.fstat(self._fd).st_size
+
+    def _shorten(self) -> None:
+        """Take away what is not whole: half a line would spoil the next one."""
+        if os.fstat(self._fd).st_size != self._size:
+            os.ftruncate(self._fd, self._size)
 
     def is_empty(self) -> bool:
-        return os.fstat(self._fd).st_size == 0
+        return self._size == 0
 
     def rows(self) -> list[dict[str, Any]]:
         return _rows(self.path)
 
     def clear(self) -> None:
         """Forget the rows, once they are committed."""
-        os.ftruncate(self._fd, 0)
+        self._size = 0
+        self._shorten()
 
     def close(self) -> None:
         """Give the file up. An empty one goes; a full one stays for the next start. May be called twice."""

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from keys import access, budgets, ledger, own_usage, self_description, snapshots
+from keys import access, budgets, ledger, own_usage, patience, self_description, snapshots
 from keys.budgets import Claim
-from keys.errors import Refused, Unpriced
+from keys.errors import LedgerUnavailable, Refused, Unpriced
 from keys.models import APIKey
 from keys.prices import prices
 from keys.rows import Admission, Settlement, Status
@@ -40,7 +40,7 @@ from messages_api.errors import RequestError
 from messages_api.observer import Observer
 from messages_api.preview import Preview, preview
 from messages_api.read_on import Reading
-from messages_api.routing import in_turn, routes
+from messages_api.routing import RouteTable, in_turn, routes
 from messages_api.shared_circuits import SharedCircuits
 from messages_api.stream import Stream
 from messages_api.usage_query import UsageQuery
@@ -364,7 +364,7 @@ def end_calls_of_compromised_keys() -> None:
 
 def models(*, key: Snapshot) -> list[str]:
     """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
-    table = routes.table()
+    table = _routes()
     listed = [name for name in (*key.allowed_models, *key.team_models) if not name.endswith("*") and table.find(name)]
     return sorted({name for name in (*table.names(), *listed) if access.may_use(key, name)})
 
@@ -426,7 +426,7 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
 
     Raise RequestError: 404, which names the models that this key may use, or 503 where a route leads nowhere now.
     """
-    match = routes.table().find(model)
+    match = _routes().find(model)
     if match is None or not match.choices:
         usable = models(key=key)
         known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
@@ -439,6 +439,12 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
     return targets
 
 
+def _routes() -> RouteTable:
+    """The routes. While there are older ones, a slow database leaves time for the row, which comes next."""
+    with patience.at_most(settings.LEDGER_WAIT_S / 2 if routes.are_known else settings.LEDGER_WAIT_S):
+        return routes.table()
+
+
 def _give_connections_back() -> None:
     """A stream that kept the connection of its key's look-up would keep a slot of the pool for minutes."""
     for connection in connections.all(initialized_only=True):
@@ -447,9 +453,11 @@ def _give_connections_back() -> None:
 
 
 def _check_open() -> None:
-    """Raise RequestError when the process is about to end."""
+    """Raise RequestError when the process is about to end, LedgerUnavailable when no row can be written."""
     if watcher.is_draining:
         raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
+    if ledger.is_away():
+        raise LedgerUnavailable
 
 
 def _five_minutes(usage: Usage) -> int | None:

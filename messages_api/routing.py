@@ -14,6 +14,8 @@ from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
 from messages_api.models import Route, RouteTarget
 
+ASK_AGAIN_S = 1.0  # how long nobody asks for routes again after the database did not tell
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -92,34 +94,43 @@ class RouteCache:
     """The table of this process."""
 
     def __init__(self) -> None:
-        self._table = RouteTable()
+        self._table: RouteTable | None = None
         self._fresh_until = 0.0
         self._lock = threading.Lock()
 
     def table(self, *, is_fresh: bool = False) -> RouteTable:
-        """The current table, read anew if it is to be fresh. While the database is away, the last one that was read."""
-        if time.monotonic() < self._fresh_until and not is_fresh:
-            return self._table
-        with self._lock:
-            if time.monotonic() >= self._fresh_until or is_fresh:
-                self._refresh()
+        """The current table, read anew if it is to be fresh. While the database is away, the last one that was read.
+
+        Raise RequestError (503) if none was.
+        """
+        if is_fresh or time.monotonic() >= self._fresh_until:
+            with self._lock:
+                if is_fresh or time.monotonic() >= self._fresh_until:
+                    self._refresh()
+        if self._table is None:
+            raise RequestError(
+                "The gateway cannot read its routes right now; try again shortly.",
+                status=503,
+                type="overloaded_error",
+                headers={"Retry-After": "2"},
+            )
         return self._table
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there is a table, however old."""
+        return self._table is not None
 
     def clear(self) -> None:
         self._fresh_until = 0.0
 
     def _refresh(self) -> None:
+        fresh_s = settings.SNAPSHOT_TTL_S
         try:
             self._table = _load()
-        except (OperationalError, InterfaceError) as error:
-            if not self._table.routes:
-                raise RequestError(
-                    "The gateway cannot read its routes right now; try again shortly.",
-                    status=503,
-                    type="overloaded_error",
-                    headers={"Retry-After": "2"},
-                ) from error
-        self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
+        except (OperationalError, InterfaceError):
+            fresh_s = min(fresh_s, ASK_AGAIN_S)
+        self._fresh_until = time.monotonic() + fresh_s
 
 
 def _load() -> RouteTable:

@@ -1,17 +1,22 @@
 """The application of one worker: Django's handler with a beginning and an honest end."""
 
 import time
+from contextlib import suppress
 
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
 from django.urls import get_resolver
 
-from keys import ledger, messenger
+from keys import ledger, messenger, patience
 from keys.store import store
 from messages_api import gateway
+from messages_api.errors import RequestError
+from messages_api.routing import routes
 from messages_api.watcher import watcher
 from project import checks
 from project.housekeeping import Chore, Housekeeper
 
+READ_ROUTES_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
 CHORES = [
     Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
@@ -31,6 +36,9 @@ class Application(WSGIHandler):
         """Load what the first call needs, and settle what dead workers left without waiting for it."""
         _ = get_resolver().url_patterns
         ledger.start()
+        with suppress(RequestError), patience.at_most(READ_ROUTES_WITHIN_S):  # if not now, then with the first call
+            routes.table()
+        connection.close()
         self._housekeeper.start()
 
     def drain(self, *, within_s: float) -> None:

@@ -47,7 +47,7 @@ HEARTBEAT_S: float = env.float("HEARTBEAT_S", default=15.0)  # a silent stream g
 CALLER_STALL_S: float = env.float("CALLER_STALL_S", default=60.0)  # a caller who reads nothing is cut
 BODY_READ_S: float = env.float("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
 GRACEFUL_TIMEOUT_S: int = env.int("GRACEFUL_TIMEOUT_S", default=30)  # from SIGTERM to the end of the process
-LEDGER_WAIT_S: float = env.float("LEDGER_WAIT_S", default=5.0)  # how long a call waits for its row to be committed
+LEDGER_WAIT_S: float = env.float("LEDGER_WAIT_S", default=1.0)  # how long a call waits for the ledger's database
 SNAPSHOT_TTL_S: float = env.float(
     "SNAPSHOT_TTL_S", default=5.0
 )  # how long a changed key, upstream or route may still look as before
@@ -146,20 +146,30 @@ AUTH_PASSWORD_VALIDATORS = [
 # ---- The database. SQLite for one process that writes, PostgreSQL for more.
 
 DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
+database = DATABASES["default"]
+given = database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL, such as sslmode=require
+if database["ENGINE"] == "django.db.backends.sqlite3":
+    database["OPTIONS"] = {
         # IMMEDIATE: an upgrade from read to write fails at once, whatever the timeout says.
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=67108864;",
+        **given,
     }
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    DATABASES["default"]["OPTIONS"] = {
-        "connect_timeout": 2,
+elif database["ENGINE"] == "django.db.backends.postgresql":
+    database["ENGINE"] = "project.postgresql"
+    database["OPTIONS"] = {
+        "connect_timeout": 2,  # the least that psycopg takes
         "options": "-c statement_timeout=5000 -c lock_timeout=2000",
+        "answer_within_s": 6.0,  # for each answer: the server's own limits come first, if it lives
         "tcp_user_timeout": 5000,
-        # Every greenlet is its own thread to Django: without a pool, connections would multiply.
-        "pool": {"min_size": 1, "max_size": 8, "timeout": 2, "max_lifetime": 1800},
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        # Every greenlet is its own thread to Django: without a pool, connections would multiply. A connection that was
+        # lost is asked for anew by whoever needs one (the pool's own back-off doubles from a second to minutes).
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 5.0, "max_lifetime": 1800, "reconnect_timeout": 0.5},
+        **given,
     }
 
 # ---- Static files.
@@ -236,6 +246,10 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    # A refused call is the caller's matter and has its own line; Django would add one that says less.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {
+        # A refused call is the caller's matter and has its own line; Django would add one that says less.
+        "django.request": {"level": "ERROR"},
+        # Each connection that it loses or cannot make, many a second: the ledger says once that the database is away.
+        "psycopg.pool": {"level": "ERROR"},
+    },
 }

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from copy import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -73,9 +74,13 @@ class GatewayServer:
             **self._environment,
         }
         command = [sys.executable, "-W", "error", "-m", "gunicorn", "-c", str(ROOT / "project" / "gunicorn.py")]
-        with self.log_path.open("ab") as log:
+        with self.open_log() as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         wait_until(self._is_ready, within_s=READY_WITHIN_S)
+
+    def open_log(self) -> AbstractContextManager[IO[bytes]]:
+        """Where its output goes."""
+        return self.log_path.open("ab")
 
     def _is_ready(self) -> bool:
         assert self._process is not None

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -41,6 +42,19 @@ class PostgresCluster:
     def stop(self) -> None:
         """At once, as a server that dies: nobody is told beforehand."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._data))
+
+    def freeze(self) -> None:
+        """Stop every process of the server where it stands: connections stay open, and nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, number)  # first: then it has no more children than these
+        for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+            os.kill(int(child), number)
 
     def remove(self) -> None:
         self.stop()

@@ -179,7 +179,7 @@ def test_a_settlement_from_the_spool_spends_too(quiet_ledger: None, key: APIKey)
     call = admission(key, claim(monthly, 60))
     ledger.admit(call)
 
-    ledger._Settle(call, completed(7, 20)).give_up(RuntimeError("the database is away"))
+    ledger._Settle(ledger._closed(call, completed(7, 20))).give_up(RuntimeError("it is away"), is_in_doubt=False)
     ledger._chores()
 
     assert standing(monthly) == (27, 0)
@@ -315,24 +315,26 @@ def test_whatever_the_order_never_more_is_spent_and_held_than_there_is_and_nothi
 def four(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
 ) -> Iterator[list[Gateway]]:
-    """Four processes on one database, with one key and one route."""
+    """Four processes on one database, with a key whose budget is good for a hundred calls."""
+    servers = [GatewayServer(SNAPSHOT_TTL_S="5", LEDGER_WAIT_S="10") for _ in range(4)]
+    first = Gateway(servers[0], upstream, owner)
+    budget(first.key, 100 * A_CALL)
     with ExitStack() as stack:
-        servers = [stack.enter_context(GatewayServer(SNAPSHOT_TTL_S="5")) for _ in range(4)]
-        first = Gateway(servers[0], upstream, owner)
+        for server in servers:
+            stack.enter_context(server)
         yield [first, *(first.at(server) for server in servers[1:])]
 
 
 def test_a_thousand_calls_at_once_spend_a_budget_for_a_hundred_exactly(
     four: list[Gateway], upstream: ScriptedUpstream
 ) -> None:
-    monthly = budget(four[0].key, 100 * A_CALL)
     upstream.answers(replied(Reply(usage=(INPUT, 12))), times=None)
 
     statuses = asyncio.run(_all_at_once(four, 1000))
 
     assert statuses == Counter({"200": 100, "402": 900})
     assert len(upstream.calls) == 100
-    assert standing(monthly) == (100 * A_CALL, 0)
+    assert standing(Budget.objects.get()) == (100 * A_CALL, 0)
     rows = Counter(UsageRecord.objects.values_list("status", flat=True))
     assert rows == Counter({"completed": 100, "refused": 900})
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from keys import ledger
 from keys.errors import LedgerUnavailable
 from keys.group_commit import GroupCommit
+from keys.house import spool_folder
 from keys.models import APIKey, KeySecret, UsageRecord
 from keys.rows import Admission, Settlement, Status
 from keys.spool import Spool
@@ -190,9 +191,10 @@ def test_rows_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIK
 def _die_with_a_spooled_settlement(admission: Admission) -> Any:
     """Leave what kill -9 leaves: a spool whose lock is free, with a row that the database never got."""
     boot_id = UsageRecord.objects.get(id=admission.id).boot_id
-    settle = ledger._Settle(admission, COMPLETED)
-    settle.give_up(RuntimeError("the database is away"))
-    path = ledger.spool_folder() / f"{boot_id}.spool"
+    settle = ledger._Settle(ledger._closed(admission, COMPLETED))
+    settle.give_up(RuntimeError("the database is away"), is_in_doubt=False)
+    ledger._house.secure()
+    path = spool_folder() / f"{boot_id}.spool"
     kept = path.read_bytes()
     ledger.close()
     path.write_bytes(kept + b'{"a line that was cut": ')
@@ -200,7 +202,7 @@ def _die_with_a_spooled_settlement(admission: Admission) -> Any:
 
 
 def test_a_living_process_keeps_its_rows(key: APIKey, admission: Admission) -> None:
-    other = Spool(ledger.spool_folder(), "another-living-process")
+    other = Spool(spool_folder(), "another-living-process")
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="another-living-process")
 
@@ -253,7 +255,7 @@ class _database_away:
 
 def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
     written: list[int] = []
-    writer = GroupCommit(open_books=lambda *_: _NoBooks(), chores=lambda: None, chore_every_s=60)
+    writer = GroupCommit(open_books=lambda *_: _NoBooks(), chores=lambda: None, secure=lambda: None, chore_every_s=60)
     for number in range(20):
         writer.submit(_Note(number, written))
 
@@ -274,14 +276,16 @@ class _Note:
     def execute(self, books: object) -> None:
         self._written.append(self._number)
 
-    def give_up(self, error: Exception) -> Exception | None:
+    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         return error
+
+    def come_too_late(self) -> None: ...
 
 
 def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey, admission: Admission) -> None:
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="0-1-dead")
-    spool = ledger.spool_folder()
+    spool = spool_folder()
     dead = spool / "0-1-dead.spool"
     dead.write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
 
@@ -295,18 +299,18 @@ def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey,
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
     spool = Spool(tmp_path, "nearly-full")
-    spool.append({"id": "first"})
+    spool.append([{"id": "first"}])
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (spool.path.stat().st_size + 5, limit[1]))
     try:
         with pytest.raises(OSError):
-            spool.append({"id": "second"})
+            spool.append([{"id": "second"}])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
 
-    spool.append({"id": "third"})
+    spool.append([{"id": "third"}])
 
     assert [row["id"] for row in spool.rows()] == ["first", "third"]
     spool.clear()

@@ -1,0 +1,77 @@
+"""
+Django's backend for PostgreSQL, with connections that give up on a server that does not answer.
+
+The address of this package is the ENGINE of the database, and the name of this module is what Django looks for.
+"""
+
+import select
+from typing import Any, Self, TypeVar
+
+import psycopg
+from django.db.backends.postgresql import base
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+from gevent import monkey
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+
+from keys import patience
+
+Result = TypeVar("Result")
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection whose server has so long for each answer, and no longer than `patience` allows."""
+
+    answer_within_s: float
+
+    @classmethod
+    def connect(cls, conninfo: str = "", *, answer_within_s: float, **parameters: Any) -> Self:  # type: ignore[override]
+        connection = super().connect(conninfo, **parameters)
+        connection.answer_within_s = answer_within_s
+        return connection
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        limit = patience.left(self.answer_within_s)
+        try:
+            return super().wait(gen, interval, limit if timeout is None else min(limit, timeout))
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()  # the answer may still come, and would be taken for that to the next question
+            raise
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether the server has ended this idle connection. Costs no question: it has spoken unasked, or gone."""
+        if self.closed:
+            return True
+        poll = monkey.get_original("select", "poll")()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def __init__(self, settings_dict: dict[str, Any], *arguments: Any, **named: Any) -> None:
+        super().__init__(settings_dict, *arguments, **named)
+        if pool := settings_dict["OPTIONS"].get("pool"):
+            pool["connection_class"] = PatientConnection
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> PatientConnection:
+        """As Django's, but one from the pool is waited for patiently, and has not been ended by the server."""
+        self.isolation_level = IsolationLevel.READ_COMMITTED
+        if not self.pool:
+            return PatientConnection.connect(**conn_params)
+        self.pool.open()
+        while True:
+            connection: PatientConnection = self.pool.getconn(timeout=patience.left(self.pool.timeout))
+            if not connection.was_ended:
+                return connection
+            connection.close()
+            self.pool.putconn(connection)
+
+    def set_autocommit(self, autocommit: bool, *arguments: Any, **named: Any) -> None:
+        if autocommit and self.connection is None:
+            return  # a transaction ended with its connection: Django would open another one, only to tell it this
+        super().set_autocommit(autocommit, *arguments, **named)
+
+    def is_usable(self) -> bool:
+        return self.connection is not None and not self.connection.was_ended
