@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from keys.models import UsageRecord
 from tests import clients
 from tests.clients import CONVERSATIONS, Conversation
 from tests.conftest import missing
