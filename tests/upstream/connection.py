@@ -60,13 +60,16 @@ class Connection:
 
     def receive(self) -> bytes:
         """Return what arrives next; empty bytes when the peer will send no more."""
-        return self._as_soon_as_possible(partial(self._sock.recv, _READ_BYTES), select.POLLIN)
+        data = self._as_soon_as_possible(partial(self._sock.recv, _READ_BYTES), select.POLLIN)
+        if self._stopping.is_set():
+            raise Stopped
+        return data
 
     def _as_soon_as_possible(self, action: Callable[[], Result], events: int) -> Result:
         """Try, and wait for the socket between the tries. TLS may hold bytes back that no poll sees, so try first."""
         while True:
             try:
-                result = action()
+                return action()
             except BlockingIOError:
                 self._poll(events, None)
             except ssl.SSLWantReadError:
@@ -75,10 +78,6 @@ class Connection:
                 self._poll(select.POLLOUT, None)
             except OSError as error:
                 raise self._departure(error) from error
-            else:
-                if self._stopping.is_set():
-                    raise Stopped
-                return result
 
     def wait(self, seconds: float | None) -> None:
         """Be silent that long, or for ever. Raise PeerLeft at once when the peer leaves meanwhile.
