@@ -20,7 +20,7 @@ FORBIDDEN = {
 }
 ONLY_IN = {
     "requests": {"messages_api/backend/upstream.py"},
-    "urllib3": {"messages_api/backend/upstream.py"},
+    "urllib3": {"messages_api/backend/upstream.py", "messages_api/backend/connections.py"},
     "environ": {"project/settings.py"},
     "keys": {"keys", "project", "messages_api/gateway.py"},
     "rest_framework": {
