@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from keys.store import ANSWER_WITHIN_S, FAILURES_IN_A_ROW, LEFT_ALONE_S, Store
 from messages_api.circuits import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
@@ -41,7 +42,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(redis_server: RedisServer, settings: Any, clock: Clock) -> Iterator[Store]:
+def store(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[Store]:
     settings.REDIS_URL = redis_server.url
     store = Store(clock=clock)
     yield store
@@ -71,7 +72,7 @@ def test_a_command_returns_what_redis_says(store: Store) -> None:
     assert store.run(lambda redis: redis.get("nothing"), otherwise=None) is None
 
 
-def test_without_an_address_nobody_is_asked(settings: Any) -> None:
+def test_without_an_address_nobody_is_asked(settings: Settings) -> None:
     settings.REDIS_URL = ""
     store = Store()
 
@@ -147,7 +148,7 @@ def test_a_closed_store_may_be_asked_again(store: Store) -> None:
 
 
 @pytest.fixture
-def two(redis_server: RedisServer, settings: Any, clock: Clock) -> Iterator[list[Circuit]]:
+def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[list[Circuit]]:
     """The circuit of one upstream as two processes see it."""
     settings.REDIS_URL = redis_server.url
     stores = [Store(), Store()]
