@@ -19,6 +19,7 @@ from tests.clock import Clock
 from tests.gateway import Answer, Gateway, events, wait_until
 from tests.test_upstream_errors import endpoint
 from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of
+from tests.upstream.certificates import Authority
 
 PATHS = {"envelope": "/api/v1/messages", "native": "/api/anthropic/v1/messages"}
 PATH = PATHS["envelope"]
@@ -119,6 +120,21 @@ def test_an_upstream_that_is_not_there_is_noted_and_the_next_one_answers(pair: P
     assert (answer.status, pair.asked) == (200, (0, 1))
     row = pair.gateway.record()
     assert noted(row)[:3] == [("scripted", "asked-for", None, "api_error")] * 3
+
+
+def test_the_log_says_why_an_attempt_failed_and_the_answer_does_not(pair: Pair) -> None:
+    with ScriptedUpstream(tls=Authority().context("self-signed")) as distrusted:
+        pair.gateway.speak("openai", base_url=distrusted.url)
+        pair.second.answers(failure(401), times=None)
+
+        answer = pair.ask()
+
+        assert distrusted.calls == []
+    log = pair.gateway.server.log_path.read_text()
+    assert "An attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
+    assert "An attempt at second failed: api_error (status 401)" in log
+    assert answer.status == 502
+    assert b"certificate" not in answer.body and b"SSL" not in answer.body
 
 
 @both_bodies

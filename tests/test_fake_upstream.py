@@ -1,5 +1,6 @@
 """`manage.py fake_upstream`: the scripted upstream for operators, started as they start it."""
 
+import argparse
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.gateway import ROOT
-from tests.upstream import HELLO, SCENARIOS, openai_answer
+from tests.upstream import HELLO, SCENARIOS, command, openai_answer
+from tests.upstream.scenario import without_knobs
 
 Start = Callable[..., tuple["subprocess.Popen[str]", list[str]]]
 STARTED = re.compile(r"https?://127\.0\.0\.1:\d+")
@@ -100,3 +102,17 @@ def test_the_list_names_every_scenario() -> None:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     assert re.findall(r"^scripted-(\S+)", listed, flags=re.M) == list(SCENARIOS)
+
+
+def test_the_guide_names_scenarios_and_options_that_there_are() -> None:
+    guide = (ROOT / "docs" / "faults.md").read_text()
+    rows = re.findall(r"^\| (`[a-z].*?`) \|", guide, flags=re.M)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    named |= set(re.findall(r"\bask ([a-z0-9-]+)", guide))
+    parser = argparse.ArgumentParser()
+    command.add_options(parser)
+
+    assert {without_knobs(name) for name in named} <= set(SCENARIOS)
+    assert len(named) > 15
+    options = set(re.findall(r"--[a-z][a-z-]*", guide))
+    assert options <= {option for action in parser._actions for option in action.option_strings}

@@ -4,6 +4,8 @@ import inspect
 import socket
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,12 @@ import urllib3
 
 from messages_api.backend import upstream
 from messages_api.backend.endpoint import Deadlines, Endpoint
-from messages_api.backend.errors import Aborted, Again, UpstreamError
+from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream import Exchange
 from tests.gateway import wait_until
-from tests.upstream import Chunk, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
+from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
+from tests.upstream.certificates import Authority
 
 NOT_CONNECTED = (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
 FOREIGN = [
@@ -235,3 +238,40 @@ def test_a_head_alone_is_no_progress() -> None:
 
         assert caught.value.status == 504
         assert 0.5 < time.monotonic() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("expired", "SSLCertVerificationError: certificate has expired"),
+        ("self-signed", "SSLCertVerificationError: self-signed certificate"),
+        ("wrong-host", "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'."),
+    ],
+)
+def test_the_log_may_know_what_is_wrong_with_a_certificate_and_the_caller_may_not(
+    kind: str, cause: str, tmp_path: Path
+) -> None:
+    authority = Authority()
+    trusted = tmp_path / "authority.pem"
+    trusted.write_text(authority.pem)
+    with ScriptedUpstream(tls=authority.context(kind)) as scripted:
+        with pytest.raises(UpstreamError) as caught:
+            Exchange(replace(endpoint(scripted.url), ca_file=str(trusted))).open("/chat/completions", b"{}", {})
+
+        assert (caught.value.status, caught.value.message) == (502, "The connection to the upstream failed.")
+        assert cause_of(caught.value) == cause
+        assert scripted.calls == []
+
+
+def test_a_cause_names_no_address_and_no_content() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(Send(b"secret words of an answer\r\n\r\n"), Close())
+        with pytest.raises(UpstreamError) as odd:
+            asked(scripted.url)
+        scripted.refuse()
+        with pytest.raises(UpstreamError) as refused:
+            asked(scripted.url)
+
+    assert cause_of(odd.value) == "BadStatusLine"
+    assert cause_of(refused.value) == "ConnectionRefusedError: Connection refused"
+    assert cause_of(UpstreamError("nothing foreign")) == ""
