@@ -29,7 +29,8 @@ Result = TypeVar("Result")
 class Store:
     """The way to the shared store. Connects when it is first asked, in whatever process that is (workers fork)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._client: redis.Redis | None = None
         self._failures = 0
@@ -42,7 +43,7 @@ class Store:
     @property
     def is_away(self) -> bool:
         """Whether it is not asked for now, because it did not answer."""
-        return time.monotonic() < self._asked_again_at
+        return self._clock() < self._asked_again_at
 
     def run(self, command: Callable[[redis.Redis], Result], *, otherwise: Result) -> Result:
         """What a command returns; `otherwise` while the store is not configured or away."""
@@ -82,7 +83,7 @@ class Store:
     def _failed(self, error: redis.RedisError) -> None:
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW and not self.is_away:
-            self._asked_again_at = time.monotonic() + LEFT_ALONE_S
+            self._asked_again_at = self._clock() + LEFT_ALONE_S
             logger.warning("Redis does not answer (%s); it is asked again in %g s", type(error).__name__, LEFT_ALONE_S)
 
 

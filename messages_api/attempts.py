@@ -4,6 +4,7 @@ The attempts of one call: at a target, at most twice more, then at the next. All
 Every attempt is noted for the usage record. None begins after the total deadline, which is one for all of them.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,11 @@ from typing import Any, TypeVar
 
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, Again, UpstreamError
+from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
 from messages_api.backend.waiting import wait_before
 from messages_api.circuits import Circuit, Circuits
+
+logger = logging.getLogger(__name__)
 
 RETRIES = 2
 GATEWAY_TIMEOUT = 504
@@ -129,6 +132,9 @@ class Attempts:
         self._made.append(attempt.summary())
         if self.is_aborted:
             return  # by us, which says nothing of the upstream
+        if error.is_the_upstreams_fault or error.again is not Again.NOWHERE:
+            why = cause_of(error) or f"status {attempt.exchange.response_status}"
+            logger.warning("An attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, why)
         circuit = self._circuit(attempt.target)
         if error.is_the_upstreams_fault:
             circuit.failed(error.type)

@@ -8,6 +8,7 @@ known to all processes where there is a shared store (`shared_circuits`).
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,10 +63,11 @@ class Alone:
 class Circuit:
     """The circuit of one upstream, as this process sees it."""
 
-    def __init__(self, upstream: str, shared: Shared) -> None:
-        self.retries = RetryBudget()
+    def __init__(self, upstream: str, shared: Shared, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.retries = RetryBudget(clock=clock)
         self._upstream = upstream
         self._shared = shared
+        self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
         self._opened: Opened | None = None
@@ -75,16 +77,18 @@ class Circuit:
     @property
     def opened(self) -> Opened | None:
         """Why it is open; None while it is closed."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            self._opened = self._shared.opened(self._upstream, otherwise=self._opened)
+            was_opened, self._opened = self._opened, self._shared.opened(self._upstream, otherwise=self._opened)
+            if was_opened is not None and self._opened is None:
+                self._failures = 0  # another process has seen an answer, which ends the row
         return self._opened
 
     @property
     def next_probe_in_s(self) -> float:
         """How long until a probe is due; 0 when the next call will be one."""
-        return max(0.0, self._probe_at - time.monotonic())
+        return max(0.0, self._probe_at - self._clock())
 
     @property
     def failures(self) -> int:
@@ -98,7 +102,7 @@ class Circuit:
         with self._lock:
             if self.next_probe_in_s:
                 return False
-            self._probe_at = time.monotonic() + PROBE_EVERY_S
+            self._probe_at = self._clock() + PROBE_EVERY_S
         return self._shared.take_turn(self._upstream)
 
     def answers(self) -> None:
@@ -118,7 +122,7 @@ class Circuit:
             if self._opened is None and self._failures < FAILURES_IN_A_ROW:
                 return
             opened = self._opened = self._opened or Opened(since=time.time(), reason=reason)
-            self._probe_at = max(self._probe_at, time.monotonic() + PROBE_EVERY_S)
+            self._probe_at = max(self._probe_at, self._clock() + PROBE_EVERY_S)
         self._shared.note_opened(self._upstream, opened)
 
     def _close(self) -> None:
@@ -130,13 +134,15 @@ class Circuit:
 class Circuits:
     """The circuits of this process."""
 
-    def __init__(self, shared: Shared | None = None) -> None:
+    def __init__(self, shared: Shared | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._shared = shared or Alone()
+        self._clock = clock
         self._circuits: dict[str, Circuit] = {}
 
     def of(self, endpoint: Endpoint) -> Circuit:
         """The circuit of an upstream. One that nothing is known of is closed."""
         circuit = self._circuits.get(endpoint.identity)
         if circuit is None:
-            circuit = self._circuits.setdefault(endpoint.identity, Circuit(endpoint.identity, self._shared))
+            new = Circuit(endpoint.identity, self._shared, clock=self._clock)
+            circuit = self._circuits.setdefault(endpoint.identity, new)
         return circuit

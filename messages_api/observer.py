@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterable
 
 from messages_api.backend.figures import Figures
+from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, Message
 from messages_api.backend.protocol.usage import Usage
 
 REPORTED, PARTIAL, ESTIMATED, NONE = "reported", "partial", "estimated", "none"
-CHARACTERS_A_TOKEN = 4
 _TEXT_FIELDS = ("text", "thinking", "partial_json")
 
 

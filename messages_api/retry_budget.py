@@ -4,6 +4,7 @@ one that is up, so retries are at most a tenth of its calls, and three a second 
 """
 
 import time
+from collections.abc import Callable
 
 SHARE = 0.1
 A_SECOND = 3
@@ -13,17 +14,18 @@ WINDOW_S = 10
 class RetryBudget:
     """The calls and the retries of one upstream, counted by the second over the last ten."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._calls = _Recently()
         self._retries = _Recently()
 
     def call(self) -> None:
         """A first attempt begins."""
-        self._calls.add(int(time.monotonic()))
+        self._calls.add(int(self._clock()))
 
     def take(self) -> bool:
         """Whether there is room for a retry, which is then counted."""
-        second = int(time.monotonic())
+        second = int(self._clock())
         if self._retries.total(second) >= max(SHARE * self._calls.total(second), A_SECOND * WINDOW_S):
             return False
         self._retries.add(second)

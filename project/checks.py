@@ -3,6 +3,7 @@
 Every message names its variable and none shows a value: what is printed here ends up in terminals and log stores.
 """
 
+import ssl
 from collections.abc import Iterator
 
 from cryptography.fernet import Fernet
@@ -45,6 +46,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_hosts_and_debug(),
         *_workers(),
         *_transport(),
+        *_authorities(),
     ]
 
 
@@ -144,4 +146,17 @@ def _transport() -> Iterator[CheckMessage]:
             "HTTPS is off while BIND is reachable from other machines: keys, passwords and cookies travel in clear.",
             hint="Set HTTPS=true and put a TLS proxy in front, or bind to 127.0.0.1.",
             id="gateway.W001",
+        )
+
+
+def _authorities() -> Iterator[CheckMessage]:
+    if not settings.UPSTREAM_CA_FILE:
+        return
+    try:
+        ssl.create_default_context(cafile=settings.UPSTREAM_CA_FILE)
+    except OSError:  # TLS errors are such too
+        yield Error(
+            "UPSTREAM_CA_FILE holds no certificates that the gateway can read, so it would trust no upstream.",
+            hint="Name a file in PEM, readable for the gateway, with the certificates of the authorities.",
+            id="gateway.E009",
         )

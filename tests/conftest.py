@@ -20,6 +20,12 @@ from tests.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-faults-table", action="store_true", help="write what tests/faults sees to tests/README.md"
+    )
+
+
 def missing(part: str) -> None:
     """A real part is not on this machine: skip with the reason, or fail where nothing may be skipped."""
     if environment.REQUIRES_REAL_PARTS:

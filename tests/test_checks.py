@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from project import bind, checks
+from tests.upstream.certificates import Authority
 
 ROOT = Path(__file__).parent.parent
 GOOD = "q7Jm2ZtXw9RbKc4VnYp8Ls1HgFd6TaEuMx3Q"
@@ -26,6 +27,7 @@ SOUND: dict[str, Any] = {
     "BIND": "127.0.0.1:8000",
     "DEBUG": False,
     "HTTPS": True,
+    "UPSTREAM_CA_FILE": "",
     "WEB_CONCURRENCY": 1,
 }
 
@@ -85,6 +87,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
         pytest.param("BIND", {"BIND": "8000"}, id="no address"),
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
+        pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
+        pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
     ],
 )
 def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
@@ -119,6 +123,13 @@ def test_several_workers_are_for_postgresql(settings: Settings, engine: Callable
     engine("postgresql")
 
     assert check(settings, WEB_CONCURRENCY=4) == []
+
+
+def test_authorities_of_ones_own_pass(settings: Settings, tmp_path: Path) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_text(Authority().pem)
+
+    assert check(settings, UPSTREAM_CA_FILE=str(authority)) == []
 
 
 def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> None:

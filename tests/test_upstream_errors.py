@@ -1,6 +1,12 @@
 """Whatever requests and urllib3 raise becomes an UpstreamError, by its class."""
 
 import inspect
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -8,10 +14,12 @@ import urllib3
 
 from messages_api.backend import upstream
 from messages_api.backend.endpoint import Deadlines, Endpoint
-from messages_api.backend.errors import Aborted, UpstreamError
+from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream import Exchange
-from tests.upstream import ScriptedUpstream, WaitForPeer, answered
+from tests.gateway import wait_until
+from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
+from tests.upstream.certificates import Authority
 
 NOT_CONNECTED = (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
 FOREIGN = [
@@ -131,3 +139,139 @@ def test_closing_twice_is_closing_once() -> None:
 
         exchange.close()
         exchange.close()
+
+
+def asked(url: str, **deadlines: float) -> Exchange:
+    """An exchange whose answer has begun. Whoever asks closes it."""
+    exchange = Exchange(endpoint(url, **deadlines))
+    exchange.open("/chat/completions", b"{}", {})
+    return exchange
+
+
+def test_a_name_that_nobody_resolves_is_given_up_at_the_connect_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait(10))
+
+    begun = time.monotonic()
+    with pytest.raises(UpstreamError) as caught:
+        asked("http://name.example", connect_s=0.3)
+
+    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert 0.3 <= time.monotonic() - begun < 1.0
+    answers.set()
+
+
+def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve, may_go_on = socket.getaddrinfo, threading.Event()
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        may_go_on.wait(5)
+        return resolve(*arguments, **options)
+
+    with ScriptedUpstream() as scripted:
+        monkeypatch.setattr(socket, "getaddrinfo", slowly)
+        with pytest.raises(UpstreamError):
+            asked(scripted.url, connect_s=0.2)
+
+        may_go_on.set()
+
+        wait_until(lambda: scripted._connection_count == 1)
+        wait_until(lambda: scripted.open_connections == 0)
+        assert scripted.calls == []
+
+
+def test_an_empty_body_ends_at_once_and_its_connection_serves_the_next_call() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(answered(b""))
+        begun = time.monotonic()
+        for _ in range(2):
+            exchange = asked(scripted.url)
+            exchange.read_all()
+            exchange.close()
+
+        assert time.monotonic() - begun < 1.0
+        assert [call.connection for call in scripted.calls] == [1, 1]
+
+
+def test_interim_answers_are_skipped() -> None:
+    hints = Send(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n")
+    with ScriptedUpstream() as scripted:
+        scripted.answers([hints, hints, Pause(0.1), hints, *answered({"a": 1})])
+        exchange = asked(scripted.url)
+
+        assert (exchange.response_status, exchange.read_all()) == (200, b'{"a": 1}')
+        exchange.close()
+
+
+def test_what_follows_too_many_interim_answers_is_nobody_elses_answer() -> None:
+    hints = Send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30)
+    with ScriptedUpstream() as scripted:
+        scripted.answers([hints, Pause(0.2), *answered({"for": "the first"})])
+        scripted.answers(answered({"for": "the second"}))
+
+        with pytest.raises(UpstreamError):
+            asked(scripted.url)
+        exchange = asked(scripted.url)
+
+        assert exchange.read_all() == b'{"for": "the second"}'
+        exchange.close()
+
+
+def test_bytes_of_a_whole_answer_are_progress() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
+        exchange = asked(scripted.url, silence_s=0.4, first_byte_s=0.4)
+
+        assert exchange.read_all().strip() == b"{}"
+        exchange.close()
+
+
+def test_a_head_alone_is_no_progress() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers([Pause(0.3), Head(), WaitForPeer()])
+
+        begun = time.monotonic()
+        exchange = asked(scripted.url, first_byte_s=0.6, silence_s=5)
+        with pytest.raises(UpstreamError) as caught:
+            exchange.read_all()
+        exchange.close()
+
+        assert caught.value.status == 504
+        assert 0.5 < time.monotonic() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("expired", "SSLCertVerificationError: certificate has expired"),
+        ("self-signed", "SSLCertVerificationError: self-signed certificate"),
+        ("wrong-host", "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'."),
+    ],
+)
+def test_the_log_may_know_what_is_wrong_with_a_certificate_and_the_caller_may_not(
+    kind: str, cause: str, tmp_path: Path
+) -> None:
+    authority = Authority()
+    trusted = tmp_path / "authority.pem"
+    trusted.write_text(authority.pem)
+    with ScriptedUpstream(tls=authority.context(kind)) as scripted:
+        with pytest.raises(UpstreamError) as caught:
+            Exchange(replace(endpoint(scripted.url), ca_file=str(trusted))).open("/chat/completions", b"{}", {})
+
+        assert (caught.value.status, caught.value.message) == (502, "The connection to the upstream failed.")
+        assert cause_of(caught.value) == cause
+        assert scripted.calls == []
+
+
+def test_a_cause_names_no_address_and_no_content() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(Send(b"secret words of an answer\r\n\r\n"), Close())
+        with pytest.raises(UpstreamError) as odd:
+            asked(scripted.url)
+        scripted.refuse()
+        with pytest.raises(UpstreamError) as refused:
+            asked(scripted.url)
+
+    assert cause_of(odd.value) == "BadStatusLine"
+    assert cause_of(refused.value) == "ConnectionRefusedError: Connection refused"
+    assert cause_of(UpstreamError("nothing foreign")) == ""

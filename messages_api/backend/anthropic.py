@@ -22,14 +22,16 @@ def message(attempt: Attempt) -> Answer:
         whole = relay.message_from_anthropic(answer, request=attempt.request)
     except failures.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
-    figures = Figures.of(Usage.from_anthropic(whole["usage"]), is_final=True)
+    assert isinstance(answer, dict)
+    figures = Figures.of(Usage.from_anthropic(answer.get("usage")), is_final=True)
     return Answer(message=whole, figures=figures, raw=raw if whole == answer else None)
 
 
 def events(attempt: Attempt) -> EventSource:
     """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
     _send(attempt, PATH)
-    return EventSource(attempt.exchange, relay.AnthropicDecoder(attempt.request), keeps_bytes=attempt.is_native)
+    decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate)
+    return EventSource(attempt.exchange, decoder, keeps_bytes=attempt.is_native)
 
 
 def count_tokens(attempt: Attempt) -> int:

@@ -93,3 +93,17 @@ def _where_again(failure: Failure) -> Again:
 
 class Aborted(Exception):
     """The exchange was ended from our side. Whoever ended it knows why."""
+
+
+def cause_of(error: UpstreamError) -> str:
+    """Why an exchange failed, for the log: the innermost class, with the system's own words where it has some.
+
+    Nothing else of a foreign error is said: it may hold an address, or parts of an answer.
+    """
+    inner: BaseException = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    if inner is error:
+        return ""
+    words = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
+    return f"{type(inner).__name__}: {words}" if words else type(inner).__name__

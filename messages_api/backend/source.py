@@ -39,6 +39,10 @@ class Decoder(Protocol):
     """The event of the last record is not the record as it came."""
 
     @property
+    def is_complete(self) -> bool:
+        """The reason why the answer ended is known, whatever became of the stream's own end."""
+
+    @property
     def is_finishing(self) -> bool:
         """The answer is complete; only its usage and an end mark may follow."""
 
@@ -75,7 +79,7 @@ class EventSource:
     def figures(self) -> Figures:
         """The upstream's own counts so far."""
         decoder = self._decoder
-        return Figures.of(decoder.usage, is_final=decoder.is_whole or decoder.is_finishing)
+        return Figures.of(decoder.usage, is_final=decoder.is_whole or decoder.is_complete)
 
     def _read_first(self) -> Batch:
         """Wait for the first event. Nothing has been sent to the caller, so a failure can still be a status."""

@@ -8,7 +8,6 @@ requests is used lean: one HTTPAdapter for each endpoint and a prepared request,
 import contextlib
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -17,10 +16,9 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.wait import wait_for_read
 
+from messages_api.backend import connections
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.errors import Aborted, Again, UpstreamError
 
@@ -63,7 +61,7 @@ class Exchange:
         return min(self._phase_expires_at, self._total_expires_at)
 
     def progress(self) -> None:
-        """An event came: the silence begins anew. Bytes alone are no progress."""
+        """An event came, or a piece of a whole answer: the silence begins anew. Bytes of a stream are no progress."""
         self._phase_expires_at = time.monotonic() + self._deadlines.silence_s
 
     def end_within(self, seconds: float) -> None:
@@ -85,6 +83,7 @@ class Exchange:
         self._sock = sock
         if self._abort_error is not None:
             raise self._abort_error
+        self._phase_expires_at = time.monotonic() + self._deadlines.first_byte_s
         self._was_sent = True
 
     def _shutdown(self) -> None:
@@ -112,7 +111,6 @@ class Exchange:
             self._response = self._send(prepared)
         self.response_status = self._response.status_code
         self.response_headers = self._response.headers
-        self.progress()
         if (
             self.response_status in range(300, 400)
             or self.response_headers.get("content-encoding", "identity") != "identity"
@@ -121,13 +119,13 @@ class Exchange:
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
         timeout = (self._deadlines.connect_s, self._deadlines.first_byte_s)
-        _current.exchange = self
+        connections.using.exchange = self
         try:
             return _adapter(self.endpoint.name, self.endpoint.base_url).send(
                 prepared, stream=True, timeout=timeout, verify=self.endpoint.ca_file or True
             )
         finally:
-            _current.exchange = None
+            connections.using.exchange = None
 
     def read(self, *, wait_s: float) -> bytes | None:
         """The next bytes of the answer, `b""` at its end, or None if none came for `wait_s` seconds."""
@@ -156,6 +154,7 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         while piece := self.read(wait_s=NEVER):
+            self.progress()
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
@@ -165,7 +164,7 @@ class Exchange:
     def _is_ready(self, raw: Any) -> bool:
         """Whether a read would not wait. A read that timed out could not be resumed: http.client refuses to."""
         answer, sock = raw._fp, self._sock
-        if answer.fp is None or sock is None:
+        if answer.fp is None or sock is None or answer.length == 0:
             return True
         timeout = sock.gettimeout()
         sock.settimeout(0)
@@ -247,50 +246,10 @@ def _mapped_error(error: Exception) -> UpstreamError:
     return UpstreamError(_CONNECTION_BROKE)
 
 
-# ---- connections that tell their exchange which socket they use
-
-_current = threading.local()
-
-
-class _ReportsItsSocket:
-    sock: socket.socket | None
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        _report(self.sock)
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            _report(self.sock)
-        super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-def _report(sock: socket.socket | None) -> None:
-    exchange = getattr(_current, "exchange", None)
-    if exchange is not None:
-        exchange.attach(sock)
-
-
-class _Connection(_ReportsItsSocket, HTTPConnection):
-    pass
-
-
-class _SecureConnection(_ReportsItsSocket, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = connections.POOLS
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """How long to wait before another attempt: exponential, with jitter, and as long as the upstream asks for."""
 
 import random
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -10,6 +11,8 @@ LONGEST_ASKED_S = 30.0
 """Whoever asks for more is not waited for."""
 JITTER_S = 0.5
 """What is added to a wait that was asked for, so that all who were told the same do not come back together."""
+
+SECONDS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 def wait_before(retry: int, *, asked_s: float | None) -> float | None:
@@ -24,13 +27,11 @@ def wait_before(retry: int, *, asked_s: float | None) -> float | None:
 def seconds_to_wait(retry_after: str) -> float | None:
     """What a `Retry-After` says (RFC 9110, 10.2.3), in seconds from now, never negative; None for what says nothing."""
     text = retry_after.strip()
-    try:
-        return max(0.0, float(text)) if not text.isalpha() else None  # no "inf", no "nan"
-    except ValueError:
-        pass
+    if SECONDS.fullmatch(text):
+        return max(0.0, float(text))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -186,6 +186,40 @@ def test_usage_and_ending_are_noted() -> None:
     assert stream.usage == Usage(input=3, output=5)
 
 
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": "many"}])
+def test_a_stream_without_usage_is_given_estimates(usage: Any) -> None:
+    start = {"type": "message_start", "message": {key: MESSAGE[key] for key in MESSAGE if key != "usage"} | usage}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **usage}
+    stream = AnthropicDecoder(REQUEST, input_estimate=11)
+
+    passed: list[Any] = [event for sent in (start, BLOCK, DELTA, END_OF_BLOCK, end) for event in stream.feed(sent)]
+
+    assert passed[0]["message"]["usage"] == {"input_tokens": 11, "output_tokens": 0}
+    assert passed[-1]["usage"] == {"output_tokens": 1}  # a token for three characters
+    assert stream.has_changed
+    assert stream.usage == Usage()
+
+
+def test_the_last_output_count_stands_in_for_one_that_is_missing() -> None:
+    stream = decoder()
+    silent: Any = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 4}}
+
+    passed: list[Any] = [event for sent in (START, MESSAGE_DELTA, silent) for event in stream.feed(sent)]
+
+    assert passed[-1]["usage"] == {"input_tokens": 4, "output_tokens": 5}
+
+
+def test_an_answer_is_complete_with_its_stop_reason_whatever_becomes_of_its_end() -> None:
+    stream = decoder()
+    seen = []
+    for event in (*STREAM[:-1], {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}):
+        stream.feed(event)
+        seen.append(stream.is_complete)
+
+    assert seen == [False] * 4 + [True, True]
+    assert not stream.is_whole
+
+
 def test_a_later_message_delta_completes_the_first() -> None:
     stream = decoder()
     later = {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"input_tokens": 0, "output_tokens": 9}}
@@ -269,6 +303,15 @@ def test_a_message_keeps_its_fields_under_the_name_that_was_asked_for() -> None:
     assert message_from_anthropic(answer, request=REQUEST) == {**answer, "model": "m1"}
 
 
+@pytest.mark.parametrize("usage", [None, 7, [], "many"])
+def test_a_message_without_usage_is_whole_all_the_same(usage: Any) -> None:
+    answer = {**MESSAGE, "usage": usage}
+
+    whole = message_from_anthropic(answer, request=REQUEST)
+
+    assert whole == {**answer, "model": "m1", "usage": Usage().anthropic()}
+
+
 NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
 
 
@@ -278,7 +321,6 @@ NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
         pytest.param(7, NO_MESSAGE, id="a number"),
         pytest.param({**MESSAGE, "id": None}, NO_MESSAGE, id="no id"),
         pytest.param({**MESSAGE, "model": None}, NO_MESSAGE, id="no model"),
-        pytest.param({**MESSAGE, "usage": None}, NO_MESSAGE, id="no usage"),
         pytest.param({**MESSAGE, "content": {}}, NO_MESSAGE, id="content that is no list"),
         pytest.param({**MESSAGE, "content": ["a"]}, NO_MESSAGE, id="a block that is none"),
         pytest.param({**MESSAGE, "content": [{"type": "text", "text": 7}]}, NO_MESSAGE, id="a text that is none"),

@@ -3,14 +3,19 @@
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 # Only Linux tells a peer's FIN apart from readable bytes. Elsewhere whatever becomes readable during a wait
 # looks like a peer that left, which holds for callers that do not pipeline.
 _PEER_LEFT = getattr(select, "POLLRDHUP", select.POLLIN)
 _READ_BYTES = 65536
+Result = TypeVar("Result")
 
 
 class PeerLeft(Exception):
@@ -29,38 +34,48 @@ class Stopped(Exception):
 class Connection:
     """Send, receive and wait on a socket from one thread; only `interrupt` may be called from another."""
 
-    def __init__(self, sock: socket.socket, *, stopping: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, *, stopping: threading.Event, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock = sock
+        self._sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) if tls else sock
         self._stopping = stopping
         self.sent_bytes = 0
         self.persists = True
         """Whether another call may follow on this connection."""
         self.is_closed = False
 
+    def shake_hands(self) -> None:
+        """Agree with the peer on TLS, where that is spoken. Raise PeerLeft when the peer will not."""
+        sock = self._sock
+        if isinstance(sock, ssl.SSLSocket):
+            self._as_soon_as_possible(sock.do_handshake, select.POLLIN)
+
     def send(self, data: bytes) -> None:
         """Send all of it, waiting for as long as the peer does not read. Raise PeerLeft when it can not be sent."""
         view = memoryview(data)
         while view:
-            try:
-                count = self._sock.send(view)
-            except BlockingIOError:
-                self._poll(select.POLLOUT, None)
-                continue
-            except OSError as error:
-                raise self._departure(error) from error
+            count = self._as_soon_as_possible(partial(self._sock.send, view), select.POLLOUT)
             self.sent_bytes += count
             view = view[count:]
 
     def receive(self) -> bytes:
         """Return what arrives next; empty bytes when the peer will send no more."""
+        data = self._as_soon_as_possible(partial(self._sock.recv, _READ_BYTES), select.POLLIN)
+        if self._stopping.is_set():
+            raise Stopped
+        return data
+
+    def _as_soon_as_possible(self, action: Callable[[], Result], events: int) -> Result:
+        """Try, and wait for the socket between the tries. TLS may hold bytes back that no poll sees, so try first."""
         while True:
-            self._poll(select.POLLIN, None)
             try:
-                return self._sock.recv(_READ_BYTES)
+                return action()
             except BlockingIOError:
-                continue
+                self._poll(events, None)
+            except ssl.SSLWantReadError:
+                self._poll(select.POLLIN, None)
+            except ssl.SSLWantWriteError:
+                self._poll(select.POLLOUT, None)
             except OSError as error:
                 raise self._departure(error) from error
 
@@ -77,8 +92,7 @@ class Connection:
     def half_close(self) -> None:
         """Send a FIN; the peer can still send, and reads the end of the bytes."""
         self.persists = False
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
+        self._shut(socket.SHUT_WR)
 
     def resets_on_close(self) -> None:
         """Let the coming close be a RST instead of a FIN; bytes not yet delivered are lost."""
@@ -92,8 +106,12 @@ class Connection:
 
     def interrupt(self, how: int = socket.SHUT_RDWR) -> None:
         """Wake the thread that waits on this socket. Closing it here would leave that thread in its poll for ever."""
+        self._shut(how)
+
+    def _shut(self, how: int) -> None:
+        # The socket's own way: that of TLS would take the keys away from the thread that still reads.
         with contextlib.suppress(OSError):
-            self._sock.shutdown(how)
+            socket.socket.shutdown(self._sock, how)
 
     def _poll(self, events: int, seconds: float | None) -> bool:
         poll = select.poll()

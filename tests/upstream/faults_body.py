@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import time
 from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from typing import Any
@@ -88,6 +89,10 @@ def retry_after(value: str) -> Script:
 
 def retry_at_date(call: Call) -> Iterable[Step]:
     return retry_after(formatdate(knob(call, "t", 4_102_444_800), usegmt=True))(call)
+
+
+def retry_soon(call: Call) -> Iterable[Step]:
+    return retry_after(formatdate(time.time() + knob(call, "s", 2), usegmt=True))(call)
 
 
 def leaky_400(call: Call) -> Iterable[Step]:
@@ -186,6 +191,7 @@ SCENARIOS: dict[str, Scenario] = {
         ("retry-after-negative", "429, retry-after -1", retry_after("-1")),
         ("retry-after-huge", "429, retry-after 1000000000", retry_after("1000000000")),
         ("retry-after-date", "429, retry-after a date, t in Unix seconds: retry-after-date-t4102444800", retry_at_date),
+        ("retry-after-soon", "429, retry-after the date in s seconds: retry-after-soon-s2", retry_soon),
         ("retry-after-garbage", "429, retry-after soon", retry_after("soon; maybe")),
     ),
     **listed("U26", ("leaky-400", "400 whose message repeats the credential and the address", leaky_400)),

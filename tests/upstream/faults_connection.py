@@ -67,6 +67,17 @@ def dribble(call: Call) -> Iterable[Step]:
         yield Dribble(b" ", per_s=knob(call, "r", 1))
 
 
+def dribble_midway(call: Call) -> Iterable[Step]:
+    """Answer properly up to the middle, and then send r bytes per second of a line, or of a text, that never ends."""
+    yield head_of(call)
+    yield from map(Chunk, start_of(call))
+    if call.is_streamed:
+        yield Chunk(b"data: ")
+    while True:
+        yield Chunk(b"a")
+        yield Pause(1 / knob(call, "r", 1))
+
+
 def dribble_head(call: Call) -> Iterable[Step]:
     yield Send(b"HTTP/1.1 200 OK\r\nx-endless: ")
     while True:
@@ -139,6 +150,7 @@ SCENARIOS: dict[str, Scenario] = {
     **listed(
         "U4",
         ("dribble", "r bytes per second of a line that never ends: dribble-r1", dribble),
+        ("dribble-midway", "half an answer, then r bytes per second of its next line", dribble_midway),
         ("dribble-head", "r bytes per second of a header that never ends", dribble_head),
     ),
     **listed(

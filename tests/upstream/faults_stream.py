@@ -69,6 +69,20 @@ def long_line(call: Call) -> Iterable[Step]:
     yield EndChunks()
 
 
+def long_line_midway(call: Call) -> Iterable[Step]:
+    """Send the first text, then m million bytes of one line."""
+    if not call.is_streamed:
+        yield from HELLO_SCRIPT(call)
+        return
+    frames = frames_of(call)
+    yield head_of(call)
+    yield from map(Chunk, frames[: middle(frames)])
+    yield Chunk(b'data: {"text": "')
+    for _ in range(knob(call, "m", 50)):
+        yield Chunk(b"a" * 1_000_000)
+    yield from (Chunk(b'"}\n\n'), EndChunks())
+
+
 def invalid_utf8(call: Call) -> Iterable[Step]:
     if call.is_streamed:
         return streamed([frame.replace(b"world", b"w\xff\xc3rld") for frame in frames_of(call)])
@@ -117,7 +131,11 @@ def null_choices(call: Call) -> bytes:
 
 
 def error_frame(call: Call) -> bytes:
-    return frame_of(call, error_of(call, 529, "Overloaded."))
+    """Return the error as an event. Servers of OpenAI's dialect say there as a code what no HTTP status can say."""
+    error = error_of(call, 529, "Overloaded.")
+    if call.dialect == "openai":
+        error["error"]["code"] = 529
+    return frame_of(call, error)
 
 
 def error_midway(call: Call, frames: Frames) -> Frames:
@@ -158,7 +176,11 @@ SCENARIOS: dict[str, Scenario] = {
         ("pings", "nothing but pings for ever, one every i ms: pings-i100", pings(after_text=False)),
         ("pings-midway", "a text, then pings for ever: pings-midway-i100", pings(after_text=True)),
     ),
-    **listed("U15", ("long-line", "one line of m million bytes: long-line-m50", long_line)),
+    **listed(
+        "U15",
+        ("long-line", "one line of m million bytes: long-line-m50", long_line),
+        ("long-line-midway", "a text, then one line of m million bytes: long-line-midway-m50", long_line_midway),
+    ),
     **listed("U16", ("invalid-utf8", "bytes in a text that are not UTF-8", invalid_utf8)),
     **listed(
         "U17",

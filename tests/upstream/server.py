@@ -1,6 +1,7 @@
 """The scripted upstream: it takes calls over real sockets, lets a script answer each one, and keeps a record of all."""
 
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -28,10 +29,16 @@ class _Turn:
 
 
 class ScriptedUpstream:
-    """A model server in both dialects that does what it is told; it listens between `start` and `close`."""
+    """A model server in both dialects that does what it is told; it listens between `start` and `close`.
 
-    def __init__(self, *, port: int = 0, host: str = "127.0.0.1") -> None:
+    With `tls` it speaks nothing but that; `certificates.Authority` makes contexts, good and bad ones.
+    """
+
+    def __init__(self, *, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self._log = CallLog()
+        self._tls = tls
+        self.failed_handshakes = 0
+        """How many peers did not agree on TLS, such as those who found the certificate wanting."""
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._turns: deque[_Turn] = deque()
@@ -71,7 +78,7 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         host, port = self._address
-        return f"http://{host}:{port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{port}"
 
     @property
     def port(self) -> int:
@@ -116,7 +123,11 @@ class ScriptedUpstream:
         return self._log.wait_for(predicate, count=count, within_s=within_s)
 
     def _take(self, sock: socket.socket) -> None:
-        connection = Connection(sock, stopping=self._stopping)
+        try:
+            connection = Connection(sock, stopping=self._stopping, tls=self._tls)
+        except OSError:  # the peer has left already
+            sock.close()
+            return
         with self._lock:
             self._connection_count += 1
             number = self._connection_count
@@ -130,6 +141,7 @@ class ScriptedUpstream:
         reader = Reader(connection)
         call = None
         try:
+            self._shake_hands(connection)
             while connection.persists:
                 head = reader.head()
                 call = self._arrived(head, connection=number)
@@ -143,6 +155,14 @@ class ScriptedUpstream:
             connection.close()
             with self._lock:
                 del self._connections[connection]
+
+    def _shake_hands(self, connection: Connection) -> None:
+        try:
+            connection.shake_hands()
+        except PeerLeft:
+            with self._lock:
+                self.failed_handshakes += 1
+            raise
 
     def _arrived(self, head: RequestHead, *, connection: int) -> Call:
         with self._lock:

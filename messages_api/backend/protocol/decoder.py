@@ -20,11 +20,10 @@ from messages_api.backend.protocol.failures import (
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop import stop_fields
+from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, Request
 from messages_api.backend.protocol.usage import UNKNOWN, Usage
 from messages_api.backend.protocol.writer import BlockWriter
-
-CHARACTERS_A_TOKEN = 4
 
 
 def message_from_openai(answer: object, *, request: Request, ids: Ids) -> Message:
@@ -131,9 +130,14 @@ class StreamDecoder:
         return self.is_whole or self.error is not None
 
     @property
+    def is_complete(self) -> bool:
+        """The finish reason is known."""
+        return self._final is not None
+
+    @property
     def is_finishing(self) -> bool:
         """The answer is complete; only its usage and `[DONE]` are still to come."""
-        return self._final is not None and not self.is_ended
+        return self.is_complete and not self.is_ended
 
     def read(self, record: Record) -> list[Event]:
         """Return the events for one record of the stream: a chunk, or `[DONE]`."""

@@ -16,6 +16,7 @@ from messages_api.backend.protocol.failures import (
     failure_of_type,
 )
 from messages_api.backend.protocol.sse import Record
+from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, JSONObject, Message, Request
 from messages_api.backend.protocol.usage import Usage
 
@@ -23,18 +24,21 @@ from messages_api.backend.protocol.usage import Usage
 def message_from_anthropic(answer: object, *, request: Request) -> Message:
     """Return a whole answer as it came, under the model name of the request.
 
-    Raise ProtocolFailure for an error inside a 200, or for something that is no Message.
+    One without usage is given counts of 0. Raise ProtocolFailure for an error inside a 200, or for something that is
+    no Message.
     """
     if not isinstance(answer, dict):
         raise ProtocolFailure(NO_MESSAGE)
     if answer.get("type") == "error":
         raise ProtocolFailure(failure_from_anthropic(200, answer))
     content = answer.get("content")
-    if not _has_texts(answer, "id", "model") or not isinstance(answer.get("usage"), dict):
+    if not _has_texts(answer, "id", "model"):
         raise ProtocolFailure(NO_MESSAGE)
     if not isinstance(content, list) or not all(_is_block(block) for block in content):
         raise ProtocolFailure(NO_MESSAGE)
     message: Message = answer  # type: ignore[assignment]
+    if not isinstance(answer.get("usage"), dict):
+        message = {**message, "usage": Usage().anthropic()}
     return {**message, "model": request["model"]}
 
 
@@ -43,10 +47,11 @@ class AnthropicDecoder:
 
     What would repeat itself or belong to nothing is dropped: a second `message_start`, a delta or a stop for a block
     that is not open, anything after the end. What would leave a gap is an error. Event types that are unknown pass.
-    The answer is given under the model name of the request.
+    The answer is given under the model name of the request, and with usage where clients need it: an upstream that
+    gives none is helped out with `input_estimate` (tokens) and with what went by.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, input_estimate: int = 0) -> None:
         self.error: Failure | None = None
         """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
         self.usage = Usage()
@@ -56,10 +61,11 @@ class AnthropicDecoder:
         self.is_whole = False
         """`message_stop` was seen."""
         self.has_changed = False
-        """The last event is not the one that came: the upstream has another name for the model."""
+        """The last event is not the one that came: the upstream has another name for the model, or no usage."""
         self.message_id: str | None = None
         self.stop_reason: str | None = None
         self._model = request["model"]
+        self._input_estimate = input_estimate
         self._is_started = False
         self._has_stop = False
         self._open: int | None = None
@@ -71,9 +77,14 @@ class AnthropicDecoder:
         return self.is_whole or self.error is not None
 
     @property
+    def is_complete(self) -> bool:
+        """The stop reason and the counts are known."""
+        return self.stop_reason is not None
+
+    @property
     def is_finishing(self) -> bool:
-        """The stop reason and the counts are known; only `message_stop` is still to come."""
-        return self.stop_reason is not None and not self.is_ended
+        """The answer is complete; only `message_stop` is still to come."""
+        return self.is_complete and not self.is_ended
 
     def read(self, record: Record) -> list[Event]:
         """Return the events for one record of the stream: itself, nothing, or an error."""
@@ -126,7 +137,10 @@ class AnthropicDecoder:
         self._is_started = True
         self.message_id = message["id"]
         self.usage = Usage.from_anthropic(message.get("usage"))
-        self.has_changed = message["model"] != self._model
+        has_usage = isinstance(message.get("usage"), dict)
+        self.has_changed = message["model"] != self._model or not has_usage
+        if not has_usage:
+            message = {**message, "usage": {"input_tokens": self._input_estimate, "output_tokens": 0}}
         return _as_it_came({**event, "message": {**message, "model": self._model}})
 
     def _block_start(self, event: JSONObject) -> list[Event]:
@@ -173,7 +187,16 @@ class AnthropicDecoder:
         if _has_texts(delta, "stop_reason"):
             self.stop_reason = delta["stop_reason"]
         self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
-        return _as_it_came(event)
+        return _as_it_came(self._with_usage(event))
+
+    def _with_usage(self, event: JSONObject) -> JSONObject:
+        """The last counts, with the one of them that clients count on."""
+        usage = event.get("usage")
+        if isinstance(usage, dict) and "output_tokens" in usage:
+            return event
+        self.has_changed = True
+        output = self.usage.output if self.usage.output is not None else -(-self.characters // CHARACTERS_A_TOKEN)
+        return {**event, "usage": {**(usage if isinstance(usage, dict) else {}), "output_tokens": output}}
 
     def _message_stop(self, event: JSONObject) -> list[Event]:
         if not self._has_stop:

@@ -1,0 +1,14 @@
+"""A clock that a test sets."""
+
+
+class Clock:
+    """Stands in for `time.monotonic` where a module takes one."""
+
+    def __init__(self) -> None:
+        self._now = 1_000.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def forward(self, seconds: float) -> None:
+        self._now += seconds

@@ -1,0 +1,19 @@
+"""The catalogue is played once; the tests look at what came of it."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from pytest_django import DjangoDbBlocker
+
+from tests.faults.run import Run, play
+
+
+@pytest.fixture(scope="module")
+def run(django_db_setup: None, django_db_blocker: DjangoDbBlocker, static_files: None) -> Iterator[Run]:
+    with django_db_blocker.unblock():
+        try:
+            yield play(User.objects.create_user("faults", password="a good password of the owner"))
+        finally:
+            call_command("flush", interactive=False, verbosity=0)

@@ -1,0 +1,303 @@
+"""The catalogue of upstream faults, and what each is to come to. One row a scenario."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.faults.expected import (
+    DEADLINES,
+    DIALECTS,
+    PATIENT,
+    Either,
+    broken,
+    by_dialect,
+    of,
+    status,
+    timeout,
+    unreachable,
+    unusable,
+    whole,
+)
+from tests.upstream.good import ODD_CHARACTERS
+from tests.upstream.tls import KINDS
+
+MIB = 1024 * 1024
+DOUBLED = "HelloHello, , world!world!"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    fault: str
+    """U1 to U30, or `status`."""
+    scenario: str
+    """Its name in the scripted upstream, or that of another server: see `servers`."""
+    title: str = ""
+    """What the upstream does; that of the scenario if empty."""
+    plain: Either
+    streamed: Either
+    server: str = "scripted"
+    deadlines: Mapping[str, float] = field(default_factory=lambda: DEADLINES)
+    within_s: float | None = None
+    """How long any of these calls may take, where that is less than its deadline."""
+    text_bytes: int = 0
+    """The size of the caller's text, if it matters."""
+    has_heartbeats: bool = False
+    """On a gateway that pings early, so that a stream has begun before the first event."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """Megabytes go by: few of these calls at a time."""
+        return self.deadlines is PATIENT
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether seconds are looked at: nothing that needs the machine may run beside it."""
+        kinds = [of(either, dialect) for either in (self.plain, self.streamed) for dialect in DIALECTS]
+        return any(kind.limit or kind.gaps for kind in kinds) or self.within_s is not None
+
+
+def rows(fault: str, *scenarios: str, plain: Either, streamed: Either) -> list[Row]:
+    """Scenarios that come to the same."""
+    return [Row(fault=fault, scenario=scenario, plain=plain, streamed=streamed) for scenario in scenarios]
+
+
+def one(fault: str, scenario: str, *, plain: Either, streamed: Either, **details: object) -> list[Row]:
+    return [Row(fault=fault, scenario=scenario, plain=plain, streamed=streamed, **details)]  # type: ignore[arg-type]
+
+
+def same(fault: str, *scenarios: str, both: Either) -> list[Row]:
+    return rows(fault, *scenarios, plain=both, streamed=both)
+
+
+USUAL_GAPS = (0.25, 1.0)
+RATE = status(429, "rate_limit_error", gaps=USUAL_GAPS)
+RATE_AT_ONCE = status(429, "rate_limit_error", gaps=(0.0, 0.5))
+RATE_ONCE = status(429, "rate_limit_error", calls=1)
+SOON = status(429, "rate_limit_error", gaps=(1.0, 2.5))
+OVERLOADED = status(529, "overloaded_error", gaps=USUAL_GAPS)
+ACCOUNT = status(502, "api_error", calls=1)
+PARTLY_TOLD = by_dialect(openai=whole(usage="estimated"), anthropic=whole(usage="partial"))
+
+STATUSES = [
+    *same("status", "status-400", both=status(400, "invalid_request_error")),
+    *same("status", "status-404", both=status(404, "not_found_error")),
+    *same(
+        "status",
+        "status-408",
+        both=by_dialect(openai=status(504, "timeout_error"), anthropic=status(408, "invalid_request_error", calls=3)),
+    ),
+    *same(
+        "status",
+        "status-409",
+        both=by_dialect(openai=status(409, "conflict_error"), anthropic=status(409, "conflict_error")),
+    ),
+    *same("status", "status-413", both=status(413, "request_too_large")),
+    *same(
+        "status",
+        "status-422",
+        both=by_dialect(openai=status(400, "invalid_request_error"), anthropic=status(422, "invalid_request_error")),
+    ),
+    *same("status", "status-429", both=RATE),
+    *same("status", "status-500", both=status(500, "api_error")),
+    *same("status", "status-502", both=status(502, "api_error")),
+    *same("status", "status-503", both=by_dialect(openai=OVERLOADED, anthropic=status(503, "api_error"))),
+    *same("status", "status-504", both=status(504, "timeout_error")),
+    *same("status", "status-529", both=OVERLOADED),
+]
+
+CONNECTION = [
+    *one("U1", "refused", plain=unreachable(), streamed=unreachable(), server="nowhere", title="refuses connections"),
+    *one(
+        "U1", "no-such-host", plain=unreachable(), streamed=unreachable(), server="no-such-host", title="has no address"
+    ),
+    *one(
+        "U1", "full", plain=unreachable(), streamed=unreachable(), server="full", title="lets connections wait for ever"
+    ),
+    *same("U2", "silent", both=timeout("first byte")),
+    *one(
+        "U2",
+        "silent",
+        plain=timeout("first byte"),
+        streamed=broken("timeout_error", limit="first byte", usage="estimated"),
+        has_heartbeats=True,
+        title="never answers, and the stream has begun with a ping",
+    ),
+    *same("U3", "silent-after-head", both=timeout("first byte")),
+    *rows("U3", "silent-midway", plain=timeout("silence"), streamed=broken("timeout_error", limit="silence")),
+    *rows("U3", "half-closed", plain=unusable(), streamed=broken()),
+    *one(
+        "U4",
+        "dribble",
+        plain=timeout("total"),
+        streamed=timeout("first byte"),
+        title="a byte per second of a line, or of a body, that never ends",
+    ),
+    *one(
+        "U4",
+        "dribble-head",
+        plain=timeout("first byte"),
+        streamed=timeout("first byte"),
+        title="a byte per second of a header that never ends",
+    ),
+    *one(
+        "U4",
+        "dribble-midway",
+        plain=timeout("total"),
+        streamed=broken("timeout_error", limit="silence"),
+        title="half an answer, then a byte per second",
+    ),
+    *same("U5", "reset-before-head", "close-before-head", "reset-after-head", both=unusable()),
+    *rows("U5", "reset-midway", plain=unusable(), streamed=broken()),
+    *rows("U6", "cut", plain=unusable(), streamed=by_dialect(openai=whole(), anthropic=broken(usage="reported"))),
+    *rows("U6", "cut-chunked", "cut-in-chunk", "cut-unframed", plain=unusable(), streamed=broken()),
+    *same("U6", "cut-at-once", both=unusable()),
+]
+
+ANSWERS = [
+    *same("U7", "page", "page-as-promised", both=unusable()),
+    *rows("U8", "truncated", plain=unusable(), streamed=broken()),
+    *same("U8", "empty-body", both=unusable()),
+    *rows(
+        "U9",
+        "no-choices",
+        plain=by_dialect(openai=unusable(), anthropic=whole("")),
+        streamed=by_dialect(openai=whole(""), anthropic=whole()),
+    ),
+    *rows("U9", "null-choices", plain=unusable(), streamed=by_dialect(openai=unusable(), anthropic=broken())),
+    *rows("U9", "hollow-choices", plain=unusable(), streamed=by_dialect(openai=whole(""), anthropic=whole())),
+    *rows("U9", "wrong-choices", plain=unusable(), streamed=by_dialect(openai=unusable(), anthropic=broken())),
+    *same("U9", "list", "null", "error-in-200", both=unusable()),
+    *rows("U10", "length-too-large", plain=unusable(), streamed=whole()),
+    *rows(
+        "U10",
+        "length-too-small",
+        plain=unusable(),
+        streamed=by_dialect(openai=broken(), anthropic=broken(usage="reported")),
+    ),
+    *same("U11", "gzip", "gzip-nested", "brotli", both=unusable()),
+    *one(
+        "U11",
+        "gzip-bomb",
+        plain=unusable(),
+        streamed=unusable(),
+        deadlines=PATIENT,
+        title="10 MB of gzip that are 10 GB",
+    ),
+    *one(
+        "U11",
+        "long-line-m70",
+        plain=unusable(),
+        streamed=unusable(),
+        deadlines=PATIENT,
+        title="70 MB where 64 MiB are the most",
+    ),
+    *one("U12", "endless-head", plain=unusable(), streamed=unusable(), within_s=5),
+    *one("U12", "large-head", plain=unusable(), streamed=unusable(), within_s=5, title="100 kB of headers"),
+    *one(
+        "U12",
+        "interim-n1000",
+        plain=unusable(),
+        streamed=unusable(),
+        within_s=5,
+        title="1,000 interim answers before the real one",
+    ),
+    *one("U12", "interim-n3", plain=whole(), streamed=whole(), title="three interim answers before the real one"),
+    *one("U12", "bad-status-line", plain=unusable(), streamed=unusable(), within_s=5),
+    *same("U13", "redirect-302", "redirect-307", both=unusable(usage="none")),
+]
+
+STREAMS = [
+    *one("U14", "pings", plain=timeout("total"), streamed=timeout("total"), title="nothing but pings for ever"),
+    *one(
+        "U14",
+        "pings-midway",
+        plain=timeout("total"),
+        streamed=broken("timeout_error", limit="total"),
+        title="a text, then pings for ever",
+    ),
+    *one(
+        "U15",
+        "long-line-m20",
+        plain=unusable(),
+        streamed=unusable(),
+        deadlines=PATIENT,
+        title="one line of 20 MB where 16 MiB are the most",
+    ),
+    *one(
+        "U15",
+        "long-line-midway-m20",
+        plain=whole(),
+        streamed=broken(),
+        deadlines=PATIENT,
+        title="a text, then such a line",
+    ),
+    *rows("U16", "invalid-utf8", plain=unusable(), streamed=whole("Hello, w\ufffd\ufffdrld!")),
+    *same("U16", "byte-by-byte", both=whole("H\u00e9llo \u4f60\u597d \U0001f600")),
+    *same("U17", "sse-cr", "sse-crlf", "sse-crlf-cut", "sse-dressed", "sse-lines", "sse-unended", both=whole()),
+    *rows("U18", "duplicates", plain=whole(), streamed=whole(DOUBLED)),
+    *same("U18", "two-starts", "unknown-index", "after-the-end", both=whole()),
+    *rows("U18", "no-start", plain=whole(), streamed=by_dialect(openai=whole(), anthropic=unusable())),
+    *rows("U19", "bad-json", "null-midway", plain=whole(), streamed=broken()),
+    *same("U20", "odd-characters", both=whole(ODD_CHARACTERS * 2)),
+    *rows("U21", "error-midway", plain=whole(), streamed=broken("overloaded_error")),
+    *rows("U21", "error-first", plain=OVERLOADED, streamed=status(529, "overloaded_error", usage="estimated")),
+    *same("U22", "unknown-events", both=whole()),
+]
+
+WORDS = [
+    *rows("U23", "no-usage", plain=whole(usage="estimated"), streamed=whole(usage="estimated")),
+    *rows(
+        "U23",
+        "usage-negative",
+        "usage-float",
+        "usage-huge",
+        "usage-string",
+        "usage-null",
+        plain=whole(usage="estimated"),
+        streamed=PARTLY_TOLD,
+    ),
+    *rows("U23", "usage-nan", plain=unusable(), streamed=by_dialect(openai=broken(), anthropic=unusable())),
+    *same("U24", "retry-after-0", "retry-after-negative", both=RATE_AT_ONCE),
+    *one(
+        "U24",
+        "retry-after-3",
+        plain=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
+        streamed=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
+        deadlines={**DEADLINES, "total": 12.0},
+    ),
+    *same("U24", "retry-after-huge", both=RATE_ONCE),
+    *one("U24", "retry-after-date", plain=RATE_ONCE, streamed=RATE_ONCE, title="429, retry-after a date in 2100"),
+    *one("U24", "retry-after-soon", plain=SOON, streamed=SOON, title="429, retry-after a date two seconds away"),
+    *same("U24", "retry-after-garbage", both=RATE),
+    *same("U25", "status-401", "status-402", "status-403", both=ACCOUNT),
+    *same("U26", "leaky-400", both=status(400, "invalid_request_error")),
+    *same("U27", "cookies", "hop-by-hop", "split-header", both=whole()),
+    *same("U28", "tools-1-char", both=whole("", arguments='{"city": "Paris", "unit": "celsius"}')),
+    *one("U28", "tools-large", plain=whole(""), streamed=whole(""), deadlines=PATIENT, title="5 MB of arguments"),
+    *same("U28", "tools-bad-json", both=whole("")),
+    *(
+        Row(fault="U29", scenario=kind, title=title, plain=both, streamed=both, server=f"tls-{kind}")
+        for kind, title in KINDS.items()
+        for both in [whole() if kind == "good" else unreachable()]
+    ),
+    *one(
+        "U30",
+        "early-413",
+        plain=status(413, "request_too_large"),
+        streamed=status(413, "request_too_large"),
+        text_bytes=2 * MIB,
+        deadlines=PATIENT,
+        title="413 while the request is still being sent",
+    ),
+    *one(
+        "U30",
+        "early-413-close",
+        plain=status(413, "request_too_large"),
+        streamed=status(413, "request_too_large"),
+        text_bytes=2 * MIB,
+        deadlines=PATIENT,
+        title="the same, then a close, which resets",
+    ),
+]
+
+ROWS = [*STATUSES, *CONNECTION, *ANSWERS, *STREAMS, *WORDS]
+FAULTS = list(dict.fromkeys(row.fault for row in ROWS))

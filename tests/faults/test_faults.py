@@ -1,0 +1,32 @@
+"""Every fault of the catalogue, in both dialects, on both lanes, plain and streamed, comes to what the table says."""
+
+import pytest
+
+from tests.faults import report
+from tests.faults.checks import mismatches, mismatches_of_run
+from tests.faults.run import Run
+from tests.faults.table import FAULTS
+
+pytestmark = [
+    pytest.mark.django_db,  # without a test that asks for it there is no database
+    pytest.mark.timeout(240),  # the first test waits for the whole run
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_comes_to_what_the_table_says(run: Run, fault: str) -> None:
+    found = [problem for one in run.played if one.case.row.fault == fault for problem in mismatches(one)]
+
+    assert not found, "\n".join(["", *found])
+
+
+def test_nothing_is_left_open_lost_or_counted_twice(run: Run) -> None:
+    assert mismatches_of_run(run) == []
+
+
+def test_the_readme_shows_what_was_seen(run: Run, pytestconfig: pytest.Config) -> None:
+    seen = report.table(run)
+    if pytestconfig.getoption("--write-faults-table"):
+        report.write(seen)
+
+    assert report.without_times(report.in_readme()) == report.without_times(seen)
