@@ -56,6 +56,8 @@ class Admission:
     caller_address: str | None = None
     caller_request_id: str = ""
     user_agent: str = ""
+    limit_hit: dict[str, Any] | None = None
+    """The limit that refused it, or that would have if it did not only count."""
     created_at: datetime = field(default_factory=timezone.now)
 
 
@@ -81,6 +83,12 @@ class Settlement:
     usage_source: str = UsageSource.NONE
     ttft_ms: int | None = None
     duration_ms: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All that the call used; what nobody said is 0."""
+        written = (self.cache_write_5m_tokens, self.cache_write_1h_tokens)
+        return sum(count or 0 for count in (self.input_tokens, self.cache_read_tokens, *written, self.output_tokens))
 
 
 def admit(admission: Admission) -> None:

@@ -6,6 +6,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.urls import get_resolver
 
 from keys import ledger
+from keys.limits import limiter
 from keys.store import store
 from messages_api.watcher import watcher
 from project import checks
@@ -33,4 +34,5 @@ class Application(WSGIHandler):
         """End what runs without a connection of its own, such as a call that is read on, and write what is settled."""
         watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()
+        limiter.close()
         store.close()
