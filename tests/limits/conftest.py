@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
 from pytest_django import Settings
 
 from keys.limits import Limiter
 from keys.store import Store
 from tests.conftest import missing
+from tests.gateway import Gateway, GatewayServer
 from tests.limits.forms import Counted, LocalTime, SharedTime
 from tests.redis_server import RedisMissing, RedisServer
+from tests.upstream import ScriptedUpstream
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +70,18 @@ def counted(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Coun
     limiter.close()
     store.close()
     time.close()
+
+
+@pytest.fixture(scope="module")
+def shared_server(django_db_setup: None, static_files: None, running_redis: RedisServer) -> Iterator[GatewayServer]:
+    """A gateway that counts in Redis: with two workers where the database takes several."""
+    workers = "2" if connection.vendor == "postgresql" else "1"
+    with GatewayServer(REDIS_URL=running_redis.url, WEB_CONCURRENCY=workers) as server:
+        yield server
+
+
+@pytest.fixture(params=["in this process", "shared"])
+def limited(request: pytest.FixtureRequest, transactional_db: None, upstream: ScriptedUpstream, owner: User) -> Gateway:
+    """A running gateway, which counts in one of the two forms."""
+    name = "shared_server" if request.param == "shared" else "gateway_server"
+    return Gateway(request.getfixturevalue(name), upstream, owner)
