@@ -21,6 +21,7 @@ from keys import hashing
 from keys.addresses import Network, network
 from keys.budgets import BudgetTerms
 from keys.errors import LedgerUnavailable
+from keys.guesses import guesses
 from keys.limits import Limits
 from keys.models import APIKey, Budget, KeySecret, Team
 
@@ -61,13 +62,18 @@ class SnapshotCache:
         self._entries: OrderedDict[bytes, tuple[float, Snapshot | None]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, raw: str) -> Snapshot | None:
-        """The snapshot of a well-formed raw key, or None. Raise LedgerUnavailable when the database cannot tell."""
+    def find(self, raw: str, *, address: str | None = None) -> Snapshot | None:
+        """The snapshot of a well-formed raw key, or None.
+
+        Raise LedgerUnavailable when the database cannot tell, and LimitReached when it is not asked because too many
+        unknown keys have come from the caller's address.
+        """
         digests = [hashing.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
-        snapshot = _load(digests)
+        has_been_met = entry is not None and entry[1] is not None
+        snapshot = _load(digests) if has_been_met else guesses.look_up(address, lambda: _load(digests))
         ttl = MISS_TTL_S if snapshot is None else settings.SNAPSHOT_TTL_S
         with self._lock:
             self._entries[digests[0]] = (time.monotonic() + ttl, snapshot)

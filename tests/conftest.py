@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from keys import ledger
+from keys.guesses import guesses
 from keys.snapshots import cache
 from messages_api.routing import routes
 from tests import environment
@@ -109,4 +110,5 @@ def quiet_ledger(transactional_db: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def fresh_caches() -> None:
     cache.clear()
+    guesses.clear()
     routes.clear()
