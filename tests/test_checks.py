@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
 from django.core.checks import CheckMessage
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from pytest_django import Settings
 
+from keys.models import APIKey, Team
 from project import bind, checks
+from tests.conftest import missing
+from tests.gateway import free_port
+from tests.postgres import PostgresCluster, PostgresMissing
 
 ROOT = Path(__file__).parent.parent
 GOOD = "q7Jm2ZtXw9RbKc4VnYp8Ls1HgFd6TaEuMx3Q"
@@ -27,6 +32,7 @@ SOUND: dict[str, Any] = {
     "DEBUG": False,
     "HTTPS": True,
     "WEB_CONCURRENCY": 1,
+    "REDIS_URL": "",
 }
 
 
@@ -121,6 +127,46 @@ def test_several_workers_are_for_postgresql(settings: Settings, engine: Callable
     assert check(settings, WEB_CONCURRENCY=4) == []
 
 
+LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_calls": 1}]
+
+
+@pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_calls": 1, "shadow_limits": True}], ids=str)
+@pytest.mark.parametrize("scope", ["key", "team"])
+def test_several_workers_count_together_what_is_limited(
+    settings: Settings, engine: Callable[[str], None], owner: User, scope: str, rules: dict[str, Any]
+) -> None:
+    engine("postgresql")
+    several = {"WEB_CONCURRENCY": 2, "REDIS_URL": ""}
+    APIKey.objects.issue(name="free", owner=owner)
+    assert (check(settings, **several), checks.check_limits()) == ([], [])
+
+    if scope == "key":
+        APIKey.objects.issue(name="limited", owner=owner, **rules)
+    else:
+        Team.objects.create(name="limited", **rules)
+
+    [error] = checks.check_limits()
+    assert error.is_serious() and "WEB_CONCURRENCY" in error.msg and "REDIS_URL" in error.msg
+    with pytest.raises(ImproperlyConfigured, match=r"gateway\.E009"):
+        checks.refuse_to_start()
+    for sound in ({"WEB_CONCURRENCY": 1}, {"WEB_CONCURRENCY": 2, "REDIS_URL": "redis://127.0.0.1:6379/0"}):
+        check(settings, **sound)
+        assert checks.check_limits() == []
+
+
+@pytest.mark.parametrize("rules", LIMITED, ids=str)
+def test_what_would_keep_the_gateway_from_starting_cannot_be_entered(settings: Settings, rules: dict[str, int]) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+    limited, free = Team(name="limited", **rules), Team(name="free")
+
+    free.clean()
+    with pytest.raises(ValidationError, match="REDIS_URL"):
+        limited.clean()
+
+    settings.REDIS_URL = "redis://127.0.0.1:6379/0"
+    limited.clean()
+
+
 def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> None:
     [warning] = check(settings, HTTPS=False, BIND="0.0.0.0:8000")
 
@@ -197,3 +243,28 @@ def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
     for name in checks.SECRETS:
         if value := changed.get(name, PRODUCTION.get(name, "")).removeprefix("$"):
             assert value not in finished.stdout + finished.stderr
+
+
+SEVERAL_WORKERS = {**PRODUCTION, "WEB_CONCURRENCY": "4"}
+
+
+def test_a_database_that_is_away_is_no_reason_to_refuse_the_settings() -> None:
+    nobody = f"postgres://gateway@127.0.0.1:{free_port()}/gateway"
+
+    finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=nobody)
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+def test_nor_is_one_without_tables() -> None:
+    try:
+        cluster = PostgresCluster()
+    except PostgresMissing:
+        missing("PostgreSQL is not installed")
+    cluster.start()
+    try:
+        finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=cluster.url)
+    finally:
+        cluster.remove()
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
