@@ -62,16 +62,12 @@ class SharedBuckets:
         return [len(keys), *keys, verb, call_id, " ".join(numbers)]
 
     def _run(self, asks: Sequence[Ask], command: list[Any]) -> Verdict | None:
-        answer = self._store.run(lambda client: _execute(client, command), otherwise=None)
+        text, digest = _script()
+        try:
+            answer = self._store.ask("EVALSHA", digest, *command, otherwise=None)
+        except redis.exceptions.NoScriptError:  # the server has just begun
+            answer = self._store.ask("EVAL", text, *command, otherwise=None)
         return None if answer is None else _verdict(asks, answer)
-
-
-def _execute(client: redis.Redis, command: list[Any]) -> Any:
-    text, digest = _script()
-    try:
-        return client.evalsha(digest, *command)
-    except redis.exceptions.NoScriptError:  # the server has just begun
-        return client.eval(text, *command)
 
 
 def _execute_all(client: redis.Redis, commands: list[list[Any]]) -> Any:

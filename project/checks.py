@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Q
+from redis.connection import parse_url
 
 from project import bind
 from project.settings import env  # the raw values: django.conf.settings has what django-environ made of them
@@ -48,6 +49,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_credential_keys(),
         *_hosts_and_debug(),
         *_workers(),
+        *_redis(),
         *_transport(),
     ]
 
@@ -162,6 +164,18 @@ def _workers() -> Iterator[CheckMessage]:
             "WEB_CONCURRENCY is above 1 with SQLite, which lets one process write.",
             hint="Set WEB_CONCURRENCY=1, or DATABASE_URL to a PostgreSQL database.",
             id="gateway.E007",
+        )
+
+
+def _redis() -> Iterator[CheckMessage]:
+    try:
+        if settings.REDIS_URL:
+            parse_url(settings.REDIS_URL)
+    except ValueError:
+        yield Error(
+            "REDIS_URL is not the address of a Redis server.",
+            hint="Write it like redis://host:6379/0, rediss://… or unix:///path.",
+            id="gateway.E010",
         )
 
 

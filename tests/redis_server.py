@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from typing import Self
 
 START_WITHIN_S = 10
 
@@ -19,7 +20,7 @@ class RedisServer:
     """A server in memory. `start` and `stop` may be called again; `remove` ends it for good."""
 
     def __init__(self) -> None:
-        program = shutil.which("redis-server")
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
         if program is None:
             raise RedisMissing
         self._program = program
@@ -28,6 +29,13 @@ class RedisServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
     @property
     def url(self) -> str:

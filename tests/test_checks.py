@@ -62,6 +62,7 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "localhost:8000"}, id="plain http on this machine"),
         pytest.param({"HTTPS": False, "BIND": "[::1]:8000"}, id="plain http on this machine by IPv6"),
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
+        pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
     ],
 )
@@ -89,6 +90,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("ALLOWED_HOSTS", {"ALLOWED_HOSTS": ["gateway.test", "*"]}, id="every host"),
         pytest.param("DEBUG", {"DEBUG": True}, id="debug in production"),
         pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "127.0.0.1:6379/secret"}, id="no address of Redis"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "redis://:secret@host:port"}, id="no port of Redis"),
         pytest.param("BIND", {"BIND": "8000"}, id="no address"),
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
     ],
