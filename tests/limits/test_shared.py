@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -43,67 +43,62 @@ def gets_through(limiter: Limiter, *limits: Limits) -> bool:
 # ---- together
 
 
-@contextmanager
-def processes(count: int, redis_url: str, *, threads: int, calls: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Real processes that wait for a line each."""
-    environment = {**os.environ, "REDIS_URL": redis_url, "WEB_CONCURRENCY": str(count)}
-    command = [sys.executable, "-m", "tests.limits.hammer"]
-    started = [
-        subprocess.Popen(
-            [*command, f"process-{number}", str(threads), str(calls)],
+class Process:
+    """A real process that makes calls as it is told (tests/limits/hammer.py)."""
+
+    def __init__(self, name: str, redis_url: str, *, threads: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.limits.hammer", name, str(threads)],
             cwd=ROOT,
-            env={**environment, "DJANGO_SETTINGS_MODULE": "project.settings"},
+            env={**os.environ, "REDIS_URL": redis_url, "DJANGO_SETTINGS_MODULE": "project.settings"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for number in range(count)
-    ]
-    try:
-        for process in started:
-            assert line_of(process) == "ready"
-        yield started
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
+
+    def says(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def call(self, *limits: dict[str, Any]) -> None:
+        """Begin to make calls; it says how many got through."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(limits) + "\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
-def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def tell(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
+@pytest.fixture(scope="module")
+def four_processes(running_redis: RedisServer) -> Iterator[list[Process]]:
+    processes = [Process(f"process-{number}", running_redis.url, threads=8) for number in range(4)]
+    assert [process.says() for process in processes] == ["ready"] * 4
+    yield processes
+    for process in processes:
+        process.kill()
 
 
 @pytest.mark.parametrize(
     "limits",
     [
-        pytest.param([{"scope": "key", "id": "key:1", "requests_per_minute": 5}], id="requests"),
-        pytest.param([{"scope": "key", "id": "key:1", "tokens_per_minute": 5}], id="tokens"),
-        pytest.param([{"scope": "key", "id": "key:1", "concurrent_calls": 5}], id="calls"),
+        pytest.param([{"requests_per_minute": 5}], id="requests"),
+        pytest.param([{"tokens_per_minute": 5}], id="tokens"),
+        pytest.param([{"concurrent_calls": 5}], id="calls"),
         pytest.param(
-            [
-                {"scope": "key", "id": "key:1", "requests_per_minute": 300, "concurrent_calls": 200},
-                {"scope": "team", "id": "team:1", "tokens_per_minute": 5},
-            ],
-            id="all",
+            [{"requests_per_minute": 300, "concurrent_calls": 200}, {"scope": "team", "tokens_per_minute": 5}], id="all"
         ),
     ],
 )
 def test_of_many_calls_in_four_processes_exactly_as_many_get_through_as_may(
-    redis_server: RedisServer, limits: list[dict[str, Any]]
+    redis_server: RedisServer, four_processes: list[Process], limits: list[dict[str, Any]]
 ) -> None:
-    with processes(4, redis_server.url, threads=8, calls=10) as started:
-        begun = time.monotonic()
-        for process in started:
-            tell(process, json.dumps(limits))
-        got_through = [int(line_of(process)) for process in started]
-        took_s = time.monotonic() - begun
+    begun = time.monotonic()
+    for process in four_processes:
+        process.call(*({"scope": "key", "id": f"{number}", **each} for number, each in enumerate(limits)))
+    got_through = [int(process.says()) for process in four_processes]
+    took_s = time.monotonic() - begun
 
     assert sum(got_through) == 5
     assert took_s < 12  # in which the next one would have come back
@@ -112,18 +107,19 @@ def test_of_many_calls_in_four_processes_exactly_as_many_get_through_as_may(
 def test_the_places_of_a_process_that_died_are_free_again_after_their_lease(
     redis_server: RedisServer, new_limiter: New
 ) -> None:
-    places = of_key(concurrent_calls=2)
-    with processes(1, redis_server.url, threads=1, calls=2) as started:
-        tell(started[0], json.dumps([{"scope": "key", "id": "key:1", "concurrent_calls": 2}]))
-        assert line_of(started[0]) == "2"
+    process = Process("dies", redis_server.url, threads=1)
+    assert process.says() == "ready"
+    process.call({"scope": "key", "id": "key:1", "concurrent_calls": 2})
+    assert process.says() == "2"
+    process.kill()
     other = new_limiter()
     passing = SharedTime(redis_server.url)
 
     passing.go_by(LEASE_S / 2)
-    assert is_refused(other, places)
+    assert is_refused(other, of_key(concurrent_calls=2))
     passing.go_by(LEASE_S / 2)
 
-    assert gets_through(other, places)
+    assert gets_through(other, of_key(concurrent_calls=2))
     passing.close()
 
 
