@@ -13,7 +13,7 @@ RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-
 
 # What depends on the database is tested on both.
 ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_streams.py tests/test_authentication.py \
-	tests/test_reports.py tests/admin
+	tests/test_reports.py tests/admin tests/limits/test_calls.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format types lock

@@ -4,11 +4,13 @@ Why a call is not let in. Each is told to the caller in the words of the lane.
 * no credential, or not one of a usable key    401 authentication_error
 * a budget has not as much left                402 billing_error
 * the key may not do this                      403 permission_error
+* too much at a time                           429 rate_limit_error
 * its row cannot be written now                503 overloaded_error
 """
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 
 class Refused(Exception):
@@ -89,6 +91,24 @@ def amount_in_words(amount: int, unit: str) -> str:
     dollars = f"{Decimal(amount) / 1_000_000:,.6f}"
     whole, _, cents = dollars.partition(".")
     return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+class LimitReached(Refused):
+    """Too much at a time. `hit` says which limit of the key or its team refused, for the usage record."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        headers: dict[str, str] | None = None,
+        hit: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, headers={"retry-after": str(retry_after_s), **(headers or {})})
+        self.hit = hit
 
 
 class LedgerUnavailable(Refused):

@@ -37,7 +37,7 @@ class Admission:
     caller_request_id: str = ""
     user_agent: str = ""
     limit_hit: dict[str, Any] | None = None
-    """What would have refused the call, were its limits not in shadow mode."""
+    """The limit or budget that refused it, or that would have if it did not only count."""
     created_at: datetime = field(default_factory=timezone.now)
     claims: Sequence[Claim] = ()
     """What the call is to hold of each budget. If one has not as much left, the call is refused."""
@@ -70,6 +70,12 @@ class Settlement:
     usage_source: str = UsageSource.NONE
     ttft_ms: int | None = None
     duration_ms: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All that the call used; what nobody said is 0."""
+        written = (self.cache_write_5m_tokens, self.cache_write_1h_tokens)
+        return sum(count or 0 for count in (self.input_tokens, self.cache_read_tokens, *written, self.output_tokens))
 
 
 MOMENTS = ("created_at", "settled_at", "lease_expires_at")

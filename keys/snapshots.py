@@ -21,6 +21,7 @@ from keys import hashing, ledger, patience
 from keys.addresses import Network, network
 from keys.budgets import BudgetTerms
 from keys.errors import LedgerUnavailable
+from keys.guesses import guesses
 from keys.limits import Limits
 from keys.models import APIKey, Budget, KeySecret, Team
 
@@ -87,12 +88,22 @@ class SnapshotCache:
         self._running: dict[bytes, LookUp] = {}
         self._lock = threading.Lock()
 
-    def find(self, raw: str) -> Snapshot | None:
-        """The snapshot of a well-formed raw key, or None. Raise LedgerUnavailable when the database cannot tell."""
+    def find(self, raw: str, *, address: str | None = None) -> Snapshot | None:
+        """The snapshot of a well-formed raw key, or None.
+
+        Raise LedgerUnavailable when the database cannot tell, and LimitReached when it is not asked because too many
+        unknown keys have come from the caller's address.
+        """
         digests = [hashing.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
+        if entry is not None and entry[1] is not None:
+            return self._find_anew(digests)  # it has been met before, so it is no guess
+        return guesses.look_up(address, lambda: self._find_anew(digests))
+
+    def _find_anew(self, digests: list[bytes]) -> Snapshot | None:
+        """Ask the database, once for all who want to know the same."""
         with self._lock:
             running = self._running.get(digests[0])
             if running is None:

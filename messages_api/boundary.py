@@ -1,5 +1,6 @@
 """
-The edge of `/api/`: every call gets a request id, and every answer is in the dialect of its lane, never HTML.
+The edge of `/api/`: every call gets a request id and the address that it came from, and every answer is in the dialect
+of its lane, never HTML.
 
 What fails before or beside a view (an unknown path, a bad host, an exception in our own code) is said here.
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase
 
+from messages_api.caller import address
 from messages_api.failures import API_PREFIX, failure
 
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
@@ -32,6 +34,7 @@ class ApiBoundary:
         if not http_request.path_info.startswith(API_PREFIX):
             return self.get_response(http_request)
         http_request.request_id = new_request_id()  # type: ignore[attr-defined]
+        http_request.caller_address = address(http_request)  # type: ignore[attr-defined]
         response = self._answer(http_request)
         response.headers["request-id"] = http_request.request_id  # type: ignore[attr-defined]
         return response

@@ -36,7 +36,7 @@ class Caller:
         """Raise RequestError for a header that would be forwarded and is not printable ASCII or too long."""
         return cls(
             request_id=http_request.request_id,  # type: ignore[attr-defined]  # set by the boundary
-            address=address(http_request),
+            address=http_request.caller_address,  # type: ignore[attr-defined]  # set by the boundary
             user_agent=_printable(http_request.META.get("HTTP_USER_AGENT", ""))[:USER_AGENT_LENGTH],
             own_request_id=_printable(http_request.META.get("HTTP_X_REQUEST_ID", ""))[:REQUEST_ID_LENGTH],
             headers=_anthropic_headers(http_request) if forwards_headers else {},

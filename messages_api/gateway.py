@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from keys import access, budgets, ledger, own_usage, patience, self_description, snapshots
+from keys import access, budgets, ledger, limits, own_usage, patience, self_description, snapshots
 from keys.budgets import Claim
 from keys.errors import LedgerUnavailable, Refused, Unpriced
 from keys.models import APIKey
@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # the names of fields are the caller's, those of models too
 MAX_DROPPED = 32
+LIMITS_LEASE_S = 24 * 3600.0  # longer than any call: a place that is lost all the same is free again after that
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 REVOKED = "The API key was revoked."
 RESTARTING = "The gateway is restarting; try again."
@@ -69,6 +70,7 @@ class Call:
         self._observer = Observer()
         self._figures: Callable[[], Figures] = Figures
         self._input_estimate = estimate(body.request)
+        self._grant = limits.Grant(call_id=caller.request_id)
         self._admission: Admission | None = None
         self._attempts: Attempts | None = None
         self._ending: str | None = None
@@ -128,26 +130,38 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer says of the way here: what served it, and what that could not be told."""
+        """What the answer says of the limits and of the way here: what served it, and what that could not be told."""
         attempt = self._attempts.current if self._attempts is not None else None
         if attempt is None or attempt.exchange.response_status is None:
-            return {}
+            return self._grant.headers
         headers = {"x-gateway-target": header_safe(f"{attempt.target.endpoint.name}/{attempt.target.model}")}
         names = [header_safe(name) for name in attempt.dropped[:MAX_DROPPED]]
-        return headers | ({"x-gateway-dropped": ", ".join(names)} if names else {})
+        return self._grant.headers | headers | ({"x-gateway-dropped": ", ".join(names)} if names else {})
 
     # ---- in and out
 
     def _let_in(self) -> Attempts:
-        """Pass the gate, find targets, write the row. Only then is there a call."""
+        """Pass the gate and the limits, find targets, write the row. Only then is there a call."""
         _check_open()
         try:
-            access.authorize(self._key, model=self._body.request["model"], address=self._caller.address)
-            targets = find_targets(self._body.request["model"], key=self._key)
-            targets, claims = self._charged(targets)
+            return self._admit()
+        except BaseException:
+            limits.release(self._grant)
+            raise
+
+    def _admit(self) -> Attempts:
+        model = self._body.request["model"]
+        try:
+            access.authorize(self._key, model=model, address=self._caller.address)
+            self._grant = limits.take(
+                self._caller.request_id,
+                self._key.limits,
+                tokens=self._input_estimate + self._body.request["max_tokens"],
+                lease_s=LIMITS_LEASE_S,
+            )
+            targets, claims = self._charged(find_targets(model, key=self._key))
         except (Refused, RequestError) as error:
-            row = self._admission_row(lease_s=0, limit_hit=getattr(error, "hit", None))
-            ledger.refuse(row, http_status=error.status, error_type=error.type)
+            ledger.refuse(self._admission_row(error=error), http_status=error.status, error_type=error.type)
             raise
         finally:
             _give_connections_back()
@@ -179,7 +193,7 @@ class Call:
         return [target for target, _ in found], claims
 
     def _admission_row(
-        self, *, lease_s: float, claims: Sequence[Claim] = (), limit_hit: dict[str, Any] | None = None
+        self, *, lease_s: float = 0, claims: Sequence[Claim] = (), error: Exception | None = None
     ) -> Admission:
         return Admission(
             id=self._caller.request_id,
@@ -194,7 +208,7 @@ class Call:
             caller_request_id=self._caller.own_request_id,
             user_agent=self._caller.user_agent,
             claims=claims,
-            limit_hit=limit_hit,
+            limit_hit=getattr(error, "hit", self._grant.would_refuse),
         )
 
     def _begin(self, target: Target, expires_at: float) -> Attempt:
@@ -290,7 +304,12 @@ class Call:
         if self._reading_on is not None:
             self._reading_on.end()
         settlement = self._settlement()
-        ledger.settle(admission, settlement)
+        try:
+            ledger.settle(admission, settlement)
+        finally:
+            limits.settle(self._grant, tokens=settlement.tokens)
+        if isinstance(self._error, UpstreamError):
+            self._error.headers = self._grant.headers | self._error.headers
         logger.info(
             "%s %s model=%s key=%s upstream=%s attempts=%d in=%s out=%s usage=%s ms=%s",
             admission.id,

@@ -7,9 +7,14 @@ import ssl
 from collections.abc import Iterator
 
 from cryptography.fernet import Fernet
+from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.models import Q
+from redis.connection import parse_url
 
 from project import bind
 from project.settings import env  # the raw values: django.conf.settings has what django-environ made of them
@@ -30,7 +35,7 @@ def refuse_to_start() -> None:
 
     For programs that no system check precedes: a gunicorn worker loads the application without a management command.
     """
-    errors = [message for message in check_settings() if message.is_serious()]
+    errors = [message for message in (*check_settings(), *check_limits()) if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(f"{error.id}: {error.msg}" for error in errors))
 
@@ -45,9 +50,37 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_credential_keys(),
         *_hosts_and_debug(),
         *_workers(),
+        *_redis(),
         *_transport(),
         *_authorities(),
     ]
+
+
+@register(Tags.database, "gateway")
+def check_limits(**kwargs: object) -> list[CheckMessage]:
+    """Whether the workers can count together what is limited. Asks the database: not part of every command's checks."""
+    if settings.WEB_CONCURRENCY == 1 or settings.REDIS_URL or _is_sqlite() or not _anything_is_limited():
+        return []
+    return [
+        Error(
+            "WEB_CONCURRENCY is above 1 without REDIS_URL, and there are limits: each worker would count alone.",
+            hint="Set REDIS_URL to a Redis or Valkey server, or WEB_CONCURRENCY=1.",
+            id="gateway.E009",
+        )
+    ]
+
+
+def _anything_is_limited() -> bool:
+    """Whether a key or a team has a limit. A database without our tables, or away, has none to speak of."""
+    is_limited = ~Q(requests_per_minute=None, tokens_per_minute=None, concurrent_calls=None)
+    models = [apps.get_model("keys", name) for name in ("APIKey", "Team")]  # there are none while this is imported
+    try:
+        return any(model.objects.filter(is_limited).exists() for model in models)
+    except DatabaseError:
+        return False
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()  # nobody else would: it would keep a slot of the worker's pool
 
 
 def weakness(secret: str) -> str | None:
@@ -123,13 +156,28 @@ def _hosts_and_debug() -> Iterator[CheckMessage]:
         )
 
 
+def _is_sqlite() -> bool:
+    return settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+
+
 def _workers() -> Iterator[CheckMessage]:
-    is_sqlite = settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
-    if is_sqlite and settings.WEB_CONCURRENCY > 1:
+    if _is_sqlite() and settings.WEB_CONCURRENCY > 1:
         yield Error(
             "WEB_CONCURRENCY is above 1 with SQLite, which lets one process write.",
             hint="Set WEB_CONCURRENCY=1, or DATABASE_URL to a PostgreSQL database.",
             id="gateway.E007",
+        )
+
+
+def _redis() -> Iterator[CheckMessage]:
+    try:
+        if settings.REDIS_URL:
+            parse_url(settings.REDIS_URL)
+    except ValueError:
+        yield Error(
+            "REDIS_URL is not the address of a Redis server.",
+            hint="Write it like redis://host:6379/0, rediss://… or unix:///path.",
+            id="gateway.E010",
         )
 
 

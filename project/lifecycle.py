@@ -8,6 +8,7 @@ from django.db import connection
 from django.urls import get_resolver
 
 from keys import ledger, messenger, patience
+from keys.limits import limiter
 from keys.store import store
 from messages_api import gateway
 from messages_api.errors import RequestError
@@ -50,4 +51,5 @@ class Application(WSGIHandler):
         self._housekeeper.close()
         watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()
+        limiter.close()
         store.close()

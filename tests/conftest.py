@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from keys import ledger
+from keys.guesses import guesses
 from keys.prices import prices
 from keys.snapshots import cache
 from messages_api.routing import routes
@@ -116,5 +117,6 @@ def quiet_ledger(transactional_db: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def fresh_caches() -> None:
     cache.clear()
+    guesses.clear()
     prices.clear()
     routes.clear()

@@ -1,15 +1,15 @@
-"""A real Redis of the test run's own, on a free port, which may stop, start again, and fall silent."""
+"""A real Redis of the test run's own, on a free port: it can be stopped, frozen, and started again without its data."""
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from typing import Self
 
-import redis
-
-START_WITHIN_S = 10.0
+START_WITHIN_S = 10
 
 
 class RedisMissing(Exception):
@@ -17,13 +17,14 @@ class RedisMissing(Exception):
 
 
 class RedisServer:
-    """A server that keeps nothing. `start` and `stop` may be called again; the port stays."""
+    """A server in memory. `start` and `stop` may be called again; `remove` ends it for good."""
 
     def __init__(self) -> None:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         if program is None:
             raise RedisMissing
         self._program = program
+        self._folder = tempfile.mkdtemp(prefix="messages-gateway-redis-")
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -34,42 +35,56 @@ class RedisServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.remove()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+        self._process = subprocess.Popen([self._program, *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_WITHIN_S
         while not self._answers():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Redis does not answer after {START_WITHIN_S} s")
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("redis-server did not start")
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        with redis.Redis(port=self.port, socket_timeout=1) as client:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False
+        try:
+            return self._say(b"PING") == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def empty(self) -> None:
+        """Forget everything."""
+        self._say(b"FLUSHALL")
+
+    def _say(self, command: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(command + b"\r\n")
+            return connection.recv(64)
 
     def stop(self) -> None:
-        """At once, as a server that dies: what it held is gone."""
+        """At once, as a server that dies: what it knew is gone. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()  # also one that was frozen
+            process.kill()
             process.wait()
 
     def freeze(self) -> None:
-        """Let it take connections and answer nothing."""
-        self._signal(signal.SIGSTOP)
+        """It takes connections and answers nothing."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -53,8 +53,9 @@ http {
 MODEL, MODEL_UNPRICED = "claude-3-opus-20240229", "unpriced-model"
 
 
-# Budgets, limits and address ranges are not there yet: these rows have no key to be replayed with.
-WITHOUT_KEY = {"KEY_IP_LOCKED", "KEY_BROKE", "KEY_ONE_CENT", "KEY_RATE0"}
+# Budgets are not there yet: these rows have no key to be replayed with.
+WITHOUT_KEY = {"KEY_BROKE", "KEY_ONE_CENT"}
+ALLOWED_IP = "203.0.113.7"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,9 @@ def variables(gateway: Gateway) -> dict[str, str]:
         "KEY_EXPIRED": issue(gateway, expire),
         "KEY_OWNER_INACTIVE": issue(gateway, deactivate_owner),
         "KEY_NO_MODEL": issue(gateway, allow_another_model),
+        "KEY_IP_LOCKED": issue(gateway, allow_another_address),
+        "ALLOWED_IP": ALLOWED_IP,
+        "KEY_RATE0": use_up(gateway, issue(gateway, allow_a_token_a_minute)),
         "MODEL": MODEL,
         "MODEL_UNPRICED": MODEL_UNPRICED,
         "ADMIN_SESSION": "0123456789abcdefghijklmnopqrstuv",
@@ -111,6 +115,23 @@ def deactivate_owner(key: APIKey) -> None:
 def allow_another_model(key: APIKey) -> None:
     key.allowed_models = ["another-model"]
     key.save()
+
+
+def allow_another_address(key: APIKey) -> None:
+    key.allowed_addresses = [ALLOWED_IP]
+    key.save()
+
+
+def allow_a_token_a_minute(key: APIKey) -> None:
+    key.tokens_per_minute = 1
+    key.save()
+
+
+def use_up(gateway: Gateway, raw: str) -> str:
+    """Its one call uses 21 tokens, which leaves a debt of 20 minutes: for longer than any replay takes."""
+    body = {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]}
+    assert gateway.post("/api/v1/messages", body, headers={"x-api-key": raw}).status == 200
+    return raw
 
 
 def mismatches(gateway: Gateway, base: str, *, is_proxy: bool) -> list[str]:

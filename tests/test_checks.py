@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
 from django.core.checks import CheckMessage
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from pytest_django import Settings
 
+from keys.models import APIKey, Team
 from project import bind, checks
+from tests.conftest import missing
+from tests.gateway import free_port
+from tests.postgres import PostgresCluster, PostgresMissing
 from tests.upstream.certificates import Authority
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +34,7 @@ SOUND: dict[str, Any] = {
     "HTTPS": True,
     "UPSTREAM_CA_FILE": "",
     "WEB_CONCURRENCY": 1,
+    "REDIS_URL": "",
 }
 
 
@@ -58,6 +64,7 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "localhost:8000"}, id="plain http on this machine"),
         pytest.param({"HTTPS": False, "BIND": "[::1]:8000"}, id="plain http on this machine by IPv6"),
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
+        pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
     ],
 )
@@ -85,6 +92,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("ALLOWED_HOSTS", {"ALLOWED_HOSTS": ["gateway.test", "*"]}, id="every host"),
         pytest.param("DEBUG", {"DEBUG": True}, id="debug in production"),
         pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "127.0.0.1:6379/secret"}, id="no address of Redis"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "redis://:secret@host:port"}, id="no port of Redis"),
         pytest.param("BIND", {"BIND": "8000"}, id="no address"),
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
@@ -130,6 +139,46 @@ def test_authorities_of_ones_own_pass(settings: Settings, tmp_path: Path) -> Non
     authority.write_text(Authority().pem)
 
     assert check(settings, UPSTREAM_CA_FILE=str(authority)) == []
+
+
+LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_calls": 1}]
+
+
+@pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_calls": 1, "shadow_limits": True}], ids=str)
+@pytest.mark.parametrize("scope", ["key", "team"])
+def test_several_workers_count_together_what_is_limited(
+    settings: Settings, engine: Callable[[str], None], owner: User, scope: str, rules: dict[str, Any]
+) -> None:
+    engine("postgresql")
+    several = {"WEB_CONCURRENCY": 2, "REDIS_URL": ""}
+    APIKey.objects.issue(name="free", owner=owner)
+    assert (check(settings, **several), checks.check_limits()) == ([], [])
+
+    if scope == "key":
+        APIKey.objects.issue(name="limited", owner=owner, **rules)
+    else:
+        Team.objects.create(name="limited", **rules)
+
+    [error] = checks.check_limits()
+    assert error.is_serious() and "WEB_CONCURRENCY" in error.msg and "REDIS_URL" in error.msg
+    with pytest.raises(ImproperlyConfigured, match=r"gateway\.E009"):
+        checks.refuse_to_start()
+    for sound in ({"WEB_CONCURRENCY": 1}, {"WEB_CONCURRENCY": 2, "REDIS_URL": "redis://127.0.0.1:6379/0"}):
+        check(settings, **sound)
+        assert checks.check_limits() == []
+
+
+@pytest.mark.parametrize("rules", LIMITED, ids=str)
+def test_what_would_keep_the_gateway_from_starting_cannot_be_entered(settings: Settings, rules: dict[str, int]) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+    limited, free = Team(name="limited", **rules), Team(name="free")
+
+    free.clean()
+    with pytest.raises(ValidationError, match="REDIS_URL"):
+        limited.clean()
+
+    settings.REDIS_URL = "redis://127.0.0.1:6379/0"
+    limited.clean()
 
 
 def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> None:
@@ -208,3 +257,28 @@ def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
     for name in checks.SECRETS:
         if value := changed.get(name, PRODUCTION.get(name, "")).removeprefix("$"):
             assert value not in finished.stdout + finished.stderr
+
+
+SEVERAL_WORKERS = {**PRODUCTION, "WEB_CONCURRENCY": "4"}
+
+
+def test_a_database_that_is_away_is_no_reason_to_refuse_the_settings() -> None:
+    nobody = f"postgres://gateway@127.0.0.1:{free_port()}/gateway"
+
+    finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=nobody)
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+def test_nor_is_one_without_tables() -> None:
+    try:
+        cluster = PostgresCluster()
+    except PostgresMissing:
+        missing("PostgreSQL is not installed")
+    cluster.start()
+    try:
+        finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=cluster.url)
+    finally:
+        cluster.remove()
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr

@@ -1,5 +1,6 @@
 """What a key may do, and its team as a whole: models, and limits on how much at a time."""
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -30,3 +31,7 @@ class Rules(models.Model):
             isinstance(name, str) and name.strip() for name in self.allowed_models
         ):
             raise ValidationError({"allowed_models": "Give a list of model names."})
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_calls)
+        if any(limits) and settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
+            # Or the gateway would refuse to start the next time (project/checks.py).
+            raise ValidationError("Several workers can only keep limits together: set REDIS_URL first.")

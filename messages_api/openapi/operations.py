@@ -29,6 +29,20 @@ TAGS = [
 
 # ---- headers
 
+COUNT: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+RATE_LIMIT: list[tuple[str, str, Schema]] = [
+    (
+        "limit",
+        "How many {} a minute this key or its team has, where that is limited.",
+        COUNT,
+    ),
+    ("remaining", "How many of these {} are left right now.", COUNT),
+    (
+        "reset",
+        "When all of these {} are there again. They come back one by one until then.",
+        {"type": "string", "format": "date-time"},
+    ),
+]
 HEADERS: dict[str, Schema] = {
     "request-id": {
         "description": "The gateway's name for this call, as it stands in the usage record and in the log.",
@@ -44,11 +58,19 @@ HEADERS: dict[str, Schema] = {
         "description": "The fields that the dialect of the upstream cannot say, and that it was not told of.",
         "schema": TEXT,
     },
+    **{
+        f"anthropic-ratelimit-{kind}-{name}": {"description": text.format(kind), "schema": schema}
+        for kind in ("requests", "tokens")
+        for name, text, schema in RATE_LIMIT
+    },
     "retry-after": {"description": "How long to wait, in seconds, if that is known.", "schema": TEXT},
     "x-should-retry": {"description": "`false` if no further attempt can succeed.", "schema": TEXT},
     "WWW-Authenticate": {"description": "`Bearer`", "schema": TEXT},
     "Allow": {"description": "The methods that there are.", "required": True, "schema": TEXT},
 }
+
+
+LIMITS = tuple(name for name in HEADERS if name.startswith("anthropic-ratelimit-"))
 
 
 def headers(*names: str) -> dict[str, Schema]:
@@ -96,7 +118,12 @@ ERRORS = {
         "invalid_request_error", "Send a Content-Length.", "Content-Length is required: a chunked body is not read."
     ),
     413: Error("request_too_large", "Send at most 32 MiB.", "The body is too large: at most 33554432 bytes."),
-    429: Error("rate_limit_error", "Wait as long as `retry-after` says.", "the upstream is limited", headers=WAIT),
+    429: Error(
+        "rate_limit_error",
+        "A limit of the key, of its team or of the upstream: wait as long as `retry-after` says.",
+        "This key may make 60 requests a minute; try again in 3 s.",
+        headers=WAIT,
+    ),
     500: Error(
         "api_error", "The gateway failed: its log has the details.", "The gateway failed. Its log has the details."
     ),
@@ -113,11 +140,14 @@ ERRORS = {
 """Every status of a failure. The shape of its body is that of the lane."""
 
 ALL_ERRORS = tuple(ERRORS)
-LIST_ERRORS = (400, 401, 500, 503)
+LIST_ERRORS = (400, 401, 429, 500, 503)
 
 
-def failures(lane: ModuleType, statuses: tuple[int, ...]) -> dict[str, Any]:
-    """The answers of a lane when a call fails, with an example that the lane itself has said."""
+def failures(lane: ModuleType, statuses: tuple[int, ...], *, limited: bool = False) -> dict[str, Any]:
+    """The answers of a lane when a call fails, with an example that the lane itself has said.
+
+    Where calls are `limited`, an answer may say how the limits stand.
+    """
     schema = "EnvelopeFailure" if lane is envelope else "AnthropicError"
     found = {}
     for status in statuses:
@@ -127,7 +157,7 @@ def failures(lane: ModuleType, statuses: tuple[int, ...]) -> dict[str, Any]:
         )
         found[str(status)] = {
             "description": f"`{error.type}`: {error.advice}",
-            "headers": headers(*error.headers),
+            "headers": headers(*error.headers, *(LIMITS if limited else ())),
             "content": {JSON: {"schema": ref(schema), "example": example}},
         }
     return found
@@ -163,7 +193,7 @@ def whole_or_streamed(schema: str, example: object, *, stream: str, stream_examp
     """A call's answer. OpenAPI has no words for the events of a stream: it is text, with an example."""
     return {
         "description": f"The whole answer, or its stream.\n\n{stream}",
-        "headers": headers("x-gateway-target", "x-gateway-dropped"),
+        "headers": headers("x-gateway-target", "x-gateway-dropped", *LIMITS),
         "content": {
             JSON: {"schema": ref(schema), "example": example},
             EVENT_STREAM: {"schema": {"type": "string", "description": stream}, "example": stream_example},
@@ -215,7 +245,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
                 stream=CHUNK_STREAM,
                 stream_example=answers.chunk_stream_example(),
             ),
-            **failures(envelope, ALL_ERRORS),
+            **failures(envelope, ALL_ERRORS, limited=True),
         },
     },
     ("/api/v1/key", "GET"): {
@@ -256,7 +286,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
                 stream=NATIVE_STREAM,
                 stream_example=answers.event_stream_example(),
             ),
-            **failures(anthropic, ALL_ERRORS),
+            **failures(anthropic, ALL_ERRORS, limited=True),
         },
     },
     ("/api/anthropic/v1/messages/count_tokens", "POST"): {

@@ -3,14 +3,12 @@
 import copy
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from keys.store import ANSWER_WITHIN_S, FAILURES_IN_A_ROW, LEFT_ALONE_S, Store
+from keys.store import Store
 from messages_api.circuits import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
 from messages_api.models import Route, RouteTarget
 from messages_api.shared_circuits import OPEN, TURN, SharedCircuits
@@ -42,109 +40,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[Store]:
+def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
     settings.REDIS_URL = redis_server.url
-    store = Store(clock=clock)
+    store = Store()
     yield store
     store.close()
-
-
-def ping(redis: Any) -> bool:
-    return bool(redis.ping())
-
-
-def times_of(store: Store, count: int) -> list[float]:
-    """How long each of so many questions took."""
-    took = []
-    for _ in range(count):
-        begun = time.monotonic()
-        store.run(ping, otherwise=False)
-        took.append(time.monotonic() - begun)
-    return took
-
-
-# ---- the store
-
-
-def test_a_command_returns_what_redis_says(store: Store) -> None:
-    assert store.is_configured
-    assert store.run(ping, otherwise=False) is True
-    assert store.run(lambda redis: redis.get("nothing"), otherwise=None) is None
-
-
-def test_without_an_address_nobody_is_asked(settings: Settings) -> None:
-    settings.REDIS_URL = ""
-    store = Store()
-
-    assert not store.is_configured
-    assert store.run(ping, otherwise=False) is False
-
-
-@pytest.mark.parametrize("fault", ["stop", "freeze"])
-@pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "not yet connected"])
-def test_a_redis_that_does_not_answer_costs_three_short_waits_and_then_none(
-    store: Store, redis_server: RedisServer, fault: str, is_connected: bool
-) -> None:
-    if is_connected:
-        store.run(ping, otherwise=False)
-
-    getattr(redis_server, fault)()
-    took = times_of(store, FAILURES_IN_A_ROW + 200)
-
-    assert store.is_away
-    assert sum(took[:FAILURES_IN_A_ROW]) <= FAILURES_IN_A_ROW * ANSWER_WITHIN_S + SLACK_S
-    assert sorted(took[FAILURES_IN_A_ROW:])[190] < 0.001  # but for moments in which the machine did something else
-
-
-@pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_a_redis_that_came_back_is_asked_again_after_five_seconds(
-    store: Store, redis_server: RedisServer, clock: Clock, fault: str
-) -> None:
-    getattr(redis_server, fault)()
-    times_of(store, FAILURES_IN_A_ROW)
-    getattr(redis_server, {"stop": "start", "freeze": "thaw"}[fault])()
-
-    assert store.run(ping, otherwise=False) is False  # it is still left alone
-    clock.forward(LEFT_ALONE_S)
-
-    assert store.run(ping, otherwise=False) is True
-    assert not store.is_away
-
-
-def test_one_that_stays_away_costs_one_short_wait_in_five_seconds(
-    store: Store, redis_server: RedisServer, clock: Clock
-) -> None:
-    redis_server.freeze()
-    times_of(store, FAILURES_IN_A_ROW)
-    clock.forward(LEFT_ALONE_S)
-
-    took = times_of(store, 2)
-
-    assert took[0] >= ANSWER_WITHIN_S * 0.9
-    assert took[1] < ANSWER_WITHIN_S * 0.5
-
-
-def test_fifty_calls_at_once_wait_no_longer_than_one(store: Store, redis_server: RedisServer) -> None:
-    redis_server.freeze()
-
-    with ThreadPoolExecutor(50) as callers:
-        begun = time.monotonic()
-        list(callers.map(lambda _: store.run(ping, otherwise=False), range(50)))
-        took_s = time.monotonic() - begun
-
-    assert took_s < 3 * ANSWER_WITHIN_S + 2 * SLACK_S
-    assert store.is_away
-
-
-def test_a_closed_store_may_be_asked_again(store: Store) -> None:
-    store.run(ping, otherwise=False)
-    store.close()
-    store.close()
-
-    assert store.run(ping, otherwise=False) is True
-
-
-# ---- the circuits of two processes
 
 
 @pytest.fixture
