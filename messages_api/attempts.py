@@ -42,11 +42,6 @@ class Attempts:
         self.current: Attempt | None = None
         """The last attempt that began: the one that serves the call, if one does."""
 
-    @property
-    def longest_s(self) -> float:
-        """How long all attempts together may take."""
-        return max(target.endpoint.deadlines.total_s for target in self._targets)
-
     def run(self, ask: Callable[[Attempt], Result]) -> Result:
         """What `ask` returns of the first attempt that succeeds. Raise the last one's UpstreamError if none does."""
         for target in self._worth_asking():

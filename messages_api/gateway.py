@@ -1,4 +1,4 @@
-"""One call: admit → route → attempt → observe → settle. What is let in here is settled here, exactly once."""
+"""One call: let in → attempt → observe → settle. What was let in is settled here, exactly once."""
 
 import logging
 import os
@@ -6,19 +6,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from django.conf import settings
-from django.db import connections
-from django.utils import timezone
 
-from keys import access, budgets, ledger, limits, own_usage, patience, self_description, snapshots
-from keys.budgets import Claim
-from keys.errors import LedgerUnavailable, Refused, Unpriced
+from keys import access, ledger, limits, snapshots
 from keys.models import APIKey
-from keys.prices import prices
 from keys.rows import Admission, Settlement, Status
 from keys.snapshots import Snapshot
 from keys.store import store
@@ -36,24 +30,20 @@ from messages_api.background import Background
 from messages_api.body import Body
 from messages_api.caller import Caller
 from messages_api.circuits import Circuits
-from messages_api.errors import RequestError
+from messages_api.entry import RESTARTING, Entry, find_targets, give_connections_back
 from messages_api.observer import Observer
 from messages_api.preview import Preview, preview
 from messages_api.read_on import Reading
-from messages_api.routing import RouteTable, in_turn, routes
 from messages_api.shared_circuits import SharedCircuits
 from messages_api.stream import Stream
-from messages_api.usage_query import UsageQuery
 from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
 
 HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # the names of fields are the caller's, those of models too
 MAX_DROPPED = 32
-LIMITS_LEASE_S = 24 * 3600.0  # longer than any call: a place that is lost all the same is free again after that
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 REVOKED = "The API key was revoked."
-RESTARTING = "The gateway is restarting; try again."
 
 circuits = Circuits(SharedCircuits(store))
 """What this process knows of each upstream's health."""
@@ -69,8 +59,7 @@ class Call:
         self._lane = lane
         self._observer = Observer()
         self._figures: Callable[[], Figures] = Figures
-        self._input_estimate = estimate(body.request)
-        self._grant = limits.Grant(call_id=caller.request_id)
+        self._entry = Entry(body, key=key, caller=caller, lane=lane)
         self._admission: Admission | None = None
         self._attempts: Attempts | None = None
         self._ending: str | None = None
@@ -133,83 +122,19 @@ class Call:
         """What the answer says of the limits and of the way here: what served it, and what that could not be told."""
         attempt = self._attempts.current if self._attempts is not None else None
         if attempt is None or attempt.exchange.response_status is None:
-            return self._grant.headers
+            return self._entry.grant.headers
         headers = {"x-gateway-target": header_safe(f"{attempt.target.endpoint.name}/{attempt.target.model}")}
         names = [header_safe(name) for name in attempt.dropped[:MAX_DROPPED]]
-        return self._grant.headers | headers | ({"x-gateway-dropped": ", ".join(names)} if names else {})
+        return self._entry.grant.headers | headers | ({"x-gateway-dropped": ", ".join(names)} if names else {})
 
     # ---- in and out
 
     def _let_in(self) -> Attempts:
-        """Pass the gate and the limits, find targets, write the row. Only then is there a call."""
-        _check_open()
-        try:
-            return self._admit()
-        except BaseException:
-            limits.release(self._grant)
-            raise
-
-    def _admit(self) -> Attempts:
-        model = self._body.request["model"]
-        try:
-            access.authorize(self._key, model=model, address=self._caller.address)
-            self._grant = limits.take(
-                self._caller.request_id,
-                self._key.limits,
-                tokens=self._input_estimate + self._body.request["max_tokens"],
-                lease_s=LIMITS_LEASE_S,
-            )
-            targets, claims = self._charged(find_targets(model, key=self._key))
-        except (Refused, RequestError) as error:
-            ledger.refuse(self._admission_row(error=error), http_status=error.status, error_type=error.type)
-            raise
-        finally:
-            _give_connections_back()
-        attempts = Attempts(targets, circuits=circuits, begin=self._begin)
-        admission = self._admission_row(lease_s=attempts.longest_s + settings.LEASE_GRACE_S, claims=claims)
-        ledger.admit(admission)
-        self._admission = admission
-        self._attempts = attempts
+        """Pass the door. Only then is there a call."""
+        targets, self._admission = self._entry.let_in()
+        attempts = self._attempts = Attempts(targets, circuits=circuits, begin=self._begin)
         watcher.add(self)
         return attempts
-
-    def _charged(self, targets: list[Target]) -> tuple[list[Target], list[Claim]]:
-        """The targets that the key can pay for, and what it has to hold of its budgets. Raise Unpriced if none is."""
-        book, now = prices.book(), timezone.now()
-        if not self._key.budgets:
-            return targets, []
-        found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
-        if any(terms.unit == "money" for terms in self._key.budgets):
-            found = [(target, price) for target, price in found if price is not None]
-            if not found:
-                raise Unpriced
-        claims = budgets.claims(
-            self._key.budgets,
-            input_tokens=self._input_estimate,
-            max_tokens=self._body.request["max_tokens"],
-            prices=[price for _, price in found],
-            may_write_cache=b'"cache_control"' in self._body.raw,
-        )
-        return [target for target, _ in found], claims
-
-    def _admission_row(
-        self, *, lease_s: float = 0, claims: Sequence[Claim] = (), error: Exception | None = None
-    ) -> Admission:
-        return Admission(
-            id=self._caller.request_id,
-            api_key_id=self._key.key_id,
-            secret_id=self._key.secret_id,
-            lane=self._lane,
-            model=self._body.request["model"],
-            streamed=self._body.request.get("stream", False),
-            estimated_input_tokens=self._input_estimate,
-            lease_s=lease_s,
-            caller_address=self._caller.address,
-            caller_request_id=self._caller.own_request_id,
-            user_agent=self._caller.user_agent,
-            claims=claims,
-            limit_hit=getattr(error, "hit", self._grant.would_refuse),
-        )
 
     def _begin(self, target: Target, expires_at: float) -> Attempt:
         return Attempt(
@@ -218,7 +143,7 @@ class Call:
             is_native=self._lane == "anthropic",
             caller_headers=self._caller.headers,
             is_beta=self._caller.is_beta,
-            input_estimate=self._input_estimate,
+            input_estimate=self._entry.input_estimate,
             expires_at=expires_at,
         )
 
@@ -307,9 +232,9 @@ class Call:
         try:
             ledger.settle(admission, settlement)
         finally:
-            limits.settle(self._grant, tokens=settlement.tokens)
+            limits.settle(self._entry.grant, tokens=settlement.tokens)
         if isinstance(self._error, UpstreamError):
-            self._error.headers = self._grant.headers | self._error.headers
+            self._error.headers = self._entry.grant.headers | self._error.headers
         logger.info(
             "%s %s model=%s key=%s upstream=%s attempts=%d in=%s out=%s usage=%s ms=%s",
             admission.id,
@@ -332,7 +257,7 @@ class Call:
         error = self._error if status == Status.FAILED else None
         usage, source = seen.usage(
             self._figures(),
-            input_estimate=self._input_estimate,
+            input_estimate=self._entry.input_estimate,
             was_asked=attempt is not None and attempt.exchange.may_be_billed,
         )
         return Settlement(
@@ -381,32 +306,6 @@ def end_calls_of_compromised_keys() -> None:
             call.revoke()
 
 
-def models(*, key: Snapshot) -> list[str]:
-    """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
-    table = _routes()
-    listed = [name for name in (*key.allowed_models, *key.team_models) if not name.endswith("*") and table.find(name)]
-    return sorted({name for name in (*table.names(), *listed) if access.may_use(key, name)})
-
-
-def describe_key(*, key: Snapshot) -> dict[str, Any]:
-    """What a key may know of itself. Raise NotAuthenticated for one that is not usable any more."""
-    access.check_usable(key)
-    return self_description.describe(key, models=models(key=key))
-
-
-def usage(query: UsageQuery, *, key: Snapshot) -> dict[str, Any]:
-    """What a key used, in buckets. Raise NotAuthenticated for one that is not usable any more."""
-    access.check_usable(key)
-    span = own_usage.Span(
-        begin=query.starting_at,
-        end=query.ending_at,
-        width=query.bucket_width,
-        limit=query.limit,
-        by_model=query.by_model,
-    )
-    return own_usage.buckets(key.key_id, span)
-
-
 def preview_route(model: str, *, public_id: str = "") -> Preview:
     """Which targets a call for a model would find now, by any key or by one. Raise LookupError for an unknown key."""
     if not public_id:
@@ -420,7 +319,7 @@ def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
     model = body.request["model"]
     access.authorize(key, model=model, address=caller.address)
     targets = find_targets(model, key=key)
-    _give_connections_back()
+    give_connections_back()
 
     def begin(target: Target, expires_at: float) -> Attempt:
         return Attempt(
@@ -438,45 +337,6 @@ def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
         return attempts.run(adapters.count_tokens)
     finally:
         attempts.close()
-
-
-def find_targets(model: str, *, key: Snapshot) -> list[Target]:
-    """What answers for a model, in the order in which one call asks.
-
-    Raise RequestError: 404, which names the models that this key may use, or 503 where a route leads nowhere now.
-    """
-    match = _routes().find(model)
-    if match is None or not match.choices:
-        usable = models(key=key)
-        known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
-        raise RequestError(
-            f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
-        )
-    targets = in_turn(match.usable(lambda name: access.may_use(key, name)))
-    if not targets:
-        raise RequestError("No upstream serves this model at the moment.", status=503, type="overloaded_error")
-    return targets
-
-
-def _routes() -> RouteTable:
-    """The routes. While there are older ones, a slow database leaves time for the row, which comes next."""
-    with patience.at_most(settings.LEDGER_WAIT_S / 2 if routes.are_known else settings.LEDGER_WAIT_S):
-        return routes.table()
-
-
-def _give_connections_back() -> None:
-    """A stream that kept the connection of its key's look-up would keep a slot of the pool for minutes."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
-
-
-def _check_open() -> None:
-    """Raise RequestError when the process is about to end, LedgerUnavailable when no row can be written."""
-    if watcher.is_draining:
-        raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
-    if ledger.is_away():
-        raise LedgerUnavailable
 
 
 def _five_minutes(usage: Usage) -> int | None:

@@ -8,7 +8,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request as DRFRequest
 from rest_framework.views import APIView
 
-from messages_api import body, gateway, model_list, usage_query
+from messages_api import body, entry, gateway, model_list, self_service, usage_query
 from messages_api.backend.protocol import wire
 from messages_api.caller import Caller
 from messages_api.gateway import Call
@@ -66,7 +66,7 @@ class ModelsView(LaneView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
-        names = gateway.models(key=http_request.auth)  # type: ignore[arg-type]
+        names = entry.models(key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(model_list.page(names, http_request._request.GET)))
 
 
@@ -76,7 +76,7 @@ class ModelView(LaneView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        names = gateway.models(key=http_request.auth)  # type: ignore[arg-type]
+        names = entry.models(key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(model_list.one(model, names)))
 
 
@@ -86,7 +86,7 @@ class KeyView(LaneView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
-        return as_json(wire.encode(four_keys(gateway.describe_key(key=http_request.auth))))  # type: ignore[arg-type]
+        return as_json(wire.encode(four_keys(self_service.describe_key(key=http_request.auth))))  # type: ignore[arg-type]
 
 
 class UsageView(LaneView):
@@ -96,7 +96,7 @@ class UsageView(LaneView):
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
         query = usage_query.parse(http_request._request.GET)
-        return as_json(wire.encode(four_keys(gateway.usage(query, key=http_request.auth))))  # type: ignore[arg-type]
+        return as_json(wire.encode(four_keys(self_service.usage(query, key=http_request.auth))))  # type: ignore[arg-type]
 
 
 def hello(http_request: HttpRequest) -> HttpResponse:

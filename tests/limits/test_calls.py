@@ -11,7 +11,7 @@ import anthropic
 import pytest
 
 from keys.models import Team, UsageRecord
-from tests.gateway import Answer, Gateway, GatewayServer, read_until, wait_until
+from tests.gateway import Answer, Gateway, GatewayServer, get, read_until, wait_until
 from tests.limits.forms import remaining
 from tests.test_ledger import _database_away
 from tests.upstream import Call, Chunk, Head, WaitForPeer, failure, frames_of
@@ -160,6 +160,7 @@ def test_a_call_that_was_not_admitted_takes_nothing(limited: Gateway) -> None:
     missing = limited.post(ENVELOPE, PLAIN | {"model": "missing"})
     with _database_away():
         unrecorded = limited.post(ENVELOPE, PLAIN)
+    wait_until(lambda: get(limited.port, "/readyz").status == 200)
     answer = limited.post(ENVELOPE, PLAIN)
 
     assert (missing.status, unrecorded.status, answer.status) == (404, 503, 200)
