@@ -17,7 +17,7 @@ from tests.upstream.steps import Step
 PATH = "/api/v1/messages"
 STREAMED = {"model": "m", "max_tokens": 64, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
 PLAIN = STREAMED | {"stream": False}
-LONG = Reply(["word "] * 20, usage=(9, 20))
+LONG = Reply(["word "] * 12, usage=(9, 12))
 ENDLESS = Reply(["word "] * 200, usage=(9, 200))
 AT_MOST = 2
 NOTICED_S = 1.0
@@ -66,7 +66,7 @@ def test_a_stream_whose_caller_left_midway_is_read_to_its_end(reading: Gateway, 
 
     row = reading.record()
     assert (row.status, row.usage_source, row.stop_reason) == ("client_closed", "reported", "end_turn")
-    assert (row.input_tokens, row.output_tokens) == (9, 20)
+    assert (row.input_tokens, row.output_tokens) == (9, 12)
     assert [attempt["error"] for attempt in row.attempts] == [""]
     (call,) = reading.upstream.calls
     assert call.outcome == "played"
@@ -146,6 +146,7 @@ def test_no_attempt_begins_once_the_caller_has_left(reading: Gateway) -> None:
 
 
 def test_only_so_many_are_read_on_at_a_time_and_one_more_is_cut_at_once(reading: Gateway) -> None:
+    reading.speak("openai", reads_on_s=2.0)
     reading.upstream.answers(slowly(ENDLESS), times=None)
     for _ in range(AT_MOST + 1):
         leave_midway(reading)
@@ -162,7 +163,7 @@ def test_only_so_many_are_read_on_at_a_time_and_one_more_is_cut_at_once(reading:
 
 def test_the_right_to_read_on_is_given_back(reading: Gateway) -> None:
     reading.upstream.answers(slowly(LONG), times=None)
-    for count in range(1, AT_MOST + 3):
+    for count in range(1, AT_MOST + 2):
         leave_midway(reading)
         rows = reading.settled(count)
 

@@ -17,6 +17,7 @@ from messages_api.backend.endpoint import Deadlines, Endpoint
 from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream import Exchange
+from tests.faults.servers import full_listener
 from tests.gateway import wait_until
 from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
 from tests.upstream.certificates import Authority
@@ -178,6 +179,27 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
         wait_until(lambda: scripted._connection_count == 1)
         wait_until(lambda: scripted.open_connections == 0)
         assert scripted.calls == []
+
+
+def test_a_tls_server_that_never_shakes_hands_was_sent_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_s=0.3)
+
+    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert 0.3 <= time.monotonic() - begun < 1.0
+
+
+def test_connecting_does_not_outlive_the_call() -> None:
+    with full_listener() as port:
+        exchange = Exchange(endpoint(f"http://127.0.0.1:{port}", connect_s=5), total_expires_at=time.monotonic() + 0.3)
+        begun = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            exchange.open("/chat/completions", b"{}", {})
+
+    assert caught.value.status == 502
+    assert time.monotonic() - begun < 1.0
 
 
 def test_an_empty_body_ends_at_once_and_its_connection_serves_the_next_call() -> None:

@@ -25,6 +25,7 @@ from messages_api.backend.errors import Aborted, Again, UpstreamError
 READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 POOL_SIZE = 2_000  # at least as many as calls may run in one worker: a smaller pool closes and reopens connections
+SHORTEST_S = 0.01  # a client's timeout may not be 0
 LAST_CHUNK_S = 0.02  # how long the end of a body may come after the end of an answer
 NEVER = float("inf")
 
@@ -118,7 +119,8 @@ class Exchange:
             raise UpstreamError(_BROKEN_ANSWER)
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
-        timeout = (self._deadlines.connect_s, self._deadlines.first_byte_s)
+        left_s = max(SHORTEST_S, self._total_expires_at - time.monotonic())
+        timeout = (min(self._deadlines.connect_s, left_s), self._deadlines.first_byte_s)
         connections.using.exchange = self
         try:
             return _adapter(self.endpoint.name, self.endpoint.base_url).send(
@@ -210,6 +212,8 @@ class Exchange:
                 raise self._abort_error from error
             if not isinstance(error, FOREIGN):
                 raise
+            if not self._was_sent:
+                raise UpstreamError(_CONNECTION_BROKE) from error  # also by a deadline: nothing could be billed
             raise _mapped_error(error) from error
 
 

@@ -185,6 +185,17 @@ def _is_redacted(seen: Seen, played: Played) -> Iterator[str]:
         yield f"said {seen.message!r}"
 
 
+def _is_cut_at_the_cap(seen: Seen, played: Played) -> Iterator[str]:
+    """By our words for it: what is read in spite of its size is refused for its shape, in other words."""
+    case = played.case
+    if "long-line" not in case.row.scenario or case.expected.is_whole:
+        return
+    if case.is_streamed and "a frame that is too large" not in seen.message:
+        yield f"a frame was not cut: {seen.message!r}"
+    if case.row.fault == "U11" and not case.is_streamed and "broke off" not in seen.message:
+        yield f"a whole answer was not cut: {seen.message!r}"
+
+
 def _is_reused(seen: Seen, played: Played) -> Iterator[str]:
     if len({call.connection for call in played.calls}) > 1:
         yield "a connection was not used again after an error that was read to its end"
@@ -192,6 +203,8 @@ def _is_reused(seen: Seen, played: Played) -> Iterator[str]:
 
 _OF_FAULT: dict[str, Callable[[Seen, Played], Iterator[str]]] = {
     "status": _is_reused,
+    "U11": _is_cut_at_the_cap,
+    "U15": _is_cut_at_the_cap,
     "U22": _passes_unknown_events_to_their_own_kind,
     "U24": _hands_the_wait_on,
     "U25": _blames_nobody,

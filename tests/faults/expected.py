@@ -7,11 +7,10 @@ DIALECTS = ("openai", "anthropic")
 RETRIED = {408, 429, 500, 502, 503, 504, 529}
 """Statuses for the caller after which the upstream was asked twice more, if it was the upstream that said so."""
 
-DEADLINES = {"connect": 1.0, "first byte": 2.0, "silence": 3.2, "total": 6.0}
-"""Seconds of the upstreams of this table: as far apart as it takes to see which one ended a call."""
-
-PATIENT = {"connect": 10.0, "first byte": 20.0, "silence": 20.0, "total": 40.0}
-"""Those of rows that no deadline ends, but which move megabytes: a busy machine is no fault of theirs."""
+SHORT = {"connect": 1.0, "first byte": 2.0, "silence": 3.2, "total": 6.0}
+"""Seconds, where a deadline is what ends a call: as far apart as it takes to see which one it was."""
+LONG = {"connect": 4.0, "first byte": 6.0, "silence": 6.0, "total": 12.0}
+"""Where none does: a busy machine should not make one do it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tests.faults.checks import is_closed, keeps_its_deadline
-from tests.faults.expected import DEADLINES, DIALECTS
+from tests.faults.expected import DIALECTS, LONG
 from tests.faults.run import Played, Run
 from tests.faults.table import ROWS, Row
 from tests.upstream import SCENARIOS
@@ -74,4 +74,4 @@ def _outcome(played: Played) -> str:
 def _deadlines(plain: list[Played], streamed: list[Played]) -> str:
     """Which deadlines ended these calls."""
     ended = {one.case.expected.limit for one in (*plain, *streamed)} - {""}
-    return " and ".join(name for name in DEADLINES if name in ended) + (" " if ended else "")
+    return " and ".join(name for name in LONG if name in ended) + (" " if ended else "")

@@ -25,7 +25,7 @@ class Servers:
             for upstream in self.upstreams:
                 stack.enter_context(upstream)
             self._nowhere.refuse()
-            self._full_port = stack.enter_context(_full_listener())
+            self._full_port = stack.enter_context(full_listener())
             yield self
 
     @property
@@ -41,7 +41,7 @@ class Servers:
 
 
 @contextlib.contextmanager
-def _full_listener() -> Iterator[int]:
+def full_listener() -> Iterator[int]:
     """A port whose queue is full: the kernel drops every further SYN, and whoever connects waits."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())

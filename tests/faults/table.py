@@ -1,12 +1,12 @@
 """The catalogue of upstream faults, and what each is to come to. One row a scenario."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.faults.expected import (
-    DEADLINES,
     DIALECTS,
-    PATIENT,
+    LONG,
+    SHORT,
     Either,
     broken,
     by_dialect,
@@ -35,18 +35,20 @@ class Row:
     plain: Either
     streamed: Either
     server: str = "scripted"
-    deadlines: Mapping[str, float] = field(default_factory=lambda: DEADLINES)
     within_s: float | None = None
     """How long any of these calls may take, where that is less than its deadline."""
     text_bytes: int = 0
     """The size of the caller's text, if it matters."""
+    is_heavy: bool = False
+    """Megabytes go by: few of these calls at a time."""
     has_heartbeats: bool = False
     """On a gateway that pings early, so that a stream has begun before the first event."""
 
     @property
-    def is_heavy(self) -> bool:
-        """Megabytes go by: few of these calls at a time."""
-        return self.deadlines is PATIENT
+    def deadlines(self) -> Mapping[str, float]:
+        """Those of its upstreams."""
+        kinds = [of(either, dialect) for either in (self.plain, self.streamed) for dialect in DIALECTS]
+        return SHORT if self.server in ("full", "no-such-host") or any(kind.limit for kind in kinds) else LONG
 
     @property
     def is_timed(self) -> bool:
@@ -179,7 +181,7 @@ ANSWERS = [
         "gzip-bomb",
         plain=unusable(),
         streamed=unusable(),
-        deadlines=PATIENT,
+        is_heavy=True,
         title="10 MB of gzip that are 10 GB",
     ),
     *one(
@@ -187,7 +189,7 @@ ANSWERS = [
         "long-line-m70",
         plain=unusable(),
         streamed=unusable(),
-        deadlines=PATIENT,
+        is_heavy=True,
         title="70 MB where 64 MiB are the most",
     ),
     *one("U12", "endless-head", plain=unusable(), streamed=unusable(), within_s=5),
@@ -219,7 +221,7 @@ STREAMS = [
         "long-line-m20",
         plain=unusable(),
         streamed=unusable(),
-        deadlines=PATIENT,
+        is_heavy=True,
         title="one line of 20 MB where 16 MiB are the most",
     ),
     *one(
@@ -227,7 +229,7 @@ STREAMS = [
         "long-line-midway-m20",
         plain=whole(),
         streamed=broken(),
-        deadlines=PATIENT,
+        is_heavy=True,
         title="a text, then such a line",
     ),
     *rows("U16", "invalid-utf8", plain=unusable(), streamed=whole("Hello, w\ufffd\ufffdrld!")),
@@ -262,7 +264,6 @@ WORDS = [
         "retry-after-3",
         plain=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
         streamed=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
-        deadlines={**DEADLINES, "total": 12.0},
     ),
     *same("U24", "retry-after-huge", both=RATE_ONCE),
     *one("U24", "retry-after-date", plain=RATE_ONCE, streamed=RATE_ONCE, title="429, retry-after a date in 2100"),
@@ -272,7 +273,7 @@ WORDS = [
     *same("U26", "leaky-400", both=status(400, "invalid_request_error")),
     *same("U27", "cookies", "hop-by-hop", "split-header", both=whole()),
     *same("U28", "tools-1-char", both=whole("", arguments='{"city": "Paris", "unit": "celsius"}')),
-    *one("U28", "tools-large", plain=whole(""), streamed=whole(""), deadlines=PATIENT, title="5 MB of arguments"),
+    *one("U28", "tools-large", plain=whole(""), streamed=whole(""), is_heavy=True, title="5 MB of arguments"),
     *same("U28", "tools-bad-json", both=whole("")),
     *(
         Row(fault="U29", scenario=kind, title=title, plain=both, streamed=both, server=f"tls-{kind}")
@@ -285,7 +286,7 @@ WORDS = [
         plain=status(413, "request_too_large"),
         streamed=status(413, "request_too_large"),
         text_bytes=2 * MIB,
-        deadlines=PATIENT,
+        is_heavy=True,
         title="413 while the request is still being sent",
     ),
     *one(
@@ -294,7 +295,7 @@ WORDS = [
         plain=status(413, "request_too_large"),
         streamed=status(413, "request_too_large"),
         text_bytes=2 * MIB,
-        deadlines=PATIENT,
+        is_heavy=True,
         title="the same, then a close, which resets",
     ),
 ]

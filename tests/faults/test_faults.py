@@ -5,12 +5,22 @@ import pytest
 from tests.faults import report
 from tests.faults.checks import mismatches, mismatches_of_run
 from tests.faults.run import Run
-from tests.faults.table import FAULTS
+from tests.faults.table import FAULTS, ROWS
+from tests.upstream import SCENARIOS
+from tests.upstream.scenario import without_knobs
 
 pytestmark = [
     pytest.mark.django_db,  # without a test that asks for it there is no database
     pytest.mark.timeout(240),  # the first test waits for the whole run
 ]
+
+
+def test_the_table_has_every_fault_that_the_scripted_upstream_can_play() -> None:
+    played = {without_knobs(row.scenario) for row in ROWS}
+
+    assert set(FAULTS) == {"status", *(f"U{i}" for i in range(1, 31))}
+    assert {name for name, scenario in SCENARIOS.items() if scenario.fault} <= played
+    assert {name for name in SCENARIOS if name.startswith("status-")} <= played
 
 
 @pytest.mark.parametrize("fault", FAULTS)
