@@ -382,6 +382,7 @@ def _replay_alone(row: dict[str, Any]) -> None:
         _replay_at_once([row])
     except UNFIT:
         reject(spool_folder(), json.dumps(row).encode())
+        _orphan(Q(id=row.get("id")))
 
 
 def _replay_at_once(rows: list[dict[str, Any]]) -> None:
@@ -398,7 +399,7 @@ def _orphan(whose: Q) -> None:
         usage_source=UsageSource.ESTIMATED,
     )
     if count:
-        logger.warning("%d calls were orphaned by a worker that died", count)
+        logger.warning("%d calls are settled as orphaned: nobody could say how they ended", count)
 
 
 _house = _House()

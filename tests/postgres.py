@@ -19,7 +19,8 @@ class PostgresMissing(Exception):
 class PostgresCluster:
     """A cluster in a temporary folder. `start` and `stop` may be called again: the data stays until `remove`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
         self._bin = _bin_folder()
         self._folder = Path(tempfile.mkdtemp(prefix="messages-gateway-postgres-"))
         if os.geteuid() == 0:
@@ -35,7 +36,8 @@ class PostgresCluster:
         return f"postgres://gateway@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100"
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c max_connections=100"
+        options += f" -c fsync={self._fsync}"
         log = str(self._folder / "log")
         self._run("pg_ctl", "start", "-w", "-t", str(START_WITHIN_S), "-D", str(self._data), "-l", log, "-o", options)
 

@@ -38,8 +38,7 @@ async def _run(installation: Installation, streams: int, ramp_s: float) -> Run:
     serves_again_s = time.monotonic() - killed_at
     ended = await asyncio.gather(*visits)
     after = await installation.call(Order(id="after"))
-    while installation.count_started() and time.monotonic() < killed_at + 30:
-        await asyncio.sleep(0.5)
+    await installation.all_settled(within_s=30)
 
     books = Books(installation, [*ended, after])
     books.balance(run)

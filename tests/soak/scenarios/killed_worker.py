@@ -35,8 +35,7 @@ async def _run(installation: Installation, streams: int, ramp_s: float, shortest
     killed_at = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     cut = [visit.id for visit in await asyncio.gather(*visits) if visit.broke]
-    while installation.count_started() and time.monotonic() < killed_at + ORPHANED_WITHIN_S + longest:
-        await asyncio.sleep(0.5)
+    await installation.all_settled(within_s=ORPHANED_WITHIN_S)
 
     books = Books(installation, (task.result() for task in visits))
     books.balance(run)

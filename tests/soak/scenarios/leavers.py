@@ -29,10 +29,8 @@ async def _run(installation: Installation, callers: int, ramp_s: float) -> Run:
             for number in range(callers)
         )
     )
-    for _ in range(50):
-        if not installation.count_started() and not _open_sockets(installation, visits):
-            break
-        await asyncio.sleep(0.1)
+    await installation.all_settled(within_s=10)
+    await asyncio.sleep(1)
 
     books = Books(installation, visits)
     books.balance(run)

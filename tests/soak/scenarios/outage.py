@@ -67,10 +67,7 @@ async def _run(
     streamed = await asyncio.gather(*open_streams)
     plain = await requests
     alive, ready = await asyncio.gather(*looks)
-    for _ in range(100):
-        if not installation.count_started():
-            break
-        await asyncio.sleep(0.1)
+    await installation.all_settled(within_s=10)
 
     books = Books(installation, [*streamed, *plain])
     books.balance(run)
