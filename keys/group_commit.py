@@ -1,5 +1,5 @@
 """
-One writer thread that commits what waits: a call alone waits for one short transaction, a hundred share one.
+One writer thread that commits what waits: a call alone waits for one statement, and a hundred share one.
 
 The thread is a real one (see `native`) with a database connection of its own, outside any pool. A batch that fails is
 taken apart, so one poisonous statement does not take the others with it. While the database is away, each statement
@@ -11,10 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys import native
@@ -27,19 +27,20 @@ AWAY = (OperationalError, InterfaceError, InternalError)  # the last: a server t
 
 
 class Statement(Protocol):
-    """Something to write. All methods are called in the writer's thread."""
-
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        """Write it, inside the batch's transaction. May be called again after a failed attempt: must be idempotent."""
+    """Something to write. Both methods are called in the writer's thread."""
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere.
 
-        In doubt it may have taken it after all: the connection broke while it was asked to commit.
+        In doubt it may have taken it after all, or may still do so: it was asked, and did not answer.
         """
 
     def come_too_late(self) -> None:
         """It is written, but its submitter has given it up."""
+
+
+Write = Callable[[list[Any], BaseDatabaseWrapper], None]
+"""Writes the statements of a batch, all or none. May be called again after a failed attempt: must be idempotent."""
 
 
 class Ticket:
@@ -92,7 +93,10 @@ class Ticket:
 class GroupCommit:
     """The writer of one process. Starts with the first statement, in whatever process that comes (workers fork)."""
 
-    def __init__(self, *, chores: Callable[[], None], secure: Callable[[], None], chore_every_s: float) -> None:
+    def __init__(
+        self, write: Write, *, chores: Callable[[], None], secure: Callable[[], None], chore_every_s: float
+    ) -> None:
+        self._write = write
         self._chores = chores
         """What is done with the database from time to time, and first of all after an outage."""
         self._secure = secure
@@ -152,7 +156,7 @@ class GroupCommit:
             batch, running = self._next_batch(max(0.0, next_turn - time.monotonic()))
             self._busy_since = time.monotonic()
             if batch:
-                self._write(batch, connection)
+                self._commit(batch, connection)
             if running and time.monotonic() >= next_turn:
                 self._take_turn(connection)
                 next_turn = time.monotonic() + (KNOCK_EVERY_S if self._outage else self._chore_every_s)
@@ -178,16 +182,18 @@ class GroupCommit:
             return batch, True
         return batch, False
 
-    def _write(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
+    def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
         batch = [ticket for ticket in batch if not ticket.is_given_up]
         if self._outage is not None:
             self._give_up(batch, self._outage.error)
             return
-        commit = Commit(connection)
+        is_asked = False
         try:
-            commit.write(batch)
+            _connect(connection)
+            is_asked = True
+            self._write([ticket.statement for ticket in batch], connection)
         except AWAY as error:
-            self._give_up(batch, error, is_in_doubt=commit.is_in_doubt)
+            self._give_up(batch, error, is_in_doubt=is_asked)
             self._begin_outage(error, connection)
         except Exception as error:  # the thread must not die
             self._isolate(batch, error, connection)
@@ -195,10 +201,10 @@ class GroupCommit:
             _finish(batch)
 
     def _isolate(self, batch: list[Ticket], error: Exception, connection: BaseDatabaseWrapper) -> None:
-        """Write each by itself: one of them is not fit for the database, and the others are innocent."""
+        """Halve a batch until what is not fit for the database stands alone: the others are innocent."""
         if len(batch) > 1:
-            for ticket in batch:
-                self._write([ticket], connection)
+            self._commit(batch[: len(batch) // 2], connection)
+            self._commit(batch[len(batch) // 2 :], connection)
         else:
             logger.error("The ledger could not write a statement", exc_info=error)
             self._give_up(batch, error)
@@ -239,24 +245,6 @@ class GroupCommit:
             outage.end()
 
 
-class Commit:
-    """One transaction for a batch."""
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-        self.is_in_doubt = False
-        """Whether the database was asked to commit and has not answered."""
-
-    def write(self, batch: list[Ticket]) -> None:
-        if self._connection.connection is not None and not self._connection.is_usable():
-            self._connection.close()  # the server has ended it: the next question opens another
-        with transaction.atomic():
-            for ticket in batch:
-                ticket.statement.execute(self._connection)
-            self.is_in_doubt = True
-        self.is_in_doubt = False
-
-
 def own_connection() -> BaseDatabaseWrapper:
     """A connection for this thread alone. A pool's locks are greenlets' locks: a real thread keeps away from them."""
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
@@ -265,6 +253,12 @@ def own_connection() -> BaseDatabaseWrapper:
     connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
     connections[DEFAULT_DB_ALIAS] = connection
     return connection
+
+
+def _connect(connection: BaseDatabaseWrapper) -> None:
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()  # the server has ended it
+    connection.ensure_connection()
 
 
 def _finish(batch: list[Ticket]) -> None:

@@ -2,10 +2,10 @@
 The only writer of usage: one call, one row, whatever happens.
 
 `admit` writes the row before the upstream is called; `settle` closes it exactly once afterwards, guarded by the WHERE
-of its UPDATE. Both return when the batch that holds their statement is committed. A settlement that the database does
-not take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not
-take is no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process
-on this machine by its abandoned spool, those of a lost machine by their lease.
+of its statement. Both return when the batch that holds their row is committed. A settlement that the database does not
+take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not take is
+no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process on this
+machine by its abandoned spool, those of a lost machine by their lease.
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Q
 from django.db.models.functions import Coalesce
@@ -34,6 +34,7 @@ from keys.spool import Spool, iter_dead, reject
 
 logger = logging.getLogger(__name__)
 
+TABLE = UsageRecord._meta.db_table
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
 SETTLED_WITHIN_S = 10.0  # the writer gives up on its database long before
@@ -107,7 +108,7 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
 def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
     """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
-    _writer.submit(_Refuse(admission, _refusal(http_status, error_type)))
+    _writer.submit(_Settle(admission, _refusal(http_status, error_type)))
 
 
 def start() -> None:
@@ -122,16 +123,15 @@ def close() -> None:
     _house.close()
 
 
-# ---- what the writer's thread executes
+# ---- what the writer's thread writes
 
 
 class _Admit:
+    """The row of a call that begins."""
+
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._row = _opening_row(admission)
-
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        _insert(self._row, connection)
+        self.row = _opening_row(admission)
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         if is_in_doubt:
@@ -144,38 +144,43 @@ class _Admit:
 
 
 class _Settle:
-    """An UPDATE in the usual case. A row that was never written is inserted first."""
+    """The row of a call that has ended."""
 
     def __init__(self, admission: Admission, settlement: Settlement) -> None:
-        self._row = _closed_row(admission, settlement)
-
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        _settle(self._row, connection)
+        self.row = _closed_row(admission, settlement)
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        _house.keep(self._row)
+        _house.keep(self.row)
         return None
 
     def come_too_late(self) -> None: ...
 
 
-class _Refuse(_Settle):
-    """There is no row yet."""
-
-    def execute(self, connection: BaseDatabaseWrapper) -> None:
-        _insert(self._row, connection)
+def _write(statements: list[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
+    _write_rows([statement.row for statement in statements], connection)
 
 
-def _settle(row: dict[str, Any], connection: BaseDatabaseWrapper) -> None:
-    """Close a row, or write it closed. One that was settled before stays as it is: once is enough."""
+def _write_rows(rows: list[dict[str, Any]], connection: BaseDatabaseWrapper) -> None:
+    """Write rows, all or none, in one statement: each exchange with the database costs a turn of the interpreter's
+    lock, for which a busy worker lets its threads wait. A row that was settled before stays as it is.
+    """
+    latest = _one_each(rows)
+    values = [value for row in latest for value in _values(row, connection)]
+    beginning, marks, end = _write_sql()
     with connection.cursor() as cursor:
-        cursor.execute(*_update_statement(row, connection))
-        if cursor.rowcount:
+        cursor.execute(beginning + ", ".join([marks] * len(latest)) + end, values)
+    for row in latest:
+        if row["status"] not in (Status.STARTED, Status.REFUSED):
             _touch_last_use(row)
-        elif not _insert(row, connection):
-            # It stands. Either it was settled before, or the transaction that opened it has only just come to its end,
-            # on a connection that we had given up: the INSERT waited for that.
-            cursor.execute(*_update_statement(row, connection))
+
+
+def _one_each(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without repetitions of a call: the first settlement counts, and an opening row only without one."""
+    by_id: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["id"] not in by_id or by_id[row["id"]]["status"] == Status.STARTED:
+            by_id[row["id"]] = row
+    return list(by_id.values())
 
 
 def _touch_last_use(row: dict[str, Any]) -> None:
@@ -183,10 +188,7 @@ def _touch_last_use(row: dict[str, Any]) -> None:
     secret_id = row["secret_id"]
     if _house.last_use_is_due(secret_id, used_at):
         stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
-        # A lock that another process holds is not waited for: it writes the same, and two could wait for each other.
-        due = KeySecret.objects.select_for_update(skip_locked=True, no_key=True).filter(stale, pk=secret_id)
-        if due.values_list("pk").first():
-            KeySecret.objects.filter(pk=secret_id).update(last_used_at=used_at)
+        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
 
 
 # ---- rows and their SQL
@@ -230,32 +232,26 @@ def _column(name: str) -> "Field[Any, Any]":
 
 
 @cache
-def _insert_sql(vendor: str) -> str:
-    names = ", ".join(f'"{item.column}"' for item in UsageRecord._meta.concrete_fields)
-    marks = ", ".join("%s" for _ in UsageRecord._meta.concrete_fields)
-    return f'INSERT INTO "{UsageRecord._meta.db_table}" ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING'
+def _write_sql() -> tuple[str, str, str]:
+    """An INSERT that closes the row where it stands open: its beginning, the marks of one row, and its end.
+
+    It waits for a transaction that is writing the row, such as one of ours on a connection that we have given up.
+    """
+    columns = [item.column for item in UsageRecord._meta.concrete_fields]
+    names = ", ".join(f'"{column}"' for column in columns)
+    closing = ", ".join(f'"{name}" = excluded."{name}"' for name in _CLOSING_COLUMNS)
+    return (
+        f'INSERT INTO "{TABLE}" ({names}) VALUES ',
+        f"({', '.join(['%s'] * len(columns))})",
+        f' ON CONFLICT ("id") DO UPDATE SET {closing} WHERE "{TABLE}"."status" = \'{Status.STARTED}\'',
+    )
 
 
-def _insert(row: dict[str, Any], connection: BaseDatabaseWrapper) -> bool:
-    """Write a row, if there is none. Return whether there was none."""
-    values = [
+def _values(row: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
+    return [
         item.get_db_prep_save(row.get(item.attname, item.get_default()), connection)
         for item in UsageRecord._meta.concrete_fields
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(connection.vendor), values)
-        return bool(cursor.rowcount)
-
-
-@cache
-def _update_sql(vendor: str) -> str:
-    assignments = ", ".join(f'"{name}" = %s' for name in _CLOSING_COLUMNS)
-    return f'UPDATE "{UsageRecord._meta.db_table}" SET {assignments} WHERE "id" = %s AND "status" = %s'
-
-
-def _update_statement(row: dict[str, Any], connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-    values = [_column(name).get_db_prep_save(row[name], connection) for name in _CLOSING_COLUMNS]
-    return _update_sql(connection.vendor), [*values, row["id"], Status.STARTED]
 
 
 def _to_json(row: dict[str, Any]) -> dict[str, Any]:
@@ -386,9 +382,7 @@ def _replay_alone(row: dict[str, Any]) -> None:
 
 
 def _replay_at_once(rows: list[dict[str, Any]]) -> None:
-    with transaction.atomic():
-        for row in rows:
-            _settle(_from_json(row), connections[DEFAULT_DB_ALIAS])
+    _write_rows([_from_json(row) for row in rows], connections[DEFAULT_DB_ALIAS])
 
 
 def _orphan(whose: Q) -> None:
@@ -403,4 +397,4 @@ def _orphan(whose: Q) -> None:
 
 
 _house = _House()
-_writer = GroupCommit(chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)
+_writer = GroupCommit(_write, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)

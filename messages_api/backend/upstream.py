@@ -27,6 +27,12 @@ from messages_api.backend.errors import Aborted, Again, UpstreamError
 READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 POOL_SIZE = 2_000  # at least as many as calls may run in one worker: a smaller pool closes and reopens connections
+# What the kernel holds of an answer that its caller does not read. It would hold up to 32 MiB (net.ipv4.tcp_rmem).
+RECEIVE_BUFFER_BYTES = 256 * 1024
+SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
+]
 LAST_CHUNK_S = 0.02  # how long the end of a body may come after the end of an answer
 NEVER = float("inf")
 
@@ -289,7 +295,7 @@ class _SecurePool(HTTPSConnectionPool):
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, socket_options=SOCKET_OPTIONS, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 

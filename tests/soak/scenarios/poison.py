@@ -1,6 +1,7 @@
 """Calls whose rows the database does not take, among a hundred that share their batches: the others do not notice."""
 
 import asyncio
+from typing import Any
 
 from tests.soak.books import Books, Run
 from tests.soak.orders import Order
@@ -10,6 +11,7 @@ NO_ROW = "no-row"
 NO_SETTLEMENT = "no-settlement"
 ODD_ADDRESS = "odd-address"
 LAST_KEY = -1
+Sent = tuple[Order, dict[str, Any]]
 
 
 def run(site: Site, *, calls: int) -> Run:
@@ -21,12 +23,14 @@ def run(site: Site, *, calls: int) -> Run:
 async def _run(installation: Installation, calls: int) -> Run:
     run = Run()
     await _spoil(installation)
-    poisonous: list[tuple[Order, dict[str, object]]] = [
+    poisonous: list[Sent] = [
         (Order(id=NO_ROW, streamed=False), {"key": LAST_KEY}),
         (Order(id=NO_SETTLEMENT, streamed=False), {}),
         (Order(id=ODD_ADDRESS, streamed=False), {"headers": {"X-Forwarded-For": "fe80::1%eth0"}}),
     ]
-    good = [(Order(id=f"good-{number:04d}", streamed=False), {}) for number in range(calls - len(poisonous))]
+    good: list[Sent] = [
+        (Order(id=f"good-{number:04d}", streamed=False), {}) for number in range(calls - len(poisonous))
+    ]
     mixed = [*good[: calls // 2], *poisonous, *good[calls // 2 :]]
 
     visits = await asyncio.gather(*(installation.call(order, **how) for order, how in mixed))
