@@ -45,6 +45,9 @@ class PostgresCluster:
         """At once, as a server that dies: nobody is told beforehand."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._data))
 
+    def is_running(self) -> bool:
+        return (self._data / "postmaster.pid").exists()
+
     def freeze(self) -> None:
         """Stop every process of the server where it stands: connections stay open, and nobody answers."""
         self._signal(signal.SIGSTOP)

@@ -187,7 +187,7 @@ def test_rows_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIK
     assert rows == {finished.id: "completed", running.id: "orphaned"}
     orphan = UsageRecord.objects.get(id=running.id)
     assert (orphan.usage_source, orphan.input_tokens, orphan.output_tokens) == ("estimated", 7, None)
-    assert not dead.exists()
+    wait_until(lambda: not dead.exists())
 
 
 def _die_with_a_spooled_settlement(admission: Admission) -> Any:

@@ -63,13 +63,23 @@ class LeanUpstream:
 class Gateway(GatewayServer):
     """A gateway whose log goes through a pipe, so that a limit on the size of its files does not silence it."""
 
+    def __init__(self, **environment: str) -> None:
+        super().__init__(**environment)
+        self._pipes: list[subprocess.Popen[bytes]] = []
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        for pipe in self._pipes:
+            pipe.wait(30)  # it ends with the last process that writes to it
+
     @contextlib.contextmanager
     def open_log(self) -> Iterator[IO[bytes]]:
         with self.log_path.open("ab") as file:
-            writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
-        assert writer.stdin is not None
-        with writer.stdin:
-            yield writer.stdin
+            pipe = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+        self._pipes.append(pipe)
+        assert pipe.stdin is not None
+        with pipe.stdin:
+            yield pipe.stdin
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -209,4 +219,8 @@ class Site:
         installation = Installation(self, database, keys, folder, {"SNAPSHOT_TTL_S": "5", **environment})
         self.upstream.forget()
         with installation.gateway:
-            yield installation
+            try:
+                yield installation
+            finally:
+                if not self.postgres.is_running():
+                    self.postgres.start()

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.soak.books import Books, Run
+from tests.soak.books import Books, Run, play
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
 
@@ -17,11 +17,10 @@ Sent = tuple[Order, dict[str, Any]]
 def run(site: Site, *, calls: int) -> Run:
     """Send calls at once: one with a secret that is gone, one whose settlement is refused, one from an odd address."""
     with site.installation(TRUSTED_PROXIES="127.0.0.1") as installation:
-        return asyncio.run(_run(installation, calls))
+        return play(lambda run: _run(run, installation, calls))
 
 
-async def _run(installation: Installation, calls: int) -> Run:
-    run = Run()
+async def _run(run: Run, installation: Installation, calls: int) -> None:
     await _spoil(installation)
     poisonous: list[Sent] = [
         (Order(id=NO_ROW, streamed=False), {"key": LAST_KEY}),
@@ -53,7 +52,6 @@ async def _run(installation: Installation, calls: int) -> Run:
     run.expect("a settlement that cannot be written is kept aside", kept.count("\n") == 1 and NO_SETTLEMENT in kept)
     run.expect("and its row does not stay open", status[NO_SETTLEMENT] == "orphaned")
     run.expect("an address with a zone is an address", books.status(ODD_ADDRESS) == "completed")
-    return run
 
 
 async def _spoil(installation: Installation) -> None:
