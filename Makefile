@@ -16,7 +16,7 @@ ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_strea
 	tests/test_reports.py tests/admin tests/limits/test_calls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types lock
+.PHONY: help run test soak lint format types lock
 
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve unt
 test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
 	$(BIN)/python -W error -m pytest $(PYTEST_ARGS)
 	TEST_DATABASE=postgresql $(BIN)/python -W error -m pytest $(or $(PYTEST_ARGS),$(ON_POSTGRES))
+
+soak: $(VENV)/.installed-dev ## Kill, starve and leave the gateway for half an hour, and write docs/soak.md
+	$(BIN)/python -W error -m tests.soak
 
 lint: $(VENV)/.installed-dev ## Look for mistakes, change nothing
 	$(BIN)/ruff check .

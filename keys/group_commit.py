@@ -1,5 +1,5 @@
 """
-One writer thread that commits what waits: a call alone waits for one short transaction, a hundred share one.
+One writer thread that commits what waits: a call alone waits for one statement, and a hundred share one.
 
 The thread is a real one (see `native`) with a database connection of its own, outside any pool. A batch that fails is
 taken apart, so one poisonous statement does not take the others with it. While the database is away, each statement
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys import native
@@ -26,33 +26,24 @@ MAX_BATCH = 200  # a larger one would keep the rows of its budgets locked for lo
 AWAY = (OperationalError, InterfaceError, InternalError)  # the last: a server that has become a read-only copy
 
 
-class Books(Protocol):
-    """What the statements of one transaction share: opened before the first, closed after the last."""
-
-    def close(self) -> None:
-        """Write what the statements left to be written together."""
-
-
-OpenBooks = Callable[[list[Any], BaseDatabaseWrapper], Books]
-
-
 class Statement(Protocol):
-    """Something to write. All methods are called in the writer's thread."""
+    """Something to write. Both methods are called in the writer's thread."""
 
-    def execute(self, books: Any) -> Exception | None:
-        """Write it, inside the batch's transaction. Return what only its submitter is to be told.
-
-        May be called again after a failed attempt: must be idempotent.
-        """
+    verdict: Exception | None
+    """What its submitter is told although it was written; set while it is."""
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere.
 
-        In doubt it may have taken it after all: the connection broke while it was asked to commit.
+        In doubt it may have taken it after all, or may still do so: it was asked, and did not answer.
         """
 
     def come_too_late(self) -> None:
         """It is written, but its submitter has given it up."""
+
+
+Write = Callable[[list[Any], BaseDatabaseWrapper], None]
+"""Writes the statements of a batch, all or none. May be called again after a failed attempt: must be idempotent."""
 
 
 class Ticket:
@@ -60,8 +51,6 @@ class Ticket:
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self.verdict: Exception | None = None
-        """What its submitter is told once it is committed."""
         self._signal = native.signal()
         self._error: Exception | None = None
         self._undecided = [True]  # whoever takes it out decides: `pop` is atomic in every kind of thread
@@ -108,14 +97,9 @@ class GroupCommit:
     """The writer of one process. Starts with the first statement, in whatever process that comes (workers fork)."""
 
     def __init__(
-        self,
-        *,
-        open_books: OpenBooks,
-        chores: Callable[[], None],
-        secure: Callable[[], None],
-        chore_every_s: float,
+        self, write_batch: Write, *, chores: Callable[[], None], secure: Callable[[], None], chore_every_s: float
     ) -> None:
-        self._open_books = open_books
+        self._write_batch = write_batch
         self._chores = chores
         """What is done with the database from time to time, and first of all after an outage."""
         self._secure = secure
@@ -186,7 +170,7 @@ class GroupCommit:
             batch, running = self._next_batch(max(0.0, next_turn - time.monotonic()))
             self._busy_since = time.monotonic()
             if batch:
-                self._write(batch, connection)
+                self._commit(batch, connection)
             if running and time.monotonic() >= next_turn:
                 self._take_turn(connection)
                 next_turn = time.monotonic() + (KNOCK_EVERY_S if self._outage else self._chore_every_s)
@@ -212,16 +196,18 @@ class GroupCommit:
             return batch, True
         return batch, False
 
-    def _write(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
+    def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
         batch = [ticket for ticket in batch if not ticket.is_given_up]
         if self._outage is not None:
             self._give_up(batch, self._outage.error)
             return
-        commit = Commit(connection, self._open_books)
+        is_asked = False
         try:
-            commit.write(batch)
+            _connect(connection)
+            is_asked = True
+            self._write_batch([ticket.statement for ticket in batch], connection)
         except AWAY as error:
-            self._give_up(batch, error, is_in_doubt=commit.is_in_doubt)
+            self._give_up(batch, error, is_in_doubt=is_asked)
             self._begin_outage(error, connection)
         except Exception as error:  # the thread must not die
             self._isolate(batch, error, connection)
@@ -229,10 +215,10 @@ class GroupCommit:
             _finish(batch)
 
     def _isolate(self, batch: list[Ticket], error: Exception, connection: BaseDatabaseWrapper) -> None:
-        """Write each by itself: one of them is not fit for the database, and the others are innocent."""
+        """Halve a batch until what is not fit for the database stands alone: the others are innocent."""
         if len(batch) > 1:
-            for ticket in batch:
-                self._write([ticket], connection)
+            self._commit(batch[: len(batch) // 2], connection)
+            self._commit(batch[len(batch) // 2 :], connection)
         else:
             logger.error("The ledger could not write a statement", exc_info=error)
             self._give_up(batch, error)
@@ -273,27 +259,6 @@ class GroupCommit:
             outage.end()
 
 
-class Commit:
-    """One transaction for a batch."""
-
-    def __init__(self, connection: BaseDatabaseWrapper, open_books: OpenBooks) -> None:
-        self._connection = connection
-        self._open_books = open_books
-        self.is_in_doubt = False
-        """Whether the database was asked to commit and has not answered."""
-
-    def write(self, batch: list[Ticket]) -> None:
-        if self._connection.connection is not None and not self._connection.is_usable():
-            self._connection.close()  # the server has ended it: the next question opens another
-        with transaction.atomic():
-            books = self._open_books([ticket.statement for ticket in batch], self._connection)
-            for ticket in batch:
-                ticket.verdict = ticket.statement.execute(books)
-            books.close()
-            self.is_in_doubt = True
-        self.is_in_doubt = False
-
-
 def own_connection() -> BaseDatabaseWrapper:
     """A connection for this thread alone. A pool's locks are greenlets' locks: a real thread keeps away from them."""
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
@@ -304,8 +269,14 @@ def own_connection() -> BaseDatabaseWrapper:
     return connection
 
 
+def _connect(connection: BaseDatabaseWrapper) -> None:
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()  # the server has ended it
+    connection.ensure_connection()
+
+
 def _finish(batch: list[Ticket]) -> None:
     for ticket in batch:
-        if not ticket.finish(ticket.verdict):
+        if not ticket.finish(ticket.statement.verdict):
             ticket.statement.come_too_late()
         ticket.wake()

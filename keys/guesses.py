@@ -13,7 +13,9 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 
-from keys.errors import LimitReached
+from django.conf import settings
+
+from keys.errors import LedgerUnavailable, LimitReached
 
 A_MINUTE = 20
 MINUTE_S = 60.0
@@ -28,57 +30,77 @@ class Guesses:
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._lock = threading.Lock()
-        self._moments: OrderedDict[str, deque[float]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._places: OrderedDict[str, _Place] = OrderedDict()
 
     def look_up(self, address: str | None, find: Callable[[], Found | None]) -> Found | None:
         """What `find` returns. Raise LimitReached, and ask nobody, where too many have been guessed.
 
-        It counts as a guess while it is looked up, so that many at once do not slip through, and stays one if nothing
-        is found. A caller without an address is not held back: it would be all of them.
+        As many are looked up at once as would be too many if none was found; who comes then waits until one has ended.
+        So many at once do not slip through, and those whose keys are good are not refused. A caller without an address
+        is not held back: it would be all of them.
         """
         if address is None:
             return find()
-        place = _place(address)
-        moment = self._begin(place)
+        place = self._begin(_place(address))
+        is_guess = False
         try:
             found = find()
-        except BaseException:
-            self._take_back(place, moment)
-            raise
-        if found is not None:
-            self._take_back(place, moment)
+            is_guess = found is None
+        finally:
+            with self._changed:
+                place.running -= 1
+                if is_guess:
+                    place.moments.append(self._now())
+                self._changed.notify_all()
         return found
 
     def __len__(self) -> int:
-        return len(self._moments)
+        return len(self._places)
 
     def clear(self) -> None:
-        with self._lock:
-            self._moments.clear()
+        with self._changed:
+            self._places.clear()
 
-    def _begin(self, place: str) -> float:
-        with self._lock:
-            now = self._now()
-            moments = self._moments.setdefault(place, deque())
-            while moments and moments[0] <= now - MINUTE_S:
-                moments.popleft()
-            if len(moments) >= A_MINUTE:
-                wait_s = math.ceil(moments[0] + MINUTE_S - now)
-                raise LimitReached(
-                    f"Too many unknown API keys came from your address; try again in {wait_s} s.", retry_after_s=wait_s
-                )
-            moments.append(now)
-            self._moments.move_to_end(place)
-            while len(self._moments) > MAX_PLACES:
-                self._moments.popitem(last=False)
-            return now
+    def _begin(self, name: str) -> "_Place":
+        gives_up_at = time.monotonic() + settings.LEDGER_WAIT_S
+        with self._changed:
+            while True:
+                place = self._places.setdefault(name, _Place())
+                self._places.move_to_end(name)
+                while len(self._places) > MAX_PLACES:
+                    self._places.popitem(last=False)
+                guessed = place.guessed(self._now())
+                if guessed >= A_MINUTE:
+                    raise _refusal(place.moments[0] + MINUTE_S - self._now())
+                if guessed + place.running < A_MINUTE:
+                    place.running += 1
+                    return place
+                if not self._changed.wait(gives_up_at - time.monotonic()):
+                    raise LedgerUnavailable
 
-    def _take_back(self, place: str, moment: float) -> None:
-        with self._lock:
-            moments = self._moments.get(place)
-            if moments is not None and moment in moments:
-                moments.remove(moment)
+
+class _Place:
+    """What is known of one address."""
+
+    def __init__(self) -> None:
+        self.moments: deque[float] = deque()
+        """When the unknown keys of the last minute were looked up."""
+        self.running = 0
+        """How many keys are being looked up."""
+
+    def guessed(self, now: float) -> int:
+        while self.moments and self.moments[0] <= now - MINUTE_S:
+            self.moments.popleft()
+        return len(self.moments)
+
+
+def _refusal(wait_s: float) -> LimitReached:
+    retry_after_s = max(1, math.ceil(wait_s))
+    return LimitReached(
+        f"Too many unknown API keys came from your address; try again in {retry_after_s} s.",
+        retry_after_s=retry_after_s,
+    )
 
 
 def _place(address: str) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,10 +42,14 @@ class OpenHours:
 
     def close(self) -> None:
         """Add it to what stands there, in one order for all processes, so that none waits for another in a circle."""
+        if not self._sums:
+            return
+        values: list[Any] = []
+        for place in sorted(self._sums):
+            values += [self._adapted(value) for value in place]
+            values += [self._sums[place][name] for name in SUMS]
         with self._connection.cursor() as cursor:
-            for place in sorted(self._sums):
-                values = [*(self._adapted(value) for value in place), *(self._sums[place][name] for name in SUMS)]
-                cursor.execute(_UPSERT, values)
+            cursor.execute(_upsert(len(self._sums)), values)
         self._sums.clear()
 
     def _adapted(self, value: Any) -> Any:
@@ -66,14 +71,13 @@ def sums_of(row: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _upsert() -> str:
+@cache
+def _upsert(count: int) -> str:
     table = UsageHour._meta.db_table
     names = [*DIMENSIONS, *SUMS]
     columns = ", ".join(f'"{name}"' for name in names)
     marks = ", ".join("%s" for _ in names)
+    places = ", ".join([f"({marks})"] * count)
     conflict = ", ".join(f'"{name}"' for name in DIMENSIONS)
     adding = ", ".join(f'"{name}" = "{table}"."{name}" + excluded."{name}"' for name in SUMS)
-    return f'INSERT INTO "{table}" ({columns}) VALUES ({marks}) ON CONFLICT ({conflict}) DO UPDATE SET {adding}'
-
-
-_UPSERT = _upsert()
+    return f'INSERT INTO "{table}" ({columns}) VALUES {places} ON CONFLICT ({conflict}) DO UPDATE SET {adding}'

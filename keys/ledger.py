@@ -2,15 +2,15 @@
 The only writer of usage: one call, one row, whatever happens.
 
 `admit` writes the row before the upstream is called; `settle` closes it exactly once afterwards, guarded by the WHERE
-of its UPDATE. Both return when the batch that holds their statement is committed. A settlement that the database does
-not take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not
-take is no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process
-on this machine by its abandoned spool, those of a lost machine by their lease.
+of its statement. Both return when the batch that holds their row is committed. A settlement that the database does not
+take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not take is
+no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process on this
+machine by its abandoned spool, those of a lost machine by their lease.
 """
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -64,7 +64,7 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
 def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
     """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
-    _writer.submit(_Refuse(_closed(admission, rows.refusal(http_status, error_type))))
+    _writer.submit(_Settle(_closed(admission, rows.refusal(http_status, error_type))))
 
 
 def start() -> None:
@@ -93,59 +93,37 @@ def _closed(admission: Admission, settlement: Settlement) -> Row:
     return rows.closed(admission, settlement, boot_id=_house.boot_id)
 
 
-# ---- what the writer's thread executes
-
-
-class _Books:
-    """What the statements of one transaction share: new rows, locked budgets, the hours that they add to."""
-
-    def __init__(self, statements: Sequence["_Admit | _Settle"], connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection
-        self.new: dict[str, Row] = {}
-        """Rows to be written together, by id."""
-        self.hours = OpenHours(connection)
-        self.last_uses: dict[int, datetime] = {}
-        self.periods = OpenPeriods(
-            claimed=[each for statement in statements for each in statement.claimed],
-            held=[period_id for statement in statements for period_id, _ in statement.holds],
-        )
-
-    def write_new(self) -> None:
-        """Write the new rows, and count those that are closed already."""
-        written = rows.insert(list(self.new.values()), self.connection)
-        for id in written:
-            row = self.new[id]
-            if row["status"] != Status.STARTED:
-                _count(row, [[period_id, 0] for period_id, _ in row["holds"]], self)  # what is closed holds nothing
-        self.new.clear()
-
-    def close(self) -> None:
-        """Write in one order, here and in every other process: nobody waits in a circle."""
-        self.write_new()
-        self.periods.close()
-        self.hours.close()
-        for secret_id in sorted(self.last_uses):
-            _touch_last_use(secret_id, self.last_uses[secret_id])
+# ---- what the writer's thread writes
 
 
 class _Admit:
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self._row = rows.opening(admission, boot_id=_house.boot_id)
-        self.claimed = budgets.wanted(admission.claims, at=admission.created_at)
-        self.holds: list[Hold] = []
+    """The row of a call that begins, and what the call is to hold of budgets."""
 
-    def execute(self, books: _Books) -> Exception | None:
+    def __init__(self, admission: Admission) -> None:
+        self.verdict: Exception | None = None
+        self.claimed = budgets.wanted(admission.claims, at=admission.created_at)
+        self.row = rows.opening(admission, boot_id=_house.boot_id)
+        self.holds: list[Hold] = []
+        self._admission = admission
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to write but its row."""
+        return not self.claimed
+
+    def enter(self, books: "_Books") -> None:
+        self.verdict = None
         try:
             holds = books.periods.reserve(self._admission.claims, at=self._admission.created_at)
         except BudgetSpent as error:
+            self.verdict = error
             self._admission.holds[:] = []
             refused = _closed(self._admission, rows.refusal(error.status, error.type))
-            books.new[self._admission.id] = refused | {"limit_hit": error.hit}
-            return error
+            books.add(refused | {"limit_hit": error.hit})
+            return
         self._admission.holds[:] = holds
-        books.new[self._admission.id] = self._row | {"holds": holds}
-        return None
+        books.held_here.add(self._admission.id)
+        books.add(self.row | {"holds": holds})
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         if is_in_doubt:
@@ -158,71 +136,89 @@ class _Admit:
 
 
 class _Settle:
-    """An UPDATE in the usual case. A row that was never written is inserted first."""
+    """The row of a call that has ended."""
+
+    claimed: Sequence[tuple[int, datetime]] = ()
+    is_plain = False
+    verdict: Exception | None = None
 
     def __init__(self, row: Row) -> None:
-        self._row = row
-        self.claimed: list[tuple[int, datetime]] = []
+        self.row = row
 
     @property
     def holds(self) -> list[Hold]:
-        held: list[Hold] = self._row["holds"]
+        held: list[Hold] = self.row["holds"]
         return held
 
-    def execute(self, books: _Books) -> Exception | None:
-        _settle(self._row, books)
-        return None
+    def enter(self, books: "_Books") -> None:
+        books.add(self.row)
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        _house.keep(self._row)
+        _house.keep(self.row)
         return None
 
     def come_too_late(self) -> None: ...
 
 
-class _Refuse(_Settle):
-    """There is no row yet."""
+class _Books:
+    """What one transaction writes together: rows, what they change in budgets, and the hours that they add to."""
 
-    def execute(self, books: _Books) -> Exception | None:
-        books.new.setdefault(self._row["id"], self._row)
-        return None
+    def __init__(self, statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
+        self.periods = OpenPeriods(
+            claimed=[each for statement in statements for each in statement.claimed],
+            held=[period_id for statement in statements for period_id, _ in statement.holds],
+        )
+        self.held_here: set[str] = set()
+        """The calls that were admitted in this very transaction."""
+        self._connection = connection
+        self._rows: dict[str, Row] = {}
+
+    def add(self, row: Row) -> None:
+        """Write a row. Of one call the first settlement counts, and an opening row only without one."""
+        before = self._rows.get(row["id"])
+        if before is None or before["status"] == Status.STARTED:
+            self._rows[row["id"]] = row
+
+    def close(self) -> None:
+        """Write, in one order here and in every other process: nobody waits in a circle."""
+        hours, last_uses = OpenHours(self._connection), {}
+        written = rows.write(list(self._rows.values()), self._connection)
+        for id, was_open in written.items():
+            row = self._rows[id]
+            if row["status"] == Status.STARTED:
+                continue
+            held = row["holds"] if was_open or id in self.held_here else [[period, 0] for period, _ in row["holds"]]
+            self.periods.settle(held, money=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
+            hours.add(row)
+            if row["status"] != Status.REFUSED:
+                last_uses[row["secret_id"]] = row["created_at"]
+        self.periods.close()
+        hours.close()
+        for secret_id in sorted(last_uses):
+            _touch_last_use(secret_id, last_uses[secret_id])
 
 
-def _settle(row: Row, books: _Books) -> None:
-    """Close a row, or write it closed. One that was settled before stays as it is: once is enough."""
-    if row["id"] in books.new:
-        books.write_new()
-    if _close(row, books):
+def _write(statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
+    """Write the statements of a batch, all or none."""
+    if all(statement.is_plain for statement in statements):
+        rows.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
         return
-    books.new[row["id"]] = row
-    books.write_new()
-    # If it was not new, it stands. Either it was settled before, or the transaction that opened it has only just come
-    # to its end, on a connection that we had given up: the INSERT waited for that.
-    _close(row, books)
+    with transaction.atomic():
+        books = _Books(statements, connection)
+        for statement in statements:
+            statement.enter(books)
+        books.close()
 
 
-def _close(row: Row, books: _Books) -> bool:
-    was_open = rows.close(row, books.connection)
-    if was_open:
-        _count(row, row["holds"], books)
-        if row["status"] != Status.REFUSED:
-            books.last_uses[row["secret_id"]] = row["created_at"]
-    return was_open
-
-
-def _count(row: Row, holds: list[Hold], books: _Books) -> None:
-    """Count a call that was settled just now: in its budgets and in its hour."""
-    books.periods.settle(holds, money=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
-    books.hours.add(row)
+def _settle_rows(batch: Iterable[Row]) -> None:
+    """Settle calls by their rows, all or none."""
+    _write([_Settle(row) for row in batch], connections[DEFAULT_DB_ALIAS])
 
 
 def _touch_last_use(secret_id: int, used_at: datetime) -> None:
     if _house.last_use_is_due(secret_id, used_at):
         stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
-        # A lock that another process holds is not waited for: it writes the same.
-        due = KeySecret.objects.select_for_update(skip_locked=True, no_key=True).filter(stale, pk=secret_id)
-        if due.values_list("pk").first():
-            KeySecret.objects.filter(pk=secret_id).update(last_used_at=used_at)
+        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
 
 
 # ---- chores: what waited, and what dead workers left
@@ -246,7 +242,7 @@ def _replay(spooled: list[Row]) -> None:
     for start in range(0, len(spooled), MAX_BATCH):
         batch = spooled[start : start + MAX_BATCH]
         try:
-            _settle_at_once(list(map(rows.from_json, batch)))
+            _settle_rows(map(rows.from_json, batch))
         except UNFIT:
             for row in batch:
                 _replay_alone(row)
@@ -254,9 +250,10 @@ def _replay(spooled: list[Row]) -> None:
 
 def _replay_alone(row: Row) -> None:
     try:
-        _settle_at_once([rows.from_json(row)])
+        _settle_rows([rows.from_json(row)])
     except UNFIT:
         reject(spool_folder(), json.dumps(row).encode())
+        _orphan(Q(id=row.get("id")))
 
 
 def _orphan(whose: Q) -> None:
@@ -264,20 +261,11 @@ def _orphan(whose: Q) -> None:
     count = 0
     open_rows = UsageRecord.objects.filter(whose, status=Status.STARTED)
     while batch := list(open_rows[:MAX_BATCH]):
-        _settle_at_once(list(map(rows.orphaned, batch)))
+        _settle_rows(map(rows.orphaned, batch))
         count += len(batch)
     if count:
-        logger.warning("%d calls were orphaned by a worker that died", count)
-
-
-def _settle_at_once(batch: list[Row]) -> None:
-    """Settle some rows in one transaction."""
-    with transaction.atomic():
-        books = _Books([_Settle(row) for row in batch], connections[DEFAULT_DB_ALIAS])
-        for row in batch:
-            _settle(row, books)
-        books.close()
+        logger.warning("%d calls are settled as orphaned: nobody could say how they ended", count)
 
 
 _house = House()
-_writer = GroupCommit(open_books=_Books, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)
+_writer = GroupCommit(_write, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys import native
@@ -49,12 +48,18 @@ class Outage:
 
     def _knock(self) -> None:
         connection = self._connect()
-        while not self._is_over and not self.is_answered:
+        while not self._is_over:
             native.sleep(KNOCK_EVERY_S)
-            try:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT 1")
-                self.is_answered = True
-            except Error:
-                connection.close()
+            if self._is_over or self._is_answered_by(connection):
+                break
         connection.close()
+
+    def _is_answered_by(self, connection: BaseDatabaseWrapper) -> bool:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except Exception:  # whatever it is: if nobody knocked any more, the outage would never end
+            connection.close()
+            return False
+        self.is_answered = True
+        return True

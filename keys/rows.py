@@ -79,7 +79,6 @@ class Settlement:
 
 
 MOMENTS = ("created_at", "settled_at", "lease_expires_at")
-ROWS_A_STATEMENT = 50
 CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
 _COLUMNS = {item.attname: item for item in UsageRecord._meta.concrete_fields}
 _OPENING = [item.name for item in fields(Admission) if item.name not in ("lease_s", "claims", "holds")]
@@ -141,25 +140,35 @@ def _sanitised(row: Row) -> Row:
     }
 
 
-def insert(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]:
-    """Write new rows. Return the ids of those that are new: one that stands is left as it is."""
-    new: set[str] = set()
-    columns = _insert_columns(connection.vendor)
-    for start in range(0, len(batch), ROWS_A_STATEMENT):
-        part = batch[start : start + ROWS_A_STATEMENT]
-        values = [convert(row.get(name, default)) for row in part for name, default, convert in columns]
-        with connection.cursor() as cursor:
-            cursor.execute(_insert_sql(len(part)), values)
-            new |= {id for (id,) in cursor.fetchall()}
-    return new
+def write(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> dict[str, bool]:
+    """Write rows, all or none, in one statement, and close those that stand open. One row a call.
 
+    Return, for each row that was new or open, whether it was open: a row that stands closed stays as it is. A
+    transaction that is just writing a row is waited for, such as one of ours on a connection that we have given up.
 
-def close(row: Row, connection: BaseDatabaseWrapper) -> bool:
-    """Write the closing columns of an open row. Return whether it was open: a second time changes nothing."""
-    values = [convert(row[name]) for name, convert in _update_columns(connection.vendor)]
+    One statement, since each exchange with the database costs a turn of the interpreter's lock, for which a busy worker
+    lets its threads wait.
+    """
+    columns = _columns(connection.vendor)
+    values = [convert(row.get(name, default)) for row in batch for name, default, convert in columns]
+    # SQLite has one writer, so what was open is asked before. PostgreSQL tells: a row that was updated has an xmax.
+    were_open = _open_ids(batch, connection) if connection.vendor == "sqlite" else None
     with connection.cursor() as cursor:
-        cursor.execute(_UPDATE, [*values, row["id"], Status.STARTED])
-        return bool(cursor.rowcount)
+        cursor.execute(_write_sql(len(batch), connection.vendor), values)
+        written = cursor.fetchall()
+    if were_open is None:
+        return {id: not is_new for id, is_new in written}
+    return {id: id in were_open for (id,) in written}
+
+
+def _open_ids(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]:
+    ids = [row["id"] for row in batch if row["status"] != Status.STARTED]
+    if not ids:
+        return set()
+    with connection.cursor() as cursor:
+        marks = ", ".join(["%s"] * len(ids))
+        cursor.execute(f'SELECT "id" FROM "{_TABLE}" WHERE "status" = %s AND "id" IN ({marks})', [Status.STARTED, *ids])
+        return {id for (id,) in cursor.fetchall()}
 
 
 def to_json(row: Row) -> Row:
@@ -176,32 +185,24 @@ def from_json(row: Row) -> Row:
 
 
 @cache
-def _insert_sql(count: int) -> str:
-    """One statement for several rows: a statement for each takes three times as long."""
+def _write_sql(count: int, vendor: str) -> str:
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     marks = ", ".join("%s" for _ in _COLUMNS)
     places = ", ".join([f"({marks})"] * count)
-    return f'INSERT INTO "{_TABLE}" ({names}) VALUES {places} ON CONFLICT DO NOTHING RETURNING "id"'
+    closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", *_CLOSING])
+    is_new = "" if vendor == "sqlite" else ", (xmax = 0)"
+    return (
+        f'INSERT INTO "{_TABLE}" ({names}) VALUES {places} ON CONFLICT ("id") DO UPDATE SET {closing} '
+        f'WHERE "{_TABLE}"."status" = \'{Status.STARTED}\' RETURNING "id"{is_new}'
+    )
 
-
-def _update_sql() -> str:
-    assignments = ", ".join(f'"{name}" = %s' for name in ["settled_at", *_CLOSING])
-    return f'UPDATE "{_TABLE}" SET {assignments} WHERE "id" = %s AND "status" = %s'
-
-
-_UPDATE = _update_sql()
 
 Convert = Callable[[Any], Any]
 
 
 @cache
-def _insert_columns(vendor: str) -> Sequence[tuple[str, Any, Convert]]:
+def _columns(vendor: str) -> Sequence[tuple[str, Any, Convert]]:
     return [(name, item.get_default(), _conversion(item)) for name, item in _COLUMNS.items()]
-
-
-@cache
-def _update_columns(vendor: str) -> Sequence[tuple[str, Convert]]:
-    return [(name, _conversion(_COLUMNS[name])) for name in ("settled_at", *_CLOSING)]
 
 
 def _conversion(column: "models.Field[Any, Any]") -> Convert:

@@ -99,20 +99,20 @@ class SnapshotCache:
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
         if entry is not None and entry[1] is not None:
-            return self._find_anew(digests)  # it has been met before, so it is no guess
-        return guesses.look_up(address, lambda: self._find_anew(digests))
+            address = None  # it has been met before, so it is no guess
+        return self._find_anew(digests, address)
 
-    def _find_anew(self, digests: list[bytes]) -> Snapshot | None:
+    def _find_anew(self, digests: list[bytes], address: str | None) -> Snapshot | None:
         """Ask the database, once for all who want to know the same."""
         with self._lock:
             running = self._running.get(digests[0])
             if running is None:
                 mine = self._running[digests[0]] = LookUp()
-        return running.wait() if running is not None else self._look_up(mine, digests)
+        return running.wait() if running is not None else self._look_up(mine, digests, address)
 
-    def _look_up(self, look_up: LookUp, digests: list[bytes]) -> Snapshot | None:
+    def _look_up(self, look_up: LookUp, digests: list[bytes], address: str | None) -> Snapshot | None:
         try:
-            look_up.answer(_load(digests))
+            look_up.answer(guesses.look_up(address, lambda: _load(digests)))
             self._keep(digests[0], look_up)
         finally:
             del self._running[digests[0]]

@@ -67,7 +67,9 @@ def _normal(text: str) -> str | None:
         return None
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
         return str(parsed.ipv4_mapped)
-    return str(parsed)
+    return str(parsed).partition("%")[
+        0
+    ]  # without a zone, which may be any text and means something on one machine only
 
 
 def _is_trusted(text: str) -> bool:

@@ -1,6 +1,7 @@
 """gunicorn's settings and hooks: one gevent worker a core, an honest end on SIGTERM, every row settled before exit."""
 
 import os
+import signal
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -22,6 +23,11 @@ forwarded_allow_ips = ""  # the gateway itself decides whom it believes (TRUSTED
 header_map = "drop"
 control_socket_disable = True
 accesslog = None  # the gateway writes one line a call
+
+
+def post_fork(server, worker):
+    """In the worker, before anything else. Until it has handlers of its own, the master's would swallow a SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def post_worker_init(worker):

@@ -13,16 +13,21 @@ from typing import Any
 from gunicorn.workers.ggevent import GeventWorker
 
 END_MARGIN_S = 5  # what is left of the graceful timeout for error events, settlements and the exit itself
+# What the kernel holds for a caller that reads slowly. It would hold up to 4 MiB (net.ipv4.tcp_wmem).
+SEND_BUFFER_BYTES = 256 * 1024
 
 
 class DrainingWorker(GeventWorker):
     """On SIGTERM: no new call, idle connections closed, running calls drained (see `lifecycle.Application`)."""
+
+    wsgi: Any = None  # until it is loaded
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle: set[socket.socket] = set()
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._idle.add(client)
         try:
             super().handle(listener, client, addr)
@@ -50,7 +55,8 @@ class DrainingWorker(GeventWorker):
         self.tmp.notify()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
+        if self.wsgi is not None:
+            self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
         self._end()
 
     def _end(self) -> None:

@@ -66,6 +66,12 @@ class GatewayServer:
         return self._process.pid
 
     def start(self) -> None:
+        """Start it and wait until it serves."""
+        self.launch()
+        wait_until(self._is_ready, within_s=READY_WITHIN_S)
+
+    def launch(self) -> None:
+        """Start it."""
         environment = {
             **os.environ,
             "BIND": f"127.0.0.1:{self.port}",
@@ -76,7 +82,6 @@ class GatewayServer:
         command = [sys.executable, "-W", "error", "-m", "gunicorn", "-c", str(ROOT / "project" / "gunicorn.py")]
         with self.open_log() as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        wait_until(self._is_ready, within_s=READY_WITHIN_S)
 
     def open_log(self) -> AbstractContextManager[IO[bytes]]:
         """Where its output goes."""

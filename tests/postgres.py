@@ -19,7 +19,8 @@ class PostgresMissing(Exception):
 class PostgresCluster:
     """A cluster in a temporary folder. `start` and `stop` may be called again: the data stays until `remove`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
         self._bin = _bin_folder()
         self._folder = Path(tempfile.mkdtemp(prefix="messages-gateway-postgres-"))
         if os.geteuid() == 0:
@@ -35,13 +36,17 @@ class PostgresCluster:
         return f"postgres://gateway@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100"
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c max_connections=100"
+        options += f" -c fsync={self._fsync}"
         log = str(self._folder / "log")
         self._run("pg_ctl", "start", "-w", "-t", str(START_WITHIN_S), "-D", str(self._data), "-l", log, "-o", options)
 
     def stop(self) -> None:
         """At once, as a server that dies: nobody is told beforehand."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._data))
+
+    def is_running(self) -> bool:
+        return (self._data / "postmaster.pid").exists()
 
     def freeze(self) -> None:
         """Stop every process of the server where it stands: connections stay open, and nobody answers."""

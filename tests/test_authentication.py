@@ -1,6 +1,7 @@
 """Header → the snapshot of a usable key, or one and the same 401."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,8 @@ from django.utils import timezone
 
 from keys import hashing
 from keys.authentication import credential
-from keys.models import APIKey, KeySecret
-from keys.snapshots import cache
+from keys.models import APIKey, KeySecret, digests
+from keys.snapshots import LookUp, Snapshot, cache
 
 PATH = "/api/v1/messages"
 AUTH_CASES = [json.loads(line) for line in (Path(__file__).parent / "credentials.jsonl").read_text().splitlines()]
@@ -219,3 +220,32 @@ def test_a_credential_is_found_in_either_header(headers: dict[str, str], key: st
 @pytest.mark.parametrize("case", AUTH_CASES, ids=lambda case: case["name"])
 def test_the_documented_credentials_are_found(case: Any) -> None:
     assert credential(RequestFactory().post(PATH, headers=case["input"]["headers"])) == case["expected"]["credential"]
+
+
+def test_callers_with_the_same_key_share_one_look_up(issued: tuple[APIKey, str], settings: Any) -> None:
+    settings.SNAPSHOT_TTL_S = 5
+    snapshot = cache.find(issued[1])
+    cache.clear()
+    look_up = cache._running[digests(issued[1])[0]] = LookUp()
+    found: list[Snapshot | None] = []
+    callers = [threading.Thread(target=lambda: found.append(cache.find(issued[1]))) for _ in range(20)]
+    for caller in callers:
+        caller.start()
+
+    look_up.answer(snapshot)
+    look_up.is_over.set()
+    for caller in callers:
+        caller.join(5)
+    del cache._running[digests(issued[1])[0]]
+
+    assert found == [snapshot] * 20  # a thread of its own would not see this test's key
+
+
+def test_nobody_waits_for_a_look_up_for_ever(issued: tuple[APIKey, str], settings: Any) -> None:
+    settings.LEDGER_WAIT_S = 0.2
+    cache._running[digests(issued[1])[0]] = LookUp()
+
+    answer = post(issued[1])
+    del cache._running[digests(issued[1])[0]]
+
+    assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")

@@ -19,6 +19,7 @@ from messages_api.caller import address
         pytest.param("10.0.0.1", "198.51.100.7, nonsense", "10.0.0.1", id="nonsense"),
         pytest.param("10.0.0.1", None, "10.0.0.1", id="the proxy itself"),
         pytest.param("::ffff:10.0.0.1", "::ffff:198.51.100.7", "198.51.100.7", id="mapped"),
+        pytest.param("fe80::1%eth0", None, "fe80::1", id="with a zone"),
         pytest.param("", None, None, id="a socket file"),
     ],
 )

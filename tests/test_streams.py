@@ -321,6 +321,20 @@ def test_sigterm_lets_short_streams_end_and_tells_the_long_ones_honestly(
     }
 
 
+@pytest.mark.parametrize("wait_s", [0.0, 0.2, 0.5, 0.8])
+def test_a_worker_that_is_told_to_end_while_it_starts_ends_at_once(transactional_db: None, wait_s: float) -> None:
+    server = GatewayServer()
+    server.launch()
+    wait_until(server.worker_pids, within_s=10)
+    time.sleep(wait_s)
+
+    begun = time.monotonic()
+    status = server.stop()
+
+    assert status == 0
+    assert time.monotonic() - begun < 8  # its grace is ten
+
+
 def test_an_idle_connection_does_not_hold_up_the_end(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
 ) -> None:

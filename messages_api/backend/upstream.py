@@ -16,6 +16,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
 from urllib3.util.wait import wait_for_read
 
 from messages_api.backend import connections
@@ -26,6 +27,12 @@ READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 POOL_SIZE = 2_000  # at least as many as calls may run in one worker: a smaller pool closes and reopens connections
 SHORTEST_S = 0.01  # a client's timeout may not be 0
+# What the kernel holds of an answer that its caller does not read. It would hold up to 32 MiB (net.ipv4.tcp_rmem).
+RECEIVE_BUFFER_BYTES = 256 * 1024
+SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
+]
 LAST_CHUNK_S = 0.02  # how long the end of a body may come after the end of an answer
 NEVER = float("inf")
 
@@ -252,7 +259,7 @@ def _mapped_error(error: Exception) -> UpstreamError:
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, socket_options=SOCKET_OPTIONS, **kwargs)
         self.poolmanager.pool_classes_by_scheme = connections.POOLS
 
 

@@ -1,12 +1,16 @@
 """Three accounts of the same calls, held against each other: the upstream's log, the ledger, and what callers saw."""
 
+import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.soak.callers import Visit
 from tests.soak.site import Installation, Row
+
+CLOCK_S = 0.05
 
 
 @dataclass
@@ -15,11 +19,37 @@ class Run:
 
     figures: dict[str, Any] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    lag_s: float = 0.0
+    """How late the callers' own clock rang, at most: what a busy machine takes from everybody is nobody's fault."""
 
     def expect(self, promise: str, holds: object) -> None:
         """Note a promise that was broken. It is written in the report as it stands here."""
         if not holds:
             self.broken.append(promise)
+
+    def expect_within(self, limit_s: float, promise: str, took_s: float) -> None:
+        """The same for one that is about time, of which the machine's share is taken off."""
+        self.expect(f"{promise} within {limit_s:g} s", took_s <= limit_s + self.lag_s)
+
+    async def watch_the_clock(self) -> None:
+        """Measure `lag_s` for as long as the scenario goes on."""
+        while True:
+            rings_at = time.monotonic() + CLOCK_S
+            await asyncio.sleep(CLOCK_S)
+            self.lag_s = max(self.lag_s, time.monotonic() - rings_at)
+
+
+def play(scene: Callable[[Run], Coroutine[Any, Any, None]]) -> Run:
+    """Run a scene, which notes what it finds."""
+
+    async def watched() -> None:
+        clock = asyncio.create_task(run.watch_the_clock())
+        await scene(run)
+        clock.cancel()
+
+    run = Run()
+    asyncio.run(watched())
+    return run
 
 
 class Books:
@@ -64,6 +94,7 @@ class Books:
     def balance(self, run: Run) -> None:
         """What must be true after every scenario."""
         run.figures |= {
+            "lag of the machine": f"{run.lag_s:.2f} s",
             "calls": len(self.visits),
             "asked of the upstream": len(self.served),
             "rows": self.statuses,

@@ -1,6 +1,6 @@
-"""Give a new database its tables, keys, and a route `*` to the lean upstream: `python -m tests.soak.furnish <url>`.
+"""Give a new database its tables, keys, and a route `*` to the lean upstream; collect static files for all.
 
-Says the raw keys on stdout, as JSON.
+`python -m tests.soak.furnish <url>` says the raw keys on stdout, as JSON.
 """
 
 import json
@@ -21,6 +21,7 @@ KEYS = 8
 
 def furnish(upstream_url: str) -> list[str]:
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
     owner = User.objects.create_superuser("soak", password="a good password of the soak")
     upstream = Upstream(name="lean", base_url=upstream_url, dialect="openai")
     upstream.set_credential("the-upstream-credential")

@@ -8,13 +8,16 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import psycopg
 from psycopg.rows import dict_row
@@ -60,27 +63,68 @@ class LeanUpstream:
 class Gateway(GatewayServer):
     """A gateway whose log goes through a pipe, so that a limit on the size of its files does not silence it."""
 
+    def __init__(self, **environment: str) -> None:
+        super().__init__(**environment)
+        self._pipes: list[subprocess.Popen[bytes]] = []
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        for pipe in self._pipes:
+            pipe.wait(30)  # it ends with the last process that writes to it
+
     @contextlib.contextmanager
     def open_log(self) -> Iterator[IO[bytes]]:
         with self.log_path.open("ab") as file:
-            writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
-        assert writer.stdin is not None
-        with writer.stdin:
-            yield writer.stdin
+            pipe = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+        self._pipes.append(pipe)
+        assert pipe.stdin is not None
+        with pipe.stdin:
+            yield pipe.stdin
 
     def log(self) -> str:
         return self.log_path.read_text()
 
 
+class Database(Protocol):
+    """A database of an installation, read from outside of the gateway."""
+
+    url: str
+
+    def rows(self, query: str, *values: object) -> list[Row]: ...
+
+
+class PostgresDatabase:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, query: str, *values: object) -> list[Row]:
+        with psycopg.connect(self.url, row_factory=dict_row, autocommit=True) as connection:
+            cursor = connection.execute(query.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+
+class SqliteDatabase:
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+
+    def rows(self, query: str, *values: object) -> list[Row]:
+        with contextlib.closing(sqlite3.connect(self._path)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query.replace("%s", "?"), values)]
+
+
 class Installation:
     """A gateway with its database. What it says of its calls is read here."""
 
-    def __init__(self, site: "Site", database_url: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, site: "Site", database: Database, keys: list[str], folder: Path, environment: dict[str, str]
+    ) -> None:
         self.site = site
-        self.keys = site.keys
-        self.database_url = database_url
+        self.database = database
+        self.keys = keys
         self.state = folder
-        self.gateway = Gateway(DATABASE_URL=database_url, STATE_DIR=str(folder), **environment)
+        self.gateway = Gateway(DATABASE_URL=database.url, STATE_DIR=str(folder), **environment)
 
     @property
     def port(self) -> int:
@@ -97,19 +141,18 @@ class Installation:
 
     def ledger(self) -> list[Row]:
         """All usage records."""
-        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
-            return connection.execute("SELECT * FROM keys_usagerecord ORDER BY id").fetchall()
+        return self.database.rows("SELECT * FROM keys_usagerecord ORDER BY id")
 
-    def count_started(self, ids: list[str] | None = None) -> int:
-        """How many rows are open: all, or those of some calls."""
-        query = "SELECT count(*) AS n FROM keys_usagerecord WHERE status = 'started'"
-        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
-            if ids is None:
-                found = connection.execute(query).fetchone()
-            else:
-                found = connection.execute(query + " AND caller_request_id = ANY(%s)", [ids]).fetchone()
-        assert found is not None
-        return int(found["n"])
+    def count_started(self) -> int:
+        """How many rows are open."""
+        (row,) = self.database.rows("SELECT count(*) AS n FROM keys_usagerecord WHERE status = 'started'")
+        return int(row["n"])
+
+    async def all_settled(self, *, within_s: float) -> None:
+        """Wait until no row is open. What is still open then, is for the books to say."""
+        deadline = time.monotonic() + within_s
+        while self.count_started() and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
 
     def spooled(self) -> int:
         """How many rows wait in spools."""
@@ -119,38 +162,42 @@ class Installation:
 class Site:
     """Lasts for a whole run. Raise PostgresMissing where there is no PostgreSQL to start."""
 
-    def __init__(self) -> None:
-        self.postgres = PostgresCluster()
+    def __init__(self, *, fsync: bool = False) -> None:
+        self.postgres = PostgresCluster(fsync=fsync)
         self._installations = 0
+        self._sqlite: tuple[Path, list[str]] | None = None
 
     def __enter__(self) -> Self:
-        self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as resources:
             resources.callback(self.postgres.remove)
             self.postgres.start()
             self._folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="messages-gateway-soak-")))
             self.upstream = resources.enter_context(LeanUpstream())
-            self._create("furnished", template="template0")
-            self.keys = self._furnish()
+            self._keys = self._furnish(self._create("furnished", template="template0"))
             self._resources = resources.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def _url(self, database: str) -> str:
-        return self.postgres.url.removesuffix("postgres") + database
+    def _create(self, database: str, *, template: str) -> PostgresDatabase:
+        server = PostgresDatabase(self.postgres.url)
+        server.rows(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        # The name is for pg_stat_activity.
+        return PostgresDatabase(f"{self.postgres.url.removesuffix('postgres')}{database}?application_name={database}")
 
-    def _create(self, database: str, *, template: str) -> str:
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"'.encode())
-        return self._url(database)
+    def _create_sqlite(self, folder: Path) -> tuple[SqliteDatabase, list[str]]:
+        if self._sqlite is None:
+            template = self._folder / "furnished.sqlite3"
+            self._sqlite = template, self._furnish(SqliteDatabase(template))
+        template, keys = self._sqlite
+        return SqliteDatabase(Path(shutil.copy(template, folder / "gateway.sqlite3"))), keys
 
-    def _furnish(self) -> list[str]:
-        environment = {
-            **os.environ,
-            "DATABASE_URL": self._url("furnished"),
+    def _furnish(self, database: Database) -> list[str]:
+        environment = os.environ | {
+            "DATABASE_URL": database.url,
             "DJANGO_SETTINGS_MODULE": "project.settings",
+            "STATE_DIR": str(self._folder),
         }
         command = [sys.executable, "-m", "tests.soak.furnish", self.upstream.url]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
@@ -158,13 +205,22 @@ class Site:
         return keys
 
     @contextlib.contextmanager
-    def installation(self, **environment: str) -> Iterator[Installation]:
+    def installation(self, *, sqlite: bool = False, **environment: str) -> Iterator[Installation]:
         """A running gateway with an empty ledger, and an upstream that has seen nothing."""
         self._installations += 1
         folder = self._folder / f"state-{self._installations}"
-        (folder / "static").mkdir(parents=True)
-        url = self._create(f"soak_{self._installations}", template="furnished")
-        installation = Installation(self, url, folder, {"SNAPSHOT_TTL_S": "5", **environment})
+        folder.mkdir()
+        (folder / "static").symlink_to(self._folder / "static")
+        database: Database
+        if sqlite:
+            database, keys = self._create_sqlite(folder)
+        else:
+            database, keys = self._create(f"soak_{self._installations}", template="furnished"), self._keys
+        installation = Installation(self, database, keys, folder, {"SNAPSHOT_TTL_S": "5", **environment})
         self.upstream.forget()
         with installation.gateway:
-            yield installation
+            try:
+                yield installation
+            finally:
+                if not self.postgres.is_running():
+                    self.postgres.start()

@@ -8,6 +8,7 @@ Each call says itself what is to happen (`orders.Order`). The log is the truth t
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -68,6 +69,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._transport.set_write_buffer_limits(high=16_384)
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # what is sent has been taken by the gateway
         self._log.open.add(self)
 
     def data_received(self, data: bytes) -> None:

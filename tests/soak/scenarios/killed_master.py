@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.soak.books import Books, Run
+from tests.soak.books import Books, Run, play
 from tests.soak.callers import look
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
@@ -17,11 +17,10 @@ SERVES_AGAIN_WITHIN_S = 15.0
 def run(site: Site, *, streams: int, ramp_s: float) -> Run:
     """Kill the master under open streams, start another one at once, and let it serve a call."""
     with site.installation(WEB_CONCURRENCY="2") as installation:
-        return asyncio.run(_run(installation, streams, ramp_s))
+        return play(lambda run: _run(run, installation, streams, ramp_s))
 
 
-async def _run(installation: Installation, streams: int, ramp_s: float) -> Run:
-    run = Run()
+async def _run(run: Run, installation: Installation, streams: int, ramp_s: float) -> None:
     orders = [Order(id=f"stream-{number:05d}", events=600, every_s=1.0) for number in range(streams)]
     visits = [
         asyncio.create_task(installation.call(order, after_s=number * ramp_s / streams))
@@ -38,8 +37,7 @@ async def _run(installation: Installation, streams: int, ramp_s: float) -> Run:
     serves_again_s = time.monotonic() - killed_at
     ended = await asyncio.gather(*visits)
     after = await installation.call(Order(id="after"))
-    while installation.count_started() and time.monotonic() < killed_at + 30:
-        await asyncio.sleep(0.5)
+    await installation.all_settled(within_s=30)
 
     books = Books(installation, [*ended, after])
     books.balance(run)
@@ -52,11 +50,10 @@ async def _run(installation: Installation, streams: int, ramp_s: float) -> Run:
         "old workers left": sum(map(_lives, workers)),
     }
     run.expect("every open stream ends with an honest error, and without [DONE]", len(told) == streams)
-    run.expect(f"the workers notice within {NOTICED_WITHIN_S:g} s", last_told_s < NOTICED_WITHIN_S)
-    run.expect(f"a new master serves within {SERVES_AGAIN_WITHIN_S:g} s", serves_again_s < SERVES_AGAIN_WITHIN_S)
+    run.expect_within(NOTICED_WITHIN_S, "the workers notice", last_told_s)
+    run.expect_within(SERVES_AGAIN_WITHIN_S, "a new master serves", serves_again_s)
     run.expect("the new master serves", after.is_done)
     run.expect("the old workers have ended", not any(map(_lives, workers)))
-    return run
 
 
 def _lives(pid: int) -> bool:

@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-from tests.soak.books import Books, Run
+from tests.soak.books import Books, Run, play
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
 
@@ -16,11 +16,10 @@ ORPHANED_WITHIN_S = 30.0
 def run(site: Site, *, streams: int, ramp_s: float, shortest: int, longest: int) -> Run:
     """Open streams of an event a second within `ramp_s`, and kill a worker when about half of them have ended."""
     with site.installation(WEB_CONCURRENCY="2") as installation:
-        return asyncio.run(_run(installation, streams, ramp_s, shortest, longest))
+        return play(lambda run: _run(run, installation, streams, ramp_s, shortest, longest))
 
 
-async def _run(installation: Installation, streams: int, ramp_s: float, shortest: int, longest: int) -> Run:
-    run = Run()
+async def _run(run: Run, installation: Installation, streams: int, ramp_s: float, shortest: int, longest: int) -> None:
     orders = [
         Order(id=f"stream-{number:05d}", events=random.randint(shortest, longest), every_s=1.0)
         for number in range(streams)
@@ -35,8 +34,7 @@ async def _run(installation: Installation, streams: int, ramp_s: float, shortest
     killed_at = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     cut = [visit.id for visit in await asyncio.gather(*visits) if visit.broke]
-    while installation.count_started() and time.monotonic() < killed_at + ORPHANED_WITHIN_S + longest:
-        await asyncio.sleep(0.5)
+    await installation.all_settled(within_s=ORPHANED_WITHIN_S)
 
     books = Books(installation, (task.result() for task in visits))
     books.balance(run)
@@ -49,9 +47,8 @@ async def _run(installation: Installation, streams: int, ramp_s: float, shortest
     }
     run.expect("the kill cut streams", len(cut) > streams / 10)
     run.expect("what was cut is orphaned, or was settled before", _are_accounted_for(books, cut))
-    run.expect(f"orphans are settled within {ORPHANED_WITHIN_S:g} s", max(settled_s, default=0) < ORPHANED_WITHIN_S)
+    run.expect_within(ORPHANED_WITHIN_S, "orphans are settled", max(settled_s, default=0))
     run.expect("the other worker's streams end untouched", _others_finished(books, cut))
-    return run
 
 
 def _wall(monotonic: float) -> float:

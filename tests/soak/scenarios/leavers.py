@@ -4,7 +4,7 @@ import asyncio
 import random
 from pathlib import Path
 
-from tests.soak.books import Books, Run
+from tests.soak.books import Books, Run, play
 from tests.soak.callers import Leaving, Visit
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
@@ -18,21 +18,18 @@ LISTENING = "0A"
 def run(site: Site, *, callers: int, ramp_s: float) -> Run:
     """Let callers of streams and plain calls leave before the first event, in the middle, or just before the end."""
     with site.installation() as installation:
-        return asyncio.run(_run(installation, callers, ramp_s))
+        return play(lambda run: _run(run, installation, callers, ramp_s))
 
 
-async def _run(installation: Installation, callers: int, ramp_s: float) -> Run:
-    run = Run()
+async def _run(run: Run, installation: Installation, callers: int, ramp_s: float) -> None:
     visits = await asyncio.gather(
         *(
             installation.call(_order(number), after_s=number * ramp_s / callers, leaving=_leaving())
             for number in range(callers)
         )
     )
-    for _ in range(50):
-        if not installation.count_started() and not _open_sockets(installation, visits):
-            break
-        await asyncio.sleep(0.1)
+    await installation.all_settled(within_s=10)
+    await asyncio.sleep(1)
 
     books = Books(installation, visits)
     books.balance(run)
@@ -51,10 +48,10 @@ async def _run(installation: Installation, callers: int, ramp_s: float) -> Run:
         "rows client_closed of those who left": sum(books.status(visit.id) == "client_closed" for visit in gone),
         "sockets left open": _open_sockets(installation, visits),
     }
-    run.expect(f"the upstream is freed within {FREED_WITHIN_S:g} s", max(freed_s) < FREED_WITHIN_S and not held)
+    run.expect_within(FREED_WITHIN_S, "the upstream is freed", max(freed_s))
+    run.expect("every upstream connection is freed", not held)
     run.expect("who left is client_closed, unless the whole answer was out", all(_is_told(books, v) for v in gone))
     run.expect("no socket is left open", not _open_sockets(installation, visits))
-    return run
 
 
 def _order(number: int) -> Order:

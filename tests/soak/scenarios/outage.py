@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.soak.books import Books, Run
+from tests.soak.books import Books, Run, play
 from tests.soak.callers import Look, Visit, look
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
@@ -24,7 +24,10 @@ def stopped(site: Site, *, outage_s: float, requests_per_s: int, streams: int) -
 
 def frozen(site: Site, *, outage_s: float, requests_per_s: int, streams: int) -> Run:
     """The server goes on listening, its connections stay open, and nothing answers."""
-    return _outage(site, site.postgres.freeze, site.postgres.thaw, outage_s, requests_per_s, streams)
+    try:
+        return _outage(site, site.postgres.freeze, site.postgres.thaw, outage_s, requests_per_s, streams)
+    finally:
+        site.postgres.thaw()
 
 
 def _outage(
@@ -36,18 +39,18 @@ def _outage(
     streams: int,
 ) -> Run:
     with site.installation() as installation:
-        return asyncio.run(_run(installation, go, come_back, outage_s, requests_per_s, streams))
+        return play(lambda run: _run(run, installation, go, come_back, outage_s, requests_per_s, streams))
 
 
 async def _run(
+    run: Run,
     installation: Installation,
     go: Callable[[], None],
     come_back: Callable[[], None],
     outage_s: float,
     requests_per_s: int,
     streams: int,
-) -> Run:
-    run = Run()
+) -> None:
     over = asyncio.Event()
     open_streams = [asyncio.create_task(installation.call(order)) for order in _streams(streams, outage_s)]
     requests = asyncio.create_task(_requests(installation, requests_per_s, over))
@@ -67,10 +70,7 @@ async def _run(
     streamed = await asyncio.gather(*open_streams)
     plain = await requests
     alive, ready = await asyncio.gather(*looks)
-    for _ in range(100):
-        if not installation.count_started():
-            break
-        await asyncio.sleep(0.1)
+    await installation.all_settled(within_s=10)
 
     books = Books(installation, [*streamed, *plain])
     books.balance(run)
@@ -86,9 +86,8 @@ async def _run(
     run.expect("running streams are not disturbed", all(visit.is_done for visit in streamed))
     run.expect("liveness never fails", all(one.status == 200 for one in alive))
     run.expect("readiness says so", _said_so(ready, away_at + 2 * NO_ANSWER_SLOWER_THAN_S, returns_at))
-    run.expect(f"calls succeed within {HEALED_WITHIN_S:g} s of its return", healed_s < HEALED_WITHIN_S)
+    run.expect_within(HEALED_WITHIN_S, "after its return, calls succeed", healed_s)
     run.expect("no worker was started anew", installation.gateway.worker_pids() == workers)
-    return run
 
 
 def _expect_of_requests(run: Run, plain: list[Visit], meanwhile: list[Visit]) -> None:
@@ -104,7 +103,7 @@ def _expect_of_requests(run: Run, plain: list[Visit], meanwhile: list[Visit]) ->
     run.expect("nobody is told anything but 200 or 503", statuses.keys() <= {"200", "503"})
     run.expect("nobody gets in during the outage", all(visit.status == 503 for visit in meanwhile))
     run.expect("every 503 says when to come back", all(visit.retry_after for visit in refused))
-    run.expect(f"no answer is slower than {NO_ANSWER_SLOWER_THAN_S:g} s", slowest.took_s < NO_ANSWER_SLOWER_THAN_S)
+    run.expect_within(NO_ANSWER_SLOWER_THAN_S, "everybody is answered", slowest.took_s)
 
 
 def _streams(count: int, outage_s: float) -> list[Order]:

@@ -1,0 +1,17 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import missing
+from tests.postgres import PostgresMissing
+from tests.soak.site import Site
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    try:
+        made = Site()
+    except PostgresMissing:
+        missing("PostgreSQL is not installed")
+    with made:
+        yield made
