@@ -1,8 +1,10 @@
 """What the form in one process has of its own: the exact moment, threads, memory."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 
 from keys.asks import CALLS, REQUESTS, TOKENS, Ask
 from keys.buckets import KEPT_ANYWAY, Buckets
@@ -37,6 +39,19 @@ def test_the_wait_is_exact_to_the_millisecond(buckets: Buckets, time: LocalTime,
     assert not buckets.take("second", wanted, lease_s=60).is_granted
     time.go_by(0.001)
     assert buckets.take("second", wanted, lease_s=60).is_granted
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_the_clock_on_the_wall_changes_nothing(hours: int) -> None:
+    buckets = Buckets()
+    wanted = [ask(REQUESTS, 1), ask(CALLS, 1)]
+    assert buckets.take("first", wanted, lease_s=60).is_granted
+
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours)):
+        verdict = buckets.take("second", wanted, lease_s=60)
+
+    assert not verdict.is_granted
+    assert 50_000 < verdict.states[0].wait_ms <= 60_000
 
 
 def test_threads_get_as_much_as_there_is(buckets: Buckets) -> None:
