@@ -55,7 +55,8 @@ class Store:
 
     def run(self, command: Callable[[redis.Redis], Result], *, otherwise: Result) -> Result:
         """What a function of the client returns, called in the store's thread; `otherwise` without an answer."""
-        return self._ask(_Question(function=command), otherwise)
+        result: Result = self._ask(_Question(function=command), otherwise)
+        return result
 
     def ask(self, *words: Any, otherwise: Any) -> Any:
         """The answer to one command; `otherwise` without one. Raise NoScriptError for a script that is not known."""

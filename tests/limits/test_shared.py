@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from keys.asks import Ask
 from keys.errors import LimitReached
 from keys.limits import Grant, Limiter, Limits
-from keys.shared_buckets import LEASE_S
+from keys.open_calls import OpenCalls
+from keys.shared_buckets import LEASE_S, SharedBuckets
+from keys.store import Store
 from tests.gateway import ROOT, wait_until
 from tests.limits.forms import SharedTime, of_key, of_team, remaining
 from tests.redis_server import RedisServer
@@ -136,6 +139,28 @@ def test_a_running_call_keeps_its_place_for_longer_than_a_lease(redis_server: Re
     limiter.settle(grant, tokens=0)
     assert gets_through(other, of_key(concurrent_calls=1))
     passing.close()
+
+
+def test_a_call_that_ends_while_it_is_renewed_keeps_no_place(redis_server: RedisServer, new_limiter: New) -> None:
+    class EndsMeanwhile(SharedBuckets):
+        def renew(self, places: Mapping[str, Sequence[Ask]]) -> bool | None:
+            open_calls.settle("req_1", {})
+            return super().renew(places)
+
+    store = Store()
+    shared = EndsMeanwhile(store)
+    open_calls = OpenCalls(shared, store)
+    open_calls.close()  # it is renewed by hand here
+    places = of_key(concurrent_calls=1)
+    asks = places.asks(tokens=0)
+    shared.take("req_1", asks, lease_s=60)
+    open_calls.add("req_1", asks, lease_s=60, is_known=True)
+
+    open_calls._renew()
+    open_calls._give_back_owed()
+
+    assert gets_through(new_limiter(), places)
+    store.close()
 
 
 def test_nothing_is_left_in_redis_when_all_calls_have_ended(redis_server: RedisServer, new_limiter: New) -> None:
@@ -270,7 +295,7 @@ def test_while_it_is_away_each_process_has_its_share_and_no_more(
 
 def notice_the_outage(limiter: Limiter) -> None:
     while not limiter._store.is_away:
-        take(limiter, of_team(requests_per_minute=1_000))
+        take(limiter, of_team(requests_per_minute=1_000), call_id="req_notices")
 
 
 @pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "concurrent_calls"])
@@ -299,20 +324,43 @@ def test_what_a_frozen_redis_was_asked_for_in_vain_is_given_back_once_it_is_thaw
     wait_until(lambda: (remaining(take_and_release(other, limits).headers)[1] or 0) >= 58)
 
 
+def test_nor_is_anything_left_of_a_call_that_was_refused_meanwhile(
+    redis_server: RedisServer, new_limiter: New, settings: Settings
+) -> None:
+    settings.WEB_CONCURRENCY = 2
+    limiter, other = new_limiter(), new_limiter()
+    redis_server.stop()
+    notice_the_outage(limiter)
+    grant = take(limiter, of_key(concurrent_calls=2), call_id="req_local")
+    redis_server.start()
+    wait_until(lambda: not both_places_are_free(other))
+    redis_server.freeze()
+    try:
+        assert is_refused(limiter, of_key(concurrent_calls=2))  # here, but not by Redis, which hears of it later
+    finally:
+        redis_server.thaw()
+
+    limiter.settle(grant, tokens=0)
+    wait_until(lambda: both_places_are_free(other))
+
+
 def take_and_release(limiter: Limiter, limits: Limits) -> Grant:
     grant = take(limiter, limits, call_id="req_looks")
     limiter.release(grant)
     return grant
 
 
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["noticed", "not yet noticed"])
 def test_a_call_that_ended_while_redis_was_frozen_holds_nothing_afterwards(
-    redis_server: RedisServer, new_limiter: New
+    redis_server: RedisServer, new_limiter: New, is_noticed: bool
 ) -> None:
     limits = of_key(tokens_per_minute=60, concurrent_calls=1)
     limiter, other = new_limiter(), new_limiter()
     grant = take(limiter, limits, tokens=60)
     redis_server.freeze()
     try:
+        if is_noticed:
+            notice_the_outage(limiter)
         limiter.settle(grant, tokens=1)
     finally:
         redis_server.thaw()
@@ -327,6 +375,7 @@ def test_a_server_that_lost_all_it_knew_learns_again_of_the_calls_that_run(
     limiter, other = new_limiter(), new_limiter()
     known = take(limiter, of_key(concurrent_calls=2), call_id="req_known")
     redis_server.stop()
+    notice_the_outage(limiter)
     local = take(limiter, of_key(concurrent_calls=2), call_id="req_local")
     redis_server.start()
 
