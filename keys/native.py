@@ -6,12 +6,14 @@ Under the gevent worker `threading` is cooperative: a lock wait inside SQLite wo
 greenlets that wait for it through their event loop.
 """
 
+import logging
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable
 from queue import Empty as QueueEmpty  # noqa: F401  # what `get` of a `simple_queue` raises
 from typing import Any, Protocol
 
+from django.db.backends.signals import connection_created
 from gevent import get_hub, monkey
 from gevent.event import Event as GreenletEvent
 
@@ -66,8 +68,27 @@ def simple_queue() -> Any:
 
 def run_in_thread(target: Callable[[], None]) -> None:
     """Run `target` in a real thread. It does not keep the process alive: whoever needs its end waits for a signal."""
-    start = monkey.get_original("_thread", "start_new_thread") if is_cooperative() else start_new_thread
-    start(target, ())
+    if not is_cooperative():
+        start_new_thread(target, ())
+        return
+    _make_shared_locks_real()
+    monkey.get_original("_thread", "start_new_thread")(target, ())
+
+
+def _make_shared_locks_real() -> None:
+    """Let greenlets and real threads share what both use of the libraries: logging, and Django's way to connect.
+
+    A greenlet that waits for a greenlets' lock is not woken by a real thread that gives it back: one line in the log of
+    each at the same moment, and no greenlet of the process ever logs again. None of these locks is held across a switch
+    of greenlets, so real ones do no harm.
+    """
+    real_lock, real_rlock = (monkey.get_original("_thread", name) for name in ("allocate_lock", "RLock"))
+    if isinstance(logging._lock, real_rlock):  # type: ignore[attr-defined]
+        return
+    logging._lock = real_rlock()  # type: ignore[attr-defined]
+    for handler in filter(None, (reference() for reference in logging._handlerList)):  # type: ignore[attr-defined]
+        handler.lock = real_rlock()
+    connection_created.lock = real_lock()
 
 
 def sleep(seconds: float) -> None:

@@ -52,15 +52,16 @@ async def _run(run: Run, installation: Installation, streams: int, ramp_s: float
         "slowest page of the admin": f"{max(took_s):.3f} s",
     }
     run.expect("all streams are open at once", open_now == streams)
+    run.expect("the gateway's connections are found", most > 0)
     run.expect(f"at most {POOL} connections of the pool, and the writer's", most <= POOL + OF_THE_WRITER)
     run.expect("none is idle in a transaction", in_transaction == 0)
     run.expect_within(PAGE_WITHIN_S, "a page of the admin opens", max(took_s))
 
 
 def _connections(installation: Installation) -> list[str]:
-    """The state of each connection that the gateway holds."""
+    """The state of each connection that the gateway holds. It has given them the name that DATABASE_URL asks for."""
     rows = installation.database.rows(
-        "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT state FROM pg_stat_activity WHERE application_name = current_database() AND pid <> pg_backend_pid()"
     )
     return [row["state"] for row in rows]
 

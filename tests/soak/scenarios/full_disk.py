@@ -117,7 +117,7 @@ async def _expect_refusal(installation: Installation, run: Run) -> None:
 
 
 async def _expect_all(installation: Installation, run: Run, visits: list[Visit], settled_s: float) -> None:
-    after = await installation.call(Order(id="after"))
+    after, healed_s = await _first_success(installation)
     books = Books(installation, [*visits, after])
     books.balance(run)
     said = installation.gateway.log().count(SAID_ONCE)
@@ -127,8 +127,18 @@ async def _expect_all(installation: Installation, run: Run, visits: list[Visit],
     }
     run.expect("streams end untouched", all(visit.is_done for visit in visits))
     run.expect_within(SAFE_WITHIN_S, "rows are settled", settled_s)
-    run.expect("calls are let in again", after.is_done)
+    run.expect_within(SAFE_WITHIN_S, "calls are let in again", healed_s)
     run.expect("the log says it once", said == 1)
+
+
+async def _first_success(installation: Installation) -> tuple[Visit, float]:
+    """A call that is let in, and how long it took until one was."""
+    begun = time.monotonic()
+    while True:
+        visit = await installation.call(Order(id="after"))
+        if visit.status == 200 or time.monotonic() > begun + 30:
+            return visit, time.monotonic() - begun
+        await asyncio.sleep(0.1)
 
 
 async def _until(condition: Callable[[], bool], within_s: float = 30.0) -> float:
