@@ -45,6 +45,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_hosts_and_debug(),
         *_workers(),
         *_transport(),
+        *_second_factor(),
     ]
 
 
@@ -144,4 +145,13 @@ def _transport() -> Iterator[CheckMessage]:
             "HTTPS is off while BIND is reachable from other machines: keys, passwords and cookies travel in clear.",
             hint="Set HTTPS=true and put a TLS proxy in front, or bind to 127.0.0.1.",
             id="gateway.W001",
+        )
+
+
+def _second_factor() -> Iterator[CheckMessage]:
+    if settings.ADMIN_SECOND_FACTOR not in ("off", "optional", "required"):
+        yield Error(
+            "ADMIN_SECOND_FACTOR is none of off, optional and required.",
+            hint="off: nobody is asked for a code. optional: who has set it up. required: everybody.",
+            id="gateway.E009",
         )

@@ -4,6 +4,7 @@ Every variable is in `.env.example` and in the README's table. What an operator 
 (upstreams, routes, keys) is a row in the database, not a variable.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -28,6 +29,10 @@ BIND: str = env.str("BIND", default="127.0.0.1:8000")
 HTTPS: bool = env.bool("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
 TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # whose X-Forwarded-For and -Proto are believed
 WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", default=1)  # worker processes, one a core
+
+# ---- Who may enter the admin.
+
+ADMIN_SECOND_FACTOR: str = env.str("ADMIN_SECOND_FACTOR", default="off")  # off, optional or required
 
 # ---- Where it keeps things.
 
@@ -83,24 +88,29 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "project.apps.GatewayStaticFilesConfig",
+    "auditlog",
+    "axes",
     "chartkick.django",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "keys",
     "messages_api",
+    "staff",
     "project.apps.ProjectConfig",
 ]
 
 MIDDLEWARE = [
     "messages_api.boundary.ApiBoundary",
+    "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
-    "project.middleware.ContentSecurityPolicy",
     "project.middleware.Sessions",
     "project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "project.middleware.Authentication",
+    "project.middleware.SecondFactor",
+    "project.middleware.Audit",
     "project.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -134,6 +144,26 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+
+# ---- Wrong passwords: counted by user name and address, so that nobody can lock others out.
+
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the end stands when it begins
+AXES_CLIENT_IP_CALLABLE = "staff.login.address"
+AXES_ONLY_ADMIN_SITE = True
+AXES_ENABLE_ADMIN = False  # our own pages show its tables
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # kept out of what it stores and logs
+AXES_VERBOSE = False
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware: the one view that logs in asks it, no other request pays
+
+# ---- The audit log (staff/audited.py says of what).
+
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, since ids mean nothing once a row is gone
 
 # ---- The database. SQLite for one process that writes, PostgreSQL for more.
 
@@ -193,6 +223,16 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
 # Swagger UI's style sheet holds its icons as data: addresses.
 DOCS_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 
@@ -229,5 +269,5 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     # A refused call is the caller's matter and has its own line; Django would add one that says less.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "WARNING"}},
 }

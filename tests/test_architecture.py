@@ -7,22 +7,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("keys", "messages_api", "project")
+PACKAGES = ("keys", "messages_api", "project", "staff")
 
 FORBIDDEN = {
-    "keys": {"messages_api", "project"},
+    "keys": {"messages_api", "project", "staff"},
     "keys/hashing.py": {"django", "rest_framework", "time", "datetime"},
-    "messages_api": {"project"},
+    "messages_api": {"project", "staff"},
     "messages_api/views.py": {"keys", "django.db", "requests"},
     "messages_api/lanes": {"keys", "django.db", "requests"},
     "messages_api/backend": {"keys", "rest_framework", "django.db", "messages_api.models", "messages_api.gateway"},
+    "staff": {"project"},
     "messages_api/backend/protocol": {"django", "requests", "urllib3", "time", "random", "secrets", "os"},
 }
 ONLY_IN = {
     "requests": {"messages_api/backend/upstream.py"},
     "urllib3": {"messages_api/backend/upstream.py"},
     "environ": {"project/settings.py"},
-    "keys": {"keys", "project", "messages_api/gateway.py"},
+    "keys": {"keys", "project", "staff", "messages_api/gateway.py"},
     "rest_framework": {
         "keys/authentication.py",
         "messages_api/views.py",
