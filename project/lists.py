@@ -32,6 +32,5 @@ class GuardedLookups:
 
 
 def guarded(admin_class: type[ModelAdmin]) -> type[ModelAdmin]:
-    return type(admin_class)(
-        admin_class.__name__, (GuardedLookups, admin_class), {"__module__": admin_class.__module__}
-    )
+    namespace = {"__module__": admin_class.__module__}
+    return type(admin_class)(admin_class.__name__, (GuardedLookups, admin_class), namespace)  # type: ignore[misc]
