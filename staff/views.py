@@ -24,11 +24,12 @@ from staff.models import Authenticator, RecoveryCode
 
 View = Callable[[HttpRequest], HttpResponse]
 
-NOT_STORED = {"Cache-Control": "no-store"}
-
 
 def _for_staff(view: View) -> View:
-    """Pages on the way in: for staff who have given their password, whether or not anything else is open to them."""
+    """
+    Pages on the way in: for staff who have given their password, whether or not anything else is open to them.
+    `never_cache` keeps what they show out of every store, that of the browser too.
+    """
 
     @wraps(view)
     def inner(request: HttpRequest) -> HttpResponse:
@@ -87,7 +88,7 @@ def manage(request: HttpRequest) -> HttpResponse:
         "codes_left": RecoveryCode.objects.filter(authenticator=authenticator).count() if is_confirmed else 0,
         "is_required": second_factor.is_required(),
     }
-    return _page(request, "staff/second_factor.html", context, headers=NOT_STORED)
+    return _page(request, "staff/second_factor.html", context)
 
 
 @_for_staff
@@ -97,7 +98,7 @@ def image(request: HttpRequest) -> HttpResponse:
     authenticator = second_factor.of(request.user)
     if authenticator is None or authenticator.confirmed:
         raise Http404
-    return HttpResponse(second_factor.qr_code(authenticator), content_type="image/svg+xml", headers=NOT_STORED)
+    return HttpResponse(second_factor.qr_code(authenticator), content_type="image/svg+xml")
 
 
 _WITH_CODE: dict[str | None, Callable[[HttpRequest, str], Any]] = {
@@ -111,9 +112,7 @@ def _done(request: HttpRequest, result: list[str] | bool) -> HttpResponse:
     """Recovery codes are shown in the answer to the POST, and nowhere else."""
     if isinstance(result, list):
         codes = [f"{code[:5]}-{code[5:]}" for code in result]
-        return _page(
-            request, "staff/recovery_codes.html", {"title": "Recovery codes", "codes": codes}, headers=NOT_STORED
-        )
+        return _page(request, "staff/recovery_codes.html", {"title": "Recovery codes", "codes": codes})
     messages.success(request, "The second factor was removed.")
     return HttpResponseRedirect(reverse("admin:second_factor"))
 
@@ -141,11 +140,6 @@ def _next(request: HttpRequest) -> str:
     return address if is_here else reverse("admin:index")
 
 
-def _page(
-    request: HttpRequest, template: str, context: dict[str, Any], *, headers: dict[str, str] | None = None
-) -> HttpResponse:
+def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
     request.current_app = admin.site.name  # what the admin's templates ask for
-    response = render(request, template, {**admin.site.each_context(request), **context})
-    for name, value in (headers or {}).items():
-        response.headers[name] = value
-    return response
+    return render(request, template, {**admin.site.each_context(request), **context})
