@@ -33,8 +33,9 @@ def _sentences(model: type[Model] | None, changes: dict[str, Any]) -> Iterator[s
         before, after = (_words(value, field) for value in change)
         if change[0] == change[1] == SET:
             yield f"{label}: changed"
-        elif before == NOT_SET and after != NOT_SET:
-            yield f"{label}: {after}"
+        elif before == NOT_SET:
+            if after not in (NOT_SET, "no"):
+                yield f"{label}: {after}"
         elif before != after:
             yield f"{label}: {before} → {after}"
 
