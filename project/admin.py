@@ -42,6 +42,10 @@ class GatewayAdminSite(admin.AdminSite):
             *super().get_urls(),
         ]
 
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """No page is kept by a browser or a proxy, those neither that Django takes for cacheable."""
+        return super().admin_view(view, cacheable=False)
+
     # ---- who may enter
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -102,11 +102,12 @@ def test_an_app_is_listed_to_who_may_see_something_of_it(
 
 
 def test_a_stranger_is_sent_to_the_login(objects: dict[str, Any]) -> None:
+    stranger = Client()
     for name, method in itertools.product(set(PAGES) - {"login", "logout"}, ("get", "post")):
-        answer = getattr(Client(), method)(address_of(name, objects))
+        answer = getattr(stranger, method)(address_of(name, objects))
         assert answer.status_code == 302 and answer["Location"].startswith("/admin/login/"), name
-    assert Client().get("/admin/login/").status_code == 200
-    assert Client().get("/admin/logout/").status_code == 405
+    assert stranger.get("/admin/login/").status_code == 200
+    assert stranger.get("/admin/logout/").status_code == 405
 
 
 def test_somebody_who_is_not_of_staff_is_sent_to_the_login(objects: dict[str, Any]) -> None:
@@ -142,9 +143,9 @@ def test_a_get_changes_nothing(client_of: ClientOf, objects: dict[str, Any]) -> 
 
     for name in PAGES:
         address = address_of(name, objects)
-        for query in ("", "?action=delete_selected&_selected_action=1&confirmed=yes&reason=x&post=yes&do=start"):
-            client.get(address + query)
-            client.head(address + query)
+        client.get(address)
+        client.get(f"{address}?action=delete_selected&_selected_action=1&confirmed=yes&reason=x&post=yes&do=start")
+        client.head(address)
 
     assert differences(before) == {} and LogEntry.objects.count() == logged
 
@@ -173,7 +174,8 @@ def test_whoever_may_not_write_changes_nothing(letter: str, client_of: ClientOf,
     for name, page in PAGES.items():
         if letter not in page.writes and name != "logout":
             row = row_of(name, objects)
-            for action in sorted({"delete_selected", *itertools.chain(*ACTIONS.values())}):
+            table = name.removesuffix("_changelist")
+            for action in ["delete_selected", *ACTIONS.get(table, [])]:
                 fields = HOSTILE | {"action": action, "_selected_action": row.pk if row else 1}
                 client.post(address_of(name, objects), fields)
             assert differences(before) == {}, name
