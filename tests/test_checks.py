@@ -27,6 +27,7 @@ SOUND: dict[str, Any] = {
     "DEBUG": False,
     "HTTPS": True,
     "WEB_CONCURRENCY": 1,
+    "ADMIN_SECOND_FACTOR": "off",
 }
 
 
@@ -57,6 +58,8 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "[::1]:8000"}, id="plain http on this machine by IPv6"),
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "optional"}, id="a second factor for who wants it"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "required"}, id="a second factor for all"),
     ],
 )
 def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
@@ -85,6 +88,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
         pytest.param("BIND", {"BIND": "8000"}, id="no address"),
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": "mandatory"}, id="no mode of the second factor"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": ""}, id="empty mode of the second factor"),
     ],
 )
 def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
@@ -160,8 +165,9 @@ def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-def test_production_settings_pass_the_deployment_check_without_a_warning() -> None:
-    finished = run_check("--deploy", "--fail-level", "WARNING", **PRODUCTION)
+@pytest.mark.parametrize("second_factor", ["off", "required"])
+def test_production_settings_pass_the_deployment_check_without_a_warning(second_factor: str) -> None:
+    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_SECOND_FACTOR=second_factor, **PRODUCTION)
 
     assert (finished.returncode, "no issues" in finished.stdout + finished.stderr) == (0, True), finished.stderr
 
