@@ -47,7 +47,10 @@ def _label(model: type[Model] | None, name: str) -> tuple[str, Any]:
         field = None
     if not isinstance(field, Field):
         return capfirst(name.replace("_", " ")), None
-    return capfirst(str(field.verbose_name).removesuffix(" token")), field
+    words = str(field.verbose_name).removesuffix(" token")
+    if field.related_model and words == str(field.related_model._meta.verbose_name).lower():
+        words = str(field.related_model._meta.verbose_name)  # API key, not Api key
+    return capfirst(words), field
 
 
 def _words(value: Any, field: Any) -> str:

@@ -145,6 +145,8 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+PASSWORD_HASHERS = ["staff.hashers.PBKDF2Beside"]
+
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
 # ---- Wrong passwords: counted by user name and address, so that nobody can lock others out.

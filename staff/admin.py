@@ -225,6 +225,9 @@ class LoginAdmin(OnlyToLookAt):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return LoginsByTime
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Logins", **(extra_context or {})})
+
 
 @admin.register(FailedLogin)
 class FailedLoginAdmin(OnlyToLookAt):
@@ -260,6 +263,9 @@ class FailedLoginAdmin(OnlyToLookAt):
             audit.note(row, {"failures": [row.failures, 0]})
             FailedLogin.objects.filter(username=row.username, ip_address=row.ip_address).delete()
         messages.success(request, "Unlocked. They can log in again.")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Failed logins", **(extra_context or {})})
 
     def has_unlock_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("staff.unlock_login")
