@@ -69,6 +69,12 @@ class Authenticator(ThrottlingMixin, Device):
         """What the app shares with us. Raise CredentialUnreadable if the encryption keys have changed."""
         return bytes.fromhex(credentials.decrypt(self.secret_token, bound_to=self._binding()))
 
+    def renew_encryption(self) -> bool:
+        """Whether the secret had to be encrypted anew with the first key. Raise CredentialUnreadable."""
+        before = self.secret_token
+        self.secret_token = credentials.renewed(before, bound_to=self._binding())
+        return self.secret_token != before
+
     def verify_token(self, token: str) -> bool:
         """Whether this is the app's code, or one of the recovery codes. Neither is taken twice.
 
