@@ -219,6 +219,14 @@ def test_a_login_is_no_change_of_the_user(owner: User, client: Client) -> None:
     assert [entry.action for entry in history_of(owner)] == ["created"]
 
 
+def test_an_export_is_written_down(browser: Client, admin: User) -> None:
+    browser.get("/admin/usage.csv?period=custom&start=2026-11-01&end=2026-11-07")
+
+    entry = audit.entry_of(LogEntry.objects.latest("pk"))
+    assert (entry.actor, entry.action, entry.subject) == ("root", "exported", "usage record 2026-11-01 to 2026-11-07")
+    assert "exported" in browser.get(LIST).text
+
+
 # ---- memberships
 
 
