@@ -125,7 +125,7 @@ def _relation(through: Any, model: type[Model]) -> Any:
 
 def history_of(instance: Model, *, limit: int = 100) -> list[Entry]:
     """The latest changes of a row and of what belongs to it (a key's secrets and budgets), the newest first."""
-    found = LogEntry.objects.filter(cid=_label(type(instance), str(instance.pk)))
+    found = LogEntry.objects.filter(cid=_label(instance._meta.concrete_model, instance.pk))
     return [
         entry_of(row) for row in found.select_related("actor", "content_type").order_by("-timestamp", "-pk")[:limit]
     ]

@@ -203,3 +203,23 @@ def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
     for name in checks.SECRETS:
         if value := changed.get(name, PRODUCTION.get(name, "")).removeprefix("$"):
             assert value not in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize(("https", "prefix"), [("true", "__Host-"), ("false", "")])
+def test_cookies_over_tls_are_bound_to_the_host(https: str, prefix: str) -> None:
+    shown = "from django.conf import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    finished = subprocess.run(
+        [sys.executable, "-c", shown],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "ENV_FILE": "/nonexistent",
+            "HTTPS": https,
+            **PRODUCTION,
+        },
+        capture_output=True,
+        text=True,
+    )
+
+    assert finished.stdout.split() == [f"{prefix}sessionid", f"{prefix}csrftoken"]
