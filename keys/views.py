@@ -12,10 +12,10 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from keys import export, reports
+from keys import audit, export, reports
 from keys.forms import FindForm, IssueForm, PeriodForm, RevokeForm, find_raw_key
 from keys.lifecycle import Change
-from keys.models import APIKey
+from keys.models import APIKey, UsageRecord
 from keys.reports import Report
 from keys.snippets import EXAMPLE_MODEL, snippets
 
@@ -131,6 +131,7 @@ def _calls_by_day(report: Report) -> dict[str, Any]:
 def usage_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The finest parts of the same period, one a line."""
     period = PeriodForm(request.GET).chosen_period()
+    audit.note_export(UsageRecord, f"{period.first} to {period.last}")
     return StreamingHttpResponse(
         export.csv_lines(period),
         content_type="text/csv; charset=utf-8",

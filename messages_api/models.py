@@ -104,6 +104,14 @@ class Upstream(models.Model):
         except credentials.CredentialUnreadable:
             return False
 
+    def renew_encryption(self) -> bool:
+        """Whether the credential had to be encrypted anew with the first key. Raise CredentialUnreadable."""
+        if not self.credential_token:
+            return False
+        before = self.credential_token
+        self.credential_token = credentials.renewed(before, bound_to=self._binding())
+        return self.credential_token != before
+
     def endpoint(self) -> Endpoint:
         """This upstream as an attempt needs it. An unreadable credential is sent to nobody."""
         try:
@@ -190,3 +198,7 @@ class RouteTarget(models.Model):
 
     def __str__(self) -> str:
         return f"{self.upstream} {self.model}".strip()
+
+    def get_additional_data(self) -> dict[str, str]:
+        """For the audit log: a target's changes stand in the history of its route."""
+        return {"part_of": f"{Route._meta.label_lower}/{self.route_id}"}

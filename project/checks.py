@@ -53,6 +53,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_redis(),
         *_transport(),
         *_authorities(),
+        *_second_factor(),
     ]
 
 
@@ -207,4 +208,13 @@ def _authorities() -> Iterator[CheckMessage]:
             "UPSTREAM_CA_FILE holds no certificates that the gateway can read, so it would trust no upstream.",
             hint="Name a file in PEM, readable for the gateway, with the certificates of the authorities.",
             id="gateway.E009",
+        )
+
+
+def _second_factor() -> Iterator[CheckMessage]:
+    if settings.ADMIN_SECOND_FACTOR not in ("off", "optional", "required"):
+        yield Error(
+            "ADMIN_SECOND_FACTOR is none of off, optional and required.",
+            hint="off: nobody is asked for a code. optional: who has set it up. required: everybody.",
+            id="gateway.E010",
         )

@@ -11,7 +11,11 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponseBase
 from django.middleware.common import CommonMiddleware
+from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
+
+from keys import audit
+from messages_api import caller
 
 API_PREFIX = "/api/"
 
@@ -45,8 +49,30 @@ class StaticFiles(PagesOnly, WhiteNoiseMiddleware):
     pass
 
 
-class ContentSecurityPolicy:
-    """Forbid a page everything that does not come from the gateway itself: no inline script, no inline style."""
+class SecondFactor(PagesOnly, OTPMiddleware):
+    pass
+
+
+class OnBehalf:
+    """Whatever changes during a request, changes on behalf of whoever is signed in."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
+        with audit.on_behalf_of(http_request, address=caller.address(http_request)):
+            return self.get_response(http_request)
+
+
+class Audit(PagesOnly, OnBehalf):
+    pass
+
+
+class PageHeaders:
+    """
+    What every page tells the browser, error pages too: load nothing that does not come from the gateway itself, run no
+    script and apply no style that stands in the page.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -54,5 +80,6 @@ class ContentSecurityPolicy:
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(http_request)
         if not http_request.path_info.startswith(API_PREFIX):
-            response.headers.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
+            for name, value in settings.PAGE_HEADERS.items():
+                response.headers.setdefault(name, value)
         return response

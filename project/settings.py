@@ -4,6 +4,7 @@ Every variable is in `.env.example` and in the README's table. What an operator 
 (upstreams, routes, keys) is a row in the database, not a variable.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -28,6 +29,10 @@ BIND: str = env.str("BIND", default="127.0.0.1:8000")
 HTTPS: bool = env.bool("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
 TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # whose X-Forwarded-For and -Proto are believed
 WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", default=1)  # worker processes, one a core
+
+# ---- Who may enter the admin.
+
+ADMIN_SECOND_FACTOR: str = env.str("ADMIN_SECOND_FACTOR", default="off")  # off, optional or required
 
 # ---- Where it keeps things.
 
@@ -91,24 +96,29 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "project.apps.GatewayStaticFilesConfig",
+    "auditlog",
+    "axes",
     "chartkick.django",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "keys",
     "messages_api",
+    "staff",
     "project.apps.ProjectConfig",
 ]
 
 MIDDLEWARE = [
     "messages_api.boundary.ApiBoundary",
+    "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
-    "project.middleware.ContentSecurityPolicy",
     "project.middleware.Sessions",
     "project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "project.middleware.Authentication",
+    "project.middleware.SecondFactor",
+    "project.middleware.Audit",
     "project.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -142,6 +152,28 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+PASSWORD_HASHERS = ["staff.hashers.PBKDF2Beside"]
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+
+# ---- Wrong passwords: counted by user name and address, so that nobody can lock others out.
+
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the end stands when it begins
+AXES_CLIENT_IP_CALLABLE = "staff.login.address"
+AXES_ONLY_ADMIN_SITE = True
+AXES_ENABLE_ADMIN = False  # our own pages show its tables
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # kept out of what it stores and logs
+AXES_VERBOSE = False
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware: the one view that logs in asks it, no other request pays
+
+# ---- The audit log (staff/audited.py says of what).
+
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, since ids mean nothing once a row is gone
 
 # ---- The database. SQLite for one process that writes, PostgreSQL for more.
 
@@ -189,6 +221,9 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+COOKIE_PREFIX = "__Host-" if HTTPS else ""  # with it, browsers take these cookies from no other host and no subdomain
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SESSION_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -196,6 +231,7 @@ CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SAMESITE = "Strict"
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -210,6 +246,16 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 # Swagger UI's style sheet holds its icons as data: addresses.
 DOCS_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
@@ -251,5 +297,6 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         # Each connection that it loses or cannot make, many a second: the ledger says once that the database is away.
         "psycopg.pool": {"level": "ERROR"},
+        "axes": {"level": "WARNING"},
     },
 }

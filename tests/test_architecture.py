@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("keys", "messages_api", "project")
+PACKAGES = ("keys", "messages_api", "project", "staff")
 
 FORBIDDEN = {
-    "keys": {"messages_api", "project"},
+    "keys": {"messages_api", "project", "staff"},
     "keys/hashing.py": {"django", "rest_framework", "time", "datetime"},
-    "messages_api": {"project"},
+    "messages_api": {"project", "staff"},
     "messages_api/views.py": {"keys", "django.db", "requests"},
     "messages_api/lanes": {"keys", "django.db", "requests"},
     "messages_api/backend": {"keys", "rest_framework", "django.db", "messages_api.models", "messages_api.gateway"},
+    "staff": {"project"},
     "messages_api/backend/protocol": {"django", "requests", "urllib3", "time", "random", "secrets", "os"},
 }
 ONLY_IN = {
@@ -26,6 +27,7 @@ ONLY_IN = {
     "keys": {
         "keys",
         "project",
+        "staff",
         "messages_api/entry.py",
         "messages_api/gateway.py",
         "messages_api/self_service.py",

@@ -35,6 +35,7 @@ SOUND: dict[str, Any] = {
     "UPSTREAM_CA_FILE": "",
     "WEB_CONCURRENCY": 1,
     "REDIS_URL": "",
+    "ADMIN_SECOND_FACTOR": "off",
 }
 
 
@@ -66,6 +67,8 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
         pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "optional"}, id="a second factor for who wants it"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "required"}, id="a second factor for all"),
     ],
 )
 def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
@@ -98,6 +101,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": "mandatory"}, id="no mode of the second factor"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": ""}, id="empty mode of the second factor"),
     ],
 )
 def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
@@ -220,8 +225,9 @@ def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-def test_production_settings_pass_the_deployment_check_without_a_warning() -> None:
-    finished = run_check("--deploy", "--fail-level", "WARNING", **PRODUCTION)
+@pytest.mark.parametrize("second_factor", ["off", "required"])
+def test_production_settings_pass_the_deployment_check_without_a_warning(second_factor: str) -> None:
+    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_SECOND_FACTOR=second_factor, **PRODUCTION)
 
     assert (finished.returncode, "no issues" in finished.stdout + finished.stderr) == (0, True), finished.stderr
 
@@ -282,3 +288,23 @@ def test_nor_is_one_without_tables() -> None:
         cluster.remove()
 
     assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+@pytest.mark.parametrize(("https", "prefix"), [("true", "__Host-"), ("false", "")])
+def test_cookies_over_tls_are_bound_to_the_host(https: str, prefix: str) -> None:
+    shown = "from django.conf import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    finished = subprocess.run(
+        [sys.executable, "-c", shown],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "ENV_FILE": "/nonexistent",
+            "HTTPS": https,
+            **PRODUCTION,
+        },
+        capture_output=True,
+        text=True,
+    )
+
+    assert finished.stdout.split() == [f"{prefix}sessionid", f"{prefix}csrftoken"]

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from auditlog.models import LogEntry
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.core.management.base import OutputWrapper
 from pytest_django import Settings
 
+from keys.audit import history_of
 from keys.models import APIKey
 from messages_api.models import Route, Upstream
 from project import checks
@@ -141,6 +143,20 @@ def test_an_upstream_of_the_environment_takes_the_place_of_the_embedded_model(db
     assert (target.endpoint.name, target.endpoint.credential) == ("upstream", "new")
     assert target.model == "claude-3-opus-20240229"
     assert targets_of("small") == []
+
+
+def test_the_audit_log_has_what_a_start_changes_and_nothing_else(db: None) -> None:
+    rows.register_local_model("http://127.0.0.1:8081", model="small")
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="old", model="")
+    first = LogEntry.objects.count()
+
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="old", model="")
+    assert LogEntry.objects.count() == first
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="new", model="")
+
+    given = Upstream.objects.get(name="upstream")
+    assert history_of(given)[0].changes == ["Credential: changed"]
+    assert history_of(Upstream.objects.get(name="local-model"))[0].changes == ["Enabled: yes → no"]
 
 
 def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:

@@ -63,10 +63,11 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 class TimeFilter(admin.SimpleListFilter):
-    """How far back a list of calls reaches. It has a default: nobody reads a table that grows for ever as a whole."""
+    """How far back a list reaches. It has a default: nobody reads a table that grows for ever as a whole."""
 
     title = "time"
     parameter_name = "time"
+    moment = "created_at"
     SPANS = {
         "hour": ("Last hour", timedelta(hours=1)),
         "day": ("Last 24 hours", timedelta(days=1)),
@@ -81,7 +82,7 @@ class TimeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         _, span = self.SPANS.get(self.value() or self.DEFAULT, self.SPANS[self.DEFAULT])
-        return queryset if span is None else queryset.filter(created_at__gte=timezone.now() - span)
+        return queryset if span is None else queryset.filter((f"{self.moment}__gte", timezone.now() - span))
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         chosen = self.value() or self.DEFAULT

@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Edge:
     """Where a page ends: a moment, and the id of the row, since rows may share a moment."""
 
-    created_at: datetime
+    moment: datetime
     id: str
 
     @classmethod
@@ -35,19 +35,21 @@ class Edge:
             raise IncorrectLookupParameters from error
 
     def __str__(self) -> str:
-        return f"{(self.created_at - _EPOCH) // timedelta(microseconds=1)}.{self.id}"
+        return f"{(self.moment - _EPOCH) // timedelta(microseconds=1)}.{self.id}"
 
     # The first comparison alone would do, were moments unique; it is the one that an index serves.
-    def older(self) -> Q:
-        return Q(created_at__lte=self.created_at) & (Q(created_at__lt=self.created_at) | Q(pk__lt=self.id))
+    def older(self, field: str) -> Q:
+        return Q((f"{field}__lte", self.moment)) & (Q((f"{field}__lt", self.moment)) | Q(pk__lt=self.id))
 
-    def newer(self) -> Q:
-        return Q(created_at__gte=self.created_at) & (Q(created_at__gt=self.created_at) | Q(pk__gt=self.id))
+    def newer(self, field: str) -> Q:
+        return Q((f"{field}__gte", self.moment)) & (Q((f"{field}__gt", self.moment)) | Q(pk__gt=self.id))
 
 
 class KeysetChangeList(ChangeList):
     """Newest first, with "Older" and "Newer" in the place of page numbers."""
 
+    moment = "created_at"
+    """The field that the rows are ordered by; it has an index."""
     older_link: str | None = None
     newer_link: str | None = None
 
@@ -60,7 +62,7 @@ class KeysetChangeList(ChangeList):
         return super().get_query_string({OLDER_VAR: None, NEWER_VAR: None} | (new_params or {}), remove)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return ["-created_at", "-pk"]
+        return [f"-{self.moment}", "-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
         rows, has_newer, has_older = self._page()
@@ -77,13 +79,13 @@ class KeysetChangeList(ChangeList):
         size = self.list_per_page
         if NEWER_VAR in self.params:
             edge = Edge.parse(self.params[NEWER_VAR])
-            rows = list(self.queryset.filter(edge.newer()).reverse()[: size + 1])
+            rows = list(self.queryset.filter(edge.newer(self.moment)).reverse()[: size + 1])
             return rows[:size][::-1], len(rows) > size, True
         queryset = self.queryset
         if OLDER_VAR in self.params:
-            queryset = queryset.filter(Edge.parse(self.params[OLDER_VAR]).older())
+            queryset = queryset.filter(Edge.parse(self.params[OLDER_VAR]).older(self.moment))
         rows = list(queryset[: size + 1])
         return rows[:size], OLDER_VAR in self.params, len(rows) > size
 
     def _link(self, direction: str, row: Any) -> str:
-        return self.get_query_string({direction: str(Edge(row.created_at, row.pk))})
+        return self.get_query_string({direction: str(Edge(getattr(row, self.moment), row.pk))})

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, Q, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -112,7 +112,9 @@ class UsageRecordAdmin(admin.ModelAdmin):
         return str(record.http_status or cells.NONE)
 
     @admin.display(description="key")
-    def key(self, record: UsageRecord) -> SafeString:
+    def key(self, record: Any) -> SafeString:
+        if not record.leads_to_key:
+            return format_html('<span title="{}">{}</span>', record.secret or "", record.api_key.name)
         address = reverse("admin:keys_apikey_change", args=[record.api_key_id])
         return format_html('<a href="{}" title="{}">{}</a>', address, record.secret or "", record.api_key.name)
 
@@ -150,6 +152,11 @@ class UsageRecordAdmin(admin.ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
+        """With whether the page of a key is open to whoever reads this."""
+        leads_to_key = Value(request.user.has_perm("keys.view_apikey"), output_field=BooleanField())
+        return super().get_queryset(request).annotate(leads_to_key=leads_to_key)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList

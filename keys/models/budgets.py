@@ -65,6 +65,11 @@ class Budget(models.Model):
     def __str__(self) -> str:
         return f"{self.get_unit_display()} {self.get_period_display()}"
 
+    def get_additional_data(self) -> dict[str, str]:
+        """For the audit log: a budget's changes stand in the history of its key or team."""
+        owner, pk = (APIKey, self.api_key_id) if self.api_key_id else (Team, self.team_id)
+        return {"part_of": f"{owner._meta.label_lower}/{pk}"}
+
     def clean(self) -> None:
         if self.increase and self.increase_until is None:
             raise ValidationError({"increase_until": "Say until when the amount is higher."})

@@ -229,6 +229,10 @@ class KeySecret(models.Model):
     def __str__(self) -> str:
         return f"{hashing.PREFIX}{self.hint}…"
 
+    def get_additional_data(self) -> dict[str, str]:
+        """For the audit log: a secret's changes stand in the history of its key."""
+        return {"part_of": f"{APIKey._meta.label_lower}/{self.api_key_id}"}
+
 
 def digests(raw: str) -> list[bytes]:
     """The digests that a raw key may be stored under: one for each pepper that still verifies."""

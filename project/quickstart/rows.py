@@ -77,13 +77,16 @@ def register_given(base_url: str, *, dialect: str, credential: str, model: str) 
     """Let every model name lead to the upstream that the environment describes. The embedded one is not served."""
     given = _register(GIVEN, dialect=dialect, base_url=base_url, credential=credential)
     _point("*", to=given, model=model)
-    Upstream.objects.filter(name__in=(LOCAL, LOCAL_ANTHROPIC)).update(enabled=False)
+    for local in Upstream.objects.filter(name__in=(LOCAL, LOCAL_ANTHROPIC), enabled=True):
+        local.enabled = False
+        local.save(update_fields=["enabled"])  # row by row, so that the audit log sees it
 
 
 def _register(name: str, *, dialect: str, base_url: str, credential: str = "") -> Upstream:
     upstream = Upstream.objects.filter(name=name).first() or Upstream(name=name)
     upstream.dialect, upstream.base_url, upstream.enabled = dialect, base_url, True
-    upstream.set_credential(credential)
+    if upstream.endpoint().credential != credential:  # else each start would look like a change of it
+        upstream.set_credential(credential)
     try:
         upstream.full_clean()
     except ValidationError as error:

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from auditlog.models import LogEntry
+from axes.models import AccessAttempt, AccessLog
+from django.contrib.auth.models import Group, Permission, User
+from django.db import models
 from django.test import Client
 
-from keys.models import APIKey
+from keys.models import APIKey, Budget, ModelPrice, Notice, Team
+from messages_api.models import Route, RouteTarget, Upstream
 from tests.admin.calls import Caller
 
 
@@ -57,3 +61,35 @@ def issue(admin: User) -> Callable[..., tuple[APIKey, str]]:
 def caller(quiet_ledger: None, admin: User) -> Caller:
     """Makes calls on the ledger, as the gateway does."""
     return Caller(APIKey.objects.issue(name="caller", owner=admin)[0])
+
+
+@pytest.fixture
+def objects(caller: Caller) -> dict[str, Any]:
+    """One row of whatever the admin may show."""
+    owner = caller.api_key.owner
+    record = caller.calls()
+    api_key, _ = APIKey.objects.issue(name="app", owner=owner)
+    upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    upstream.set_credential("sk-canary")
+    upstream.save()
+    lonely = Upstream.objects.create(name="lonely", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    route = Route.objects.create(pattern="*")
+    RouteTarget.objects.create(route=route, upstream=upstream)
+    team = Team.objects.create(name="crew")
+    who = {"username": "eve", "ip_address": "192.0.2.1", "user_agent": "x", "http_accept": "", "path_info": ""}
+    rows: list[models.Model] = [
+        record,
+        api_key,
+        lonely,
+        route,
+        team,
+        Budget.objects.create(team=team, amount=1),
+        ModelPrice.objects.create(pattern="*", input=1, output=1),
+        Notice.objects.create(key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at),
+        User.objects.create_user("eve"),
+        Group.objects.create(name="crew"),
+        AccessAttempt.objects.create(**who, get_data="", post_data="", failures_since_start=5),
+        AccessLog.objects.create(**who),
+        LogEntry.objects.order_by("pk")[0],
+    ]
+    return {row._meta.label_lower: row for row in rows}

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from auditlog.models import LogEntry
+from axes.models import AccessAttempt
 
 from messages_api.models import Route, RouteTarget, Upstream
+from staff.models import Login
 from tests.admin.calls import Caller
 from tests.browser.conftest import Visitor
 
@@ -27,6 +30,10 @@ def addresses(caller: Caller) -> list[str]:
     upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     route = Route.objects.create(pattern=HOSTILE)
     RouteTarget.objects.create(route=route, upstream=upstream, model=HOSTILE)
+    entry = LogEntry.objects.filter(object_repr__startswith=HOSTILE[:20]).latest("pk")
+    AccessAttempt.objects.create(
+        username=HOSTILE, ip_address="2001:db8::", user_agent=HOSTILE, path_info=HOSTILE, failures_since_start=5
+    )
     return [
         "/admin/",
         "/admin/usage/?period=30d",
@@ -49,8 +56,16 @@ def addresses(caller: Caller) -> list[str]:
         f"/admin/messages_api/route/{route.pk}/change/",
         "/admin/auth/user/",
         "/admin/auth/user/add/",
+        f"/admin/auth/user/{caller.api_key.owner_id}/change/",
+        f"/admin/auth/user/{caller.api_key.owner_id}/history/",
         "/admin/auth/group/add/",
         "/admin/password_change/",
+        "/admin/staff/",
+        "/admin/staff/auditentry/",
+        f"/admin/staff/auditentry/{entry.pk}/change/",
+        "/admin/staff/login/",
+        f"/admin/staff/login/{Login.objects.latest('pk').pk}/change/",
+        "/admin/staff/failedlogin/",
     ]
 
 

@@ -5,5 +5,5 @@ SwaggerUIBundle({
   dom_id: "#swagger-ui",
   presets: [SwaggerUIBundle.presets.apis],
   layout: "BaseLayout",
-  ...{{ settings|safe }},
+  ...JSON.parse("{{ settings|escapejs }}"),
 });

@@ -1,0 +1,83 @@
+"""How changes read: what the audit log holds of a change, as sentences."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import DateTimeField, Field, Model
+from django.utils import timezone
+from django.utils.text import capfirst
+
+SET, NOT_SET = "set", "none"
+LONGEST = 200
+
+
+def masked(value: str) -> str:
+    """What the log may hold of a secret: whether there is one."""
+    return NOT_SET if value in ("", "None") else SET
+
+
+def sentences(model: type[Model] | None, changes: dict[str, Any]) -> list[str]:
+    """One for each field, by the names that people know them by. What was and is empty is not mentioned."""
+    return sorted(_sentences(model, changes), key=str.lower)
+
+
+def _sentences(model: type[Model] | None, changes: dict[str, Any]) -> Iterator[str]:
+    for name, change in changes.items():
+        label, field = _label(model, name)
+        if isinstance(change, dict):
+            verb = "added" if change["operation"] == "add" else "removed"
+            yield f"{label}: {verb} {', '.join(change['objects'])}"
+            continue
+        before, after = (_words(value, field) for value in change)
+        if change[0] == change[1] == SET:
+            yield f"{label}: changed"
+        elif before == NOT_SET:
+            if after not in (NOT_SET, "no"):
+                yield f"{label}: {after}"
+        elif before != after:
+            yield f"{label}: {before} → {after}"
+
+
+def _label(model: type[Model] | None, name: str) -> tuple[str, Any]:
+    try:
+        field = model._meta.get_field(name) if model else None
+    except FieldDoesNotExist:
+        field = None
+    if not isinstance(field, Field):
+        return capfirst(name.replace("_", " ")), None
+    words = str(field.verbose_name).removesuffix(" token")
+    if field.related_model and words == str(field.related_model._meta.verbose_name).lower():
+        words = str(field.related_model._meta.verbose_name)  # API key, not Api key
+    return capfirst(words), field
+
+
+def _words(value: Any, field: Any) -> str:
+    if value in (None, "", [], {}):
+        return NOT_SET
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return _short(", ".join(map(str, value)))
+    if isinstance(value, dict):
+        return _short(", ".join(f"{name}={part}" for name, part in value.items()))
+    if isinstance(field, DateTimeField):
+        return _moment(str(value))
+    choices = dict(field.flatchoices) if field else {}
+    return _short(str(choices.get(value, value)))
+
+
+def _moment(text: str) -> str:
+    """The log holds moments in UTC without saying so."""
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        return text
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -1,0 +1,62 @@
+"""Logging in: from where somebody comes, and what they are told after too many wrong passwords."""
+
+import ipaddress
+import math
+from typing import Any
+
+from axes.handlers.proxy import AxesProxyHandler
+from axes.helpers import get_client_parameters
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.db.models import Max
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from messages_api import caller
+
+IPV6_NETWORK = 64
+"""Who has one IPv6 address has all of its /64: they count as one."""
+
+
+def address(http_request: HttpRequest) -> str | None:
+    """The address that failures are counted by, found by the same rule as a caller's."""
+    found = caller.address(http_request)
+    if found is None or ":" not in found:
+        return found
+    return str(ipaddress.ip_network(f"{found}/{IPV6_NETWORK}", strict=False).network_address)
+
+
+def is_locked_out(http_request: HttpRequest, *, username: str | None = None) -> bool:
+    """Whether this request met the lock, or a further one for the same name would."""
+    if getattr(http_request, "axes_locked_out", False):
+        return True
+    return username is not None and not AxesProxyHandler.is_allowed(http_request, {"username": username})
+
+
+def failed(http_request: HttpRequest, *, username: str) -> None:
+    """Count a wrong code as a wrong password."""
+    user_login_failed.send(__name__, credentials={"username": username}, request=http_request)
+
+
+def succeeded(http_request: HttpRequest, *, username: str) -> None:
+    """Forget the failures: all that is asked for has been given."""
+    AccessAttempt.objects.filter(username=username, ip_address=address(http_request)).delete()
+
+
+def locked_out(http_request: HttpRequest, *, context: dict[str, Any]) -> HttpResponse:
+    """What to do now, in plain words, with 429 and the seconds until the next attempt counts."""
+    wait_s = _wait_s(http_request)
+    response = render(http_request, "staff/locked_out.html", {**context, "minutes": math.ceil(wait_s / 60)}, status=429)
+    response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
+def _wait_s(http_request: HttpRequest) -> int:
+    credentials = getattr(http_request, "axes_credentials", None) or {}
+    username = credentials.get("username") or http_request.user.get_username()
+    [matching] = get_client_parameters(username, address(http_request), "", http_request)
+    last = AccessAttempt.objects.filter(**matching).aggregate(last=Max("attempt_time"))["last"]
+    end = (last or timezone.now()) + settings.AXES_COOLOFF_TIME
+    return max(1, math.ceil((end - timezone.now()).total_seconds()))

@@ -1,0 +1,484 @@
+"""The second factor: set up by each admin, asked for at each login, and recovered by codes or by a command."""
+
+import re
+from base64 import b32decode, b32encode
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+import time_machine
+from auditlog.models import LogEntry
+from cryptography.fernet import Fernet
+from django.apps import apps
+from django.contrib.admin.models import LogEntry as AdminLogEntry
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from django_otp.oath import totp
+
+from staff.models import Authenticator, RecoveryCode
+
+LOGIN = "/admin/login/"
+PAGE = "/admin/second-factor/"
+CODE = "/admin/second-factor/code/"
+IMAGE = "/admin/second-factor/image.svg"
+PASSWORD = "a good password of ada"
+
+
+class Ada:
+    """Somebody at a browser with an app. Time stands still but for `waits`."""
+
+    def __init__(self, clock: Any) -> None:
+        self.user = User.objects.create_user("ada", password=PASSWORD, is_staff=True)
+        self.client = Client(REMOTE_ADDR="192.0.2.1")
+        self._clock = clock
+
+    def waits(self, seconds: float = 30) -> None:
+        self._clock.shift(timedelta(seconds=seconds))
+
+    def gives_password(self, *, to: str = "/admin/") -> Any:
+        return self.client.post(LOGIN, {"username": "ada", "password": PASSWORD, "next": to}, follow=True)
+
+    def code(self) -> str:
+        """What the app shows now."""
+        return f"{totp(Authenticator.objects.get().secret()):06d}"
+
+    def gives_code(self, code: str, **fields: str) -> Any:
+        return self.client.post(CODE, {"code": code, **fields})
+
+    def posts(self, do: str, code: str = "") -> Any:
+        return self.client.post(PAGE, {"do": do, "code": code})
+
+    def sets_up(self) -> list[str]:
+        """Leaves a session that counts as verified. Returns the recovery codes."""
+        self.client.force_login(self.user)
+        self.posts("start")
+        return recovery_codes(self.posts("confirm", self.code()))
+
+    def is_in(self) -> bool:
+        return self.client.get("/admin/password_change/").status_code == 200
+
+
+def recovery_codes(answer: Any) -> list[str]:
+    return re.findall(r"<code>(\w{5}-\w{5})</code>", answer.text)
+
+
+@pytest.fixture
+def ada(db: None, settings: Any) -> Iterator[Ada]:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.ADMIN_SECOND_FACTOR = "optional"
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        yield Ada(clock)
+
+
+# ---- the setting
+
+
+def test_off_there_is_no_second_factor(ada: Ada, settings: Any) -> None:
+    ada.sets_up()
+    settings.ADMIN_SECOND_FACTOR = "off"
+    client = ada.client = Client()
+    page = ada.gives_password()
+
+    assert ada.is_in() and "Second factor" not in page.text
+    assert [client.get(address).status_code for address in (PAGE, CODE, IMAGE)] == [404, 404, 404]
+
+
+def test_optional_nobody_is_asked_who_has_not_set_it_up(ada: Ada) -> None:
+    page = ada.gives_password()
+
+    assert ada.is_in()
+    assert f'href="{PAGE}"' in page.text
+
+
+def test_required_nothing_is_open_until_it_is_set_up(ada: Ada, settings: Any) -> None:
+    settings.ADMIN_SECOND_FACTOR = "required"
+    answer = ada.gives_password(to="/admin/password_change/")
+
+    assert answer.redirect_chain[-1][0].startswith(PAGE)
+    assert "asks everybody for a second factor" in answer.text
+    assert not ada.is_in()
+
+    ada.posts("start")
+    ada.posts("confirm", ada.code())
+
+    assert ada.is_in()
+
+
+def test_required_a_session_from_before_is_led_to_it_too(ada: Ada, settings: Any) -> None:
+    ada.client.force_login(ada.user)
+    assert ada.is_in()
+
+    settings.ADMIN_SECOND_FACTOR = "required"
+
+    assert not ada.is_in()
+    assert ada.client.get("/admin/", follow=True).redirect_chain[-1][0].startswith(PAGE)
+
+
+def test_what_is_not_set_up_or_verified_can_still_be_logged_out_of(ada: Ada, settings: Any) -> None:
+    settings.ADMIN_SECOND_FACTOR = "required"
+    ada.gives_password()
+
+    ada.client.post("/admin/logout/")
+
+    assert "_auth_user_id" not in ada.client.session
+
+
+@pytest.mark.parametrize("address", [PAGE, CODE, IMAGE])
+def test_strangers_are_sent_to_the_login(address: str, ada: Ada) -> None:
+    answer = Client().get(address)
+
+    assert answer.status_code == 302 and answer["Location"].startswith(LOGIN)
+
+
+# ---- set-up
+
+
+def test_looking_at_the_page_makes_no_secret(ada: Ada) -> None:
+    ada.client.force_login(ada.user)
+
+    assert "Your second factor is off" in ada.client.get(PAGE).text
+    assert not Authenticator.objects.exists()
+
+
+def test_until_it_is_confirmed_nothing_is_asked_for(ada: Ada) -> None:
+    ada.client.force_login(ada.user)
+    ada.posts("start")
+    ada.client = Client()
+    ada.gives_password()
+
+    assert ada.is_in()
+
+
+def test_it_is_confirmed_with_the_code_of_the_app_that_scanned_the_image(ada: Ada) -> None:
+    ada.client.force_login(ada.user)
+    ada.posts("start")
+    page, image = ada.client.get(PAGE), ada.client.get(IMAGE)
+
+    assert image["Content-Type"] == "image/svg+xml" and image.content.startswith(b"<?xml")
+    assert "no-store" in image["Cache-Control"] and "no-store" in page["Cache-Control"]
+    assert "is wrong" in ada.posts("confirm", "000000").text
+    ada.waits()
+    answer = ada.posts("confirm", ada.code())
+
+    assert len(set(recovery_codes(answer))) == 10 and "no-store" in answer["Cache-Control"]
+    assert ada.is_in()
+    assert ada.client.get(IMAGE).status_code == 404
+    assert "setup-key" not in ada.client.get(PAGE).text
+
+
+def test_the_text_and_the_image_are_the_same_secret(ada: Ada) -> None:
+    ada.client.force_login(ada.user)
+    ada.posts("start")
+
+    shown = re.search(r'<code class="setup-key">([A-Z2-7 ]+)</code>', ada.client.get(PAGE).text)
+
+    assert shown and b32decode(shown[1].replace(" ", "")) == Authenticator.objects.get().secret()
+
+
+def test_starting_again_makes_another_secret(ada: Ada) -> None:
+    ada.client.force_login(ada.user)
+    ada.posts("start")
+    first = Authenticator.objects.get().secret()
+
+    ada.posts("start")
+
+    assert Authenticator.objects.get().secret() != first
+
+
+def test_a_confirmed_one_is_not_started_again(ada: Ada) -> None:
+    ada.sets_up()
+    before = Authenticator.objects.get().secret_token
+
+    ada.posts("start")
+
+    assert Authenticator.objects.get().secret_token == before
+
+
+# ---- login
+
+
+def test_the_password_alone_opens_nothing(ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client()
+
+    answer = ada.gives_password(to="/admin/password_change/")
+
+    assert answer.redirect_chain[-1][0] == f"{CODE}?next=%2Fadmin%2Fpassword_change%2F"
+    assert not ada.is_in()
+    for address in ("/admin/", "/admin/usage/", PAGE, IMAGE, "/admin/jsi18n/"):
+        assert ada.client.get(address).status_code in (302, 404), address
+    assert ada.posts("remove", "000000").status_code == 302
+    assert Authenticator.objects.exists()
+
+
+def test_the_code_opens_the_page_that_was_asked_for_under_a_new_session(ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client()
+    ada.gives_password()
+    half = ada.client.session.session_key
+    ada.waits()
+
+    answer = ada.gives_code(ada.code(), next="/admin/password_change/")
+
+    assert answer["Location"] == "/admin/password_change/"
+    assert ada.is_in() and ada.client.session.session_key != half
+
+
+def test_a_code_is_taken_once(ada: Ada) -> None:
+    ada.sets_up()
+    ada.waits()
+    code = ada.code()
+    for expected in (302, 200):
+        ada.client = Client()
+        ada.gives_password()
+        assert ada.gives_code(code).status_code == expected
+
+
+@pytest.mark.parametrize("off_by, status", [(-60, 200), (-30, 302), (30, 302), (60, 200)])
+def test_a_clock_may_be_half_a_minute_off(off_by: int, status: int, ada: Ada) -> None:
+    ada.sets_up()
+    ada.waits(600)
+    ada.client = Client()
+    ada.gives_password()
+    ada.waits(off_by)
+    code = ada.code()
+    ada.waits(-off_by)
+
+    assert ada.gives_code(code).status_code == status
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "12345", "1234567", "abcdef", "\N{FULLWIDTH DIGIT ONE}" * 6, "²²²²²²", "-12345", "0x1234", "\0" * 6, "é" * 10],
+)
+def test_garbage_is_no_code(code: str, ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client()
+    ada.gives_password()
+
+    assert ada.gives_code(code).status_code == 200
+    assert not ada.is_in()
+
+
+def test_the_code_of_somebody_else_opens_nothing(ada: Ada) -> None:
+    ada.sets_up()
+    grace = User.objects.create_user("grace", password=PASSWORD, is_staff=True)
+    theirs = Authenticator.start(grace)
+    Authenticator.objects.filter(pk=theirs.pk).update(confirmed=True)
+    ada.client = Client()
+    ada.gives_password()
+    ada.waits()
+
+    assert ada.gives_code(f"{totp(theirs.secret()):06d}").status_code == 200
+
+
+def test_codes_may_be_typed_with_spaces(ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client()
+    ada.gives_password()
+    ada.waits()
+    code = ada.code()
+
+    assert ada.gives_code(f"{code[:3]} {code[3:]}").status_code == 302
+
+
+def test_after_wrong_codes_the_next_one_is_not_looked_at_for_a_while(ada: Ada) -> None:
+    ada.sets_up()
+    ada.waits()
+    for seconds in (1, 2, 4):
+        ada.client = Client(REMOTE_ADDR=f"192.0.2.{seconds}")
+        ada.gives_password()
+        ada.gives_code("000000")
+        answer = ada.gives_code(ada.code())
+        assert answer.status_code == 200 and f"Try again in {seconds} seconds" in answer.text
+        ada.waits(seconds + 0.1)
+
+
+def test_nobody_is_shut_out_for_longer_than_five_minutes(ada: Ada) -> None:
+    ada.sets_up()
+    Authenticator.objects.update(throttling_failure_count=40, throttling_failure_timestamp=timezone.now())
+    ada.client = Client()
+    ada.gives_password()
+
+    assert "Try again in 300 seconds" in ada.gives_code(ada.code()).text
+    ada.waits(301)
+    assert ada.gives_code(ada.code()).status_code == 302
+
+
+def test_wrong_codes_count_as_wrong_passwords(ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client(REMOTE_ADDR="192.0.2.7")
+    ada.gives_password()
+    statuses = []
+    for _ in range(6):
+        statuses.append(ada.gives_code("000000").status_code)
+        ada.waits(60)
+    again = Client(REMOTE_ADDR="192.0.2.7").post(LOGIN, {"username": "ada", "password": PASSWORD})
+
+    assert statuses == [200, 200, 200, 200, 429, 429]
+    assert again.status_code == 429 and "Retry-After" in again
+
+
+def test_giving_the_password_again_does_not_forgive_wrong_codes(ada: Ada) -> None:
+    ada.sets_up()
+    ada.client = Client(REMOTE_ADDR="192.0.2.7")
+    for _ in range(5):
+        ada.gives_password()
+        answer = ada.gives_code("000000")
+        ada.waits(60)
+
+    assert answer.status_code == 429
+
+
+# ---- recovery
+
+
+def test_a_recovery_code_stands_in_once(ada: Ada) -> None:
+    [code, *_] = ada.sets_up()
+    for expected in (302, 200):
+        ada.client = Client()
+        ada.gives_password()
+        assert ada.gives_code(code.upper()).status_code == expected
+
+    assert RecoveryCode.objects.count() == 9
+
+
+def test_new_recovery_codes_end_the_old_ones(ada: Ada) -> None:
+    old = ada.sets_up()
+    ada.waits()
+    new = recovery_codes(ada.posts("renew", ada.code()))
+
+    assert len(new) == 10 and not set(old) & set(new)
+    ada.client = Client()
+    ada.gives_password()
+    assert ada.gives_code(old[0]).status_code == 200
+    ada.waits()
+    assert ada.gives_code(new[0]).status_code == 302
+
+
+def test_recovery_codes_are_shown_once(ada: Ada) -> None:
+    codes = ada.sets_up()
+
+    assert not [code for code in codes if code in ada.client.get(PAGE).text]
+    assert "10 recovery codes left" in ada.client.get(PAGE).text
+
+
+@pytest.mark.parametrize("do", ["renew", "remove"])
+def test_it_is_changed_with_a_code_only(do: str, ada: Ada) -> None:
+    ada.sets_up()
+    before = list(RecoveryCode.objects.values_list("pk"))
+    ada.waits()
+
+    answer = ada.posts(do, "000000")
+
+    assert "is wrong" in answer.text
+    assert Authenticator.objects.get().confirmed and list(RecoveryCode.objects.values_list("pk")) == before
+
+
+def test_it_is_removed_with_a_code(ada: Ada) -> None:
+    ada.sets_up()
+    ada.waits()
+
+    ada.posts("remove", ada.code())
+
+    assert not Authenticator.objects.exists() and ada.is_in()
+    ada.client = Client()
+    ada.gives_password()
+    assert ada.is_in()
+
+
+def test_the_command_resets_it(ada: Ada) -> None:
+    ada.sets_up()
+    said = StringIO()
+
+    call_command("reset_second_factor", "ada", stderr=said)
+    call_command("reset_second_factor", "ada", stderr=said)
+
+    assert said.getvalue() == "Removed the second factor of ada.\nada has no second factor.\n"
+    ada.client = Client()
+    ada.gives_password()
+    assert ada.is_in()
+    with pytest.raises(CommandError, match="no user named eve"):
+        call_command("reset_second_factor", "eve")
+
+
+def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required(ada: Ada, settings: Any) -> None:
+    ada.sets_up()
+    settings.ADMIN_SECOND_FACTOR = "required"
+    assert ada.is_in()
+
+    call_command("reset_second_factor", "ada", stderr=StringIO())
+
+    assert not ada.is_in()
+
+
+def test_when_the_encryption_keys_are_lost_recovery_codes_still_work(ada: Ada, settings: Any) -> None:
+    [recovery, *_] = ada.sets_up()
+    code = ada.code()
+    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode()]
+    ada.client = Client()
+    ada.gives_password()
+
+    assert "encryption keys changed" in ada.gives_code(code).text
+    assert ada.gives_code(recovery).status_code == 302
+
+
+def test_rotated_keys_and_peppers_keep_it(ada: Ada, settings: Any) -> None:
+    [recovery, *_] = ada.sets_up()
+    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_KEYS]
+    settings.API_KEY_PEPPERS = ["a new pepper that signs from now on, and is long", *settings.API_KEY_PEPPERS]
+    ada.waits()
+    for code in (ada.code(), recovery):
+        ada.client = Client()
+        ada.gives_password()
+        assert ada.gives_code(code).status_code == 302
+
+
+# ---- what is kept of it
+
+
+def test_a_stolen_database_holds_no_second_factor(ada: Ada, caplog: Any) -> None:
+    with caplog.at_level("DEBUG"):
+        codes = ada.sets_up()
+        ada.waits()
+        ada.client = Client()
+        ada.gives_password()
+        used = ada.code()
+        ada.gives_code(used)
+
+    secret = Authenticator.objects.get().secret()
+    kept = repr([list(model._base_manager.values_list()) for model in apps.get_models()]) + caplog.text
+    encoded = [secret.hex(), b32encode(secret).decode(), repr(secret)]
+    for text in [*encoded, used, *codes, *(code.replace("-", "") for code in codes)]:
+        assert text not in kept
+
+
+def test_the_audit_log_says_when_it_was_set_up_renewed_and_removed(ada: Ada) -> None:
+    ada.sets_up()
+    ada.waits()
+    ada.posts("renew", ada.code())
+    ada.waits()
+    ada.posts("remove", ada.code())
+
+    entries = LogEntry.objects.filter(object_repr="ada").exclude(action=LogEntry.Action.CREATE).order_by("pk")
+    assert [(entry.changes, entry.actor) for entry in entries] == [
+        ({"second factor": [None, "set up"]}, ada.user),
+        ({"recovery codes": ["set", "set"]}, ada.user),
+        ({"second factor": ["set up", None]}, ada.user),
+    ]
+    assert not AdminLogEntry.objects.exists()
+
+
+def test_the_list_of_users_says_who_has_one(ada: Ada, browser: Client) -> None:
+    ada.sets_up()
+    ada.client = Client()
+    User.objects.filter(username="root").update(is_staff=True)
+
+    page = browser.get("/admin/auth/user/")
+
+    assert "Second factor" in page.text or "second factor" in page.text
+    assert page.text.count("icon-yes") == 3  # two of staff, one of them with a second factor

@@ -1,0 +1,82 @@
+"""Keys of encryption and peppers are changed without a call that fails."""
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from auditlog.models import LogEntry
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from keys.models import APIKey
+from messages_api.models import Upstream
+from staff.models import Authenticator
+
+NEW_KEY = Fernet.generate_key().decode()
+NEW_PEPPER = "a new pepper that signs from now on, and is long"
+
+pytestmark = pytest.mark.django_db
+
+
+def renew() -> str:
+    said = StringIO()
+    call_command("renew_encryption", stderr=said)
+    return said.getvalue()
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    row = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    row.set_credential("sk-canary")
+    row.save()
+    return row
+
+
+def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, settings: Any) -> None:
+    authenticator = Authenticator.start(owner)
+    secret, set_at = authenticator.secret(), upstream.credential_set_at
+    entries = LogEntry.objects.count()
+    settings.CREDENTIAL_KEYS = [NEW_KEY, *settings.CREDENTIAL_KEYS]
+    Upstream.objects.create(name="open", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    assert upstream.endpoint().credential == "sk-canary"
+
+    said = renew()
+
+    settings.CREDENTIAL_KEYS = [NEW_KEY]
+    upstream.refresh_from_db()
+    authenticator.refresh_from_db()
+    assert said == "Encrypted anew: the upstream local.\nEncrypted anew: the second factor of owner.\n"
+    assert (upstream.endpoint().credential, authenticator.secret()) == ("sk-canary", secret)
+    assert upstream.credential_set_at == set_at
+    assert LogEntry.objects.count() == entries + 1  # the upstream that this test added
+
+
+def test_done_again_it_does_nothing(upstream: Upstream) -> None:
+    before = upstream.credential_token
+
+    assert renew() == ""
+
+    upstream.refresh_from_db()
+    assert upstream.credential_token == before
+
+
+def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) -> None:
+    settings.CREDENTIAL_KEYS = [NEW_KEY]
+
+    with pytest.raises(CommandError, match="reads: the upstream local"):
+        renew()
+
+    assert Upstream.objects.get().credential_token == upstream.credential_token
+
+
+def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: User, settings: Any) -> None:
+    api_key, _ = APIKey.objects.issue(name="app", owner=owner)
+    ended, _ = APIKey.objects.issue(name="ended", owner=owner)
+    ended.revoke()
+    settings.API_KEY_PEPPERS = [NEW_PEPPER, *settings.API_KEY_PEPPERS]
+
+    assert renew() == f"Needs an older pepper: {api_key}. Rotate it before you remove that pepper.\n"
+    api_key.rotate(overlap=timedelta(0))
+    assert renew() == ""
