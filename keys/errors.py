@@ -9,6 +9,7 @@ Why a call is not let in. Each is told to the caller in the words of the lane.
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 
 class Refused(Exception):
@@ -35,7 +36,11 @@ class NotAuthenticated(Refused):
 
 
 class NotPermitted(Refused):
-    """The key is good, but not for this."""
+    """The key is good, but not for this. `hit` says which rule refused, for the usage record."""
+
+    def __init__(self, message: str, *, hit: dict[str, Any], param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.hit = hit
 
 
 class BudgetSpent(Refused):
