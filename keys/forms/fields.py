@@ -169,7 +169,10 @@ class HolderField(forms.ChoiceField):
         is_person, is_team = isinstance(besides, get_user_model()), isinstance(besides, Team)
         users = people.filter(Q(is_active=True) | Q(pk=besides.pk if is_person else None))
         enabled = teams.filter(Q(disabled_at=None) | Q(pk=besides.pk if is_team else None))
-        groups: dict[str, list[Holder]] = {"People": list(users.order_by(get_user_model().USERNAME_FIELD)), "Teams": list(enabled)}
+        groups: dict[str, list[Holder]] = {
+            "People": list(users.order_by(get_user_model().USERNAME_FIELD)),
+            "Teams": list(enabled),
+        }
         self.holders = {value_of(holder): holder for group in groups.values() for holder in group}
         self.choices = [("", "Choose a person or a team"), *_grouped(groups)]
 

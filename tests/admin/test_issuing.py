@@ -182,7 +182,12 @@ def test_issuing_takes_a_permission_of_its_own(browser_of: Callable[..., Client]
     looker = browser_of("view_apikey", "add_apikey", "change_apikey")
 
     assert looker.get(ADD).status_code == 403
-    assert looker.post(ADD, {"name": "app", "belongs_to": f"user-{owner.pk}", "expires": "30", "token": "x" * 30}).status_code == 403
+    assert (
+        looker.post(
+            ADD, {"name": "app", "belongs_to": f"user-{owner.pk}", "expires": "30", "token": "x" * 30}
+        ).status_code
+        == 403
+    )
     assert not APIKey.objects.exists()
 
 
