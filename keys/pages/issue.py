@@ -40,7 +40,7 @@ class Draft:
         self.form = IssueForm(data, initial={"belongs_to": request.user}, offers=offers)
         team = self.form.holder if isinstance(self.form.holder, Team) else None
         self.budgets: BudgetFormSet = KeyBudgets(rows_of(data), instance=APIKey(), team=team)
-        self._model_admin = model_admin
+        self._request, self._model_admin = request, model_admin
 
     @property
     def is_valid(self) -> bool:
@@ -64,7 +64,8 @@ class Draft:
 
     def issue(self) -> tuple[APIKey, str]:
         """Raise IntegrityError if this very form has issued a key before."""
-        api_key, raw = APIKey.objects.issue(token=self.form.cleaned_data["token"], **self.form.key_fields())
+        fields = self.form.key_fields() | {"created_by": self._request.user}
+        api_key, raw = APIKey.objects.issue(token=self.form.cleaned_data["token"], **fields)
         self.budgets.instance = api_key
         self.budgets.save()
         return api_key, raw
