@@ -23,7 +23,8 @@ class Change:
     action: str
     """The admin's action, which the confirmation sends again."""
     name: str
-    """Of the page that does it to one key, and of its permission in `rights`."""
+    """Of the page that does it to one key."""
+    permission: str
     verb: str
     done: str
     promise: str
@@ -43,6 +44,7 @@ class Change:
 DISABLE = Change(
     action="disable_selected",
     name="disable",
+    permission="keys.disable_apikey",
     verb="Disable",
     done="disabled",
     promise="Calls with {these} are refused everywhere within {within} seconds. Running streams are not cut. "
@@ -53,6 +55,7 @@ DISABLE = Change(
 ENABLE = Change(
     action="enable_selected",
     name="enable",
+    permission="keys.disable_apikey",
     verb="Enable",
     done="enabled",
     promise="Calls with {these} are let in again within {within} seconds, as long as nothing else stands against it: "
@@ -63,6 +66,7 @@ ENABLE = Change(
 REVOKE = Change(
     action="revoke_selected",
     name="revoke",
+    permission="keys.revoke_apikey",
     verb="Revoke",
     done="revoked",
     promise="Calls with {these} are refused everywhere within {within} seconds. Running streams are not cut, unless "

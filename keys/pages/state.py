@@ -18,7 +18,7 @@ from keys.pages.frame import page
 
 def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: Change) -> HttpResponse:
     """One key, with what is known of its use."""
-    if not model_admin.rights(request, api_key)[change.name]:
+    if not request.user.has_perm(change.permission):
         raise PermissionDenied
     address = reverse("admin:keys_apikey_change", args=[api_key.pk])
     if not change.applies_to(api_key):
@@ -28,7 +28,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
     form = RevokeOneForm(data, api_key=api_key) if change.needs_reason else None
     if request.method == "POST" and (form is None or form.is_valid()):
         _apply(request, model_admin, [api_key], change, form.why if form else {})
-        messages.success(request, f"{api_key.name} is {change.done}.")
+        messages.success(request, f"The key {api_key.name} is {change.done}.")
         return HttpResponseRedirect(address)
     calls = count_of_last_hour(api_key)
     context = {
