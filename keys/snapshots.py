@@ -67,10 +67,11 @@ class SnapshotCache:
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
+        asked_at = time.monotonic()  # the answer is as old as that, however late it comes
         snapshot = _load(digests)
         ttl = MISS_TTL_S if snapshot is None else settings.SNAPSHOT_TTL_S
         with self._lock:
-            self._entries[digests[0]] = (time.monotonic() + ttl, snapshot)
+            self._entries[digests[0]] = (asked_at + ttl, snapshot)
             self._entries.move_to_end(digests[0])
             while len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)

@@ -1,6 +1,7 @@
 """Header → the snapshot of a usable key, or one and the same 401."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -219,3 +220,28 @@ def test_a_credential_is_found_in_either_header(headers: dict[str, str], key: st
 @pytest.mark.parametrize("case", AUTH_CASES, ids=lambda case: case["name"])
 def test_the_documented_credentials_are_found(case: Any) -> None:
     assert credential(RequestFactory().post(PATH, headers=case["input"]["headers"])) == case["expected"]["credential"]
+
+
+def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
+    issued: tuple[APIKey, str], settings: Any
+) -> None:
+    settings.SNAPSHOT_TTL_S = 0.5
+    api_key, raw = issued
+    revoked: list[bool] = []
+
+    def slow(execute: Callable[..., Any], *arguments: Any) -> Any:
+        """A database that reads at once and answers late, while somebody else revokes the key."""
+        rows = execute(*arguments)
+        if not revoked:
+            revoked.append(True)
+            api_key.revoke(reason="test")
+            time.sleep(0.4)
+        return rows
+
+    begin = time.monotonic()
+    with connection.execute_wrapper(slow):
+        assert cache.find(raw)
+    time.sleep(max(0.0, begin + 0.5 - time.monotonic()))
+
+    snapshot = cache.find(raw)
+    assert snapshot is not None and not snapshot.is_usable()

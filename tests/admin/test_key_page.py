@@ -458,7 +458,7 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
         browser.get(address_of(caller.api_key))
     for i in range(30):
         caller.calls(model=f"m{i % 5}", status=["completed", "failed", "refused"][i % 3], limit_hit=hit("models"))
-        LogEntry.objects.create(user=admin, content_type=of_keys, object_id=caller.api_key.pk, action_flag=2)
+        LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(caller.api_key.pk), action_flag=2)
         caller.api_key.secrets.issue()
     ledger.close()
     with django_assert_max_num_queries(24) as second:
