@@ -10,7 +10,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from keys.models import APIKey, UsageHour, UsageRecord
-from keys.models.usage import ERRORS
+from keys.models.usage import HAS_FAILED
 from keys.reports import Period, index_of_day
 
 DAYS = 30
@@ -156,7 +156,7 @@ def last_calls(api_key: APIKey) -> list[UsageRecord]:
 
 def last_errors(api_key: APIKey) -> list[UsageRecord]:
     """The newest calls that failed, or whose worker died. One query."""
-    return list(_calls_of(api_key).filter(status__in=ERRORS)[:SHOWN_ERRORS])
+    return list(_calls_of(api_key).filter(HAS_FAILED)[:SHOWN_ERRORS])
 
 
 def last_use(api_key: Any, calls: list[UsageRecord]) -> UsageRecord | None:

@@ -10,6 +10,7 @@ import time_machine
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -466,3 +467,34 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
 
     assert UsageRecord.objects.count() == 30
     assert len(second) <= len(first) + 1  # the last use, when the newest calls do not tell it
+
+
+def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, caller: Caller) -> None:
+    """With the parameters bound as they are: what the database does with literals is another matter."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        browser.get(address_of(caller.api_key))
+
+    of_calls = [(sql, params) for sql, params in asked if 'FROM "keys_usagerecord"' in sql]
+    plans = [explained(sql, params) for sql, params in of_calls]
+    assert len(plans) == 5  # the last calls, the last errors, the refusals' limit and sums, whether there is a call
+    assert all("usage_key_" in plan for plan in plans)
+    assert sum("usage_key_errors" in plan for plan in plans) == 1
+    assert sum("usage_key_hits" in plan for plan in plans) == 2
+
+
+def explained(sql: str, params: Any) -> str:
+    is_postgres = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        if is_postgres:
+            cursor.execute("SET enable_seqscan = off")  # a small table would be read as a whole
+        cursor.execute(f"EXPLAIN {'' if is_postgres else 'QUERY PLAN '}{sql}", params)
+        plan = repr(cursor.fetchall())
+        if is_postgres:
+            cursor.execute("RESET enable_seqscan")
+    return plan
