@@ -1,6 +1,9 @@
 """The one gate: every call passes it, whatever header its key came in and whether its snapshot was cached."""
 
+from typing import Any
+
 from keys.addresses import is_within
+from keys.bounds import is_listed
 from keys.errors import NotAuthenticated, NotPermitted
 from keys.snapshots import Snapshot
 
@@ -18,21 +21,16 @@ def authorize(snapshot: Snapshot, *, model: str, address: str | None) -> None:
     """
     check_usable(snapshot)
     if snapshot.networks and not is_within(address, snapshot.networks):
-        raise NotPermitted("This API key may not be used from your address.")
+        raise NotPermitted("This API key may not be used from your address.", hit=_hit("key", "addresses"))
     if not may_use(snapshot, model):
-        raise NotPermitted("This API key may not use the requested model.", param="model")
+        scope = "key" if not is_listed(model, snapshot.allowed_models) else "team"
+        raise NotPermitted("This API key may not use the requested model.", param="model", hit=_hit(scope, "models"))
 
 
 def may_use(snapshot: Snapshot, model: str) -> bool:
     """Whether the key's allow-list, if it has one, names the model, and so does its team's."""
-    return all(
-        any(_matches(pattern, model) for pattern in patterns)
-        for patterns in (snapshot.allowed_models, snapshot.team_models)
-        if patterns
-    )
+    return is_listed(model, snapshot.allowed_models) and is_listed(model, snapshot.team_models)
 
 
-def _matches(pattern: str, model: str) -> bool:
-    if pattern.endswith("*"):
-        return model.startswith(pattern[:-1])
-    return model == pattern
+def _hit(scope: str, limit: str) -> dict[str, Any]:
+    return {"scope": scope, "limit": limit, "value": None, "reset": None}

@@ -37,7 +37,11 @@ class NotAuthenticated(Refused):
 
 
 class NotPermitted(Refused):
-    """The key is good, but not for this."""
+    """The key is good, but not for this. `hit` says which rule refused, for the usage record."""
+
+    def __init__(self, message: str, *, hit: dict[str, Any], param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.hit = hit
 
 
 class BudgetSpent(Refused):

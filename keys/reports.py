@@ -141,7 +141,7 @@ def iter_slices(period: Period) -> Iterator[Slice]:
     days = period.days()
     rows = (
         _records(period)
-        .annotate(day=_index_of_day(days))
+        .annotate(day=index_of_day(days))
         .values("day", "model", public_id=F("api_key__public_id"), name=F("api_key__name"))
         .annotate(**_AGGREGATES)
         .order_by("day", "name", "public_id", "model")
@@ -180,8 +180,8 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time.min, tzinfo=timezone.get_default_timezone()).astimezone(UTC)
 
 
-def _index_of_day(days: list[date], first: int = 0) -> Any:
-    """Which of the days a call belongs to, by bisection at the same bounds as the period's.
+def index_of_day(days: list[date], first: int = 0, *, field: str = "created_at") -> Any:
+    """Which of the days a moment belongs to, by bisection at the same bounds as the period's.
 
     A database's own function would ask its own time zone tables; on SQLite it also calls Python for every row, which
     took most of the time of a report over a million calls (9.2 s; this way 4.3 s).
@@ -190,8 +190,8 @@ def _index_of_day(days: list[date], first: int = 0) -> Any:
         return Value(first)
     middle = len(days) // 2
     return Case(
-        When(created_at__lt=_begin(days[middle]), then=_index_of_day(days[:middle], first)),
-        default=_index_of_day(days[middle:], first + middle),
+        When(Q((f"{field}__lt", _begin(days[middle]))), then=index_of_day(days[:middle], first, field=field)),
+        default=index_of_day(days[middle:], first + middle, field=field),
     )
 
 

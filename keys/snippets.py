@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 EXAMPLE_MODEL = "claude-3-opus-20240229"
+PLACEHOLDER = "mgw_YOUR_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ def snippets(raw: str, *, origin: str, model: str = EXAMPLE_MODEL) -> list[Snipp
             _curl(f"{lane}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
         ),
         Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (lane, raw, model)))),
-        Snippet("TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (lane, raw, model)))),
+        Snippet("JavaScript or TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (lane, raw, model)))),
         Snippet("Claude Code", f"export ANTHROPIC_BASE_URL={shlex.quote(lane)}\nexport ANTHROPIC_AUTH_TOKEN={raw}"),
     ]
 

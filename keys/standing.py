@@ -30,6 +30,16 @@ class Standing:
         return max(0, self.limit - self.spent - self.reserved)
 
     @property
+    def used(self) -> int:
+        """Spent, or held by running calls."""
+        return self.spent + self.reserved
+
+    @property
+    def is_increased(self) -> bool:
+        """Whether more is allowed for now."""
+        return self.limit != self.budget.amount
+
+    @property
     def percent(self) -> int:
         """How much of it is spent or held, 100 at most."""
         if self.limit <= 0:

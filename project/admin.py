@@ -72,6 +72,10 @@ class GatewayAdminSite(admin.AdminSite):
 
     # ---- what is shown
 
+    def model_names(self) -> list[str]:
+        """The models that have a route, by name or by pattern: what the forms of keys offer."""
+        return list(Route.objects.exclude(pattern="*").values_list("pattern", flat=True))
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """In the order in which people need it: keys and usage, model servers, then who may enter here."""
         apps = super().get_app_list(request, app_label)

@@ -1,6 +1,9 @@
 """What tests share: real parts, each skipped with its reason where it is missing, or failed if it must not be."""
 
+import fcntl
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from keys.guesses import guesses
 from keys.prices import prices
 from keys.snapshots import cache
 from messages_api.routing import routes
-from tests import environment
+from tests import clients, environment
 from tests.gateway import Gateway, GatewayServer
 from tests.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
@@ -76,6 +79,24 @@ def upstream() -> Iterator[ScriptedUpstream]:
 def static_files() -> None:
     """What pages and the running gateway serve, collected once."""
     call_command("collectstatic", interactive=False, verbosity=0)
+
+
+NPM_CI = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
+
+
+@pytest.fixture(scope="session")
+def npm_packages() -> None:
+    """Node and its pinned packages, installed anew when the lock is newer."""
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            missing(f"{program} is not installed")
+    installed, locked = clients.FOLDER / "node_modules" / ".package-lock.json", clients.FOLDER / "package-lock.json"
+    with locked.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not installed.exists() or installed.stat().st_mtime < locked.stat().st_mtime:
+            installing = subprocess.run(NPM_CI, cwd=clients.FOLDER, capture_output=True, text=True)
+            if installing.returncode:
+                missing(f"the packages of npm could not be installed: {installing.stderr[-500:]}")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -249,3 +250,28 @@ def test_nobody_waits_for_a_look_up_for_ever(issued: tuple[APIKey, str], setting
     del cache._running[digests(issued[1])[0]]
 
     assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")
+
+
+def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
+    issued: tuple[APIKey, str], settings: Any
+) -> None:
+    settings.SNAPSHOT_TTL_S = 0.5
+    api_key, raw = issued
+    revoked: list[bool] = []
+
+    def slow(execute: Callable[..., Any], *arguments: Any) -> Any:
+        """A database that reads at once and answers late, while somebody else revokes the key."""
+        rows = execute(*arguments)
+        if not revoked:
+            revoked.append(True)
+            api_key.revoke(reason="test")
+            time.sleep(0.4)
+        return rows
+
+    begin = time.monotonic()
+    with connection.execute_wrapper(slow):
+        assert cache.find(raw)
+    time.sleep(max(0.0, begin + 0.5 - time.monotonic()))
+
+    snapshot = cache.find(raw)
+    assert snapshot is not None and not snapshot.is_usable()

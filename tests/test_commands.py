@@ -1,6 +1,7 @@
 """Keys from the shell: the raw key alone on stdout, one clear line when something is wrong."""
 
 import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from keys import hashing
-from keys.models import APIKey
+from keys.models import APIKey, Budget, KeySecret, Team
 
 Run = Callable[..., tuple[str, str]]
 
@@ -20,6 +21,13 @@ Run = Callable[..., tuple[str, str]]
 @pytest.fixture
 def admin(db: None) -> User:
     return User.objects.create_superuser("admin", password="a good password of the admin")
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    team = Team.objects.create(name="Search", requests_per_minute=100, allowed_models=["claude-*"])
+    Budget.objects.create(team=team, amount=200_000_000, period="month")
+    return team
 
 
 @pytest.fixture
@@ -77,13 +85,31 @@ def test_a_key_expires_when_it_was_told_to(admin: User, run: Run, expires: str, 
         pytest.param(["--expires", "9999-12-31"], "Give --expires as", id="the calendar's last day"),
         pytest.param(["--expires", "soon"], "Give --expires as", id="no time"),
         pytest.param(["--owner", "nobody"], "There is no active user named nobody.", id="owner"),
-        pytest.param(["--models", "a*b"], "A * may stand at the end of a model name only.", id="star in the middle"),
+        pytest.param(["--models", "a*b"], "--models: A * may stand at the end", id="star in the middle"),
         pytest.param(["--name", "x" * 101], "--name: ", id="long name"),
         pytest.param(["--name", ""], "--name: ", id="empty name"),
+        pytest.param(["--name", hashing.generate()], "--name: This has an API key in it", id="a raw key as a name"),
+        pytest.param(["--rpm", "0"], "--rpm: ", id="no request a minute"),
+        pytest.param(["--tpm", "-1"], "--tpm: ", id="less than no token"),
+        pytest.param(["--budget", "20"], "--budget: Give a budget as", id="no period"),
+        pytest.param(["--budget", "1.0000001/day"], "--budget: Give at most 6", id="a tenth of a millionth"),
+        pytest.param(["--budget", "1/day", "--budget", "2/day"], "--budget: give one", id="two budgets a day"),
+        pytest.param(["--budget", "9999999999/day"], "--budget: ", id="more than there is"),
+        pytest.param(["--addresses", "here"], "--addresses: Give one address", id="no address"),
+        pytest.param(["--addresses", "0.0.0.0/0"], "--addresses: these are all", id="every address"),
+        pytest.param(["--addresses", "0.0.0.0/1,128.0.0.0/1"], "--addresses: these are all", id="every address, cut"),
+        pytest.param(["--metadata", "ticket"], "--metadata: Give name=text", id="no pair"),
+        pytest.param(["--team", "nobody"], "There is no enabled team named nobody.", id="team"),
+        pytest.param(["--team", "Search", "--rpm", "101"], "--rpm: The team Search has 100", id="more than the team"),
+        pytest.param(["--team", "Search", "--models", "gpt*"], "--models: The team Search", id="not the team's model"),
+        pytest.param(["--team", "Search", "--budget", "201/day"], "--budget: The team Search", id="the team's budget"),
+        pytest.param(
+            ["--team", "Search", "--owner", "admin"], "Error: argument --owner", id="both a team and a person"
+        ),
     ],
 )
 def test_a_wrong_option_issues_nothing_and_says_so_in_a_line(
-    admin: User, run: Run, arguments: list[str], said: str
+    admin: User, team: Team, run: Run, arguments: list[str], said: str
 ) -> None:
     with pytest.raises(CommandError) as error:
         run("issue_key", "--name", "ci", *arguments)
@@ -91,6 +117,39 @@ def test_a_wrong_option_issues_nothing_and_says_so_in_a_line(
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
     assert not APIKey.objects.exists()
+
+
+def test_a_key_is_issued_with_all_that_the_form_has(team: Team, run: Run) -> None:
+    arguments = "--team Search --purpose tickets --rpm 60 --tpm 1000 --parallel 5 --only-count --models claude-3"
+    budgets = "--budget 20/month --budget 1000000tokens/day"
+    rest = "--addresses 192.0.2.0/24,2001:db8::1 --metadata ticket=OPS-17 --metadata a=b=c"
+
+    _, stderr = run("issue_key", "--name", "ci", *f"{arguments} {budgets} {rest}".split())
+
+    api_key = APIKey.objects.get()
+    assert (api_key.team, api_key.owner, api_key.purpose) == (team, None, "tickets")
+    assert (api_key.requests_per_minute, api_key.tokens_per_minute, api_key.concurrent_calls) == (60, 1000, 5)
+    assert api_key.shadow_limits and api_key.allowed_models == ["claude-3"]
+    assert api_key.allowed_addresses == ["192.0.2.0/24", "2001:db8::1"]
+    assert api_key.metadata == {"ticket": "OPS-17", "a": "b=c"}
+    found = set(api_key.budgets.values_list("unit", "period", "amount"))
+    assert found == {("money", "month", 20_000_000), ("tokens", "day", 1_000_000)}
+    assert "at most: $20.00 a month and 1,000,000 tokens a day; shared with its team: $200.00 a month" in stderr
+
+
+def test_every_address_may_be_meant(admin: User, run: Run) -> None:
+    run("issue_key", "--name", "ci", "--addresses", "::/0", "--any-address")
+
+    assert APIKey.objects.get().allowed_addresses == ["::/0"]
+
+
+@pytest.mark.parametrize("command", ["issue_key", "rotate_key", "revoke_key", "list_keys"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        call_command(command, "--help")
+
+    assert ending.value.code == 0
+    assert f"manage.py {command}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_an_admin_the_owner_has_to_be_named(db: None, run: Run) -> None:
@@ -195,3 +254,78 @@ def test_an_unknown_key_is_an_error_that_does_not_repeat_what_was_given(
 
     assert stranger not in str(error.value)
     assert APIKey.objects.usable().exists()
+
+
+@pytest.mark.parametrize("kind", ["compromised", "owner_left"])
+def test_the_kind_of_a_revocation_stays_with_the_key(issued: tuple[APIKey, str], run: Run, kind: str) -> None:
+    _, stderr = run("revoke_key", issued[0].public_id, "--kind", kind, "--yes")
+
+    issued[0].refresh_from_db()
+    assert issued[0].revoke_kind == kind
+    assert ("streams end within 15 s" in stderr) == (kind == "compromised")
+
+
+def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -> None:
+    with pytest.raises(CommandError, match="invalid choice"):
+        run("revoke_key", issued[0].public_id, "--kind", "boredom", "--yes")
+
+    assert APIKey.objects.usable().exists()
+
+
+@pytest.mark.parametrize(
+    ("overlap", "lasting"),
+    [("0", 0), ("now", 0), ("30m", 1800), ("24h", 86_400), ("7d", 7 * 86_400), (None, 86_400)],
+)
+def test_a_key_is_rotated_and_the_raw_key_alone_is_on_stdout(
+    issued: tuple[APIKey, str], run: Run, overlap: str | None, lasting: int
+) -> None:
+    api_key, old = issued
+
+    stdout, stderr = run("rotate_key", api_key.public_id, *(["--overlap", overlap] if overlap else []))
+
+    raw = stdout.removesuffix("\n")
+    assert hashing.is_well_formed(raw) and raw != old and raw not in stderr
+    first, second = KeySecret.objects.order_by("pk")
+    assert APIKey.objects.with_raw_key(raw).get() == api_key and second.expires_at is None
+    assert abs((first.expires_at - second.created_at).total_seconds() - lasting) < 1
+
+
+@pytest.mark.parametrize("overlap", ["soon", "-1h", "1w", "91d", "1.5h", "٣h"])
+def test_an_overlap_that_is_none_rotates_nothing(issued: tuple[APIKey, str], run: Run, overlap: str) -> None:
+    with pytest.raises(CommandError):
+        run("rotate_key", issued[0].public_id, f"--overlap={overlap}")
+
+    assert KeySecret.objects.count() == 1
+
+
+def test_a_revoked_key_is_not_rotated(issued: tuple[APIKey, str], run: Run) -> None:
+    issued[0].revoke()
+
+    with pytest.raises(CommandError, match="is revoked"):
+        run("rotate_key", issued[0].public_id)
+
+    assert KeySecret.objects.count() == 1
+
+
+def test_keys_are_listed_for_programs(issued: tuple[APIKey, str], team: Team, run: Run) -> None:
+    other, _ = APIKey.objects.issue(name="bot", team=team, requests_per_minute=5, metadata={"a": "b"})
+    Budget.objects.create(api_key=other, amount=500_000, period="day")
+
+    stdout, _ = run("list_keys", "--json")
+
+    bot, ci = json.loads(stdout)
+    assert (ci["id"], ci["owner"], ci["team"], ci["state"]) == (issued[0].public_id, "admin", None, "usable")
+    assert (bot["team"], bot["requests_per_minute"], bot["metadata"]) == ("Search", 5, {"a": "b"})
+    assert bot["budgets"] == [{"amount": "0.50", "unit": "money", "period": "day"}]
+    assert issued[1] not in stdout and ci["keys"] == [f"mgw_{hashing.hint(issued[1])}…"]
+
+
+def test_keys_are_listed_for_people_without_what_moves_the_cursor(issued: tuple[APIKey, str], run: Run) -> None:
+    APIKey.objects.update(name="ci\x1b[2J\nroot")
+    APIKey.objects.issue(name="gone", owner=issued[0].owner)[0].revoke()
+
+    stdout, _ = run("list_keys", "--state", "usable")
+
+    head, row = stdout.splitlines()
+    assert head.split()[:3] == ["ID", "STATE", "NAME"]
+    assert row.split()[:3] == [issued[0].public_id, "usable", "ci?[2J?root"] and "\x1b" not in stdout

@@ -1,8 +1,6 @@
 """The official JavaScript client, unchanged but for base URL and key."""
 
-import fcntl
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +9,9 @@ import pytest
 
 from tests import clients
 from tests.clients import CONVERSATIONS, Conversation
-from tests.conftest import missing
 from tests.gateway import Gateway
 from tests.local_model import MODEL
 from tests.upstream import Reply, failure, frames_of, replied, streamed
-
-INSTALLED = clients.FOLDER / "node_modules" / ".package-lock.json"
-LOCK = clients.FOLDER / "package-lock.json"
-NPM_CI = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
 
 LATER = [("retry-after", "61")]  # longer than the gateway waits
 SOON = [("retry-after", "0")]
@@ -27,21 +20,7 @@ HELLO: dict[str, Any] = {"model": "claude-3", "max_tokens": 64, "messages": [{"r
 
 
 @pytest.fixture(scope="session")
-def package() -> None:
-    """Node and the pinned package, installed anew when the lock is newer."""
-    for program in ("node", "npm"):
-        if not shutil.which(program):
-            missing(f"{program} is not installed")
-    with LOCK.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
-        if not INSTALLED.exists() or INSTALLED.stat().st_mtime < LOCK.stat().st_mtime:
-            installing = subprocess.run(NPM_CI, cwd=clients.FOLDER, capture_output=True, text=True)
-            if installing.returncode:
-                missing(f"the JavaScript client could not be installed: {installing.stderr[-500:]}")
-
-
-@pytest.fixture(scope="session")
-def node(package: None) -> Iterator[subprocess.Popen[str]]:
+def node(npm_packages: None) -> Iterator[subprocess.Popen[str]]:
     """A process that holds one conversation after the other: starting one for each would take half of the time."""
     command = ["node", str(clients.FOLDER / "converse.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -5,25 +5,26 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keys import hashing, views
+from keys import hashing
 from keys.admin import cells
 from keys.admin.filters import AttentionFilter, StateFilter
-from keys.forms import APIKeyForm, FindForm, find_raw_key
+from keys.admin.key import OneKey
+from keys.forms.fields import find_raw_key
+from keys.forms.find import FindForm
 from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
 from keys.models import APIKey
+from keys.pages import state
 
 STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "bad"}
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(admin.ModelAdmin):
+class APIKeyAdmin(OneKey):
     actions = ["disable_selected", "enable_selected", "revoke_selected"]
-    form = APIKeyForm
-    fieldsets = [("Rules", {"fields": ["name", "owner", "expires_at", "allowed_models"]})]
     list_display = ["name", "state", "secret", "owner", "models", "last_used", "expires"]
     list_filter = [StateFilter, AttentionFilter]
     list_per_page = 50
@@ -66,19 +67,9 @@ class APIKeyAdmin(admin.ModelAdmin):
         return self._change_state(request, queryset, REVOKE)
 
     def _change_state(self, request: HttpRequest, queryset: QuerySet[APIKey], change: Change) -> HttpResponse | None:
-        return views.change_state(request, self, list(queryset), change)
+        return state.change_several(request, self, list(queryset), change)
 
     # ---- pages
-
-    def get_urls(self) -> list[URLPattern]:
-        find = path("find/", self.admin_site.admin_view(self.find_view), name="keys_apikey_find")
-        return [find, *super().get_urls()]
-
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        return views.issue(request, self)
-
-    def find_view(self, request: HttpRequest) -> HttpResponse:
-        return views.find(request, self)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         raw = find_raw_key(request.GET.get("q", ""))
@@ -94,22 +85,6 @@ class APIKeyAdmin(admin.ModelAdmin):
         messages.warning(request, "No key here belongs to what you entered.")
         return HttpResponseRedirect(address)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        may = {
-            "may_disable": self.has_disable_permission(request),
-            "may_revoke": self.has_revoke_permission(request),
-            "may_read_usage": request.user.has_perm("keys.view_usagerecord"),
-        }
-        return super().change_view(request, object_id, form_url, {"title": "API key", **may, **(extra_context or {})})
-
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        api_key = context["original"]
-        facts = {"state": self.state(api_key), "last_used": self.last_used(api_key)}
-        context |= {"show_save_and_add_another": False, **facts}
-        return super().render_change_form(request, context, *args, **kwargs)
-
     # ---- what is read
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -120,22 +95,6 @@ class APIKeyAdmin(admin.ModelAdmin):
         if term.startswith(hashing.PREFIX):
             return queryset.filter(secrets__hint=term.removeprefix(hashing.PREFIX).rstrip("….")), True
         return super().get_search_results(request, queryset, term)
-
-    # ---- who may
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.issue_apikey")
-
-    def has_disable_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.disable_apikey")
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.revoke_apikey")
-
-    def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
-        """A key with usage is revoked, never deleted: its history needs it."""
-        may_delete = super().has_delete_permission(request, obj)
-        return may_delete and (obj is None or not obj.usage.exists())
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)

@@ -1,7 +1,7 @@
 """Who may call, how much, and what they used. Keys are written by their managers, usage by the ledger alone."""
 
 from keys.models.budgets import Budget, BudgetPeriod
-from keys.models.keys import APIKey, KeySecret, digests, new_public_id
+from keys.models.keys import APIKey, KeyRevoked, KeySecret, digests, new_public_id
 from keys.models.notices import Notice
 from keys.models.prices import ModelPrice
 from keys.models.teams import Team
@@ -11,6 +11,7 @@ __all__ = [
     "APIKey",
     "Budget",
     "BudgetPeriod",
+    "KeyRevoked",
     "KeySecret",
     "ModelPrice",
     "Notice",

@@ -7,6 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from keys.amounts import Allowance
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 
@@ -73,6 +74,20 @@ class Budget(models.Model):
     def clean(self) -> None:
         if self.increase and self.increase_until is None:
             raise ValidationError({"increase_until": "Say until when the amount is higher."})
+
+    @property
+    def allowance(self) -> Allowance:
+        return Allowance(unit=self.unit, period=self.period, amount=self.amount)
+
+    def raise_for_now(self, *, by: int, until: datetime) -> None:
+        """Allow more until a moment. The next call sees it."""
+        self.increase, self.increase_until = by, until
+        self.save(update_fields=["increase", "increase_until"])
+
+    def end_increase(self) -> None:
+        """Take back what was allowed for now."""
+        self.increase, self.increase_until = 0, None
+        self.save(update_fields=["increase", "increase_until"])
 
     def limit_at(self, moment: datetime) -> int:
         """The amount at a moment, with the increase that stands then."""

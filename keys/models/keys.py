@@ -8,12 +8,16 @@ from django.db import models, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from keys import hashing
+from keys import bounds, hashing
 from keys.addresses import is_network
 from keys.models.rules import Rules
 from keys.models.teams import Team
 
 LONGEST_CALL = timedelta(hours=1)
+
+
+class KeyRevoked(Exception):
+    """The key has ended for good: nothing is issued for it any more."""
 
 
 def new_public_id() -> str:
@@ -149,6 +153,8 @@ class APIKey(Rules):
             raise ValidationError({"allowed_addresses": "Give a list of addresses or networks."})
         if not isinstance(self.metadata, dict) or not all(isinstance(value, str) for value in self.metadata.values()):
             raise ValidationError({"metadata": "Give pairs of a name and a text."})
+        if self.team is not None and (excess := bounds.beyond(self, self.team, name=self.team.name)):
+            raise ValidationError(excess)
 
     def disable(self) -> None:
         """Pause the key. `enable` brings it back."""
@@ -170,8 +176,11 @@ class APIKey(Rules):
     def rotate(self, *, overlap: timedelta, token: str | None = None) -> tuple["KeySecret", str]:
         """Add a secret; the others expire after the overlap. Return it with its raw key, which is stored nowhere.
 
-        At most two are live: older ones than the last end now. `token` as for `issue`.
+        At most two are live: older ones than the last end now. `token` as for `issue`. Raise KeyRevoked.
         """
+        # The row of the key is what two who rotate at once wait at: each then sees the secrets that the other left.
+        if APIKey.objects.select_for_update().get(pk=self.pk).revoked_at is not None:
+            raise KeyRevoked
         now = timezone.now()
         live = list(KeySecret.objects.select_for_update().filter(api_key=self).live(now).order_by("-created_at"))
         for position, secret in enumerate(live):

@@ -6,6 +6,9 @@ from django.db.models import Q
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
 
+HAS_FAILED = Q(status="failed") | Q(status="orphaned")
+"""In the same words in an index and in its queries: SQLite recognises equalities with parameters, no list of them."""
+
 
 class UsageRecord(models.Model):
     """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""
@@ -81,6 +84,9 @@ class UsageRecord(models.Model):
             models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
             models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
             models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
+            # What went wrong for a key is found however many calls went well.
+            models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=HAS_FAILED),
+            models.Index(fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_hit__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -1,14 +1,52 @@
-"""Numbers as people read them."""
+"""Numbers, amounts and moments as people read them."""
+
+from datetime import datetime
 
 from django import template
+from django.utils.safestring import SafeString
+
+from keys.admin import cells
+from keys.errors import amount_in_words
 
 register = template.Library()
+register.filter("milliseconds", cells.milliseconds)
 
 
 @register.filter
-def count(value: int) -> str:
-    """1234567 → 1,234,567."""
-    return f"{value:,}"
+def moment(value: datetime | None, none: str = cells.NONE) -> SafeString | str:
+    """How long ago or ahead, with the exact moment as its title."""
+    return cells.moment(value, none=none)
+
+
+@register.filter
+def exact(value: datetime | None, none: str = cells.NONE) -> SafeString | str:
+    return cells.exact(value, none=none)
+
+
+@register.filter
+def amount(value: int, unit: str) -> str:
+    """Micro-dollars or tokens, with their unit."""
+    return amount_in_words(value, unit)
+
+
+@register.filter
+def about(value: int, unit: str) -> str:
+    """The same, of a value that nobody knows exactly: dollars to the cent, as long as there are cents."""
+    return amount_in_words(value // 10_000 * 10_000 if unit == "money" and value >= 10_000 else value, unit)
+
+
+@register.filter
+def cost(micros: int | None, unpriced: int = 0) -> str:
+    """What calls cost: a dash where none has a price, and a plus where some have none."""
+    if micros is None or (unpriced and not micros):
+        return "unpriced"
+    return amount_in_words(micros, "money") + (" +" if unpriced else "")
+
+
+@register.filter
+def count(value: int | None) -> str:
+    """1234567 → 1,234,567; a dash for a number that nobody said."""
+    return cells.count(value)
 
 
 @register.filter

@@ -28,7 +28,7 @@ def form(browser: Client, admin: User) -> dict[str, Any]:
     initial = browser.get(ADD).context["form"]
     return {
         "name": "app",
-        "owner": admin.pk,
+        "belongs_to": f"user-{admin.pk}",
         "expires": "90",
         "expires_on": "",
         "allowed_models": "",
@@ -130,7 +130,7 @@ def test_when_a_key_expires(
     "wrong, field",
     [
         pytest.param({"name": ""}, "name", id="no name"),
-        pytest.param({"owner": 0}, "owner", id="no such owner"),
+        pytest.param({"belongs_to": "user-0"}, "belongs_to", id="no such owner"),
         pytest.param({"expires": "date", "expires_on": ""}, "expires_on", id="no date"),
         pytest.param({"expires": "date", "expires_on": "2001-01-01"}, "expires_on", id="a day that is over"),
         pytest.param({"expires": "date", "expires_on": "9999-12-31"}, "expires_on", id="the end of the calendar"),
@@ -159,9 +159,9 @@ def test_allowed_models_are_a_list_without_doubles_and_empty_lines(browser: Clie
 def test_an_inactive_person_cannot_become_an_owner(browser: Client, form: dict[str, Any]) -> None:
     gone = User.objects.create_user("gone", is_active=False)
 
-    answer = browser.post(ADD, form | {"owner": gone.pk})
+    answer = browser.post(ADD, form | {"belongs_to": f"user-{gone.pk}"})
 
-    assert "owner" in answer.context["form"].errors
+    assert "belongs_to" in answer.context["form"].errors
 
 
 def test_the_ways_to_use_it_name_this_host_and_an_allowed_model(browser: Client, form: dict[str, Any]) -> None:
@@ -182,7 +182,12 @@ def test_issuing_takes_a_permission_of_its_own(browser_of: Callable[..., Client]
     looker = browser_of("view_apikey", "add_apikey", "change_apikey")
 
     assert looker.get(ADD).status_code == 403
-    assert looker.post(ADD, {"name": "app", "owner": owner.pk, "expires": "30", "token": "x" * 30}).status_code == 403
+    assert (
+        looker.post(
+            ADD, {"name": "app", "belongs_to": f"user-{owner.pk}", "expires": "30", "token": "x" * 30}
+        ).status_code
+        == 403
+    )
     assert not APIKey.objects.exists()
 
 
@@ -190,10 +195,10 @@ def test_an_issuer_needs_nothing_else(browser_of: Callable[..., Client]) -> None
     issuer = browser_of("view_apikey", "issue_apikey")
     page = issuer.get(ADD)
     clerk = User.objects.get(username="clerk")
-    assert page.context["form"].initial["owner"] == clerk
+    assert page.context["form"].initial["belongs_to"] == clerk
 
     token = page.context["form"]["token"].value()
-    answer = issuer.post(ADD, {"name": "app", "owner": clerk.pk, "expires": "30", "token": token})
+    answer = issuer.post(ADD, {"name": "app", "belongs_to": f"user-{clerk.pk}", "expires": "30", "token": token})
 
     assert hashing.is_well_formed(answer.context["raw"])
     assert APIKey.objects.get().expires_at - datetime.now(UTC) > timedelta(days=29)

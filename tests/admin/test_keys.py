@@ -231,7 +231,12 @@ def test_an_action_takes_its_own_permission(action: str, browser_of: Callable[..
 def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, owner: User) -> None:
     api_key, _ = issue(allowed_models=["claude-3"])
     before = KeySecret.objects.values().get()
-    edited = {"name": "new", "owner": owner.pk, "expires_at": "2030-01-02T03:04:05", "allowed_models": "a\nb*"}
+    edited = {
+        "name": "new",
+        "belongs_to": f"user-{owner.pk}",
+        "expires_at": "2030-01-02T03:04:05",
+        "allowed_models": "a\nb*",
+    }
     tampered = {"public_id": "key_x", "digest": "x", "hint": "x", "revoked_at": "2020-01-01", "state": "revoked"}
 
     answer = browser.post(page_of(api_key), edited | tampered)
@@ -247,7 +252,7 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
 def test_saving_a_key_without_a_change_changes_nothing(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(allowed_models=["a", "b*"], expires_at=timezone.now().replace(microsecond=0) + timedelta(days=1))
     before = APIKey.objects.values().get()
-    form = browser.get(page_of(api_key)).context["adminform"].form
+    form = browser.get(page_of(api_key)).context["form"]
 
     browser.post(
         page_of(api_key),

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from keys import ledger
 from keys.models import APIKey
+from tests import clients
 from tests.admin.calls import Caller
 from tests.gateway import GatewayServer
 
@@ -57,6 +58,17 @@ class Visitor:
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url("**/admin/")
 
+    def finds_by_axe(self, axe: str) -> list[str]:
+        """What axe-core calls serious or critical about the page as it is now."""
+        self.page.evaluate(axe)
+        found = self.page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+        return [
+            f"{violation['id']}: {node['target']} {node['failureSummary']}"
+            for violation in found
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
@@ -76,6 +88,12 @@ def chromium() -> Iterator[Browser]:
         yield browser
         browser.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def axe(npm_packages: None) -> str:
+    """The source of axe-core, for `Visitor.finds_by_axe`."""
+    return (clients.FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture

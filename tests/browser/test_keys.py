@@ -104,7 +104,7 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
     page.get_by_role("button", name="Go", exact=True).click()
     expect(page.locator(".warning")).to_contain_text(re.compile("Nothing brings a revoked key back"))
     assert APIKey.objects.get().state == "usable"
-    page.get_by_label("Reason").fill("found in a repository")
+    page.get_by_label("Reason", exact=True).fill("found in a repository")
     page.get_by_role("button", name="Revoke 1 key").click()
 
     expect(page.locator(".messagelist")).to_contain_text("1 API key revoked.")
@@ -115,14 +115,15 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
 def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
     issue(visitor, "Support bot")
     page = visitor.page
-    page.get_by_role("link", name="I have stored it").click()
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
 
-    page.get_by_role("button", name="Disable …").click()
-    page.get_by_role("button", name="Disable 1 key").click()
+    page.get_by_role("link", name="Disable …").click()
+    page.get_by_role("button", name="Disable this key").click()
+    expect(page.locator(".messagelist")).to_contain_text("The key Support bot is disabled.")
     assert APIKey.objects.get().state == "disabled"
-    page.get_by_role("link", name="Support bot").click()
-    page.get_by_role("button", name="Enable …").click()
-    page.get_by_role("button", name="Enable 1 key").click()
+    page.get_by_role("link", name="Enable …").click()
+    page.get_by_role("button", name="Enable this key").click()
 
-    expect(page.locator("#result_list")).to_contain_text("Usable")
+    expect(page.locator(".key-title")).to_contain_text("Usable")
     assert APIKey.objects.get().state == "usable"

@@ -1,47 +1,146 @@
 """Issue an API key from the shell. The raw key alone goes to stdout, everything else to stderr."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, time, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.utils import timezone
 
-from keys.models import APIKey
+from keys import bounds
+from keys.amounts import Allowance, parse_budget
+from keys.forms.fields import AddressesField, MetadataField, ModelNamesField, check_no_raw_key, reach_everybody
+from keys.models import APIKey, Budget, Team
+from keys.summary import summary
 
 DAYS = re.compile(r"(\d{1,9})d")
+OPTIONS = {
+    "name": "--name",
+    "purpose": "--purpose",
+    "allowed_models": "--models",
+    "requests_per_minute": "--rpm",
+    "tokens_per_minute": "--tpm",
+    "concurrent_calls": "--parallel",
+    "allowed_addresses": "--addresses",
+    "metadata": "--metadata",
+    "amount": "--budget",
+}
 
 
 class Command(BaseCommand):
     help = (
-        "Issue an API key. The raw key alone is written to stdout, once: it is stored nowhere. "
-        'Example: KEY=$(manage.py issue_key --name ci --expires 90d --models "claude-*,smollm2-135m")'
+        "Issue an API key. The raw key alone is written to stdout, once: it is stored nowhere. Examples: "
+        'KEY=$(manage.py issue_key --name ci --expires 90d --models "claude-*,smollm2-135m"); '
+        "manage.py issue_key --name bot --team Search --rpm 60 --budget 20/month --budget 1000000tokens/day "
+        "--addresses 192.0.2.0/24 --metadata ticket=OPS-17"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--name", required=True, help="who or what calls with this key")
-        parser.add_argument("--owner", metavar="USERNAME", help="who answers for it (default: the first active admin)")
+        parser.add_argument("--purpose", default="", help="what it is for")
+        whose = parser.add_mutually_exclusive_group()
+        whose.add_argument("--owner", metavar="USERNAME", help="who answers for it (default: the first active admin)")
+        whose.add_argument("--team", metavar="NAME", help="the team that owns it, in place of a person")
         parser.add_argument(
             "--expires", default="never", metavar="WHEN", help="90d, 2027-12-31 (its last day) or never"
         )
         parser.add_argument("--models", default="", help="names separated by commas, each may end in * (default: all)")
+        parser.add_argument("--rpm", type=int, metavar="N", help="requests a minute (default: no limit)")
+        parser.add_argument("--tpm", type=int, metavar="N", help="tokens a minute, input and output together")
+        parser.add_argument("--parallel", type=int, metavar="N", help="calls at once")
+        parser.add_argument("--only-count", action="store_true", help="note what these limits would refuse; let it in")
+        parser.add_argument(
+            "--budget", action="append", default=[], metavar="AMOUNT/PERIOD", help="20/month, 1000000tokens/day; again"
+        )
+        parser.add_argument("--addresses", default="", help="addresses and networks, by commas (default: everywhere)")
+        parser.add_argument("--any-address", action="store_true", help="0.0.0.0/0 or ::/0 is meant")
+        parser.add_argument("--metadata", action="append", default=[], metavar="NAME=TEXT", help="a pair; again")
 
-    def handle(self, *, name: str, owner: str | None, expires: str, models: str, **options: Any) -> None:
-        fields: dict[str, Any] = {
-            "name": name,
-            "owner": _owner(owner),
-            "expires_at": _moment(expires),
-            "allowed_models": _models(models),
-        }
-        try:
-            APIKey(**fields).full_clean()
-        except ValidationError as error:
-            raise CommandError(_sentences(error)) from error
-        api_key, raw_key = APIKey.objects.issue(**fields)
-        self.stderr.write(_description(api_key), str)
+    def handle(self, **options: Any) -> None:
+        fields = _fields(options)
+        budgets = _budgets(options["budget"], team=fields["team"])
+        _check(APIKey(**fields))
+        for allowance in budgets:
+            _check(Budget(**allowance._asdict()), but=["api_key", "team"])
+        with transaction.atomic():
+            api_key, raw_key = APIKey.objects.issue(**fields)
+            for allowance in budgets:
+                Budget.objects.create(api_key=api_key, **allowance._asdict())
+        self.stderr.write(_description(api_key, budgets), str)
         self.stdout.write(raw_key)
+
+
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
+    """What `APIKey.objects.issue` takes, read with the same fields as the form of the admin."""
+    team = _team(options["team"])
+    addresses = _read(AddressesField, options["addresses"].split(","), option="--addresses")
+    if reach_everybody(addresses) and not options["any_address"]:
+        raise CommandError("--addresses: these are all there are. Leave them out, or confirm with --any-address.")
+    return {
+        "name": _without_key(options["name"], "--name"),
+        "purpose": _without_key(options["purpose"], "--purpose"),
+        "team": team,
+        "owner": None if team else _owner(options["owner"]),
+        "expires_at": _moment(options["expires"]),
+        "allowed_models": _read(ModelNamesField, options["models"].split(","), option="--models"),
+        "requests_per_minute": options["rpm"],
+        "tokens_per_minute": options["tpm"],
+        "concurrent_calls": options["parallel"],
+        "shadow_limits": options["only_count"],
+        "allowed_addresses": addresses,
+        "metadata": _read(MetadataField, options["metadata"], option="--metadata"),
+    }
+
+
+def _read(field: type[Any], lines: Iterable[str], *, option: str) -> Any:
+    try:
+        return field().clean("\n".join(lines))
+    except ValidationError as error:
+        raise CommandError(f"{option}: {' '.join(error.messages)}") from error
+
+
+def _without_key(text: str, option: str) -> str:
+    try:
+        check_no_raw_key(text)
+    except ValidationError as error:
+        raise CommandError(f"{option}: {' '.join(error.messages)}") from error
+    return text
+
+
+def _check(row: APIKey | Budget, *, but: Iterable[str] = ()) -> None:
+    try:
+        row.full_clean(exclude=list(but))
+    except ValidationError as error:
+        raise CommandError(_sentences(error)) from error
+
+
+def _budgets(texts: list[str], *, team: Team | None) -> list[Allowance]:
+    found: list[Allowance] = []
+    for text in texts:
+        try:
+            allowance = parse_budget(text)
+        except ValueError as error:
+            raise CommandError(f"--budget: {error}") from error
+        if any((each.unit, each.period) == (allowance.unit, allowance.period) for each in found):
+            raise CommandError("--budget: give one for each period and unit.")
+        of_team = [budget.allowance for budget in team.budgets.all()] if team else []
+        if team and (excess := bounds.beyond_budgets(allowance, of_team, name=team.name)):
+            raise CommandError(f"--budget: {excess}")
+        found.append(allowance)
+    return found
+
+
+def _team(name: str | None) -> Team | None:
+    if name is None:
+        return None
+    team = Team.objects.filter(name=name, disabled_at=None).first()
+    if team is None:
+        raise CommandError(f"There is no enabled team named {name}.")
+    return team
 
 
 def _owner(username: str | None) -> User:
@@ -81,20 +180,10 @@ def _end_of_day(expires: str) -> datetime:
     return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
 
 
-def _models(models: str) -> list[str]:
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if any("*" in name[:-1] for name in names):
-        raise CommandError("A * may stand at the end of a model name only.")
-    return names
-
-
 def _sentences(error: ValidationError) -> str:
-    options = {"name": "--name", "allowed_models": "--models"}
-    return " ".join(f"{options.get(field, field)}: {' '.join(said)}" for field, said in error.message_dict.items())
+    return " ".join(f"{OPTIONS.get(field, field)}: {' '.join(said)}" for field, said in error.message_dict.items())
 
 
-def _description(api_key: APIKey) -> str:
-    models = f"models {', '.join(api_key.allowed_models)}" if api_key.allowed_models else "all models"
-    expires_at = api_key.expires_at
-    expiry = f"expires {timezone.localtime(expires_at):%Y-%m-%d %H:%M %Z}" if expires_at else "no expiry"
-    return f"Issued {api_key} for {api_key.belongs_to}: {models}, {expiry}. Shown once:"
+def _description(api_key: APIKey, budgets: list[Allowance]) -> str:
+    lines = [f"  {line.label.lower()}: {line.text}" for line in summary(api_key, budgets)]
+    return "\n".join([f"Issued {api_key}", *lines, "Shown once:"])

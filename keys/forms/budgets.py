@@ -1,0 +1,103 @@
+"""The budgets of a key, or of a team: rows of amount, period and warning."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminTextInputWidget
+from django.forms.models import BaseInlineFormSet
+
+from keys import amounts, bounds
+from keys.bounds import EACH
+from keys.models import APIKey, Budget, Team
+
+MOST = len(Budget.Period) * len(Budget.Unit)
+"""One budget for each period and unit."""
+
+
+class BudgetForm(forms.ModelForm):
+    """What may be spent in a period. Dollars are entered as dollars, and stored as millionths."""
+
+    amount = forms.CharField(
+        max_length=24,
+        widget=AdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "20.00"}),
+    )
+
+    class Meta:
+        model = Budget
+        fields = ["amount", "unit", "period", "warn_percent"]
+        labels = {"unit": "Of", "warn_percent": "Warn at %"}
+        help_texts = {"warn_percent": ""}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["amount"] = amounts.written(self.instance.amount, unit=self.instance.unit)
+            # What is spent was counted for this period, in this unit: another one is another budget.
+            self.fields["unit"].disabled = self.fields["period"].disabled = True
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if "amount" in cleaned and "unit" in cleaned:
+            try:
+                cleaned["amount"] = amounts.parse(cleaned["amount"], unit=cleaned["unit"])
+            except ValueError as error:
+                self.add_error("amount", str(error))
+        return cleaned
+
+
+class BudgetFormSet(BaseInlineFormSet):
+    """All budgets of one key. One for each period and unit, none beyond the team's."""
+
+    def __init__(self, *args: Any, team: Team | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._team = team
+
+    def clean(self) -> None:
+        super().clean()
+        taken: set[tuple[str, str]] = set()
+        for form in self.kept:
+            budget: Budget = form.instance
+            place = (budget.period, budget.unit)
+            if place in taken:
+                form.add_error(
+                    "amount", f"There is a budget of {budget.get_unit_display()} {EACH[budget.period]} already."
+                )
+            taken.add(place)
+            if self._team is not None and (excess := self._excess(budget)):
+                form.add_error("amount", excess)
+
+    def validate_unique(self) -> None:
+        """`clean` says it in words."""
+
+    @property
+    def kept(self) -> list[Any]:
+        """The rows that stand for a budget: neither empty, wrong nor marked to be removed."""
+        rows = [form for form in self.forms if form.has_changed() or form.instance.pk]
+        return [form for form in rows if form.is_valid() and not form.cleaned_data.get("DELETE")]
+
+    def _excess(self, budget: Budget) -> str | None:
+        assert self._team is not None
+        of_team = [each.allowance for each in self._team.budgets.all()]
+        return bounds.beyond_budgets(budget.allowance, of_team, name=self._team.name)
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].label = "Remove"
+
+
+KeyBudgets: Any = forms.inlineformset_factory(
+    APIKey, Budget, form=BudgetForm, formset=BudgetFormSet, extra=1, max_num=MOST, validate_max=True
+)
+
+
+def rows_of(data: Any) -> Any:
+    """What a page sent about budgets: with one row more if that is what was asked for, and none if it has no rows."""
+    if data is None:
+        return None
+    total, initial = (f"{KeyBudgets.get_default_prefix()}-{name}_FORMS" for name in ("TOTAL", "INITIAL"))
+    if total not in data:
+        return {**data.dict(), total: "0", initial: "0"}
+    if "add_budget" in data and data[total].isascii() and data[total].isdigit():
+        return {**data.dict(), total: str(int(data[total]) + 1)}
+    return data

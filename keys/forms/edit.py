@@ -1,0 +1,29 @@
+"""What may be changed of a key. Its secrets and its state are no fields."""
+
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+
+from keys.forms.fields import check_year, reach_everybody
+from keys.forms.rules import KeyForm
+
+
+class EditForm(KeyForm):
+    expires_at = forms.DateTimeField(
+        label="Expires at",
+        required=False,
+        validators=[check_year],
+        widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M:%S", attrs={"type": "datetime-local", "step": 1}),
+    )
+
+    class Meta(KeyForm.Meta):
+        fields = [*KeyForm.Meta.fields, "expires_at"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        api_key = kwargs["instance"]
+        holder = api_key.team or api_key.owner
+        confirmed = reach_everybody(api_key.allowed_addresses)
+        super().__init__(*args, holder=holder, initial={"belongs_to": holder, "any_address": confirmed}, **kwargs)
+        zone = timezone.get_default_timezone_name()
+        self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key does not expire."

@@ -1,0 +1,92 @@
+"""The API keys, for people or for programs."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from keys.amounts import written
+from keys.bounds import LIMITS
+from keys.models import APIKey
+
+STATES = ["usable", "expired", "disabled", "revoked"]
+COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
+
+
+class Command(BaseCommand):
+    help = (
+        "List the API keys: by their public ids and hints, never in full. Examples: manage.py list_keys --state "
+        "usable; manage.py list_keys --json | jq -r '.[] | select(.expires_at == null) | .id'"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--state", choices=STATES, help="only those in this state")
+        parser.add_argument("--json", action="store_true", help="a list of objects")
+
+    def handle(self, *, state: str | None, json: bool, **options: Any) -> None:
+        keys = APIKey.objects.with_last_use().select_related("owner", "team").prefetch_related("secrets", "budgets")
+        newest_first = keys.order_by("-created_at", "-pk")  # what is grouped forgets its order
+        found = [api_key for api_key in newest_first if state in (None, api_key.state)]
+        self.stdout.write(_as_json(found) if json else _as_table(found))
+
+
+def _as_json(keys: Sequence[Any]) -> str:
+    return json.dumps([_object(api_key) for api_key in keys], indent=2, ensure_ascii=False)
+
+
+def _object(api_key: Any) -> dict[str, Any]:
+    return {
+        "id": api_key.public_id,
+        "name": api_key.name,
+        "purpose": api_key.purpose,
+        "state": api_key.state,
+        "team": api_key.team.name if api_key.team else None,
+        "owner": api_key.owner.get_username() if api_key.owner else None,
+        "keys": [str(secret) for secret in api_key.secrets.all()],
+        "allowed_models": api_key.allowed_models,
+        "allowed_addresses": api_key.allowed_addresses,
+        **{limit: getattr(api_key, limit) for limit in LIMITS},
+        "only_count": api_key.shadow_limits,
+        "budgets": [
+            {"amount": written(budget.amount, unit=budget.unit), "unit": budget.unit, "period": budget.period}
+            for budget in api_key.budgets.all()
+        ],
+        "metadata": api_key.metadata,
+        "created_at": _moment(api_key.created_at),
+        "expires_at": _moment(api_key.expires_at),
+        "last_used_at": _moment(api_key.last_used_at),
+        "revoked_at": _moment(api_key.revoked_at),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _as_table(keys: Sequence[Any]) -> str:
+    rows = [COLUMNS, *map(_row, keys)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _row(api_key: Any) -> list[str]:
+    live = [
+        str(secret) for secret in api_key.secrets.all() if not secret.expires_at or secret.expires_at > timezone.now()
+    ]
+    whose = f"team {api_key.team.name}" if api_key.team else api_key.belongs_to
+    cells = [api_key.public_id, api_key.state, api_key.name, whose, " ".join(live)]
+    return [*map(_printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}" if moment else "never"
+
+
+def _printable(text: str) -> str:
+    """Without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,48 @@
+"""Rotating a key: a new secret, shown once, and an end for the old one."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from keys.forms.rotate import RotateForm
+from keys.lifecycle import within
+from keys.models import APIKey, KeyRevoked, KeySecret
+from keys.pages.frame import page
+from keys.pages.once import already_shown, shown_once
+from keys.secret_words import described
+
+
+def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
+    if not model_admin.has_rotate_permission(request):
+        raise PermissionDenied
+    form = RotateForm(request.POST or None)
+    if not form.is_valid() or api_key.revoked_at is not None:
+        return _ask(request, api_key, form)
+    token = form.cleaned_data["token"]
+    try:
+        with transaction.atomic():
+            secret, raw = api_key.rotate(overlap=form.chosen_overlap, token=token)
+            model_admin.log_change(request, api_key, f"Rotated: the old secret ends {_ending(form)}")
+    except KeyRevoked:  # a moment ago
+        return _ask(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)
+    except IntegrityError:
+        if not KeySecret.objects.filter(issue_token=token).exists():
+            raise
+        return already_shown(request, model_admin, api_key)
+    old = KeySecret.objects.filter(api_key=api_key, expires_at__gt=timezone.now()).exclude(pk=secret.pk).first()
+    return shown_once(request, model_admin, api_key, raw, title="Key rotated", is_rotated=True, old=old)
+
+
+def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpResponse:
+    live = [each for each in described(list(api_key.secrets.all())) if each.state != "ended"]
+    context = {"title": f"Rotate {api_key.name}", "api_key": api_key, "form": form, "live": live, "within": within()}
+    return page(
+        request, "keys/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
+    )
+
+
+def _ending(form: RotateForm) -> str:
+    return dict(form.fields["overlap"].choices)[form.cleaned_data["overlap"]]  # type: ignore[attr-defined]

@@ -1,0 +1,82 @@
+// The form of a key: what an empty field means for the chosen owner, rows for budgets, and what the key may do.
+
+const form = document.querySelector("[data-key-form]");
+const inherited = JSON.parse(document.getElementById("inherited").textContent);
+
+// ---- What an empty field means
+
+const holder = form.elements.belongs_to;
+
+function sayWhatEmptyMeans() {
+  if (!holder.value) return;
+  for (const [field, text] of Object.entries(inherited[holder.value] ?? inherited[""])) {
+    const place = document.querySelector(`#id_${field}_helptext > div`) ?? document.getElementById(`id_${field}_helptext`);
+    if (place) place.textContent = text;
+  }
+}
+
+// ---- The last day, where a day was chosen
+
+function showLastDay() {
+  const row = form.querySelector(".field-expires_on");
+  if (row) row.hidden = form.elements.expires.value !== "date";
+}
+
+// ---- Names of models that have a route
+
+function offer(button) {
+  const list = document.getElementById(button.dataset.into);
+  const lines = list.value.split("\n").map((line) => line.trim()).filter(Boolean);
+  if (!lines.includes(button.dataset.offer)) lines.push(button.dataset.offer);
+  list.value = lines.join("\n");
+  list.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+// ---- Rows for budgets
+
+function addBudget(event) {
+  event.preventDefault();
+  const total = form.elements["budgets-TOTAL_FORMS"];
+  const row = document.createElement("div");
+  row.innerHTML = form.querySelector("[data-budget-row]").innerHTML.replaceAll("__prefix__", total.value);
+  form.querySelector("[data-budgets]").append(...row.children);
+  document.getElementById(`id_budgets-${total.value}-amount`).focus();
+  total.value = Number(total.value) + 1;
+  event.currentTarget.hidden = total.value >= Number(form.elements["budgets-MAX_NUM_FORMS"].value);
+}
+
+// ---- What the key may do: asked of the gateway, which knows; the button waits for what is missing
+
+const PAUSE_MS = 300;
+const outlook = document.getElementById("outlook");
+const button = form.querySelector("[data-issue]");
+let waiting = 0;
+let asked = 0;
+
+async function look() {
+  const number = ++asked;
+  const answer = await fetch(form.dataset.outlook, { method: "POST", body: new FormData(form) }).catch(() => null);
+  if (number !== asked) return;
+  button.disabled = false;
+  if (!answer?.ok) return; // the form's own answer will say what is wrong
+  outlook.innerHTML = await answer.text();
+  button.disabled = outlook.querySelector("[data-missing]") !== null;
+}
+
+function lookSoon() {
+  clearTimeout(waiting);
+  waiting = setTimeout(look, PAUSE_MS);
+}
+
+holder.addEventListener("change", sayWhatEmptyMeans);
+form.querySelector("[name=add_budget]")?.addEventListener("click", addBudget);
+for (const each of form.querySelectorAll("[data-offer]")) each.addEventListener("click", () => offer(each));
+if (form.elements.expires) {
+  form.elements.expires.addEventListener("change", showLastDay);
+  showLastDay();
+}
+if (outlook) {
+  form.querySelector("[name=check]").hidden = true;
+  form.addEventListener("input", lookSoon);
+  look();
+}

@@ -1,0 +1,26 @@
+"""States and outcomes as marked words."""
+
+from django import template
+from django.utils.safestring import SafeString
+
+from keys.admin import cells
+from keys.admin.keys import STATES
+from keys.admin.usage import OUTCOMES
+from keys.models import APIKey, UsageRecord
+
+register = template.Library()
+
+
+@register.filter
+def badge(word: str, kind: str) -> SafeString:
+    return cells.badge(word, kind=kind)
+
+
+@register.filter
+def state(api_key: APIKey) -> SafeString:
+    return cells.badge(api_key.state, kind=STATES[api_key.state])
+
+
+@register.filter
+def outcome(record: UsageRecord) -> SafeString:
+    return cells.badge(record.status, kind=OUTCOMES[UsageRecord.Status(record.status)])

@@ -1,0 +1,258 @@
+"""One key is disabled, enabled, revoked, and its budget raised for now: each asked for first, and then done."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from keys.models import APIKey, Budget, Team
+from keys.standing import of_budgets
+from tests.admin.calls import Caller
+
+Issue = Callable[..., tuple[APIKey, str]]
+
+
+def address_of(api_key: APIKey, change: str, *more: object) -> str:
+    return reverse(f"admin:keys_apikey_{change}", args=[api_key.pk, *more])
+
+
+def revoking(**fields: str) -> dict[str, str]:
+    return {"kind": "unused", "reason": "", "typed_name": "app"} | fields
+
+
+# ---- state
+
+
+@pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
+def test_a_change_is_asked_for_first(change: str, browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+    if change == "enable":
+        api_key.disable()
+    before = APIKey.objects.values().get()
+
+    page = browser.get(address_of(api_key, change))
+
+    assert page.status_code == 200 and "within 0 seconds" in page.text and "never" in page.text
+    assert APIKey.objects.values().get() == before
+
+
+def test_disabling_and_enabling_lead_back_to_the_key(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+
+    disabled = browser.post(address_of(api_key, "disable"), follow=True)
+    assert APIKey.objects.get().state == "disabled"
+    enabled = browser.post(address_of(api_key, "enable"), follow=True)
+
+    assert APIKey.objects.get().state == "usable"
+    assert disabled.redirect_chain == enabled.redirect_chain == [(address_of(api_key, "change"), 302)]
+    assert "The key app is disabled." in disabled.text and "The key app is enabled." in enabled.text
+    assert list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True)) == ["Disabled", "Enabled"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (revoking(), "unused", ""),
+        (revoking(kind="other", reason="we moved"), "other", "we moved"),
+        (revoking(kind="compromised", reason="on GitHub"), "compromised", "on GitHub"),
+    ],
+)
+def test_a_key_is_revoked_with_a_reason(
+    answer: dict[str, str], kind: str, reason: str, browser: Client, issue: Issue
+) -> None:
+    api_key, _ = issue()
+
+    browser.post(address_of(api_key, "revoke"), answer)
+
+    api_key.refresh_from_db()
+    assert (api_key.state, api_key.revoke_kind, api_key.revoke_reason) == ("revoked", kind, reason)
+
+
+def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue(name="\N{RIGHT-TO-LEFT OVERRIDE}app ")
+
+    browser.post(address_of(api_key, "revoke"), revoking(typed_name=api_key.public_id))
+
+    assert APIKey.objects.get().state == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"typed_name": ""}, "typed_name"),
+        ({"typed_name": "App"}, "typed_name"),
+        ({"kind": ""}, "kind"),
+        ({"kind": "boredom"}, "kind"),
+        ({"kind": "other", "reason": " "}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+        ({"reason": "it was mgw_0123456789abcdef"}, "reason"),
+    ],
+)
+def test_a_confirmation_that_is_not_right_revokes_nothing(
+    wrong: dict[str, str], field: str, browser: Client, issue: Issue
+) -> None:
+    api_key, _ = issue()
+
+    answer = browser.post(address_of(api_key, "revoke"), revoking() | wrong)
+
+    assert list(answer.context["form"].errors) == [field]
+    assert APIKey.objects.get().state == "usable"
+
+
+def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=timezone.now() - timedelta(minutes=59))
+    caller.calls(created_at=timezone.now() - timedelta(minutes=61))
+
+    page = browser.get(address_of(caller.api_key, "revoke"))
+
+    assert page.context["calls"] == "1" and "59\xa0minutes ago" in page.text
+    assert "Running streams are not cut, unless" in page.text and "within 15 seconds" in page.text
+    assert "Nothing brings a revoked key back; its history stays." in page.text
+
+
+def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keys.activity.COUNTED_CALLS", 2)
+    monkeypatch.setattr("keys.pages.state.COUNTED_CALLS", 2)
+    for _ in range(3):
+        caller.calls()
+
+    assert browser.get(address_of(caller.api_key, "disable")).context["calls"] == "more than 2"
+
+
+@pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
+def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+    if change != "enable":
+        api_key.revoke(reason="first")
+    before = APIKey.objects.values().get()
+
+    answer = browser.post(address_of(api_key, change), revoking(), follow=True)
+
+    assert APIKey.objects.values().get() == before
+    if change == "enable":
+        assert "There is nothing to do: this key is usable." in answer.text
+
+
+@pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
+def test_a_change_takes_its_own_permission(change: str, browser_of: Callable[..., Client], issue: Issue) -> None:
+    other = "disable_apikey" if change == "revoke" else "revoke_apikey"
+    clerk = browser_of("view_apikey", "change_apikey", "issue_apikey", "rotate_apikey", "delete_apikey", other)
+    api_key, _ = issue()
+    if change == "enable":
+        api_key.disable()
+    before = APIKey.objects.values().get()
+
+    assert clerk.get(address_of(api_key, change)).status_code == 403
+    assert clerk.post(address_of(api_key, change), revoking()).status_code == 403
+    assert APIKey.objects.values().get() == before
+    assert f"/{change}/" not in clerk.get(address_of(api_key, "change")).text
+
+
+def test_several_keys_are_revoked_with_a_kind(browser: Client, issue: Issue) -> None:
+    keys = [issue(name=name)[0] for name in ("one", "other")]
+    confirmation = {"confirmed": "yes", "kind": "compromised", "reason": "on GitHub"}
+
+    browser.post(
+        "/admin/keys/apikey/",
+        {"action": "revoke_selected", "_selected_action": [key.pk for key in keys]} | confirmation,
+    )
+
+    assert set(APIKey.objects.values_list("revoke_kind", "revoke_reason")) == {("compromised", "on GitHub")}
+
+
+# ---- a budget that is higher for now
+
+
+@pytest.fixture
+def budget(issue: Issue) -> Budget:
+    return Budget.objects.create(api_key=issue()[0], amount=20_000_000, period="month")
+
+
+def raising(**fields: str) -> dict[str, str]:
+    until = timezone.now() + timedelta(hours=3)
+    return {"increase": "10.50", "until": f"{until:%Y-%m-%dT%H:%M}"} | fields
+
+
+def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: Budget) -> None:
+    assert budget.api_key is not None
+    address = address_of(budget.api_key, "increase", budget.pk)
+
+    raised = browser.post(address, raising(), follow=True)
+
+    assert of_budgets([Budget.objects.get()])[0].limit == 30_500_000
+    assert "The budget is $30.50 until" in raised.text and "$20.00, and $10.50 more until" in raised.text
+    assert "Change the increase …" in raised.text and "End the increase now" in browser.get(address).text
+
+    browser.post(address, {"end": "yes"})
+
+    assert of_budgets([Budget.objects.get()])[0].limit == 20_000_000
+    assert LogEntry.objects.filter(object_id=budget.api_key.pk).count() == 2
+
+
+def test_tokens_are_raised_in_tokens(browser: Client, budget: Budget) -> None:
+    Budget.objects.update(unit="tokens", amount=1000)
+    assert budget.api_key is not None
+
+    browser.post(address_of(budget.api_key, "increase", budget.pk), raising(increase="500"))
+
+    assert Budget.objects.get().increase == 500
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"increase": "0"}, "increase"),
+        ({"increase": "-5"}, "increase"),
+        ({"increase": "0.0000001"}, "increase"),
+        ({"increase": "99999999999"}, "increase"),
+        ({"increase": "181"}, "increase"),
+        ({"until": ""}, "until"),
+        ({"until": "2001-01-01T00:00"}, "until"),
+        ({"until": "9999-12-31T00:00"}, "until"),
+    ],
+)
+def test_an_increase_that_is_not_right_raises_nothing(
+    wrong: dict[str, str], field: str, browser: Client, budget: Budget
+) -> None:
+    team = Team.objects.create(name="Search")
+    Budget.objects.create(team=team, amount=200_000_000, period="month")
+    APIKey.objects.update(owner=None, team=team)
+    assert budget.api_key is not None
+
+    answer = browser.post(address_of(budget.api_key, "increase", budget.pk), raising(**wrong))
+
+    assert list(answer.context["form"].errors) == [field]
+    assert Budget.objects.get(pk=budget.pk).increase == 0
+
+
+def test_raising_takes_the_permission_to_change_budgets(
+    browser_of: Callable[..., Client], budget: Budget, issue: Issue
+) -> None:
+    assert budget.api_key is not None
+    address = address_of(budget.api_key, "increase", budget.pk)
+    clerk = browser_of("view_apikey", "change_apikey", "issue_apikey")
+
+    assert clerk.get(address).status_code == 403 and clerk.post(address, raising()).status_code == 403
+    assert "Raise for now" not in clerk.get(address_of(budget.api_key, "change")).text
+    assert Budget.objects.get().increase == 0
+
+
+def test_a_budget_is_raised_at_its_own_key_alone(browser: Client, budget: Budget, issue: Issue) -> None:
+    assert browser.get(address_of(issue()[0], "increase", budget.pk)).status_code == 404
+
+
+def test_hostile_names_are_inert_on_every_page(browser: Client, budget: Budget) -> None:
+    hostile = '"><script>alert(1)</script>{{ 7|add:7 }}'
+    APIKey.objects.update(name=hostile, purpose=hostile, metadata={"a": hostile}, allowed_models=[hostile])
+    api_key: Any = budget.api_key
+
+    for address in [
+        *(address_of(api_key, name) for name in ("change", "rotate", "disable", "revoke")),
+        address_of(api_key, "increase", budget.pk),
+    ]:
+        assert "<script>alert" not in browser.get(address).text, address

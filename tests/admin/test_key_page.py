@@ -1,0 +1,500 @@
+"""The page of one key: how it is, what it did, who is refused and why, and the form that changes its rules."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from keys import ledger
+from keys.budgets import BudgetTerms, Claim
+from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
+from keys.standing import of_key
+from tests.admin.calls import Caller
+
+Issue = Callable[..., tuple[APIKey, str]]
+
+
+def address_of(api_key: APIKey) -> str:
+    return reverse("admin:keys_apikey_change", args=[api_key.pk])
+
+
+def text_of(answer: Any) -> str:
+    """What a page says, without its markup."""
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+
+
+def table(answer: Any, caption: str) -> list[list[str]]:
+    """The cells of a table's body."""
+    part = answer.text.split(f'<caption class="visually-hidden">{caption}</caption>')[1].split("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", part.split("<tbody>")[1], flags=re.S)
+    return [
+        [
+            " ".join(re.sub(r"<[^>]+>", " ", cell).split())
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
+        ]
+        for row in rows
+    ]
+
+
+def hit(limit: str, *, scope: str = "key", value: int | None = 60, **more: Any) -> dict[str, Any]:
+    return {"scope": scope, "limit": limit, "value": value, "reset": None} | more
+
+
+# ---- how it is
+
+
+def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User) -> None:
+    api_key, raw = issue(
+        purpose="Answers tickets.\nAsk Dana.",
+        metadata={"ticket": "OPS-17"},
+        created_by=admin,
+        expires_at=timezone.now() + timedelta(days=10, minutes=1),
+        allowed_models=["claude-*"],
+        allowed_addresses=["10.0.0.0/8"],
+        requests_per_minute=60,
+    )
+
+    page = browser.get(address_of(api_key))
+
+    said = text_of(page)
+    for part in ("Usable", str(api_key.secrets.get()), api_key.public_id, "Answers tickets. Ask Dana.", "OPS-17"):
+        assert part in said
+    assert "Issued now by root" in said and "Expires in 1 week" in said and "Last used never" in said
+    assert "Models claude-*" in said and "From 10.0.0.0/8" in said and "At a time 60 requests a minute" in said
+    assert f'href="/admin/auth/user/{admin.pk}/change/"' in page.text
+    assert raw not in page.text and KeySecret.objects.get().digest.hex() not in page.text
+
+
+def test_the_last_use_says_from_where_and_with_what(browser: Client, caller: Caller) -> None:
+    caller.calls(caller_address="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+    caller.calls(status="refused", caller_address="198.51.100.9", user_agent="another")
+
+    page = browser.get(address_of(caller.api_key))
+
+    assert "2 minutes ago from 192.0.2.7 with curl/8" in text_of(page)
+
+
+def test_the_last_use_is_found_behind_many_refusals(browser: Client, caller: Caller) -> None:
+    caller.calls(caller_address="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+    for _ in range(25):
+        caller.calls(status="refused", caller_address="198.51.100.9")
+
+    page = browser.get(address_of(caller.api_key))
+
+    assert "from 192.0.2.7 with curl/8" in text_of(page)
+
+
+def test_a_key_that_is_refused_says_why(browser: Client, issue: Issue, owner: User) -> None:
+    api_key, _ = issue(owner=owner, expires_at=timezone.now() - timedelta(days=1))
+    api_key.disable()
+    owner.is_active = False
+    owner.save()
+
+    said = text_of(browser.get(address_of(api_key)))
+    api_key.revoke(reason="found in a repository", kind="compromised")
+    revoked = text_of(browser.get(address_of(api_key)))
+
+    assert "Expired on" in said and "Disabled since" in said and "owner is deactivated, and the key with them." in said
+    assert "compromised: somebody else may have it; found in a repository" in revoked
+
+
+def test_a_disabled_team_says_so_at_its_keys(browser: Client, issue: Issue) -> None:
+    team = Team.objects.create(name="Search")
+    api_key, _ = issue(owner=None, team=team)
+    team.disable()
+
+    assert "The team Search is disabled, and all its keys with it." in text_of(browser.get(address_of(api_key)))
+
+
+# ---- budgets and limits
+
+
+@pytest.fixture
+def spender(caller: Caller) -> Callable[..., None]:
+    """Spends tokens of all budgets of the caller's key, and holds some with a call that runs."""
+
+    def spend(*, spent: int, held: int = 0, days_ago: int = 0) -> None:
+        rows = [standing.budget for standing in of_key(caller.api_key)]
+        at = timezone.now() - timedelta(days=days_ago)
+        claims = [
+            Claim(terms=BudgetTerms(id=row.pk, scope="key", period=row.period, unit=row.unit), amount=max(spent, held))
+            for row in rows
+        ]
+        if spent:
+            caller.calls(claims=claims, input_tokens=spent, output_tokens=0, cache_read_tokens=0, created_at=at)
+        if held:
+            caller.calls(claims=claims, status="started", created_at=at)
+
+    return spend
+
+
+def test_a_budget_says_what_is_spent_held_and_left(browser: Client, caller: Caller, spender: Any) -> None:
+    Budget.objects.create(api_key=caller.api_key, amount=1000, unit="tokens", period="total")
+    spender(spent=300, held=500)
+
+    page = browser.get(address_of(caller.api_key))
+
+    said = text_of(page)
+    assert "1,000 tokens in total" in said
+    assert "Spent 300 tokens" in said and "Held by running calls 500 tokens" in said and "Left 200 tokens" in said
+    assert '<progress max="100" value="80"' in page.text
+
+
+def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue) -> None:
+    team = Team.objects.create(name="Search", requests_per_minute=100, shadow_limits=True)
+    Budget.objects.create(team=team, amount=200_000_000, period="month")
+    api_key, _ = issue(owner=None, team=team, concurrent_calls=5)
+
+    said = text_of(browser.get(address_of(api_key)))
+
+    assert "$200.00 a month , shared with team Search" in said or "$200.00 a month, shared with team Search" in said
+    assert "5 calls at once" in said and "100 requests a minute, shared with team Search" in said
+    assert "It only counts: nothing is refused." in said
+
+
+@pytest.mark.parametrize(
+    ("amount", "period", "said"),
+    [
+        # 65 tokens in six days and a half: 10 a day.
+        pytest.param(100, "total", "At the pace of the last 7 days it is spent in 3 days", id="never begins anew"),
+        pytest.param(100, "month", "At the pace of the last 7 days it is spent in 3 days", id="too little"),
+        pytest.param(1000, "month", "the last 7 days about 210 tokens will be spent by then.", id="enough"),
+        pytest.param(65, "month", "Nothing is left: calls are refused with 402.", id="nothing left"),
+    ],
+)
+def test_a_budget_is_forecast_from_the_last_seven_days(
+    amount: int, period: str, said: str, browser: Client, caller: Caller, spender: Any, admin: User
+) -> None:
+    with time_machine.travel("2026-06-16T12:00:00+00:00", tick=False):
+        browser.force_login(admin)
+        APIKey.objects.update(created_at=timezone.now() - timedelta(days=100))
+        Budget.objects.create(api_key=caller.api_key, amount=amount, unit="tokens", period=period)
+        for days_ago in range(1, 7):
+            spender(spent=11 if days_ago > 1 else 10, days_ago=days_ago)
+
+        page = browser.get(address_of(caller.api_key))
+
+    assert BudgetPeriod.objects.get().spent == 65
+    assert said in text_of(page)
+
+
+def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, caller: Caller) -> None:
+    Budget.objects.create(api_key=caller.api_key, amount=100, unit="tokens")
+
+    assert "Nothing was spent in the last 7 days." in text_of(browser.get(address_of(caller.api_key)))
+
+
+# ---- what it did
+
+
+def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: Caller) -> None:
+    other, _ = APIKey.objects.issue(name="other", owner=caller.api_key.owner)
+    now = timezone.now()
+    caller.calls(created_at=now, model="a")
+    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed")
+    caller.calls(created_at=now - timedelta(days=3), model="b", status="client_closed")
+    caller.calls(created_at=now, model="b", status="refused")
+    caller.calls(created_at=now - timedelta(days=31), model="c")
+    caller.calls(created_at=now, model="a", as_key=other)
+
+    page = browser.get(address_of(caller.api_key))
+
+    assert "3 calls, 33.3 % errors; 1 refused; 63 tokens, unpriced." in text_of(page)
+    assert table(page, "Top models") == [
+        ["b", "0", "1", "1", "1", "42", "unpriced"],
+        ["a", "1", "0", "0", "0", "21", "unpriced"],
+    ]
+    chart = {each["name"]: sum(each["values"]) for each in page.context["chart"]["series"]}
+    assert chart == {"Completed": 1, "Left by the caller": 1, "Errors": 1, "Refused": 1}
+    assert len(table(page, "Calls by day")) == 30 + 1
+
+
+def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller: Caller) -> None:
+    failed = caller.calls(status="failed", error_type="overloaded_error", http_status=529)
+    for _ in range(25):
+        caller.calls()
+
+    page = browser.get(address_of(caller.api_key))
+
+    assert [row[1:4] for row in table(page, "Last errors")] == [["Failed overloaded_error", "529", "claude-3"]]
+    assert len(table(page, "Last calls")) == 20
+    assert reverse("admin:keys_usagerecord_change", args=[failed.pk.replace("_", "_5F")]) in page.text
+    links = re.findall(rf'href="([^"]*api_key__public_id={caller.api_key.public_id}[^"]*)"', page.text)
+    assert len(links) > 2
+    for link in links:
+        assert browser.get(link.replace("&amp;", "&")).status_code == 200
+
+
+def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
+    lately = timezone.now() - timedelta(days=1)
+    for _ in range(3):
+        caller.calls(status="refused", limit_hit=hit("requests_per_minute"), created_at=lately)
+    caller.calls(status="refused", limit_hit=hit("budget_month_money", scope="team", value=20_000_000))
+    caller.calls(limit_hit=hit("concurrent_calls", value=5, shadow=True), created_at=lately)
+    caller.calls(limit_hit=hit("concurrent_calls", value=5, shadow=True), created_at=lately)
+    caller.calls(status="refused", limit_hit=hit("addresses", value=None), created_at=lately)
+    caller.calls(status="refused", limit_hit=hit("models", value=None), created_at=lately - timedelta(days=7))
+    caller.calls(status="refused")
+
+    rows = table(browser.get(address_of(caller.api_key)), "Why calls were refused")
+
+    assert sorted(row[:3] for row in rows) == [
+        ["$20.00 a month of its team", "1", "0"],
+        ["5 calls at once of this key", "0", "2"],
+        ["60 requests a minute of this key", "3", "0"],
+        ["The address is not on the list of this key", "1", "0"],
+    ]
+
+
+def test_refusals_beyond_those_that_are_counted_are_said(
+    browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keys.refusals.MOST", 3)
+    for _ in range(4):
+        caller.calls(status="refused", limit_hit=hit("requests_per_minute"))
+
+    page = browser.get(address_of(caller.api_key))
+
+    assert table(page, "Why calls were refused")[0][1] == "3"
+    assert "There were more" in text_of(page)
+
+
+def test_a_key_without_a_call_says_so(browser: Client, issue: Issue) -> None:
+    said = text_of(browser.get(address_of(issue()[0])))
+
+    assert "No calls in the last 30 days." in said and "No rule of this key refused a call." in said
+    assert "No call yet." in said and "No call of this key has failed." in said
+
+
+def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], caller: Caller) -> None:
+    caller.calls(model="a-model-that-is-nobodys-business", caller_address="192.0.2.7")
+
+    page = browser_of("view_apikey").get(address_of(caller.api_key))
+
+    assert "The last 30 days" not in page.text and "192.0.2.7" not in page.text
+    assert "a-model-that-is-nobodys-business" not in page.text
+
+
+# ---- secrets and changes
+
+
+def test_the_old_secret_of_a_rotation_is_marked(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+    api_key.rotate(overlap=timedelta(hours=24))
+
+    page = browser.get(address_of(api_key))
+
+    new, old = table(page, "Secrets of this key")
+    assert new[1] == "Current" and old[1].startswith("Old until ") and "in 23 hours" in old[1]
+    assert "It is still used" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("used_at", "now", "warning"),
+    [
+        pytest.param(-1, 0, "", id="used before the rotation only"),
+        pytest.param(1, 2, "It is still used: whoever uses it is refused when it ends.", id="used after it"),
+        pytest.param(20, 25, "It was used until shortly before its end", id="used in its last hours"),
+        pytest.param(2, 25, "", id="not used in its last hours"),
+    ],
+)
+def test_an_old_secret_that_is_used_is_warned_about(
+    used_at: int, now: int, warning: str, browser: Client, issue: Issue
+) -> None:
+    api_key, _ = issue()
+    begin = timezone.now()
+    api_key.rotate(overlap=timedelta(hours=24))
+    KeySecret.objects.filter(expires_at__isnull=False).update(last_used_at=begin + timedelta(hours=used_at))
+
+    with time_machine.travel(begin + timedelta(hours=now, seconds=5)):
+        browser.force_login(User.objects.get(username="root"))
+        page = browser.get(address_of(api_key))
+
+    assert warning in page.text
+    assert bool(warning) == ('<p class="warning"><code' in page.text)
+
+
+def test_changes_are_listed(browser: Client, issue: Issue, admin: User) -> None:
+    api_key, _ = issue()
+    another, _ = issue()
+    browser.post(f"{address_of(another)[:-7]}disable/")
+    browser.post(f"{address_of(api_key)[:-7]}disable/")
+
+    rows = table(browser.get(address_of(api_key)), "Who changed what, the newest first")
+
+    assert [row[1:] for row in rows] == [["root", "Disabled"]]
+
+
+def test_snippets_have_a_placeholder_for_the_key(browser: Client, issue: Issue) -> None:
+    api_key, raw = issue(allowed_models=["claude-haiku"])
+
+    page = browser.get(address_of(api_key))
+
+    assert all("mgw_YOUR_KEY" in snippet.text for snippet in page.context["snippets"])
+    assert "claude-haiku" in page.context["snippets"][1].text and raw not in page.text
+
+
+# ---- the form
+
+
+@pytest.fixture
+def form(browser: Client, issue: Issue) -> tuple[APIKey, dict[str, str]]:
+    """A key with a budget, and what the form on its page holds."""
+    api_key, _ = issue(requests_per_minute=5, metadata={"a": "b"}, allowed_addresses=["10.0.0.0/8"])
+    Budget.objects.create(api_key=api_key, amount=20_000_000, period="month")
+    context = browser.get(address_of(api_key)).context
+    sent: dict[str, str] = {}
+    for part in [context["form"], context["budgets"].management_form, *context["budgets"].forms]:
+        for bound in part:
+            value = bound.value()
+            if value not in (None, False):
+                sent[bound.html_name] = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return api_key, sent | {"metadata": "a=b", "allowed_addresses": "10.0.0.0/8", "allowed_models": ""}
+
+
+def test_saving_without_a_change_changes_nothing(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+    api_key, sent = form
+    before = [APIKey.objects.values().get(), Budget.objects.values().get()]
+
+    answer = browser.post(address_of(api_key), sent, follow=True)
+
+    assert "Saved. It takes effect everywhere within 0 seconds." in answer.text
+    assert [APIKey.objects.values().get(), Budget.objects.values().get()] == before
+
+
+def test_limits_and_budgets_are_changed_added_and_removed(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+    api_key, sent = form
+
+    browser.post(address_of(api_key), sent | {"requests_per_minute": "50", "budgets-0-amount": "30.5"})
+    assert APIKey.objects.get().requests_per_minute == 50
+    assert Budget.objects.get().amount == 30_500_000
+
+    another = {"budgets-1-amount": "7", "budgets-1-unit": "tokens", "budgets-1-period": "day"}
+    browser.post(address_of(api_key), sent | {"requests_per_minute": ""} | another)
+    assert APIKey.objects.get().requests_per_minute is None
+    assert set(Budget.objects.values_list("unit", "amount")) == {("money", 20_000_000), ("tokens", 7)}
+
+    browser.post(address_of(api_key), sent | {"budgets-0-DELETE": "on"})
+    assert Budget.objects.get().unit == "tokens"
+
+
+def test_a_stored_budget_keeps_its_unit_and_period(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+    api_key, sent = form
+
+    browser.post(address_of(api_key), sent | {"budgets-0-unit": "tokens", "budgets-0-period": "day"})
+
+    assert Budget.objects.values_list("unit", "period", "amount").get() == ("money", "month", 20_000_000)
+
+
+def test_a_budget_of_another_key_is_not_changed_here(
+    browser: Client, form: tuple[APIKey, dict[str, str]], issue: Issue
+) -> None:
+    api_key, sent = form
+    other = Budget.objects.create(api_key=issue()[0], amount=1)
+
+    browser.post(address_of(api_key), sent | {"budgets-0-id": str(other.pk), "budgets-0-amount": "999"})
+
+    assert set(Budget.objects.values_list("amount", flat=True)) == {20_000_000, 1}
+
+
+def test_what_is_wrong_is_said_and_nothing_is_saved(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+    api_key, sent = form
+
+    answer = browser.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "x"})
+
+    assert "Nothing is saved yet" in answer.text and "Give dollars such as 20 or 0.50." in answer.text
+    assert APIKey.objects.get().name == "app" and "<h1>app</h1>" in answer.text
+
+
+def test_who_may_not_change_budgets_changes_the_rest(
+    browser_of: Callable[..., Client], form: tuple[APIKey, dict[str, str]]
+) -> None:
+    api_key, sent = form
+    clerk = browser_of("view_apikey", "change_apikey")
+
+    page = clerk.get(address_of(api_key)).text
+    clerk.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "999"})
+
+    assert "budgets-TOTAL_FORMS" not in page
+    assert APIKey.objects.get().name == "new" and Budget.objects.get().amount == 20_000_000
+
+
+def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+    api_key, sent = form
+    team = Team.objects.create(name="Search", requests_per_minute=4)
+
+    answer = browser.post(address_of(api_key), sent | {"belongs_to": f"team-{team.pk}"})
+    assert "The team Search has 4 requests a minute for all its keys: give 4 or less." in answer.text
+
+    browser.post(address_of(api_key), sent | {"belongs_to": f"team-{team.pk}", "requests_per_minute": "4"})
+    moved = APIKey.objects.get()
+    assert (moved.team, moved.owner) == (team, None)
+
+
+# ---- at scale
+
+
+def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
+    browser: Client, caller: Caller, admin: User, django_assert_max_num_queries: Any
+) -> None:
+    of_keys = ContentType.objects.get_for_model(APIKey)
+    team = Team.objects.create(name="Search")
+    Budget.objects.create(team=team, amount=10**9)
+    Budget.objects.create(api_key=caller.api_key, amount=10**9)
+    APIKey.objects.update(team=team, owner=None)
+    # session, user, key, its secrets, its creator, its team, the team's budgets; routes, people, teams, their budgets,
+    # the key's budgets; hours, budgets of key and team, their periods, the team's hours; calls, errors, refusals;
+    # content type, changes; whether it may be deleted
+    with django_assert_max_num_queries(24) as first:
+        browser.get(address_of(caller.api_key))
+    for i in range(30):
+        caller.calls(model=f"m{i % 5}", status=["completed", "failed", "refused"][i % 3], limit_hit=hit("models"))
+        LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(caller.api_key.pk), action_flag=2)
+        caller.api_key.secrets.issue()
+    ledger.close()
+    with django_assert_max_num_queries(24) as second:
+        browser.get(address_of(caller.api_key))
+
+    assert UsageRecord.objects.count() == 30
+    assert len(second) <= len(first) + 1  # the last use, when the newest calls do not tell it
+
+
+def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, caller: Caller) -> None:
+    """With the parameters bound as they are: what the database does with literals is another matter."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        browser.get(address_of(caller.api_key))
+
+    of_calls = [(sql, params) for sql, params in asked if 'FROM "keys_usagerecord"' in sql]
+    plans = [explained(sql, params) for sql, params in of_calls]
+    assert len(plans) == 5  # the last calls, the last errors, the refusals' limit and sums, whether there is a call
+    assert all("usage_key_" in plan for plan in plans)
+    assert sum("usage_key_errors" in plan for plan in plans) == 1
+    assert sum("usage_key_hits" in plan for plan in plans) == 2
+
+
+def explained(sql: str, params: Any) -> str:
+    is_postgres = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        if is_postgres:
+            cursor.execute("SET enable_seqscan = off")  # a small table would be read as a whole
+        cursor.execute(f"EXPLAIN {'' if is_postgres else 'QUERY PLAN '}{sql}", params)
+        plan = repr(cursor.fetchall())
+        if is_postgres:
+            cursor.execute("RESET enable_seqscan")
+    return plan

@@ -1,0 +1,355 @@
+"""One key at the browser: its form explains itself, it is tried where it is shown, its pages fit and can be read."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, expect
+
+from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
+from messages_api.models import Route, RouteTarget, Upstream
+from tests.admin.calls import Caller
+from tests.browser.conftest import PASSWORD, Visitor
+from tests.browser.test_pages import CUT_FIELDS, HOSTILE
+from tests.browser.test_usage import painted_pixels
+from tests.gateway import GatewayServer
+from tests.upstream import ScriptedUpstream, replied
+
+ADD = "/admin/keys/apikey/add/"
+
+
+@pytest.fixture
+def team(transactional_db: None) -> Team:
+    team = Team.objects.create(name="Search", requests_per_minute=100, allowed_models=["claude-*"])
+    Budget.objects.create(team=team, amount=200_000_000, period="month")
+    return team
+
+
+@pytest.fixture
+def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstream:
+    """A model server that answers for every model."""
+    row = Upstream.objects.create(name="scripted", dialect="openai", base_url=upstream.url)
+    for pattern in ("*", "claude-haiku"):
+        RouteTarget.objects.create(route=Route.objects.create(pattern=pattern), upstream=row)
+    upstream.answers(replied(), times=None)
+    return upstream
+
+
+@pytest.fixture
+def plain(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
+    """A visitor whose browser runs no script. Signed in."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
+    context.set_default_timeout(5_000)
+    visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
+    visitor.signs_in()
+    yield visitor
+    context.close()
+    assert visitor.complaints == []
+
+
+# ---- the form
+
+
+def test_the_form_says_at_once_what_its_fields_mean(visitor: Visitor, team: Team) -> None:
+    page = visitor.goes(ADD)
+    limit = page.locator("#id_requests_per_minute_helptext")
+    expect(limit).to_have_text("Empty: no limit.")
+
+    page.get_by_label("Belongs to").select_option("Search")
+
+    expect(limit).to_have_text("Empty: 100 requests a minute, shared with the other keys of team Search.")
+    expect(page.locator("#id_budgets_helptext")).to_contain_text("Team Search has $200.00 a month")
+    page.get_by_label("Belongs to").select_option("root")
+    expect(limit).to_have_text("Empty: no limit.")
+
+
+def test_the_button_waits_for_what_is_missing_and_the_page_says_what_the_key_may_do(
+    visitor: Visitor, team: Team
+) -> None:
+    page = visitor.goes(ADD)
+    button, outlook = page.get_by_role("button", name="Issue key"), page.locator("#outlook")
+    expect(outlook).to_contain_text("Name: This field is required.")
+    expect(button).to_be_disabled()
+
+    page.get_by_label("Name").fill("Support bot")
+    expect(button).to_be_enabled()
+    page.get_by_label("Belongs to").select_option("Search")
+    page.get_by_label("Amount").fill("20")
+    expect(outlook).to_contain_text("$20.00 a month; shared with its team: $200.00 a month")
+    page.get_by_label("Amount").fill("201")
+    expect(outlook).to_contain_text("Amount: The team Search has $200.00 a month for all its keys")
+    expect(button).to_be_disabled()
+
+    page.get_by_label("Amount").fill("20")
+    expect(button).to_be_enabled()
+    button.click()
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    assert Budget.objects.get(team=None).amount == 20_000_000
+
+
+def test_budgets_are_added_and_models_are_picked(visitor: Visitor, routed: ScriptedUpstream) -> None:
+    page = visitor.goes(ADD)
+    page.get_by_label("Name").fill("Support bot")
+
+    page.get_by_text("Models with a route (1)").click()
+    page.get_by_role("button", name="claude-haiku").click()
+    page.get_by_role("button", name="claude-haiku").click()
+    page.get_by_label("Amount").fill("20")
+    page.get_by_role("button", name="Add a budget").click()
+    expect(page.get_by_label("Amount").nth(1)).to_be_focused()
+    page.get_by_label("Amount").nth(1).fill("5000")
+    page.locator("#id_budgets-1-unit").select_option("tokens")
+    page.get_by_role("button", name="Issue key").click()
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+
+    api_key = APIKey.objects.get()
+    assert api_key.allowed_models == ["claude-haiku"]
+    assert set(api_key.budgets.values_list("unit", "amount")) == {("money", 20_000_000), ("tokens", 5000)}
+
+
+def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> None:
+    page = visitor.goes(ADD)
+    expect(page.get_by_label("Last day")).to_be_hidden()
+
+    page.get_by_label("Expires", exact=True).select_option("date")
+
+    expect(page.get_by_label("Last day")).to_be_visible()
+
+
+def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
+    page = visitor.goes(ADD)
+
+    page.keyboard.type("Support bot")  # the first field has the focus
+    expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Issue key":
+            break
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    assert APIKey.objects.get().name == "Support bot"
+
+
+def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:
+    page = plain.goes(ADD)
+    page.get_by_label("Name").fill("Support bot")
+    page.get_by_label("Belongs to").select_option("Search")
+
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#id_requests_per_minute_helptext")).to_contain_text("Empty: 100 requests a minute, shared")
+    expect(page.locator("#outlook")).to_contain_text("Support bot, a key of team Search")
+    page.get_by_role("button", name="Add a budget").click()
+    page.get_by_label("Amount").nth(1).fill("7")
+    page.get_by_role("button", name="Issue key").click()
+
+    raw = page.get_by_label("API key", exact=True).input_value()
+    assert APIKey.objects.with_raw_key(raw).get().budgets.get().amount == 7_000_000
+    expect(page.get_by_role("button", name="Send a test request")).to_be_hidden()
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_label("API key", exact=True)).to_have_value(raw)  # it is not stored yet
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+    page.wait_for_url("**/change/?")
+    expect(page.locator("h1")).to_have_text("Support bot")
+
+
+# ---- shown once
+
+
+def issued(visitor: Visitor, **fields: str) -> Page:
+    page = visitor.goes(ADD)
+    for label, value in {"Name": "Support bot", **fields}.items():
+        page.get_by_label(label).fill(value)
+    page.get_by_role("button", name="Issue key").click()
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    return page
+
+
+def test_a_test_request_is_sent_from_where_the_key_is_shown(visitor: Visitor, routed: ScriptedUpstream) -> None:
+    page = issued(visitor)
+    expect(page.get_by_label("Model")).to_have_value("claude-haiku")
+
+    page.get_by_role("button", name="Send a test request").click()
+
+    outcome = page.locator("#outcome")
+    expect(outcome).to_contain_text("It works")
+    expect(outcome).to_contain_text("200")
+    expect(outcome).to_contain_text("Hello")
+    record = UsageRecord.objects.get()
+    expect(outcome).to_contain_text(record.pk)
+    assert record.api_key == APIKey.objects.get()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        pytest.param({"Allowed addresses": "192.0.2.1"}, "or not from the address of this browser", id="address"),
+        pytest.param({"Amount": "0.000001"}, "the model has no price here", id="budget"),
+    ],
+)
+def test_a_test_request_that_fails_is_explained(
+    fields: dict[str, str], said: str, visitor: Visitor, routed: ScriptedUpstream
+) -> None:
+    page = issued(visitor, **fields)
+
+    page.get_by_role("button", name="Send a test request").click()
+
+    expect(page.locator("#outcome")).to_contain_text("It did not work")
+    expect(page.locator("#outcome")).to_contain_text(said)
+    visitor.complaints = [text for text in visitor.complaints if not re.search(r"status of 40[23]", text)]
+
+
+def test_done_waits_until_the_key_is_stored(visitor: Visitor) -> None:
+    page = issued(visitor)
+    expect(page.get_by_role("button", name="Done")).to_be_disabled()
+
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+
+    page.wait_for_url("**/change/?")
+    expect(page.locator("h1")).to_have_text("Support bot")
+
+
+# ---- one key
+
+
+def test_a_key_is_rotated_and_the_new_one_is_shown_once(visitor: Visitor, caller: Caller) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+
+    page.get_by_role("link", name="Rotate …").click()
+    page.get_by_label("in 1 hour").check()
+    page.get_by_role("button", name="Rotate").click()
+
+    raw = page.get_by_label("API key", exact=True).input_value()
+    assert APIKey.objects.with_raw_key(raw).get() == caller.api_key and KeySecret.objects.count() == 2
+    page.reload()
+    expect(page.locator(".warning")).to_contain_text("It cannot be shown again")
+    assert raw not in page.content() and KeySecret.objects.count() == 2
+
+
+def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, caller: Caller) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/revoke/")
+
+    page.get_by_label("Compromised").check()
+    page.get_by_role("button", name="Revoke this key").click()
+    expect(page.locator(".errorlist")).to_contain_text("This field is required.")
+    page.get_by_label("Type the name of the key").fill("Support bot")
+    page.get_by_role("button", name="Revoke this key").click()
+
+    expect(page.locator(".key-head")).to_contain_text("compromised: somebody else may have it")
+    assert APIKey.objects.get().revoke_kind == "compromised"
+    expect(page.get_by_role("link", name="Rotate …")).to_have_count(0)
+
+
+def test_rules_are_changed_on_the_page(visitor: Visitor, caller: Caller) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+
+    page.get_by_role("link", name="Change its rules").click()
+    page.locator("details.rules summary").first.click()
+    page.get_by_label("Requests a minute").fill("60")
+    page.get_by_label("Amount").fill("12.50")
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.locator(".messagelist")).to_contain_text("It takes effect everywhere within")
+    expect(page.locator(".meters")).to_contain_text("$12.50 a month")
+    assert APIKey.objects.get().requests_per_minute == 60
+
+
+def test_a_budget_is_raised_for_now(visitor: Visitor, caller: Caller) -> None:
+    Budget.objects.create(api_key=caller.api_key, amount=20_000_000, period="month")
+    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+
+    page.get_by_role("link", name="Raise for now …").click()
+    page.get_by_label("More dollars").fill("5")
+    page.get_by_label("Until").fill(f"{timezone.localtime() + timedelta(days=1):%Y-%m-%dT%H:%M}")
+    page.get_by_role("button", name="Raise the budget").click()
+
+    expect(page.locator(".meters")).to_contain_text("$25.00 a month")
+
+
+def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, caller: Caller) -> None:
+    caller.calls()
+    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+
+    page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
+    page.get_by_role("button", name="Copy").first.click()
+
+    assert painted_pixels(page) > 1000
+    assert page.evaluate("navigator.clipboard.readText()") == caller.api_key.public_id
+
+
+# ---- every page, everywhere
+
+
+def busy(caller: Caller) -> tuple[APIKey, Budget]:
+    """A key with something in every panel, some of it hostile."""
+    team = Team.objects.create(name=HOSTILE[:100], requests_per_minute=9)
+    api_key = caller.api_key
+    api_key.name, api_key.purpose, api_key.team, api_key.owner = HOSTILE[:100], HOSTILE, team, None
+    api_key.metadata, api_key.allowed_models, api_key.requests_per_minute = {"a": HOSTILE}, ["claude-*", HOSTILE], 5
+    api_key.save()
+    budget = Budget.objects.create(api_key=api_key, amount=10, unit="tokens")
+    Budget.objects.create(team=team, amount=10**9)
+    caller.calls(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
+    caller.calls(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
+    caller.calls(status="refused", limit_hit={"scope": "key", "limit": HOSTILE, "value": 5})
+    budget.raise_for_now(by=5, until=timezone.now() + timedelta(days=1))
+    api_key.rotate(overlap=timedelta(hours=1))
+    return api_key, budget
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_every_page_of_a_key_fits_is_quiet_and_can_be_read(
+    width: int, scheme: Any, visitor: Visitor, caller: Caller, axe: str
+) -> None:
+    api_key, budget = busy(caller)
+    visitor.page.set_viewport_size({"width": width, "height": 900})
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.page
+
+    def look(what: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+        assert page.evaluate(CUT_FIELDS) == [], what
+        assert page.title() not in ("caught", "1")
+        assert visitor.complaints == [], what
+        assert visitor.finds_by_axe(axe) == [], what
+
+    base = f"/admin/keys/apikey/{api_key.pk}"
+    for address in ("rotate", "disable", "revoke", f"budgets/{budget.pk}"):
+        visitor.goes(f"{base}/{address}/")
+        look(address)
+    visitor.goes(f"{base}/change/")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    look("key")
+    page.get_by_label("Amount").first.fill("x")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".errornote").first).to_be_visible()
+    look("key with errors")
+    visitor.goes(ADD)
+    look("issue")
+    page.get_by_label("Name").fill("Support bot")
+    expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
+    look("issue, filled in")
+    page.get_by_role("button", name="Issue key").click()
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    look("shown once")
+    page.reload()
+    visitor.complaints = [text for text in visitor.complaints if "status of 409" not in text]
+    look("already shown")
+
+
+def test_what_a_script_is_told_is_data(visitor: Visitor, caller: Caller) -> None:
+    busy(caller)
+    page = visitor.goes(ADD)
+
+    told = json.loads(page.locator("#inherited").text_content() or "")
+
+    assert any(HOSTILE[:20] in text for text in told[f"team-{Team.objects.get().pk}"].values())
+    assert PASSWORD not in page.content()

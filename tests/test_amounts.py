@@ -1,0 +1,73 @@
+"""Amounts are read and written exactly: what stands in a field is what is stored."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import amounts
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "amount"),
+    [
+        ("20", "money", 20_000_000),
+        ("$20", "money", 20_000_000),
+        (" 0.50 ", "money", 500_000),
+        (".5", "money", 500_000),
+        ("7.", "money", 7_000_000),
+        ("1,234.000001", "money", 1_234_000_001),
+        ("0.1", "money", 100_000),
+        ("0", "money", 0),
+        ("1000000", "tokens", 1_000_000),
+        ("1,000,000", "tokens", 1_000_000),
+    ],
+)
+def test_an_amount_is_read(text: str, unit: str, amount: int) -> None:
+    assert amounts.parse(text, unit=unit) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        *(
+            (text, "money")
+            for text in ("", ".", "$", "-1", "+1", "1e3", "nan", "1.0000001", "1,00", "1 000", "٣", "0x1")
+        ),
+        *((text, "tokens") for text in ("", "1.5", "-1", "1e6", "$5", "1,0", "9" * 16)),
+        ("9" * 16, "money"),
+    ],
+)
+def test_what_is_no_amount_is_refused_with_words(text: str, unit: str) -> None:
+    with pytest.raises(ValueError, match=r"Give|more than"):
+        amounts.parse(text, unit=unit)
+
+
+@given(st.integers(min_value=0, max_value=10**15 - 1), st.sampled_from(["money", "tokens"]))
+def test_what_is_written_is_read_back(amount: int, unit: str) -> None:
+    assert amounts.parse(amounts.written(amount, unit=unit), unit=unit) == amount
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(20_000_000, "20.00"), (12, "0.000012"), (1_500_000, "1.50"), (0, "0.00")]
+)
+def test_dollars_are_written_with_the_decimals_that_count(amount: int, text: str) -> None:
+    assert amounts.written(amount, unit="money") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "allowance"),
+    [
+        ("20/month", ("money", "month", 20_000_000)),
+        ("$0.50/day", ("money", "day", 500_000)),
+        ("1000000tokens/week", ("tokens", "week", 1_000_000)),
+        ("1,000 tokens/total", ("tokens", "total", 1_000)),
+    ],
+)
+def test_a_budget_is_read(text: str, allowance: tuple[str, str, int]) -> None:
+    assert amounts.parse_budget(text) == allowance
+
+
+@pytest.mark.parametrize("text", ["20", "20/year", "/month", "month/20", "20tokens", "x/day", "1.5tokens/day"])
+def test_what_is_no_budget_is_refused_with_words(text: str) -> None:
+    with pytest.raises(ValueError, match="Give"):
+        amounts.parse_budget(text)
