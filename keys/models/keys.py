@@ -119,7 +119,8 @@ class APIKey(Rules):
             )
         ]
         indexes = [
-            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised"))
+            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised")),
+            models.Index(fields=["created_at"], name="apikey_created"),
         ]
 
     def __str__(self) -> str:
@@ -218,6 +219,8 @@ class KeySecret(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    # The last call that was turned away because the key is expired, disabled or revoked: somebody still has it.
+    last_refused_at = models.DateTimeField(null=True, editable=False)
     # Set by the form that issued it: the same form sent twice issues once.
     issue_token = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
 
