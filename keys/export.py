@@ -2,16 +2,17 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
-from keys import reports
-from keys.reports import Period, Slice, Sums
+from keys import money, reports
+from keys.reports import Period, Slice
+from keys.sums import NAMES, Sums
 
-_SUMS = [item.name for item in fields(Sums)]
-HEADER = ["day", "key", "key_name", "model", "calls", *_SUMS[:5], "input_tokens", "cache_read_tokens"]
+_COUNTS = [name for name in NAMES if name not in ("cost", "unpriced")]
+HEADER = ["day", "key", "key_name", "model", "calls", *_COUNTS[:5], "input_tokens", "cache_read_tokens"]
 HEADER += ["cache_write_tokens", "output_tokens", "calls_with_unknown_tokens"]
 HEADER += [f"usage_{name}" for name in ("reported", "partial", "estimated", "none")]
+HEADER += ["cost_usd", "unpriced_calls"]
 
 # A spreadsheet takes a cell that begins so for a formula, spaces in front or not.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -27,7 +28,13 @@ def csv_lines(period: Period) -> Iterator[str]:
 
 def _cells(part: Slice) -> list[Any]:
     texts = [part.day.isoformat(), part.key.public_id, part.key.name, part.model]
-    return [*map(inert, texts), part.sums.calls, *(getattr(part.sums, name) for name in _SUMS)]
+    counts = [part.sums.calls, *(getattr(part.sums, name) for name in _COUNTS)]
+    return [*map(inert, texts), *counts, _cost(part.sums), part.sums.unpriced]
+
+
+def _cost(sums: Sums) -> str:
+    """Dollars, of the calls that have a price; nothing where none has one, which is not 0."""
+    return "" if sums.unpriced and sums.unpriced == sums.ended else money.plain(sums.cost)
 
 
 def inert(text: str) -> str:

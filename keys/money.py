@@ -35,6 +35,14 @@ def dollars(micros: int) -> str:
     return f"{'-' if micros < 0 else ''}${_digits(abs(micros), separator=',')}"
 
 
+def short(micros: int) -> str:
+    """The same to look at: cents, or where those would be nothing, two digits that count. `$12.35`, `$0.0012`."""
+    amount = abs(micros)
+    decimals = next((n for n in range(2, 6) if amount >= 10 ** (7 - n)), 6)
+    unit = 10 ** (6 - decimals)
+    return dollars((-1 if micros < 0 else 1) * ((amount + unit // 2) // unit * unit))
+
+
 def plain(micros: int) -> str:
     """The same for fields and spreadsheets: `1234.00`. What `parse` reads."""
     return f"{'-' if micros < 0 else ''}{_digits(abs(micros), separator='')}"

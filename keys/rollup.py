@@ -48,11 +48,10 @@ class Stretch:
 
 def iter_stretches(begin: datetime, end: datetime) -> Iterator[Stretch]:
     """Those from `begin` on, up to the one that `end` lies in, that have anything in them."""
-    moment: datetime | None = begin
-    while (moment := _next_moment(moment, end)) is not None:
+    while (moment := _next_moment(begin, end)) is not None:
         stretch = _stretch(moment)
         yield stretch
-        moment = stretch.end
+        begin = stretch.end
 
 
 def _next_moment(begin: datetime, end: datetime) -> datetime | None:

@@ -2,31 +2,23 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, AdminForm
 from django.contrib.auth.decorators import permission_required
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, StreamingHttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from keys import export, reports
+from keys import charts, export, reports
 from keys.forms import FindForm, IssueForm, PeriodForm, RevokeForm, find_raw_key
 from keys.lifecycle import Change
 from keys.models import APIKey
-from keys.reports import Report
+from keys.pages import NOT_STORED
+from keys.pages import page as _page
 from keys.snippets import EXAMPLE_MODEL, snippets
 
-NOT_STORED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-OUTCOMES = {
-    "completed": "Completed",
-    "left": "Left by the caller",
-    "errors": "Errors",
-    "refused": "Refused",
-    "running": "Running",
-}
 ISSUE_FIELDS: Any = [(None, {"fields": ["name", "owner", "expires", "expires_on", "allowed_models", "token"]})]
 
 # ---- keys
@@ -108,22 +100,8 @@ def usage(request: HttpRequest) -> HttpResponse:
     """A period added up: totals, one chart by day, tables by key and by model."""
     form = PeriodForm(request.GET)
     report = reports.report(form.chosen_period())
-    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": _calls_by_day(report)}
+    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.calls_by_day(report.days)}
     return _page(request, "keys/usage.html", {"title": "Usage", **context})
-
-
-def _calls_by_day(report: Report) -> dict[str, Any]:
-    """What `charts.js` draws: the rows of the table by day, by how the calls ended."""
-    return {
-        "type": "bar",
-        "stacked": True,
-        "unit": "calls",
-        "labels": [f"{row.subject:%d %b}" for row in report.days],
-        "series": [
-            {"name": name, "values": [getattr(row.sums, column) for row in report.days]}
-            for column, name in OUTCOMES.items()
-        ],
-    }
 
 
 @require_GET
@@ -136,14 +114,3 @@ def usage_csv(request: HttpRequest) -> StreamingHttpResponse:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="usage_{period.first}_{period.last}.csv"'},
     )
-
-
-def _page(
-    request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200, headers: Any = None
-) -> HttpResponse:
-    """A page inside the admin."""
-    request.current_app = admin.site.name
-    response = render(request, template, {**admin.site.each_context(request), **context}, status=status)
-    for name, value in (headers or {}).items():
-        response.headers[name] = value
-    return response

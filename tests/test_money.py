@@ -68,6 +68,26 @@ def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
     assert micros < 0 or amount_in_words(micros, "money") == shown
 
 
+@pytest.mark.parametrize(
+    "micros, shown",
+    [
+        (0, "$0.00"),
+        (1, "$0.000001"),
+        (12, "$0.000012"),
+        (123, "$0.00012"),
+        (1_234, "$0.0012"),
+        (12_345, "$0.012"),
+        (123_456, "$0.12"),
+        (999_999, "$1.00"),
+        (12_345_678, "$12.35"),
+        (1_234_567_890_123, "$1,234,567.89"),
+        (-5, "-$0.000005"),
+    ],
+)
+def test_an_amount_to_look_at_is_short_and_never_nothing(micros: int, shown: str) -> None:
+    assert money.short(micros) == shown
+
+
 @given(st.integers(min_value=0, max_value=money.LARGEST))
 def test_what_is_shown_is_read_back(micros: int) -> None:
     assert money.parse(money.plain(micros)) == money.parse(money.dollars(micros)) == micros

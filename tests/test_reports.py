@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import export, ledger, reports
-from keys.models import APIKey
-from keys.reports import Period, Sums
+from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.prices import prices
+from keys.reports import Period
+from keys.sums import Sums
+from keys.templatetags import figures
 from tests.admin.calls import Caller
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
@@ -101,6 +104,7 @@ def test_what_a_total_is_made_of(calls: Callable[..., Any]) -> None:
         partial=1,
         estimated=2,
         unsaid=1,
+        unpriced=4,  # what ended without an answer of an upstream has cost nothing; the others have no price
     )
     assert (total.calls, total.ended, total.tokens_in) == (6, 5, 49)
 
@@ -215,4 +219,41 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(calls: Callable[.
         "usage_partial": "0",
         "usage_estimated": "0",
         "usage_none": "0",
+        "cost_usd": "",
+        "unpriced_calls": "1",
     }
+
+
+def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
+    calls: Callable[..., Any], owner: User
+) -> None:
+    ModelPrice.objects.create(pattern="priced", input=1_000_000, output=2_000_000, valid_from=at(1, 0))
+    ModelPrice.objects.create(pattern="free", is_free=True, valid_from=at(1, 0))
+    prices.book()
+    for model, count in (("priced", 2), ("free", 1), ("dear", 1)):
+        for _ in range(count):
+            calls(created_at=at(2), model=model, upstream_model=model)
+
+    report = reports.report(JULY)
+    lines = {line["model"]: line for line in csv.DictReader(export.csv_lines(JULY))}
+
+    assert (report.total.cost, report.total.unpriced) == (2 * (9 + 24), 1)
+    assert {row.subject: (row.sums.cost, row.sums.unpriced) for row in report.models} == {
+        "priced": (66, 0),
+        "free": (0, 0),
+        "dear": (0, 1),
+    }
+    assert {model: (line["cost_usd"], line["unpriced_calls"]) for model, line in lines.items()} == {
+        "priced": ("0.000066", "0"),
+        "free": ("0.00", "0"),
+        "dear": ("", "1"),
+    }
+    shown = {row.subject: figures.cost(row.sums) for row in report.models}
+    assert shown == {"priced": "$0.000066", "free": "$0.00", "dear": "unpriced"}
+
+
+def test_what_reports_read_stays_when_its_rows_are_gone(calls: Callable[..., Any]) -> None:
+    calls(created_at=at(2))
+    UsageRecord.objects.all().delete()
+
+    assert reports.totals(JULY).completed == 1

@@ -2,6 +2,9 @@
 
 from django import template
 
+from keys import money as amounts
+from keys.sums import Sums
+
 register = template.Library()
 
 
@@ -22,3 +25,23 @@ def share(part: int, whole: int) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.1f} %".replace(".0 %", " %")
+
+
+@register.filter
+def money(micros: int) -> str:
+    """Micro-dollars to look at, never rounded to nothing."""
+    return amounts.short(micros)
+
+
+@register.filter
+def exact_money(micros: int) -> str:
+    """Micro-dollars with all their digits."""
+    return amounts.dollars(micros)
+
+
+@register.filter
+def cost(sums: Sums) -> str:
+    """What calls cost, as far as their models have a price; in words where none has."""
+    if sums.unpriced and sums.unpriced == sums.ended:
+        return "unpriced"
+    return amounts.short(sums.cost)
