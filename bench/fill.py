@@ -12,6 +12,8 @@ import os
 import random
 from collections import Counter
 from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import Any
 
 import django
 
@@ -19,15 +21,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from keys.hours import SUMS, sums_of  # noqa: E402
+from keys.hours import DIMENSIONS, sums_of  # noqa: E402
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team, UsageHour, UsageRecord  # noqa: E402
-from keys.periods import begin_of, begin_of_hour  # noqa: E402
+from keys.periods import begin_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
 MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]
 OUTCOMES = [("completed", 95), ("failed", 2), ("client_closed", 2), ("refused", 1)]
+MODEL_WEIGHTS = list(accumulate(weight for *_, weight in MODELS))
+OUTCOME_WEIGHTS = list(accumulate(weight for _, weight in OUTCOMES))
+CONSTANTS = dict.fromkeys(
+    ("stop_reason", "caller_request_id", "user_agent", "upstream_request_id", "message_id", "boot_id"), ""
+) | {"attempts": "[]", "holds": "[]", "lane": "native", "streamed": 1, "http_status": 200, "duration_ms": 900}
 DAYS = 30
 chance = random.Random(20261125)
 
@@ -83,45 +91,55 @@ def _issue(count: int, now: datetime) -> list[APIKey]:
 
 
 def _call(keys: list[APIKey], count: int, session: int, now: datetime, price: ModelPrice) -> None:
-    weights = [1 / (rank + 10) for rank in range(len(keys))]
-    hours: dict[tuple[object, ...], Counter[str]] = {}
+    weights = list(accumulate(1 / (rank + 10) for rank in range(len(keys))))
+    hours: dict[tuple[Any, ...], Counter[str]] = {}
     made = 0
     while made < count:
-        batch = []
-        for key in chance.choices(keys, weights, k=5_000 // session):
+        rows = []
+        for key in chance.choices(keys, cum_weights=weights, k=5_000 // session):
             moment = now - timedelta(seconds=chance.uniform(60, DAYS * 86_400))
             for i in range(round(chance.expovariate(1 / session)) or 1 if session > 1 else 1):
-                batch.append(_record(made + len(batch), key, moment + timedelta(seconds=i * 40), price))
-        batch = batch[: count - made]
-        UsageRecord.objects.bulk_create(batch)
-        made += len(batch)
-        for row in batch:
-            hour = begin_of_hour(row.created_at)
-            place = (row.api_key_id, hour, row.model, row.upstream, row.status, row.usage_source)
-            hours.setdefault(place, Counter()).update(sums_of(vars(row)))
-    names = ("api_key_id", "hour", "model", "upstream", "status", "usage_source")
-    # In the order of time, as they come to be.
-    rows = (
-        UsageHour(**dict(zip(names, place, strict=True)), **{name: sums[name] for name in SUMS})
-        for place, sums in sorted(hours.items(), key=lambda item: item[0][1])
+                rows.append(_row(made + len(rows), key, moment + timedelta(seconds=i * 40), price))
+        del rows[count - made :]
+        _insert(rows)
+        made += len(rows)
+        for row in rows:
+            hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
+            place = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
+            hours.setdefault(place, Counter()).update(sums_of(row))
+    in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as they come to be
+    UsageHour.objects.bulk_create(
+        (UsageHour(**dict(zip(DIMENSIONS, place, strict=True)), **sums) for place, sums in in_order), batch_size=5_000
     )
-    UsageHour.objects.bulk_create(rows, batch_size=5_000)
 
 
-def _record(i: int, key: APIKey, moment: datetime, price: ModelPrice) -> UsageRecord:
-    (model, upstream, _) = chance.choices(MODELS, [weight for *_, weight in MODELS])[0]
-    status = chance.choices(OUTCOMES, [weight for _, weight in OUTCOMES])[0][0]
-    is_priced = model != "new-model"
-    was_made = status != "refused"
-    return UsageRecord(
-        id=f"req_{i:032d}", created_at=moment, settled_at=moment, status=status, http_status=200, api_key=key,
-        lane="native", model=model, streamed=True, upstream=upstream if was_made else "", upstream_model=model,
-        input_tokens=chance.randrange(2_000) if was_made else None, usage_source="reported" if was_made else "",
-        output_tokens=chance.randrange(500) if was_made else None, boot_id="bench", lease_expires_at=moment,
-        cost_usd_micros=chance.randrange(20_000) if was_made and is_priced else None,
-        price=price if was_made and is_priced else None,
-        error_type="api_error" if status == "failed" else "", duration_ms=900, ttft_ms=200,
-    )  # fmt: skip
+def _insert(rows: list[dict[str, Any]]) -> None:
+    """Through the driver: Django's own way takes five times as long."""
+    names = ", ".join(rows[0])
+    constants = ", ".join(f"'{value}'" for value in CONSTANTS.values())
+    marks = ", ".join(["%s"] * len(rows[0]))
+    statement = f"INSERT INTO keys_usagerecord ({names}, {', '.join(CONSTANTS)}) VALUES ({marks}, {constants})"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(statement, [tuple(map(_adapted, row.values())) for row in rows])
+
+
+def _adapted(value: Any) -> Any:
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+
+
+def _row(i: int, key: APIKey, moment: datetime, price: ModelPrice) -> dict[str, Any]:
+    (model, upstream, _) = chance.choices(MODELS, cum_weights=MODEL_WEIGHTS)[0]
+    status = chance.choices(OUTCOMES, cum_weights=OUTCOME_WEIGHTS)[0][0]
+    was_made, is_priced = status != "refused", model != "new-model"
+    return {
+        "id": f"req_{i:032d}", "created_at": moment, "settled_at": moment, "status": status, "api_key_id": key.pk,
+        "model": model, "upstream": upstream if was_made else "", "upstream_model": model, "lease_expires_at": moment,
+        "error_type": "api_error" if status == "failed" else "", "usage_source": "reported" if was_made else "",
+        "input_tokens": int(chance.random() * 2_000) if was_made else None,
+        "output_tokens": int(chance.random() * 500) if was_made else None,
+        "cost_usd_micros": int(chance.random() * 20_000) if was_made and is_priced else None,
+        "price_id": price.pk if was_made and is_priced else None,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
 from django.db.models import BigIntegerField, Count, Q, QuerySet, Sum, Value
 
 from keys.models import UsageHour, UsageRecord
@@ -41,6 +42,9 @@ class Sums:
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
 
     @property
     def calls(self) -> int:
@@ -126,3 +130,16 @@ def summed(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
 _OF_RUNNING: dict[str, Any] = {
     name: Count("pk") if name == "running" else Value(0, output_field=BigIntegerField()) for name in NAMES
 }
+
+
+def named_models(*, limit: int) -> list[str]:
+    """The models that were ever asked for, in order. One step in an index for each, however many hours there are."""
+    table = UsageHour._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'WITH RECURSIVE named (model) AS (SELECT min(model) FROM "{table}" UNION ALL SELECT '
+            f'(SELECT min(hours.model) FROM "{table}" AS hours WHERE hours.model > named.model) '
+            "FROM named WHERE named.model IS NOT NULL) SELECT model FROM named WHERE model IS NOT NULL LIMIT %s",
+            [limit],
+        )
+        return [model for (model,) in cursor.fetchall()]

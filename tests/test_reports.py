@@ -157,12 +157,12 @@ def test_two_keys_of_one_name_are_two_rows_with_their_hints(calls: Callable[...,
     assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
 
 
-def test_a_report_takes_two_queries_however_much_there_is(
+def test_a_report_takes_three_queries_however_much_there_is(
     calls: Callable[..., Any], owner: User, django_assert_num_queries: Any
 ) -> None:
     random_calls(calls, owner, seed=1)
 
-    with django_assert_num_queries(2):  # the slices, the hints of the keys
+    with django_assert_num_queries(3):  # the names of the models, the sums, the names and hints of the keys
         reports.report(JULY)
     with django_assert_num_queries(1):
         reports.totals(JULY)
@@ -250,6 +250,24 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
     }
     shown = {row.subject: figures.cost(row.sums) for row in report.models}
     assert shown == {"priced": "$0.000066", "free": "$0.00", "dear": "unpriced"}
+
+
+@pytest.mark.parametrize("shown", [1, 50])
+def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
+    shown: int, calls: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "SHOWN", shown)
+    calls(created_at=at(2), model="used")
+    new = APIKey.objects.issue(name="new", owner=owner)[0]
+    calls(created_at=at(2), status="started", model="new", as_key=new)
+
+    report = reports.report(JULY)
+
+    assert [row.subject for row in report.models] == (["used", "new"] if shown == 50 else ["used", None])
+    assert [row.subject and row.subject.name for row in report.keys] == (
+        ["app", "new"] if shown == 50 else ["app", None]
+    )
+    assert [row.sums.running for row in report.keys] == [0, 1]
 
 
 def test_what_reports_read_stays_when_its_rows_are_gone(calls: Callable[..., Any]) -> None:

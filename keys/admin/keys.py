@@ -6,12 +6,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys import hashing, views
 from keys.admin import cells
-from keys.admin.filters import AttentionFilter, StateFilter
+from keys.admin.key_list import KeyList
 from keys.forms import APIKeyForm, FindForm, find_raw_key
 from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
 from keys.models import APIKey
@@ -20,38 +19,14 @@ STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "b
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(admin.ModelAdmin):
+class APIKeyAdmin(KeyList):
     actions = ["disable_selected", "enable_selected", "revoke_selected"]
     form = APIKeyForm
     fieldsets = [("Rules", {"fields": ["name", "owner", "expires_at", "allowed_models"]})]
-    list_display = ["name", "state", "secret", "owner", "models", "last_used", "expires"]
-    list_filter = [StateFilter, AttentionFilter]
-    list_per_page = 50
-    list_select_related = ["owner"]
-    search_fields = ["name", "public_id", "owner__username", "secrets__hint"]
-    search_help_text = "Name, owner, public id (key_…) or hint (mgw_ and six characters)."
 
     @admin.display(description="state")
     def state(self, api_key: APIKey) -> SafeString:
         return cells.badge(api_key.state, kind=STATES[api_key.state])
-
-    @admin.display(description="key")
-    def secret(self, api_key: APIKey) -> SafeString:
-        return format_html('<code class="hint">{}</code>', " ".join(str(secret) for secret in api_key.secrets.all()))
-
-    @admin.display(description="models")
-    def models(self, api_key: APIKey) -> SafeString | str:
-        if not api_key.allowed_models:
-            return "all"
-        return format_html('<span title="{}">{}</span>', ", ".join(api_key.allowed_models), len(api_key.allowed_models))
-
-    @admin.display(description="last used", ordering="last_used_at")
-    def last_used(self, api_key: Any) -> SafeString | str:
-        return cells.moment(api_key.last_used_at, none="never")
-
-    @admin.display(description="expires", ordering="expires_at")
-    def expires(self, api_key: APIKey) -> SafeString | str:
-        return cells.moment(api_key.expires_at, none="never")
 
     @admin.action(description="Disable selected keys", permissions=["disable"])
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
@@ -109,17 +84,6 @@ class APIKeyAdmin(admin.ModelAdmin):
         facts = {"state": self.state(api_key), "last_used": self.last_used(api_key)}
         context |= {"show_save_and_add_another": False, **facts}
         return super().render_change_form(request, context, *args, **kwargs)
-
-    # ---- what is read
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return APIKey.objects.with_last_use().prefetch_related("secrets")
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if term.startswith(hashing.PREFIX):
-            return queryset.filter(secrets__hint=term.removeprefix(hashing.PREFIX).rstrip("….")), True
-        return super().get_search_results(request, queryset, term)
 
     # ---- who may
 

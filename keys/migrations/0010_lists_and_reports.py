@@ -20,6 +20,10 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.AddIndex(
+            model_name="usagehour",
+            index=models.Index(fields=["model", "hour"], name="usage_model_hour"),
+        ),
+        migrations.AddIndex(
             model_name="apikey",
             index=models.Index(fields=["created_at"], name="apikey_created"),
         ),

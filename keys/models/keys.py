@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Max, Q
+from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from keys import hashing
@@ -38,9 +38,17 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
         """Those that were revoked as compromised so lately that calls of theirs may still run."""
         return self.filter(revoke_kind="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
 
+    def last_use(self) -> Subquery:
+        """The latest use of any of a key's secrets, to be selected or to order by."""
+        of_key = KeySecret.objects.order_by().filter(api_key=OuterRef("pk")).values("api_key")
+        return Subquery(of_key.annotate(latest=Max("last_used_at")).values("latest"))
+
     def with_last_use(self) -> "APIKeyQuerySet":
-        """Annotate `last_used_at`: the latest use of any of the key's secrets, or None."""
-        return self.annotate(last_used_at=Max("secrets__last_used_at"))
+        """Annotate `last_used_at`: the latest use of any of the key's secrets, or None.
+
+        Not by a join, for which every key would be grouped, whichever few of them are shown.
+        """
+        return self.annotate(last_used_at=self.last_use())
 
     def with_raw_key(self, raw: str) -> "APIKeyQuerySet":
         """The key that a full raw key belongs to, found by its digest."""

@@ -128,7 +128,11 @@ class UsageHour(models.Model):
 
     class Meta:
         ordering = ["-hour"]
-        indexes = [models.Index(fields=["hour"], name="usage_hour")]
+        indexes = [
+            models.Index(fields=["hour"], name="usage_hour"),
+            # The models in order, so that none of a million hours is sorted to add them up by model.
+            models.Index(fields=["model", "hour"], name="usage_model_hour"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_row_a_usage_hour"

@@ -114,11 +114,11 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
     }
 
 
-def test_a_page_takes_four_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
+def test_a_page_takes_five_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
     for _ in range(3):
         caller.calls(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
 
-    with django_assert_num_queries(4):  # session, user, slices, hints
+    with django_assert_num_queries(5):  # session, user, models, sums, keys
         browser.get(USAGE)
 
 

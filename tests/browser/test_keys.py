@@ -124,5 +124,5 @@ def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
     page.get_by_role("button", name="Enable …").click()
     page.get_by_role("button", name="Enable 1 key").click()
 
-    expect(page.locator("#result_list")).to_contain_text("Usable")
+    expect(page.locator("#result_list")).to_contain_text("Active")
     assert APIKey.objects.get().state == "usable"
