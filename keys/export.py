@@ -1,7 +1,7 @@
 """Usage as CSV, for spreadsheets: streamed, and with every text inert."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keys import money, reports
@@ -20,10 +20,15 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def csv_lines(period: Period) -> Iterator[str]:
     """One line for each day, key and model."""
+    return written(HEADER, map(_cells, reports.iter_slices(period)))
+
+
+def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """The lines of a CSV file, one by one. Whoever makes the rows makes their texts inert."""
     write = csv.writer(_Echo()).writerow
-    yield write(HEADER)
-    for part in reports.iter_slices(period):
-        yield write(_cells(part))
+    yield write(header)
+    for row in rows:
+        yield write(row)
 
 
 def _cells(part: Slice) -> list[Any]:

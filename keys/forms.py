@@ -182,6 +182,17 @@ class RevokeForm(forms.Form):
     )
 
 
+class ExtendForm(forms.Form):
+    """By how long the end of keys is moved."""
+
+    by = forms.TypedChoiceField(
+        label="Extend by",
+        choices=[("30", "30 days"), ("90", "90 days"), ("180", "180 days"), ("365", "365 days")],
+        coerce=lambda days: timedelta(days=int(days)),
+        initial="90",
+    )
+
+
 class FindForm(forms.Form):
     """A raw key, in the body of a POST: it is in no URL, no history and no access log."""
 

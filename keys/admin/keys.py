@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from keys import hashing, views
 from keys.admin import cells
+from keys.admin.key_actions import KeyActions, of_a_few
 from keys.admin.key_list import KeyList
 from keys.forms import APIKeyForm, FindForm, find_raw_key
 from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
@@ -19,8 +20,8 @@ STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "b
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(KeyList):
-    actions = ["disable_selected", "enable_selected", "revoke_selected"]
+class APIKeyAdmin(KeyActions, KeyList):
+    actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
     form = APIKeyForm
     fieldsets = [("Rules", {"fields": ["name", "owner", "expires_at", "allowed_models"]})]
 
@@ -29,14 +30,17 @@ class APIKeyAdmin(KeyList):
         return cells.badge(api_key.state, kind=STATES[api_key.state])
 
     @admin.action(description="Disable selected keys", permissions=["disable"])
+    @of_a_few
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, DISABLE)
 
     @admin.action(description="Enable selected keys", permissions=["disable"])
+    @of_a_few
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, ENABLE)
 
     @admin.action(description="Revoke selected keys", permissions=["revoke"])
+    @of_a_few
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, REVOKE)
 

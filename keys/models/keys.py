@@ -167,6 +167,16 @@ class APIKey(Rules):
         """End the pause. A revoked key stays revoked."""
         self._set(disabled_at=None)
 
+    @property
+    def can_be_extended(self) -> bool:
+        """Whether it has an end that can be moved. What was revoked has ended for good."""
+        return self.revoked_at is None and self.expires_at is not None
+
+    def extend(self, *, by: timedelta) -> None:
+        """Move the end of the key: from where it is, or from now on if it is over; then the key works again."""
+        if self.expires_at is not None:
+            self._set(expires_at=max(self.expires_at, timezone.now()) + by)
+
     def revoke(self, *, reason: str = "", kind: str = RevokeKind.OTHER) -> None:
         """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s).
 
