@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from keys import hashing, views
 from keys.admin import cells
 from keys.admin.key_actions import KeyActions, of_a_few
+from keys.admin.key_import import KeyImport
 from keys.admin.key_list import KeyList
 from keys.forms import APIKeyForm, FindForm, find_raw_key
 from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
@@ -20,7 +21,7 @@ STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "b
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(KeyActions, KeyList):
+class APIKeyAdmin(KeyImport, KeyActions, KeyList):
     actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
     form = APIKeyForm
     fieldsets = [("Rules", {"fields": ["name", "owner", "expires_at", "allowed_models"]})]
