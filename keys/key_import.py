@@ -17,12 +17,11 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from keys import expiry, money
+from keys import expiry, fields
 from keys.addresses import is_network
 from keys.errors import amount_in_words
 from keys.forms import ModelNamesField
 from keys.models import APIKey, Budget, Team
-from keys.models.budgets import LARGEST
 
 MAX_BYTES = 256 * 1024
 MAX_ROWS = 500
@@ -246,7 +245,7 @@ class RowForm(forms.Form):
         if not {"owner", "team"} & set(self.errors) and bool(cleaned["owner"]) == bool(cleaned["team"]):
             self.add_error("owner", "Name an owner or a team, and not both.")
         try:
-            cleaned["budget"] = _amount(cleaned.get("budget", ""), unit=cleaned.get("unit", ""))
+            cleaned["budget"] = fields.read(cleaned.get("budget", ""), unit=cleaned.get("unit", ""))
         except ValueError as error:
             self.add_error("budget", str(error))
         return cleaned
@@ -254,13 +253,3 @@ class RowForm(forms.Form):
 
 def _listed(text: str) -> list[str]:
     return list(dict.fromkeys(part for part in _SEPARATORS.split(text) if part))
-
-
-def _amount(text: str, *, unit: str) -> int | None:
-    if not text:
-        return None
-    if unit != Budget.Unit.TOKENS:
-        return money.parse(text)
-    if not (text.isascii() and text.isdigit() and int(text[:20]) <= LARGEST and len(text) <= 20):
-        raise ValueError("Give a number of tokens.")
-    return int(text)

@@ -10,7 +10,7 @@ from django.db.models import Q, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
@@ -24,13 +24,10 @@ from keys.admin.filters import (
     StateFilter,
     TeamFilter,
 )
-from keys.errors import PERIODS, amount_in_words
 from keys.models import APIKey, KeySecret
-from keys.standing import Standing
 
 # Where keys stand that were never used, and those that never expire: databases do not agree on it.
 EVER, NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-SPENT_KINDS = {False: "good", True: "warn"}
 
 
 class KeyChangeList(ChangeList):
@@ -69,8 +66,7 @@ class KeyList(admin.ModelAdmin):
 
     @admin.display(description="status")
     def status(self, api_key: Any) -> SafeString:
-        chips = ((cells.badge(each.chip, kind=each.kind),) for each in api_key.conditions)
-        return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", chips))
+        return cells.chips(api_key.conditions)
 
     @admin.display(description="belongs to", ordering="owner__username")
     def belongs_to(self, api_key: APIKey) -> SafeString | str:
@@ -88,7 +84,7 @@ class KeyList(admin.ModelAdmin):
     def spending(self, api_key: Any) -> SafeString:
         """What the calls of this month cost, and how the budget stands that tells most."""
         figures = api_key.glance
-        budget = _budget(figures.budget) if figures.budget else ""
+        budget = cells.standing(figures.budget) if figures.budget else ""
         return format_html('<span class="spending">{}{}</span>', _spent(figures), budget)
 
     @admin.display(description="7 days")
@@ -143,23 +139,6 @@ def _spent(figures: glance.Glance) -> SafeString:
     exact = money.dollars(figures.cost)
     note = format_html(' <span class="quiet">+ {}</span>', unpriced) if figures.unpriced else ""
     return format_html('<span title="{}">{}{}</span>', exact, money.short(figures.cost), note)
-
-
-def _budget(standing: Standing) -> SafeString:
-    """The bar of a budget, and beside it in words what it shows."""
-    kind = "bad" if standing.left == 0 else SPENT_KINDS[standing.is_near]
-    whose = "the team's " if standing.scope == "team" else ""
-    unit = standing.budget.unit
-    used = amount_in_words(standing.spent + standing.reserved, unit)
-    title = f"{used} spent or held of {whose or 'the '}{PERIODS[standing.budget.period]} budget"
-    of = f"{standing.percent} % of {whose}{_shortly(standing.limit, unit)} {standing.budget.get_period_display()}"
-    return format_html(
-        '<span class="budget" title="{}">{} <span>{}</span></span>', title, cells.bar(standing.percent, kind=kind), of
-    )
-
-
-def _shortly(amount: int, unit: str) -> str:
-    return money.short(amount) if unit == "money" else amount_in_words(amount, unit)
 
 
 def list_of(**filters: str) -> str:

@@ -24,6 +24,14 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["model", "hour"], name="usage_model_hour"),
         ),
         migrations.AddIndex(
+            model_name="usagehour",
+            index=models.Index(
+                condition=models.Q(("unpriced_calls__gt", 0)),
+                fields=["model", "upstream", "hour"],
+                name="usage_unpriced",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="apikey",
             index=models.Index(fields=["created_at"], name="apikey_created"),
         ),

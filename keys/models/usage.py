@@ -132,6 +132,9 @@ class UsageHour(models.Model):
             models.Index(fields=["hour"], name="usage_hour"),
             # The models in order, so that none of a million hours is sorted to add them up by model.
             models.Index(fields=["model", "hour"], name="usage_model_hour"),
+            models.Index(
+                fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_calls__gt=0)
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
