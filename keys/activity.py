@@ -95,7 +95,7 @@ def _rows(period: Period, days: list[date], api_key: APIKey) -> Any:
     begin, end = period.bounds()
     hours = UsageHour.objects.filter(api_key=api_key, hour__gte=begin, hour__lt=end)
     return (
-        hours.annotate(day=index_of_day(days, field="hour"))
+        hours.annotate(day=index_of_day("hour", days))
         .values("day", "model", "status")
         .annotate(made=Sum("calls"), **_SPENT)
         .order_by()

@@ -1,15 +1,14 @@
-"""Amounts of budgets as people write them, and as we count them: exact, never through a float. Pure."""
+"""Amounts of budgets, in money or in tokens, as people write them and as we count them. Pure."""
 
 import re
 from typing import NamedTuple
 
-MICROS = 1_000_000
-DECIMALS = 6
-PERIODS = ("day", "week", "month", "total")
+from keys import money
 
-_WHOLE = r"\d{1,3}(?:,\d{3})+|\d*"
-_DOLLARS = re.compile(rf"\$? ?({_WHOLE})(?:\.(\d*))?", re.ASCII)
-_TOKENS = re.compile(rf"({_WHOLE})", re.ASCII)
+PERIODS = ("day", "week", "month", "total")
+LARGEST = 10**15
+
+_TOKENS = re.compile(r"\d{1,3}(?:,\d{3})+|\d+", re.ASCII)
 _BUDGET = re.compile(r"([^/]*?) ?(tokens)?/([a-z]+)")
 
 
@@ -24,39 +23,21 @@ class Allowance(NamedTuple):
 
 def parse(text: str, *, unit: str) -> int:
     """Micro-dollars of an amount in dollars, or tokens. Raise ValueError with words for people."""
-    return _micros(text.strip()) if unit == "money" else _tokens(text.strip())
-
-
-def _micros(text: str) -> int:
-    match = _DOLLARS.fullmatch(text)
-    if match is None or not (match[1] or match[2]):
-        raise ValueError("Give dollars such as 20 or 0.50.")
-    decimals = match[2] or ""
-    if len(decimals) > DECIMALS:
-        raise ValueError("Give at most 6 decimals: the gateway counts in millionths of a dollar.")
-    return _number(match[1]) * MICROS + int(decimals.ljust(DECIMALS, "0"))
+    return money.parse(text) if unit == "money" else _tokens(text.strip())
 
 
 def _tokens(text: str) -> int:
-    match = _TOKENS.fullmatch(text)
-    if match is None or not match[1]:
+    if not _TOKENS.fullmatch(text):
         raise ValueError("Give a whole number of tokens such as 1,000,000.")
-    return _number(match[1])
-
-
-def _number(text: str) -> int:
-    digits = text.replace(",", "") or "0"
-    if len(digits) > 15:
-        raise ValueError("This is more than anybody can spend.")
+    digits = text.replace(",", "")
+    if len(digits) > 16 or int(digits) > LARGEST:
+        raise ValueError(f"Give at most {LARGEST:,} tokens.")
     return int(digits)
 
 
 def written(amount: int, *, unit: str) -> str:
     """The reverse of `parse`, as it stands in a field: dollars with two decimals at least."""
-    if unit != "money":
-        return str(amount)
-    whole, micros = divmod(amount, MICROS)
-    return f"{whole}.{f'{micros:06}'.rstrip('0').ljust(2, '0')}"
+    return money.plain(amount) if unit == "money" else str(amount)
 
 
 def parse_budget(text: str) -> Allowance:

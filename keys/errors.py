@@ -9,8 +9,9 @@ Why a call is not let in. Each is told to the caller in the words of the lane.
 """
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
+
+from keys import money
 
 
 class Refused(Exception):
@@ -92,9 +93,7 @@ def amount_in_words(amount: int, unit: str) -> str:
     """Micro-dollars as dollars with all their digits that count, or tokens."""
     if unit == "tokens":
         return f"{amount:,} tokens"
-    dollars = f"{Decimal(amount) / 1_000_000:,.6f}"
-    whole, _, cents = dollars.partition(".")
-    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+    return money.dollars(amount)
 
 
 class LimitReached(Refused):

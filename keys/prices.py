@@ -77,15 +77,20 @@ class PriceCache:
         self._book, self._fresh_until = None, 0.0
 
     def _read(self) -> PriceBook:
-        rows: dict[str, list[ModelPrice]] = {}
         try:
-            for row in ModelPrice.objects.order_by("pattern", "-valid_from"):
-                rows.setdefault(row.pattern, []).append(row)
+            return read()
         except (OperationalError, InterfaceError) as error:
             if self._book is None:
                 raise LedgerUnavailable from error
             return self._book
-        return PriceBook(rows)
+
+
+def read() -> PriceBook:
+    """The book as it stands in the database. One query."""
+    rows: dict[str, list[ModelPrice]] = {}
+    for row in ModelPrice.objects.order_by("pattern", "-valid_from"):
+        rows.setdefault(row.pattern, []).append(row)
+    return PriceBook(rows)
 
 
 prices = PriceCache()

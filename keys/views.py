@@ -7,21 +7,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
-from keys import audit, export, reports
+from keys import audit, charts, export, reports
 from keys.forms.fields import find_raw_key
 from keys.forms.find import FindForm
 from keys.forms.period import PeriodForm
 from keys.models import UsageRecord
 from keys.pages.frame import page
-from keys.reports import Report
-
-OUTCOMES = {
-    "completed": "Completed",
-    "left": "Left by the caller",
-    "errors": "Errors",
-    "refused": "Refused",
-    "running": "Running",
-}
 
 # ---- keys
 
@@ -46,22 +37,8 @@ def usage(request: HttpRequest) -> HttpResponse:
     """A period added up: totals, one chart by day, tables by key and by model."""
     form = PeriodForm(request.GET)
     report = reports.report(form.chosen_period())
-    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": _calls_by_day(report)}
+    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.calls_by_day(report.days)}
     return page(request, "keys/usage.html", {"title": "Usage", **context})
-
-
-def _calls_by_day(report: Report) -> dict[str, Any]:
-    """What `charts.js` draws: the rows of the table by day, by how the calls ended."""
-    return {
-        "type": "bar",
-        "stacked": True,
-        "unit": "calls",
-        "labels": [f"{row.subject:%d %b}" for row in report.days],
-        "series": [
-            {"name": name, "values": [getattr(row.sums, column) for row in report.days]}
-            for column, name in OUTCOMES.items()
-        ],
-    }
 
 
 @require_GET

@@ -12,6 +12,7 @@ PACKAGES = ("keys", "messages_api", "project", "staff")
 FORBIDDEN = {
     "keys": {"messages_api", "project", "staff"},
     "keys/hashing.py": {"django", "rest_framework", "time", "datetime"},
+    "keys/money.py": {"django", "rest_framework", "time", "datetime"},
     "messages_api": {"project", "staff"},
     "messages_api/views.py": {"keys", "django.db", "requests"},
     "messages_api/lanes": {"keys", "django.db", "requests"},

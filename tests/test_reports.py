@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import export, ledger, reports
-from keys.models import APIKey
-from keys.reports import Period, Sums
+from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.prices import prices
+from keys.reports import Period
+from keys.sums import Sums
+from keys.templatetags import figures
 from tests.admin.calls import Caller
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
@@ -101,6 +104,7 @@ def test_what_a_total_is_made_of(calls: Callable[..., Any]) -> None:
         partial=1,
         estimated=2,
         unsaid=1,
+        unpriced=4,  # what ended without an answer of an upstream has cost nothing; the others have no price
     )
     assert (total.calls, total.ended, total.tokens_in) == (6, 5, 49)
 
@@ -153,12 +157,12 @@ def test_two_keys_of_one_name_are_two_rows_with_their_hints(calls: Callable[...,
     assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
 
 
-def test_a_report_takes_two_queries_however_much_there_is(
+def test_a_report_takes_three_queries_however_much_there_is(
     calls: Callable[..., Any], owner: User, django_assert_num_queries: Any
 ) -> None:
     random_calls(calls, owner, seed=1)
 
-    with django_assert_num_queries(2):  # the slices, the hints of the keys
+    with django_assert_num_queries(3):  # the names of the models, the sums, the names and hints of the keys
         reports.report(JULY)
     with django_assert_num_queries(1):
         reports.totals(JULY)
@@ -215,4 +219,59 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(calls: Callable[.
         "usage_partial": "0",
         "usage_estimated": "0",
         "usage_none": "0",
+        "cost_usd": "",
+        "unpriced_calls": "1",
     }
+
+
+def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
+    calls: Callable[..., Any], owner: User
+) -> None:
+    ModelPrice.objects.create(pattern="priced", input=1_000_000, output=2_000_000, valid_from=at(1, 0))
+    ModelPrice.objects.create(pattern="free", is_free=True, valid_from=at(1, 0))
+    prices.book()
+    for model, count in (("priced", 2), ("free", 1), ("dear", 1)):
+        for _ in range(count):
+            calls(created_at=at(2), model=model, upstream_model=model)
+
+    report = reports.report(JULY)
+    lines = {line["model"]: line for line in csv.DictReader(export.csv_lines(JULY))}
+
+    assert (report.total.cost, report.total.unpriced) == (2 * (9 + 24), 1)
+    assert {row.subject: (row.sums.cost, row.sums.unpriced) for row in report.models} == {
+        "priced": (66, 0),
+        "free": (0, 0),
+        "dear": (0, 1),
+    }
+    assert {model: (line["cost_usd"], line["unpriced_calls"]) for model, line in lines.items()} == {
+        "priced": ("0.000066", "0"),
+        "free": ("0.00", "0"),
+        "dear": ("", "1"),
+    }
+    shown = {row.subject: figures.cost(row.sums) for row in report.models}
+    assert shown == {"priced": "$0.000066", "free": "$0.00", "dear": "unpriced"}
+
+
+@pytest.mark.parametrize("shown", [1, 50])
+def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
+    shown: int, calls: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "SHOWN", shown)
+    calls(created_at=at(2), model="used")
+    new = APIKey.objects.issue(name="new", owner=owner)[0]
+    calls(created_at=at(2), status="started", model="new", as_key=new)
+
+    report = reports.report(JULY)
+
+    assert [row.subject for row in report.models] == (["used", "new"] if shown == 50 else ["used", None])
+    assert [row.subject and row.subject.name for row in report.keys] == (
+        ["app", "new"] if shown == 50 else ["app", None]
+    )
+    assert [row.sums.running for row in report.keys] == [0, 1]
+
+
+def test_what_reports_read_stays_when_its_rows_are_gone(calls: Callable[..., Any]) -> None:
+    calls(created_at=at(2))
+    UsageRecord.objects.all().delete()
+
+    assert reports.totals(JULY).completed == 1

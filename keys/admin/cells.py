@@ -1,11 +1,17 @@
 """How values look in lists and on pages: never by colour alone, and moments with their exact time."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
+
+from keys import money
+from keys.conditions import Condition
+from keys.errors import PERIODS, amount_in_words
+from keys.standing import Standing
 
 NONE = "\N{EN DASH}"
 
@@ -50,3 +56,52 @@ def milliseconds(value: int | None) -> str:
 
 def code(text: str) -> SafeString | str:
     return format_html("<code>{}</code>", text) if text else NONE
+
+
+def bar(percent: int, *, kind: str = "good") -> SafeString:
+    """How much of something is used, to be seen beside the words that say it."""
+    return format_html(
+        '<svg class="bar bar-{}" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        '<rect class="bar-all" width="100" height="6"/><rect class="bar-part" width="{}" height="6"/></svg>',
+        kind,
+        max(0, min(100, percent)),
+    )
+
+
+def sparkline(values: Sequence[int]) -> SafeString:
+    """A bar for each value, to be seen beside their sum."""
+    highest = max([*values, 1])
+    bars = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="7" height="{}"/>',
+        ((i * 10, 22 - height, height) for i, height in enumerate(_height(value, highest) for value in values)),
+    )
+    return format_html(
+        '<svg class="sparkline" viewBox="0 0 {} 22" fill="currentColor" aria-hidden="true" focusable="false">{}</svg>',
+        len(values) * 10 - 3,
+        bars,
+    )
+
+
+def _height(value: int, highest: int) -> int:
+    """A day with one call must not look like a day without."""
+    return max(2, round(20 * value / highest)) if value else 1
+
+
+def chips(conditions: Iterable[Condition]) -> SafeString:
+    """What a key is, as badges."""
+    badges = ((badge(each.chip, kind=each.kind),) for each in conditions)
+    return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", badges))
+
+
+def standing(budget: Standing, *, is_own: bool = False) -> SafeString:
+    """How a budget stands: a bar, and beside it in words what it shows. `is_own`: whose it is need not be said."""
+    kind = "bad" if budget.left == 0 else "warn" if budget.is_near else "good"
+    whose = "the team's " if budget.scope == "team" and not is_own else ""
+    unit = budget.budget.unit
+    used = amount_in_words(budget.spent + budget.reserved, unit)
+    title = f"{used} spent or held of {whose or 'the '}{PERIODS[budget.budget.period]} budget"
+    limit = money.short(budget.limit) if unit == "money" else amount_in_words(budget.limit, unit)
+    words = f"{budget.percent} % of {whose}{limit} {budget.budget.get_period_display()}"
+    svg = bar(budget.percent, kind=kind)
+    return format_html('<span class="budget" title="{}">{} <span>{}</span></span>', title, svg, words)

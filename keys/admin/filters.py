@@ -1,65 +1,59 @@
 """The filters of the lists of keys and calls. Each keeps its state in the URL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from keys import allowlists, conditions
+from keys.conditions import Condition
 from keys.models import APIKey
 
-SOON = timedelta(days=14)
-LONG_AGO = timedelta(days=90)
+
+def _left_by_others(spec: admin.SimpleListFilter, changelist: ChangeList) -> QuerySet[Any]:
+    """What the search and the other filters leave: of that, a filter counts what each of its choices would leave."""
+    return changelist.get_queryset(spec.request, exclude_parameters=spec.expected_parameters()).order_by()
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
+class ConditionFilter(admin.SimpleListFilter):
+    """A choice for each of some conditions, with the number of keys that the other filters leave."""
+
+    conditions: Sequence[Condition] = ()
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in ("usable", "expired", "disabled", "revoked")]
+        return [(condition.name, condition.label) for condition in self.conditions]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "usable":
-                return queryset.usable()
-            case "expired":
-                return queryset.expired().filter(disabled_at=None)  # a disabled key is shown as disabled
-            case "disabled":
-                return queryset.disabled()
-            case "revoked":
-                return queryset.revoked()
-        return queryset
+        chosen = self.value()
+        if chosen not in {condition.name for condition in self.conditions}:
+            return queryset
+        return conditions.keys_that_are(chosen, among=queryset)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        counted = conditions.counts(_left_by_others(self, changelist), self.conditions)
+        everything, *others = super().choices(changelist)
+        yield everything
+        for condition, choice in zip(self.conditions, others, strict=True):
+            yield choice | {"display": f"{condition.label} ({counted[condition.name]:,})"}
 
 
-class AttentionFilter(admin.SimpleListFilter):
-    """Usable keys that somebody should look at."""
+class StateFilter(ConditionFilter):
+    title = "state"
+    parameter_name = "state"
+    conditions = conditions.STATES
+
+
+class AttentionFilter(ConditionFilter):
+    """Active keys that somebody may want to look at."""
 
     title = "attention"
     parameter_name = "look"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("expiring", f"Expires within {SOON.days} days"),
-            ("endless", "Never expires"),
-            ("idle", f"Unused for {LONG_AGO.days} days"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        match self.value():
-            case "expiring":
-                return queryset.usable().filter(expires_at__lte=now + SOON)
-            case "endless":
-                return queryset.usable().filter(expires_at=None)
-            case "idle":
-                lately_used = APIKey.objects.filter(secrets__last_used_at__gt=now - LONG_AGO).values("pk")
-                return queryset.usable().filter(created_at__lte=now - LONG_AGO).exclude(pk__in=lately_used)
-        return queryset
+    conditions = conditions.TRAITS
 
 
 class TimeFilter(admin.SimpleListFilter):
@@ -118,6 +112,79 @@ class TextFilter(admin.SimpleListFilter):
             ],
             "query_string": changelist.get_query_string(remove=[str(self.parameter_name)]),
         }
+
+
+class NameFilter(TextFilter):
+    """A field to type a name into, above those that most keys have, with their number."""
+
+    template = "keys/name_filter.html"
+    SHOWN = 8
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        (choice,) = super().choices(changelist)
+        names = [
+            {
+                "name": name,
+                "count": count,
+                "selected": name == self.value(),
+                "query_string": changelist.get_query_string({str(self.parameter_name): name}),
+            }
+            for name, count in self.most_frequent(_left_by_others(self, changelist))
+        ]
+        yield choice | {"names": names}
+
+    def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
+        """The names that are offered, and how many of the keys each would leave."""
+        raise NotImplementedError
+
+
+class RelatedNameFilter(NameFilter):
+    column = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+
+    def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
+        named = api_keys.exclude(**{self.column: None}).values_list(self.column)
+        return list(named.annotate(count=Count("pk")).order_by("-count", self.column)[: self.SHOWN])
+
+
+class OwnerFilter(RelatedNameFilter):
+    title = "owner"
+    parameter_name = "owner"
+    column = "owner__username"
+    placeholder = "user name"
+
+
+class TeamFilter(RelatedNameFilter):
+    title = "team"
+    parameter_name = "team"
+    column = "team__name"
+    placeholder = "name of a team"
+
+
+class CreatorFilter(RelatedNameFilter):
+    title = "created by"
+    parameter_name = "created_by"
+    column = "created_by__username"
+    placeholder = "user name"
+
+
+class AllowedModelFilter(NameFilter):
+    """The keys that may call a model: their allow-list names it, or they have none; and so with their team's."""
+
+    title = "model that it may call"
+    parameter_name = "model"
+    placeholder = "claude-3-opus-… or claude-*"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(allowlists.may_call(self.value())) if self.value() else queryset
+
+    def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
+        counted = api_keys.values_list("allowed_models", "team__allowed_models").annotate(count=Count("pk"))
+        lists = [((own, of_team or []), count) for own, of_team, count in counted.order_by()]
+        names = allowlists.most_named(lists, limit=self.SHOWN)
+        return [(name, sum(count for each, count in lists if allowlists.allows(each, name))) for name in names]
 
 
 class KeyFilter(TextFilter):

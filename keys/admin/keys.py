@@ -6,13 +6,14 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys import hashing
 from keys.admin import cells
-from keys.admin.filters import AttentionFilter, StateFilter
 from keys.admin.key import OneKey
+from keys.admin.key_actions import KeyActions, of_a_few
+from keys.admin.key_import import KeyImport
+from keys.admin.key_list import KeyList
 from keys.forms.fields import find_raw_key
 from keys.forms.find import FindForm
 from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
@@ -23,46 +24,25 @@ STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "b
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(OneKey):
-    actions = ["disable_selected", "enable_selected", "revoke_selected"]
-    list_display = ["name", "state", "secret", "owner", "models", "last_used", "expires"]
-    list_filter = [StateFilter, AttentionFilter]
-    list_per_page = 50
-    list_select_related = ["owner"]
-    search_fields = ["name", "public_id", "owner__username", "secrets__hint"]
-    search_help_text = "Name, owner, public id (key_…) or hint (mgw_ and six characters)."
+class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
+    actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
 
     @admin.display(description="state")
     def state(self, api_key: APIKey) -> SafeString:
         return cells.badge(api_key.state, kind=STATES[api_key.state])
 
-    @admin.display(description="key")
-    def secret(self, api_key: APIKey) -> SafeString:
-        return format_html('<code class="hint">{}</code>', " ".join(str(secret) for secret in api_key.secrets.all()))
-
-    @admin.display(description="models")
-    def models(self, api_key: APIKey) -> SafeString | str:
-        if not api_key.allowed_models:
-            return "all"
-        return format_html('<span title="{}">{}</span>', ", ".join(api_key.allowed_models), len(api_key.allowed_models))
-
-    @admin.display(description="last used", ordering="last_used_at")
-    def last_used(self, api_key: Any) -> SafeString | str:
-        return cells.moment(api_key.last_used_at, none="never")
-
-    @admin.display(description="expires", ordering="expires_at")
-    def expires(self, api_key: APIKey) -> SafeString | str:
-        return cells.moment(api_key.expires_at, none="never")
-
     @admin.action(description="Disable selected keys", permissions=["disable"])
+    @of_a_few
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, DISABLE)
 
     @admin.action(description="Enable selected keys", permissions=["disable"])
+    @of_a_few
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, ENABLE)
 
     @admin.action(description="Revoke selected keys", permissions=["revoke"])
+    @of_a_few
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, REVOKE)
 
@@ -84,17 +64,6 @@ class APIKeyAdmin(OneKey):
             return HttpResponseRedirect(f"{address}?q={hashing.PREFIX}{hashing.hint(raw)}")
         messages.warning(request, "No key here belongs to what you entered.")
         return HttpResponseRedirect(address)
-
-    # ---- what is read
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return APIKey.objects.with_last_use().prefetch_related("secrets")
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if term.startswith(hashing.PREFIX):
-            return queryset.filter(secrets__hint=term.removeprefix(hashing.PREFIX).rstrip("….")), True
-        return super().get_search_results(request, queryset, term)
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)

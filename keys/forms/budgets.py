@@ -3,11 +3,11 @@
 from typing import Any
 
 from django import forms
-from django.contrib.admin.widgets import AdminTextInputWidget
 from django.forms.models import BaseInlineFormSet
 
 from keys import amounts, bounds
 from keys.bounds import EACH
+from keys.forms.amounts import AmountInput
 from keys.models import APIKey, Budget, Team
 
 MOST = len(Budget.Period) * len(Budget.Unit)
@@ -17,10 +17,7 @@ MOST = len(Budget.Period) * len(Budget.Unit)
 class BudgetForm(forms.ModelForm):
     """What may be spent in a period. Dollars are entered as dollars, and stored as millionths."""
 
-    amount = forms.CharField(
-        max_length=24,
-        widget=AdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "20.00"}),
-    )
+    amount = forms.CharField(max_length=24, widget=AmountInput(attrs={"placeholder": "20.00"}))
 
     class Meta:
         model = Budget
@@ -37,11 +34,37 @@ class BudgetForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if "amount" in cleaned and "unit" in cleaned:
+        self._read("amount", cleaned)
+        return cleaned
+
+    def _read(self, name: str, cleaned: dict[str, Any]) -> None:
+        """Put the amount in the place of its text."""
+        if name in cleaned and "unit" in cleaned:
             try:
-                cleaned["amount"] = amounts.parse(cleaned["amount"], unit=cleaned["unit"])
+                cleaned[name] = amounts.parse(cleaned[name], unit=cleaned["unit"])
             except ValueError as error:
-                self.add_error("amount", str(error))
+                self.add_error(name, str(error))
+
+
+class TeamBudgetForm(BudgetForm):
+    """The same with its temporary increase. A key has a page for that."""
+
+    increase = forms.CharField(
+        required=False, max_length=24, widget=AmountInput, help_text="Added to the amount for now."
+    )
+
+    class Meta(BudgetForm.Meta):
+        fields = [*BudgetForm.Meta.fields, "increase", "increase_until"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        increase = self.instance.increase
+        self.initial["increase"] = amounts.written(increase, unit=self.instance.unit) if increase else ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        cleaned["increase"] = cleaned.get("increase") or "0"
+        self._read("increase", cleaned)
         return cleaned
 
 

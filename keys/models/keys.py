@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Max, Q
+from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from keys import bounds, hashing
@@ -42,9 +42,17 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
         """Those that were revoked as compromised so lately that calls of theirs may still run."""
         return self.filter(revoke_kind="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
 
+    def last_use(self) -> Subquery:
+        """The latest use of any of a key's secrets, to be selected or to order by."""
+        of_key = KeySecret.objects.order_by().filter(api_key=OuterRef("pk")).values("api_key")
+        return Subquery(of_key.annotate(latest=Max("last_used_at")).values("latest"))
+
     def with_last_use(self) -> "APIKeyQuerySet":
-        """Annotate `last_used_at`: the latest use of any of the key's secrets, or None."""
-        return self.annotate(last_used_at=Max("secrets__last_used_at"))
+        """Annotate `last_used_at`: the latest use of any of the key's secrets, or None.
+
+        Not by a join, for which every key would be grouped, whichever few of them are shown.
+        """
+        return self.annotate(last_used_at=self.last_use())
 
     def with_raw_key(self, raw: str) -> "APIKeyQuerySet":
         """The key that a full raw key belongs to, found by its digest."""
@@ -123,7 +131,8 @@ class APIKey(Rules):
             )
         ]
         indexes = [
-            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised"))
+            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised")),
+            models.Index(fields=["created_at"], name="apikey_created"),
         ]
 
     def __str__(self) -> str:
@@ -163,6 +172,16 @@ class APIKey(Rules):
     def enable(self) -> None:
         """End the pause. A revoked key stays revoked."""
         self._set(disabled_at=None)
+
+    @property
+    def can_be_extended(self) -> bool:
+        """Whether it has an end that can be moved. What was revoked has ended for good."""
+        return self.revoked_at is None and self.expires_at is not None
+
+    def extend(self, *, by: timedelta) -> None:
+        """Move the end of the key: from where it is, or from now on if it is over; then the key works again."""
+        if self.expires_at is not None:
+            self._set(expires_at=max(self.expires_at, timezone.now()) + by)
 
     def revoke(self, *, reason: str = "", kind: str = RevokeKind.OTHER) -> None:
         """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s).
@@ -227,6 +246,8 @@ class KeySecret(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    # The last call that was turned away because the key is expired, disabled or revoked: somebody still has it.
+    last_refused_at = models.DateTimeField(null=True, editable=False)
     # Set by the form that issued it: the same form sent twice issues once.
     issue_token = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
 

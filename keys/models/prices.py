@@ -5,7 +5,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-PRICE = [MinValueValidator(0), MaxValueValidator(10**12)]
+LARGEST = 10**12
+PRICE = [MinValueValidator(0), MaxValueValidator(LARGEST)]
 
 
 class ModelPrice(models.Model):

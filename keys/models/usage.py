@@ -87,6 +87,10 @@ class UsageRecord(models.Model):
             # What went wrong for a key is found however many calls went well.
             models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=HAS_FAILED),
             models.Index(fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_hit__isnull=False)),
+            # The few that run now, found among millions. On SQLite no index of `status` would be used: it does not
+            # look into parameters, while IS NULL stands in the statement.
+            models.Index(fields=["created_at"], name="usage_running", condition=Q(settled_at=None)),
+            models.Index(fields=["price"], name="usage_price", condition=Q(price__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -130,7 +134,14 @@ class UsageHour(models.Model):
 
     class Meta:
         ordering = ["-hour"]
-        indexes = [models.Index(fields=["hour"], name="usage_hour")]
+        indexes = [
+            models.Index(fields=["hour"], name="usage_hour"),
+            # The models in order, so that none of a million hours is sorted to add them up by model.
+            models.Index(fields=["model", "hour"], name="usage_model_hour"),
+            models.Index(
+                fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_calls__gt=0)
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_row_a_usage_hour"

@@ -5,8 +5,10 @@ from datetime import datetime
 from django import template
 from django.utils.safestring import SafeString
 
+from keys import money as amounts
 from keys.admin import cells
 from keys.errors import amount_in_words
+from keys.sums import Sums
 
 register = template.Library()
 register.filter("milliseconds", cells.milliseconds)
@@ -36,7 +38,7 @@ def about(value: int, unit: str) -> str:
 
 
 @register.filter
-def cost(micros: int | None, unpriced: int = 0) -> str:
+def cost_of(micros: int | None, unpriced: int = 0) -> str:
     """What calls cost: a dash where none has a price, and a plus where some have none."""
     if micros is None or (unpriced and not micros):
         return "unpriced"
@@ -60,3 +62,23 @@ def share(part: int, whole: int) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.1f} %".replace(".0 %", " %")
+
+
+@register.filter
+def money(micros: int) -> str:
+    """Micro-dollars to look at, never rounded to nothing."""
+    return amounts.short(micros)
+
+
+@register.filter
+def exact_money(micros: int) -> str:
+    """Micro-dollars with all their digits."""
+    return amounts.dollars(micros)
+
+
+@register.filter
+def cost(sums: Sums) -> str:
+    """What calls cost, as far as their models have a price; in words where none has."""
+    if sums.unpriced and sums.unpriced == sums.ended:
+        return "unpriced"
+    return amounts.short(sums.cost)

@@ -87,6 +87,10 @@ def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
 
     cards = dict(re.findall(r"<dt>([\w ]+)</dt>\s*<dd>([\d,]+)</dd>", page))
     assert cards == {"Calls": "2", "Tokens in": "1,230", "Tokens out": "4,000", "Errors": "1", "Refused": "1"}
+    assert re.search(
+        r"<dt>Cost</dt>\s*<dd title=\"\$0.00\">\$0.00</dd>\s*<dd class=\"note\">1 call unpriced</dd>", page
+    )
+    assert "1 call went to models without a price" in page
     assert "Of 1 ended call the token count is not fully known" in page
     assert page.count('<th scope="row">Total</th>') == 3
 
@@ -110,11 +114,11 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
     }
 
 
-def test_a_page_takes_four_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
+def test_a_page_takes_five_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
     for _ in range(3):
         caller.calls(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
 
-    with django_assert_num_queries(4):  # session, user, slices, hints
+    with django_assert_num_queries(5):  # session, user, models, sums, keys
         browser.get(USAGE)
 
 

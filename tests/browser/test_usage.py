@@ -54,13 +54,13 @@ def test_the_report_is_read(visitor: Visitor, caller: Caller) -> None:
 
     hint = str(caller.api_key.secrets.get())
     assert figures(page, "Usage by key") == [
-        [f"Support bot {hint}", "17", "1", "0", "16,000", "160", "0", "1,600"],
-        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600"],
+        [f"Support bot {hint}", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
+        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
     ]
     assert figures(page, "Usage by model") == [
-        ["claude-3", "16", "0", "0", "16,000", "160", "0", "1,600"],
+        ["claude-3", "16", "0", "0", "16,000", "160", "0", "1,600", "unpriced"],
         ["smollm2", "1", "1", "0", "0", "0", "0", "0"],
-        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600"],
+        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
     ]
     page.get_by_text("The days as a table").click()
     days = figures(page, "Usage by day")

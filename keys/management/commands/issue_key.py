@@ -1,23 +1,20 @@
 """Issue an API key from the shell. The raw key alone goes to stdout, everything else to stderr."""
 
-import re
 from collections.abc import Iterable
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.utils import timezone
 
-from keys import bounds
+from keys import bounds, expiry
 from keys.amounts import Allowance, parse_budget
 from keys.forms.fields import AddressesField, MetadataField, ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
 from keys.summary import summary
 
-DAYS = re.compile(r"(\d{1,9})d")
 OPTIONS = {
     "name": "--name",
     "purpose": "--purpose",
@@ -158,26 +155,12 @@ def _owner(username: str | None) -> User:
 
 def _moment(expires: str) -> datetime | None:
     """When a key ends that is to expire so: None for `never`, else a moment in the future."""
-    if expires == "never":
-        return None
     try:
-        moment = _after_days(expires) or _end_of_day(expires)
-    except (ValueError, OverflowError) as error:
+        return expiry.parse(expires)
+    except expiry.InThePast as error:
+        raise CommandError("--expires lies in the past.") from error
+    except ValueError as error:
         raise CommandError("Give --expires as 90d, 2027-12-31 or never.") from error
-    if moment <= timezone.now():
-        raise CommandError("--expires lies in the past.")
-    return moment
-
-
-def _after_days(expires: str) -> datetime | None:
-    match = DAYS.fullmatch(expires)
-    return timezone.now() + timedelta(days=int(match[1])) if match else None
-
-
-def _end_of_day(expires: str) -> datetime:
-    """The midnight that ends this day in the reporting time zone."""
-    day = datetime.strptime(expires, "%Y-%m-%d").date()
-    return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
 
 
 def _sentences(error: ValidationError) -> str:

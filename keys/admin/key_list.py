@@ -1,0 +1,146 @@
+"""The list of keys: who may call, how it stands with each key, and what it did lately."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import smart_split, unescape_string_literal
+
+from keys import conditions, glance, hashing, money
+from keys.admin import cells
+from keys.admin.filters import (
+    AllowedModelFilter,
+    AttentionFilter,
+    CreatorFilter,
+    OwnerFilter,
+    StateFilter,
+    TeamFilter,
+)
+from keys.models import APIKey, KeySecret
+
+# Where keys stand that were never used, and those that never expire: databases do not agree on it.
+EVER, NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class KeyChangeList(ChangeList):
+    """Adds to the keys of a page what is known of them, in as many queries for fifty as for one."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        told = conditions.of_each(api_key.pk for api_key in self.result_list)
+        glances = glance.of(self.result_list)
+        for api_key in self.result_list:
+            api_key.conditions = told.get(api_key.pk, [])
+            api_key.glance = glances[api_key.pk]
+
+
+class KeyList(admin.ModelAdmin):
+    """What the list of keys shows, and how it is searched and filtered."""
+
+    list_display = ["key", "status", "belongs_to", "models", "spending", "calls", "last_used", "expires", "created"]
+    list_filter = [StateFilter, AttentionFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
+    list_per_page = 50
+    list_select_related = ["owner", "team"]
+    search_fields = ["name", "owner__username", "team__name", "public_id"]
+    search_help_text = "Name, owner, team, public id (key_…) or hint (mgw_ and six characters)."
+    show_facets = ShowFacets.NEVER  # the filters count by themselves
+    show_full_result_count = False
+
+    @admin.display(description="key", ordering="name")
+    def key(self, api_key: APIKey) -> SafeString:
+        return format_html(
+            '<span class="key-name">{}</span> <code class="hint">{}</code>', api_key.name, self.hints(api_key)
+        )
+
+    def hints(self, api_key: APIKey) -> str:
+        return " ".join(str(secret) for secret in api_key.secrets.all())
+
+    @admin.display(description="status")
+    def status(self, api_key: Any) -> SafeString:
+        return cells.chips(api_key.conditions)
+
+    @admin.display(description="belongs to", ordering="owner__username")
+    def belongs_to(self, api_key: APIKey) -> SafeString | str:
+        if api_key.team is not None:
+            return format_html('{} <span class="quiet">team</span>', api_key.team.name)
+        return api_key.belongs_to
+
+    @admin.display(description="models")
+    def models(self, api_key: APIKey) -> SafeString | str:
+        if not api_key.allowed_models:
+            return "all"
+        return format_html('<span title="{}">{}</span>', ", ".join(api_key.allowed_models), len(api_key.allowed_models))
+
+    @admin.display(description="this month")
+    def spending(self, api_key: Any) -> SafeString:
+        """What the calls of this month cost, and how the budget stands that tells most."""
+        figures = api_key.glance
+        budget = cells.standing(figures.budget) if figures.budget else ""
+        return format_html('<span class="spending">{}{}</span>', _spent(figures), budget)
+
+    @admin.display(description="7 days")
+    def calls(self, api_key: Any) -> SafeString:
+        days, refused = api_key.glance.days, api_key.glance.refused
+        title = f"Calls by day, the last is today: {', '.join(f'{count:,}' for count in days)}"
+        if refused:
+            title += f". Refused besides: {refused:,}"
+        total = f"{sum(days):,}"
+        return format_html('<span class="calls" title="{}">{} {}</span>', title, cells.sparkline(days), total)
+
+    @admin.display(description="last used", ordering=Coalesce(APIKey.objects.last_use(), Value(EVER)))
+    def last_used(self, api_key: Any) -> SafeString | str:
+        return cells.moment(api_key.last_used_at, none="never")
+
+    @admin.display(description="expires", ordering=Coalesce("expires_at", Value(NEVER)))
+    def expires(self, api_key: APIKey) -> SafeString | str:
+        return cells.moment(api_key.expires_at, none="never")
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, api_key: APIKey) -> SafeString | str:
+        return cells.moment(api_key.created_at)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeyChangeList
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return APIKey.objects.with_last_use().prefetch_related("secrets")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Keys in which every word is found: in one of the fields, or in the hint of one of the secrets."""
+        for word in smart_split(search_term):
+            text = unescape_string_literal(word) if word.startswith(("'", '"')) and word[:1] == word[-1:] else word
+            queryset = queryset.filter(_found(text.replace("\0", "")))
+        return queryset, False
+
+
+def _found(text: str) -> Q:
+    hint = text.removeprefix(hashing.PREFIX).rstrip("….")
+    if text.startswith(hashing.PREFIX):
+        return Q(pk__in=KeySecret.objects.filter(hint=hint).values("api_key_id"))
+    found = Q(pk__in=KeySecret.objects.filter(hint__icontains=hint).values("api_key_id")) if hint else Q()
+    for name in KeyList.search_fields:
+        found |= Q(**{f"{name}__icontains": text})
+    return found
+
+
+def _spent(figures: glance.Glance) -> SafeString:
+    unpriced = f"{figures.unpriced:,} unpriced"
+    if figures.unpriced and figures.unpriced == figures.ended:
+        return format_html("<span>{}</span>", unpriced)
+    exact = money.dollars(figures.cost)
+    note = format_html(' <span class="quiet">+ {}</span>', unpriced) if figures.unpriced else ""
+    return format_html('<span title="{}">{}{}</span>', exact, money.short(figures.cost), note)
+
+
+def list_of(**filters: str) -> str:
+    """The address of the list with a filter."""
+    return reverse("admin:keys_apikey_changelist", query=filters)

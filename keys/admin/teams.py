@@ -1,0 +1,218 @@
+"""The teams: who owns keys in the place of a person, by which rules, and how their budgets stand."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminTextInputWidget
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from keys import conditions, standing
+from keys.admin import cells
+from keys.forms.budgets import TeamBudgetForm
+from keys.forms.fields import ModelNamesField
+from keys.models import APIKey, Budget, Team
+from keys.pages.frame import page
+
+SHOWN = 20
+STATES = {"usable": "good", "disabled": "warn"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A change of a team's state, asked for on one page and confirmed on the next."""
+
+    action: str
+    verb: str
+    promise: str
+    applies_to: Callable[[Team], bool]
+    apply: Callable[[Team], None]
+
+    def explanation(self) -> str:
+        return self.promise.format(seconds=f"{settings.SNAPSHOT_TTL_S:g}")
+
+
+DISABLE = Change(
+    action="disable_selected",
+    verb="Disable",
+    promise="Calls with any key of these teams are refused everywhere within {seconds} seconds. Running streams are "
+    "not cut. You can enable the teams again.",
+    applies_to=lambda team: team.disabled_at is None,
+    apply=Team.disable,
+)
+ENABLE = Change(
+    action="enable_selected",
+    verb="Enable",
+    promise="The keys of these teams work again within {seconds} seconds, but for those that are disabled, revoked or "
+    "expired themselves.",
+    applies_to=lambda team: team.disabled_at is not None,
+    apply=Team.enable,
+)
+
+
+class TeamForm(forms.ModelForm):
+    allowed_models = ModelNamesField(
+        help_text="One a line; a name may end in *. Empty: every model. A key may narrow it further."
+    )
+
+    class Meta:
+        model = Team
+        fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
+        fields += ["concurrent_calls", "shadow_limits"]
+        widgets = {"name": AdminTextInputWidget}
+        help_texts = {
+            "requests_per_minute": "Of all keys of the team together. Empty: no limit.",
+            "tokens_per_minute": "Input and output, of all keys together. Empty: no limit.",
+            "concurrent_calls": "Of all keys together. Empty: no limit.",
+        }
+
+
+class BudgetInline(admin.TabularInline):
+    extra = 0
+    form = TeamBudgetForm
+    model = Budget
+
+
+class TeamChangeList(ChangeList):
+    """Adds to the teams of a page how their budgets stand, in as many queries for fifty as for one."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        standings = defaultdict(list)
+        for each in standing.of_budgets(Budget.objects.filter(team__in=self.result_list)):
+            standings[each.budget.team_id].append(each)
+        for team in self.result_list:
+            team.standings = standings[team.pk]
+
+
+@admin.register(Team)
+class TeamAdmin(admin.ModelAdmin):
+    actions = ["disable_selected", "enable_selected"]
+    fieldsets = [
+        (None, {"fields": ["name", "email", "purpose"]}),
+        (
+            "Rules",
+            {
+                "fields": [
+                    "allowed_models",
+                    ("requests_per_minute", "tokens_per_minute", "concurrent_calls"),
+                    "shadow_limits",
+                ],
+                "description": "They hold for all keys of the team together, beside the keys' own.",
+            },
+        ),
+    ]
+    form = TeamForm
+    inlines = [BudgetInline]
+    list_display = ["name", "state", "keys", "budgets", "models", "created"]
+    list_per_page = 50
+    search_fields = ["name", "email"]
+    show_full_result_count = False
+
+    @admin.display(description="state", ordering="disabled_at")
+    def state(self, team: Team) -> SafeString:
+        return cells.badge({"usable": "active"}.get(team.state, team.state), kind=STATES[team.state])
+
+    @admin.display(description="keys", ordering="keys_count")
+    def keys(self, team: Any) -> SafeString:
+        address = reverse("admin:keys_apikey_changelist", query={"team": team.name})
+        return format_html('<a href="{}">{}</a>', address, team.keys_count)
+
+    @admin.display(description="budgets")
+    def budgets(self, team: Any) -> SafeString | str:
+        # Its own: whose they are need not be said.
+        bars = ((cells.standing(each, is_own=True),) for each in team.standings)
+        return format_html_join("", "{}", bars) or cells.NONE
+
+    @admin.display(description="models")
+    def models(self, team: Team) -> str:
+        return str(len(team.allowed_models) or "all")
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, team: Team) -> SafeString | str:
+        return cells.moment(team.created_at)
+
+    @admin.action(description="Disable selected teams", permissions=["disable"])
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[Team]) -> HttpResponse:
+        return self._change_state(request, list(queryset), DISABLE)
+
+    @admin.action(description="Enable selected teams", permissions=["disable"])
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[Team]) -> HttpResponse:
+        return self._change_state(request, list(queryset), ENABLE)
+
+    def _change_state(self, request: HttpRequest, teams: list[Any], change: Change) -> HttpResponse:
+        """Ask for a confirmation, then change the teams that the change applies to."""
+        affected = [team for team in teams if change.applies_to(team)]
+        if "confirmed" not in request.POST:
+            context = {
+                "title": f"{change.verb} teams",
+                "change": change,
+                "affected": affected,
+                "unaffected": [team for team in teams if not change.applies_to(team)],
+                "checkbox_name": ACTION_CHECKBOX_NAME,
+            }
+            return page(request, "keys/confirm_teams.html", context)
+        with transaction.atomic():
+            for team in affected:
+                change.apply(team)
+                self.log_change(request, team, f"{change.verb}d")
+        messages.success(request, f"{change.verb}d {len(affected)} team{'' if len(affected) == 1 else 's'}.")
+        return HttpResponseRedirect(reverse("admin:keys_team_changelist"))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        may = {"may_disable": self.has_disable_permission(request)}
+        return super().change_view(request, object_id, form_url, {**may, **(extra_context or {})})
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if team := context["original"]:
+            context |= self._facts(request, team)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _facts(self, request: HttpRequest, team: Team) -> dict[str, Any]:
+        facts: dict[str, Any] = {"state": self.state(team)}
+        standings = standing.of_budgets(team.budgets.all())
+        facts["standings"] = [(each, cells.standing(each, is_own=True)) for each in standings]
+        if request.user.has_perm("keys.view_apikey"):
+            keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])
+            told = conditions.of_each(api_key.pk for api_key in keys)
+            facts["team_keys"] = [
+                (key, cells.chips(told[key.pk]), cells.moment(key.last_used_at, none="never")) for key in keys
+            ]
+            facts["keys_count"] = team.api_keys.count()
+        return facts
+
+    # ---- what is read, and who may
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TeamChangeList
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        of_use = Count("api_keys", filter=Q(api_keys__revoked_at=None))
+        return super().get_queryset(request).annotate(keys_count=of_use)
+
+    def has_disable_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("keys.disable_team")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Team | None = None) -> bool:
+        """A team that owns keys stays: they would belong to nobody."""
+        may_delete = super().has_delete_permission(request, obj)
+        return may_delete and (obj is None or not obj.api_keys.exists())
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # one by one, so that it is said of each why it stays
+        return actions

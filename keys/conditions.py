@@ -1,0 +1,202 @@
+"""
+What keys are: active, expired, idle … Each condition once, as the database tells it.
+
+The chips of the list, its filters with their counts, and the findings of hygiene are all made of these.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet
+from django.utils import timezone
+
+from keys.models import APIKey, Budget, KeySecret, Team
+
+SOON = timedelta(days=14)
+LONG_AGO = timedelta(days=90)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """When it is asked, and about which keys: none for all of them, or a few."""
+
+    now: datetime
+    ids: Sequence[int] | None = None
+
+    def has_secret(self, **that: Any) -> Q:
+        """Which keys have a secret of that kind."""
+        secrets = KeySecret.objects.order_by().filter(**that)
+        return Q(pk__in=self._among(secrets).values("api_key_id"))
+
+    def has_budget(self) -> Q:
+        budgets = Budget.objects.order_by()
+        own, of_teams = self._among(budgets.filter(team=None)), budgets.filter(api_key=None)
+        return Q(pk__in=own.values("api_key_id")) | Q(team__in=of_teams.values("team_id"))
+
+    def _among(self, rows: Any) -> Any:
+        # For a page of keys a database would otherwise gather those of all keys first.
+        return rows if self.ids is None else rows.filter(api_key__in=self.ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """Something that may be true of a key."""
+
+    name: str
+    chip: str
+    """The words beside the key."""
+    label: str
+    """The words of a filter."""
+    kind: str
+    """How it is marked: good, warn, bad or quiet."""
+    holds: Callable[[Asked], Q]
+    """For which keys; a trait, for which of the active ones."""
+
+
+def _is_open(asked: Asked) -> Q:
+    return Q(revoked_at=None, disabled_at=None) & (Q(expires_at=None) | Q(expires_at__gt=asked.now))
+
+
+def _is_ownerless() -> Q:
+    return Q(owner__in=get_user_model().objects.filter(is_active=False).values("pk"))
+
+
+def _is_of_disabled_team() -> Q:
+    return Q(team__in=Team.objects.order_by().filter(disabled_at__isnull=False).values("pk"))
+
+
+def _is_active(asked: Asked) -> Q:
+    """Its calls are let in. Whoever answers for it is there."""
+    return _is_open(asked) & ~_is_ownerless() & ~_is_of_disabled_team()
+
+
+def _has_limit() -> Q:
+    """Limits that only count hold nobody up, so they are none here."""
+    limited = Q()
+    for scope in ("", "team__"):
+        own = Q()
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_calls"):
+            own |= Q(**{f"{scope}{name}__isnull": False})
+        limited |= own & Q(**{f"{scope}shadow_limits": False})
+    return limited
+
+
+STATES = [
+    Condition(name="usable", chip="Active", label="Active", kind="good", holds=_is_active),
+    Condition(
+        name="expired",
+        chip="Expired",
+        label="Expired",
+        kind="warn",
+        holds=lambda asked: Q(expires_at__lte=asked.now, disabled_at=None, revoked_at=None),
+    ),
+    Condition(
+        name="disabled",
+        chip="Disabled",
+        label="Disabled",
+        kind="warn",
+        holds=lambda asked: Q(disabled_at__isnull=False, revoked_at=None),
+    ),
+    Condition(
+        name="revoked", chip="Revoked", label="Revoked", kind="bad", holds=lambda asked: Q(revoked_at__isnull=False)
+    ),
+    Condition(
+        name="ownerless",
+        chip="Owner inactive",
+        label="Owner inactive",
+        kind="bad",
+        holds=lambda asked: _is_open(asked) & _is_ownerless(),
+    ),
+    Condition(
+        name="team-disabled",
+        chip="Team disabled",
+        label="Team disabled",
+        kind="bad",
+        holds=lambda asked: _is_open(asked) & _is_of_disabled_team(),
+    ),
+]
+"""Exactly one of them holds for each key."""
+
+TRAITS = [
+    Condition(
+        name="expiring",
+        chip="Expires soon",
+        label=f"Expires within {SOON.days} days",
+        kind="warn",
+        holds=lambda asked: Q(expires_at__lte=asked.now + SOON),
+    ),
+    Condition(
+        name="rotating",
+        chip="Rotating",
+        label="Rotating: an old secret still works",
+        kind="quiet",
+        holds=lambda asked: asked.has_secret(expires_at__gt=asked.now),
+    ),
+    Condition(
+        name="unused",
+        chip="Never used",
+        label="Never used",
+        kind="quiet",
+        holds=lambda asked: ~asked.has_secret(last_used_at__isnull=False),
+    ),
+    Condition(
+        name="idle",
+        chip="Idle",
+        label=f"Unused for {LONG_AGO.days} days",
+        kind="warn",
+        holds=lambda asked: (
+            Q(created_at__lte=asked.now - LONG_AGO) & ~asked.has_secret(last_used_at__gt=asked.now - LONG_AGO)
+        ),
+    ),
+    Condition(
+        name="unlimited",
+        chip="No limit",
+        label="No limit and no budget",
+        kind="quiet",
+        holds=lambda asked: ~(_has_limit() | asked.has_budget()),
+    ),
+    Condition(
+        name="endless", chip="No expiry", label="Never expires", kind="quiet", holds=lambda asked: Q(expires_at=None)
+    ),
+]
+"""What may be true besides of a key that is active."""
+
+NAMED = {condition.name: condition for condition in [*STATES, *TRAITS]}
+
+
+def keys_that_are(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIKey]:
+    """The keys for which the condition of that name holds now."""
+    asked = Asked(now=timezone.now())
+    possible = _possible(NAMED[name], APIKey.objects.all() if among is None else among, asked)
+    return possible.filter(NAMED[name].holds(asked))
+
+
+def of_each(ids: Iterable[int]) -> dict[int, list[Condition]]:
+    """What some keys are. One query."""
+    asked = Asked(now=timezone.now(), ids=list(ids))
+    told = {_column(each): ExpressionWrapper(each.holds(asked), output_field=BooleanField()) for each in NAMED.values()}
+    rows = APIKey.objects.order_by().filter(pk__in=asked.ids or []).annotate(**told).values("pk", *told)
+    return {row["pk"]: [each for each in NAMED.values() if _is_so(each, row)] for row in rows}
+
+
+def counts(among: QuerySet[Any], conditions: Sequence[Condition]) -> dict[str, int]:
+    """How many keys are so, by the name of the condition: all of them states, or all traits. One query."""
+    asked = Asked(now=timezone.now())
+    counted = {_column(each): Count("pk", filter=each.holds(asked)) for each in conditions}
+    found = _possible(conditions[0], among, asked).order_by().aggregate(**counted)
+    return {each.name: found[_column(each)] for each in conditions}
+
+
+def _possible(condition: Condition, among: QuerySet[APIKey], asked: Asked) -> QuerySet[APIKey]:
+    return among.filter(_is_active(asked)) if condition in TRAITS else among
+
+
+def _is_so(condition: Condition, row: dict[str, Any]) -> bool:
+    return bool(row[_column(condition)] and (condition in STATES or row[_column(NAMED["usable"])]))
+
+
+def _column(condition: Condition) -> str:
+    return f"is_{condition.name.replace('-', '_')}"

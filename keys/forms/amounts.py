@@ -1,0 +1,46 @@
+"""Form fields for money, which people write in dollars and the database keeps in micro-dollars."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminTextInputWidget
+from django.core.exceptions import ValidationError
+
+from keys import money
+
+
+class AmountInput(AdminTextInputWidget):
+    """A short field for a number that is no `<input type=number>`: those show large numbers in the browser's way."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        short = {"inputmode": "decimal", "class": "amount", "autocomplete": "off", "size": 12}
+        super().__init__({**short, **(attrs or {})})
+
+
+class MoneyField(forms.CharField):
+    """Dollars in the form, micro-dollars in Python. Empty is 0 where the field may be empty."""
+
+    widget = AmountInput
+
+    def __init__(self, *, largest: int = money.LARGEST, **options: Any) -> None:
+        super().__init__(**options)
+        self._largest = largest
+
+    def prepare_value(self, value: Any) -> Any:
+        return money.plain(value) if isinstance(value, int) else value
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        try:
+            micros = money.parse(text) if text else 0
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        if micros > self._largest:
+            raise ValidationError(f"Give at most {money.dollars(self._largest)}.")
+        return micros
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return (initial or 0) != (money.parse(data) if data else 0)
+        except ValueError:
+            return True

@@ -1,0 +1,16 @@
+"""Moving the end of keys."""
+
+from datetime import timedelta
+
+from django import forms
+
+
+class ExtendForm(forms.Form):
+    """By how long the end of keys is moved."""
+
+    by = forms.TypedChoiceField(
+        label="Extend by",
+        choices=[("30", "30 days"), ("90", "90 days"), ("180", "180 days"), ("365", "365 days")],
+        coerce=lambda days: timedelta(days=int(days)),
+        initial="90",
+    )

@@ -1,0 +1,53 @@
+"""
+Micro-dollars as people write and read them: pure, in whole numbers, never float.
+
+What has a cost keeps enough digits not to look like nothing: one micro-dollar is $0.000001.
+"""
+
+import re
+from decimal import Decimal
+
+MICROS = 1_000_000
+"""In a dollar."""
+LARGEST = 10**15
+"""A thousand million dollars: sums of such amounts stay inside 64 bits."""
+
+# Separators of thousands only where they belong, so that 1,5 is not taken for 15.
+_AMOUNT = re.compile(r"\$?\s*(?P<whole>\d{1,3}(,\d{3})+|\d*)(\.(?P<part>\d*))?", re.ASCII)
+
+
+def parse(text: str) -> int:
+    """`12`, `12.50`, `$1,234.5` → micro-dollars. Raise ValueError with a sentence for whoever wrote it."""
+    match = _AMOUNT.fullmatch(text.strip())
+    whole, part = (match["whole"].replace(",", ""), match["part"] or "") if match else ("", "")
+    if not whole and not part:
+        raise ValueError("Give an amount in dollars, such as 12.50.")
+    if len(part.rstrip("0")) > 6:
+        raise ValueError("A millionth of a dollar is the smallest amount: give at most six decimals.")
+    micros = int(whole[:20] or "0") * MICROS + int(part.ljust(6, "0")[:6])
+    if micros > LARGEST or len(whole) > 20:
+        raise ValueError("Give an amount of at most 1,000,000,000 dollars.")
+    return micros
+
+
+def dollars(micros: int) -> str:
+    """`$0.000012`, `$12.50`, `$1,234.00`: at least cents, and as many more digits as count."""
+    return f"{'-' if micros < 0 else ''}${_digits(abs(micros), separator=',')}"
+
+
+def short(micros: int) -> str:
+    """The same to look at: cents, or where those would be nothing, two digits that count. `$12.35`, `$0.0012`."""
+    amount = abs(micros)
+    decimals = next((n for n in range(2, 6) if amount >= 10 ** (7 - n)), 6)
+    unit = 10 ** (6 - decimals)
+    return dollars((-1 if micros < 0 else 1) * ((amount + unit // 2) // unit * unit))
+
+
+def plain(micros: int) -> str:
+    """The same for fields and spreadsheets: `1234.00`. What `parse` reads."""
+    return f"{'-' if micros < 0 else ''}{_digits(abs(micros), separator='')}"
+
+
+def _digits(micros: int, *, separator: str) -> str:
+    whole, _, part = f"{Decimal(micros) / MICROS:{separator}.6f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"

@@ -1,0 +1,93 @@
+"""Micro-dollars as people write and read them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import money
+from keys.errors import amount_in_words
+
+
+@pytest.mark.parametrize(
+    "text, micros",
+    [
+        ("12", 12_000_000),
+        ("12.5", 12_500_000),
+        ("$1,234.50", 1_234_500_000),
+        ("$ 3", 3_000_000),
+        (" 0.000001 ", 1),
+        (".5", 500_000),
+        ("7.", 7_000_000),
+        ("0", 0),
+        ("1.5000000000", 1_500_000),
+        ("1000000000", money.LARGEST),
+    ],
+)
+def test_an_amount_is_read_exactly(text: str, micros: int) -> None:
+    assert money.parse(text) == micros
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "such as 12.50"),
+        (".", "such as 12.50"),
+        ("$", "such as 12.50"),
+        ("-1", "such as 12.50"),
+        ("1,5", "such as 12.50"),
+        ("1,234,5.00", "such as 12.50"),
+        ("1e3", "such as 12.50"),
+        ("NaN", "such as 12.50"),
+        ("Infinity", "such as 12.50"),
+        ("\N{ARABIC-INDIC DIGIT ONE}", "such as 12.50"),
+        ("1 000", "such as 12.50"),
+        ("0.0000001", "at most six decimals"),
+        ("1000000000.01", "at most 1,000,000,000 dollars"),
+        ("9" * 5000, "at most 1,000,000,000 dollars"),
+    ],
+)
+def test_what_is_no_amount_is_said(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace(".", r"\.")):
+        money.parse(text)
+
+
+@pytest.mark.parametrize(
+    "micros, shown",
+    [
+        (0, "$0.00"),
+        (1, "$0.000001"),
+        (12, "$0.000012"),
+        (12_500_000, "$12.50"),
+        (12_345_678, "$12.345678"),
+        (1_234_000_000, "$1,234.00"),
+        (-500_000, "-$0.50"),
+    ],
+)
+def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
+    assert money.dollars(micros) == shown
+    assert micros < 0 or amount_in_words(micros, "money") == shown
+
+
+@pytest.mark.parametrize(
+    "micros, shown",
+    [
+        (0, "$0.00"),
+        (1, "$0.000001"),
+        (12, "$0.000012"),
+        (123, "$0.00012"),
+        (1_234, "$0.0012"),
+        (12_345, "$0.012"),
+        (123_456, "$0.12"),
+        (999_999, "$1.00"),
+        (12_345_678, "$12.35"),
+        (1_234_567_890_123, "$1,234,567.89"),
+        (-5, "-$0.000005"),
+    ],
+)
+def test_an_amount_to_look_at_is_short_and_never_nothing(micros: int, shown: str) -> None:
+    assert money.short(micros) == shown
+
+
+@given(st.integers(min_value=0, max_value=money.LARGEST))
+def test_what_is_shown_is_read_back(micros: int) -> None:
+    assert money.parse(money.plain(micros)) == money.parse(money.dollars(micros)) == micros

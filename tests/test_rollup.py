@@ -1,0 +1,187 @@
+"""The hours are what the rows add up to: proved, and mended where somebody changed one by hand."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from keys import rollup
+from keys.models import APIKey, ModelPrice, UsageHour, UsageRecord
+from keys.periods import begin_of_hour
+from keys.prices import prices
+from tests.admin.calls import Caller
+
+MONTH = (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def calls(quiet_ledger: None, owner: User) -> Callable[..., Any]:
+    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).calls
+
+
+def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
+    return datetime(2026, 7, day, hour, minute, tzinfo=UTC)
+
+
+def every_kind(calls: Callable[..., Any]) -> None:
+    """Calls in several hours, priced and not, told and not, of every outcome."""
+    ModelPrice.objects.create(
+        pattern="small", input=1_000_000, output=2_000_000, valid_from=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    prices.book()
+    calls(created_at=at(1), upstream_model="small", cache_read_tokens=3, cache_write_1h_tokens=4, thinking_tokens=5)
+    calls(created_at=at(1, minute=59), upstream_model="small")
+    calls(created_at=at(1), upstream_model="dear", model="other", usage_source="estimated")
+    calls(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    calls(created_at=at(2), status="client_closed", output_tokens=None, usage_source="partial")
+    calls(created_at=at(9), status="refused")
+    calls(created_at=at(9), status="started")
+
+
+def differing() -> list[tuple[Any, ...]]:
+    stretches = rollup.iter_stretches(*MONTH)
+    return [(each.column, each.rows, each.hours) for stretch in stretches for each in rollup.differences(stretch)]
+
+
+def run(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("rollup_usage", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+@pytest.mark.parametrize("zone, hours", [("UTC", 3), ("Asia/Kathmandu", 4), ("Australia/Lord_Howe", 4)])
+def test_what_the_ledger_wrote_is_what_the_rows_add_up_to(
+    zone: str, hours: int, calls: Callable[..., Any], settings: Any
+) -> None:
+    settings.TIME_ZONE = zone
+    every_kind(calls)
+
+    assert differing() == []
+    assert UsageHour.objects.values("hour").distinct().count() == hours
+    assert len(list(rollup.iter_stretches(*MONTH))) == hours
+
+
+def test_a_changed_hour_is_found_and_put_right(calls: Callable[..., Any]) -> None:
+    every_kind(calls)
+    before = list(UsageHour.objects.order_by("api_key", "hour", "model", "status").values())
+    UsageHour.objects.filter(model="other").update(output_tokens=13)
+    UsageHour.objects.filter(status="refused").delete()
+
+    assert differing() == [("output_tokens", 12, 13), ("calls", 1, 0)]
+    for stretch in list(rollup.iter_stretches(*MONTH)):
+        rollup.repair(stretch)
+
+    assert differing() == []
+    after = list(UsageHour.objects.order_by("api_key", "hour", "model", "status").values())
+    assert [row | {"id": 0} for row in after] == [row | {"id": 0} for row in before]
+
+
+def test_an_hour_without_rows_is_a_difference_and_goes(calls: Callable[..., Any]) -> None:
+    record = calls(created_at=at(1))
+    UsageHour.objects.create(api_key=record.api_key, hour=at(3), model="m", status="completed", calls=2)
+
+    assert differing() == [("calls", 0, 2)]
+    run("--repair")
+    assert differing() == [] and UsageHour.objects.count() == 1
+
+
+def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(calls: Callable[..., Any], settings: Any) -> None:
+    calls(created_at=at(1, 12, 10))
+    calls(created_at=at(1, 12, 50))
+    settings.TIME_ZONE = "Asia/Kolkata"  # half an hour off
+
+    assert len(differing()) > 0
+    run("--repair")
+
+    assert differing() == []
+    assert sorted(UsageHour.objects.values_list("hour", flat=True)) == [at(1, 11, 30), at(1, 12, 30)]
+
+
+def test_where_clocks_are_set_by_half_an_hour_every_call_still_has_its_hour(
+    calls: Callable[..., Any], settings: Any
+) -> None:
+    settings.TIME_ZONE = "Australia/Lord_Howe"  # on 4 October 2026 it jumps from 2:00 to 2:30
+    begin = datetime(2026, 10, 3, 13, tzinfo=UTC)
+    for quarters in range(20):
+        calls(created_at=begin + timedelta(minutes=15 * quarters))
+
+    stretches = list(rollup.iter_stretches(begin, begin + timedelta(hours=6)))
+
+    assert [each for stretch in stretches for each in rollup.differences(stretch)] == []
+    assert all(begin_of_hour(stretch.begin) == stretch.hour for stretch in stretches)
+    assert [earlier.end == later.begin for earlier, later in pairwise(stretches)] == [True] * 5
+
+
+def test_the_command_is_content_where_all_agrees(calls: Callable[..., Any]) -> None:
+    every_kind(calls)
+
+    assert run("--verify") == "3 hours are what their rows add up to.\n"
+
+
+def test_the_command_names_what_differs_and_fails(calls: Callable[..., Any]) -> None:
+    record = calls(created_at=at(1))
+    UsageHour.objects.update(calls=7)
+
+    stdout = io.StringIO()
+    with pytest.raises(CommandError, match="1 sums of the hours are not those of the rows") as failed:
+        call_command("rollup_usage", "--verify", "--json", stdout=stdout)
+
+    assert failed.value.returncode == 1
+    assert json.loads(stdout.getvalue()) == {
+        "hours": 1,
+        "repaired": False,
+        "differences": [
+            {
+                "hour": "2026-07-01T12:00+00:00",
+                "key": record.api_key.public_id,
+                "model": "claude-3",
+                "upstream": "local",
+                "status": "completed",
+                "usage_source": "reported",
+                "column": "calls",
+                "rows": 1,
+                "hours": 7,
+            }
+        ],
+    }
+    assert run("--repair") == (
+        f"2026-07-01T12:00+00:00 {record.api_key.public_id} claude-3 local completed: calls 1 ≠ 7\n"
+        "1 sums were put right.\n"
+    )
+    assert run() == "1 hours are what their rows add up to.\n"
+
+
+def test_only_the_period_that_was_asked_for_is_looked_at(calls: Callable[..., Any]) -> None:
+    calls(created_at=at(1))
+    calls(created_at=at(5))
+    UsageHour.objects.update(calls=7)
+
+    run("--repair", "--from", "2026-07-04", "--to", "2026-07-05")
+
+    assert list(UsageHour.objects.order_by("hour").values_list("calls", flat=True)) == [7, 1]
+    with pytest.raises(CommandError, match="Give a day as"):
+        run("--from", "yesterday")
+
+
+def test_an_upgrade_fills_the_hours_of_calls_that_were_settled_before_there_were_any(calls: Callable[..., Any]) -> None:
+    every_kind(calls)
+    hours = UsageHour.objects.order_by("hour", "model", "status").values_list("hour", "model", "status", "calls")
+    before = list(hours)
+    UsageHour.objects.filter(hour=at(1)).delete()  # settled before; the others since
+    migration = import_module("keys.migrations.0011_hours_of_settled_calls")
+
+    for _ in range(2):
+        with connection.schema_editor() as editor:
+            migration.fill_hours(apps, editor)
+
+        assert list(hours) == before and differing() == []
+    assert UsageRecord.objects.count() == 7
