@@ -38,7 +38,7 @@ def test_an_amount_is_read(text: str, unit: str, amount: int) -> None:
     ],
 )
 def test_what_is_no_amount_is_refused_with_words(text: str, unit: str) -> None:
-    with pytest.raises(ValueError, match=r"Give|more than"):
+    with pytest.raises(ValueError, match=r"(?i)give"):
         amounts.parse(text, unit=unit)
 
 

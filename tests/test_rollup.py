@@ -177,7 +177,7 @@ def test_an_upgrade_fills_the_hours_of_calls_that_were_settled_before_there_were
     hours = UsageHour.objects.order_by("hour", "model", "status").values_list("hour", "model", "status", "calls")
     before = list(hours)
     UsageHour.objects.filter(hour=at(1)).delete()  # settled before; the others since
-    migration = import_module("keys.migrations.0011_hours_of_settled_calls")
+    migration = import_module("keys.migrations.0005_hours_of_settled_calls")
 
     for _ in range(2):
         with connection.schema_editor() as editor:

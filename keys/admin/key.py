@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db.models import prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -49,11 +50,13 @@ class OneKey(admin.ModelAdmin):
         return self._view(key.key)(request, object_id)
 
     def _view(self, answer: Any, **fixed: Any) -> Any:
-        """A page of one key, which is looked up. One that may not be seen is not there."""
+        """A page of one key, which is looked up."""
 
         def view(request: HttpRequest, object_id: str, **arguments: Any) -> HttpResponse:
+            if not self.has_view_or_change_permission(request):
+                raise PermissionDenied
             api_key: APIKey | None = self.get_object(request, unquote(object_id))
-            if api_key is None or not self.has_view_or_change_permission(request, api_key):
+            if api_key is None:
                 raise Http404
             return answer(request, self, api_key, **fixed, **arguments)
 

@@ -42,4 +42,7 @@ def address_of(name: str, objects: dict[str, Any]) -> str:
         (name == found and "object_id>" in route) or (name == found and "<id>" in route)
         for route, found in admin_patterns()
     )
-    return reverse(f"admin:{name}", args=[row_of(name, objects).pk] if takes_row else [])
+    row = row_of(name, objects)
+    if name == "keys_apikey_increase":
+        return reverse(f"admin:{name}", args=[row.pk, row.budgets.get().pk])
+    return reverse(f"admin:{name}", args=[row.pk] if takes_row else [])

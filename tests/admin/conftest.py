@@ -83,7 +83,7 @@ def objects(caller: Caller) -> dict[str, Any]:
         lonely,
         route,
         team,
-        Budget.objects.create(team=team, amount=1),
+        Budget.objects.create(api_key=api_key, amount=1),
         ModelPrice.objects.create(pattern="*", input=1, output=1),
         Notice.objects.create(key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at),
         User.objects.create_user("eve"),

@@ -53,7 +53,16 @@ def edited(*, sees: str, writes: str, adds: str | None = None, deletes: str | No
 TABLES: dict[str, dict[str, Page]] = {
     "auth_group": edited(sees="AU", writes="A"),
     "auth_user": edited(sees="AU", writes="A") | {"password_change": Page(opens="A", writes="A")},
-    "keys_apikey": edited(sees="AKU", writes="AK", deletes="A") | {"find": Page(opens="AKU", status=405)},
+    "keys_apikey": edited(sees="AKU", writes="AK", deletes="A")
+    | {
+        "find": Page(opens="AKU", status=405),
+        "outlook": Page(opens="AK", status=405),
+        "import": Page(opens="AK", writes="AK"),
+        **dict.fromkeys(("rotate", "disable", "revoke", "increase"), Page(opens="AK", writes="AK")),
+        "enable": Page(opens="AK", writes="AK", status=302),  # it is not disabled
+    },
+    "keys_modelprice": edited(sees="AKNU", writes="A"),
+    "keys_team": edited(sees="AKNU", writes="A"),
     "keys_usagerecord": looked_at("AKNU"),
     "messages_api_route": edited(sees="AU", writes="A") | {"preview": Page(opens="AU")},
     "messages_api_upstream": edited(sees="AU", writes="A") | {"test": Page(opens="A", writes="A")},
@@ -84,7 +93,10 @@ APP_LISTS = {"auth": "AU", "keys": "AKNU", "messages_api": "AU", "staff": "AU"}
 ACTIONS: dict[str, dict[str, str]] = {
     "auth_group": {"delete_selected": "A"},
     "auth_user": {"delete_selected": "A"},
-    "keys_apikey": {"disable_selected": "AK", "enable_selected": "AK", "revoke_selected": "AK"},
+    "keys_apikey": dict.fromkeys(
+        ("disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"), "AK"
+    ),
+    "keys_team": {"disable_selected": "A", "enable_selected": "A"},
     "messages_api_route": {"delete_selected": "A"},
     "messages_api_upstream": {"delete_selected": "A"},
     "staff_failedlogin": {"unlock_selected": "A"},

@@ -152,12 +152,12 @@ def test_a_budget_does_not_exceed_the_teams(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"amount": "x"}], "Give dollars such as 20 or 0.50."),
-        ([{"amount": "0.0000001"}], "Give at most 6 decimals"),
+        ([{"amount": "x"}], "Give an amount in dollars, such as 12.50."),
+        ([{"amount": "0.0000001"}], "give at most six decimals"),
         ([{"amount": "1.5", "unit": "tokens"}], "Give a whole number of tokens"),
         ([{"amount": "1"}, {"amount": "2"}], "There is a budget of US dollars a month already."),
         ([{"amount": "1", "warn_percent": "101"}], "less than or equal to 100"),
-        ([{"amount": "9999999999"}], "less than or equal to"),
+        ([{"amount": "9999999999"}], "Give an amount of at most"),
         ([{"amount": "", "period": "day"}], "This field is required."),
         ([{"amount": str(i)} for i in range(1, 10)], "at most 8"),
     ],

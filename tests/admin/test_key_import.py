@@ -175,7 +175,7 @@ def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
         ({"budget": "-1"}, "budget", "such as 12.50"),
         ({"budget": "0.0000001"}, "budget", "six decimals"),
         ({"budget": "1.5", "unit": "tokens"}, "budget", "number of tokens"),
-        ({"budget": "9" * 5000, "unit": "tokens"}, "budget", "number of tokens"),
+        ({"budget": "9" * 5000, "unit": "tokens"}, "budget", "at most"),
         ({"budget": "1", "period": "year"}, "period", "valid choice"),
         ({"budget": "1", "unit": "euros"}, "unit", "valid choice"),
         ({"addresses": "10.0.0.0/8 nowhere"}, "addresses", "nowhere"),

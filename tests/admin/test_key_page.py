@@ -332,7 +332,9 @@ def test_changes_are_listed(browser: Client, issue: Issue, admin: User) -> None:
 
     rows = table(browser.get(address_of(api_key)), "Who changed what, the newest first")
 
-    assert [row[1:] for row in rows] == [["root", "Disabled"]]
+    who, what, where = rows[0][1:]
+    assert (who, where) == ("root", "127.0.0.1") and "Disabled at: 20" in what
+    assert all(another.public_id not in row[2] for row in rows)
 
 
 def test_snippets_have_a_placeholder_for_the_key(browser: Client, issue: Issue) -> None:
@@ -412,7 +414,7 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(browser: Client, form: tuple
 
     answer = browser.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "x"})
 
-    assert "Nothing is saved yet" in answer.text and "Give dollars such as 20 or 0.50." in answer.text
+    assert "Nothing is saved yet" in answer.text and "Give an amount in dollars, such as 12.50." in answer.text
     assert APIKey.objects.get().name == "app" and "<h1>app</h1>" in answer.text
 
 
