@@ -33,7 +33,7 @@ class Buckets:
         """Take all that a call asks for, or nothing. A place that is not given back is free again after the lease."""
         with self._lock:
             now = self._now_ms()
-            measures = self._look(asks, now)
+            measures = self._measured(asks, now)
             waits = [measure.wait_ms(ask) for measure, ask in zip(measures, asks, strict=True)]
             takes = taken(asks, waits)
             for measure, ask in zip(measures, asks, strict=True):
@@ -45,15 +45,21 @@ class Buckets:
     def settle(self, call_id: str, asks: Sequence[Ask], used: Used) -> Verdict:
         """Give back what was taken and not used, take what was used beyond it, and give the places back."""
         with self._lock:
-            measures = self._look(asks, self._now_ms())
+            measures = self._measured(asks, self._now_ms())
             for measure, ask in zip(measures, asks, strict=True):
                 measure.give_back(ask, call_id, used.get(ask.limit, 0))
+            return _verdict(asks, measures, [0] * len(asks))
+
+    def look(self, asks: Sequence[Ask]) -> Verdict:
+        """How limits stand now. Takes nothing."""
+        with self._lock:
+            measures = self._measured(asks, self._now_ms())
             return _verdict(asks, measures, [0] * len(asks))
 
     def __len__(self) -> int:
         return len(self._measures)
 
-    def _look(self, asks: Sequence[Ask], now: int) -> "list[_Bucket | _Places]":
+    def _measured(self, asks: Sequence[Ask], now: int) -> "list[_Bucket | _Places]":
         """What counts for each ask, as it is now."""
         share = settings.WEB_CONCURRENCY
         measures = []

@@ -29,7 +29,7 @@ def headers(verdict: Verdict) -> dict[str, str]:
             least = min(states, key=lambda state: (state.remaining, -state.full_in_ms))
             found[f"{name}-limit"] = str(least.ask.value)
             found[f"{name}-remaining"] = str(least.remaining)
-            found[f"{name}-reset"] = _reset(verdict, least)
+            found[f"{name}-reset"] = reset(verdict, least)
     return found
 
 
@@ -40,7 +40,7 @@ def hit(verdict: Verdict, *, is_shadow: bool) -> dict[str, Any] | None:
         return None
     state = _longest(short)
     told = {"scope": state.ask.scope, "limit": state.ask.limit, "value": state.ask.value}
-    told["reset"] = None if state.ask.is_place else _reset(verdict, state)
+    told["reset"] = None if state.ask.is_place else reset(verdict, state)
     return told | {"shadow": True} if is_shadow else told
 
 
@@ -62,7 +62,7 @@ def _longest(states: list[State]) -> State:
     return max(states, key=lambda state: state.wait_ms)
 
 
-def _reset(verdict: Verdict, state: State) -> str:
+def reset(verdict: Verdict, state: State) -> str:
     return _rfc_3339(math.ceil(verdict.at + state.full_in_ms / 1000))
 
 

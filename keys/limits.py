@@ -33,6 +33,18 @@ class Limits:
     is_shadow: bool = False
     """Whether to note what would be refused, and to refuse nothing."""
 
+    @classmethod
+    def of(cls, scope: str, rules: Any) -> "Limits":
+        """Those of a key or of a team."""
+        return cls(
+            scope=scope,
+            id=f"{scope}:{rules.pk}",
+            requests_per_minute=rules.requests_per_minute,
+            tokens_per_minute=rules.tokens_per_minute,
+            concurrent_calls=rules.concurrent_calls,
+            is_shadow=rules.shadow_limits,
+        )
+
     @property
     def has_any(self) -> bool:
         return (self.requests_per_minute, self.tokens_per_minute, self.concurrent_calls) != (None, None, None)
@@ -132,10 +144,17 @@ class Limiter:
         if verdict is not None:
             grant.verdict = verdict
 
+    def look(self, limits: Sequence[Limits]) -> Verdict:
+        """How limits stand now: of all workers together, or for the share of this one while the store is away."""
+        asks = [ask for each in limits for ask in each.asks(tokens=0)]
+        is_shared = asks and self._store.is_configured and not self._store.is_away
+        shared = self._shared.look(asks) if is_shared else None
+        return self._local.look(asks) if shared is None else shared
+
     def close(self) -> None:
         """End what renews the places of running calls."""
         self._open_calls.close()
 
 
 limiter = Limiter(store)
-take, settle, release = limiter.take, limiter.settle, limiter.release
+take, settle, release, look = limiter.take, limiter.settle, limiter.release, limiter.look

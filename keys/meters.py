@@ -1,15 +1,17 @@
 """How much of its limits and budgets a key has used, and how far they will reach."""
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from keys import standing
+from keys import limits, standing
 from keys.activity import Activity, Pace, team_pace
+from keys.asks import State
 from keys.bounds import LIMITS
-from keys.models import APIKey, Team
+from keys.limits import Limits
+from keys.models import APIKey
 from keys.standing import Standing
 
 DAY = timedelta(days=1)
@@ -24,13 +26,13 @@ class LimitMeter:
     words: str
     value: int
     is_shadow: bool
-    used: int | None = None
-    """None: nobody counts it where this page is made."""
-    free_in_s: int | None = None
+    used: int
+    free_in_s: int
+    """0 for calls at once, which end when they end."""
 
     @property
     def percent(self) -> int:
-        return min(100, round(100 * (self.used or 0) / self.value))
+        return min(100, round(100 * self.used / self.value))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,25 +48,20 @@ class BudgetMeter:
 
 def limit_meters(api_key: APIKey) -> list[LimitMeter]:
     """The limits that hold for a key's calls: its own, then those that it shares with its team."""
-    return [*_meters("key", api_key), *(_meters("team", api_key.team) if api_key.team else [])]
+    scopes = [Limits.of("key", api_key), *([Limits.of("team", api_key.team)] if api_key.team else [])]
+    return [_meter(state) for state in limits.look(scopes).states]
 
 
-def _meters(scope: str, rules: APIKey | Team) -> Iterator[LimitMeter]:
-    for field, words in LIMITS.items():
-        value = getattr(rules, field)
-        if value is not None:
-            used, free_in_s = in_use(f"{scope}:{rules.pk}", field)
-            yield LimitMeter(
-                scope=scope, words=words, value=value, is_shadow=rules.shadow_limits, used=used, free_in_s=free_in_s
-            )
-
-
-def in_use(id: str, limit: str) -> tuple[int | None, int | None]:
-    """What is used now of a limit that is counted under an id (`limits.Limits.id`), and in how many seconds it is free.
-
-    Nothing is known yet of what the limiter counts.
-    """
-    return None, None
+def _meter(state: State) -> LimitMeter:
+    ask = state.ask
+    return LimitMeter(
+        scope=ask.scope,
+        words=LIMITS[ask.limit],
+        value=ask.value,
+        is_shadow=ask.is_shadow,
+        used=max(0, ask.value - state.remaining),
+        free_in_s=math.ceil(state.full_in_ms / 1000),
+    )
 
 
 def budget_meters(api_key: APIKey, activity: Activity) -> list[BudgetMeter]:

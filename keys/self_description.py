@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from keys import hashing, own_usage, standing
+from keys import hashing, limits, own_usage, standing
+from keys.asks import Verdict
+from keys.limit_words import reset
 from keys.models import APIKey
 from keys.own_usage import dollars
 from keys.snapshots import Snapshot
@@ -22,9 +24,24 @@ def describe(snapshot: Snapshot, *, models: list[str]) -> dict[str, Any]:
         "expires_at": snapshot.expires_at.isoformat() if snapshot.expires_at else None,
         "last_used_at": api_key.last_used_at.isoformat() if api_key.last_used_at else None,
         "models": {"allowed": list(snapshot.allowed_models or snapshot.team_models) or ["*"], "available": models},
+        "limits": _limits(limits.look(snapshot.limits)),
         "budgets": [_budget(each) for each in standing.of_key(api_key)],
         "usage": own_usage.current(api_key.pk),
     }
+
+
+def _limits(verdict: Verdict) -> list[dict[str, Any]]:
+    return [
+        {
+            "scope": state.ask.scope,
+            "limit": state.ask.limit,
+            "value": state.ask.value,
+            "remaining": state.remaining,
+            "resets_at": None if state.ask.is_place else reset(verdict, state),
+            "only_counts": state.ask.is_shadow,
+        }
+        for state in verdict.states
+    ]
 
 
 def _budget(standing: Standing) -> dict[str, Any]:

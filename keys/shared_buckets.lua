@@ -10,6 +10,7 @@
 -- `take`   takes every amount, or nothing
 -- `settle` gives the amounts back (they may be negative), and the places
 -- `renew`  begins the leases of the places anew
+-- `look`   changes nothing
 --
 -- Returns numbers: the time in ms; then for each ask ms to wait (0: it can be met), what remains, ms until it is full.
 
@@ -80,7 +81,7 @@ if verb == 'take' then
   if not is_refused then redis.call('SET', KEYS[1], 1, 'PX', life) end
 elseif verb == 'renew' then
   for _, ask in ipairs(asks) do hold_place(ask) end
-else
+elseif verb == 'settle' then
   local was_taken = redis.call('DEL', KEYS[1]) == 1
   for _, ask in ipairs(asks) do
     ask.wait = 0

@@ -42,6 +42,10 @@ class SharedBuckets:
         amounts = [_amount(ask) - used.get(ask.limit, 0) for ask in asks]
         return self._run(asks, self._command("settle", call_id, asks, amounts))
 
+    def look(self, asks: Sequence[Ask]) -> Verdict | None:
+        """How limits stand now. Takes nothing."""
+        return self._run(asks, self._command("look", "", asks, [0] * len(asks)))
+
     def renew(self, places: Mapping[str, Sequence[Ask]]) -> bool | None:
         """Begin the leases of running calls anew. One that had none here gets it, also beyond the limit."""
         commands = (self._command("renew", call_id, asks, [1] * len(asks)) for call_id, asks in places.items())

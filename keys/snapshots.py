@@ -176,17 +176,8 @@ def _is_answered_for(api_key: APIKey) -> bool:
 
 
 def _limits(scope: str, rules: APIKey | Team | None) -> Limits | None:
-    if rules is None:
-        return None
-    limits = Limits(
-        scope=scope,
-        id=f"{scope}:{rules.pk}",
-        requests_per_minute=rules.requests_per_minute,
-        tokens_per_minute=rules.tokens_per_minute,
-        concurrent_calls=rules.concurrent_calls,
-        is_shadow=rules.shadow_limits,
-    )
-    return limits if limits.has_any else None
+    limits = Limits.of(scope, rules) if rules is not None else None
+    return limits if limits is not None and limits.has_any else None
 
 
 def _budgets(api_key: APIKey) -> tuple[BudgetTerms, ...]:

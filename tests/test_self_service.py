@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from keys import ledger
+from keys import ledger, limits
+from keys.limits import Limits
 from keys.models import APIKey, Budget, ModelPrice, Team
 from keys.prices import prices
 from keys.rows import Admission, Settlement, Status
@@ -77,6 +78,28 @@ def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple
         ("team", "tokens", "1000", "1000"),
     ]
     assert raw not in str(found)
+
+
+def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tuple[APIKey, str], get: Any) -> None:
+    key, _ = issued
+    key.requests_per_minute, key.concurrent_calls = 6, 3
+    key.save()
+    key.team.tokens_per_minute, key.team.shadow_limits = 6, True
+    key.team.save()
+    grant = limits.take("req_1", [Limits.of("key", key), Limits.of("team", key.team)], tokens=4, lease_s=60)
+
+    get(KEY)
+    found = {(each["scope"], each["limit"]): each for each in get(KEY)["limits"]}
+    limits.release(grant)
+
+    assert {of: (each["value"], each["remaining"], each["only_counts"]) for of, each in found.items()} == {
+        ("key", "requests_per_minute"): (6, 5, False),
+        ("key", "concurrent_calls"): (3, 2, False),
+        ("team", "tokens_per_minute"): (6, 2, True),
+    }
+    full_again = datetime.fromisoformat(found["team", "tokens_per_minute"]["resets_at"])
+    assert timedelta(seconds=30) < full_again - timezone.now() <= timedelta(seconds=42)
+    assert found["key", "concurrent_calls"]["resets_at"] is None
 
 
 def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey, str], get: Any) -> None:

@@ -15,8 +15,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import ledger
+from keys import ledger, limits
 from keys.budgets import BudgetTerms, Claim
+from keys.limits import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
 from keys.standing import of_key
 from tests.admin.calls import Caller
@@ -160,6 +161,17 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
     assert "$200.00 a month , shared with team Search" in said or "$200.00 a month, shared with team Search" in said
     assert "5 calls at once" in said and "100 requests a minute, shared with team Search" in said
     assert "It only counts: nothing is refused." in said
+
+
+def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue(requests_per_minute=60, concurrent_calls=4)
+    grant = limits.take("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
+
+    said = text_of(browser.get(address_of(api_key)))
+    limits.release(grant)
+
+    assert "60 requests a minute 2 % 1 used now; all free again in 1 s." in said
+    assert "4 calls at once 25 % 1 used now." in said
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,23 @@ def test_a_call_that_was_not_made_gives_its_request_back(counted: Counted) -> No
     assert remaining(counted.take(limits, tokens=100).headers) == (5, 500)
 
 
+# ---- looking
+
+
+def test_a_look_tells_what_is_left_and_takes_nothing(counted: Counted) -> None:
+    limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_calls=2)
+    untouched = counted.limiter.look([limits])
+    counted.take(limits, tokens=100)
+
+    looks = [counted.limiter.look([limits, SHADOW]) for _ in range(3)]
+
+    assert [state.remaining for state in untouched.states] == [6, 600, 2]
+    assert [[state.remaining for state in look.states] for look in looks] == [[5, 500, 1, 2, 2]] * 3
+    requests, tokens, places, *_ = looks[0].states
+    assert 0 < requests.full_in_ms <= 10_000 and 0 < tokens.full_in_ms <= 10_000 and places.full_in_ms == 0
+    assert counted.limiter.look([]).states == ()
+
+
 # ---- tokens
 
 
