@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -18,7 +19,7 @@ from keys.guesses import guesses
 from keys.prices import prices
 from keys.snapshots import cache
 from messages_api.routing import routes
-from tests import clients, environment
+from tests import clients, emptying, environment
 from tests.gateway import Gateway, GatewayServer
 from tests.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
@@ -56,6 +57,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None
     if database["ENGINE"].endswith("sqlite3"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         database.setdefault("TEST", {})["NAME"] = str(Path(environment.STATE_DIR) / f"test-{worker}.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock():
+        emptying.remember()
 
 
 @pytest.fixture

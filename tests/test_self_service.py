@@ -84,9 +84,10 @@ def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tup
     key, _ = issued
     key.requests_per_minute, key.concurrent_calls = 6, 3
     key.save()
-    key.team.tokens_per_minute, key.team.shadow_limits = 6, True
-    key.team.save()
-    grant = limits.take("req_1", [Limits.of("key", key), Limits.of("team", key.team)], tokens=4, lease_s=60)
+    team = Team.objects.get()
+    team.tokens_per_minute, team.shadow_limits = 6, True
+    team.save()
+    grant = limits.take("req_1", [Limits.of("key", key), Limits.of("team", team)], tokens=4, lease_s=60)
 
     get(KEY)
     found = {(each["scope"], each["limit"]): each for each in get(KEY)["limits"]}
