@@ -35,6 +35,7 @@ class GatewayAdminSite(admin.AdminSite):
         return [
             path("usage/", self.admin_view(views.usage), name="usage"),
             path("usage.csv", self.admin_view(views.usage_csv), name="usage_csv"),
+            path("hygiene/", self.admin_view(views.key_hygiene), name="hygiene"),
             path("second-factor/", staff_views.manage, name="second_factor"),
             path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
             path("second-factor/image.svg", staff_views.image, name="second_factor_image"),
