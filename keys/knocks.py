@@ -45,6 +45,11 @@ class Knocks:
                 self._last = noted | self._last
             raise
 
+    def clear(self) -> None:
+        """Forget what was noted."""
+        with self._lock:
+            self._last = {}
+
 
 def _touch(secret_id: int, moment: datetime) -> None:
     stale = Q(last_refused_at=None) | Q(last_refused_at__lt=moment - NOTED_EVERY)
