@@ -9,6 +9,7 @@ from rest_framework.request import Request as DRFRequest
 
 from keys import access, hashing
 from keys.errors import NotAuthenticated
+from keys.knocks import knocks
 from keys.snapshots import Snapshot, cache
 
 
@@ -25,7 +26,11 @@ class APIKeyAuthentication(BaseAuthentication):
         snapshot = cache.find(raw, address=address)
         if snapshot is None:
             raise NotAuthenticated
-        access.check_usable(snapshot)
+        try:
+            access.check_usable(snapshot)
+        except NotAuthenticated:
+            knocks.note(snapshot.secret_id)
+            raise
         return None, snapshot
 
     def authenticate_header(self, http_request: DRFRequest) -> str:

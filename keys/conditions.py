@@ -10,13 +10,31 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet
+from django.db.models import (
+    BigIntegerField,
+    BooleanField,
+    Case,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
 from django.utils import timezone
 
-from keys.models import APIKey, Budget, KeySecret, Team
+from keys import periods
+from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
 
 SOON = timedelta(days=14)
 LONG_AGO = timedelta(days=90)
+LATELY = timedelta(days=7)
+"""For how long a call with what is over is told of."""
+ENDS_SOON = timedelta(days=3)
+"""How near the end of an old secret is when whoever still uses it should be told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,19 +44,36 @@ class Asked:
     now: datetime
     ids: Sequence[int] | None = None
 
-    def has_secret(self, **that: Any) -> Q:
+    def has_secret(self, *kinds: Any, **that: Any) -> Q:
         """Which keys have a secret of that kind."""
-        secrets = KeySecret.objects.order_by().filter(**that)
+        secrets = KeySecret.objects.order_by().filter(*kinds, **that)
         return Q(pk__in=self._among(secrets).values("api_key_id"))
 
     def has_budget(self) -> Q:
+        """Which keys are charged to a budget: their own or their team's."""
         budgets = Budget.objects.order_by()
         own, of_teams = self._among(budgets.filter(team=None)), budgets.filter(api_key=None)
         return Q(pk__in=own.values("api_key_id")) | Q(team__in=of_teams.values("team_id"))
 
-    def _among(self, rows: Any) -> Any:
+    def has_budget_that(self, stands: Q) -> Q:
+        """The same of budgets that stand so in their current period: by `spent`, `limit`, `warns` and `percent`."""
+        current = Q()
+        for period in Budget.Period.values:
+            current |= Q(budget__period=period, begins_at=periods.begin_of(period, self.now))
+        rows = BudgetPeriod.objects.order_by().filter(current).annotate(limit=_limit_at(self.now))
+        rows = rows.annotate(warns=F("limit") * F("budget__warn_percent"), percent=F("spent") * 100).filter(stands)
+        own, of_teams = self._among(rows.filter(budget__team=None), "budget__"), rows.filter(budget__api_key=None)
+        return Q(pk__in=own.values("budget__api_key_id")) | Q(team__in=of_teams.values("budget__team_id"))
+
+    def _among(self, rows: Any, way: str = "") -> Any:
         # For a page of keys a database would otherwise gather those of all keys first.
-        return rows if self.ids is None else rows.filter(api_key__in=self.ids)
+        return rows if self.ids is None else rows.filter(**{f"{way}api_key__in": self.ids})
+
+
+def _limit_at(now: datetime) -> Any:
+    """What a budget allows at a moment: `Budget.limit_at`, as the database tells it."""
+    increase = Case(When(budget__increase_until__gt=now, then=F("budget__increase")), default=Value(0))
+    return ExpressionWrapper(F("budget__amount") + increase, output_field=BigIntegerField())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +119,14 @@ def _has_limit() -> Q:
     return limited
 
 
+def _used_after_its_successor() -> Exists:
+    """Of secrets: whether one was used after a newer one of its key was issued."""
+    newer = KeySecret.objects.order_by().filter(
+        api_key=OuterRef("api_key"), created_at__gt=OuterRef("created_at"), created_at__lt=OuterRef("last_used_at")
+    )
+    return Exists(newer)
+
+
 STATES = [
     Condition(name="usable", chip="Active", label="Active", kind="good", holds=_is_active),
     Condition(
@@ -120,6 +163,17 @@ STATES = [
 ]
 """Exactly one of them holds for each key."""
 
+ENDED = [
+    Condition(
+        name="tried",
+        chip="Still tried",
+        label=f"Not active, tried in the last {LATELY.days} days",
+        kind="warn",
+        holds=lambda asked: ~_is_active(asked) & asked.has_secret(last_refused_at__gt=asked.now - LATELY),
+    ),
+]
+"""What may be true besides of a key that is not active."""
+
 TRAITS = [
     Condition(
         name="expiring",
@@ -134,6 +188,41 @@ TRAITS = [
         label="Rotating: an old secret still works",
         kind="quiet",
         holds=lambda asked: asked.has_secret(expires_at__gt=asked.now),
+    ),
+    Condition(
+        name="old-secret",
+        chip="Old secret in use",
+        label=f"An old secret that ends within {ENDS_SOON.days} days is still used",
+        kind="warn",
+        holds=lambda asked: asked.has_secret(
+            _used_after_its_successor(),
+            expires_at__gt=asked.now,
+            expires_at__lte=asked.now + ENDS_SOON,
+            last_used_at__gt=asked.now - timedelta(days=1),
+        ),
+    ),
+    Condition(
+        name="old-secret-tried",
+        chip="Old secret tried",
+        label=f"A secret that has ended was tried in the last {LATELY.days} days",
+        kind="warn",
+        holds=lambda asked: asked.has_secret(
+            expires_at__lte=asked.now, last_refused_at__gt=asked.now - LATELY, last_refused_at__gte=F("expires_at")
+        ),
+    ),
+    Condition(
+        name="budget-spent",
+        chip="Budget spent",
+        label="Its budget is spent",
+        kind="bad",
+        holds=lambda asked: asked.has_budget_that(Q(spent__gte=F("limit"))),
+    ),
+    Condition(
+        name="budget-near",
+        chip="Budget nearly spent",
+        label="Its budget is past its warning",
+        kind="warn",
+        holds=lambda asked: asked.has_budget_that(Q(percent__gte=F("warns"), spent__lt=F("limit"))),
     ),
     Condition(
         name="unused",
@@ -164,7 +253,7 @@ TRAITS = [
 ]
 """What may be true besides of a key that is active."""
 
-NAMED = {condition.name: condition for condition in [*STATES, *TRAITS]}
+NAMED = {condition.name: condition for condition in [*STATES, *ENDED, *TRAITS]}
 
 
 def keys_that_are(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIKey]:
@@ -183,7 +272,7 @@ def of_each(ids: Iterable[int]) -> dict[int, list[Condition]]:
 
 
 def counts(among: QuerySet[Any], conditions: Sequence[Condition]) -> dict[str, int]:
-    """How many keys are so, by the name of the condition: all of them states, or all traits. One query."""
+    """How many keys are so, by the name of the condition: all of them traits, or none. One query."""
     asked = Asked(now=timezone.now())
     counted = {_column(each): Count("pk", filter=each.holds(asked)) for each in conditions}
     found = _possible(conditions[0], among, asked).order_by().aggregate(**counted)
@@ -195,7 +284,7 @@ def _possible(condition: Condition, among: QuerySet[APIKey], asked: Asked) -> Qu
 
 
 def _is_so(condition: Condition, row: dict[str, Any]) -> bool:
-    return bool(row[_column(condition)] and (condition in STATES or row[_column(NAMED["usable"])]))
+    return bool(row[_column(condition)] and (condition not in TRAITS or row[_column(NAMED["usable"])]))
 
 
 def _column(condition: Condition) -> str:

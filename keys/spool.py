@@ -113,11 +113,28 @@ def iter_dead(folder: Path, *, but: Path) -> Iterator[DeadSpool]:
             dead.close()
 
 
+def count_waiting(folder: Path) -> int:
+    """How many files have rows that the database has not taken yet."""
+    return sum(_size(path) > 0 for path in folder.glob("*" + SUFFIX))
+
+
+def has_rejected(folder: Path) -> bool:
+    """Whether there are lines for a person to look at."""
+    return (folder / REJECTED).exists()
+
+
 def reject(folder: Path, line: bytes) -> None:
     """Keep a line that cannot be replayed, for a person to look at, and say so."""
     logger.error("A line of the spool cannot be replayed; it is kept in %s", folder / REJECTED)
     with (folder / REJECTED).open("ab") as rejected:
         rejected.write(line + b"\n")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its rows have just come home
+        return 0
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
-from keys import audit, charts, export, reports
+from keys import audit, charts, export, hygiene, reports
 from keys.forms.fields import find_raw_key
 from keys.forms.find import FindForm
 from keys.forms.period import PeriodForm
@@ -26,6 +26,13 @@ def find(request: HttpRequest, model_admin: Any) -> HttpResponse:
     form = FindForm(request.POST)
     pasted = form.cleaned_data["raw_key"] if form.is_valid() else ""
     return model_admin.answer_raw_key(request, find_raw_key(pasted) or "")
+
+
+@require_GET
+@permission_required("keys.view_apikey", raise_exception=True)
+def key_hygiene(request: HttpRequest) -> HttpResponse:
+    """What should be looked at, with the first keys of each kind and the way to all of them."""
+    return page(request, "keys/hygiene.html", {"title": "Key hygiene", "found": hygiene.examine()})
 
 
 # ---- usage

@@ -1,6 +1,5 @@
 """The model servers and the routes to them."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,6 +15,7 @@ from django.utils.safestring import SafeString
 from messages_api import connection_test, gateway
 from messages_api.forms import ConnectionForm, PreviewForm, UpstreamForm
 from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.upstream_state import state_of
 
 
 @admin.register(Upstream)
@@ -42,8 +42,8 @@ class UpstreamAdmin(admin.ModelAdmin):
     @admin.display(description="state", ordering="enabled")
     def state(self, upstream: Upstream) -> SafeString:
         """Whether it is asked, and if not, why and until when, as the process that shows this page knows it."""
-        kind, word, why = _state(upstream)
-        return format_html('<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>', kind, word, why)
+        state, mark = state_of(upstream), '<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>'
+        return format_html(mark, state.kind, state.word, state.why)
 
     @admin.display(description="connection")
     def connection(self, upstream: Upstream) -> SafeString:
@@ -84,16 +84,6 @@ class UpstreamAdmin(admin.ModelAdmin):
         if form.lost_credential:
             messages.warning(request, "The base URL changed, so the stored credential was cleared. Enter it again.")
         super().save_model(request, obj, form, change)
-
-
-def _state(upstream: Upstream) -> tuple[str, str, str]:
-    if not upstream.enabled:
-        return "warn", "Disabled", ""
-    circuit = gateway.circuits.of(upstream.endpoint())
-    if (opened := circuit.opened) is None:
-        return "good", "Healthy", f"{circuit.failures} failures in a row" if circuit.failures > 1 else ""
-    since = timezone.localtime(datetime.fromtimestamp(opened.since, UTC))
-    return "bad", "Skipped", f"{opened.reason} since {since:%H:%M:%S}; tried again in {circuit.next_probe_in_s:.0f} s"
 
 
 def _known_model(upstream: Upstream) -> str:

@@ -8,14 +8,12 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys import reports, views
-from keys.models import APIKey, UsageRecord
-from messages_api.models import Route, Upstream
-from project import lists
+from keys import views
+from messages_api.models import Route
+from project import lists, overview
 from staff import login as staff_login
 from staff import second_factor
 from staff import views as staff_views
@@ -35,6 +33,7 @@ class GatewayAdminSite(admin.AdminSite):
         return [
             path("usage/", self.admin_view(views.usage), name="usage"),
             path("usage.csv", self.admin_view(views.usage_csv), name="usage_csv"),
+            path("hygiene/", self.admin_view(views.key_hygiene), name="hygiene"),
             path("second-factor/", staff_views.manage, name="second_factor"),
             path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
             path("second-factor/image.svg", staff_views.image, name="second_factor_image"),
@@ -82,37 +81,8 @@ class GatewayAdminSite(admin.AdminSite):
         return sorted(apps, key=lambda app: APP_ORDER.index(app["app_label"]) if app["app_label"] in APP_ORDER else 9)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        overview: dict[str, Any] = {}
-        if request.user.has_perm("keys.view_usagerecord"):
-            today = timezone.localdate()
-            overview["today"] = reports.totals(reports.Period(first=today, last=today))
-        if request.user.is_superuser:
-            overview["first_steps"] = _first_steps()
-        return super().index(request, overview | (extra_context or {}))
+        return super().index(request, overview.of(request.user) | (extra_context or {}))
 
 
 def _is_staff(request: HttpRequest) -> bool:
     return request.user.is_active and request.user.is_staff
-
-
-def _first_steps() -> list[dict[str, Any]]:
-    """What a new installation still needs, in order; empty once calls come in."""
-    if UsageRecord.objects.exists():
-        return []
-    return [
-        {
-            "text": "Add an upstream: the model server that answers, and what to show to it.",
-            "address": reverse("admin:messages_api_upstream_add"),
-            "done": Upstream.objects.exists(),
-        },
-        {
-            "text": "Add a route: which models go there. * stands for every model.",
-            "address": reverse("admin:messages_api_route_add"),
-            "done": Route.objects.exists(),
-        },
-        {
-            "text": "Issue a key, and send a first call with it: the page that shows the key has the lines to paste.",
-            "address": reverse("admin:keys_apikey_add"),
-            "done": APIKey.objects.exists(),
-        },
-    ]

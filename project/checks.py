@@ -71,6 +71,15 @@ def check_limits(**kwargs: object) -> list[CheckMessage]:
     ]
 
 
+def weaknesses() -> Iterator[CheckMessage]:
+    """What is allowed, and makes the gateway weaker than it could be. For the admin: no command warns of it."""
+    if settings.DEBUG:
+        yield Warning("DEBUG is on: error pages show settings and code.", hint="Set DEBUG=false.", id="gateway.W002")
+    if settings.HTTPS and settings.ADMIN_SECOND_FACTOR == "off":
+        hint = "Set ADMIN_SECOND_FACTOR to optional or required."
+        yield Warning("A password alone opens the admin.", hint=hint, id="gateway.W003")
+
+
 def _anything_is_limited() -> bool:
     """Whether a key or a team has a limit. A database without our tables, or away, has none to speak of."""
     is_limited = ~Q(requests_per_minute=None, tokens_per_minute=None, concurrent_calls=None)

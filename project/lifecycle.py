@@ -7,7 +7,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.urls import get_resolver
 
-from keys import ledger, messenger, patience
+from keys import hygiene_mail, ledger, messenger, patience
+from keys.knocks import knocks
 from keys.limits import limiter
 from keys.store import store
 from messages_api import gateway
@@ -22,6 +23,8 @@ FINISH_WITHIN_S = 2.0
 CHORES = [
     Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
     Chore(do=messenger.send_waiting, every_s=5),
+    Chore(do=knocks.write, every_s=15),
+    Chore(do=hygiene_mail.note_week, every_s=600),
 ]
 
 

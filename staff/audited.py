@@ -9,7 +9,7 @@ from keys import audit
 
 LEFT_OUT: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
-    "keys.KeySecret": {"digest", "hint", "issue_token", "last_used_at", "pepper_id"},
+    "keys.KeySecret": {"digest", "hint", "issue_token", "last_refused_at", "last_used_at", "pepper_id"},
     "keys.Team": set(),
     "keys.Budget": set(),
     "keys.ModelPrice": set(),

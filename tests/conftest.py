@@ -16,6 +16,7 @@ from django.test import Client
 
 from keys import ledger
 from keys.guesses import guesses
+from keys.knocks import knocks
 from keys.prices import prices
 from keys.snapshots import cache
 from messages_api.routing import routes
@@ -146,5 +147,6 @@ def quiet_ledger(transactional_db: None) -> Iterator[None]:
 def fresh_caches() -> None:
     cache.clear()
     guesses.clear()
+    knocks.clear()
     prices.clear()
     routes.clear()

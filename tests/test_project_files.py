@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from keys import conditions
 from messages_api.backend.protocol.profile import Profile
 from messages_api.profiles import PRESETS
 
@@ -54,3 +55,10 @@ def test_the_table_of_presets_and_profile_fields_is_true() -> None:
         expected = ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in differs.items()) or "nothing"
         assert told[name] == expected
     assert {field.name for field in dataclasses.fields(Profile)} <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
+
+
+def test_the_chips_of_keys_are_described() -> None:
+    tables = re.findall(r"^\| (\*.+?) \|", (ROOT / "docs" / "keys.md").read_text(), flags=re.M)
+
+    told = {chip for names in tables for chip in re.findall(r"\*([^*]+)\*", names)}
+    assert told == {condition.chip for condition in conditions.NAMED.values()}

@@ -45,7 +45,7 @@ class ConditionFilter(admin.SimpleListFilter):
 class StateFilter(ConditionFilter):
     title = "state"
     parameter_name = "state"
-    conditions = conditions.STATES
+    conditions = [*conditions.STATES, *conditions.ENDED]
 
 
 class AttentionFilter(ConditionFilter):

@@ -123,7 +123,7 @@ class ModelPriceAdmin(admin.ModelAdmin):
         )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"unpriced": [(each, address_for(each)) for each in unpriced.models()]}
+        context = {"unpriced": unpriced.models()}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
@@ -166,8 +166,3 @@ def has_rated(price: Any) -> bool:
 
 def address_of_copy(price: ModelPrice) -> str:
     return reverse("admin:keys_modelprice_add", query={"copy": price.pk})
-
-
-def address_for(model: unpriced.Unpriced) -> str:
-    """Where a price for an unpriced model is added."""
-    return reverse("admin:keys_modelprice_add", query={"pattern": model.model})

@@ -80,6 +80,7 @@ PAGES: dict[str, Page] = {
     "autocomplete": Page(opens=NOBODY),  # no form asks for it
     "jsi18n": Page(opens=ALL),
     "view_on_site": Page(opens=ALL, status=404),
+    "hygiene": Page(opens="AKU"),
     "usage": Page(opens="AKNU"),
     "usage_csv": Page(opens="AN"),
     "second_factor": Page(opens=ALL, writes=ALL),

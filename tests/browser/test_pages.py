@@ -36,6 +36,7 @@ def addresses(caller: Caller) -> list[str]:
     )
     return [
         "/admin/",
+        "/admin/hygiene/",
         "/admin/usage/?period=30d",
         "/admin/keys/",
         "/admin/keys/apikey/",

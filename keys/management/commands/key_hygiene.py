@@ -1,0 +1,29 @@
+"""What hygiene finds, in the shell."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from keys import hygiene, hygiene_words
+
+
+class Command(BaseCommand):
+    help = (
+        "Say which keys need attention, and which models were called without a price. The exit code is 1 when "
+        "anything does, 0 otherwise. Examples: manage.py key_hygiene; "
+        "manage.py key_hygiene --json | jq -r '.findings[] | \"\\(.count) \\(.name)\"'"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one object, for programs")
+
+    def handle(self, **options: Any) -> None:
+        found = hygiene.examine()
+        if options["json"]:
+            self.stdout.write(json.dumps(hygiene_words.as_data(found), indent=2, ensure_ascii=False))
+        else:
+            self.stdout.write(hygiene_words.in_words(found) or "Nothing needs attention.")
+        if found.needs_attention:
+            sys.exit(1)

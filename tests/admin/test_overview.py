@@ -1,0 +1,307 @@
+"""The first page: how it goes, what needs attention and what failed, each for whom it is visible."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from django.conf import settings as django_settings
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from keys import periods
+from keys.house import spool_folder
+from keys.models import APIKey, ModelPrice, UsageHour
+from messages_api import gateway
+from messages_api.models import Route, Upstream
+from tests.admin.calls import Caller
+
+NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
+YESTERDAY = NOW - timedelta(days=1)
+ROLES = {"K": "Key manager", "N": "Analyst", "U": "Auditor"}
+
+
+@pytest.fixture(autouse=True)
+def in_july() -> Iterator[None]:
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+@pytest.fixture
+def client_as(db: None) -> Callable[[str], Client]:
+    def sign_in(role: str) -> Client:
+        user = User.objects.create_user(role, is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def local(db: None) -> Iterator[Upstream]:
+    upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    yield upstream
+    gateway.circuits.of(upstream.endpoint()).succeeded()
+
+
+@pytest.fixture
+def spool() -> Iterator[Path]:
+    """The folder of spools, empty before and after."""
+    folder = spool_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    made = [folder / "gone.spool", folder / "rejected.jsonl"]
+    yield folder
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+def text_of(page: str) -> str:
+    content = page.partition('id="content-main"')[2].partition('class="app-')[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", content))
+
+
+def matters(answer: Any) -> list[str]:
+    return [matter.words for matter in answer.context.get("matters") or []]
+
+
+# ---- how it goes
+
+
+def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=NOW)
+    for _ in range(3):
+        caller.calls(created_at=YESTERDAY)
+    caller.calls(created_at=YESTERDAY, status="failed")
+
+    page = browser.get("/admin/").text
+
+    cards = re.findall(r"<dt>([\w ]+)</dt>\s*<dd[^>]*>([^<]+)</dd>\s*<dd class=\"note\">([^<]+) yesterday</dd>", page)
+    assert {name: (today, yesterday) for name, today, yesterday in cards} == {
+        "Calls": ("1", "4"),
+        "Tokens in": ("9", "36"),
+        "Tokens out": ("12", "48"),
+        "Cost": ("unpriced", "unpriced"),
+        "Errors": ("0", "1"),
+        "Refused": ("0", "0"),
+    }
+    assert "against the whole of yesterday. Days begin at midnight, UTC." in text_of(page)
+
+
+def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: Caller) -> None:
+    caller.calls(created_at=NOW - timedelta(days=13))
+    caller.calls(created_at=NOW - timedelta(days=14))
+
+    page = browser.get("/admin/").text
+
+    block = re.search(r'<script id="calls-by-day" type="application/json">(.*?)</script>', page)
+    assert block
+    chart = json.loads(block[1])
+    assert (chart["labels"][0], len(chart["labels"]), chart["series"][0]["values"][:2]) == ("02 Jul", 14, [1, 0])
+    assert '<time datetime="2026-07-02">' in page and "2026-07-01" not in page
+
+
+def test_the_last_errors_lead_to_their_calls(browser: Client, caller: Caller) -> None:
+    caller.calls()
+    failed = caller.calls(status="failed", error_type="timeout_error", http_status=504)
+
+    answer = browser.get("/admin/")
+
+    assert [call.pk for call in answer.context["errors"]] == [failed.pk]
+    assert "timeout_error" in answer.text and f">{caller.api_key.name}</a>" in answer.text
+
+
+# ---- first steps
+
+
+def test_the_first_steps_are_ticked_off_one_by_one_until_there_is_a_call(browser: Client, caller: Caller) -> None:
+    def done() -> list[bool]:
+        return [step["done"] for step in browser.get("/admin/").context["first_steps"]]
+
+    APIKey.objects.update(name="the caller's")
+    assert done() == [False, False, False, True, False]
+    Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    Route.objects.create(pattern="*")
+    ModelPrice.objects.create(pattern="*", input=1, output=1)
+    assert done() == [True, True, True, True, False]
+
+    caller.calls()
+
+    assert "First steps" not in browser.get("/admin/").text
+
+
+def test_first_steps_are_for_who_can_take_them(client_as: Callable[[str], Client]) -> None:
+    assert "First steps" in client_as("Administrator").get("/admin/").text
+    for role in ROLES.values():
+        assert "First steps" not in client_as(role).get("/admin/").text
+
+
+# ---- needs attention
+
+
+def test_nothing_needs_attention_in_a_sound_installation(browser: Client, local: Upstream) -> None:
+    assert matters(browser.get("/admin/")) == []
+    assert "Nothing does." in browser.get("/admin/").text
+
+
+def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: Client, caller: Caller) -> None:
+    caller.calls(upstream_model="new-model", created_at=NOW)
+
+    answer = browser.get("/admin/")
+
+    assert matters(answer) == [
+        "1 key has no limit and no budget",
+        "1 key never expires",
+        "1 model was called without a price",
+    ]
+    assert 'href="/admin/keys/apikey/?look=endless"' in answer.text
+    assert 'href="/admin/keys/modelprice/">1 model was called without a price</a>' in answer.text
+    assert "new-model" in answer.text
+    assert browser.get("/admin/keys/apikey/?look=endless").context["cl"].result_count == 1
+
+
+def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream) -> None:
+    circuit = gateway.circuits.of(local.endpoint())
+    for _ in range(2):
+        circuit.failed("timeout_error")
+    failing = browser.get("/admin/")
+    for _ in range(3):
+        circuit.failed("timeout_error")
+    skipped = browser.get("/admin/")
+
+    assert matters(failing) == ["local is failing"] and "2 failures in a row" in failing.text
+    assert matters(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
+    assert [matter.grade for matter in skipped.context["matters"]] == ["bad"]
+
+
+@pytest.mark.parametrize("failed, made, is_told", [(5, 20, True), (4, 4, False), (5, 21, False)])
+def test_an_upstream_of_which_a_quarter_fails_is_told_of_whichever_process_asks(
+    failed: int, made: int, is_told: bool, browser: Client, local: Upstream, admin: User
+) -> None:
+    api_key, _ = APIKey.objects.issue(
+        name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1
+    )
+    for status, calls in (("failed", failed), ("completed", made - failed)):
+        UsageHour.objects.create(
+            hour=NOW - timedelta(hours=1), api_key=api_key, model="m", upstream="local", status=status, calls=calls
+        )
+
+    answer = browser.get("/admin/")
+
+    assert ("local is failing" in matters(answer)) == is_told
+    assert (f"{failed} of {made} calls since 11:00" in answer.text) == is_told
+
+
+def test_orphaned_calls_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
+    for hours, calls in ((1, 2), (23, 1), (25, 7)):
+        hour = periods.begin_of_hour(NOW - timedelta(hours=hours))
+        UsageHour.objects.create(
+            hour=hour, api_key=caller.api_key, model="m", upstream="local", status="orphaned", calls=calls
+        )
+
+    answer = browser.get("/admin/")
+
+    assert "3 calls of the last 24 hours ended with nobody to say how" in matters(answer)
+    assert 'href="/admin/keys/usagerecord/?status__exact=orphaned&amp;time=day"' in answer.text
+    assert browser.get("/admin/keys/usagerecord/?status__exact=orphaned&time=day").status_code == 200
+
+
+def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstream, spool: Path) -> None:
+    (spool / "gone.spool").touch()
+    assert matters(browser.get("/admin/")) == []
+
+    (spool / "gone.spool").write_text("{}\n")
+    (spool / "rejected.jsonl").write_text("{}\n")
+
+    assert matters(browser.get("/admin/")) == [
+        "Some usage could not be written at all",
+        "Usage waits on the disk, in 1 file",
+    ]
+
+
+def test_settings_that_weaken_are_told_of(browser: Client, local: Upstream, settings: Any) -> None:
+    settings.BIND, settings.HTTPS, settings.DEBUG = "0.0.0.0:8000", False, True
+    exposed = matters(browser.get("/admin/"))
+    settings.BIND, settings.HTTPS, settings.DEBUG = "127.0.0.1:8000", True, False
+    settings.SECURE_SSL_REDIRECT, settings.ADMIN_SECOND_FACTOR = False, "off"
+    open_to_passwords = matters(browser.get("/admin/"))
+    settings.ADMIN_SECOND_FACTOR = "optional"
+
+    assert [words.partition(":")[0] for words in exposed] == [
+        "HTTPS is off while BIND is reachable from other machines",
+        "DEBUG is on",
+    ]
+    assert open_to_passwords == ["A password alone opens the admin."]
+    assert matters(browser.get("/admin/")) == []
+
+
+def test_several_workers_that_count_alone_are_urgent(
+    browser: Client, local: Upstream, admin: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+    monkeypatch.setitem(django_settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    assert matters(browser.get("/admin/")) == []
+
+    APIKey.objects.issue(name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1)
+
+    answer = browser.get("/admin/")
+    [alone] = [matter for matter in answer.context["matters"] if matter.grade == "bad"]
+    assert "each worker would count alone" in alone.words and "REDIS_URL" in alone.note
+
+
+# ---- for whom
+
+
+def test_each_part_is_for_who_may_see_it(
+    client_as: Callable[[str], Client], caller: Caller, local: Upstream, spool: Path
+) -> None:
+    APIKey.objects.update(name="app of somebody")
+    caller.api_key.refresh_from_db()
+    caller.calls(status="failed", upstream_model="new-model", created_at=NOW)
+    (spool / "gone.spool").write_text("{}\n")
+    of_keys = ["1 key has no limit and no budget", "1 key never expires"]
+    of_prices, of_disk = ["1 model was called without a price"], ["Usage waits on the disk, in 1 file"]
+
+    pages = {letter: client_as(role).get("/admin/") for letter, role in ROLES.items()}
+
+    assert matters(pages["K"]) == of_keys + of_prices
+    assert matters(pages["N"]) == of_prices
+    assert matters(pages["U"]) == of_keys + of_prices + of_disk
+    assert caller.api_key.name in text_of(pages["K"].text)
+    hint = caller.api_key.secrets.get().hint
+    for secret in (hint, caller.api_key.name, caller.api_key.public_id, "/admin/hygiene/", "/admin/keys/apikey/"):
+        assert secret not in pages["N"].text
+    assert "Last errors" in pages["N"].text
+
+
+def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Client], caller: Caller) -> None:
+    caller.calls(status="failed")
+
+    page = browser_of().get("/admin/").text
+
+    for heading in ("Today", "Needs attention", "Last errors", "First steps", "canvas"):
+        assert heading not in page
+
+
+# ---- at scale
+
+
+def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, caller: Caller, local: Upstream) -> None:
+    taken = {}
+    for expected in (5, 50):
+        while APIKey.objects.count() < expected:
+            api_key, _ = APIKey.objects.issue(name=f"app {APIKey.objects.count()}", owner=caller.api_key.owner)
+            caller.calls(as_key=api_key, status="failed", created_at=NOW)
+        with CaptureQueriesContext(connection) as captured:
+            browser.get("/admin/")
+        taken[expected] = len(captured)
+
+    # session, user, is there a call, days, errors (2), keys (2), models (3), orphans, upstreams (2), recent actions
+    assert taken == {5: 15, 50: 15}
