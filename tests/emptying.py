@@ -46,4 +46,4 @@ def _read(table: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-TransactionTestCase._fixture_teardown = empty  # type: ignore[attr-defined,method-assign]
+TransactionTestCase._fixture_teardown = empty  # type: ignore[attr-defined]
