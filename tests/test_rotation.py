@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 
 from keys.models import APIKey, KeySecret, UsageRecord
-from tests.gateway import Gateway, GatewayServer
+from tests.gateway import Gateway, GatewayServer, wait_until
 from tests.steady import SteadyCalls
 from tests.upstream import ScriptedUpstream, replied
 
@@ -59,6 +59,8 @@ def rotated_under_calls(
     """
     gateway.upstream.answers(replied(), times=None)
     old = (gateway.port, gateway.raw_key)
+    with SteadyCalls([old], per_second=per_second) as calls:  # until the process has learned of the test's route
+        wait_until(lambda: any(call.status == 200 for call in calls.sent))
     with SteadyCalls([old], per_second=per_second) as calls:
         calls.go_on(before_s)
         _, raw = gateway.key.rotate(overlap=timedelta(seconds=overlap_s))
