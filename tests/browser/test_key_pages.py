@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
 from tests.admin.calls import Caller
-from tests.browser.conftest import PASSWORD, Visitor
+from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.browser.test_pages import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
 from tests.gateway import GatewayServer
@@ -44,7 +44,7 @@ def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstre
 def plain(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
     """A visitor whose browser runs no script. Signed in."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
-    context.set_default_timeout(5_000)
+    context.set_default_timeout(PATIENCE_MS)
     visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
     visitor.signs_in()
     yield visitor
@@ -116,7 +116,7 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
     page = visitor.goes(ADD)
     expect(page.get_by_label("Last day")).to_be_hidden()
 
-    page.get_by_label("Expires", exact=True).select_option("date")
+    page.get_by_label("Expires:", exact=True).select_option("date")
 
     expect(page.get_by_label("Last day")).to_be_visible()
 
