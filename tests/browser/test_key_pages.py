@@ -136,6 +136,45 @@ def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
     assert APIKey.objects.get().name == "Support bot"
 
 
+def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> None:
+    visitor.page.context.clear_cookies()
+    page = visitor.goes("/admin/login/")
+
+    page.keyboard.type("root")  # the first field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/")
+    tabs_to(page, "API keys")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/apikey/")
+    tabs_to(page, "Issue a key")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/add/")
+    expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
+    page.keyboard.press("Enter")  # while something is missing, it does nothing
+    page.keyboard.type("Support bot")
+    expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    tabs_to(page, "Copy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#copied")).to_have_text("Copied")
+    raw = page.evaluate("navigator.clipboard.readText()")
+    assert APIKey.objects.with_raw_key(raw).get().name == "Support bot"
+
+
+def tabs_to(page: Page, text: str) -> None:
+    """Press Tab until what has that text has the focus, and can be seen to have it."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == text:
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"Tab does not lead to {text}")
+
+
 def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:
     page = plain.goes(ADD)
     page.get_by_label("Name").fill("Support bot")
