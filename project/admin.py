@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from keys import views
 from messages_api.models import Route
 from project import lists, overview
+from project.labels import labelled
 from staff import login as staff_login
 from staff import second_factor
 from staff import views as staff_views
@@ -67,7 +68,7 @@ class GatewayAdminSite(admin.AdminSite):
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Whoever's list it is, it answers what cannot be looked up, and hides what must not be found out."""
-        super().register(model_or_iterable, lists.guarded(admin_class or ModelAdmin), **options)
+        super().register(model_or_iterable, labelled(lists.guarded(admin_class or ModelAdmin)), **options)
 
     # ---- what is shown
 

@@ -48,7 +48,12 @@ def succeeded(http_request: HttpRequest, *, username: str) -> None:
 def locked_out(http_request: HttpRequest, *, context: dict[str, Any]) -> HttpResponse:
     """What to do now, in plain words, with 429 and the seconds until the next attempt counts."""
     wait_s = _wait_s(http_request)
-    response = render(http_request, "staff/locked_out.html", {**context, "minutes": math.ceil(wait_s / 60)}, status=429)
+    response = render(
+        http_request,
+        "staff/locked_out.html",
+        {**context, "title": "Locked", "minutes": math.ceil(wait_s / 60)},
+        status=429,
+    )
     response.headers["Retry-After"] = str(wait_s)
     return response
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from keys.export import inert, written
 from keys.key_import import COLUMNS, EXAMPLE, MAX_BYTES, MAX_ROWS, REQUIRED, Row, Unreadable, read
 from keys.models import APIKey, Budget, KeySecret
-from keys.pages.frame import NOT_STORED, page
+from keys.pages.frame import KEPT_BY_NOBODY, NOT_STORED, page
 
 Issued = tuple[APIKey, str]
 """A key and its raw key."""
@@ -123,7 +123,7 @@ def _preview(request: HttpRequest, rows: list[Row], text: str, *, was_refused: b
         "form": form,
         "was_refused": was_refused,
     }
-    return page(request, "keys/import_preview.html", context, headers=NOT_STORED)
+    return page(request, "keys/import_preview.html", context, headers=KEPT_BY_NOBODY)
 
 
 def _show(request: HttpRequest, issued: list[Issued]) -> HttpResponse:

@@ -7,7 +7,9 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-NOT_STORED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+KEPT_BY_NOBODY = {"Cache-Control": "no-store"}
+"""For a page whose form goes on. A browser that may send no referrer hides where the form is from: it is refused."""
+NOT_STORED = {**KEPT_BY_NOBODY, "Referrer-Policy": "no-referrer"}
 """For the one answer that has a raw key in it."""
 
 

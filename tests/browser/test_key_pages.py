@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
 from tests.admin.calls import Caller
-from tests.browser.conftest import PASSWORD, Visitor
+from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.browser.test_pages import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
 from tests.gateway import GatewayServer
@@ -44,7 +44,7 @@ def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstre
 def plain(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
     """A visitor whose browser runs no script. Signed in."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
-    context.set_default_timeout(5_000)
+    context.set_default_timeout(PATIENCE_MS)
     visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
     visitor.signs_in()
     yield visitor
@@ -116,7 +116,7 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
     page = visitor.goes(ADD)
     expect(page.get_by_label("Last day")).to_be_hidden()
 
-    page.get_by_label("Expires", exact=True).select_option("date")
+    page.get_by_label("Expires:", exact=True).select_option("date")
 
     expect(page.get_by_label("Last day")).to_be_visible()
 
@@ -134,6 +134,45 @@ def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
 
     expect(page.get_by_label("API key", exact=True)).to_be_visible()
     assert APIKey.objects.get().name == "Support bot"
+
+
+def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> None:
+    visitor.page.context.clear_cookies()
+    page = visitor.goes("/admin/login/")
+
+    page.keyboard.type("root")  # the first field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/")
+    tabs_to(page, "API keys")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/apikey/")
+    tabs_to(page, "Issue a key")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/add/")
+    expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
+    page.keyboard.press("Enter")  # while something is missing, it does nothing
+    page.keyboard.type("Support bot")
+    expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    tabs_to(page, "Copy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#copied")).to_have_text("Copied")
+    raw = page.evaluate("navigator.clipboard.readText()")
+    assert APIKey.objects.with_raw_key(raw).get().name == "Support bot"
+
+
+def tabs_to(page: Page, text: str) -> None:
+    """Press Tab until what has that text has the focus, and can be seen to have it."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == text:
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"Tab does not lead to {text}")
 
 
 def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django_otp.oath import TOTP
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PASSWORD, Visitor
+from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.gateway import GatewayServer
 
 
@@ -18,7 +18,7 @@ def page(chromium: Browser, transactional_db: None, static_files: None, root: Us
     """At the login of a gateway that asks everybody for a second factor. No script runs in this browser."""
     with GatewayServer(ADMIN_SECOND_FACTOR="required") as server:
         context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
-        context.set_default_timeout(5_000)
+        context.set_default_timeout(PATIENCE_MS)
         visitor = Visitor(context.new_page(), f"http://127.0.0.1:{server.port}")
         yield visitor.goes("/admin/")
         context.close()

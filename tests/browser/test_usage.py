@@ -59,7 +59,7 @@ def test_the_report_is_read(visitor: Visitor, caller: Caller) -> None:
     ]
     assert figures(page, "Usage by model") == [
         ["claude-3", "16", "0", "0", "16,000", "160", "0", "1,600", "unpriced"],
-        ["smollm2", "1", "1", "0", "0", "0", "0", "0"],
+        ["smollm2", "1", "1", "0", "0", "0", "0", "0", "unpriced"],
         ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
     ]
     page.get_by_text("The days as a table").click()

@@ -49,7 +49,7 @@ function addBudget(event) {
 
 const PAUSE_MS = 300;
 const outlook = document.getElementById("outlook");
-const button = form.querySelector("[data-issue]");
+const buttons = form.querySelectorAll("[data-issue], [data-enter]");
 let waiting = 0;
 let asked = 0;
 
@@ -57,10 +57,14 @@ async function look() {
   const number = ++asked;
   const answer = await fetch(form.dataset.outlook, { method: "POST", body: new FormData(form) }).catch(() => null);
   if (number !== asked) return;
-  button.disabled = false;
+  allow(true);
   if (!answer?.ok) return; // the form's own answer will say what is wrong
   outlook.innerHTML = await answer.text();
-  button.disabled = outlook.querySelector("[data-missing]") !== null;
+  allow(outlook.querySelector("[data-missing]") === null);
+}
+
+function allow(issuing) {
+  for (const each of buttons) each.disabled = !issuing;
 }
 
 function lookSoon() {

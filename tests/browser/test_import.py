@@ -1,0 +1,59 @@
+"""Issuing many keys from a file at the browser: looked at first, then issued, and shown once."""
+
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
+
+from keys.models import APIKey, KeySecret
+from tests.browser.conftest import Visitor
+from tests.browser.places import CSV, WRONG_CSV, uploads
+
+IMPORT = "/admin/keys/apikey/import/"
+
+
+@pytest.fixture
+def page(visitor: Visitor) -> Page:
+    for name in ("mia.keller", "tom.berg"):
+        User.objects.create_user(name)
+    return visitor.goes(IMPORT)
+
+
+def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
+    uploads(CSV)(page)
+    expect(page.locator("#verdict")).to_have_text("All rows can be issued: 2 keys.")
+    assert not APIKey.objects.exists()
+
+    page.get_by_role("button", name="Issue 2 keys").click()
+
+    raws = page.locator("#issued .raw").all_text_contents()
+    assert [APIKey.objects.with_raw_key(raw).get().name for raw in raws] == ["Laptop of Mia", "Laptop of Tom"]
+    page.reload()
+    expect(page.locator("h1")).to_have_text("Already issued")
+    assert KeySecret.objects.count() == 2 and not any(raw in page.content() for raw in raws)
+
+
+def test_rows_that_are_wrong_are_left_out_when_asked_to(page: Page) -> None:
+    uploads(WRONG_CSV)(page)
+    expect(page.locator("#verdict")).to_contain_text("2 of 3 rows cannot be issued; 1 can.")
+
+    page.get_by_role("button", name="Issue 1 key").click()
+    expect(page.locator(".errornote")).to_contain_text("Nothing was issued")
+    assert not APIKey.objects.exists()
+    page.get_by_label("Issue the 1 good row").check()
+    page.get_by_role("button", name="Issue 1 key").click()
+
+    expect(page.locator("#issued tbody tr")).to_have_count(1)
+    assert APIKey.objects.get().name == "Good"
+
+
+def test_the_keys_are_taken_as_a_file(page: Page, tmp_path: Path) -> None:
+    uploads(CSV)(page)
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Issue and download as CSV").click()
+    download.value.save_as(tmp_path / "keys.csv")
+
+    first = (tmp_path / "keys.csv").read_text().splitlines()[1]
+    assert APIKey.objects.with_raw_key(first.rsplit(",", 1)[1]).get().name == "Laptop of Mia"

@@ -1,0 +1,75 @@
+"""Every page that people see, as wide as a phone, a tablet and a desk, light and dark: quiet, inside, and readable."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Visitor
+from tests.browser.places import WALK
+from tests.browser.test_pages import CUT_FIELDS
+from tests.browser.world import World, furnish
+from tests.gateway import GatewayServer
+from tests.upstream import ScriptedUpstream, replied
+
+WIDTHS = (390, 768, 1280)
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+READ = {(390, "light"), (1280, "dark")}
+"""Where axe reads a page: it takes longest by far, and what it finds differs by theme, and by what a width hides."""
+# A frame later, what follows the size of the window has followed.
+LAYOUT = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => ({
+  wide: document.documentElement.scrollWidth,
+  widest: [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+    .filter((each) => !each.closest(".scroll, .results, .tabular"))
+    .map((each) => `${each.tagName}.${each.className}`).slice(0, 3),
+  cut: %s.concat([...document.querySelectorAll(".card dd, .meter, .facts dd, .badge, .button")]
+    .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.textContent)),
+}))"""
+
+
+@pytest.fixture
+def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]:
+    """A gateway whose people may set up a second factor."""
+    with GatewayServer(ADMIN_SECOND_FACTOR="optional") as server:
+        yield server
+
+
+@pytest.fixture
+def world(root: User, upstream: ScriptedUpstream) -> World:
+    upstream.answers(replied(), times=None)
+    return furnish(root, upstream_url=upstream.url, calls_a_day=3)
+
+
+@pytest.mark.timeout(600)
+def test_every_page_is_quiet_fits_and_can_be_read(world: World, visitor: Visitor, axe: str) -> None:
+    faults: list[str] = []
+    visitor.page.emulate_media(reduced_motion="reduce")
+
+    for place in WALK:
+        place.reach(visitor, world)
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                where = f"{place.name} at {width} px, {scheme}"
+                faults += [f"{where}: {fault}" for fault in _looks(visitor, axe, width=width, scheme=scheme)]
+
+    assert faults == []
+
+
+def _looks(visitor: Visitor, axe: str, *, width: int, scheme: Scheme) -> list[str]:
+    """What is wrong with the page as it is."""
+    page: Page = visitor.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    layout = page.evaluate(LAYOUT % CUT_FIELDS)
+    faults = [f"{field} is cut off" for field in layout["cut"]]
+    if layout["wide"] > width:
+        faults.append(f"it is {layout['wide']} px wide: {layout['widest']}")
+    if (width, scheme) in READ:
+        faults += visitor.finds_by_axe(axe)
+    faults += visitor.complaints
+    visitor.complaints = []
+    return faults

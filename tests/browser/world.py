@@ -1,0 +1,206 @@
+"""
+An installation after a month, to be looked at: people, teams, prices, routes, and keys in every state.
+
+What was called came through the ledger, from a chance that is always the same; only ids and raw keys differ.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from keys import ledger
+from keys.budgets import BudgetTerms, Claim
+from keys.models import APIKey, Budget, KeySecret, ModelPrice, Team, UsageRecord
+from keys.prices import prices
+from keys.rows import Admission, Settlement
+from messages_api.boundary import new_request_id
+from messages_api.models import Route, RouteTarget, Upstream
+
+DOLLAR = 1_000_000
+MODELS = {"claude-sonnet-4-5": ("anthropic", 5), "claude-haiku-4-5": ("anthropic", 9), "qwen3-32b": ("vllm", 4)}
+ENDINGS: dict[str, tuple[int, dict[str, Any]]] = {
+    "completed": (94, {"status": "completed", "http_status": 200, "stop_reason": "end_turn"}),
+    "failed": (2, {"status": "failed", "http_status": 529, "error_type": "overloaded_error"}),
+    "left": (3, {"status": "client_closed", "http_status": 499}),
+    "refused": (1, {"status": "refused", "http_status": 429, "error_type": "rate_limit_error"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """What pages are asked for by."""
+
+    busy: APIKey
+    disabled: APIKey
+    budget: Budget
+    team: Team
+    price: ModelPrice
+    upstream: Upstream
+    route: Route
+    record: UsageRecord
+
+
+def furnish(root: User, *, upstream_url: str, calls_a_day: int) -> World:
+    """Fill an empty database. Afterwards the ledger of this process is closed."""
+    people = {name: User.objects.create_user(name, email=f"{name}@example.org") for name in ("mia.keller", "tom.berg")}
+    search = _team("Search", dollars=400, requests_per_minute=600, allowed_models=["claude-*", "qwen3-*"])
+    support = _team("Support", dollars=150, requests_per_minute=240, tokens_per_minute=400_000)
+    _team("Research", dollars=50).disable()
+    price = _prices()
+    upstream, route = _routes(upstream_url)
+    keys = _keys(root, people, search, support)
+    busy = keys["Support bot"]
+    budget = Budget.objects.create(api_key=busy, amount=40 * DOLLAR)
+    Budget.objects.create(api_key=busy, amount=2_000_000, unit="tokens", period="day")
+    prices.clear()
+    prices.book()
+    _call(keys, calls_a_day)
+    for name in ("Old importer", "Paused demo", "Lost laptop"):
+        _end(keys[name])
+    AccessAttempt.objects.create(
+        username="tom.berg", ip_address="203.0.113.9", user_agent="Mozilla/5.0", path_info="/admin/login/",
+        failures_since_start=5,
+    )  # fmt: skip
+    record = UsageRecord.objects.filter(api_key=busy, status="completed").latest("created_at")
+    return World(
+        busy=busy, disabled=keys["Paused demo"], budget=budget, team=support, price=price, upstream=upstream,
+        route=route, record=record,
+    )  # fmt: skip
+
+
+def _team(name: str, *, dollars: int, **rules: Any) -> Team:
+    team = Team.objects.create(name=name, email=f"{name.lower()}@example.org", **rules)
+    Budget.objects.create(team=team, amount=dollars * DOLLAR)
+    return team
+
+
+def _prices() -> ModelPrice:
+    """One that is past and one that is coming, one that is free; the one that most calls are rated with."""
+    now = timezone.now()
+    rows = [
+        ("claude-sonnet-4-5*", now - timedelta(days=400), 3_300_000, 16_500_000),
+        ("claude-sonnet-4-5*", now - timedelta(days=100), 3_000_000, 15_000_000),
+        ("claude-haiku-4-5*", now - timedelta(days=100), 1_000_000, 5_000_000),
+        ("claude-haiku-4-5*", now + timedelta(days=20), 900_000, 4_500_000),
+    ]
+    for pattern, begin, asked, answered in rows:
+        price = ModelPrice.objects.create(
+            pattern=pattern, valid_from=begin, input=asked, output=answered, cache_read=asked // 10,
+            cache_write_5m=asked * 5 // 4, cache_write_1h=asked * 2, source="price list of 2026",
+        )  # fmt: skip
+    ModelPrice.objects.create(pattern="qwen3-*", valid_from=now - timedelta(days=100), is_free=True, source="ours")
+    return ModelPrice.objects.exclude(pk=price.pk).filter(pattern=price.pattern).get()
+
+
+def _routes(url: str) -> tuple[Upstream, Route]:
+    anthropic = Upstream(name="anthropic", dialect="anthropic", base_url="https://api.anthropic.com")
+    anthropic.set_credential("not-a-credential")
+    anthropic.save()
+    local = Upstream.objects.create(name="vllm", dialect="openai", base_url=url)
+    for pattern, upstream in (("claude-haiku-4-5", local), ("claude-*", anthropic), ("qwen3-*", local)):
+        route = Route.objects.create(pattern=pattern)
+        RouteTarget.objects.create(route=route, upstream=upstream)
+    return local, route
+
+
+def _keys(root: User, people: dict[str, User], search: Team, support: Team) -> dict[str, APIKey]:
+    """One of each kind, of some age."""
+    now = timezone.now()
+    mia, tom = people["mia.keller"], people["tom.berg"]
+    rows: list[tuple[str, dict[str, Any], int, int | None]] = [
+        # name, fields, days old, days left
+        ("Support bot", {"team": support, "purpose": "Answers first questions of customers.",
+                         "allowed_models": ["claude-*"], "requests_per_minute": 120, "concurrent_calls": 20,
+                         "allowed_addresses": ["127.0.0.1", "10.20.0.0/16"],
+                         "metadata": {"env": "production"}}, 60, 80),
+        ("Search ranking", {"team": search, "allowed_models": ["qwen3-*"]}, 45, 200),
+        ("Nightly reports", {"owner": mia, "tokens_per_minute": 200_000}, 90, 120),
+        ("Notebook of Mia", {"owner": mia, "purpose": "Experiments."}, 85, 5),
+        ("Draft writer", {"owner": tom}, 30, None),
+        ("Old importer", {"owner": tom}, 200, 30),
+        ("Paused demo", {"owner": mia}, 50, 40),
+        ("Lost laptop", {"owner": tom}, 70, 20),
+        ("Not used yet", {"team": search}, 2, 88),
+    ]  # fmt: skip
+    keys: dict[str, APIKey] = {}
+    for name, fields, age, left in rows:
+        expires_at = None if left is None else now + timedelta(days=left)
+        key, _ = APIKey.objects.issue(name=name, created_by=root, expires_at=expires_at, **fields)
+        APIKey.objects.filter(pk=key.pk).update(created_at=now - timedelta(days=age))
+        KeySecret.objects.filter(api_key=key).update(created_at=now - timedelta(days=age))
+        keys[name] = key
+    keys["Nightly reports"].rotate(overlap=timedelta(days=7))
+    return keys
+
+
+def _end(key: APIKey) -> None:
+    match key.name:
+        case "Old importer":
+            APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=3))
+        case "Paused demo":
+            key.disable()
+        case "Lost laptop":
+            key.revoke(reason="left in a train", kind="compromised")
+
+
+# ---- a month of calls, the oldest first
+
+BUSY = {"Support bot": 12, "Search ranking": 7, "Nightly reports": 4, "Notebook of Mia": 2, "Draft writer": 2}
+BUSY |= {"Lost laptop": 1, "Old importer": 1}
+
+
+def _call(keys: dict[str, APIKey], calls_a_day: int) -> None:
+    chance = random.Random(20261125)
+    now = timezone.now()
+    for days_ago in range(29, -1, -1):
+        begin = now - timedelta(days=days_ago, hours=18 if days_ago else 0)
+        count = round(calls_a_day * (0.4 if begin.weekday() >= 5 else 1) * chance.uniform(0.7, 1.3))
+        moments = sorted(begin + timedelta(hours=chance.uniform(0, 10)) for _ in range(count))
+        for moment in moments:
+            name = chance.choices(list(BUSY), list(BUSY.values()))[0]
+            _one_call(keys[name], chance, at=min(moment, now - timedelta(seconds=40)))
+    _one_call(keys["Support bot"], chance, at=now - timedelta(seconds=20), ending="completed")
+    ledger.close()
+
+
+def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str | None = None) -> None:
+    own = "qwen3-32b" if key.name == "Search ranking" else ""
+    model = own or chance.choices(list(MODELS), [weight for _, weight in MODELS.values()])[0]
+    ending = ending or chance.choices(list(ENDINGS), [weight for weight, _ in ENDINGS.values()])[0]
+    admission = Admission(
+        id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, lane="native",
+        model=model, streamed=chance.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
+        caller_address="10.20.4.7", user_agent="anthropic-python/0.70", claims=_claims(key),
+        limit_hit={"scope": "key", "limit": "requests_per_minute", "value": 120} if ending == "refused" else None,
+    )  # fmt: skip
+    if ending == "refused":
+        ledger.refuse(admission, http_status=429, error_type="rate_limit_error")
+        return
+    ledger.admit(admission)
+    first = chance.randrange(180, 1500)
+    ledger.settle(
+        admission,
+        Settlement(
+            upstream=MODELS[model][0], upstream_model=model, usage_source="reported",
+            attempts=[{"upstream": MODELS[model][0], "status": ENDINGS[ending][1]["http_status"]}],
+            input_tokens=chance.randrange(200, 9_000), output_tokens=chance.randrange(20, 1_800),
+            cache_read_tokens=chance.randrange(0, 20_000), ttft_ms=first,
+            duration_ms=first + chance.randrange(300, 20_000), **ENDINGS[ending][1],
+        ),
+    )  # fmt: skip
+
+
+def _claims(key: APIKey) -> list[Claim]:
+    """As much of each budget as a call of this size could want."""
+    scopes = [(budget, "key") for budget in key.budgets.all()]
+    if key.team is not None:
+        scopes += [(budget, "team") for budget in key.team.budgets.all()]
+    return [
+        Claim(terms=BudgetTerms(id=each.pk, scope=scope, period=each.period, unit=each.unit), amount=100_000)
+        for each, scope in scopes
+    ]
