@@ -38,7 +38,7 @@ CHECKS = [
 OPTIONS = [
     "--phases=examples,coverage,fuzzing",
     f"--checks={','.join(CHECKS)}",
-    "--max-examples=60",
+    "--max-examples=15",
     "--generation-deterministic",
     "--generation-with-security-parameters=false",
     "--continue-on-failure",

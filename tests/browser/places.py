@@ -150,6 +150,7 @@ def guesses_wrong(page: Page) -> None:
 
 WALK = [
     Place(name="overview", heading="Overview", address="/admin/"),
+    Place(name="hygiene", heading="Key hygiene", address="/admin/hygiene/"),
     Place(name="keys", heading="API keys", address=KEYS),
     Place(name="filters of keys", heading="API keys", address=f"{KEYS}?state=active&team=Support", does=opens_all),
     Place(name="no keys found", heading="API keys", address=f"{KEYS}?q=nothing"),

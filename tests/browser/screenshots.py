@@ -49,6 +49,7 @@ MARKED = """raw => {
 
 PICTURES = [
     Place(name="overview", heading="Overview", address="/admin/"),
+    Place(name="hygiene", heading="Key hygiene", address="/admin/hygiene/"),
     Place(name="keys", heading="API keys", address=KEYS),
     Place(name="key", heading="Support bot", address=f"{BUSY}change/"),
     Place(name="usage", heading="Usage", address="/admin/usage/?period=30d"),
