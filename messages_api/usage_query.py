@@ -61,7 +61,7 @@ def _limit(text: str | None, width: str) -> int:
 def _moment(query: Mapping[str, str], name: str) -> datetime | None:
     """A moment with its offset, as RFC 3339 writes it. A space stands for the + that a URL made of it."""
     text = query.get(name)
-    if not text:
+    if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))

@@ -25,6 +25,9 @@ from tests.gateway import Gateway, GatewayServer
 from tests.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
 
+# Else each test client looks at all static files before its first page.
+settings.WHITENOISE_AUTOREFRESH = True
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

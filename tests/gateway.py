@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], *, within_s: float = 5.0) -> Any:
+def wait_until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
     """The first true value of a condition. Raise TimeoutError when it does not come in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):

@@ -241,7 +241,7 @@ def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is
     ledger.close()
     ledger.start()
     wait_until(lambda: UsageRecord.objects.get(id=admission.id).status == "completed")
-    wait_until(lambda: [path.stat().st_size for path in spool_folder().glob("*.spool")] == [0])
+    wait_until(lambda: {path.stat().st_size for path in spool_folder().glob("*.spool")} == {0})
 
 
 class _database_away:

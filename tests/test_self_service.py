@@ -186,6 +186,8 @@ def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: 
     [
         ({"bucket_width": "2h"}, "bucket_width"),
         ({"group_by": "owner"}, "group_by"),
+        ({"starting_at": ""}, "starting_at"),
+        ({"page": ""}, "page"),
         ({"limit": "0"}, "limit"),
         ({"limit": "32"}, "limit"),
         ({"limit": "٣"}, "limit"),

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
+from tests import emptying
 from tests.faults.run import Run, play
 
 
@@ -16,4 +16,4 @@ def run(django_db_setup: None, django_db_blocker: DjangoDbBlocker, static_files:
         try:
             yield play(User.objects.create_user("faults", password="a good password of the owner"))
         finally:
-            call_command("flush", interactive=False, verbosity=0)
+            emptying.empty()
