@@ -114,7 +114,8 @@ def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
             hello = {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}]}
             assert gateway.post("/api/v1/messages", hello).status == 200
 
-            wait_until(lambda: box.mails and receiver.posts, within_s=90)  # a receiver that was too slow is tried again after 15 s
+            # What a receiver was too slow for is tried again, after 15 s at first.
+            wait_until(lambda: box.mails and receiver.posts, within_s=90)
 
     assert box.mails[0][0] == ["ops@example.org"]
     assert "21 % of the monthly budget" in str(box.mails[0][1]["Subject"]).replace("\n", "")
