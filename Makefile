@@ -14,10 +14,10 @@ RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-
 # What depends on the database is tested on both.
 ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_streams.py tests/test_authentication.py \
 	tests/test_reports.py tests/test_budgets.py tests/test_rollup.py tests/test_hygiene.py tests/limits/test_calls.py \
-	$(wildcard tests/admin/test_key_*.py tests/admin/test_usage_*.py) tests/admin/test_overview.py tests/admin/test_audit.py \
-	tests/admin/test_issuing.py tests/admin/test_roles.py tests/admin/test_second_factor.py
-# Three at a time also on two cores: most tests wait for a process of their own.
-PYTEST := $(BIN)/python -W error -m pytest -n 3 --dist worksteal
+	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_usage_records.py \
+	tests/admin/test_overview.py tests/admin/test_audit.py tests/admin/test_issuing.py tests/admin/test_roles.py
+# Two at a time: most tests wait for a process of their own.
+PYTEST := $(BIN)/python -W error -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak lint format types lock
