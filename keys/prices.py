@@ -60,12 +60,23 @@ class PriceCache:
         self._lock = threading.Lock()
 
     def book(self) -> PriceBook:
-        """The current book; while the database is away, the last one. Raise LedgerUnavailable if there is none."""
-        if self._book is None or time.monotonic() >= self._fresh_until:
-            with self._lock:
-                if self._book is None or time.monotonic() >= self._fresh_until:
-                    self._book = self._read()
-                    self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
+        """The current book; while it is read, or cannot be, the last one. Raise LedgerUnavailable if there is none.
+
+        Nobody waits for somebody else's read who could go on: who waits here holds a connection to the database, and
+        the reader may need the last one of the pool.
+        """
+        if time.monotonic() >= self._fresh_until:
+            if self._book is None:
+                is_mine = self._lock.acquire(timeout=settings.LEDGER_WAIT_S)
+            else:
+                is_mine = self._lock.acquire(blocking=False)
+            if is_mine:
+                try:
+                    self._refresh()
+                finally:
+                    self._lock.release()
+        if self._book is None:
+            raise LedgerUnavailable
         return self._book
 
     @property
@@ -76,13 +87,15 @@ class PriceCache:
     def clear(self) -> None:
         self._book, self._fresh_until = None, 0.0
 
-    def _read(self) -> PriceBook:
+    def _refresh(self) -> None:
+        if time.monotonic() < self._fresh_until:
+            return  # somebody else has read it meanwhile
         try:
-            return read()
+            self._book = read()
         except (OperationalError, InterfaceError) as error:
             if self._book is None:
                 raise LedgerUnavailable from error
-            return self._book
+        self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
 
 
 def read() -> PriceBook:

@@ -99,14 +99,19 @@ class RouteCache:
         self._lock = threading.Lock()
 
     def table(self, *, is_fresh: bool = False) -> RouteTable:
-        """The current table, read anew if it is to be fresh. While the database is away, the last one that was read.
+        """The current table, read anew if it is to be fresh. While it is read, or cannot be, the last one.
 
-        Raise RequestError (503) if none was.
+        Raise RequestError (503) if none was. Nobody waits for somebody else's read who could go on: who waits may hold
+        the connection to the database that the reader needs.
         """
         if is_fresh or time.monotonic() >= self._fresh_until:
-            with self._lock:
-                if is_fresh or time.monotonic() >= self._fresh_until:
-                    self._refresh()
+            must_wait = is_fresh or self._table is None
+            if self._lock.acquire(timeout=settings.LEDGER_WAIT_S) if must_wait else self._lock.acquire(blocking=False):
+                try:
+                    if is_fresh or time.monotonic() >= self._fresh_until:
+                        self._refresh()
+                finally:
+                    self._lock.release()
         if self._table is None:
             raise RequestError(
                 "The gateway cannot read its routes right now; try again shortly.",

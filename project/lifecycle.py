@@ -8,8 +8,10 @@ from django.db import connection
 from django.urls import get_resolver
 
 from keys import hygiene_mail, ledger, messenger, patience
+from keys.errors import LedgerUnavailable
 from keys.knocks import knocks
 from keys.limits import limiter
+from keys.prices import prices
 from keys.store import store
 from messages_api import gateway
 from messages_api.errors import RequestError
@@ -18,7 +20,7 @@ from messages_api.watcher import watcher
 from project import checks
 from project.housekeeping import Chore, Housekeeper
 
-READ_ROUTES_WITHIN_S = 2.0
+READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
 CHORES = [
     Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
@@ -40,8 +42,9 @@ class Application(WSGIHandler):
         """Load what the first call needs, and settle what dead workers left without waiting for it."""
         _ = get_resolver().url_patterns
         ledger.start()
-        with suppress(RequestError), patience.at_most(READ_ROUTES_WITHIN_S):  # if not now, then with the first call
+        with suppress(RequestError, LedgerUnavailable), patience.at_most(READ_WITHIN_S):  # or else with the first call
             routes.table()
+            prices.book()
         connection.close()
         self._housekeeper.start()
 
