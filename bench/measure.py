@@ -29,7 +29,7 @@ ADDRESSES = [
     "/admin/usage/",
     "/admin/usage/?period=30d",
     "/admin/",
-    "/admin/keys/hygiene/",
+    "/admin/hygiene/",
     "/admin/keys/team/",
 ]
 

@@ -9,6 +9,7 @@ from tests.admin.calls import Caller
 from tests.browser.conftest import Visitor
 
 HOSTILE = '"><script>document.title = "caught"</script><img src=x onerror="document.title = 1">'
+UNBROKEN = HOSTILE[:55] + "W" * 45  # as long as a name may be, and nothing in it where a line could end
 
 # Fields that reach out of their box, where they would be cut off.
 CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, textarea, button)")]
@@ -20,12 +21,12 @@ CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, texta
 
 def addresses(caller: Caller) -> list[str]:
     """Every kind of page, with something hostile to show on each."""
-    caller.api_key.name = HOSTILE[:100]
+    caller.api_key.name = UNBROKEN
     caller.api_key.save()
     record = caller.calls(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
     caller.calls(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
-    upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
-    route = Route.objects.create(pattern=HOSTILE)
+    upstream = Upstream.objects.create(name="W" * 64, dialect="openai", base_url="http://127.0.0.1:9/v1")
+    route = Route.objects.create(pattern=UNBROKEN)
     RouteTarget.objects.create(route=route, upstream=upstream, model=HOSTILE)
     entry = LogEntry.objects.filter(object_repr__startswith=HOSTILE[:20]).latest("pk")
     AccessAttempt.objects.create(
