@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for name in python3.11 python3 python; do $$name $(IS_NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-compile --require-hashes
 
 # With an upstream of your own, in the environment or in .env, the embedded model is not installed.
 UPSTREAM := $(or $(UPSTREAM_URL),$(shell grep -s '^UPSTREAM_URL=.' .env))

@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-faults-table", action="store_true", help="write what tests/faults sees to tests/README.md"
     )
+    parser.addoption("--at-length", action="store_true", help="play what has a short and a long form in its long one")
 
 
 def missing(part: str) -> None:
@@ -47,6 +48,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if environment.REQUIRES_REAL_PARTS and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+LONGEST = ("tests/browser/", "tests/soak/", "tests/test_make_run.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long goes first: at the end, it would keep one process busy and the others waiting."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -121,6 +130,12 @@ def gateway_server(django_db_setup: None, static_files: None) -> Iterator[Gatewa
 def gateway(transactional_db: None, gateway_server: GatewayServer, upstream: ScriptedUpstream, owner: User) -> Gateway:
     """The running gateway with a key and a route `*` to the scripted upstream, in the OpenAI dialect."""
     return Gateway(gateway_server, upstream, owner)
+
+
+@pytest.fixture(scope="session")
+def at_length(pytestconfig: pytest.Config) -> bool:
+    """Whether a test that has a short and a long form is to be played in its long one."""
+    return bool(pytestconfig.getoption("at_length"))
 
 
 @pytest.fixture(scope="session")

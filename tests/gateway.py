@@ -58,7 +58,10 @@ class GatewayServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        ended = self._process.poll() if self._process else None
         self.stop()
+        if ended is not None:
+            raise RuntimeError(f"the gateway had ended by itself, with {ended}: {self.log_path.read_text()[-4000:]}")
 
     @property
     def pid(self) -> int:

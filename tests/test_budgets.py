@@ -33,6 +33,11 @@ A_CALL = INPUT + 12
 """What a call holds, and what the scripted upstream says that it took."""
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "run" in metafunc.fixturenames:
+        metafunc.parametrize("run", range(20 if metafunc.config.getoption("at_length") else 1))
+
+
 @pytest.fixture
 def key(owner: User) -> APIKey:
     return APIKey.objects.issue(name="app", owner=owner)[0]
@@ -326,7 +331,7 @@ def four(
 
 
 def test_a_thousand_calls_at_once_spend_a_budget_for_a_hundred_exactly(
-    four: list[Gateway], upstream: ScriptedUpstream
+    four: list[Gateway], upstream: ScriptedUpstream, run: int
 ) -> None:
     upstream.answers(replied(Reply(usage=(INPUT, 12))), times=None)
 

@@ -13,20 +13,50 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import APIKey, KeySecret, Team
+from tests.conftest import missing
 from tests.gateway import Gateway, GatewayServer, events, read_until, wait_until
+from tests.redis_server import RedisMissing, RedisServer
 from tests.steady import PATH, SteadyCalls
 from tests.upstream import Chunk, EndChunks, Head, Pause, ScriptedUpstream, frames_of, replied
 
-TTL_S = 1.0
 STREAMED = {"model": "m", "max_tokens": 12, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
 SSE = {"content-type": "text/event-stream"}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "redis" in metafunc.fixturenames:
+        states = ["absent", "up", "down"] if metafunc.config.getoption("at_length") else ["absent"]
+        metafunc.parametrize("redis", states, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def servers(django_db_setup: None, static_files: None) -> Iterator[list[GatewayServer]]:
+def ttl_s(at_length: bool) -> float:
+    """How long a key's snapshot lives."""
+    return 5.0 if at_length else 1.0
+
+
+@pytest.fixture(scope="module")
+def redis(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a Redis that is up, of one that is down, or none."""
+    if request.param == "absent":
+        yield ""
+        return
+    try:
+        server = RedisServer()
+    except RedisMissing:
+        missing("no Redis server is installed")
+    with server:
+        if request.param == "down":
+            server.stop()
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def servers(django_db_setup: None, static_files: None, redis: str, ttl_s: float) -> Iterator[list[GatewayServer]]:
     """Several processes on one database, each with a cache of its own."""
     with ExitStack() as stack:
-        yield [stack.enter_context(GatewayServer(SNAPSHOT_TTL_S=f"{TTL_S:g}")) for _ in range(2)]
+        settings = {"SNAPSHOT_TTL_S": f"{ttl_s:g}", "REDIS_URL": redis}
+        yield [stack.enter_context(GatewayServer(**settings)) for _ in range(2)]
 
 
 @pytest.fixture
@@ -105,7 +135,9 @@ ROADS = [
 
 
 @pytest.mark.parametrize("end", ROADS, ids=lambda road: road.__name__.removeprefix("by_"))
-def test_a_key_stops_in_every_process(end: Callable[..., None], gateways: list[Gateway], root: Client) -> None:
+def test_a_key_stops_in_every_process(
+    end: Callable[..., None], gateways: list[Gateway], root: Client, ttl_s: float
+) -> None:
     api_key = gateways[0].key
     if end is by_disabling_its_team:
         api_key.team, api_key.owner = Team.objects.create(name="Search"), None
@@ -119,21 +151,21 @@ def test_a_key_stops_in_every_process(end: Callable[..., None], gateways: list[G
         calls.go_on(1)
         end(api_key, root)
         ended_at = time.time()
-        calls.go_on(TTL_S + 1)
+        calls.go_on(ttl_s + 1)
 
     for gateway in gateways:
         here = [call for call in calls.sent if call.port == gateway.port]
         assert {call.status for call in here if call.sent_at > begun_at and call.done_at < ended_at} == {200}
-        late = [call.status for call in here if call.sent_at > ended_at + TTL_S]
+        late = [call.status for call in here if call.sent_at > ended_at + ttl_s]
         assert len(late) > 3 and set(late) == {401}
 
 
-def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateways: list[Gateway]) -> None:
+def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateways: list[Gateway], ttl_s: float) -> None:
     gateways[0].upstream.answers(
         lambda call: [
             Head(headers=SSE),
             *map(Chunk, frames_of(call)[:3]),
-            Pause(TTL_S + 1),
+            Pause(ttl_s + 1),
             *map(Chunk, frames_of(call)[3:]),
             EndChunks(),
         ],
