@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import connections
+
 _block = threading.local()
 
 
@@ -30,3 +32,10 @@ def left(otherwise: float) -> float:
     """How long a wait may take that begins now: the rest of the block, or `otherwise` outside of any."""
     ends_at = getattr(_block, "ends_at", None)
     return otherwise if ends_at is None else min(otherwise, max(0.0, ends_at - time.monotonic()))
+
+
+def give_connections_back() -> None:
+    """Let go of the connections of this thread before a long wait: each holds a slot of the worker's pool."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

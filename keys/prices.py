@@ -1,17 +1,13 @@
 """Model → price, as this process knows the table of prices. Read at most every `settings.SNAPSHOT_TTL_S`."""
 
-import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
-from django.db import InterfaceError, OperationalError
-
 from keys.errors import LedgerUnavailable
 from keys.models import ModelPrice
 from keys.pricing import Price
+from keys.refreshed import Refreshed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,53 +47,6 @@ def _price(row: ModelPrice) -> Price:
     )
 
 
-class PriceCache:
-    """The book of this process."""
-
-    def __init__(self) -> None:
-        self._book: PriceBook | None = None
-        self._fresh_until = 0.0
-        self._lock = threading.Lock()
-
-    def book(self) -> PriceBook:
-        """The current book; while it is read, or cannot be, the last one. Raise LedgerUnavailable if there is none.
-
-        Nobody waits for somebody else's read who could go on: who waits here holds a connection to the database, and
-        the reader may need the last one of the pool.
-        """
-        if time.monotonic() >= self._fresh_until:
-            if self._book is None:
-                is_mine = self._lock.acquire(timeout=settings.LEDGER_WAIT_S)
-            else:
-                is_mine = self._lock.acquire(blocking=False)
-            if is_mine:
-                try:
-                    self._refresh()
-                finally:
-                    self._lock.release()
-        if self._book is None:
-            raise LedgerUnavailable
-        return self._book
-
-    @property
-    def known(self) -> PriceBook:
-        """The last book that was read: no query, for those who settle and must not wait."""
-        return self._book or PriceBook({})
-
-    def clear(self) -> None:
-        self._book, self._fresh_until = None, 0.0
-
-    def _refresh(self) -> None:
-        if time.monotonic() < self._fresh_until:
-            return  # somebody else has read it meanwhile
-        try:
-            self._book = read()
-        except (OperationalError, InterfaceError) as error:
-            if self._book is None:
-                raise LedgerUnavailable from error
-        self._fresh_until = time.monotonic() + settings.SNAPSHOT_TTL_S
-
-
 def read() -> PriceBook:
     """The book as it stands in the database. One query."""
     rows: dict[str, list[ModelPrice]] = {}
@@ -106,4 +55,20 @@ def read() -> PriceBook:
     return PriceBook(rows)
 
 
-prices = PriceCache()
+class PriceCache(Refreshed[PriceBook]):
+    """The book of this process."""
+
+    def book(self) -> PriceBook:
+        """The current book; while the database cannot tell, the last one. Raise LedgerUnavailable if there is none."""
+        book = self.get()
+        if book is None:
+            raise LedgerUnavailable
+        return book
+
+    @property
+    def known(self) -> PriceBook:
+        """The last book that was read: no query, for those who settle and must not wait."""
+        return self.last or PriceBook({})
+
+
+prices = PriceCache(read)

@@ -6,9 +6,9 @@ budgets (402), and last the ledger itself (503). Who is refused leaves a row as 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from django.conf import settings
-from django.db import connections
 from django.utils import timezone
 
 from keys import access, budgets, ledger, limits, patience
@@ -65,7 +65,7 @@ class Entry:
             ledger.refuse(self._row(error=error), http_status=error.status, error_type=error.type)
             raise
         finally:
-            give_connections_back()
+            patience.give_connections_back()
         longest_s = max(target.endpoint.deadlines.total_s for target in targets)
         admission = self._row(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims)
         ledger.admit(admission)
@@ -73,7 +73,9 @@ class Entry:
 
     def _charged(self, targets: list[Target]) -> tuple[list[Target], list[Claim]]:
         """The targets that the key can pay for, and what it has to hold of its budgets. Raise Unpriced if none is."""
-        book, now = prices.book(), timezone.now()
+        with _patience(prices.last):
+            book = prices.book()
+        now = timezone.now()
         if not self._key.budgets:
             return targets, []
         found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
@@ -134,16 +136,13 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
 
 
 def _routes() -> RouteTable:
-    """The routes. While there are older ones, a slow database leaves time for the row, which comes next."""
-    with patience.at_most(settings.LEDGER_WAIT_S / 2 if routes.are_known else settings.LEDGER_WAIT_S):
+    with _patience(routes.last):
         return routes.table()
 
 
-def give_connections_back() -> None:
-    """A stream that kept the connection of its key's look-up would keep a slot of the pool for minutes."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
+def _patience(last: object | None) -> AbstractContextManager[None]:
+    """How long to wait for what can be had in an older form: it leaves time for the row, which comes next."""
+    return patience.at_most(settings.LEDGER_WAIT_S if last is None else settings.LEDGER_WAIT_S / 2)
 
 
 def _check_open() -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from django.conf import settings
 
-from keys import access, ledger, limits, snapshots
+from keys import access, ledger, limits, patience, snapshots
 from keys.models import APIKey
 from keys.rows import Admission, Settlement, Status
 from keys.snapshots import Snapshot
@@ -30,7 +30,7 @@ from messages_api.background import Background
 from messages_api.body import Body
 from messages_api.caller import Caller
 from messages_api.circuits import Circuits
-from messages_api.entry import RESTARTING, Entry, find_targets, give_connections_back
+from messages_api.entry import RESTARTING, Entry, find_targets
 from messages_api.observer import Observer
 from messages_api.preview import Preview, preview
 from messages_api.read_on import Reading
@@ -319,7 +319,7 @@ def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
     model = body.request["model"]
     access.authorize(key, model=model, address=caller.address)
     targets = find_targets(model, key=key)
-    give_connections_back()
+    patience.give_connections_back()
 
     def begin(target: Target, expires_at: float) -> Attempt:
         return Attempt(

@@ -1,20 +1,14 @@
 """Model name → targets, in order. Read from the database at most every `settings.SNAPSHOT_TTL_S`."""
 
 import random
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from django.conf import settings
-from django.db import InterfaceError, OperationalError
-
+from keys.refreshed import Refreshed
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
 from messages_api.models import Route, RouteTarget
-
-ASK_AGAIN_S = 1.0  # how long nobody asks for routes again after the database did not tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,54 +84,6 @@ def in_turn(choices: Iterable[Choice]) -> list[Target]:
     return targets
 
 
-class RouteCache:
-    """The table of this process."""
-
-    def __init__(self) -> None:
-        self._table: RouteTable | None = None
-        self._fresh_until = 0.0
-        self._lock = threading.Lock()
-
-    def table(self, *, is_fresh: bool = False) -> RouteTable:
-        """The current table, read anew if it is to be fresh. While it is read, or cannot be, the last one.
-
-        Raise RequestError (503) if none was. Nobody waits for somebody else's read who could go on: who waits may hold
-        the connection to the database that the reader needs.
-        """
-        if is_fresh or time.monotonic() >= self._fresh_until:
-            must_wait = is_fresh or self._table is None
-            if self._lock.acquire(timeout=settings.LEDGER_WAIT_S) if must_wait else self._lock.acquire(blocking=False):
-                try:
-                    if is_fresh or time.monotonic() >= self._fresh_until:
-                        self._refresh()
-                finally:
-                    self._lock.release()
-        if self._table is None:
-            raise RequestError(
-                "The gateway cannot read its routes right now; try again shortly.",
-                status=503,
-                type="overloaded_error",
-                headers={"Retry-After": "2"},
-            )
-        return self._table
-
-    @property
-    def are_known(self) -> bool:
-        """Whether there is a table, however old."""
-        return self._table is not None
-
-    def clear(self) -> None:
-        self._fresh_until = 0.0
-
-    def _refresh(self) -> None:
-        fresh_s = settings.SNAPSHOT_TTL_S
-        try:
-            self._table = _load()
-        except (OperationalError, InterfaceError):
-            fresh_s = min(fresh_s, ASK_AGAIN_S)
-        self._fresh_until = time.monotonic() + fresh_s
-
-
 def _load() -> RouteTable:
     routes = Route.objects.prefetch_related("targets__upstream")
     return RouteTable({route.pattern: tuple(map(_choice, route.targets.all())) for route in routes})
@@ -153,4 +99,23 @@ def _choice(row: RouteTarget) -> Choice:
     )
 
 
-routes = RouteCache()
+class RouteCache(Refreshed[RouteTable]):
+    """The table of this process."""
+
+    def table(self, *, is_fresh: bool = False) -> RouteTable:
+        """The current table, read anew if it is to be fresh; while it cannot be read, the last one.
+
+        Raise RequestError (503) if none was.
+        """
+        table = self.get(is_fresh=is_fresh)
+        if table is None:
+            raise RequestError(
+                "The gateway cannot read its routes right now; try again shortly.",
+                status=503,
+                type="overloaded_error",
+                headers={"Retry-After": "2"},
+            )
+        return table
+
+
+routes = RouteCache(_load)

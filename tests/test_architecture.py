@@ -30,6 +30,7 @@ ONLY_IN = {
         "project",
         "staff",
         "messages_api/entry.py",
+        "messages_api/routing.py",
         "messages_api/gateway.py",
         "messages_api/self_service.py",
     },

@@ -1,14 +1,11 @@
 """Tokens and a price to micro-dollars: whole numbers, rounded once."""
 
-import time
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys.errors import LedgerUnavailable
 from keys.models import ModelPrice
 from keys.prices import prices
 from keys.pricing import Price, Tokens, cost, longest_answer, most
@@ -85,25 +82,3 @@ def test_a_price_is_found_by_upstream_name_and_moment(
     found = prices.book().find(model, upstream=upstream, at=at)
 
     assert (found.input if found else None) == expected
-
-
-# ---- the book, while somebody reads it
-
-
-def test_who_finds_the_book_being_read_goes_on_with_the_last_one(db: None) -> None:
-    """Whoever waited would keep the connection that the reader may need."""
-    ModelPrice.objects.create(pattern="m", input=1, output=1)
-    last = prices.book()
-
-    with prices._lock:  # somebody reads
-        began = time.monotonic()
-        assert prices.book() is last
-        assert time.monotonic() - began < 0.1
-
-
-def test_where_there_is_none_yet_nobody_waits_for_ever(db: None, settings: Any) -> None:
-    settings.LEDGER_WAIT_S = 0.2
-    prices.clear()
-
-    with prices._lock, pytest.raises(LedgerUnavailable):
-        prices.book()

@@ -1,7 +1,5 @@
 """Upstreams and routes: what an operator may enter, and which target a model gets."""
 
-import time
-
 import pytest
 from django.core.exceptions import ValidationError
 
@@ -155,13 +153,3 @@ def test_an_override_that_means_nothing_is_refused_in_the_form_and_left_out_in_a
     with pytest.raises(ValidationError):
         upstream.clean()
     assert upstream.endpoint().profile.max_stop == 4
-
-
-def test_who_finds_the_routes_being_read_goes_on_with_the_last_ones(stored: Upstream) -> None:
-    """Whoever waited would keep the connection that the reader may need."""
-    last = routes.table()
-
-    with routes._lock:  # somebody reads
-        began = time.monotonic()
-        assert routes.table() is last
-        assert time.monotonic() - began < 0.1
