@@ -24,6 +24,8 @@ class ConditionFilter(admin.SimpleListFilter):
     """A choice for each of some conditions, with the number of keys that the other filters leave."""
 
     conditions: Sequence[Condition] = ()
+    leaves_out_none = False
+    """Whether a condition that no key is in is no choice."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(condition.name, condition.label) for condition in self.conditions]
@@ -39,7 +41,8 @@ class ConditionFilter(admin.SimpleListFilter):
         everything, *others = super().choices(changelist)
         yield everything
         for condition, choice in zip(self.conditions, others, strict=True):
-            yield choice | {"display": f"{condition.label} ({counted[condition.name]:,})"}
+            if counted[condition.name] or choice["selected"] or not self.leaves_out_none:
+                yield choice | {"display": f"{condition.label} ({counted[condition.name]:,})"}
 
 
 class StateFilter(ConditionFilter):
@@ -54,6 +57,7 @@ class AttentionFilter(ConditionFilter):
     title = "attention"
     parameter_name = "look"
     conditions = conditions.TRAITS
+    leaves_out_none = True
 
 
 class TimeFilter(admin.SimpleListFilter):
