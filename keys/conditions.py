@@ -128,7 +128,7 @@ def _used_after_its_successor() -> Exists:
 
 
 STATES = [
-    Condition(name="usable", chip="Active", label="Active", kind="good", holds=_is_active),
+    Condition(name="active", chip="Active", label="Active", kind="good", holds=_is_active),
     Condition(
         name="expired",
         chip="Expired",
@@ -284,7 +284,7 @@ def _possible(condition: Condition, among: QuerySet[APIKey], asked: Asked) -> Qu
 
 
 def _is_so(condition: Condition, row: dict[str, Any]) -> bool:
-    return bool(row[_column(condition)] and (condition not in TRAITS or row[_column(NAMED["usable"])]))
+    return bool(row[_column(condition)] and (condition not in TRAITS or row[_column(NAMED["active"])]))
 
 
 def _column(condition: Condition) -> str:

@@ -1,8 +1,9 @@
 """
 What several processes know together for a moment: Redis or Valkey, where `REDIS_URL` names one.
 
-Nothing that must be true lives here. An answer that does not come within 50 ms counts as none, and after three of those
-the server is left alone: whoever asks then goes by what it knows itself, without a delay, until it has answered again.
+Nothing that must be true lives here. An answer that does not come within `settings.REDIS_WAIT_S` counts as none, and
+after three of those the server is left alone: whoever asks then goes by what it knows itself, without a delay, until it
+has answered again.
 
 One real thread of each process speaks with the server, and asks together what waits together. Calls with connections of
 their own ran out of them in a burst, which looks like an outage (with a pool of 32, at 50 calls at once), and each paid
@@ -25,7 +26,6 @@ from keys import native
 
 logger = logging.getLogger(__name__)
 
-ANSWER_WITHIN_S = 0.05
 GIVEN_UP_AFTER_S = 1.0  # where the thread itself is held up, as by a name that does not resolve
 FAILURES_IN_A_ROW = 3
 ASKED_AGAIN_EVERY_S = 1.0
@@ -37,8 +37,7 @@ Result = TypeVar("Result")
 class Store:
     """The way to the shared store. Begins when it is first asked, in whatever process that is (workers fork)."""
 
-    def __init__(self, *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
-        self._answer_within_s = answer_within_s
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
         self._failures = 0
@@ -67,7 +66,7 @@ class Store:
             return otherwise
         self._start()
         self._questions.put(question)
-        if not question.signal.wait(GIVEN_UP_AFTER_S + self._answer_within_s) and not question.is_answered:
+        if not question.signal.wait(GIVEN_UP_AFTER_S + settings.REDIS_WAIT_S) and not question.is_answered:
             self._failed(TimeoutError())
             return otherwise
         if question.error is None:
@@ -110,7 +109,7 @@ class Store:
 
     def _run(self, questions: Any, stopped: Any) -> None:
         """The store's thread."""
-        server = _Server(self._answer_within_s)
+        server = _Server()
         is_open = True
         while is_open:
             batch, is_open = _next_batch(questions)
@@ -153,11 +152,11 @@ class _Question:
 class _Server:
     """The connection to Redis, for one thread."""
 
-    def __init__(self, answer_within_s: float) -> None:
+    def __init__(self) -> None:
         self._client = redis.Redis.from_url(
             settings.REDIS_URL,
-            socket_timeout=answer_within_s,
-            socket_connect_timeout=answer_within_s,
+            socket_timeout=settings.REDIS_WAIT_S,
+            socket_connect_timeout=settings.REDIS_WAIT_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )

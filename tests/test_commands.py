@@ -218,7 +218,7 @@ def test_revoking_twice_keeps_the_first_time_and_reason(
     ("answer", "arguments", "state"),
     [
         pytest.param("y\n", [], "revoked", id="yes"),
-        pytest.param("\n", [], "usable", id="no"),
+        pytest.param("\n", [], "active", id="no"),
         pytest.param("", ["--yes"], "revoked", id="not asked"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_person_is_asked(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Person(answer))
 
-    if state == "usable":
+    if state == "active":
         with pytest.raises(CommandError, match="Nothing was revoked"):
             run("revoke_key", issued[0].public_id, *arguments)
     else:
@@ -253,7 +253,7 @@ def test_an_unknown_key_is_an_error_that_does_not_repeat_what_was_given(
         run("revoke_key", "-" if is_on_stdin else stranger)
 
     assert stranger not in str(error.value)
-    assert APIKey.objects.usable().exists()
+    assert APIKey.objects.active().exists()
 
 
 @pytest.mark.parametrize("kind", ["compromised", "owner_left"])
@@ -269,7 +269,7 @@ def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -
     with pytest.raises(CommandError, match="invalid choice"):
         run("revoke_key", issued[0].public_id, "--kind", "boredom", "--yes")
 
-    assert APIKey.objects.usable().exists()
+    assert APIKey.objects.active().exists()
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_keys_are_listed_for_programs(issued: tuple[APIKey, str], team: Team, ru
     stdout, _ = run("list_keys", "--json")
 
     bot, ci = json.loads(stdout)
-    assert (ci["id"], ci["owner"], ci["team"], ci["state"]) == (issued[0].public_id, "admin", None, "usable")
+    assert (ci["id"], ci["owner"], ci["team"], ci["state"]) == (issued[0].public_id, "admin", None, "active")
     assert (bot["team"], bot["requests_per_minute"], bot["metadata"]) == ("Search", 5, {"a": "b"})
     assert bot["budgets"] == [{"amount": "0.50", "unit": "money", "period": "day"}]
     assert issued[1] not in stdout and ci["keys"] == [f"mgw_{hashing.hint(issued[1])}…"]
@@ -324,8 +324,8 @@ def test_keys_are_listed_for_people_without_what_moves_the_cursor(issued: tuple[
     APIKey.objects.update(name="ci\x1b[2J\nroot")
     APIKey.objects.issue(name="gone", owner=issued[0].owner)[0].revoke()
 
-    stdout, _ = run("list_keys", "--state", "usable")
+    stdout, _ = run("list_keys", "--state", "active")
 
     head, row = stdout.splitlines()
     assert head.split()[:3] == ["ID", "STATE", "NAME"]
-    assert row.split()[:3] == [issued[0].public_id, "usable", "ci?[2J?root"] and "\x1b" not in stdout
+    assert row.split()[:3] == [issued[0].public_id, "active", "ci?[2J?root"] and "\x1b" not in stdout

@@ -20,7 +20,7 @@ from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
 from keys.models import APIKey
 from keys.pages import state
 
-STATES = {"usable": "good", "expired": "warn", "disabled": "warn", "revoked": "bad"}
+STATES = {"active": "good", "expired": "warn", "disabled": "warn", "revoked": "bad"}
 
 
 @admin.register(APIKey)

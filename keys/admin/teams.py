@@ -26,7 +26,7 @@ from keys.models import APIKey, Budget, Team
 from keys.pages.frame import page
 
 SHOWN = 20
-STATES = {"usable": "good", "disabled": "warn"}
+STATES = {"active": "good", "disabled": "warn"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +123,7 @@ class TeamAdmin(admin.ModelAdmin):
 
     @admin.display(description="state", ordering="disabled_at")
     def state(self, team: Team) -> SafeString:
-        return cells.badge({"usable": "active"}.get(team.state, team.state), kind=STATES[team.state])
+        return cells.badge(team.state, kind=STATES[team.state])
 
     @admin.display(description="keys", ordering="keys_count")
     def keys(self, team: Any) -> SafeString:

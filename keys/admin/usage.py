@@ -146,7 +146,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
         return format_html('<ol class="attempts">{}</ol>', items) if lines else cells.NONE
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
+        return super().changelist_view(request, {"title": "Usage records", **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

@@ -26,7 +26,7 @@ def new_public_id() -> str:
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
-    def usable(self) -> "APIKeyQuerySet":
+    def active(self) -> "APIKeyQuerySet":
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), disabled_at=None, revoked_at=None)
 
     def expired(self) -> "APIKeyQuerySet":
@@ -140,14 +140,14 @@ class APIKey(Rules):
 
     @property
     def state(self) -> str:
-        """`revoked`, `disabled`, `expired` or `usable`: the strongest that holds."""
+        """`revoked`, `disabled`, `expired` or `active`: the strongest that holds."""
         if self.revoked_at:
             return "revoked"
         if self.disabled_at:
             return "disabled"
         if self.expires_at and self.expires_at <= timezone.now():
             return "expired"
-        return "usable"
+        return "active"
 
     @property
     def belongs_to(self) -> str:

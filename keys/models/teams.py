@@ -22,7 +22,7 @@ class Team(Rules):
 
     @property
     def state(self) -> str:
-        return "disabled" if self.disabled_at else "usable"
+        return "disabled" if self.disabled_at else "active"
 
     def disable(self) -> None:
         """Stop all keys of the team, within the snapshot's life (5 s). `enable` brings them back."""

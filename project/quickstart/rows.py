@@ -46,7 +46,7 @@ def ensure_admin() -> tuple[User, str | None]:
 def ensure_first_key(owner: User) -> str | None:
     """The raw key of a new first key, or None while there is a usable one under the current peppers."""
     current = [hashing.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
-    if APIKey.objects.usable().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
+    if APIKey.objects.active().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
         return None
     _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner)
     return raw
@@ -57,7 +57,7 @@ def issue_check_key(owner: User) -> str:
 
     It is a new secret of one key, so that many runs do not fill the list of keys.
     """
-    key = APIKey.objects.usable().filter(name=CHECK_KEY, owner=owner).first()
+    key = APIKey.objects.active().filter(name=CHECK_KEY, owner=owner).first()
     if key is None:
         key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner)  # this raw key is forgotten: nobody ever knew it
     _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFE)

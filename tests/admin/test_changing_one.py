@@ -48,7 +48,7 @@ def test_disabling_and_enabling_lead_back_to_the_key(browser: Client, issue: Iss
     assert APIKey.objects.get().state == "disabled"
     enabled = browser.post(address_of(api_key, "enable"), follow=True)
 
-    assert APIKey.objects.get().state == "usable"
+    assert APIKey.objects.get().state == "active"
     assert disabled.redirect_chain == enabled.redirect_chain == [(address_of(api_key, "change"), 302)]
     assert "The key app is disabled." in disabled.text and "The key app is enabled." in enabled.text
     assert list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True)) == ["Disabled", "Enabled"]
@@ -101,7 +101,7 @@ def test_a_confirmation_that_is_not_right_revokes_nothing(
     answer = browser.post(address_of(api_key, "revoke"), revoking() | wrong)
 
     assert list(answer.context["form"].errors) == [field]
-    assert APIKey.objects.get().state == "usable"
+    assert APIKey.objects.get().state == "active"
 
 
 def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, caller: Caller) -> None:
@@ -135,7 +135,7 @@ def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: I
 
     assert APIKey.objects.values().get() == before
     if change == "enable":
-        assert "There is nothing to do: this key is usable." in answer.text
+        assert "There is nothing to do: this key is active." in answer.text
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])

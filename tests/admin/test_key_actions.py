@@ -146,7 +146,7 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             "owner": "",
             "team": "Search",
             "purpose": "Answers questions",
-            "state": "usable",
+            "state": "active",
             "created_at": "2026-07-15T12:00:00+00:00",
             "created_by": "root",
             "expires_at": "2026-08-14T12:00:00+00:00",

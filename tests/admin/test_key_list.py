@@ -80,7 +80,7 @@ ACTIVE += ["unlimited", "unused"]
 @pytest.mark.parametrize(
     "query, names",
     [
-        ("state=usable", ACTIVE),
+        ("state=active", ACTIVE),
         ("state=expired", ["expired"]),
         ("state=disabled", ["disabled"]),
         ("state=revoked", ["revoked"]),
@@ -92,7 +92,7 @@ ACTIVE += ["unlimited", "unused"]
         ("look=unused", ["unused"]),
         ("look=rotating", ["rotating"]),
         ("look=unlimited", ["limits that only count", "unlimited"]),
-        ("state=usable&look=idle", ["idle"]),
+        ("state=active&look=idle", ["idle"]),
         ("state=revoked&look=idle", []),
         ("state=nonsense", sorted([*ACTIVE, "disabled", "expired", "ownerless", "revoked", "team-disabled"])),
     ],

@@ -132,7 +132,7 @@ def test_disable_and_enable(browser: Client, issue: Issue) -> None:
     act(browser, "disable_selected", api_key, confirmed="yes")
     assert APIKey.objects.get().state == "disabled"
     act(browser, "enable_selected", api_key, confirmed="yes")
-    assert APIKey.objects.get().state == "usable"
+    assert APIKey.objects.get().state == "active"
 
     assert list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True)) == ["Disabled", "Enabled"]
 
@@ -141,7 +141,7 @@ def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) 
     api_key, _ = issue()
 
     without = act(browser, "revoke_selected", api_key, confirmed="yes", reason=" ")
-    assert "This field is required." in without.text and APIKey.objects.get().state == "usable"
+    assert "This field is required." in without.text and APIKey.objects.get().state == "active"
     act(browser, "revoke_selected", api_key, confirmed="yes", reason="found in a repository")
     revoked = APIKey.objects.get()
     assert (revoked.state, revoked.revoke_reason) == ("revoked", "found in a repository")
@@ -201,7 +201,7 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
     assert (api_key.name, api_key.owner, api_key.allowed_models) == ("new", owner, ["a", "b*"])
     assert f"{api_key.expires_at:%Y-%m-%d %H:%M:%S}" == "2030-01-02 03:04:05"
     assert KeySecret.objects.values().get() == before
-    assert api_key.public_id != "key_x" and api_key.state == "usable"
+    assert api_key.public_id != "key_x" and api_key.state == "active"
 
 
 def test_saving_a_key_without_a_change_changes_nothing(browser: Client, issue: Issue) -> None:

@@ -294,7 +294,7 @@ def test_a_key_manager_issues_keys_and_nothing_else_with_the_form(client_of: Cli
 
     assert answer.status_code == 200, answer.context
     issued = APIKey.objects.exclude(pk__in=ids).get()
-    assert issued.name == "issued" and issued.state == "usable" and not issued.revoke_kind
+    assert issued.name == "issued" and issued.state == "active" and not issued.revoke_kind
     assert issued.public_id.startswith("key_") and issued.public_id != "forged"
     assert issued.secrets.get().pepper_id != "forged"
     assert list(User.objects.values()) == users

@@ -191,7 +191,7 @@ WALK = [
     Place(name="price", heading="View price", address="/admin/keys/modelprice/{price.pk}/change/"),
     Place(name="new price", heading="Add price", address="/admin/keys/modelprice/add/"),
     Place(name="usage", heading="Usage", address="/admin/usage/?period=30d", does=opens_all),
-    Place(name="calls", heading="Calls", address="/admin/keys/usagerecord/"),
+    Place(name="calls", heading="Usage records", address="/admin/keys/usagerecord/"),
     Place(name="call", heading="Call", address="/admin/keys/usagerecord/{record_path}/change/"),
     Place(name="upstreams", heading="Select upstream to change", address="/admin/messages_api/upstream/"),
     Place(name="upstream", heading="Change upstream", address="/admin/messages_api/upstream/{upstream.pk}/change/"),

@@ -103,7 +103,7 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
     page.locator("select[name=action]").select_option("revoke_selected")
     page.get_by_role("button", name="Go", exact=True).click()
     expect(page.locator(".warning")).to_contain_text(re.compile("Nothing brings a revoked key back"))
-    assert APIKey.objects.get().state == "usable"
+    assert APIKey.objects.get().state == "active"
     page.get_by_label("Reason", exact=True).fill("found in a repository")
     page.get_by_role("button", name="Revoke 1 key").click()
 
@@ -125,5 +125,5 @@ def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
     page.get_by_role("link", name="Enable …").click()
     page.get_by_role("button", name="Enable this key").click()
 
-    expect(page.locator(".key-title")).to_contain_text("Usable")
-    assert APIKey.objects.get().state == "usable"
+    expect(page.locator(".key-title")).to_contain_text("Active")
+    assert APIKey.objects.get().state == "active"

@@ -38,7 +38,7 @@ def addresses(caller: Caller) -> list[str]:
         "/admin/usage/?period=30d",
         "/admin/keys/",
         "/admin/keys/apikey/",
-        "/admin/keys/apikey/?state=usable&_facets=True",
+        "/admin/keys/apikey/?state=active&_facets=True",
         "/admin/keys/apikey/?q=nothing",
         "/admin/keys/apikey/add/",
         f"/admin/keys/apikey/{caller.api_key.pk}/change/",

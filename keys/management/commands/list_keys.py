@@ -12,14 +12,14 @@ from keys.amounts import written
 from keys.bounds import LIMITS
 from keys.models import APIKey
 
-STATES = ["usable", "expired", "disabled", "revoked"]
+STATES = ["active", "expired", "disabled", "revoked"]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
 
 
 class Command(BaseCommand):
     help = (
         "List the API keys: by their public ids and hints, never in full. Examples: manage.py list_keys --state "
-        "usable; manage.py list_keys --json | jq -r '.[] | select(.expires_at == null) | .id'"
+        "active; manage.py list_keys --json | jq -r '.[] | select(.expires_at == null) | .id'"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -48,4 +48,4 @@ def _name(row: Upstream | Authenticator) -> str:
 def _needing_an_old_pepper() -> QuerySet[APIKey]:
     current = hashing.pepper_id(settings.API_KEY_PEPPERS[0])
     secrets = KeySecret.objects.live(timezone.now()).exclude(pepper_id=current)
-    return APIKey.objects.usable().filter(pk__in=secrets.values("api_key")).order_by("pk")
+    return APIKey.objects.active().filter(pk__in=secrets.values("api_key")).order_by("pk")
