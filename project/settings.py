@@ -53,6 +53,7 @@ CALLER_STALL_S: float = env.float("CALLER_STALL_S", default=60.0)  # a caller wh
 BODY_READ_S: float = env.float("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
 GRACEFUL_TIMEOUT_S: int = env.int("GRACEFUL_TIMEOUT_S", default=30)  # from SIGTERM to the end of the process
 LEDGER_WAIT_S: float = env.float("LEDGER_WAIT_S", default=1.0)  # how long a call waits for the ledger's database
+REDIS_WAIT_S: float = env.float("REDIS_WAIT_S", default=0.05)  # how long a call waits for Redis before it goes without
 SNAPSHOT_TTL_S: float = env.float(
     "SNAPSHOT_TTL_S", default=5.0
 )  # how long a changed key, upstream or route may still look as before

@@ -147,8 +147,8 @@ def test_what_one_gateway_found_broken_the_other_does_not_ask(
 ) -> None:
     with (
         ScriptedUpstream() as second,
-        GatewayServer(REDIS_URL=redis_server.url) as one_server,
-        GatewayServer(REDIS_URL=redis_server.url) as other_server,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as one_server,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as other_server,
     ):
         one = Gateway(one_server, upstream, owner)
         row = one.add_upstream("second", second.url, "openai")

@@ -22,7 +22,7 @@ CALLS_A_THREAD = 10
 
 
 def main(name: str, threads: int) -> None:
-    limiter = Limiter(Store(answer_within_s=20))
+    limiter = Limiter(Store())
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):
         print(hammer(limiter, json.loads(line), name=f"{name}-{number}", threads=threads), flush=True)

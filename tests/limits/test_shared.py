@@ -53,7 +53,12 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.limits.hammer", name, str(threads)],
             cwd=ROOT,
-            env={**os.environ, "REDIS_URL": redis_url, "DJANGO_SETTINGS_MODULE": "project.settings"},
+            env={
+                **os.environ,
+                "REDIS_URL": redis_url,
+                "REDIS_WAIT_S": "20",
+                "DJANGO_SETTINGS_MODULE": "project.settings",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -249,7 +254,7 @@ class Load:
 def test_an_outage_under_load_delays_the_first_calls_by_a_moment_and_refuses_nobody_by_mistake(
     redis_server: RedisServer, new_limiter: New, settings: Settings, how: str
 ) -> None:
-    settings.WEB_CONCURRENCY = 2
+    settings.WEB_CONCURRENCY, settings.REDIS_WAIT_S = 2, 0.05
     limiter = new_limiter()
     generous = of_key(requests_per_minute=30_000, tokens_per_minute=30_000, concurrent_calls=20)
     with Load(limiter, generous) as load:

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 from redis.exceptions import NoScriptError
 
-from keys.store import ANSWER_WITHIN_S, FAILURES_IN_A_ROW, Store
+from keys.store import FAILURES_IN_A_ROW, Store
 from tests.gateway import ROOT, wait_until
 from tests.redis_server import RedisServer
 
@@ -45,14 +45,6 @@ store.close()
 @pytest.fixture
 def store(redis_server: RedisServer) -> Iterator[Store]:
     store = Store()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def patient_store(redis_server: RedisServer) -> Iterator[Store]:
-    """One that a busy machine is not too slow for."""
-    store = Store(answer_within_s=5)
     yield store
     store.close()
 
@@ -90,9 +82,9 @@ def test_functions_and_commands_get_their_answers(store: Store) -> None:
     assert store.ask("GET", "nothing", otherwise="away") is None
 
 
-def test_each_of_many_at_once_gets_its_own_answer(patient_store: Store) -> None:
+def test_each_of_many_at_once_gets_its_own_answer(store: Store) -> None:
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda number: patient_store.ask("ECHO", f"{number}", otherwise="away"), range(1_000)))
+        answers = list(pool.map(lambda number: store.ask("ECHO", f"{number}", otherwise="away"), range(1_000)))
 
     assert answers == [str(number) for number in range(1_000)]
 
@@ -108,7 +100,7 @@ def test_without_an_address_nobody_is_asked(settings: Settings) -> None:
 @both_faults
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "not yet connected"])
 def test_an_outage_costs_three_short_waits_and_then_nothing(
-    store: Store, redis_server: RedisServer, how: str, is_connected: bool
+    store: Store, redis_server: RedisServer, how: str, is_connected: bool, settings: Settings
 ) -> None:
     if is_connected:
         assert ping(store)
@@ -120,13 +112,13 @@ def test_an_outage_costs_three_short_waits_and_then_nothing(
         mend(redis_server, how)
 
     assert store.is_away
-    assert sum(took_s[:FAILURES_IN_A_ROW]) <= FAILURES_IN_A_ROW * ANSWER_WITHIN_S + SLACK_S
+    assert sum(took_s[:FAILURES_IN_A_ROW]) <= FAILURES_IN_A_ROW * settings.REDIS_WAIT_S + SLACK_S
     assert sorted(took_s[FAILURES_IN_A_ROW:])[190] < 0.001
 
 
 @both_faults
 def test_it_is_over_within_five_seconds_and_nobody_waits_to_find_out(
-    store: Store, redis_server: RedisServer, how: str
+    store: Store, redis_server: RedisServer, how: str, settings: Settings
 ) -> None:
     break_down(redis_server, how)
     times_of(FAILURES_IN_A_ROW, lambda: ping(store))
@@ -135,7 +127,7 @@ def test_it_is_over_within_five_seconds_and_nobody_waits_to_find_out(
         time.sleep(0.01)
         took_s += times_of(1, lambda: ping(store))
     assert store.is_away
-    assert sum(each > ANSWER_WITHIN_S / 2 for each in took_s) <= 2
+    assert sum(each > settings.REDIS_WAIT_S / 2 for each in took_s) <= 2
 
     mend(redis_server, how)
     wait_until(lambda: not store.is_away, within_s=5)
@@ -143,7 +135,7 @@ def test_it_is_over_within_five_seconds_and_nobody_waits_to_find_out(
     assert ping(store)
 
 
-def test_fifty_at_once_wait_no_longer_than_one(store: Store, redis_server: RedisServer) -> None:
+def test_fifty_at_once_wait_no_longer_than_one(store: Store, redis_server: RedisServer, settings: Settings) -> None:
     redis_server.freeze()
     try:
         with ThreadPoolExecutor(50) as pool:
@@ -151,7 +143,7 @@ def test_fifty_at_once_wait_no_longer_than_one(store: Store, redis_server: Redis
     finally:
         redis_server.thaw()
 
-    assert took_s < 50 * ANSWER_WITHIN_S / 2  # one after the other they would take twice that
+    assert took_s < 50 * settings.REDIS_WAIT_S / 2  # one after the other they would take twice that
     assert store.is_away
 
 
