@@ -274,7 +274,7 @@ def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -
 
 @pytest.mark.parametrize(
     ("overlap", "lasting"),
-    [("0", 0), ("now", 0), ("30m", 1800), ("24h", 86_400), ("7d", 7 * 86_400), (None, 86_400)],
+    [("0", 0), ("now", 0), ("30s", 30), ("30m", 1800), ("24h", 86_400), ("7d", 7 * 86_400), (None, 86_400)],
 )
 def test_a_key_is_rotated_and_the_raw_key_alone_is_on_stdout(
     issued: tuple[APIKey, str], run: Run, overlap: str | None, lasting: int

@@ -13,6 +13,7 @@ from tests.soak.scenarios import (
     leavers,
     outage,
     poison,
+    rotation,
     sigterm,
     slow_readers,
 )
@@ -124,5 +125,12 @@ PROGRAMME = [
         scene=connections.run,
         large={"streams": 500, "ramp_s": 5},
         small={"streams": 50, "ramp_s": 1},
+    ),
+    Part(
+        name="rotated key",
+        promise="A rotation under load loses no call, and the old secret does not outlive its deadline.",
+        scene=rotation.run,
+        large={"requests_per_s": 200, "overlap_s": 30},
+        small=None,
     ),
 ]

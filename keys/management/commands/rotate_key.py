@@ -10,8 +10,8 @@ from django.utils import timezone
 from keys.management.lookup import HELP, find_key
 from keys.models import KeyRevoked
 
-OVERLAP = re.compile(r"(\d{1,5})([mhd])", re.ASCII)
-UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+OVERLAP = re.compile(r"(\d{1,5})([smhd])", re.ASCII)
+UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 LONGEST = timedelta(days=90)
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", metavar="ID", help=HELP)
         parser.add_argument(
-            "--overlap", default="24h", metavar="TIME", help="how long the old secret works on: 0, 30m, 24h, 7d"
+            "--overlap", default="24h", metavar="TIME", help="how long the old secret works on: 0, 30s, 30m, 24h, 7d"
         )
 
     def handle(self, *, id: str, overlap: str, **options: Any) -> None:
@@ -45,7 +45,7 @@ def _overlap(text: str) -> timedelta:
     if text in ("0", "now"):
         return timedelta()
     if match is None:
-        raise CommandError("Give --overlap as 0, 30m, 24h or 7d.")
+        raise CommandError("Give --overlap as 0, 30s, 30m, 24h or 7d.")
     lasting = int(match[1]) * UNITS[match[2]]
     if lasting > LONGEST:
         raise CommandError(f"--overlap is longer than {LONGEST.days} days: issue another key for that.")
