@@ -27,7 +27,8 @@ from keys.group_commit import MAX_BATCH, GroupCommit
 from keys.hours import OpenHours
 from keys.house import LAST_USE_EVERY, House, spool_folder
 from keys.models import KeySecret, UsageRecord
-from keys.prices import prices
+from keys.prices import PriceBook, prices
+from keys.prices import read as read_prices
 from keys.pricing import cost
 from keys.rows import Admission, Row, Settlement, Status, UsageSource
 from keys.spool import iter_dead, reject
@@ -57,7 +58,8 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
     It is rated with the price that its model has at the upstream that served it; what it held of budgets is spent.
     """
-    ticket = _writer.submit(_Settle(_closed(admission, _rated(settlement, at=admission.created_at))))
+    rated = _rated(settlement, at=admission.created_at, book=prices.known)
+    ticket = _writer.submit(_Settle(_closed(admission, rated)))
     if not ticket.wait(SETTLED_WITHIN_S):
         logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
 
@@ -79,11 +81,11 @@ def close() -> None:
     _house.close()
 
 
-def _rated(settlement: Settlement, *, at: datetime) -> Settlement:
+def _rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
     """With the cost of what is known of its tokens: None where there is no price, 0 where nothing was asked."""
     if settlement.usage_source == UsageSource.NONE:
         return replace(settlement, cost_usd_micros=0)
-    price = prices.known.find(settlement.upstream_model, upstream=settlement.upstream, at=at)
+    price = book.find(settlement.upstream_model, upstream=settlement.upstream, at=at)
     if price is None:
         return settlement
     return replace(settlement, cost_usd_micros=cost(rows.tokens(rows.closing(settlement)), price), price_id=price.id)
@@ -261,7 +263,10 @@ def _orphan(whose: Q) -> None:
     count = 0
     open_rows = UsageRecord.objects.filter(whose, status=Status.STARTED)
     while batch := list(open_rows[:MAX_BATCH]):
-        _settle_rows(map(rows.orphaned, batch))
+        book = read_prices()  # that of the process is not for the writer's thread to read, and may be unread so far
+        _settle_rows(
+            rows.orphaned(record, _rated(rows.last_known(record), at=record.created_at, book=book)) for record in batch
+        )
         count += len(batch)
     if count:
         logger.warning("%d calls are settled as orphaned: nobody could say how they ended", count)

@@ -33,6 +33,9 @@ class Admission:
     estimated_input_tokens: int | None
     lease_s: float
     """How long the row may stay open before it counts as orphaned."""
+    upstream: str = ""
+    upstream_model: str = ""
+    """What is to be asked first. It is what is known of the call if nobody can say how it ended."""
     caller_address: str | None = None
     caller_request_id: str = ""
     user_agent: str = ""
@@ -111,11 +114,21 @@ def refusal(http_status: int, error_type: str) -> Settlement:
     return Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type)
 
 
-def orphaned(record: UsageRecord) -> Row:
-    """All columns of a call whose worker died: what is known is the estimate of its input."""
-    row = {name: getattr(record, name) for name in _COLUMNS}
+def last_known(record: UsageRecord) -> Settlement:
+    """How a call ended whose worker died: what is known is the estimate of its input, and whom it was to ask."""
     known = record.estimated_input_tokens if record.input_tokens is None else record.input_tokens
-    ending = Settlement(status=Status.ORPHANED, input_tokens=known, usage_source=UsageSource.ESTIMATED)
+    return Settlement(
+        status=Status.ORPHANED,
+        upstream=record.upstream,
+        upstream_model=record.upstream_model,
+        input_tokens=known,
+        usage_source=UsageSource.ESTIMATED,
+    )
+
+
+def orphaned(record: UsageRecord, ending: Settlement) -> Row:
+    """All columns of a call that ended so."""
+    row = {name: getattr(record, name) for name in _COLUMNS}
     return row | {"settled_at": timezone.now()} | closing(ending)
 
 

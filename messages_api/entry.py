@@ -67,7 +67,7 @@ class Entry:
         finally:
             patience.give_connections_back()
         longest_s = max(target.endpoint.deadlines.total_s for target in targets)
-        admission = self._row(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims)
+        admission = self._row(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims, first=targets[0])
         ledger.admit(admission)
         return targets, admission
 
@@ -92,7 +92,14 @@ class Entry:
         )
         return [target for target, _ in found], claims
 
-    def _row(self, *, lease_s: float = 0, claims: Sequence[Claim] = (), error: Exception | None = None) -> Admission:
+    def _row(
+        self,
+        *,
+        lease_s: float = 0,
+        claims: Sequence[Claim] = (),
+        first: Target | None = None,
+        error: Exception | None = None,
+    ) -> Admission:
         return Admission(
             id=self._caller.request_id,
             api_key_id=self._key.key_id,
@@ -102,6 +109,8 @@ class Entry:
             streamed=self._body.request.get("stream", False),
             estimated_input_tokens=self.input_estimate,
             lease_s=lease_s,
+            upstream=first.endpoint.name if first else "",
+            upstream_model=first.model if first else "",
             caller_address=self._caller.address,
             caller_request_id=self._caller.own_request_id,
             user_agent=self._caller.user_agent,

@@ -179,6 +179,20 @@ def test_what_a_dead_worker_held_is_given_back(quiet_ledger: None, key: APIKey) 
     assert standing(monthly) == (5, 0)
 
 
+def test_what_a_dead_worker_asked_for_is_rated_by_what_it_was_to_ask(quiet_ledger: None, key: APIKey) -> None:
+    price = ModelPrice.objects.create(pattern="m-there", upstream="u", input=3_000_000, output=15_000_000)
+    monthly = budget(key, 1_000_000, unit="money")
+    ledger.admit(admission(key, claim(monthly, 900_000), upstream="u", upstream_model="m-there"))
+    UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    ledger._chores()
+
+    row = UsageRecord.objects.get()
+    assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("orphaned", 15, price, "u")
+    assert standing(monthly) == (15, 0)
+    assert UsageHour.objects.get().unpriced_calls == 0
+
+
 def test_a_settlement_from_the_spool_spends_too(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
     call = admission(key, claim(monthly, 60))
