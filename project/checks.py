@@ -3,6 +3,7 @@
 Every message names its variable and none shows a value: what is printed here ends up in terminals and log stores.
 """
 
+import ipaddress
 import ssl
 from collections.abc import Iterator
 
@@ -52,7 +53,9 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_workers(),
         *_redis(),
         *_transport(),
+        *_proxies(),
         *_authorities(),
+        *_alerts(),
         *_second_factor(),
     ]
 
@@ -207,6 +210,18 @@ def _transport() -> Iterator[CheckMessage]:
         )
 
 
+def _proxies() -> Iterator[CheckMessage]:
+    try:
+        for proxy in settings.TRUSTED_PROXIES:
+            ipaddress.ip_network(proxy, strict=False)
+    except ValueError:
+        yield Error(
+            "TRUSTED_PROXIES holds what is neither an address nor a range.",
+            hint="Write them like 127.0.0.1,172.16.0.0/12,::1.",
+            id="gateway.E013",
+        )
+
+
 def _authorities() -> Iterator[CheckMessage]:
     if not settings.UPSTREAM_CA_FILE:
         return
@@ -216,8 +231,15 @@ def _authorities() -> Iterator[CheckMessage]:
         yield Error(
             "UPSTREAM_CA_FILE holds no certificates that the gateway can read, so it would trust no upstream.",
             hint="Name a file in PEM, readable for the gateway, with the certificates of the authorities.",
-            id="gateway.E009",
+            id="gateway.E011",
         )
+
+
+def _alerts() -> Iterator[CheckMessage]:
+    if settings.ALERT_WEBHOOK_URL and not settings.ALERT_WEBHOOK_URL.startswith(("https://", "http://")):
+        yield Error("ALERT_WEBHOOK_URL is no address of http or https.", id="gateway.E014")
+    if not all("@" in address for address in settings.ALERT_EMAILS):
+        yield Error("ALERT_EMAILS holds what is no address of mail.", id="gateway.E014")
 
 
 def _second_factor() -> Iterator[CheckMessage]:
@@ -225,5 +247,5 @@ def _second_factor() -> Iterator[CheckMessage]:
         yield Error(
             "ADMIN_SECOND_FACTOR is none of off, optional and required.",
             hint="off: nobody is asked for a code. optional: who has set it up. required: everybody.",
-            id="gateway.E010",
+            id="gateway.E012",
         )

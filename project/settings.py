@@ -9,9 +9,11 @@ from pathlib import Path
 
 import environ
 
+from project.environment import Environment
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.FileAwareEnv()
+env = Environment()
 ENV_FILE = Path(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 env.read_env(ENV_FILE)  # what is set in the environment already wins
 
@@ -23,12 +25,12 @@ CREDENTIAL_KEYS: list[str] = env.list("CREDENTIAL_KEYS", default=[])  # Fernet k
 
 # ---- Where the gateway is reached.
 
-DEBUG: bool = env.bool("DEBUG", default=False)
+DEBUG: bool = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 BIND: str = env.str("BIND", default="127.0.0.1:8000")
-HTTPS: bool = env.bool("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
+HTTPS: bool = env.flag("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
 TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # whose X-Forwarded-For and -Proto are believed
-WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", default=1)  # worker processes, one a core
+WEB_CONCURRENCY: int = env.count("WEB_CONCURRENCY", default=1, at_least=1)  # worker processes, one a core
 
 # ---- Who may enter the admin.
 
@@ -44,19 +46,22 @@ REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey, for what s
 # ---- Towards upstreams.
 
 UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: authorities trusted in place of the usual ones
-READ_ON_CALLS: int = env.int("READ_ON_CALLS", default=50)  # how many calls of a worker are read on without a caller
+READ_ON_CALLS: int = env.count("READ_ON_CALLS", default=50)  # how many calls of a worker are read on without a caller
 
 # ---- Deadlines of the gateway itself. Those towards an upstream are fields of the upstream.
 
-HEARTBEAT_S: float = env.float("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping
-CALLER_STALL_S: float = env.float("CALLER_STALL_S", default=60.0)  # a caller who reads nothing is cut
-BODY_READ_S: float = env.float("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
-GRACEFUL_TIMEOUT_S: int = env.int("GRACEFUL_TIMEOUT_S", default=30)  # from SIGTERM to the end of the process
-LEDGER_WAIT_S: float = env.float("LEDGER_WAIT_S", default=1.0)  # how long a call waits for the ledger's database
-REDIS_WAIT_S: float = env.float("REDIS_WAIT_S", default=0.05)  # how long a call waits for Redis before it goes without
-SNAPSHOT_TTL_S: float = env.float(
-    "SNAPSHOT_TTL_S", default=5.0
-)  # how long a changed key, upstream or route may still look as before
+HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping
+CALLER_STALL_S: float = env.seconds("CALLER_STALL_S", default=60.0)  # a caller who reads nothing is cut
+BODY_READ_S: float = env.seconds("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
+GRACEFUL_TIMEOUT_S: int = env.count("GRACEFUL_TIMEOUT_S", default=30, at_least=1)  # from SIGTERM to the end
+LEDGER_WAIT_S: float = env.seconds("LEDGER_WAIT_S", default=1.0)  # how long a call waits for the ledger's database
+REDIS_WAIT_S: float = env.seconds("REDIS_WAIT_S", default=0.05)  # how long a call waits for Redis
+# How long a changed key, upstream or route may still look as before.
+SNAPSHOT_TTL_S: float = env.seconds("SNAPSHOT_TTL_S", default=5.0, may_be_none=True)
+
+# ---- What it says of itself.
+
+LOG_LEVEL: str = env.choice("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO")
 
 # ---- What `make run` sets up when it is given an upstream instead of the embedded model.
 
@@ -64,7 +69,7 @@ UPSTREAM_URL: str = env.str("UPSTREAM_URL", default="")
 UPSTREAM_API_KEY: str = env.str("UPSTREAM_API_KEY", default="")
 UPSTREAM_DIALECT: str = env.str("UPSTREAM_DIALECT", default="openai")
 UPSTREAM_MODEL: str = env.str("UPSTREAM_MODEL", default="")
-LOCAL_MODEL_PORT: int = env.int("LOCAL_MODEL_PORT", default=8081)
+LOCAL_MODEL_PORT: int = env.count("LOCAL_MODEL_PORT", default=8081, at_least=1)
 
 # ---- Warnings: about budgets, and about keys that need attention.
 
@@ -178,7 +183,7 @@ AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, since ids mean nothing on
 
 # ---- The database. SQLite for one process that writes, PostgreSQL for more.
 
-DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
+DATABASES = {"default": env.database(DATABASE_URL)}
 database = DATABASES["default"]
 given = database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL, such as sslmode=require
 if database["ENGINE"] == "django.db.backends.sqlite3":
@@ -292,7 +297,7 @@ LOGGING = {
     "filters": {"secrets": {"()": "project.logs.MaskSecrets"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # A refused call is the caller's matter and has its own line; Django would add one that says less.
         "django.request": {"level": "ERROR"},

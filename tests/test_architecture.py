@@ -24,7 +24,7 @@ ONLY_IN = {
     "tests": {"project/management/commands/fake_upstream.py"},
     "requests": {"messages_api/backend/upstream.py", "keys/messenger.py"},
     "urllib3": {"messages_api/backend/upstream.py", "messages_api/backend/connections.py"},
-    "environ": {"project/settings.py"},
+    "environ": {"project/environment.py", "project/settings.py"},
     "keys": {
         "keys",
         "project",

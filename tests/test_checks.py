@@ -36,6 +36,9 @@ SOUND: dict[str, Any] = {
     "WEB_CONCURRENCY": 1,
     "REDIS_URL": "",
     "ADMIN_SECOND_FACTOR": "off",
+    "TRUSTED_PROXIES": [],
+    "ALERT_WEBHOOK_URL": "",
+    "ALERT_EMAILS": [],
 }
 
 
@@ -103,6 +106,9 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
         pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": "mandatory"}, id="no mode of the second factor"),
         pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": ""}, id="empty mode of the second factor"),
+        pytest.param("TRUSTED_PROXIES", {"TRUSTED_PROXIES": ["10.0.0.0/8", "foo"]}, id="no address of a proxy"),
+        pytest.param("ALERT_WEBHOOK_URL", {"ALERT_WEBHOOK_URL": "ftp://x"}, id="no address of http"),
+        pytest.param("ALERT_EMAILS", {"ALERT_EMAILS": ["nobody"]}, id="no address of mail"),
     ],
 )
 def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 def variables_of_settings() -> set[str]:
     source = (ROOT / "project" / "settings.py").read_text()
-    return set(re.findall(r'env\.(?:str|bool|int|float|list)\(\s*"([A-Z_]+)"', source))
+    return set(re.findall(r'env\.(?:str|list|flag|count|seconds|choice)\(\s*"([A-Z_]+)"', source))
 
 
 def test_every_variable_is_in_the_readme_and_in_the_example() -> None:

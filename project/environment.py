@@ -1,0 +1,67 @@
+"""Reads variables strictly: what is misspelt is refused by its name, and not taken for something else."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"true", "yes", "on", "1"}
+FALSE = {"false", "no", "off", "0"}
+
+
+class Environment(environ.FileAwareEnv):
+    """django-environ, without its guesses: it takes `50ms` for 50, and any word that it does not know for false.
+
+    An empty variable is one that is not set. Messages name the variable and never show its value. Raise
+    ImproperlyConfigured.
+    """
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false."""
+        text = self._text(name).lower()
+        if text in TRUE | FALSE:
+            return text in TRUE
+        if text:
+            raise ImproperlyConfigured(f"{name} is neither true nor false.")
+        return default
+
+    def count(self, name: str, *, default: int, at_least: int = 0) -> int:
+        """A whole number."""
+        text = self._text(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= at_least):
+            raise ImproperlyConfigured(f"{name} is not a whole number of at least {at_least}.")
+        return int(text)
+
+    def seconds(self, name: str, *, default: float, may_be_none: bool = False) -> float:
+        """A time, above 0 unless there may be none."""
+        text = self._text(name)
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_none):
+            bound = "0 or more" if may_be_none else "more than 0"
+            raise ImproperlyConfigured(f"{name} is not a number of seconds, {bound}, such as {default:g}.")
+        return value
+
+    def choice(self, name: str, choices: Collection[str], *, default: str) -> str:
+        """One of some words."""
+        text = self._text(name) or default
+        if text not in choices:
+            raise ImproperlyConfigured(f"{name} is none of {', '.join(choices)}.")
+        return text
+
+    def database(self, url: str) -> dict[str, Any]:
+        """The database of an address."""
+        if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
+            raise ImproperlyConfigured("DATABASE_URL is neither sqlite:///path nor postgres://user:password@host/name.")
+        return environ.Env.db_url_config(url)
+
+    def _text(self, name: str) -> str:
+        return self.str(name, default="").strip()
