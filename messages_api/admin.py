@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.forms import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -95,10 +96,18 @@ def _known_model(upstream: Upstream) -> str:
     return ""
 
 
+class RouteTargetFormSet(BaseInlineFormSet):
+    default_error_messages = {"too_few_forms": "A route needs a target: calls that match it would be refused."}
+
+
 class RouteTargetInline(admin.TabularInline):
     extra = 0
+    formset = RouteTargetFormSet
     min_num = 1
     model = RouteTarget
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_formset(request, obj, validate_min=True, **kwargs)
 
 
 @admin.register(Route)

@@ -126,6 +126,11 @@ def models(*, key: Snapshot) -> list[str]:
     return sorted({name for name in (*table.names(), *listed) if access.may_use(key, name)})
 
 
+def knows(model: str, *, key: Snapshot) -> bool:
+    """Whether a call for a model would be let in and find a route, by its name or by a pattern."""
+    return access.may_use(key, model) and _routes().find(model) is not None
+
+
 def find_targets(model: str, *, key: Snapshot) -> list[Target]:
     """What answers for a model, in the order in which one call asks.
 

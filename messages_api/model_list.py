@@ -26,8 +26,8 @@ def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
         raise RequestError(error.message, param=error.param) from error
 
 
-def one(name: str, names: list[str]) -> dict[str, Any]:
-    """One model of the list. Raise RequestError 404 for a name that is not in it."""
-    if name not in names:
+def one(name: str, *, is_known: bool) -> dict[str, Any]:
+    """One model. Raise RequestError 404 unless it is known."""
+    if not is_known:
         raise RequestError("The requested model is not known here.", status=404, type="not_found_error")
     return models.model({"id": name})

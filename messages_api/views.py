@@ -71,13 +71,13 @@ class ModelsView(LaneView):
 
 
 class ModelView(LaneView):
-    """One of them."""
+    """One model that this key may use, listed or by a pattern."""
 
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        names = entry.models(key=http_request.auth)  # type: ignore[arg-type]
-        return as_json(wire.encode(model_list.one(model, names)))
+        is_known = entry.knows(model, key=http_request.auth)  # type: ignore[arg-type]
+        return as_json(wire.encode(model_list.one(model, is_known=is_known)))
 
 
 class KeyView(LaneView):

@@ -210,6 +210,8 @@ def test_the_list_of_models_holds_what_this_key_may_use(gateway: Gateway) -> Non
     assert [model["id"] for model in rest["data"]] == ["through-the-star"]
     assert gateway.request("GET", "/api/anthropic/v1/models/claude-a").json()["type"] == "model"
     assert gateway.request("GET", "/api/anthropic/v1/models/gpt-x").status == 404
+    gateway.add_route("claude-3-*", gateway.upstream_row)
+    assert gateway.request("GET", "/api/anthropic/v1/models/claude-3-opus").json()["id"] == "claude-3-opus"
     assert gateway.request("GET", "/api/anthropic/v1/models?limit=x").status == 400
     assert gateway.request("GET", "/api/anthropic/v1/models", headers={}).status == 401
     assert gateway.upstream.calls == []

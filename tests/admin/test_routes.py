@@ -133,3 +133,21 @@ def test_a_route_is_edited_with_its_targets(browser: Client, upstreams: dict[str
         ("first", "gpt-5-mini", 0),
         ("other", "", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [{"TOTAL_FORMS": "0"}, {"TOTAL_FORMS": "1", "0-priority": "0", "0-weight": "1", "0-DELETE": "on"}],
+    ids=["none", "its only one deleted"],
+)
+def test_a_route_without_a_target_is_refused(
+    browser: Client, upstreams: dict[str, Upstream], targets: dict[str, str]
+) -> None:
+    if "0-DELETE" in targets:
+        targets |= {"0-upstream": str(upstreams["first"].pk)}
+    form = {f"targets-{name}": value for name, value in targets.items()}
+
+    answer = browser.post(f"{LIST}add/", {"pattern": "gpt-*", "targets-INITIAL_FORMS": "0", **form})
+
+    assert "A route needs a target" in answer.text
+    assert not Route.objects.filter(pattern="gpt-*").exists()
