@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 EXAMPLE_MODEL = "claude-3-opus-20240229"
+SOME_MODEL = "NAME_OF_A_MODEL"
 PLACEHOLDER = "mgw_YOUR_KEY"
 
 
@@ -14,7 +15,7 @@ class Snippet:
     text: str
 
 
-def snippets(raw: str, *, origin: str, model: str = EXAMPLE_MODEL) -> list[Snippet]:
+def snippets(raw: str, *, origin: str, model: str) -> list[Snippet]:
     """The ways to use a raw key. `origin` is scheme and host as the admin's browser sees them."""
     lane = f"{origin}/api/anthropic"
     return [

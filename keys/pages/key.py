@@ -23,7 +23,7 @@ from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
 from keys.pages.once import example_model
 from keys.refusals import refusals
 from keys.secret_words import described
-from keys.snippets import PLACEHOLDER, snippets
+from keys.snippets import PLACEHOLDER, SOME_MODEL, snippets
 from keys.summary import summary
 
 OUTCOMES = {
@@ -100,7 +100,9 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "holder_address": _holder_address(request, api_key),
         "calls_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
         "snippets": snippets(
-            PLACEHOLDER, origin=f"{request.scheme}://{request.get_host()}", model=example_model(api_key, [])
+            PLACEHOLDER,
+            origin=f"{request.scheme}://{request.get_host()}",
+            model=example_model(api_key, model_admin.admin_site.model_names()) or SOME_MODEL,
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):

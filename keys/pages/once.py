@@ -7,13 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from keys.bounds import is_listed
 from keys.models import APIKey
 from keys.pages.frame import NOT_STORED, page
-from keys.snippets import EXAMPLE_MODEL, snippets
+from keys.snippets import EXAMPLE_MODEL, SOME_MODEL, snippets
 
 
 def shown_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
     """The raw key of a key that was just issued or rotated, with the ways to use it."""
     model = example_model(api_key, model_admin.admin_site.model_names())
-    ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model)
+    ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
     shown = {"title": "Key issued", "api_key": api_key, "raw": raw, "snippets": ways, "model": model}
     return page(request, "keys/issued.html", shown | context, headers=NOT_STORED)
 
@@ -30,8 +30,8 @@ def already_shown(request: HttpRequest, model_admin: Any, api_key: APIKey) -> Ht
 
 
 def example_model(api_key: APIKey, names: list[str]) -> str:
-    """A model that the key may call, as far as one is known by name."""
+    """A model that the key may call; empty where none is known by its name."""
     of_team = api_key.team.allowed_models if api_key.team else []
-    known = [name for name in [*api_key.allowed_models, *of_team, *names] if not name.endswith("*")]
-    usable = [name for name in known if is_listed(name, api_key.allowed_models) and is_listed(name, of_team)]
-    return next(iter(usable), EXAMPLE_MODEL)
+    known = [name for name in [*api_key.allowed_models, *of_team, *names, EXAMPLE_MODEL] if not name.endswith("*")]
+    allowed = [name for name in known if is_listed(name, api_key.allowed_models) and is_listed(name, of_team)]
+    return next(iter(allowed), "")

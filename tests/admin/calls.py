@@ -35,11 +35,15 @@ class Caller:
     def calls(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
         """One call and its row. Fields of the admission and of the settlement; `status` says how it ends."""
         api_key = as_key or self.api_key
-        admitted = {name: fields.pop(name) for name in list(fields) if name in Admission.__dataclass_fields__}
+        admitted, ended = (
+            {name: value for name, value in fields.items() if name in kind.__dataclass_fields__}
+            for kind in (Admission, Settlement)
+        )
+        assert admitted.keys() | ended.keys() == fields.keys()
         secret_id = api_key.secrets.values_list("pk", flat=True)[0]
         values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | admitted
         admission = Admission(**values)
-        settlement = Settlement(**(SETTLEMENT | fields))
+        settlement = Settlement(**(SETTLEMENT | ended))
         if settlement.status == "refused":
             ledger.refuse(admission, http_status=403, error_type="permission_error")
             ledger.close()  # a refusal does not wait for its commit; the end of the writer does

@@ -178,6 +178,13 @@ def test_the_ways_to_use_it_name_this_host_and_an_allowed_model(browser: Client,
     assert '"claude-haiku"' in texts["Python SDK"]
 
 
+def test_where_no_allowed_model_has_a_name_none_is_made_up(browser: Client, form: dict[str, Any]) -> None:
+    answer = browser.post(ADD, form | {"allowed_models": "smol*"})
+
+    assert answer.context["model"] == ""
+    assert "NAME_OF_A_MODEL" in answer.context["snippets"][1].text
+
+
 def test_issuing_takes_a_permission_of_its_own(browser_of: Callable[..., Client], owner: User) -> None:
     looker = browser_of("view_apikey", "add_apikey", "change_apikey")
 

@@ -68,7 +68,7 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
     page = browser.get(address_of(api_key))
 
     said = text_of(page)
-    for part in ("Usable", str(api_key.secrets.get()), api_key.public_id, "Answers tickets. Ask Dana.", "OPS-17"):
+    for part in ("Active", str(api_key.secrets.get()), api_key.public_id, "Answers tickets. Ask Dana.", "OPS-17"):
         assert part in said
     assert "Issued now by root" in said and "Expires in 1 week" in said and "Last used never" in said
     assert "Models claude-*" in said and "From 10.0.0.0/8" in said and "At a time 60 requests a minute" in said

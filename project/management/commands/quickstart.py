@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -16,6 +17,7 @@ from project.quickstart.errors import CannotStart
 from project.quickstart.first_calls import PLAIN_QUESTION, STREAMED_QUESTION
 from project.quickstart.serving import Serving
 from project.quickstart.terminal import Terminal, shown
+from project.settings import env
 
 
 class Command(BaseCommand):
@@ -86,11 +88,18 @@ class Command(BaseCommand):
     def _tell_how_to_call(self, serving: Serving, *, is_key_shown: bool) -> None:
         self.terminal.plain("\nThe same with curl:\n")
         if not is_key_shown:
-            self.terminal.plain("KEY=$(.venv/bin/python manage.py issue_key --name mine)  # or the key that you have")
+            command = f"{_where()}.venv/bin/python manage.py issue_key --name mine"
+            self.terminal.plain(f"KEY=$({command})  # or the key that you have")
         self.terminal.plain(_curl(serving.url, PLAIN_QUESTION, stream=False))
         self.terminal.plain(_curl(serving.url, STREAMED_QUESTION, stream=True))
         logs = ", ".join(shown(log) for log in serving.logs)
         self.terminal.plain(f"\nServing {serving.url} until Ctrl-C. Logs: {logs}")
+
+
+def _where() -> str:
+    """The variables that make a command in another shell mean this installation."""
+    given = {name: env.ENVIRON.get(name) for name in ("ENV_FILE", "STATE_DIR")}
+    return "".join(f"{name}={shlex.quote(value)} " for name, value in given.items() if value)
 
 
 def _curl(url: str, question: str, *, stream: bool) -> str:
