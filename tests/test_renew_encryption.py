@@ -15,6 +15,7 @@ from messages_api.models import Upstream
 from staff.models import Authenticator
 
 NEW_KEY = Fernet.generate_key().decode()
+NOTHING = "Nothing had to be encrypted anew.\n"
 NEW_PEPPER = "a new pepper that signs from now on, and is long"
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +57,7 @@ def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, set
 def test_done_again_it_does_nothing(upstream: Upstream) -> None:
     before = upstream.credential_token
 
-    assert renew() == ""
+    assert renew() == NOTHING
 
     upstream.refresh_from_db()
     assert upstream.credential_token == before
@@ -77,6 +78,6 @@ def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: 
     ended.revoke()
     settings.API_KEY_PEPPERS = [NEW_PEPPER, *settings.API_KEY_PEPPERS]
 
-    assert renew() == f"Needs an older pepper: {api_key}. Rotate it before you remove that pepper.\n"
+    assert renew() == f"{NOTHING}Needs an older pepper: {api_key}. Rotate it before you remove that pepper.\n"
     api_key.rotate(overlap=timedelta(0))
-    assert renew() == ""
+    assert renew() == NOTHING

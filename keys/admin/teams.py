@@ -22,6 +22,7 @@ from keys import conditions, standing
 from keys.admin import cells
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
+from keys.forms.rules import LIMIT_LABELS
 from keys.models import APIKey, Budget, Team
 from keys.pages.frame import page
 
@@ -70,6 +71,7 @@ class TeamForm(forms.ModelForm):
         model = Team
         fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
         fields += ["concurrent_calls", "shadow_limits"]
+        labels = LIMIT_LABELS
         widgets = {"name": AdminTextInputWidget}
         help_texts = {
             "requests_per_minute": "Of all keys of the team together. Empty: no limit.",

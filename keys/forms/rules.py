@@ -20,6 +20,11 @@ from keys.forms.fields import (
 )
 from keys.models import APIKey, Team
 
+LIMIT_LABELS = {
+    "requests_per_minute": "Requests a minute",
+    "tokens_per_minute": "Tokens a minute",
+    "concurrent_calls": "Calls at once",
+}
 NUMBERS = {"class": "vIntegerField", "inputmode": "numeric", "min": 1}
 
 
@@ -41,11 +46,7 @@ class KeyForm(forms.ModelForm):
     class Meta:
         model = APIKey
         fields = ["name", "purpose", *LIMITS, "shadow_limits", "allowed_models", "allowed_addresses", "metadata"]
-        labels = {
-            "requests_per_minute": "Requests a minute",
-            "tokens_per_minute": "Tokens a minute",
-            "concurrent_calls": "Calls at once",
-        }
+        labels = LIMIT_LABELS
         help_texts = {"shadow_limits": "Note what the limits of this key would have refused, and refuse nothing."}
         widgets = {
             "name": AdminTextInputWidget,

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
-        unreadable = []
+        renewed, unreadable = 0, []
         for field, rows in (
             ("credential_token", Upstream.objects.exclude(credential_token="")),
             ("secret_token", Authenticator.objects.select_related("user")),
@@ -32,9 +32,12 @@ class Command(BaseCommand):
                     if row.renew_encryption():
                         with disable_auditlog():  # what is encrypted is the same
                             row.save(update_fields=[field])
+                        renewed += 1
                         self.stderr.write(f"Encrypted anew: {_name(row)}.", str)
                 except CredentialUnreadable:
                     unreadable.append(_name(row))
+        if not renewed and not unreadable:
+            self.stderr.write("Nothing had to be encrypted anew.", str)
         for api_key in _needing_an_old_pepper():
             self.stderr.write(f"Needs an older pepper: {api_key}. Rotate it before you remove that pepper.", str)
         if unreadable:
