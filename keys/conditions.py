@@ -7,6 +7,7 @@ The chips of the list, its filters with their counts, and the findings of hygien
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -37,7 +38,7 @@ ENDS_SOON = timedelta(days=3)
 """How near the end of an old secret is when whoever still uses it should be told."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """When it is asked, and about which keys: none for all of them, or a few."""
 
@@ -55,19 +56,29 @@ class Asked:
         own, of_teams = self._among(budgets.filter(team=None)), budgets.filter(api_key=None)
         return Q(pk__in=own.values("api_key_id")) | Q(team__in=of_teams.values("team_id"))
 
-    def has_budget_that(self, stands: Q) -> Q:
-        """The same of budgets that stand so in their current period: by `spent`, `limit`, `warns` and `percent`."""
+    def has_budget_that(self, *, is_spent: bool) -> Q:
+        """The same of budgets that are spent in their current period, or past their warning and not spent."""
+        found = [row for row in self._warned if (row["spent"] >= row["limit"]) == is_spent]
+        keys = {row["budget__api_key_id"] for row in found} - {None}
+        teams = {row["budget__team_id"] for row in found} - {None}
+        return Q(pk__in=keys) | Q(team__in=teams)
+
+    @cached_property
+    def _warned(self) -> list[dict[str, Any]]:
+        """The budgets that are past their warning or spent. One query: two conditions want them, and they are few."""
         current = Q()
         for period in Budget.Period.values:
             current |= Q(budget__period=period, begins_at=periods.begin_of(period, self.now))
         rows = BudgetPeriod.objects.order_by().filter(current).annotate(limit=_limit_at(self.now))
-        rows = rows.annotate(warns=F("limit") * F("budget__warn_percent"), percent=F("spent") * 100).filter(stands)
-        own, of_teams = self._among(rows.filter(budget__team=None), "budget__"), rows.filter(budget__api_key=None)
-        return Q(pk__in=own.values("budget__api_key_id")) | Q(team__in=of_teams.values("budget__team_id"))
+        rows = rows.annotate(warns=F("limit") * F("budget__warn_percent"), percent=F("spent") * 100)
+        rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("warns")))
+        if self.ids is not None:
+            rows = rows.filter(Q(budget__api_key__in=self.ids) | Q(budget__api_key=None))
+        return [dict(row) for row in rows.values("budget__api_key_id", "budget__team_id", "spent", "limit")]
 
-    def _among(self, rows: Any, way: str = "") -> Any:
+    def _among(self, rows: Any) -> Any:
         # For a page of keys a database would otherwise gather those of all keys first.
-        return rows if self.ids is None else rows.filter(**{f"{way}api_key__in": self.ids})
+        return rows if self.ids is None else rows.filter(api_key__in=self.ids)
 
 
 def _limit_at(now: datetime) -> Any:
@@ -215,14 +226,14 @@ TRAITS = [
         chip="Budget spent",
         label="Its budget is spent",
         kind="bad",
-        holds=lambda asked: asked.has_budget_that(Q(spent__gte=F("limit"))),
+        holds=lambda asked: asked.has_budget_that(is_spent=True),
     ),
     Condition(
         name="budget-near",
         chip="Budget nearly spent",
         label="Its budget is past its warning",
         kind="warn",
-        holds=lambda asked: asked.has_budget_that(Q(percent__gte=F("warns"), spent__lt=F("limit"))),
+        holds=lambda asked: asked.has_budget_that(is_spent=False),
     ),
     Condition(
         name="unused",
