@@ -46,12 +46,12 @@ async def _run(run: Run, installation: Installation, callers: int, ramp_s: float
         "upstream freed after, at most": f"{max(freed_s):.2f} s",
         "never freed": len(held),
         "rows client_closed of those who left": sum(books.status(visit.id) == "client_closed" for visit in gone),
-        "sockets left open": _open_sockets(installation, visits),
+        "sockets left open": _open_sockets(installation, books),
     }
     run.expect_within(FREED_WITHIN_S, "the upstream is freed", max(freed_s))
     run.expect("every upstream connection is freed", not held)
     run.expect("who left is client_closed, unless the whole answer was out", all(_is_told(books, v) for v in gone))
-    run.expect("no socket is left open", not _open_sockets(installation, visits))
+    run.expect("no socket is left open", not _open_sockets(installation, books))
 
 
 def _order(number: int) -> Order:
@@ -77,9 +77,12 @@ def _is_told(books: Books, visit: Visit) -> bool:
     return status == "client_closed" or (status == "missing" and visit.id not in books.served)
 
 
-def _open_sockets(installation: Installation, visits: list[Visit]) -> int:
-    """Those to callers, and those to the upstream beyond the ones that whole answers leave for the next call."""
-    whole = sum(visit.is_done for visit in visits)
+def _open_sockets(installation: Installation, books: Books) -> int:
+    """Those to callers, and those to the upstream beyond the ones that whole answers leave for the next call.
+
+    An answer may have come whole, and its caller may have left before it read the end.
+    """
+    whole = sum(call.ended_at is not None for call in books.served.values())
     return _connections(installation.port) + max(0, installation.upstream.open_connections() - whole)
 
 

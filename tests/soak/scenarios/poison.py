@@ -61,7 +61,7 @@ async def _spoil(installation: Installation) -> None:
     installation.database.rows(f"DELETE FROM keys_keysecret WHERE id = {secret}")
     installation.database.rows(
         "ALTER TABLE keys_usagerecord ADD CONSTRAINT poison "
-        f"CHECK (caller_request_id <> '{NO_SETTLEMENT}' OR upstream = '')"
+        f"CHECK (caller_request_id <> '{NO_SETTLEMENT}' OR message_id = '')"
     )
 
 
