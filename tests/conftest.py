@@ -50,7 +50,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-LONGEST = ("tests/browser/", "tests/soak/", "tests/test_make_run.py")
+LONGEST = ("tests/browser/test_walk.py", "tests/soak/", "tests/test_make_run.py")  # none needs the common gateway
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

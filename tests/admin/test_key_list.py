@@ -276,6 +276,16 @@ def test_an_empty_list_says_what_to_do(browser: Client, browser_of: Callable[...
     assert "Issue your first key" not in browser_of("view_apikey").get(LIST).text
 
 
+def test_of_thousands_no_names_are_counted_until_they_are_fewer(browser: Client, admin: User) -> None:
+    named = 'title="root">root ('
+    APIKey.objects.bulk_create(APIKey(name=f"app {i}", owner=admin) for i in range(1_001))
+
+    assert named not in browser.get(LIST).text
+    assert named in browser.get(f"{LIST}?q=app+1000").text
+    APIKey.objects.get(name="app 7").delete()
+    assert named in browser.get(LIST).text
+
+
 def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
     browser: Client, issue: Issue, team: Team, caller: Caller
 ) -> None:

@@ -151,7 +151,12 @@ def test_a_burst_of_calls_in_a_busy_worker_is_no_outage(redis_server: RedisServe
     finished = subprocess.run(
         [sys.executable, "-c", BURST],
         cwd=ROOT,
-        env={**os.environ, "REDIS_URL": redis_server.url, "DJANGO_SETTINGS_MODULE": "project.settings"},
+        env={
+            **os.environ,
+            "REDIS_URL": redis_server.url,
+            "REDIS_WAIT_S": "0.5",
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+        },
         capture_output=True,
         text=True,
         timeout=30,
