@@ -16,7 +16,7 @@ from keys.models import APIKey, KeySecret, Team
 from tests.conftest import missing
 from tests.gateway import Gateway, GatewayServer, events, read_until, wait_until
 from tests.redis_server import RedisMissing, RedisServer
-from tests.steady import PATH, SteadyCalls
+from tests.steady import BODY, PATH, SteadyCalls
 from tests.upstream import Chunk, EndChunks, Head, Pause, ScriptedUpstream, frames_of, replied
 
 STREAMED = {"model": "m", "max_tokens": 12, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
@@ -161,6 +161,7 @@ def test_a_key_stops_in_every_process(
 
 
 def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateways: list[Gateway], ttl_s: float) -> None:
+    wait_until(lambda: [gateway.post(PATH, BODY).status for gateway in gateways] == [200, 200])  # they know the route
     gateways[0].upstream.answers(
         lambda call: [
             Head(headers=SSE),
