@@ -111,6 +111,17 @@ def test_who_has_waited_long_enough_goes_on_with_the_last_one(known: Refreshed[i
     assert 0.2 <= time.monotonic() - began < 2
 
 
+def test_where_there_is_none_yet_nobody_waits_for_ever(table: Table, settings: Settings) -> None:
+    settings.SNAPSHOT_TTL_S, settings.LEDGER_WAIT_S = 60, 0.2
+    table.unlocked.clear()
+    unread = Refreshed(table.read)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(unread.get)
+        assert table.being_read.wait(5)
+        assert unread.get() is None
+        table.unlocked.set()
+
+
 def test_while_the_database_is_away_the_last_one_stands_and_few_ask(
     table: Table, known: Refreshed[int], is_old: None
 ) -> None:
