@@ -128,7 +128,8 @@ def models(*, key: Snapshot) -> list[str]:
 
 def knows(model: str, *, key: Snapshot) -> bool:
     """Whether a call for a model would be let in and find a route, by its name or by a pattern."""
-    return access.may_use(key, model) and _routes().find(model) is not None
+    match = _routes().find(model)
+    return access.may_use(key, model) and match is not None and bool(match.choices)
 
 
 def find_targets(model: str, *, key: Snapshot) -> list[Target]:
