@@ -15,8 +15,7 @@ RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-
 ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_streams.py tests/test_authentication.py \
 	tests/test_reports.py tests/test_budgets.py tests/test_rollup.py tests/test_hygiene.py tests/limits/test_calls.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/admin/test_audit.py
-# Two at a time: most tests wait for a process of their own, and more would disturb those that measure time.
-PYTEST := $(BIN)/python -W error -m pytest -n 2 --dist worksteal
+PYTEST := $(BIN)/python -W error -m pytest --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak lint format types lock
@@ -29,8 +28,14 @@ run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve unt
 	@$(BIN)/python manage.py quickstart --with-parent
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
-	$(PYTEST) $(PYTEST_ARGS)
-	TEST_DATABASE=postgresql $(PYTEST) $(or $(PYTEST_ARGS),$(ON_POSTGRES))
+ifdef PYTEST_ARGS
+	$(PYTEST) -n 2 $(PYTEST_ARGS)
+	TEST_DATABASE=postgresql $(PYTEST) -n 2 $(PYTEST_ARGS)
+else # most tests wait for a process of their own, so more of them run at once than there are cores
+	$(PYTEST) -n 4 -m "not timed"
+	$(PYTEST) -n 3 -m timed
+	TEST_DATABASE=postgresql $(PYTEST) -n 3 $(ON_POSTGRES)
+endif
 
 soak: $(VENV)/.installed-dev ## Kill, starve and leave the gateway for half an hour, and write docs/soak.md
 	$(BIN)/python -W error -m tests.soak

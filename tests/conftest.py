@@ -50,11 +50,40 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-LONGEST = ("tests/browser/test_walk.py", "tests/soak/", "tests/test_make_run.py")  # none needs the common gateway
+LONGEST = (
+    "tests/faults/",
+    "tests/browser/test_walk.py",
+    "tests/soak/",
+    "tests/test_make_run.py",
+    "tests/test_openapi.py",
+)
+TIMED = (
+    "tests/faults/",
+    "tests/limits/",
+    "tests/soak/",
+    "tests/test_attempts.py",
+    "tests/test_budgets.py",
+    "tests/test_circuits.py",
+    "tests/test_messenger.py",
+    "tests/test_read_on.py",
+    "tests/test_revocation.py",
+    "tests/test_rotation.py",
+    "tests/test_shared_circuits.py",
+    "tests/test_streams.py",
+)
+"""What goes by a clock. These tests wait more than they work: they run beside each other, and not beside others."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "timed: goes by a clock, which others must not keep busy")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the marks are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long goes first: at the end, it would keep one process busy and the others waiting."""
+    for item in items:
+        if item.nodeid.startswith(TIMED):
+            item.add_marker("timed")
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 

@@ -4,10 +4,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -51,6 +53,8 @@ http {
 }
 """
 MODEL, MODEL_UNPRICED = "claude-3-opus-20240229", "unpriced-model"
+
+UNFINISHED = {"wire_slow_body", "wire_slow_headers", "wire_tls_on_plain"}
 
 ALLOWED_IP = "203.0.113.7"
 
@@ -150,11 +154,26 @@ def mismatches(gateway: Gateway, base: str, *, is_proxy: bool) -> list[str]:
     values["HOST"] = base.removeprefix("http://")
     values["KEY20"], values["KEY_UPPER"] = gateway.raw_key[:20], gateway.raw_key.upper()
     values["KEY_BADSUM"] = gateway.raw_key[:-1] + ("0" if gateway.raw_key[-1] != "0" else "1")
-    found = []
-    for row in replay.load(ROWS, ""):
-        problems = replay.replay(row, base, values, is_proxy, count=lambda: len(gateway.upstream.calls))
-        found += [f"{row['name']}: {problem}" for problem in problems]
-    return found
+    rows = replay.load(ROWS, "")
+    unfinished = [row for row in rows if row["name"] in UNFINISHED]
+    assert {row["name"] for row in unfinished} == UNFINISHED
+
+    def calls() -> int:
+        return len(gateway.upstream.calls)
+
+    def problems_of(row: dict[str, Any], count: Callable[[], int | None]) -> list[str]:
+        return [f"{row['name']}: {each}" for each in replay.replay(row, base, values, is_proxy, count=count)]
+
+    # What never comes to its end is waited for beside the others: a call of its own would be one between theirs.
+    with ThreadPoolExecutor(len(unfinished)) as beside:
+        waited_for = [beside.submit(problems_of, row, lambda: None) for row in unfinished]
+        found, between = [], -calls()
+        for row in (row for row in rows if row not in unfinished):
+            between += calls()
+            found += problems_of(row, calls)
+            between -= calls()
+        found += [each for waiting in waited_for for each in waiting.result()]
+    return [*found, f"{between + calls()} upstream calls for nothing"] if between + calls() else found
 
 
 def test_every_row_of_the_catalogue_gets_the_answer_it_must_get(catalogue_gateway: Gateway) -> None:

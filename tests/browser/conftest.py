@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests import clients
 from tests.admin.calls import Caller
 from tests.gateway import GatewayServer
 
+VISITOR = pytest.StashKey["Visitor"]()
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -36,7 +37,7 @@ PASSWORD = "a good password of root"
 class Visitor:
     """An admin at the browser, and what the pages complained about."""
 
-    def __init__(self, page: Page, origin: str) -> None:
+    def __init__(self, page: Page, gateway: GatewayServer) -> None:
         self.page = page
         self.complaints: list[str] = []
         page.on("console", self._note)
@@ -45,7 +46,8 @@ class Visitor:
         page.add_init_script(
             "addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
         )
-        self._origin = origin
+        self._gateway = gateway
+        self._origin = f"http://127.0.0.1:{gateway.port}"
 
     def goes(self, address: str, *, status: int = 200) -> Page:
         response = self.page.goto(self._origin + address)
@@ -79,6 +81,11 @@ class Visitor:
             if violation["impact"] in ("serious", "critical")
             for node in violation["nodes"]
         ]
+
+    def describes(self) -> str:
+        """The page as it is now, and what the gateway last wrote."""
+        text = self.page.evaluate("document.body.innerText")
+        return "\n".join([self.page.url, *self.complaints, text[:4_000], self._gateway.log_path.read_text()[-4_000:]])
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -123,15 +130,28 @@ def pages(transactional_db: None, gateway_server: GatewayServer) -> GatewayServe
     return gateway_server
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails at a page tells what the page was."""
+    report = yield
+    visitor = item.stash.get(VISITOR, None)
+    if report.when == "call" and report.failed and visitor:
+        report.sections.append(("the page", visitor.describes()))
+    return report
+
+
 @pytest.fixture
-def visitor(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
+def visitor(request: pytest.FixtureRequest, chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
     """Signed in. At the end no page may have complained."""
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
     context.set_default_timeout(PATIENCE_MS)
-    visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
+    visitor = Visitor(context.new_page(), pages)
     visitor.is_signed_in(root)
+    request.node.stash[VISITOR] = visitor
     yield visitor
     context.close()
     assert [text for text in visitor.complaints if not re.search(r"status of 409", text)] == []

@@ -75,7 +75,7 @@ def example() -> Iterator[tuple[World, GatewayServer]]:
 def take(browser: Browser, world: World, server: GatewayServer, folder: Path) -> None:
     context = browser.new_context(reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
-    visitor = Visitor(context.new_page(), f"http://127.0.0.1:{server.port}")
+    visitor = Visitor(context.new_page(), server)
     visitor.signs_in()
     for place in PICTURES:
         place.reach(visitor, world)

@@ -44,7 +44,7 @@ def plain(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visit
     """A visitor whose browser runs no script. Signed in."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
     context.set_default_timeout(PATIENCE_MS)
-    visitor = Visitor(context.new_page(), f"http://127.0.0.1:{pages.port}")
+    visitor = Visitor(context.new_page(), pages)
     visitor.is_signed_in(root)
     yield visitor
     context.close()

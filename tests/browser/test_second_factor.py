@@ -19,7 +19,7 @@ def page(chromium: Browser, transactional_db: None, static_files: None, root: Us
     with GatewayServer(ADMIN_SECOND_FACTOR="required") as server:
         context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
         context.set_default_timeout(PATIENCE_MS)
-        visitor = Visitor(context.new_page(), f"http://127.0.0.1:{server.port}")
+        visitor = Visitor(context.new_page(), server)
         yield visitor.goes("/admin/")
         context.close()
         assert [text for text in visitor.complaints if not re.search(r"status of 429", text)] == []
