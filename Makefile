@@ -17,6 +17,9 @@ ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_strea
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/admin/test_audit.py
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal
 
+# Packages are compiled when they are first imported, which must be remembered: else every process does it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test soak lint format types lock
 
