@@ -6,6 +6,7 @@ Each finding is a condition of `conditions`, so its number is what the list of k
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 from django.db.models import F
 
@@ -138,10 +139,15 @@ class Finding:
         return f"1 key {self.advice.one}" if self.count == 1 else f"{self.count:,} keys {self.advice.many}"
 
     @property
-    def query(self) -> str:
-        """What shows them in the list of keys, as the query of its address."""
+    def filters(self) -> dict[str, str]:
+        """What shows them in the list of keys."""
         name = self.advice.condition
-        return f"{'look' if conditions.NAMED[name] in TRAITS else 'state'}={name}"
+        return {"look" if conditions.NAMED[name] in TRAITS else "state": name}
+
+    @property
+    def query(self) -> str:
+        """The same as the query of an address."""
+        return urlencode(self.filters)
 
     @property
     def needs_attention(self) -> bool:

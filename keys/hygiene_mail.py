@@ -1,14 +1,15 @@
 """Tells, once a week, what hygiene has found. A notice like any other: written here, sent by the messenger."""
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
 
-from keys import hygiene, hygiene_words
+from keys import hygiene, hygiene_words, links
 from keys.hygiene import Hygiene
 from keys.models import Notice
 
 KIND = "key_hygiene"
-WHERE = "The admin has all of it under Key hygiene (/admin/hygiene/), the shell by manage.py key_hygiene."
+WHERE = "The admin has all of it under Key hygiene (%s), the shell by manage.py key_hygiene."
 
 
 def note_week() -> None:
@@ -20,6 +21,7 @@ def note_week() -> None:
     if not (settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL) or Notice.objects.filter(key=key).exists():
         return
     found = hygiene.examine()
+    where = links.to("hygiene") or reverse("admin:hygiene")
     if not found.needs_attention:
         return
     Notice.objects.get_or_create(
@@ -27,7 +29,7 @@ def note_week() -> None:
         defaults={
             "kind": KIND,
             "subject": _subject(found),
-            "text": f"{hygiene_words.in_words(found)}\n\n{WHERE}\n",
+            "text": f"{hygiene_words.in_words(found)}\n\n{WHERE % where}\n",
             "recipients": list(dict.fromkeys(settings.ALERT_EMAILS)),
             "data": {"kind": KIND, "week": _week(), **hygiene_words.as_data(found)},
             "next_attempt_at": timezone.now(),

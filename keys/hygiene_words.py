@@ -1,5 +1,6 @@
 """What hygiene has found, as people read it in a mail or a shell, and as programs do."""
 
+from keys import links
 from keys.hygiene import Finding, Hygiene
 
 
@@ -18,7 +19,13 @@ def _paragraph(finding: Finding) -> str:
     lines += [_printable(f"  - {each} of {each.belongs_to}") for each in finding.keys]
     if finding.more:
         lines.append(f"  - and {finding.more:,} more")
+    if link := _link(finding):
+        lines.append(f"  {link}")
     return "\n".join(lines)
+
+
+def _link(finding: Finding) -> str | None:
+    return links.to("keys_apikey_changelist", **finding.filters)
 
 
 def as_data(found: Hygiene) -> dict[str, object]:
@@ -32,6 +39,7 @@ def as_data(found: Hygiene) -> dict[str, object]:
                 "count": finding.count,
                 "words": finding.words,
                 "advice": finding.advice.todo,
+                "link": _link(finding),
                 "keys": [
                     {"id": each.public_id, "name": each.name, "belongs_to": each.belongs_to} for each in finding.keys
                 ],

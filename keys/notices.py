@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.utils import timezone
 
-from keys import periods
+from keys import links, periods
 from keys.errors import PERIODS, amount_in_words
 from keys.models import BudgetPeriod, Notice
 
@@ -16,6 +16,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
     spent, of = (amount_in_words(amount, budget.unit) for amount in (row.spent, limit))
     ends_at = periods.end_of(budget.period, row.begins_at)
     resets = f"It resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
+    link = links.to("keys_apikey_change", key.pk) if key else links.to("keys_team_change", budget.team_id)
     share = round(100 * row.spent / limit) if limit else 100
     Notice.objects.get_or_create(
         key=f"budget-{budget.pk}-{row.begins_at:%Y%m%dT%H%M}",
@@ -23,7 +24,8 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
             "kind": "budget_warning",
             "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],
             "text": f"Of the {PERIODS[budget.period]} budget of {whose}, {spent} of {of} are spent. {resets}\n"
-            "Once it is spent, calls are refused with 402.\n",
+            f"Once it is spent, calls are refused with 402.\n{link or ''}".rstrip()
+            + "\n",
             "recipients": _recipients(row),
             "data": {
                 "kind": "budget_warning",
@@ -36,6 +38,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
                 "spent": row.spent,
                 "warn_percent": budget.warn_percent,
                 "resets_at": ends_at.isoformat() if ends_at else None,
+                "link": link,
             },
             "next_attempt_at": timezone.now(),
         },

@@ -4,6 +4,7 @@ Every message names its variable and none shows a value: what is printed here en
 """
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterator
 
@@ -240,6 +241,8 @@ def _alerts() -> Iterator[CheckMessage]:
         yield Error("ALERT_WEBHOOK_URL is no address of http or https.", id="gateway.E014")
     if not all("@" in address for address in settings.ALERT_EMAILS):
         yield Error("ALERT_EMAILS holds what is no address of mail.", id="gateway.E014")
+    if settings.PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", settings.PUBLIC_URL):
+        yield Error("PUBLIC_URL is not like https://gateway.example.org.", id="gateway.E014")
 
 
 def _second_factor() -> Iterator[CheckMessage]:

@@ -76,6 +76,7 @@ LOCAL_MODEL_PORT: int = env.count("LOCAL_MODEL_PORT", default=8081, at_least=1)
 ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # who gets all of them, besides whom they are about
 ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # gets each warning as JSON
 ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs what the webhook gets
+PUBLIC_URL: str = env.str("PUBLIC_URL", default="").rstrip("/")  # where people reach the gateway: links begin with it
 DEFAULT_FROM_EMAIL: str = env.str("EMAIL_FROM", default="messages-gateway@localhost")
 vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="consolemail://")))
 

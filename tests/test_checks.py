@@ -39,6 +39,7 @@ SOUND: dict[str, Any] = {
     "TRUSTED_PROXIES": [],
     "ALERT_WEBHOOK_URL": "",
     "ALERT_EMAILS": [],
+    "PUBLIC_URL": "",
 }
 
 
@@ -109,6 +110,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("TRUSTED_PROXIES", {"TRUSTED_PROXIES": ["10.0.0.0/8", "foo"]}, id="no address of a proxy"),
         pytest.param("ALERT_WEBHOOK_URL", {"ALERT_WEBHOOK_URL": "ftp://x"}, id="no address of http"),
         pytest.param("ALERT_EMAILS", {"ALERT_EMAILS": ["nobody"]}, id="no address of mail"),
+        pytest.param("PUBLIC_URL", {"PUBLIC_URL": "gateway.example.com"}, id="no address that a link could begin with"),
+        pytest.param("PUBLIC_URL", {"PUBLIC_URL": "https://gateway.example.com/admin"}, id="address of a page"),
     ],
 )
 def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(

@@ -310,6 +310,18 @@ def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, se
     assert posted["kind"] == "key_hygiene" and posted["findings"][0]["keys"][0]["id"] == api_key.public_id
 
 
+def test_a_mail_leads_to_the_keys_it_is_about(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://gateway.example.org"
+    issue("endless", expires_at=None)
+
+    hygiene_mail.note_week()
+
+    notice = Notice.objects.get()
+    endless = "https://gateway.example.org/admin/keys/apikey/?look=endless"
+    assert f"\n  {endless}\n" in notice.text and "(https://gateway.example.org/admin/hygiene/)" in notice.text
+    assert notice.data["findings"][0]["link"] == endless
+
+
 def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
     settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead
     with time_machine.travel(datetime(2026, 7, 1, tzinfo=UTC)):

@@ -114,6 +114,7 @@ def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
             "ALERT_EMAILS": "ops@example.org",
             "ALERT_WEBHOOK_URL": receiver.url,
             "ALERT_WEBHOOK_SECRET": SECRET,
+            "PUBLIC_URL": "https://gateway.example.org/",
         }
         with GatewayServer(**environment) as server:
             gateway = Gateway(server, upstream, owner)
@@ -126,4 +127,7 @@ def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
 
     assert box.mails[0][0] == ["ops@example.org"]
     assert "21 % of the monthly budget" in str(box.mails[0][1]["Subject"]).replace("\n", "")
-    assert json.loads(receiver.posts[0][1])["key"] == gateway.key.public_id
+    told = json.loads(receiver.posts[0][1])
+    link = f"https://gateway.example.org/admin/keys/apikey/{gateway.key.pk}/change/"
+    assert (told["key"], told["link"]) == (gateway.key.public_id, link)
+    assert link in box.mails[0][1].get_payload(decode=True).decode()  # type: ignore[union-attr]
