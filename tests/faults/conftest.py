@@ -14,6 +14,6 @@ from tests.faults.run import Run, play
 def run(django_db_setup: None, django_db_blocker: DjangoDbBlocker, static_files: None) -> Iterator[Run]:
     with django_db_blocker.unblock():
         try:
-            yield play(User.objects.create_user("faults", password="a good password of the owner"))
+            yield play(User.objects.create_user("faults"))
         finally:
             emptying.empty()
