@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -81,13 +82,20 @@ class Call:
             answer = attempts.run(adapters.message)
             self._figures = lambda: answer.figures
             self._observer.see_message(answer.message)
-            return answer
+            return answer if answer.figures.is_final else self._with_estimates(answer)
         except Exception as error:  # whatever it is, the row says how the call ended
             self._error = error
             raise
         finally:
             attempts.close()
             self.settle()
+
+    def _with_estimates(self, answer: Answer) -> Answer:
+        """The counts that the upstream did not give, as the row has them: 0 would confuse whoever counts on them."""
+        message = answer.message
+        return replace(
+            answer, message={**message, "usage": {**message["usage"], **self._usage()[0].anthropic()}}, raw=None
+        )
 
     def stream(self) -> "Stream":
         """Begin a stream. Returns with its first event in hand, or after `HEARTBEAT_S` of silence.
@@ -255,11 +263,7 @@ class Call:
         attempt = self._attempts.current
         status = self._status()
         error = self._error if status == Status.FAILED else None
-        usage, source = seen.usage(
-            self._figures(),
-            input_estimate=self._entry.input_estimate,
-            was_asked=attempt is not None and attempt.exchange.may_be_billed,
-        )
+        usage, source = self._usage()
         return Settlement(
             status=status,
             http_status=self._http_status(error),
@@ -279,6 +283,15 @@ class Call:
             usage_source=source,
             ttft_ms=seen.ttft_ms,
             duration_ms=seen.duration_ms,
+        )
+
+    def _usage(self) -> tuple[Usage, str]:
+        """The tokens, and where they come from."""
+        attempt = self._attempts.current if self._attempts is not None else None
+        return self._observer.usage(
+            self._figures(),
+            input_estimate=self._entry.input_estimate,
+            was_asked=attempt is not None and attempt.exchange.may_be_billed,
         )
 
     def _http_status(self, error: BaseException | None) -> int | None:

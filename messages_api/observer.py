@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 
 from messages_api.backend.figures import Figures
+from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, Message
 from messages_api.backend.protocol.usage import Usage
@@ -51,6 +52,8 @@ class Observer:
         self.is_whole = True
         for block in message["content"]:
             self._characters += sum(len(block[field]) for field in _TEXT_FIELDS if isinstance(block.get(field), str))
+            if block["type"] == "tool_use":
+                self._characters += len(wire.encode_text(block.get("input")))
 
     @property
     def ttft_ms(self) -> int | None:

@@ -7,6 +7,7 @@ import pytest
 
 from keys.models import UsageRecord
 from tests.gateway import Gateway, events
+from tests.upstream import Reply, replied
 
 PATH = "/api/v1/messages"
 HELLO = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
@@ -76,6 +77,22 @@ def test_every_call_is_a_settled_row_with_the_figures_of_the_upstream(
         "scripted",
         "end_turn",
     )
+
+
+@both_dialects
+@pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["plain", "streamed"])
+def test_where_the_upstream_counts_nothing_caller_and_row_have_the_same_estimate(
+    gateway: Gateway, dialect: str, body: dict[str, Any]
+) -> None:
+    gateway.speak(dialect)
+    gateway.upstream.answers(replied(Reply(usage=None)))
+
+    answer = gateway.post(PATH, body)
+
+    usage = (answer.json()["data"] if body is HELLO else list(events(answer.lines()))[-1])["usage"]
+    record = gateway.record()
+    assert (record.usage_source, record.input_tokens, record.output_tokens) == ("estimated", 5, 4)
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (5, 4, 9)
 
 
 def test_the_upstream_gets_our_credential_and_never_the_callers(gateway: Gateway) -> None:
