@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from keys import ledger, rows
@@ -473,3 +474,12 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
     assert [row["id"] for row in spool.rows()] == ["first", "third"]
     spool.clear()
     spool.close()
+
+
+def test_a_rotation_lets_rows_that_refer_to_the_key_be_written(key: APIKey) -> None:
+    """A stronger lock would make the ledger and the rotation wait for each other, which a database ends with an error."""
+    with CaptureQueriesContext(connection) as captured:
+        key.rotate(overlap=timedelta(hours=1))
+
+    locks = [query["sql"].partition(" FOR ")[2] for query in captured if " FOR " in query["sql"]]
+    assert locks == (["NO KEY UPDATE"] * 2 if connection.vendor == "postgresql" else [])

@@ -198,10 +198,12 @@ class APIKey(Rules):
         At most two are live: older ones than the last end now. `token` as for `issue`. Raise KeyRevoked.
         """
         # The row of the key is what two who rotate at once wait at: each then sees the secrets that the other left.
-        if APIKey.objects.select_for_update().get(pk=self.pk).revoked_at is not None:
+        # Rows that refer to it may go on being written: the ledger, which writes such, would wait in a circle with us.
+        if APIKey.objects.select_for_update(no_key=True).get(pk=self.pk).revoked_at is not None:
             raise KeyRevoked
         now = timezone.now()
-        live = list(KeySecret.objects.select_for_update().filter(api_key=self).live(now).order_by("-created_at"))
+        secrets = KeySecret.objects.select_for_update(no_key=True).filter(api_key=self)
+        live = list(secrets.live(now).order_by("-created_at"))
         for position, secret in enumerate(live):
             end = now + overlap if position == 0 else now
             if secret.expires_at is None or secret.expires_at > end:
