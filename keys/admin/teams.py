@@ -23,6 +23,7 @@ from keys.admin import cells
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
 from keys.forms.rules import LIMIT_LABELS
+from keys.forms.saving import SavesItsFields
 from keys.models import APIKey, Budget, Team
 from keys.pages.frame import page
 
@@ -62,7 +63,7 @@ ENABLE = Change(
 )
 
 
-class TeamForm(forms.ModelForm):
+class TeamForm(SavesItsFields):
     allowed_models = ModelNamesField(
         help_text="One a line; a name may end in *. Empty: every model. A key may narrow it further."
     )
@@ -178,6 +179,9 @@ class TeamAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         may = {"may_disable": self.has_disable_permission(request)}
         return super().change_view(request, object_id, form_url, {**may, **(extra_context or {})})
+
+    def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:
+        obj.save(update_fields=form.written)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if team := context["original"]:

@@ -8,13 +8,14 @@ from django.forms.models import BaseInlineFormSet
 from keys import amounts, bounds
 from keys.bounds import EACH
 from keys.forms.amounts import AmountInput
+from keys.forms.saving import SavesItsFields
 from keys.models import APIKey, Budget, Team
 
 MOST = len(Budget.Period) * len(Budget.Unit)
 """One budget for each period and unit."""
 
 
-class BudgetForm(forms.ModelForm):
+class BudgetForm(SavesItsFields):
     """What may be spent in a period. Dollars are entered as dollars, and stored as millionths."""
 
     amount = forms.CharField(max_length=24, widget=AmountInput(attrs={"placeholder": "20.00"}))

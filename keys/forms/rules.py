@@ -18,6 +18,7 @@ from keys.forms.fields import (
     check_no_raw_key,
     reach_everybody,
 )
+from keys.forms.saving import SavesItsFields
 from keys.models import APIKey, Team
 
 LIMIT_LABELS = {
@@ -28,9 +29,10 @@ LIMIT_LABELS = {
 NUMBERS = {"class": "vIntegerField", "inputmode": "numeric", "min": 1}
 
 
-class KeyForm(forms.ModelForm):
+class KeyForm(SavesItsFields):
     """The rules of a key, and to whom it belongs. An empty field says what it means."""
 
+    besides = ("owner", "team")
     belongs_to = HolderField()
     allowed_models = ModelNamesField()
     allowed_addresses = AddressesField(
