@@ -477,7 +477,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
 
 
 def test_a_rotation_lets_rows_that_refer_to_the_key_be_written(key: APIKey) -> None:
-    """A stronger lock would make the ledger and the rotation wait for each other, which a database ends with an error."""
+    """A stronger lock would let ledger and rotation wait for each other, until the database ends one of them."""
     with CaptureQueriesContext(connection) as captured:
         key.rotate(overlap=timedelta(hours=1))
 
