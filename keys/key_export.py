@@ -12,6 +12,7 @@ from keys.export import inert, written
 from keys.models import APIKey, Budget
 
 HEADER = ["key", "name", "hints", "owner", "team", "purpose", "state", "created_at", "created_by", "expires_at"]
+HEADER += ["endless_reason"]
 HEADER += [
     "last_used_at",
     "models",
@@ -42,6 +43,7 @@ def _cells(api_key: Any) -> list[Any]:
         "created_at": _moment(api_key.created_at),
         "created_by": api_key.created_by.get_username() if api_key.created_by else "",
         "expires_at": _moment(api_key.expires_at),
+        "endless_reason": api_key.endless_reason,
         "last_used_at": _moment(api_key.last_used_at),
         "models": " ".join(api_key.allowed_models),
         "budgets": "; ".join(map(_budget, api_key.budgets.all())),

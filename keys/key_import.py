@@ -17,10 +17,10 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from keys import amounts, expiry
+from keys import amounts, bounds, expiry
 from keys.addresses import is_network
 from keys.errors import amount_in_words
-from keys.forms.fields import ModelNamesField
+from keys.forms.fields import ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
 
 MAX_BYTES = 256 * 1024
@@ -32,6 +32,7 @@ COLUMNS = {
     "team": "The name of the team that owns it, in place of a person.",
     "purpose": "What it is for, in your words.",
     "expires": "90d, 2027-12-31 (its last day) or never. Required.",
+    "reason": "Why it never expires. Required where it does not.",
     "models": "The models that it may call, separated by spaces; a name may end in *. Empty: all.",
     "rpm": "Requests a minute. Empty: no limit.",
     "tpm": "Tokens a minute, input and output together. Empty: no limit.",
@@ -46,6 +47,14 @@ EXAMPLE = """name,owner,team,expires,models,rpm,budget,period
 Support bot,alice,,90d,claude-3-opus-20240229 claude-3-haiku*,60,25.00,month
 Nightly report,,search,2027-12-31,,,,
 """
+_COLUMN_OF = {
+    "requests_per_minute": "rpm",
+    "tokens_per_minute": "tpm",
+    "concurrent_calls": "parallel",
+    "allowed_models": "models",
+    "allowed_addresses": "addresses",
+    "team": "team",
+}
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -90,10 +99,10 @@ class Row:
 
 
 def read(text: str) -> list[Row]:
-    """The rows with their verdicts. Three queries, however many rows. Raise Unreadable."""
+    """The rows with their verdicts. Four queries, however many rows. Raise Unreadable."""
     rows = list(_iter_rows(text))
     users = {user.get_username(): user for user in get_user_model().objects.filter(is_active=True)}
-    teams = {team.name: team for team in Team.objects.all()}
+    teams = {team.name: team for team in Team.objects.prefetch_related("budgets")}
     taken = Counter(APIKey.objects.values_list("name", flat=True))
     for row in rows:
         if not row.errors:
@@ -167,6 +176,7 @@ def _judge(row: Row, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
         "team": cleaned["team"],
         "purpose": cleaned["purpose"],
         "expires_at": cleaned["expires"],
+        "endless_reason": cleaned["reason"],
         "allowed_models": cleaned["models"],
         "requests_per_minute": cleaned["rpm"],
         "tokens_per_minute": cleaned["tpm"],
@@ -175,6 +185,21 @@ def _judge(row: Row, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
     }
     if cleaned["budget"] is not None:
         row.budget = {"amount": cleaned["budget"], "period": cleaned["period"], "unit": cleaned["unit"]}
+    row.errors = dict(_conflicts(row))
+
+
+def _conflicts(row: Row) -> Iterator[tuple[str, list[str]]]:
+    """What is wrong with a row as a whole, by its column: what a key may not be, or may not have of its team."""
+    try:
+        APIKey(**row.key).clean()
+    except ValidationError as error:
+        for name, errors in error.update_error_dict({}).items():
+            yield _COLUMN_OF.get(name, "row"), [said for each in errors for said in each.messages]
+    team = row.key["team"]
+    if team is not None and row.budget:
+        of_team = [budget.allowance for budget in team.budgets.all()]
+        if excess := bounds.beyond_budgets(Budget(**row.budget).allowance, of_team, name=team.name):
+            yield "budget", [excess]
 
 
 def _limit(largest: int) -> forms.IntegerField:
@@ -184,11 +209,12 @@ def _limit(largest: int) -> forms.IntegerField:
 class RowForm(forms.Form):
     """A field for each column. What a person wrote into it becomes what the database takes."""
 
-    name = forms.CharField(max_length=100)
+    name = forms.CharField(max_length=100, validators=[check_no_raw_key])
     owner = forms.CharField(required=False)
     team = forms.CharField(required=False)
-    purpose = forms.CharField(required=False, max_length=2000)
+    purpose = forms.CharField(required=False, max_length=2000, validators=[check_no_raw_key])
     expires = forms.CharField()
+    reason = forms.CharField(required=False, max_length=200, validators=[check_no_raw_key])
     models = forms.CharField(required=False)
     rpm = _limit(2**31 - 1)
     tpm = _limit(2**63 - 1)
@@ -232,6 +258,8 @@ class RowForm(forms.Form):
         addresses = _listed(self.cleaned_data["addresses"])
         if wrong := [address for address in addresses if not is_network(address)]:
             raise ValidationError(f"This is no address or network: {wrong[0][:50]}")
+        if reach_everybody(addresses):
+            raise ValidationError("These are all addresses there are. Leave the cell empty if you mean it.")
         return addresses
 
     def clean_period(self) -> str:
@@ -244,6 +272,11 @@ class RowForm(forms.Form):
         cleaned = super().clean() or self.cleaned_data
         if not {"owner", "team"} & set(self.errors) and bool(cleaned["owner"]) == bool(cleaned["team"]):
             self.add_error("owner", "Name an owner or a team, and not both.")
+        if "expires" in cleaned and "reason" in cleaned and (cleaned["expires"] is None) != bool(cleaned["reason"]):
+            never = (
+                "Say why this key never expires." if cleaned["expires"] is None else "Only for one that never expires."
+            )
+            self.add_error("reason", never)
         try:
             written = cleaned.get("budget", "")
             cleaned["budget"] = amounts.parse(written, unit=cleaned.get("unit", "")) if written else None

@@ -55,7 +55,7 @@ def _addresses(addresses: Sequence[str]) -> str:
 def _until(api_key: APIKey) -> str:
     moment = api_key.expires_at
     if moment is None:
-        return "it is revoked: it does not expire"
+        return f"it is revoked: it does not expire{f' ({api_key.endless_reason})' if api_key.endless_reason else ''}"
     ahead = f" (in {timeuntil(moment, depth=1)})" if moment > timezone.now() else " (expired)"
     return f"{timezone.localtime(moment):%-d %B %Y, %H:%M %Z}{ahead}"
 

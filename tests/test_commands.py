@@ -50,7 +50,7 @@ def test_the_raw_key_alone_is_on_stdout_and_nowhere_else(admin: User, run: Run) 
     assert hashing.is_well_formed(raw_key)
     assert raw_key not in stderr
     assert api_key.public_id in stderr
-    assert (api_key.name, api_key.owner, api_key.expires_at, api_key.allowed_models) == ("ci", admin, None, [])
+    assert (api_key.name, api_key.owner, api_key.allowed_models) == ("ci", admin, [])
 
 
 def test_a_key_is_issued_for_the_named_owner_with_its_models(admin: User, owner: User, run: Run) -> None:
@@ -71,9 +71,17 @@ def test_a_key_is_issued_for_the_named_owner_with_its_models(admin: User, owner:
 )
 def test_a_key_expires_when_it_was_told_to(admin: User, run: Run, expires: str, moment: datetime | None) -> None:
     with time_machine.travel(datetime(2026, 6, 1, 12, tzinfo=UTC), tick=False):
-        run("issue_key", "--name", "ci", "--expires", expires)
+        run("issue_key", "--name", "ci", "--expires", expires, *(["--reason", "no clock"] if moment is None else []))
 
-    assert APIKey.objects.get().expires_at == moment
+    api_key = APIKey.objects.get()
+    assert (api_key.expires_at, api_key.endless_reason) == (moment, "no clock" if moment is None else "")
+
+
+def test_a_key_ends_in_ninety_days_unless_it_was_told_otherwise(admin: User, run: Run) -> None:
+    with time_machine.travel(datetime(2026, 6, 1, 12, tzinfo=UTC), tick=False):
+        run("issue_key", "--name", "ci")
+
+    assert APIKey.objects.get().expires_at == datetime(2026, 8, 30, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,8 @@ def test_a_key_expires_when_it_was_told_to(admin: User, run: Run, expires: str, 
         pytest.param(["--expires", "999999999d"], "Give --expires as", id="beyond the calendar"),
         pytest.param(["--expires", "9999-12-31"], "Give --expires as", id="the calendar's last day"),
         pytest.param(["--expires", "soon"], "Give --expires as", id="no time"),
+        pytest.param(["--expires", "never"], "Give --reason with --expires never", id="no reason"),
+        pytest.param(["--reason", "no clock"], "Give --reason with --expires never", id="a reason for nothing"),
         pytest.param(["--owner", "nobody"], "There is no active user named nobody.", id="owner"),
         pytest.param(["--models", "a*b"], "--models: A * may stand at the end", id="star in the middle"),
         pytest.param(["--name", "x" * 101], "--name: ", id="long name"),

@@ -26,4 +26,12 @@ class EditForm(KeyForm):
         confirmed = reach_everybody(api_key.allowed_addresses)
         super().__init__(*args, holder=holder, initial={"belongs_to": holder, "any_address": confirmed}, **kwargs)
         zone = timezone.get_default_timezone_name()
+        self._was_endless = api_key.expires_at is None
         self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key does not expire."
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        is_endless = "expires_at" in cleaned and cleaned["expires_at"] is None
+        if not (is_endless and self._was_endless):  # one that had no end before may have had no reason either
+            self._settle_reason(cleaned, is_endless=is_endless)
+        return cleaned

@@ -52,6 +52,7 @@ class IssueForm(KeyForm):
                 self.add_error("expires_on", "Choose the last day on which the key works.")
             elif day < timezone.localdate():
                 self.add_error("expires_on", "This day is over.")
+        self._settle_reason(cleaned, is_endless=cleaned.get("expires") == self.Expiry.NEVER)
         if "expires" in cleaned and not self.errors.get("expires_on"):
             self.instance.expires_at = self._expires_at(cleaned["expires"])
         return cleaned

@@ -43,11 +43,20 @@ class KeyForm(SavesItsFields):
         required=False,
         help_text="Only where the list above allows every address there is (0.0.0.0/0 or ::/0).",
     )
+    endless_reason = forms.CharField(
+        label="Why it never expires",
+        required=False,
+        max_length=200,
+        validators=[check_no_raw_key],
+        widget=AdminTextInputWidget,
+        help_text="Needed for a key without an end: whoever looks at it in a year wants to know.",
+    )
     metadata = MetadataField(label="Notes", help_text="Pairs that other programs may read: name=text, one a line.")
 
     class Meta:
         model = APIKey
         fields = ["name", "purpose", *LIMITS, "shadow_limits", "allowed_models", "allowed_addresses", "metadata"]
+        fields += ["endless_reason"]
         labels = LIMIT_LABELS
         help_texts = {"shadow_limits": "Note what the limits of this key would have refused, and refuse nothing."}
         widgets = {
@@ -102,6 +111,13 @@ class KeyForm(SavesItsFields):
                 "These are all addresses there are. Leave the list empty, or confirm that this is what you want.",
             )
         return cleaned
+
+    def _settle_reason(self, cleaned: dict[str, Any], *, is_endless: bool) -> None:
+        """A key without an end has a reason, and only such a one."""
+        if not is_endless:
+            cleaned["endless_reason"] = ""
+        elif not cleaned.get("endless_reason") and "endless_reason" not in self.errors:
+            self.add_error("endless_reason", "Say why this key never expires.")
 
     def _update_errors(self, errors: ValidationError) -> None:
         """What the model says of owner and team is said of the field that stands for both."""

@@ -17,7 +17,7 @@ from keys.summary import summary
 
 SECTIONS: Any = [
     ("Purpose and owner", {"fields": ["name", "purpose", "belongs_to"]}),
-    ("Expiry", {"fields": ["expires", "expires_on"]}),
+    ("Expiry", {"fields": ["expires", "expires_on", "endless_reason"]}),
     ("Models", {"fields": ["allowed_models"]}),
     (
         "Limits",

@@ -33,7 +33,8 @@ OUTCOMES = {
     "refused": ("Refused", 4),
 }
 SECTIONS: Any = [
-    (name, {"fields": ["expires_at"]} if name == "Expiry" else options) for name, options in ISSUE_SECTIONS
+    (name, {"fields": ["expires_at", "endless_reason"]} if name == "Expiry" else options)
+    for name, options in ISSUE_SECTIONS
 ]
 
 

@@ -21,6 +21,7 @@ from project.quickstart.errors import CannotStart
 ADMIN = "admin"
 FIRST_KEY = "first key"
 CHECK_KEY = "make run"
+WHY_ENDLESS = "made by make run, for this machine"
 CHECK_LIFE = timedelta(minutes=5)
 
 LOCAL = "local-model"
@@ -48,7 +49,7 @@ def ensure_first_key(owner: User) -> str | None:
     current = [hashing.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
     if APIKey.objects.active().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
         return None
-    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner)
+    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner, endless_reason=WHY_ENDLESS)
     return raw
 
 
@@ -59,7 +60,8 @@ def issue_check_key(owner: User) -> str:
     """
     key = APIKey.objects.active().filter(name=CHECK_KEY, owner=owner).first()
     if key is None:
-        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner)  # this raw key is forgotten: nobody ever knew it
+        # This raw key is forgotten: nobody ever knew it.
+        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner, endless_reason=WHY_ENDLESS)
     _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFE)
     return raw
 

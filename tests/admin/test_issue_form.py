@@ -244,6 +244,7 @@ def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
 
 def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Team, form: dict[str, Any]) -> None:
     more = {"belongs_to": f"team-{team.pk}", "allowed_addresses": "10.0.0.0/8", "expires": "never"}
+    more |= {"endless_reason": "no clock"}
 
     answer = browser.post(ADD, form | more | budgets({"amount": "20"}) | {"check": "yes"})
 
@@ -251,7 +252,7 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
         "Who": "app, a key of team Search",
         "Models": "those of team Search: claude-* and smol",
         "From": "10.0.0.0/8",
-        "Until": "it is revoked: it does not expire",
+        "Until": "it is revoked: it does not expire (no clock)",
         "At most": "$20.00 a month; shared with its team: $200.00 a month",
         "At a time": "shared with its team: 100 requests a minute, 200,000 tokens a minute and 20 calls at once",
     }

@@ -121,9 +121,11 @@ def test_when_a_key_expires(
 
     with time_machine.travel(datetime(2026, 7, 1, 10, tzinfo=UTC), tick=False):
         browser.force_login(User.objects.get())
-        browser.post(ADD, form | {"expires": choice, "expires_on": day})
+        browser.post(ADD, form | {"expires": choice, "expires_on": day, "endless_reason": "a meter in the cellar"})
 
-    assert APIKey.objects.get().expires_at == expires_at
+    api_key = APIKey.objects.get()
+    assert api_key.expires_at == expires_at
+    assert api_key.endless_reason == ("a meter in the cellar" if choice == "never" else "")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,8 @@ def test_when_a_key_expires(
         pytest.param({"name": ""}, "name", id="no name"),
         pytest.param({"belongs_to": "user-0"}, "belongs_to", id="no such owner"),
         pytest.param({"expires": "date", "expires_on": ""}, "expires_on", id="no date"),
+        pytest.param({"expires": "never"}, "endless_reason", id="no reason"),
+        pytest.param({"expires": "never", "endless_reason": " "}, "endless_reason", id="a blank reason"),
         pytest.param({"expires": "date", "expires_on": "2001-01-01"}, "expires_on", id="a day that is over"),
         pytest.param({"expires": "date", "expires_on": "9999-12-31"}, "expires_on", id="the end of the calendar"),
         pytest.param({"expires": "10000"}, "expires", id="no such choice"),

@@ -150,6 +150,7 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             "created_at": "2026-07-15T12:00:00+00:00",
             "created_by": "root",
             "expires_at": "2026-08-14T12:00:00+00:00",
+            "endless_reason": "",
             "last_used_at": "2026-07-15T12:00:00+00:00",
             "models": "claude-* llama",
             "requests_per_minute": "60",

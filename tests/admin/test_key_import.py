@@ -15,15 +15,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models.signals import post_save
 from django.test import Client
 
-from keys import key_import
+from keys import hashing, key_import
 from keys.models import APIKey, Budget, KeySecret, Team
 
 IMPORT = "/admin/keys/apikey/import/"
 RAW_KEY = re.compile(r"mgw_[0-9A-Za-z]{46}")
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
-GOOD = """name,owner,team,purpose,expires,models,rpm,tpm,parallel,budget,period,unit,addresses
-Support bot,root,,Answers,90d,claude-3 llama-*,60,1000,5,25.00,,,10.0.0.0/8 192.0.2.7
-Nightly,,Search,,never,,,,,5000,day,tokens,
+GOOD = """name,owner,team,purpose,expires,reason,models,rpm,tpm,parallel,budget,period,unit,addresses
+Support bot,root,,Answers,90d,,claude-3 llama-*,60,1000,5,25.00,,,10.0.0.0/8 192.0.2.7
+Nightly,,Search,,never,no clock,,,,,5000,day,tokens,
 """
 
 
@@ -121,7 +121,7 @@ def test_a_form_that_is_sent_twice_issues_once(again: str, browser: Client) -> N
     assert APIKey.objects.count() == KeySecret.objects.count() == 2
 
 
-MIXED = GOOD + "Broken,nobody,Search,,soon,a*b,0,,x,1e3,year,euros,300.1.1.1\n"
+MIXED = GOOD + "Broken,nobody,Search,,soon,,a*b,0,,x,1e3,year,euros,300.1.1.1\n"
 
 
 def test_nothing_is_issued_while_a_row_is_wrong(browser: Client) -> None:
@@ -166,6 +166,11 @@ def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
         ({"expires": "9999-12-31"}, "expires", "Give it as"),
         ({"expires": "999999999d"}, "expires", "Give it as"),
         ({"expires": "tomorrow"}, "expires", "Give it as"),
+        ({"expires": "never"}, "reason", "Say why"),
+        ({"reason": "no clock"}, "reason", "Only for one that never expires"),
+        ({"name": hashing.generate()}, "name", "has an API key in it"),
+        ({"purpose": f"was {hashing.generate()}"}, "purpose", "has an API key in it"),
+        ({"addresses": "10.0.0.1 0.0.0.0/0"}, "addresses", "all addresses there are"),
         ({"models": "a*b"}, "models", "end of a name only"),
         ({"models": "x" * 257}, "models", "one model name"),
         ({"rpm": "-1"}, "rpm", "greater than or equal to 1"),
@@ -265,8 +270,29 @@ def test_a_name_that_is_taken_is_pointed_out_and_no_error(admin: User) -> None:
     assert verdicts(row()) == [{}]
 
 
-def test_reading_takes_three_queries_however_many_rows(django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(3):  # users, teams, names of keys
+@pytest.mark.parametrize(
+    "cells, column",
+    [({"rpm": "11"}, "rpm"), ({"models": "b"}, "models"), ({"budget": "25"}, "budget"), ({}, "")],
+)
+def test_no_row_exceeds_its_team(cells: dict[str, str], column: str, team: Team) -> None:
+    Team.objects.update(requests_per_minute=10, allowed_models=["a"])
+    Budget.objects.create(team=team, amount=20_000_000)
+
+    (errors,) = verdicts(row(owner="", team="Search", **cells))
+
+    assert list(errors) == ([column] if column else [])
+    assert all("The team Search" in said for said in errors.get(column, []))
+
+
+def test_no_limit_is_imported_that_several_workers_could_not_keep(settings: Any) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+
+    assert "set REDIS_URL first" in verdicts(row(rpm="60"))[0]["row"][0]
+    assert verdicts(row()) == [{}]
+
+
+def test_reading_takes_four_queries_however_many_rows(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(4):  # users, teams and their budgets, names of keys
         assert len(key_import.read("name,owner,expires\n" + "a,root,90d\n" * 200)) == 200
 
 

@@ -204,6 +204,22 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
     assert api_key.public_id != "key_x" and api_key.state == "active"
 
 
+def test_taking_the_end_of_a_key_away_needs_a_reason(browser: Client, issue: Issue, owner: User) -> None:
+    api_key, _ = issue(expires_at=timezone.now() + timedelta(days=1))
+    endless = {"name": "app", "belongs_to": f"user-{owner.pk}", "expires_at": ""}
+
+    refused = browser.post(page_of(api_key), endless)
+    assert "Say why this key never expires." in refused.text and APIKey.objects.get().expires_at is not None
+    browser.post(page_of(api_key), endless | {"endless_reason": "no clock"})
+
+    api_key.refresh_from_db()
+    assert (api_key.expires_at, api_key.endless_reason) == (None, "no clock")
+    assert "no clock" in browser.get(page_of(api_key)).text
+    browser.post(page_of(api_key), endless | {"endless_reason": "no clock", "expires_at": "2030-01-02T03:04:05"})
+    api_key.refresh_from_db()
+    assert api_key.endless_reason == ""
+
+
 def test_saving_a_key_without_a_change_changes_nothing(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(allowed_models=["a", "b*"], expires_at=timezone.now().replace(microsecond=0) + timedelta(days=1))
     before = APIKey.objects.values().get()

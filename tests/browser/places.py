@@ -15,7 +15,7 @@ KEYS = "/admin/keys/apikey/"
 BUSY = KEYS + "{busy.pk}/"
 DISABLED = KEYS + "{disabled.pk}/"
 TEAM = "/admin/keys/team/{team.pk}/"
-CSV = "name,owner,expires,budget\nLaptop of Mia,mia.keller,30d,20\nLaptop of Tom,tom.berg,never,\n"
+CSV = "name,owner,expires,reason,budget\nLaptop of Mia,mia.keller,30d,,20\nLaptop of Tom,tom.berg,never,no clock,\n"
 WRONG_CSV = "name,owner,expires\nLaptop,nobody-here,30d\nLaptop of Tom,tom.berg,soon\nGood,tom.berg,30d\n"
 
 Deed = Callable[[Page], None]

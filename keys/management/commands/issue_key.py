@@ -24,6 +24,7 @@ OPTIONS = {
     "concurrent_calls": "--parallel",
     "allowed_addresses": "--addresses",
     "metadata": "--metadata",
+    "endless_reason": "--reason",
     "amount": "--budget",
 }
 
@@ -43,8 +44,9 @@ class Command(BaseCommand):
         whose.add_argument("--owner", metavar="USERNAME", help="who answers for it (default: the first active admin)")
         whose.add_argument("--team", metavar="NAME", help="the team that owns it, in place of a person")
         parser.add_argument(
-            "--expires", default="never", metavar="WHEN", help="90d, 2027-12-31 (its last day) or never"
+            "--expires", default="90d", metavar="WHEN", help="90d (the default), 2027-12-31 (its last day) or never"
         )
+        parser.add_argument("--reason", default="", help="why it never expires: needed with --expires never")
         parser.add_argument("--models", default="", help="names separated by commas, each may end in * (default: all)")
         parser.add_argument("--rpm", type=int, metavar="N", help="requests a minute (default: no limit)")
         parser.add_argument("--tpm", type=int, metavar="N", help="tokens a minute, input and output together")
@@ -77,12 +79,16 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
     addresses = _read(AddressesField, options["addresses"].split(","), option="--addresses")
     if reach_everybody(addresses) and not options["any_address"]:
         raise CommandError("--addresses: these are all there are. Leave them out, or confirm with --any-address.")
+    expires_at = _moment(options["expires"])
+    if (expires_at is None) != bool(options["reason"].strip()):
+        raise CommandError("Give --reason with --expires never, and only then: it says why the key never expires.")
     return {
         "name": _without_key(options["name"], "--name"),
         "purpose": _without_key(options["purpose"], "--purpose"),
         "team": team,
         "owner": None if team else _owner(options["owner"]),
-        "expires_at": _moment(options["expires"]),
+        "expires_at": expires_at,
+        "endless_reason": _without_key(options["reason"].strip(), "--reason"),
         "allowed_models": _read(ModelNamesField, options["models"].split(","), option="--models"),
         "requests_per_minute": options["rpm"],
         "tokens_per_minute": options["tpm"],

@@ -15,11 +15,11 @@ function sayWhatEmptyMeans() {
   }
 }
 
-// ---- The last day, where a day was chosen
+// ---- The last day, where a day was chosen, and the reason, where none was
 
-function showLastDay() {
-  const row = form.querySelector(".field-expires_on");
-  if (row) row.hidden = form.elements.expires.value !== "date";
+function showWhatItNeeds() {
+  form.querySelector(".field-expires_on").hidden = form.elements.expires.value !== "date";
+  form.querySelector(".field-endless_reason").hidden = form.elements.expires.value !== "never";
 }
 
 // ---- Names of models that have a route
@@ -76,8 +76,8 @@ holder.addEventListener("change", sayWhatEmptyMeans);
 form.querySelector("[name=add_budget]")?.addEventListener("click", addBudget);
 for (const each of form.querySelectorAll("[data-offer]")) each.addEventListener("click", () => offer(each));
 if (form.elements.expires) {
-  form.elements.expires.addEventListener("change", showLastDay);
-  showLastDay();
+  form.elements.expires.addEventListener("change", showWhatItNeeds);
+  showWhatItNeeds();
 }
 if (outlook) {
   form.querySelector("[name=check]").hidden = true;
