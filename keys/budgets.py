@@ -119,6 +119,9 @@ class OpenPeriods:
         percent, limit = row.budget.warn_percent, row.budget.limit_at(now)
         if percent is None or row.warned_at is not None or row.spent * 100 < limit * percent:
             return
+        ends_at = periods.end_of(row.budget.period, row.begins_at)
+        if ends_at is not None and ends_at <= now:
+            return  # a call that began in a period and ended after it: there is nothing to be warned of
         row.warned_at = now
         notices.note_budget(row, limit=limit)
 

@@ -4,7 +4,7 @@ What keys are: active, expired, idle … Each condition once, as the database te
 The chips of the list, its filters with their counts, and the findings of hygiene are all made of these.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -65,7 +65,7 @@ class Asked:
 
     @cached_property
     def _warned(self) -> list[dict[str, Any]]:
-        """The budgets that are past their warning or spent. One query: two conditions want them, and they are few."""
+        """The budgets that are past their warning or spent. Two queries: two conditions want them, and they are few."""
         current = Q()
         for period in Budget.Period.values:
             current |= Q(budget__period=period, begins_at=periods.begin_of(period, self.now))
@@ -74,7 +74,17 @@ class Asked:
         rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("warns")))
         if self.ids is not None:
             rows = rows.filter(Q(budget__api_key__in=self.ids) | Q(budget__api_key=None))
-        return [dict(row) for row in rows.values("budget__api_key_id", "budget__team_id", "spent", "limit")]
+        found = [dict(row) for row in rows.values("budget__api_key_id", "budget__team_id", "spent", "limit")]
+        return [*found, *self._empty()]
+
+    def _empty(self) -> Iterator[dict[str, Any]]:
+        """The budgets of nothing, which are spent before a call has begun their period."""
+        budgets = Budget.objects.order_by().filter(amount=0)
+        budgets = budgets.filter(Q(increase=0) | Q(increase_until=None) | Q(increase_until__lte=self.now))
+        if self.ids is not None:
+            budgets = budgets.filter(Q(api_key__in=self.ids) | Q(api_key=None))
+        for api_key_id, team_id in budgets.values_list("api_key_id", "team_id"):
+            yield {"budget__api_key_id": api_key_id, "budget__team_id": team_id, "spent": 0, "limit": 0}
 
     def _among(self, rows: Any) -> Any:
         # For a page of keys a database would otherwise gather those of all keys first.

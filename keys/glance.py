@@ -33,10 +33,6 @@ class Glance:
     budget: Standing | None = None
     """Of several the one that tells most: the key's own before its team's, money before tokens, a month's first."""
 
-    @property
-    def calls(self) -> int:
-        return sum(self.days)
-
 
 def of(api_keys: Sequence[APIKey]) -> dict[int, Glance]:
     """By the id of the key. Four queries, however many keys there are."""

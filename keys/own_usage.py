@@ -53,7 +53,10 @@ def _next(begin: datetime, width: str) -> datetime:
         end = periods.end_of("day", begin)
         assert end is not None
         return end
-    return begin + WIDTHS[width]
+    end = bucket_of(begin + WIDTHS[width], width)
+    while bucket_of(end, width) != end:  # where a clock is moved by half an hour, an hour and a half are one bucket
+        end = bucket_of(end + WIDTHS[width], width)
+    return end
 
 
 def buckets(key_id: int, span: Span) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keys import hashing, limits, own_usage, standing
+from keys import bounds, hashing, limits, own_usage, standing
 from keys.asks import Verdict
 from keys.limit_words import reset
 from keys.models import APIKey
@@ -23,11 +23,22 @@ def describe(snapshot: Snapshot, *, models: list[str]) -> dict[str, Any]:
         "created_at": api_key.created_at.isoformat(),
         "expires_at": snapshot.expires_at.isoformat() if snapshot.expires_at else None,
         "last_used_at": api_key.last_used_at.isoformat() if api_key.last_used_at else None,
-        "models": {"allowed": list(snapshot.allowed_models or snapshot.team_models) or ["*"], "available": models},
+        "models": {"allowed": _allowed(snapshot), "available": models},
         "limits": _limits(limits.look(snapshot.limits)),
         "budgets": [_budget(each) for each in standing.of_key(api_key)],
         "usage": own_usage.current(api_key.pk),
     }
+
+
+def _allowed(snapshot: Snapshot) -> list[str]:
+    """The names and patterns that both lists have: a team that was narrowed later has narrowed its keys."""
+    own, of_team = snapshot.allowed_models, snapshot.team_models
+    if not own:
+        return list(of_team) or ["*"]
+    return [
+        *filter(lambda name: bounds.is_listed(name, of_team), own),
+        *(name for name in of_team if name not in own and bounds.is_listed(name, own)),
+    ]
 
 
 def _limits(verdict: Verdict) -> list[dict[str, Any]]:

@@ -262,6 +262,16 @@ def test_a_warning_is_written_once_a_period_when_the_threshold_is_reached(quiet_
     assert notice.data["spent"] == 50 and notice.data["limit"] == 100
 
 
+def test_nobody_is_warned_of_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
+    daily = budget(key, 100, period="day", warn_percent=50)
+    call = admission(key, claim(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
+
+    ledger.admit(call)
+    ledger.settle(call, completed(0, 60))
+
+    assert BudgetPeriod.objects.get().spent == 60 and not Notice.objects.exists()
+
+
 def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
     now = timezone.now()
     for hours in (0, 0, 1, 30):

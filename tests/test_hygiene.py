@@ -207,9 +207,9 @@ def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             issue(f"endless {APIKey.objects.count()}", expires_at=None)
-        with django_assert_num_queries(6):  # two that count, budgets, the keys of one finding, hours, prices
+        with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
             hygiene.examine()
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(4):
             hygiene.in_short()
 
 
@@ -386,3 +386,13 @@ def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue:
             housekeeper.close()
 
     assert len(mailbox.mails) == 1
+
+
+def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
+    api_key = issue("paused by its budget")
+    budget = Budget.objects.create(api_key=api_key, amount=0)
+
+    assert found() == {"budget-spent": 1}
+    budget.increase, budget.increase_until = 5, timezone.now() + timedelta(days=1)
+    budget.save()
+    assert found() == {}

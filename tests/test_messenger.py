@@ -90,6 +90,18 @@ def test_a_server_that_refuses_is_asked_for_a_day_and_then_no_more(db: None, mai
     assert waiting.done_at is not None and waiting.last_error.startswith("mail: SMTP")
 
 
+def test_a_name_that_no_header_can_say_holds_up_nobody(db: None, mailbox: Mailbox) -> None:
+    notice(subject="80 % of the budget of the key a\rb")
+    notice(key="budget-2", recipients=["nobody@example.org\r"])
+    notice(key="budget-3")
+
+    assert messenger.send_waiting() == 3
+
+    subjects = [mail["Subject"] for _, mail in mailbox.mails]
+    assert subjects == ["[messages-gateway] 80 % of the budget of the key a b", "[messages-gateway] 80 % of the budget"]
+    assert Notice.objects.get(key="budget-2").last_error.startswith("mail: ")
+
+
 def test_a_claimed_notice_is_nobody_elses(db: None, mailbox: Mailbox) -> None:
     seen_by_both = notice()
     same = Notice.objects.get()

@@ -74,10 +74,14 @@ def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) 
 
 def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: User, settings: Any) -> None:
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)
+    paused, _ = APIKey.objects.issue(name="paused", owner=owner)
+    paused.disable()
     ended, _ = APIKey.objects.issue(name="ended", owner=owner)
     ended.revoke()
     settings.API_KEY_PEPPERS = [NEW_PEPPER, *settings.API_KEY_PEPPERS]
 
-    assert renew() == f"{NOTHING}Needs an older pepper: {api_key}. Rotate it before you remove that pepper.\n"
+    advice = "Rotate it before you remove that pepper."
+    assert renew() == NOTHING + "".join(f"Needs an older pepper: {each}. {advice}\n" for each in (api_key, paused))
     api_key.rotate(overlap=timedelta(0))
+    paused.rotate(overlap=timedelta(0))
     assert renew() == NOTHING

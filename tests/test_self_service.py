@@ -12,6 +12,7 @@ from django.utils import timezone
 from keys import ledger, limits
 from keys.limits import Limits
 from keys.models import APIKey, Budget, ModelPrice, Team
+from keys.own_usage import Span, bucket_of
 from keys.prices import prices
 from keys.rows import Admission, Settlement, Status
 from messages_api.boundary import new_request_id
@@ -211,3 +212,33 @@ def test_without_a_key_nothing_is_told(db: None, client: Client, path: str) -> N
     assert answer.status_code == 401
     assert answer.json()["data"]["error"]["type"] == "authentication_error"
     assert client.post(path).status_code in (401, 405)
+
+
+@pytest.mark.parametrize(
+    ("own", "of_team", "allowed"),
+    [
+        ([], [], ["*"]),
+        ([], ["a"], ["a"]),
+        (["a", "b"], ["a"], ["a"]),
+        (["claude-*"], ["claude-haiku-*", "b"], ["claude-haiku-*"]),
+        (["a"], ["b"], []),
+    ],
+)
+def test_only_what_key_and_team_both_allow_is_told(
+    issued: tuple[APIKey, str], get: Any, own: list[str], of_team: list[str], allowed: list[str]
+) -> None:
+    team = Team.objects.create(name="crew", allowed_models=of_team)
+    APIKey.objects.update(owner=None, team=team, allowed_models=own)
+
+    assert get("/api/v1/key")["models"]["allowed"] == allowed
+
+
+def test_hours_go_on_where_a_clock_is_moved_by_half_an_hour(settings: Any) -> None:
+    settings.TIME_ZONE = "Australia/Lord_Howe"  # on 2026-04-04 at 15:00 UTC
+    begin = datetime(2026, 4, 4, 12, tzinfo=UTC)
+    span = Span(begin=begin, end=begin + timedelta(hours=8), width="1h", limit=100, by_model=False)
+
+    edges = span.edges()
+
+    assert [f"{edge:%H:%M}" for edge in edges[:5]] == ["12:00", "13:00", "14:00", "15:30", "16:30"]
+    assert edges[-1] >= span.end and all(bucket_of(edge, "1h") == edge for edge in edges)

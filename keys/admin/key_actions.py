@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import key_export
+from keys import audit, key_export
 from keys.forms.extend import ExtendForm
 from keys.models import APIKey
 from keys.pages.frame import page
@@ -68,7 +68,9 @@ class KeyActions(admin.ModelAdmin):
 
     @admin.action(description="Export selected keys as CSV", permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse:
-        """All of them, however many: nothing is confirmed, so nothing is counted."""
+        """All of them, however many: nothing is confirmed."""
+        count = queryset.count()
+        audit.note_export(APIKey, f"{count:,} key{'' if count == 1 else 's'}")
         name = f"keys_{timezone.localdate()}.csv"
         return StreamingHttpResponse(
             key_export.csv_lines(queryset),

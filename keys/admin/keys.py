@@ -6,10 +6,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.safestring import SafeString
 
 from keys import hashing
-from keys.admin import cells
 from keys.admin.key import OneKey
 from keys.admin.key_actions import KeyActions, of_a_few
 from keys.admin.key_import import KeyImport
@@ -20,16 +18,10 @@ from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
 from keys.models import APIKey
 from keys.pages import state
 
-STATES = {"active": "good", "expired": "warn", "disabled": "warn", "revoked": "bad"}
-
 
 @admin.register(APIKey)
 class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
     actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
-
-    @admin.display(description="state")
-    def state(self, api_key: APIKey) -> SafeString:
-        return cells.badge(api_key.state, kind=STATES[api_key.state])
 
     @admin.action(description="Disable selected keys", permissions=["disable"])
     @of_a_few

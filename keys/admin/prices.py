@@ -1,5 +1,6 @@
 """The prices: dated rows. One that calls were rated with stays as it is; the next one ends it."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -15,6 +16,7 @@ from django.utils.safestring import SafeString
 from keys import money, unpriced
 from keys.admin import cells
 from keys.forms.amounts import MoneyField
+from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
 from keys.models.prices import LARGEST
 
@@ -48,6 +50,11 @@ class PriceForm(forms.ModelForm):
         help_texts = {
             "valid_from": "Calls are rated by the price that stands when they begin. Those that ended keep theirs.",
         }
+
+    def clean_valid_from(self) -> datetime:
+        valid_from: datetime = self.cleaned_data["valid_from"]
+        check_year(valid_from)
+        return valid_from
 
 
 class StateFilter(admin.SimpleListFilter):

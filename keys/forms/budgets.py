@@ -1,5 +1,6 @@
 """The budgets of a key, or of a team: rows of amount, period and warning."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -8,6 +9,7 @@ from django.forms.models import BaseInlineFormSet
 from keys import amounts, bounds
 from keys.bounds import EACH
 from keys.forms.amounts import AmountInput
+from keys.forms.fields import check_year
 from keys.forms.saving import SavesItsFields
 from keys.models import APIKey, Budget, Team
 
@@ -56,6 +58,12 @@ class TeamBudgetForm(BudgetForm):
 
     class Meta(BudgetForm.Meta):
         fields = [*BudgetForm.Meta.fields, "increase", "increase_until"]
+
+    def clean_increase_until(self) -> datetime | None:
+        until: datetime | None = self.cleaned_data["increase_until"]
+        if until is not None:
+            check_year(until)
+        return until
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,6 +130,6 @@ def rows_of(data: Any) -> Any:
     total, initial = (f"{KeyBudgets.get_default_prefix()}-{name}_FORMS" for name in ("TOTAL", "INITIAL"))
     if total not in data:
         return {**data.dict(), total: "0", initial: "0"}
-    if "add_budget" in data and data[total].isascii() and data[total].isdigit():
+    if "add_budget" in data and data[total].isascii() and data[total].isdigit() and len(data[total]) < 5:
         return {**data.dict(), total: str(int(data[total]) + 1)}
     return data

@@ -29,15 +29,6 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
     def active(self) -> "APIKeyQuerySet":
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), disabled_at=None, revoked_at=None)
 
-    def expired(self) -> "APIKeyQuerySet":
-        return self.filter(expires_at__lte=timezone.now(), revoked_at=None)
-
-    def disabled(self) -> "APIKeyQuerySet":
-        return self.exclude(disabled_at=None).filter(revoked_at=None)
-
-    def revoked(self) -> "APIKeyQuerySet":
-        return self.exclude(revoked_at=None)
-
     def compromised(self) -> "APIKeyQuerySet":
         """Those that were revoked as compromised so lately that calls of theirs may still run."""
         return self.filter(revoke_kind="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
@@ -141,14 +132,16 @@ class APIKey(Rules):
 
     @property
     def state(self) -> str:
-        """`revoked`, `disabled`, `expired` or `active`: the strongest that holds."""
+        """`revoked`, `disabled`, `expired`, `owner inactive`, `team disabled` or `active`: the strongest that holds."""
         if self.revoked_at:
             return "revoked"
         if self.disabled_at:
             return "disabled"
         if self.expires_at and self.expires_at <= timezone.now():
             return "expired"
-        return "active"
+        if self.owner and not self.owner.is_active:
+            return "owner inactive"
+        return "team disabled" if self.team and self.team.disabled_at else "active"
 
     @property
     def belongs_to(self) -> str:

@@ -49,6 +49,9 @@ class Editor:
         self.budgets: BudgetFormSet | None = None
         if request.user.has_perm("keys.change_budget"):
             self.budgets = KeyBudgets(rows_of(data), instance=api_key, team=team)
+            self.budgets.can_delete = request.user.has_perm("keys.delete_budget")
+            if not request.user.has_perm("keys.add_budget"):
+                self.budgets.extra, self.budgets.max_num = 0, api_key.budgets.count()
 
     @property
     def is_valid(self) -> bool:

@@ -230,6 +230,15 @@ def test_an_export_is_written_down(browser: Client, admin: User) -> None:
 # ---- memberships
 
 
+def test_an_export_of_keys_is_written_down(browser: Client, issue: Issue) -> None:
+    api_key, _ = issue()
+
+    browser.post("/admin/keys/apikey/", {"action": "export_selected", "_selected_action": [api_key.pk]})
+
+    entry = LogEntry.objects.filter(action=LogEntry.Action.ACCESS).get()
+    assert (entry.object_repr, entry.content_type.model) == ("1 key", "apikey")
+
+
 def test_memberships_are_told_from_either_side(owner: User) -> None:
     crew, other = Group.objects.create(name="crew"), Group.objects.create(name="other")
 

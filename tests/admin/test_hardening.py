@@ -17,6 +17,7 @@ from django.db import models, transaction
 from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 
+from keys.models import Team
 from tests.admin.addresses import address_of
 from tests.admin.matrix import PAGES, TABLES
 
@@ -227,3 +228,30 @@ def test_a_search_for_nothing_but_wildcards_is_quick(browser: Client, caller: An
         started = time.monotonic()
         assert browser.get(f"/admin/{address}={'%25' * 100}").status_code == 200
         assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("moment", [("9999-12-31", "23:59"), ("0001-01-01", "00:00")])
+def test_no_end_of_the_calendar_brings_a_form_down(
+    zone: str, moment: tuple[str, str], browser: Client, settings: Any
+) -> None:
+    settings.TIME_ZONE = zone
+    team = Team.objects.create(name="crew")
+    day, hour = moment
+    budget = {"amount": "5", "unit": "money", "period": "day", "warn_percent": "80", "increase": "1"}
+    budget |= {"increase_until_0": day, "increase_until_1": hour}
+    rows = {f"budgets-0-{name}": value for name, value in budget.items()}
+    rows |= {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0"}
+
+    of_team = browser.post(f"/admin/keys/team/{team.pk}/change/", {"name": "crew"} | rows)
+    price = {"pattern": "m", "input": "1", "output": "1", "valid_from_0": day, "valid_from_1": hour}
+    of_price = browser.post("/admin/keys/modelprice/add/", price)
+
+    for answer in (of_team, of_price):
+        assert answer.status_code == 200 and "Give a year from" in answer.text
+
+
+def test_no_number_of_rows_brings_a_form_down(browser: Client) -> None:
+    rows = {"add_budget": "yes", "budgets-TOTAL_FORMS": "9" * 5_000, "budgets-INITIAL_FORMS": "0"}
+
+    assert browser.post("/admin/keys/apikey/add/", rows).status_code == 200

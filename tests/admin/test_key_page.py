@@ -443,6 +443,35 @@ def test_who_may_not_change_budgets_changes_the_rest(
     assert APIKey.objects.get().name == "new" and Budget.objects.get().amount == 20_000_000
 
 
+def test_who_may_only_change_budgets_adds_and_removes_none(
+    browser_of: Callable[..., Client], form: tuple[APIKey, dict[str, str]]
+) -> None:
+    api_key, sent = form
+    clerk = browser_of("view_apikey", "change_apikey", "change_budget")
+    more = {"budgets-TOTAL_FORMS": "2", "budgets-1-amount": "5", "budgets-1-unit": "tokens", "budgets-1-period": "day"}
+
+    clerk.post(address_of(api_key), sent | more | {"budgets-1-warn_percent": "80"})
+    removed = {"budgets-TOTAL_FORMS": "1", "budgets-0-DELETE": "on", "budgets-0-amount": "30"}
+    clerk.post(address_of(api_key), sent | removed)
+
+    assert Budget.objects.get().amount == 30_000_000
+
+
+@pytest.mark.parametrize("whose", ["owner inactive", "team disabled"])
+def test_a_key_whose_holder_is_away_is_not_called_active(
+    whose: str, browser: Client, issue: Issue, owner: User
+) -> None:
+    if whose == "owner inactive":
+        api_key, _ = issue(owner=owner)
+        User.objects.filter(pk=owner.pk).update(is_active=False)
+    else:
+        team = Team.objects.create(name="crew", disabled_at=timezone.now())
+        api_key, _ = issue(owner=None, team=team)
+
+    assert APIKey.objects.get().state == whose
+    assert f">{whose.capitalize()}</span>" in browser.get(address_of(api_key)).text
+
+
 def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
     api_key, sent = form
     team = Team.objects.create(name="Search", requests_per_minute=4)

@@ -51,4 +51,5 @@ def _name(row: Upstream | Authenticator) -> str:
 def _needing_an_old_pepper() -> QuerySet[APIKey]:
     current = hashing.pepper_id(settings.API_KEY_PEPPERS[0])
     secrets = KeySecret.objects.live(timezone.now()).exclude(pepper_id=current)
-    return APIKey.objects.active().filter(pk__in=secrets.values("api_key")).order_by("pk")
+    # Paused and expired ones too: enabled or extended, they would be refused for ever.
+    return APIKey.objects.filter(revoked_at=None, pk__in=secrets.values("api_key")).order_by("pk")
