@@ -6,7 +6,8 @@ from typing import NamedTuple
 from keys import money
 
 PERIODS = ("day", "week", "month", "total")
-LARGEST = 10**15
+LARGEST = money.LARGEST
+"""A thousand million dollars, or as many tokens as nobody has."""
 
 _TOKENS = re.compile(r"\d{1,3}(?:,\d{3})+|\d+", re.ASCII)
 _BUDGET = re.compile(r"([^/]*?) ?(tokens)?/([a-z]+)")

@@ -2,6 +2,7 @@
 
 from keys import links
 from keys.hygiene import Finding, Hygiene
+from keys.printable import printable
 
 
 def in_words(found: Hygiene) -> str:
@@ -10,13 +11,13 @@ def in_words(found: Hygiene) -> str:
     if found.unpriced:
         names = ", ".join(f"{each.model} at {each.upstream}" for each in found.unpriced)
         count = "1 model was" if len(found.unpriced) == 1 else f"{len(found.unpriced)} models were"
-        parts.append(_printable(f"{count} called without a price: {names}.") + "\n  What that costs is not known.")
+        parts.append(printable(f"{count} called without a price: {names}.") + "\n  What that costs is not known.")
     return "\n\n".join(parts)
 
 
 def _paragraph(finding: Finding) -> str:
     lines = [f"{finding.words}.", f"  {finding.advice.todo}"]
-    lines += [_printable(f"  - {each} of {each.belongs_to}") for each in finding.keys]
+    lines += [printable(f"  - {each} of {each.belongs_to}") for each in finding.keys]
     if finding.more:
         lines.append(f"  - and {finding.more:,} more")
     if link := _link(finding):
@@ -50,8 +51,3 @@ def as_data(found: Hygiene) -> dict[str, object]:
             {"model": each.model, "upstream": each.upstream, "asked_as": list(each.asked_as)} for each in found.unpriced
         ],
     }
-
-
-def _printable(text: str) -> str:
-    """Without what would move a terminal's cursor, or look like another line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from keys import amounts, bounds
+from keys.amounts import LARGEST
 from keys.forms.fields import check_year
 from keys.models import Budget, Team
-from keys.models.budgets import LARGEST
 
 
 class IncreaseForm(forms.Form):

@@ -7,12 +7,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from keys.amounts import Allowance
+from keys.amounts import LARGEST, Allowance
 from keys.models.keys import APIKey
 from keys.models.teams import Team
-
-LARGEST = 10**15
-"""A thousand million dollars, or as many tokens as nobody has: sums of it stay inside 64 bits."""
 
 
 class Budget(models.Model):

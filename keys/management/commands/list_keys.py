@@ -11,6 +11,7 @@ from django.utils import timezone
 from keys.amounts import written
 from keys.bounds import LIMITS
 from keys.models import APIKey
+from keys.printable import printable
 
 STATES = ["active", "expired", "disabled", "revoked", "owner-inactive", "team-disabled"]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
@@ -80,13 +81,8 @@ def _row(api_key: Any) -> list[str]:
     ]
     whose = f"team {api_key.team.name}" if api_key.team else api_key.belongs_to
     cells = [api_key.public_id, api_key.state, api_key.name, whose, " ".join(live)]
-    return [*map(_printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]
+    return [*map(printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]
 
 
 def _day(moment: datetime | None) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}" if moment else "never"
-
-
-def _printable(text: str) -> str:
-    """Without what would move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
