@@ -269,7 +269,18 @@ TRAITS = [
         holds=lambda asked: ~(_has_limit() | asked.has_budget()),
     ),
     Condition(
-        name="endless", chip="No expiry", label="Never expires", kind="quiet", holds=lambda asked: Q(expires_at=None)
+        name="endless",
+        chip="No expiry",
+        label="Never expires, and nobody said why",
+        kind="quiet",
+        holds=lambda asked: Q(expires_at=None, endless_reason=""),
+    ),
+    Condition(
+        name="meant-endless",
+        chip="No expiry",
+        label="Never expires, for a reason",
+        kind="quiet",
+        holds=lambda asked: Q(expires_at=None) & ~Q(endless_reason=""),
     ),
 ]
 """What may be true besides of a key that is active."""

@@ -104,7 +104,7 @@ ADVICE = [
         grade="warn",
         one="never expires",
         many="never expire",
-        todo="A key that leaks works until somebody notices. Give it an end, and extend it when it is near.",
+        todo="A key that leaks works until somebody notices. Give it an end, or say on its page why it has none.",
     ),
     Advice(
         condition="idle",
@@ -112,6 +112,13 @@ ADVICE = [
         one=f"was not used for {LONG_AGO.days} days",
         many=f"were not used for {LONG_AGO.days} days",
         todo="What nobody needs, nobody should have. Disable the key; if nobody asks, revoke it.",
+    ),
+    Advice(
+        condition="meant-endless",
+        grade="quiet",
+        one="never expires for a reason",
+        many="never expire for a reason",
+        todo="Its page has the reason. Where that no longer holds, give the key an end.",
     ),
     Advice(
         condition="unused",

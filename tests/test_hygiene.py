@@ -388,6 +388,15 @@ def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue:
     assert len(mailbox.mails) == 1
 
 
+def test_a_key_that_is_meant_to_be_endless_needs_no_attention(issue: Issue) -> None:
+    issue("meter", expires_at=None, endless_reason="no clock")
+
+    code, words = run()
+
+    assert found() == {"meant-endless": 1}
+    assert code == 0 and "1 key never expires for a reason." in words
+
+
 def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
     api_key = issue("paused by its budget")
     budget = Budget.objects.create(api_key=api_key, amount=0)

@@ -120,6 +120,20 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
     expect(page.get_by_label("Last day")).to_be_visible()
 
 
+def test_the_reason_is_asked_for_where_a_key_never_expires(visitor: Visitor) -> None:
+    page = visitor.goes(ADD)
+    page.get_by_label("Name").fill("Meter")
+    expect(page.get_by_label("Why it never expires")).to_be_hidden()
+
+    page.get_by_label("Expires:", exact=True).select_option("never")
+    expect(page.locator("#outlook")).to_contain_text("Why it never expires: Say why this key never expires.")
+    expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
+    page.get_by_label("Why it never expires").fill("it has no clock")
+
+    expect(page.locator("#outlook")).to_contain_text("it is revoked: it does not expire (it has no clock)")
+    expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
+
+
 def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
     page = visitor.goes(ADD)
 
