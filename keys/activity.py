@@ -39,6 +39,9 @@ class Sums:
     completed: int = 0
     left: int = 0
     errors: int = 0
+    """Of upstreams, and ours."""
+    caller_errors: int = 0
+    """What the upstream would not do: the caller's to mend."""
     refused: int = 0
     tokens: int = 0
     micros: int = 0
@@ -46,7 +49,11 @@ class Sums:
 
     @property
     def calls(self) -> int:
-        return self.completed + self.left + self.errors
+        return self.completed + self.left + self.failed
+
+    @property
+    def failed(self) -> int:
+        return self.errors + self.caller_errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +85,8 @@ def activity(api_key: APIKey) -> Activity:
     by_day: dict[date, Counter[str]] = {day: Counter() for day in days}
     by_model: dict[str, Counter[str]] = {}
     for row in _rows(period, days, api_key):
-        added = Counter({OUTCOMES.get(row["status"], "errors"): row["made"]})
+        added = Counter({OUTCOMES.get(row["status"], "errors"): row["made"] - row["caller_errors_sum"]})
+        added["caller_errors"] = row["caller_errors_sum"]
         added.update({name: row[f"{name}_sum"] for name in ("tokens", "micros", "unpriced")})
         by_day[days[row["day"]]].update(added)
         by_model.setdefault(row["model"], Counter()).update(added)
@@ -97,7 +105,7 @@ def _rows(period: Period, days: list[date], api_key: APIKey) -> Any:
     return (
         hours.annotate(day=index_of_day("hour", days))
         .values("day", "model", "status")
-        .annotate(made=Sum("calls"), **_SPENT)
+        .annotate(made=Sum("calls"), caller_errors_sum=Sum("caller_errors"), **_SPENT)
         .order_by()
     )
 

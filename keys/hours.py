@@ -9,6 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.models import UsageHour
+from keys.models.usage import CALLER_ERRORS
 from keys.periods import begin_of_hour
 
 DIMENSIONS = ("api_key_id", "hour", "model", "upstream", "status", "usage_source")
@@ -23,6 +24,7 @@ SUMS = (
     "unknown_calls",
     "cost_usd_micros",
     "unpriced_calls",
+    "caller_errors",
 )
 
 Place = tuple[Any, ...]
@@ -68,6 +70,7 @@ def sums_of(row: Mapping[str, Any]) -> dict[str, int]:
         "unknown_calls": int(is_unknown),
         "cost_usd_micros": cost or 0,
         "unpriced_calls": int(was_made and cost is None),
+        "caller_errors": int(row["status"] == "failed" and row.get("error_type") in CALLER_ERRORS),
     }
 
 

@@ -14,6 +14,7 @@ from django.db.models import CharField, Count, DateTimeField, Min, Q, Sum, Value
 
 from keys.hours import DIMENSIONS, SUMS
 from keys.models import UsageHour, UsageRecord
+from keys.models.usage import CALLER_ERRORS
 from keys.periods import begin_of_hour
 
 HOUR = timedelta(hours=1)
@@ -119,6 +120,7 @@ _OF_ROWS: dict[str, Any] = {
     "unknown_calls": Count("pk", filter=_WAS_MADE & (Q(input_tokens=None) | Q(output_tokens=None))),
     "cost_usd_micros": Sum("cost_usd_micros", default=0),
     "unpriced_calls": Count("pk", filter=_WAS_MADE & Q(cost_usd_micros=None)),
+    "caller_errors": Count("pk", filter=Q(status=UsageRecord.Status.FAILED, error_type__in=CALLER_ERRORS)),
 }
 """What `hours.sums_of` says of one row, for all of them."""
 

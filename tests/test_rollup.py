@@ -185,3 +185,17 @@ def test_an_upgrade_fills_the_hours_of_calls_that_were_settled_before_there_were
 
         assert list(hours) == before and differing() == []
     assert UsageRecord.objects.count() == 7
+
+
+def test_an_upgrade_tells_the_errors_of_callers_from_those_before(calls: Callable[..., Any]) -> None:
+    for error_type in ("invalid_request_error", "request_too_large", "overloaded_error"):
+        calls(created_at=at(1), status="failed", error_type=error_type)
+    calls(created_at=at(2))
+    before = list(UsageHour.objects.order_by("hour").values())
+    UsageHour.objects.update(caller_errors=0)
+
+    with connection.schema_editor() as editor:
+        import_module("keys.migrations.0007_whose_errors_they_were").count_caller_errors(apps, editor)
+
+    assert list(UsageHour.objects.order_by("hour").values()) == before and differing() == []
+    assert [hour["caller_errors"] for hour in before] == [2, 0]

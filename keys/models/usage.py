@@ -6,6 +6,8 @@ from django.db.models import Q
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
 
+CALLER_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
+"""The errors of an upstream that a caller can mend: what was asked for, it does not do."""
 HAS_FAILED = Q(status="failed") | Q(status="orphaned")
 """In the same words in an index and in its queries: SQLite recognises equalities with parameters, no list of them."""
 
@@ -131,6 +133,7 @@ class UsageHour(models.Model):
     unknown_calls = models.BigIntegerField(default=0)
     cost_usd_micros = models.BigIntegerField(default=0)
     unpriced_calls = models.BigIntegerField(default=0)
+    caller_errors = models.BigIntegerField(default=0)
 
     class Meta:
         ordering = ["-hour"]

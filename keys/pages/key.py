@@ -29,7 +29,8 @@ from keys.summary import summary
 OUTCOMES = {
     "completed": ("Completed", 1),
     "left": ("Left by the caller", 2),
-    "errors": ("Errors", 3),
+    "caller_errors": ("Caller's errors", 6),
+    "errors": ("Upstream's errors", 3),
     "refused": ("Refused", 4),
 }
 SECTIONS: Any = [

@@ -213,7 +213,8 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
     other, _ = APIKey.objects.issue(name="other", owner=caller.api_key.owner)
     now = timezone.now()
     caller.calls(created_at=now, model="a")
-    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed")
+    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
+    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
     caller.calls(created_at=now - timedelta(days=3), model="b", status="client_closed")
     caller.calls(created_at=now, model="b", status="refused")
     caller.calls(created_at=now - timedelta(days=31), model="c")
@@ -221,13 +222,14 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
 
     page = browser.get(address_of(caller.api_key))
 
-    assert "3 calls, 33.3 % errors; 1 refused; 63 tokens, unpriced." in text_of(page)
+    assert "4 calls, 50 % errors; 1 refused; 84 tokens, unpriced." in text_of(page)
     assert table(page, "Top models") == [
-        ["b", "0", "1", "1", "1", "42", "unpriced"],
-        ["a", "1", "0", "0", "0", "21", "unpriced"],
+        ["b", "0", "1", "1", "1", "1", "63", "unpriced"],
+        ["a", "1", "0", "0", "0", "0", "21", "unpriced"],
     ]
     chart = {each["name"]: sum(each["values"]) for each in page.context["chart"]["series"]}
-    assert chart == {"Completed": 1, "Left by the caller": 1, "Errors": 1, "Refused": 1}
+    ended = {"Completed": 1, "Left by the caller": 1, "Caller's errors": 1, "Upstream's errors": 1, "Refused": 1}
+    assert chart == ended
     assert len(table(page, "Calls by day")) == 30 + 1
 
 
