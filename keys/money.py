@@ -35,6 +35,11 @@ def dollars(micros: int) -> str:
     return f"{'-' if micros < 0 else ''}${_digits(abs(micros), separator=',')}"
 
 
+def unrounded(millionths: int) -> str:
+    """The same of millionths of a micro-dollar, which is what tokens times their price are: `$0.00000015`."""
+    return f"{'-' if millionths < 0 else ''}${_digits(abs(millionths), separator=',', places=12)}"
+
+
 def short(micros: int) -> str:
     """The same to look at: cents, or where those would be nothing, two digits that count. `$12.35`, `$0.0012`."""
     amount = abs(micros)
@@ -48,6 +53,6 @@ def plain(micros: int) -> str:
     return f"{'-' if micros < 0 else ''}{_digits(abs(micros), separator='')}"
 
 
-def _digits(micros: int, *, separator: str) -> str:
-    whole, _, part = f"{Decimal(micros) / MICROS:{separator}.6f}".partition(".")
+def _digits(amount: int, *, separator: str, places: int = 6) -> str:
+    whole, _, part = f"{Decimal(amount).scaleb(-places):{separator}.{places}f}".partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"

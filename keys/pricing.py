@@ -43,6 +43,11 @@ def cost(tokens: Tokens, price: Price) -> int:
         + tokens.cache_write_5m * price.cache_write_5m
         + tokens.cache_write_1h * price.cache_write_1h
     )
+    return rounded(millionths)
+
+
+def rounded(millionths: int) -> int:
+    """Micro-dollars of millionths of them, half of one rounded up."""
     return (2 * millionths + PER_TOKENS) // (2 * PER_TOKENS)
 
 

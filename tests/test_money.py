@@ -91,3 +91,22 @@ def test_an_amount_to_look_at_is_short_and_never_nothing(micros: int, shown: str
 @given(st.integers(min_value=0, max_value=money.LARGEST))
 def test_what_is_shown_is_read_back(micros: int) -> None:
     assert money.parse(money.plain(micros)) == money.parse(money.dollars(micros)) == micros
+
+
+@pytest.mark.parametrize(
+    "millionths, shown",
+    [
+        (0, "$0.00"),
+        (1, "$0.000000000001"),
+        (150_000, "$0.00000015"),
+        (3_702_000_000, "$0.003702"),
+        (10**21, "$1,000,000,000.00"),
+    ],
+)
+def test_what_is_not_rounded_yet_is_shown_to_its_last_digit(millionths: int, shown: str) -> None:
+    assert money.unrounded(millionths) == shown
+
+
+@given(st.integers(min_value=0, max_value=money.LARGEST))
+def test_what_needs_no_rounding_is_shown_as_an_amount_is(micros: int) -> None:
+    assert money.unrounded(micros * money.MICROS) == money.dollars(micros)

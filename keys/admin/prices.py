@@ -15,18 +15,12 @@ from django.utils.safestring import SafeString
 
 from keys import money, unpriced
 from keys.admin import cells
+from keys.arithmetic import KINDS
 from keys.forms.amounts import MoneyField
 from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
 from keys.models.prices import LARGEST
 
-AMOUNTS = {
-    "input": "Input",
-    "output": "Output",
-    "cache_read": "Cache read",
-    "cache_write_5m": "Cache write, 5 minutes",
-    "cache_write_1h": "Cache write, 1 hour",
-}
 STATES = {"current": "good", "coming": "quiet", "past": "warn"}
 
 
@@ -37,15 +31,15 @@ def _amount(label: str) -> MoneyField:
 class PriceForm(forms.ModelForm):
     """A price in dollars per million tokens."""
 
-    input = _amount(AMOUNTS["input"])
-    output = _amount(AMOUNTS["output"])
-    cache_read = _amount(AMOUNTS["cache_read"])
-    cache_write_5m = _amount(AMOUNTS["cache_write_5m"])
-    cache_write_1h = _amount(AMOUNTS["cache_write_1h"])
+    input = _amount(KINDS["input"])
+    output = _amount(KINDS["output"])
+    cache_read = _amount(KINDS["cache_read"])
+    cache_write_5m = _amount(KINDS["cache_write_5m"])
+    cache_write_1h = _amount(KINDS["cache_write_1h"])
 
     class Meta:
         model = ModelPrice
-        fields = ["pattern", "upstream", "valid_from", *AMOUNTS, "is_free", "max_output_tokens", "source"]
+        fields = ["pattern", "upstream", "valid_from", *KINDS, "is_free", "max_output_tokens", "source"]
         widgets = dict.fromkeys(("pattern", "upstream", "source"), AdminTextInputWidget)
         help_texts = {
             "valid_from": "Calls are rated by the price that stands when they begin. Those that ended keep theirs.",
@@ -139,7 +133,7 @@ class ModelPriceAdmin(admin.ModelAdmin):
         price = ModelPrice.objects.filter(pk=copied).first() if copied.isascii() and copied.isdigit() else None
         if price is None:
             return super().get_changeform_initial_data(request)
-        names = ["pattern", "upstream", *AMOUNTS, "is_free", "max_output_tokens", "source"]
+        names = ["pattern", "upstream", *KINDS, "is_free", "max_output_tokens", "source"]
         return {name: getattr(price, name) for name in names}
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from keys import arithmetic, money, refusals
 from keys.admin import cells
 from keys.admin.filters import KeyFilter, ModelFilter, TimeFilter
 from keys.admin.paging import KeysetChangeList
@@ -63,6 +64,13 @@ class UsageRecordAdmin(admin.ModelAdmin):
                 "description": "A dash: nobody said. Thinking is part of the output.",
             },
         ),
+        (
+            "Cost",
+            {
+                "fields": ["amount", "price_row"],
+                "description": "By the price that stood when the call began. Unpriced: there was none.",
+            },
+        ),
         ("Time", {"fields": ["first_token_after", "total_time", "lease_ends", "boot_id"]}),
     ]
     list_display = [
@@ -74,6 +82,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
         "tokens_in",
         "tokens_cached",
         "tokens_out",
+        "cost",
         "first_token_after",
         "total_time",
         "streamed",
@@ -81,7 +90,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
     ]
     list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
     list_per_page = 50
-    list_select_related = ["api_key", "secret"]
+    list_select_related = ["api_key", "secret", "price"]
     search_fields = ["pk"]  # shows the field; `get_search_results` is what searches
     search_help_text = (
         "Jump to a call by its request id (req_…). A message id (msg_…), the upstream's id or the caller's own id "
@@ -130,6 +139,34 @@ class UsageRecordAdmin(admin.ModelAdmin):
     def tokens_out(self, record: UsageRecord) -> str:
         return cells.count(record.output_tokens)
 
+    @admin.display(description="cost")
+    def cost(self, record: UsageRecord) -> SafeString | str:
+        micros = record.cost_usd_micros
+        if (words := _no_amount(record)) or micros is None:
+            return words
+        return format_html('<span title="{}">{}</span>', money.dollars(micros), money.short(micros))
+
+    @admin.display(description="amount")
+    def amount(self, record: UsageRecord) -> str:
+        return _no_amount(record) or money.dollars(record.cost_usd_micros or 0)
+
+    @admin.display(description="price")
+    def price_row(self, record: Any) -> SafeString | str:
+        if record.price is None or not record.leads_to_price:
+            return str(record.price or cells.NONE)
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:keys_modelprice_change", args=[record.price_id]), record.price
+        )
+
+    @admin.display(description="refused by")
+    def refused_by(self, record: UsageRecord) -> str:
+        return refusals.in_words(record.limit_hit)
+
+    @admin.display(description="would be refused by")
+    def would_be_refused_by(self, record: UsageRecord) -> str:
+        """By a limit that only counts."""
+        return refusals.in_words(record.limit_hit)
+
     @admin.display(description="first token")
     def first_token_after(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.ttft_ms)
@@ -153,10 +190,27 @@ class UsageRecordAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
 
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        context["arithmetic"] = arithmetic.of(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
+        """With what refused the call, or would have, where that is known."""
+        (name, options), *others = super().get_fieldsets(request, obj)
+        hit = obj.limit_hit if obj else None
+        if not hit:
+            return [(name, options), *others]
+        line = "would_be_refused_by" if hit.get("shadow") else "refused_by"
+        return [(name, {**options, "fields": [*options["fields"], line]}), *others]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
-        """With whether the page of a key is open to whoever reads this."""
-        leads_to_key = Value(request.user.has_perm("keys.view_apikey"), output_field=BooleanField())
-        return super().get_queryset(request).annotate(leads_to_key=leads_to_key)
+        """With whether the pages of a key and of a price are open to whoever reads this."""
+
+        def may(permission: str) -> Value:
+            return Value(request.user.has_perm(permission), output_field=BooleanField())
+
+        queryset = super().get_queryset(request)
+        return queryset.annotate(leads_to_key=may("keys.view_apikey"), leads_to_price=may("keys.view_modelprice"))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
@@ -181,3 +235,12 @@ class UsageRecordAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: UsageRecord | None = None) -> bool:
         return False
+
+
+def _no_amount(record: UsageRecord) -> str:
+    """What is said in the place of an amount; empty where there is one."""
+    if record.settled_at is None or record.status == Status.REFUSED:
+        return cells.NONE
+    if record.cost_usd_micros is None:
+        return "unpriced"
+    return "free" if record.price is not None and record.price.is_free else ""

@@ -77,6 +77,12 @@ def exact_money(micros: int) -> str:
 
 
 @register.filter
+def unrounded_money(millionths: int) -> str:
+    """Millionths of a micro-dollar with all their digits."""
+    return amounts.unrounded(millionths)
+
+
+@register.filter
 def cost(sums: Sums) -> str:
     """What calls cost, as far as their models have a price; in words where none has."""
     if sums.unpriced and sums.unpriced == sums.ended:

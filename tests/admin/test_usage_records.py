@@ -1,5 +1,7 @@
 """The list of calls: read-only, paged by where it stands, never counted."""
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.models import APIKey, UsageRecord
+from keys import arithmetic, money, pricing
+from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.prices import prices
 from tests.admin.calls import Caller
 
 LIST = "/admin/keys/usagerecord/"
@@ -26,17 +30,59 @@ def shown(answer: Any) -> list[str]:
     return [record.pk for record in answer.context["cl"].result_list]
 
 
-def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(browser: Client, caller: Caller) -> None:
+def text_of(part: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", part)).split())
+
+
+def facts_of(answer: Any) -> dict[str, str]:
+    """What the page of a call says, by its labels."""
+    found = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", answer.text, re.DOTALL)
+    return {name: text_of(value) for name, value in found}
+
+
+def arithmetic_of(answer: Any) -> list[list[str]]:
+    """The rows of the table that says how a cost comes about."""
+    table = answer.text.partition("How the amount comes about</caption>")[2].partition("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]
+    return [[text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def costs_of(answer: Any) -> list[tuple[str, str]]:
+    """The column of costs: what is seen, and what the title says."""
+    cells = re.findall(r'<td class="field-cost">(.*?)</td>', answer.text)
+    return [(text_of(cell), "".join(re.findall(r'title="([^"]*)"', cell))) for cell in cells]
+
+
+@pytest.fixture
+def price(db: None) -> ModelPrice:
+    """Of the upstream's model `priced`. There is a free one besides, and none that is called otherwise."""
+    since = timezone.now() - timedelta(days=100)
+    ModelPrice.objects.create(pattern="gratis", is_free=True, valid_from=since)
+    return ModelPrice.objects.create(
+        pattern="priced", input=3_000_000, output=15_000_000, cache_read=300_000, cache_write_5m=3_750_000,
+        cache_write_1h=6_000_000, valid_from=since,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_prices_of_others() -> None:
+    prices.clear()
+
+
+def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
+    browser: Client, caller: Caller, price: ModelPrice
+) -> None:
+    prices.book()
     queries = []
     for number in (1, 60):
-        while UsageRecord.objects.count() < number:
-            caller.calls()
+        while (count := UsageRecord.objects.count()) < number:
+            caller.calls(upstream_model=("priced", "gratis", "other")[count % 3])
         with CaptureQueriesContext(connection) as captured:
             answer = browser.get(LIST)
         queries.append([query["sql"] for query in captured])
         assert len(shown(answer)) == min(number, 50)
 
-    # session, user, one page of calls with their keys and secrets
+    # session, user, one page of calls with their keys, secrets and prices
     assert [len(found) for found in queries] == [3, 3]
     assert not any("COUNT(" in sql.upper() for found in queries for sql in found)
 
@@ -170,6 +216,141 @@ def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, ca
     assert 'type="submit"' not in page.split('id="content"')[1]
 
 
+# ---- what it cost
+
+
+def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
+    browser: Client, caller: Caller, price: ModelPrice
+) -> None:
+    prices.book()
+    record = caller.calls(
+        upstream_model="priced", input_tokens=1_234, output_tokens=567, cache_read_tokens=8_901, thinking_tokens=500
+    )
+
+    page = browser.get(page_of(record))
+
+    assert facts_of(page)["Amount"] == "$0.014877" == money.dollars(record.cost_usd_micros or 0)
+    assert arithmetic_of(page) == [
+        ["Input", "1,234", "$3.00", "$0.003702"],
+        ["Output", "567", "$15.00", "$0.008505"],
+        ["Cache read", "8,901", "$0.30", "$0.0026703"],
+        ["Sum", "$0.0148773"],
+        ["Rounded to a millionth of a dollar", "$0.014877"],
+    ]
+
+
+def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Caller, price: ModelPrice) -> None:
+    prices.book()
+    record = caller.calls(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
+
+    assert arithmetic_of(browser.get(page_of(record))) == [
+        ["Input", "9", "$3.00", "$0.000027"],
+        ["Output", "12", "$15.00", "$0.00018"],
+        ["Cache write, 5 minutes", "4", "$3.75", "$0.000015"],
+        ["Cache write, 1 hour", "2", "$6.00", "$0.000012"],
+        ["Sum", "$0.000234"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("read", "cost"),
+    [pytest.param(1, 0, id="down"), pytest.param(5, 2, id="half, up"), pytest.param(9, 3, id="up")],
+)
+def test_the_arithmetic_rounds_as_the_ledger_does(read: int, cost: int, caller: Caller, price: ModelPrice) -> None:
+    prices.book()
+    record = caller.calls(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
+
+    found = arithmetic.of(record)
+
+    assert found is not None and found.adds_up and found.is_rounded
+    assert pricing.rounded(found.millionths) == record.cost_usd_micros == cost
+
+
+def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
+    browser: Client, caller: Caller, price: ModelPrice
+) -> None:
+    prices.book()
+    record = caller.calls(upstream_model="priced", input_tokens=1_000, output_tokens=0)
+    ModelPrice.objects.filter(pk=price.pk).update(input=4_000_000)
+
+    page = browser.get(page_of(record))
+
+    assert facts_of(page)["Amount"] == "$0.003"
+    assert arithmetic_of(page) == [] and "it would come to $0.004." in page.text
+
+
+def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, price: ModelPrice) -> None:
+    prices.book()
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("unpriced", {"upstream_model": "other"}),
+        ("free", {"upstream_model": "gratis"}),
+        ("\N{EN DASH}", {"status": "refused"}),
+        ("\N{EN DASH}", {"status": "started"}),
+        ("$0.00", {"usage_source": "none", "input_tokens": None}),
+    ]
+    words = [word for word, _ in calls]
+    records = [caller.calls(**fields) for _, fields in calls]
+
+    pages = [browser.get(page_of(record)) for record in records]
+
+    assert [facts_of(page)["Amount"] for page in pages] == words
+    assert [arithmetic_of(page) for page in pages] == [[]] * len(calls)
+    assert [cost for cost, _ in costs_of(browser.get(LIST))] == words[::-1]
+
+
+def test_the_list_has_short_costs_with_the_exact_ones_as_titles(
+    browser: Client, caller: Caller, price: ModelPrice
+) -> None:
+    prices.book()
+    caller.calls(upstream_model="priced", input_tokens=1_234_567, output_tokens=1)
+
+    assert costs_of(browser.get(LIST)) == [("$3.70", "$3.703716")]
+
+
+def test_the_price_is_a_link_for_who_may_view_prices(
+    browser_of: Callable[..., Client], browser: Client, caller: Caller, price: ModelPrice
+) -> None:
+    prices.book()
+    record = caller.calls(upstream_model="priced")
+    address = reverse("admin:keys_modelprice_change", args=[price.pk])
+
+    open_to_them = browser.get(page_of(record))
+    closed_to_them = browser_of("view_usagerecord").get(page_of(record))
+
+    assert facts_of(open_to_them)["Price"] == facts_of(closed_to_them)["Price"] == str(price)
+    assert f'href="{address}"' in open_to_them.text and address not in closed_to_them.text
+    assert browser.get(address).status_code == 200
+
+
+# ---- what refused it
+
+
+@pytest.mark.parametrize(
+    ("hit", "words"),
+    [
+        ({"scope": "key", "limit": "requests_per_minute", "value": 60}, "60 requests a minute of this key"),
+        ({"scope": "team", "limit": "budget_month_money", "value": 20_000_000}, "$20.00 a month of its team"),
+        ({"scope": "key", "limit": "models", "value": None}, "The model is not on the list of this key"),
+    ],
+)
+def test_a_refused_call_says_what_refused_it(hit: dict[str, Any], words: str, browser: Client, caller: Caller) -> None:
+    facts = facts_of(browser.get(page_of(caller.calls(status="refused", limit_hit=hit))))
+
+    assert facts["Refused by"] == words and "Would be refused by" not in facts
+
+
+def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Caller) -> None:
+    hit = {"scope": "key", "limit": "concurrent_calls", "value": 5, "shadow": True}
+
+    facts = facts_of(browser.get(page_of(caller.calls(limit_hit=hit))))
+
+    assert facts["Would be refused by"] == "5 calls at once of this key" and "Refused by" not in facts
+
+
+def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, caller: Caller) -> None:
+    assert not {"Refused by", "Would be refused by"} & facts_of(browser.get(page_of(caller.calls()))).keys()
+
+
 def test_reading_takes_a_permission(browser_of: Callable[..., Client], caller: Caller) -> None:
     clerk = browser_of("view_apikey")
 
@@ -180,7 +361,7 @@ def test_reading_takes_a_permission(browser_of: Callable[..., Client], caller: C
 def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
     fields = ("model", "user_agent", "caller_request_id", "error_type", "upstream", "upstream_model", "message_id")
     hostile: dict[str, Any] = dict.fromkeys(fields, HOSTILE)
-    record = caller.calls(attempts=[{HOSTILE: HOSTILE}], **hostile)
+    record = caller.calls(attempts=[{HOSTILE: HOSTILE}], limit_hit={"scope": "key", "limit": HOSTILE}, **hostile)
 
     for address in (LIST, page_of(record), f"{LIST}?model={HOSTILE}", f"{LIST}?q={HOSTILE}"):
         assert "<script>alert" not in browser.get(address).text
