@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
 from keys import conditions, glance, hashing, money
-from keys.admin import cells
+from keys.admin import cells, row_actions
 from keys.admin.filters import (
     AllowedModelFilter,
     AttentionFilter,
@@ -39,7 +39,9 @@ class KeyChangeList(ChangeList):
         self.result_list = list(self.result_list)
         told = conditions.of_each(api_key.pk for api_key in self.result_list)
         glances = glance.of(self.result_list)
+        allowed = row_actions.allowed(request)
         for api_key in self.result_list:
+            api_key.allowed = allowed
             api_key.conditions = told.get(api_key.pk, [])
             api_key.glance = glances[api_key.pk]
 
@@ -108,6 +110,15 @@ class KeyList(admin.ModelAdmin):
     @admin.display(description="created", ordering="created_at")
     def created(self, api_key: APIKey) -> SafeString | str:
         return cells.moment(api_key.created_at)
+
+    @admin.display(description=format_html('<span class="visually-hidden">{}</span>', "Actions"))
+    def row_actions(self, api_key: Any) -> SafeString:
+        return row_actions.links(api_key, api_key.allowed)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """With a last column of what may be done to a key, for who may do anything."""
+        columns = super().get_list_display(request)
+        return [*columns, "row_actions"] if row_actions.allowed(request) else list(columns)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyChangeList

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from keys import periods
@@ -30,6 +32,15 @@ def cells_of(answer: Any, column: str) -> list[str]:
     """What stands in a column, as text."""
     found = re.findall(rf'<t[dh][^>]* class="field-{column}[^"]*"[^>]*>(.*?)</t[dh]>', answer.text, re.DOTALL)
     return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", cell)).strip() for cell in found]
+
+
+def row_links(answer: Any) -> dict[str, dict[str, str]]:
+    """What each row leads to, by the name of its key: the words of the links and where they go."""
+    found: dict[str, dict[str, str]] = {name: {} for name in shown(answer)}
+    links = re.findall(r'<a href="([^"]*)" aria-label="(?:\w+) ([^"]*)">(\w+)</a>', answer.text)
+    for address, name, verb in links:
+        found[name][verb] = urljoin(LIST, address)
+    return found
 
 
 def choices(answer: Any) -> dict[str, int]:
@@ -278,9 +289,74 @@ def test_the_list_is_ordered_by_its_columns(column: str, names: list[str], brows
     assert rising == names and falling == names[::-1]
 
 
+# ---- what a row leads to
+
+
+@pytest.fixture
+def three_states(issue: Issue) -> dict[str, APIKey]:
+    keys = {name: issue(name=name)[0] for name in ("open", "disabled", "revoked")}
+    keys["disabled"].disable()
+    keys["revoked"].revoke(reason="test")
+    return keys
+
+
+def test_a_row_leads_to_what_may_be_done_to_its_key(browser: Client, three_states: dict[str, APIKey]) -> None:
+    links = row_links(browser.get(LIST))
+
+    assert {name: list(pages) for name, pages in links.items()} == {
+        "open": ["Rotate", "Disable", "Revoke"],
+        "disabled": ["Rotate", "Enable", "Revoke"],
+        "revoked": [],
+    }
+    for name, pages in links.items():
+        for verb, address in pages.items():
+            assert address == reverse(f"admin:keys_apikey_{verb.lower()}", args=[three_states[name].pk])
+            assert browser.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("permission", "verbs"),
+    [
+        ("rotate_apikey", {"open": ["Rotate"], "disabled": ["Rotate"], "revoked": []}),
+        ("disable_apikey", {"open": ["Disable"], "disabled": ["Enable"], "revoked": []}),
+        ("revoke_apikey", {"open": ["Revoke"], "disabled": ["Revoke"], "revoked": []}),
+    ],
+)
+def test_a_row_leads_nowhere_that_is_closed(
+    permission: str, verbs: dict[str, list[str]], browser_of: Callable[..., Client], three_states: dict[str, APIKey]
+) -> None:
+    links = row_links(browser_of("view_apikey", permission).get(LIST))
+
+    assert {name: list(pages) for name, pages in links.items()} == verbs
+
+
+def test_the_column_of_actions_has_a_name_and_is_there_for_who_may_act(
+    browser: Client, browser_of: Callable[..., Client], three_states: dict[str, APIKey]
+) -> None:
+    heading = '<span class="visually-hidden">Actions</span>'
+
+    assert heading in browser.get(LIST).text
+    reader = browser_of("view_apikey").get(LIST)
+    assert heading not in reader.text and "row-actions" not in reader.text
+    assert row_links(reader) == {"open": {}, "disabled": {}, "revoked": {}}
+
+
+def test_a_hostile_name_is_inert_in_its_row(browser: Client, issue: Issue) -> None:
+    issue(name='"><script>alert(1)</script>')
+
+    page = browser.get(LIST).text
+
+    assert "<script>alert" not in page
+    assert 'aria-label="Rotate &quot;&gt;&lt;script&gt;' in page
+
+
 def test_an_empty_list_says_what_to_do(browser: Client, browser_of: Callable[..., Client]) -> None:
-    assert "Issue your first key" in browser.get(LIST).text
-    assert "Issue your first key" not in browser_of("view_apikey").get(LIST).text
+    command = "<code>manage.py issue_key --name my-app</code>"
+    page, readers_page = browser.get(LIST).text, browser_of("view_apikey").get(LIST).text
+
+    assert "Issue your first key" in page and command in page
+    assert "No keys yet" in readers_page
+    assert "Issue your first key" not in readers_page and command not in readers_page
 
 
 def test_of_thousands_no_names_are_counted_until_they_are_fewer(browser: Client, admin: User) -> None:
@@ -315,3 +391,18 @@ def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
 
     # session, user, count, keys, secrets, what they are, their days, their month, budgets, periods; and one a filter
     assert taken == {5: 20, 50: 20}
+
+
+def test_what_somebody_may_do_is_asked_once_for_all_rows(browser_of: Callable[..., Client], issue: Issue) -> None:
+    clerk = browser_of("view_apikey", "rotate_apikey", "disable_apikey")
+    taken = {}
+    for expected in (5, 50):
+        while APIKey.objects.count() < expected:
+            issue(name=f"app {APIKey.objects.count()}")
+        with CaptureQueriesContext(connection) as captured:
+            links = row_links(clerk.get(LIST))
+        assert all(list(pages) == ["Rotate", "Disable"] for pages in links.values())
+        taken[expected] = sum("auth_permission" in query["sql"] for query in captured)
+
+    # their own permissions, and those of their groups
+    assert taken == {5: 2, 50: 2}

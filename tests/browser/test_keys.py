@@ -127,3 +127,29 @@ def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
 
     expect(page.locator(".key-title")).to_contain_text("Active")
     assert APIKey.objects.get().state == "active"
+
+
+def test_a_key_is_disabled_from_its_row_on_a_phone(visitor: Visitor) -> None:
+    issue(visitor, "Support bot")
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    page = visitor.goes(LIST)
+
+    expect(page.get_by_role("columnheader", name="Actions")).to_be_attached()
+    for verb in ("Rotate", "Disable", "Revoke"):
+        box = page.get_by_role("link", name=f"{verb} Support bot").bounding_box()
+        assert box and box["width"] >= 40 and box["height"] >= 40
+    page.get_by_role("link", name="Disable Support bot").click()
+    page.get_by_role("button", name="Disable this key").click()
+
+    expect(page.locator(".messagelist")).to_contain_text("The key Support bot is disabled.")
+    expect(visitor.goes(LIST).get_by_role("link", name="Enable Support bot")).to_be_visible()
+
+
+def test_actions_stay_in_sight_on_a_desk(visitor: Visitor) -> None:
+    issue(visitor, "A name that needs much of the room that there is for the row of its key")
+    page = visitor.goes(LIST)
+
+    assert page.locator(".results").evaluate("region => region.scrollWidth > region.clientWidth")
+    right = page.locator(".results").evaluate("region => region.getBoundingClientRect().right")
+    box = page.get_by_role("link", name="Revoke A name").bounding_box()
+    assert box and box["x"] + box["width"] <= right
