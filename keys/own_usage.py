@@ -44,7 +44,11 @@ def bucket_of(moment: datetime, width: str) -> datetime:
     if width == "1d":
         return periods.begin_of("day", moment)
     if width == "1h":
-        return periods.begin_of_hour(moment)
+        begin = periods.begin_of_hour(moment)
+        # Where a clock is moved by half an hour, an hour and a half are one bucket: an hour that lies in another's.
+        while (earlier := periods.begin_of_hour(begin)) != begin:
+            begin = earlier
+        return begin
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
 
@@ -53,10 +57,10 @@ def _next(begin: datetime, width: str) -> datetime:
         end = periods.end_of("day", begin)
         assert end is not None
         return end
-    end = bucket_of(begin + WIDTHS[width], width)
-    while bucket_of(end, width) != end:  # where a clock is moved by half an hour, an hour and a half are one bucket
-        end = bucket_of(end + WIDTHS[width], width)
-    return end
+    moment = begin + WIDTHS[width]
+    while bucket_of(moment, width) == begin:
+        moment += WIDTHS[width]
+    return bucket_of(moment, width)
 
 
 def buckets(key_id: int, span: Span) -> dict[str, Any]:

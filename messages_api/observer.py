@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from messages_api.backend.figures import Figures
 from messages_api.backend.protocol import wire
@@ -77,4 +78,7 @@ class Observer:
         estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_A_TOKEN))
         if figures.usage is None:
             return estimate, ESTIMATED
-        return figures.usage.completed_by(estimate), PARTIAL
+        completed = figures.usage.completed_by(estimate)
+        if self.is_whole and figures.usage.output is not None:  # a count of the whole answer, however small
+            completed = replace(completed, output=figures.usage.output)
+        return completed, PARTIAL

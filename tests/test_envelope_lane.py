@@ -95,6 +95,18 @@ def test_where_the_upstream_counts_nothing_caller_and_row_have_the_same_estimate
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (5, 4, 9)
 
 
+@both_dialects
+def test_a_count_that_the_upstream_gave_is_not_estimated_again(gateway: Gateway, dialect: str) -> None:
+    gateway.speak(dialect)
+    gateway.upstream.answers(replied(Reply(("x" * 400,), usage=("many", 10))))
+
+    usage = gateway.post(PATH, HELLO).json()["data"]["usage"]
+
+    record = gateway.record()
+    assert (record.usage_source, record.input_tokens, record.output_tokens) == ("partial", 5, 10)
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (5, 10)
+
+
 def test_the_upstream_gets_our_credential_and_never_the_callers(gateway: Gateway) -> None:
     gateway.post(PATH, HELLO)
 

@@ -195,7 +195,7 @@ def test_an_upgrade_tells_the_errors_of_callers_from_those_before(calls: Callabl
     UsageHour.objects.update(caller_errors=0)
 
     with connection.schema_editor() as editor:
-        import_module("keys.migrations.0007_whose_errors_they_were").count_caller_errors(apps, editor)
+        import_module("keys.migrations.0008_count_caller_errors").count_caller_errors(apps, editor)
 
     assert list(UsageHour.objects.order_by("hour").values()) == before and differing() == []
     assert [hour["caller_errors"] for hour in before] == [2, 0]

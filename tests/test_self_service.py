@@ -242,3 +242,4 @@ def test_hours_go_on_where_a_clock_is_moved_by_half_an_hour(settings: Any) -> No
 
     assert [f"{edge:%H:%M}" for edge in edges[:5]] == ["12:00", "13:00", "14:00", "15:30", "16:30"]
     assert edges[-1] >= span.end and all(bucket_of(edge, "1h") == edge for edge in edges)
+    assert {bucket_of(begin + timedelta(minutes=minutes), "1h") for minutes in (120, 155, 185, 209)} == {edges[2]}

@@ -69,8 +69,7 @@ class KeyActions(admin.ModelAdmin):
     @admin.action(description="Export selected keys as CSV", permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse:
         """All of them, however many: nothing is confirmed."""
-        count = queryset.count()
-        audit.note_export(APIKey, f"{count:,} key{'' if count == 1 else 's'}")
+        audit.note_export(APIKey, f"{queryset.count():,} of the list")
         name = f"keys_{timezone.localdate()}.csv"
         return StreamingHttpResponse(
             key_export.csv_lines(queryset),

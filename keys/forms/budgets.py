@@ -78,11 +78,13 @@ class TeamBudgetForm(BudgetForm):
 
 
 class BudgetFormSet(BaseInlineFormSet):
-    """All budgets of one key. One for each period and unit, none beyond the team's."""
+    """All budgets of one key. One for each period and unit, none beyond the team's, and no new one without a right."""
 
-    def __init__(self, *args: Any, team: Team | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, team: Team | None = None, may_add: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._team = team
+        self._team, self.may_add = team, may_add
+        if not may_add:
+            self.extra = 0
 
     def clean(self) -> None:
         super().clean()
@@ -95,6 +97,8 @@ class BudgetFormSet(BaseInlineFormSet):
                     "amount", f"There is a budget of {budget.get_unit_display()} {EACH[budget.period]} already."
                 )
             taken.add(place)
+            if not self.may_add and budget._state.adding:
+                form.add_error("amount", "You may change budgets, and add none.")
             if self._team is not None and (excess := self._excess(budget)):
                 form.add_error("amount", excess)
 

@@ -26,12 +26,12 @@ class EditForm(KeyForm):
         confirmed = reach_everybody(api_key.allowed_addresses)
         super().__init__(*args, holder=holder, initial={"belongs_to": holder, "any_address": confirmed}, **kwargs)
         zone = timezone.get_default_timezone_name()
-        self._was_endless = api_key.expires_at is None
+        self._was_unexplained = api_key.expires_at is None and not api_key.endless_reason
         self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key does not expire."
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         is_endless = "expires_at" in cleaned and cleaned["expires_at"] is None
-        if not (is_endless and self._was_endless):  # one that had no end before may have had no reason either
+        if not (is_endless and self._was_unexplained):  # what was issued before anybody asked is no mistake of now
             self._settle_reason(cleaned, is_endless=is_endless)
         return cleaned

@@ -116,6 +116,7 @@ class KeyForm(SavesItsFields):
         """A key without an end has a reason, and only such a one."""
         if not is_endless:
             cleaned["endless_reason"] = ""
+            self.errors.pop("endless_reason", None)
         elif not cleaned.get("endless_reason") and "endless_reason" not in self.errors:
             self.add_error("endless_reason", "Say why this key never expires.")
 

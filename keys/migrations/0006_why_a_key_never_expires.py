@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apikey',
             name='endless_reason',
-            field=models.CharField(blank=True, max_length=200, verbose_name='why it never expires'),
+            field=models.CharField(blank=True, db_default='', default='', max_length=200, verbose_name='why it never expires'),
         ),
     ]

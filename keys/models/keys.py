@@ -94,7 +94,7 @@ class APIKey(Rules):
     allowed_addresses = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: the key does not expire.")
-    endless_reason = models.CharField("why it never expires", max_length=200, blank=True)
+    endless_reason = models.CharField("why it never expires", max_length=200, blank=True, default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"

@@ -133,7 +133,7 @@ class UsageHour(models.Model):
     unknown_calls = models.BigIntegerField(default=0)
     cost_usd_micros = models.BigIntegerField(default=0)
     unpriced_calls = models.BigIntegerField(default=0)
-    caller_errors = models.BigIntegerField(default=0)
+    caller_errors = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         ordering = ["-hour"]

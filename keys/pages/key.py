@@ -49,10 +49,9 @@ class Editor:
         team = self.form.holder if isinstance(self.form.holder, Team) else None
         self.budgets: BudgetFormSet | None = None
         if request.user.has_perm("keys.change_budget"):
-            self.budgets = KeyBudgets(rows_of(data), instance=api_key, team=team)
+            may_add = request.user.has_perm("keys.add_budget")
+            self.budgets = KeyBudgets(rows_of(data), instance=api_key, team=team, may_add=may_add)
             self.budgets.can_delete = request.user.has_perm("keys.delete_budget")
-            if not request.user.has_perm("keys.add_budget"):
-                self.budgets.extra, self.budgets.max_num = 0, api_key.budgets.count()
 
     @property
     def is_valid(self) -> bool:

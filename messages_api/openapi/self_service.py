@@ -62,7 +62,7 @@ KEY = exactly(
         "last_used_at": described(MOMENT_OR_NULL, "At most five minutes old."),
         "models": exactly(
             {
-                "allowed": described(list_of(TEXT), "Names, or prefixes that end in `*`."),
+                "allowed": described(list_of(TEXT), "Names, or prefixes that end in `*`. Empty: it may call none."),
                 "available": described(list_of(TEXT), "Those of them that have a route of their own."),
             }
         ),

@@ -236,7 +236,7 @@ def test_an_export_of_keys_is_written_down(browser: Client, issue: Issue) -> Non
     browser.post("/admin/keys/apikey/", {"action": "export_selected", "_selected_action": [api_key.pk]})
 
     entry = LogEntry.objects.filter(action=LogEntry.Action.ACCESS).get()
-    assert (entry.object_repr, entry.content_type.model) == ("1 key", "apikey")
+    assert (entry.object_repr, entry.content_type.model) == ("1 of the list", "apikey")
 
 
 def test_memberships_are_told_from_either_side(owner: User) -> None:

@@ -135,7 +135,7 @@ def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: I
 
     assert APIKey.objects.values().get() == before
     if change == "enable":
-        assert "There is nothing to do: this key is active." in answer.text
+        assert "There is nothing to do. State of this key: active." in answer.text
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])

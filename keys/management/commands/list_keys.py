@@ -13,7 +13,7 @@ from keys.bounds import LIMITS
 from keys.models import APIKey
 from keys.printable import printable
 
-STATES = ["active", "expired", "disabled", "revoked", "owner-inactive", "team-disabled"]
+STATES = ["active", "expired", "disabled", "revoked", "owner inactive", "team disabled"]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
 
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *, state: str | None, json: bool, **options: Any) -> None:
         keys = APIKey.objects.with_last_use().select_related("owner", "team").prefetch_related("secrets", "budgets")
         newest_first = keys.order_by("-created_at", "-pk")  # what is grouped forgets its order
-        found = [api_key for api_key in newest_first if state in (None, api_key.state.replace(" ", "-"))]
+        found = [api_key for api_key in newest_first if state in (None, api_key.state)]
         self.stdout.write(_as_json(found) if json else _as_table(found))
 
 
