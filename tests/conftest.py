@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 LONGEST = (
-    "tests/faults/",
     "tests/browser/test_walk.py",
-    "tests/soak/",
-    "tests/test_make_run.py",
     "tests/test_openapi.py",
+    "tests/test_make_run.py",
+    "tests/test_bad_inputs.py",
+    "tests/faults/",
+    "tests/soak/",
 )
 TIMED = (
     "tests/faults/",
@@ -78,13 +79,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "timed: goes by a clock, which others must not keep busy")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the marks are looked at
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long goes first: at the end, it would keep one process busy and the others waiting."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # marked before the marks are looked at, and dealt after
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     for item in items:
         if item.nodeid.startswith(TIMED):
             item.add_marker("timed")
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    yield
+    items[:] = _dealt(items, processes=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _dealt(items: list[pytest.Item], *, processes: int) -> list[pytest.Item]:
+    """What takes long goes first in the share of each process: at the end it would keep one busy and others waiting."""
+    groups = [[item for item in items if item.nodeid.startswith(prefix)] for prefix in LONGEST]
+    rest = [item for item in items if not item.nodeid.startswith(LONGEST)]
+    heads: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for position, group in enumerate(filter(None, groups)):
+        heads[position % processes] += group
+    dealt: list[pytest.Item] = []
+    for position, head in enumerate(heads):
+        share = (len(items) - len(dealt)) // (processes - position)  # as xdist cuts them
+        taken = max(0, share - len(head))
+        dealt += head + rest[:taken]
+        rest = rest[taken:]
+    return dealt + rest
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
