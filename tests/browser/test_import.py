@@ -27,6 +27,7 @@ def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
 
     page.get_by_role("button", name="Issue 2 keys").click()
 
+    expect(page.locator("#issued .raw")).to_have_count(2)
     raws = page.locator("#issued .raw").all_text_contents()
     assert [APIKey.objects.with_raw_key(raw).get().name for raw in raws] == ["Laptop of Mia", "Laptop of Tom"]
     page.reload()
