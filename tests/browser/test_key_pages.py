@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
+from playwright import sync_api
 from playwright.sync_api import Browser, Page, expect
 
 from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
@@ -118,6 +119,21 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
     page.get_by_label("Expires:", exact=True).select_option("date")
 
     expect(page.get_by_label("Last day")).to_be_visible()
+
+
+def test_an_answer_about_what_the_form_said_before_does_not_lock_the_button(visitor: Visitor) -> None:
+    page, held = visitor.page, list[sync_api.Route]()
+    page.route("**/outlook/", lambda route: held.append(route))
+    with page.expect_request("**/outlook/"):
+        visitor.goes(ADD)  # without a name
+    page.get_by_label("Name").fill("Support bot")
+
+    with page.expect_response("**/outlook/"):
+        held[0].continue_()
+    page.evaluate("new Promise(requestAnimationFrame)")
+
+    assert page.get_by_role("button", name="Issue key").is_enabled()
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_the_reason_is_asked_for_where_a_key_never_expires(visitor: Visitor) -> None:

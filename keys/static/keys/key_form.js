@@ -56,11 +56,10 @@ let asked = 0;
 async function look() {
   const number = ++asked;
   const answer = await fetch(form.dataset.outlook, { method: "POST", body: new FormData(form) }).catch(() => null);
+  const said = answer?.ok ? await answer.text().catch(() => null) : null;
   if (number !== asked) return;
-  allow(true);
-  if (!answer?.ok) return; // the form's own answer will say what is wrong
-  outlook.innerHTML = await answer.text();
-  allow(outlook.querySelector("[data-missing]") === null);
+  if (said !== null) outlook.innerHTML = said; // else the form's own answer will say what is wrong
+  allow(said === null || outlook.querySelector("[data-missing]") === null);
 }
 
 function allow(issuing) {
@@ -68,6 +67,7 @@ function allow(issuing) {
 }
 
 function lookSoon() {
+  asked++; // an answer that is still on its way is about what the form said before
   clearTimeout(waiting);
   waiting = setTimeout(look, PAUSE_MS);
 }
