@@ -116,8 +116,8 @@ ADVICE = [
     Advice(
         condition="meant-endless",
         grade="quiet",
-        one="never expires for a reason",
-        many="never expire for a reason",
+        one="is meant never to expire",
+        many="are meant never to expire",
         todo="Its page has the reason. Where that no longer holds, give the key an end.",
     ),
     Advice(

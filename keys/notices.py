@@ -24,8 +24,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
             "kind": "budget_warning",
             "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],
             "text": f"Of the {PERIODS[budget.period]} budget of {whose}, {spent} of {of} are spent. {resets}\n"
-            f"Once it is spent, calls are refused with 402.\n{link or ''}".rstrip()
-            + "\n",
+            "Once it is spent, calls are refused with 402.\n" + (f"{link}\n" if link else ""),
             "recipients": _recipients(row),
             "data": {
                 "kind": "budget_warning",

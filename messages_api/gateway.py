@@ -81,7 +81,7 @@ class Call:
         try:
             answer = attempts.run(adapters.message)
             self._figures = lambda: answer.figures
-            self._observer.see_message(answer.message)
+            self._observer.see_message(answer.message, is_counted=answer.figures.is_final)
             return answer if answer.figures.is_final else self._with_estimates(answer)
         except Exception as error:  # whatever it is, the row says how the call ended
             self._error = error

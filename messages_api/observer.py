@@ -46,11 +46,13 @@ class Observer:
         elif kind == "message_stop":
             self.is_whole = True
 
-    def see_message(self, message: Message) -> None:
-        """A whole answer at once: there is no first token to time."""
+    def see_message(self, message: Message, *, is_counted: bool) -> None:
+        """A whole answer at once: there is no first token to time. `is_counted`: its upstream said all counts."""
         self.message_id = message.get("id") or ""
         self.stop_reason = message.get("stop_reason") or ""
         self.is_whole = True
+        if is_counted:
+            return  # nothing is estimated
         for block in message["content"]:
             self._characters += sum(len(block[field]) for field in _TEXT_FIELDS if isinstance(block.get(field), str))
             if block["type"] == "tool_use":

@@ -3,12 +3,12 @@
 from django import template
 from django.utils.safestring import SafeString
 
+from keys import conditions
 from keys.admin import cells
 from keys.admin.usage import OUTCOMES
 from keys.models import APIKey, UsageRecord
 
-STATES = {"active": "good", "expired": "warn", "disabled": "warn"}
-"""How they are marked; the others end a key's calls for longer."""
+STATES = {each.chip.lower(): each.kind for each in conditions.STATES}
 
 register = template.Library()
 
@@ -20,7 +20,7 @@ def badge(word: str, kind: str) -> SafeString:
 
 @register.filter
 def state(api_key: APIKey) -> SafeString:
-    return cells.badge(api_key.state, kind=STATES.get(api_key.state, "bad"))
+    return cells.badge(api_key.state, kind=STATES[api_key.state])
 
 
 @register.filter

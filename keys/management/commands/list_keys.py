@@ -8,12 +8,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from keys import conditions
 from keys.amounts import written
 from keys.bounds import LIMITS
 from keys.models import APIKey
 from keys.printable import printable
 
-STATES = ["active", "expired", "disabled", "revoked", "owner inactive", "team disabled"]
+STATES = [each.chip.lower() for each in conditions.STATES]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
 
 
