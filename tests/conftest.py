@@ -104,6 +104,19 @@ def _dealt(items: list[pytest.Item], *, processes: int) -> list[pytest.Item]:
     return dealt + rest
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails at a running gateway tells what that last wrote."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Gateway):
+                report.sections.append((f"the gateway of {name}", value.server.log_path.read_text()[-4_000:]))
+    return report
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if environment.missing_database:
         missing(environment.missing_database)
