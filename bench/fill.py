@@ -24,9 +24,9 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from keys.hours import DIMENSIONS, sums_of  # noqa: E402
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team, UsageHour, UsageRecord  # noqa: E402
-from keys.periods import begin_of  # noqa: E402
+from keys.usage.hourly_rollup import DIMENSIONS, sums_of  # noqa: E402
+from lib.periods import begin_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
 MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]

@@ -11,7 +11,7 @@ Why a call is not let in. Each is told to the caller in the words of the lane.
 from datetime import datetime
 from typing import Any
 
-from keys import money
+from lib import money
 
 
 class Refused(Exception):

@@ -1,6 +1,6 @@
 from django.urls import re_path
 
-from messages_api.lanes import anthropic, envelope
+from messages_api.apis import anthropic, envelope
 from messages_api.openapi.views import DocsView, SchemaView
 from messages_api.views import CountTokensView, KeyView, MessagesView, ModelsView, ModelView, UsageView, hello
 

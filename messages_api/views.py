@@ -8,13 +8,18 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request as DRFRequest
 from rest_framework.views import APIView
 
-from messages_api import body, entry, gateway, model_list, self_service, usage_query
+from messages_api.apis import envelope
+from messages_api.apis.streaming import EventStreamResponse
+from messages_api.apis.success_envelope import four_keys
 from messages_api.backend.protocol import wire
-from messages_api.caller import Caller
-from messages_api.gateway import Call
-from messages_api.lanes import envelope
-from messages_api.lanes.four_keys import four_keys
-from messages_api.lanes.streaming import EventStreamResponse
+from messages_api.gateway import admission as entry
+from messages_api.gateway import request as gateway
+from messages_api.gateway.request import Call
+from messages_api.intake import body
+from messages_api.intake.client import Caller
+from messages_api.self_service import key as self_service
+from messages_api.self_service import models_page as model_list
+from messages_api.self_service import usage_query
 
 
 class IgnoreAcceptHeader(BaseContentNegotiation):

@@ -10,7 +10,7 @@ class GatewayStaticFilesConfig(StaticFilesConfig):
 
 
 class GatewayAdminConfig(AdminConfig):
-    default_site = "project.admin.GatewayAdminSite"
+    default_site = "project.site.admin_site.GatewayAdminSite"
 
 
 class ProjectConfig(AppConfig):

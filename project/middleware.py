@@ -14,8 +14,8 @@ from django.middleware.common import CommonMiddleware
 from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from keys import audit
-from messages_api import caller
+from audit import log as audit
+from messages_api.intake import client as caller
 
 API_PREFIX = "/api/"
 

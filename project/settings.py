@@ -116,7 +116,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "messages_api.boundary.ApiBoundary",
+    "messages_api.middleware.ApiBoundary",
     "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
@@ -160,7 +160,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-PASSWORD_HASHERS = ["staff.hashers.PBKDF2Beside"]
+PASSWORD_HASHERS = ["staff.password_hashers.PBKDF2Beside"]
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
@@ -270,12 +270,12 @@ DOCS_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'",
 # ---- The API. Everything else that a view needs stands on the view.
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["keys.authentication.APIKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["keys.access.authentication.APIKeyAuthentication"],
     "DEFAULT_PARSER_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],  # who has no usable key is refused by the authentication
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "messages_api.openapi.description.TableSchema",
-    "EXCEPTION_HANDLER": "messages_api.failures.exception_handler",
+    "EXCEPTION_HANDLER": "messages_api.error_responses.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {

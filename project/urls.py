@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from project import health
+from project.server import health
 
 urlpatterns = [
     path("api/", include("messages_api.urls")),
@@ -14,6 +14,6 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]
 
-handler400 = "messages_api.failures.bad_request"
-handler404 = "messages_api.failures.not_found"
-handler500 = "messages_api.failures.server_error"
+handler400 = "messages_api.error_responses.bad_request"
+handler404 = "messages_api.error_responses.not_found"
+handler500 = "messages_api.error_responses.server_error"

@@ -7,6 +7,6 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup(set_prefix=False)
 
-from project.lifecycle import Application  # noqa: E402  # its modules need the loaded apps
+from project.server.application import Application  # noqa: E402  # its modules need the loaded apps
 
 application = Application()

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys import audit
+from audit import log as audit
 from keys.admin import cells
 from keys.admin.filters import TextFilter, TimeFilter
 from keys.admin.paging import KeysetChangeList

@@ -9,4 +9,4 @@ class StaffConfig(AppConfig):
     verbose_name = "Access"
 
     def ready(self) -> None:
-        autodiscover_modules("audited", "roles")  # both listen to signals
+        autodiscover_modules("audit_registry", "roles")  # both listen to signals

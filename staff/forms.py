@@ -7,7 +7,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 
-from messages_api.credentials import CredentialUnreadable
+from lib.encryption import CredentialUnreadable
 from staff.models import Authenticator
 
 WRONG = "wrong"

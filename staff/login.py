@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from messages_api import caller
+from messages_api.intake import client as caller
 
 IPV6_NETWORK = 64
 """Who has one IPv6 address has all of its /64: they count as one."""

@@ -15,8 +15,8 @@ from django_otp.models import Device, ThrottlingMixin
 from django_otp.oath import TOTP
 from django_otp.util import random_hex
 
-from keys import hashing
-from messages_api import credentials
+from keys.domain import raw_key as hashing
+from lib import encryption as credentials
 
 LONGEST_WAIT = timedelta(minutes=5)
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from qrcode.image.svg import SvgPathFillImage
 
-from keys import audit
+from audit import log as audit
 from staff.models import Authenticator, RecoveryCode
 
 OFF, REQUIRED = "off", "required"  # else optional: who has set it up is asked

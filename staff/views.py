@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET
 
-from messages_api.credentials import CredentialUnreadable
+from lib.encryption import CredentialUnreadable
 from staff import login, second_factor
 from staff.forms import WRONG, CodeForm
 from staff.models import Authenticator, RecoveryCode

@@ -14,12 +14,12 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from keys import ledger
-from keys.guesses import guesses
-from keys.knocks import knocks
-from keys.prices import prices
-from keys.snapshots import cache
-from messages_api.routing import routes
+from keys.access.lookup_throttle import guesses
+from keys.access.rejected_uses import knocks
+from keys.access.snapshots import cache
+from keys.pricing.price_book import prices
+from keys.usage import ledger
+from messages_api.routing.route_table import routes
 from tests import clients, emptying, environment
 from tests.gateway import Gateway, GatewayServer
 from tests.local_model import LocalModel, is_installed

@@ -20,7 +20,7 @@ from django.db import connection
 from keys.models import APIKey, UsageRecord
 from messages_api.backend.endpoint import Target
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.routing import routes
+from messages_api.routing.route_table import routes
 from tests.environment import STATE_DIR
 from tests.upstream import ScriptedUpstream
 
@@ -82,7 +82,15 @@ class GatewayServer:
             "GRACEFUL_TIMEOUT_S": "10",
             **self._environment,
         }
-        command = [sys.executable, "-W", "error", "-m", "gunicorn", "-c", str(ROOT / "project" / "gunicorn.py")]
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "gunicorn",
+            "-c",
+            str(ROOT / "project" / "server" / "gunicorn.py"),
+        ]
         with self.open_log() as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 

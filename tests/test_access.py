@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from keys import access
-from keys.addresses import network
+from keys.access import authorization as access
+from keys.access.snapshots import Snapshot
 from keys.errors import NotAuthenticated, NotPermitted
-from keys.snapshots import Snapshot
+from lib.networks import network
 
 
 def snapshot(**changes: object) -> Snapshot:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import amounts
+from keys.domain import amounts
 
 
 @pytest.mark.parametrize(

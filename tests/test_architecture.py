@@ -7,43 +7,48 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("keys", "messages_api", "project", "staff")
+PACKAGES = ("audit", "keys", "lib", "messages_api", "project", "staff")
 
 FORBIDDEN = {
     "keys": {"messages_api", "project", "staff"},
-    "keys/hashing.py": {"django", "rest_framework", "time", "datetime"},
-    "keys/money.py": {"django", "rest_framework", "time", "datetime"},
+    "keys/domain/raw_key.py": {"django", "rest_framework", "time", "datetime"},
+    "lib/money.py": {"django", "rest_framework", "time", "datetime"},
     "messages_api": {"project", "staff"},
     "messages_api/views.py": {"keys", "django.db", "requests"},
-    "messages_api/lanes": {"keys", "django.db", "requests"},
-    "messages_api/backend": {"keys", "rest_framework", "django.db", "messages_api.models", "messages_api.gateway"},
+    "messages_api/apis": {"keys", "django.db", "requests"},
+    "messages_api/backend": {
+        "keys",
+        "rest_framework",
+        "django.db",
+        "messages_api.models",
+        "messages_api.gateway.request",
+    },
     "staff": {"project"},
     "messages_api/backend/protocol": {"django", "requests", "urllib3", "time", "random", "secrets", "os"},
 }
 ONLY_IN = {
     "tests": {"project/management/commands/fake_upstream.py"},
-    "requests": {"messages_api/backend/upstream.py", "keys/messenger.py"},
+    "requests": {"messages_api/backend/upstream.py", "keys/notifications/delivery.py"},
     "urllib3": {"messages_api/backend/upstream.py", "messages_api/backend/connections.py"},
     "environ": {"project/environment.py", "project/settings.py"},
     "keys": {
         "keys",
         "project",
         "staff",
-        "messages_api/entry.py",
-        "messages_api/routing.py",
-        "messages_api/gateway.py",
-        "messages_api/self_service.py",
+        "messages_api/gateway/admission.py",
+        "messages_api/gateway/request.py",
+        "messages_api/self_service/key.py",
     },
     "rest_framework": {
-        "keys/authentication.py",
+        "keys/access/authentication.py",
         "messages_api/views.py",
-        "messages_api/failures.py",
+        "messages_api/error_responses.py",
         "messages_api/openapi/views.py",
     },
     "drf_spectacular": {"messages_api/openapi/description.py", "messages_api/openapi/views.py"},
 }
 SAME_FUNCTIONS = [
-    ("messages_api/lanes/envelope.py", "messages_api/lanes/anthropic.py"),
+    ("messages_api/apis/envelope.py", "messages_api/apis/anthropic.py"),
     ("messages_api/backend/openai.py", "messages_api/backend/anthropic.py"),
 ]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from keys.models import APIKey, UsageRecord
-from messages_api.attempts import Attempts
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
 from messages_api.backend.errors import UpstreamError
-from messages_api.circuits import Circuits
+from messages_api.gateway.attempts import Attempts
 from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.routing.circuit_breaker import Circuits
 from tests.clock import Clock
 from tests.gateway import Answer, Gateway, events, wait_until
 from tests.test_upstream_errors import endpoint

@@ -14,10 +14,10 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from keys import hashing
-from keys.authentication import credential
+from keys.access.authentication import credential
+from keys.access.snapshots import LookUp, Snapshot, cache
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret, digests
-from keys.snapshots import LookUp, Snapshot, cache
 
 PATH = "/api/v1/messages"
 AUTH_CASES = [json.loads(line) for line in (Path(__file__).parent / "credentials.jsonl").read_text().splitlines()]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from messages_api import body
 from messages_api.errors import RequestError
+from messages_api.intake import body
 
 CATALOGUE = Path(__file__).parent / "bad_inputs" / "rows.jsonl"
 

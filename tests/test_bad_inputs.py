@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, ModelPrice
 from tests.bad_inputs import replay
 from tests.conftest import missing

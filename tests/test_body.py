@@ -13,9 +13,9 @@ from gunicorn.http.unreader import IterUnreader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages_api import body
 from messages_api.backend.protocol.types import Request
 from messages_api.errors import RequestError
+from messages_api.intake import body
 
 HELLO = {"model": "claude-test", "max_tokens": 2048, "messages": [{"role": "user", "content": "hi"}]}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}

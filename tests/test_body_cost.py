@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from messages_api import body, strictjson
 from messages_api.errors import RequestError
+from messages_api.intake import body
+from messages_api.intake import strict_json as strictjson
 
 MIB = 2**20
 FULL = 32 * MIB

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.models import APIKey
-from messages_api import gateway
+from messages_api.gateway import request as gateway
 from project.logs import MaskSecrets
 
 PATH = "/api/v1/messages"

@@ -13,16 +13,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys import budgets, ledger
-from keys import standing as standings
-from keys.budgets import BudgetTerms, Claim
+from keys.budgets import reservations as budgets
+from keys.budgets import status as standings
+from keys.budgets.reservations import BudgetTerms, Claim
 from keys.errors import BudgetSpent
 from keys.models import APIKey, Budget, BudgetPeriod, ModelPrice, Notice, Team, UsageHour, UsageRecord
-from keys.prices import prices
-from keys.pricing import Price
-from keys.rows import Admission, Settlement, Status
+from keys.pricing.price_book import prices
+from keys.pricing.rating import Price
+from keys.usage import ledger
+from keys.usage.rows import Admission, Settlement, Status
 from messages_api.backend.protocol.tokens import estimate
-from messages_api.boundary import new_request_id
+from messages_api.middleware import new_request_id
 from tests.gateway import Gateway, GatewayServer
 from tests.upstream import Reply, ScriptedUpstream, replied
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from messages_api.caller import address
+from messages_api.intake.client import address
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret, Notice, Team, UsageRecord
 from tests.gateway import Gateway, GatewayServer, wait_until
 from tests.upstream import ScriptedUpstream, failure, replied

@@ -2,8 +2,8 @@
 
 import pytest
 
-from messages_api.circuits import Alone, Circuit, Circuits, Opened
-from messages_api.retry_budget import RetryBudget
+from messages_api.routing.circuit_breaker import Alone, Circuit, Circuits, Opened
+from messages_api.routing.retry_budget import RetryBudget
 from tests.clock import Clock
 from tests.test_upstream_errors import endpoint
 

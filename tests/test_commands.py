@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, KeySecret, Team
 
 Run = Callable[..., tuple[str, str]]

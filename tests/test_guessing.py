@@ -9,11 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys import hashing
+from keys.access.lookup_throttle import A_MINUTE, MAX_PLACES, Guesses
+from keys.access.snapshots import cache
+from keys.domain import raw_key as hashing
 from keys.errors import LimitReached
-from keys.guesses import A_MINUTE, MAX_PLACES, Guesses
 from keys.models import APIKey
-from keys.snapshots import cache
 from tests.gateway import Gateway, GatewayServer
 from tests.upstream import ScriptedUpstream
 

@@ -7,7 +7,7 @@ import urllib.parse
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 
-from staff.hashers import PBKDF2Beside
+from staff.password_hashers import PBKDF2Beside
 from tests.gateway import Gateway
 
 LOGIN = "/admin/login/"

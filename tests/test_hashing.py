@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 
 RAW = hashing.generate()
 

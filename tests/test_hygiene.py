@@ -16,11 +16,14 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from keys import hygiene, hygiene_mail, messenger, periods
-from keys.knocks import Knocks, knocks
+from keys.access.rejected_uses import Knocks, knocks
+from keys.hygiene import findings as hygiene
+from keys.hygiene import weekly_mail as hygiene_mail
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Notice, Team, UsageHour
-from project import lifecycle
-from project.housekeeping import Chore, Housekeeper
+from keys.notifications import delivery as messenger
+from lib import periods
+from project.server import application as lifecycle
+from project.server.housekeeper import Chore, Housekeeper
 from tests.gateway import wait_until
 from tests.receivers import Mailbox, Webhook
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages_api import images
 from messages_api.errors import RequestError
+from messages_api.intake import media_sources as images
 
 
 def is_refused(check, value: str) -> bool:

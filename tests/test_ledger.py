@@ -16,14 +16,14 @@ from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from keys import ledger, rows
 from keys.errors import LedgerUnavailable
-from keys.group_commit import GroupCommit
-from keys.house import spool_folder
 from keys.models import APIKey, KeySecret, UsageRecord
-from keys.rows import Admission, Settlement, Status
-from keys.spool import Spool
-from messages_api.boundary import new_request_id
+from keys.usage import ledger, rows
+from keys.usage.backlog import spool_folder
+from keys.usage.group_commit import GroupCommit
+from keys.usage.rows import Admission, Settlement, Status
+from keys.usage.spool import Spool
+from messages_api.middleware import new_request_id
 from tests.gateway import wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet_ledger")

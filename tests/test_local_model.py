@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keys.models import UsageRecord
-from messages_api.connection_test import test_connection as try_connection
+from messages_api.admin.connection_check import test_connection as try_connection
 from tests.gateway import Gateway, events
 from tests.local_model import MODEL, LocalModel
 

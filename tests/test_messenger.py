@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys import messenger
 from keys.models import Budget, Notice
+from keys.notifications import delivery as messenger
 from tests.gateway import Gateway, GatewayServer, wait_until
 from tests.receivers import Mailbox, Webhook
 from tests.upstream import Reply, ScriptedUpstream, replied

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import money
 from keys.errors import amount_in_words
+from lib import money
 
 
 @pytest.mark.parametrize(

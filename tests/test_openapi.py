@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 
 from messages_api.backend.protocol.sse import Record, SSEParser
-from messages_api.body import DOCUMENTED, parse
+from messages_api.intake.body import DOCUMENTED, parse
 from messages_api.openapi.answers import ERROR_TYPES, EVENTS
 from messages_api.openapi.bodies import EXAMPLES
 from messages_api.openapi.description import document

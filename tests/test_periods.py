@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import periods
+from lib import periods
 
 WEDNESDAY = datetime(2026, 11, 25, 12, 30, 5, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys.models import ModelPrice
-from keys.prices import prices
-from keys.pricing import Price, Tokens, cost, longest_answer, most
+from keys.pricing.price_book import prices
+from keys.pricing.rating import Price, Tokens, cost, longest_answer, most
 
 OPUS = Price(
     input=15_000_000, output=75_000_000, cache_read=1_500_000, cache_write_5m=18_750_000, cache_write_1h=30_000_000

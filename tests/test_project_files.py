@@ -6,9 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from keys import conditions
+from keys.hygiene import conditions
 from messages_api.backend.protocol.profile import Profile
-from messages_api.profiles import PRESETS
+from messages_api.models.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 

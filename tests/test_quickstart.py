@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import OutputWrapper
 from pytest_django import Settings
 
-from keys.audit import history_of
+from audit.log import history_of
 from keys.models import APIKey
 from messages_api.models import Route, Upstream
 from project import checks

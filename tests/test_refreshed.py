@@ -10,12 +10,12 @@ import pytest
 from django.db import OperationalError, connections
 from pytest_django import Settings
 
-from keys import patience
 from keys.errors import LedgerUnavailable
-from keys.prices import PriceCache
-from keys.refreshed import Refreshed
+from keys.pricing.price_book import PriceCache
+from lib import deadlines as patience
+from lib.cached import Refreshed
 from messages_api.errors import RequestError
-from messages_api.routing import RouteCache
+from messages_api.routing.route_table import RouteCache
 
 
 class Table:

@@ -12,12 +12,14 @@ from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import export, ledger, reports
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.prices import prices
-from keys.reports import Period
-from keys.sums import Sums
+from keys.pricing.price_book import prices
+from keys.reports import usage as reports
+from keys.reports import usage_csv as export
+from keys.reports.totals import Sums
+from keys.reports.usage import Period
 from keys.templatetags import figures
+from keys.usage import ledger
 from tests.admin.calls import Caller
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))

@@ -14,10 +14,10 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from keys import rollup
 from keys.models import APIKey, ModelPrice, UsageHour, UsageRecord
-from keys.periods import begin_of_hour
-from keys.prices import prices
+from keys.pricing.price_book import prices
+from keys.usage import rollup_check as rollup
+from lib.periods import begin_of_hour
 from tests.admin.calls import Caller
 
 MONTH = (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))

@@ -9,13 +9,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from keys import ledger, limits
-from keys.limits import Limits
+from keys.limits import limiter as limits
+from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, ModelPrice, Team
-from keys.own_usage import Span, bucket_of
-from keys.prices import prices
-from keys.rows import Admission, Settlement, Status
-from messages_api.boundary import new_request_id
+from keys.pricing.price_book import prices
+from keys.reports.self_service import Span, bucket_of
+from keys.usage import ledger
+from keys.usage.rows import Admission, Settlement, Status
+from messages_api.middleware import new_request_id
 
 KEY, USAGE = "/api/v1/key", "/api/v1/usage"
 

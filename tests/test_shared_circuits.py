@@ -8,10 +8,10 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from keys.store import Store
-from messages_api.circuits import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
+from lib.shared_store import Store
 from messages_api.models import Route, RouteTarget
-from messages_api.shared_circuits import OPEN, TURN, SharedCircuits
+from messages_api.routing.circuit_breaker import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
+from messages_api.routing.redis_circuits import OPEN, TURN, SharedCircuits
 from tests.clock import Clock
 from tests.conftest import missing
 from tests.gateway import Gateway, GatewayServer

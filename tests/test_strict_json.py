@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from messages_api import strictjson
 from messages_api.errors import RequestError
+from messages_api.intake import strict_json as strictjson
 
 MIB = 2**20
 

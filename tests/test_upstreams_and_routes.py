@@ -3,11 +3,11 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from messages_api.addresses import check_base_url
 from messages_api.backend.protocol.profile import Profile
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.profiles import PRESETS
-from messages_api.routing import routes
+from messages_api.models.base_url import check_base_url
+from messages_api.models.presets import PRESETS
+from messages_api.routing.route_table import routes
 from tests.gateway import targets_of
 
 GOOD = ["https://api.anthropic.com", "http://127.0.0.1:8081/v1", "http://vllm.internal:8000", "https://[::1]:8443/v1"]

@@ -1,5 +1,6 @@
 """What admins see of keys and usage."""
 
-from keys.admin import keys, prices, teams, usage
+from keys.admin import api_key as keys
+from keys.admin import prices, teams, usage
 
 __all__ = ["keys", "prices", "teams", "usage"]

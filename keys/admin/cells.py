@@ -8,10 +8,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from keys import money
-from keys.conditions import Condition
+from keys.budgets.status import Standing
 from keys.errors import PERIODS, amount_in_words
-from keys.standing import Standing
+from keys.hygiene.conditions import Condition
+from lib import money
 
 NONE = "\N{EN DASH}"
 

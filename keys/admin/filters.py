@@ -10,8 +10,9 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from keys import allowlists, conditions
-from keys.conditions import Condition
+from keys.admin import allow_lists as allowlists
+from keys.hygiene import conditions
+from keys.hygiene.conditions import Condition
 from keys.models import APIKey
 
 

@@ -12,10 +12,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import audit, key_export
+from audit import log as audit
 from keys.forms.extend import ExtendForm
 from keys.models import APIKey
-from keys.pages.frame import page
+from keys.pages.render import page
+from keys.reports import keys_csv as key_export
 
 MOST = 500
 """Each key of an action is a field of its confirmation, and a form has a thousand at most."""

@@ -12,10 +12,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from keys.export import inert, written
-from keys.key_import import COLUMNS, EXAMPLE, MAX_BYTES, MAX_ROWS, REQUIRED, Row, Unreadable, read
+from keys.forms.csv_import import COLUMNS, EXAMPLE, MAX_BYTES, MAX_ROWS, REQUIRED, Row, Unreadable, read
 from keys.models import APIKey, Budget, KeySecret
-from keys.pages.frame import KEPT_BY_NOBODY, NOT_STORED, page
+from keys.pages.render import KEPT_BY_NOBODY, NOT_STORED, page
+from keys.reports.usage_csv import inert, written
 
 Issued = tuple[APIKey, str]
 """A key and its raw key."""

@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
-from keys import conditions, glance, hashing, money
 from keys.admin import cells, row_actions
 from keys.admin.filters import (
     AllowedModelFilter,
@@ -24,7 +23,11 @@ from keys.admin.filters import (
     StateFilter,
     TeamFilter,
 )
+from keys.domain import raw_key as hashing
+from keys.hygiene import conditions
 from keys.models import APIKey, KeySecret
+from keys.reports import key_columns as glance
+from lib import money
 
 FEW = 1_000  # that a query can name
 # Where keys stand that were never used, and those that never expire: databases do not agree on it.

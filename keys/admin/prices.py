@@ -13,13 +13,14 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keys import money, unpriced
 from keys.admin import cells
-from keys.arithmetic import KINDS
 from keys.forms.amounts import MoneyField
 from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
 from keys.models.prices import LARGEST
+from keys.pricing import unpriced
+from keys.pricing.breakdown import KINDS
+from lib import money
 
 STATES = {"current": "good", "coming": "quiet", "past": "warn"}
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.lifecycle import DISABLE, ENABLE, REVOKE, Change
+from keys.display.state_changes import DISABLE, ENABLE, REVOKE, Change
 from keys.models import APIKey
 
 

@@ -17,14 +17,15 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys import conditions, standing
 from keys.admin import cells
+from keys.budgets import status as standing
+from keys.forms.access_policy import LIMIT_LABELS
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
-from keys.forms.rules import LIMIT_LABELS
-from keys.forms.saving import SavesItsFields
+from keys.forms.partial_save import SavesItsFields
+from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
-from keys.pages.frame import page
+from keys.pages.render import page
 
 SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}

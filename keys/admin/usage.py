@@ -10,11 +10,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys import arithmetic, money, refusals
 from keys.admin import cells
 from keys.admin.filters import KeyFilter, ModelFilter, TimeFilter
 from keys.admin.paging import KeysetChangeList
 from keys.models import UsageRecord
+from keys.pricing import breakdown as arithmetic
+from keys.reports import rejections as refusals
+from lib import money
 
 Status = UsageRecord.Status
 

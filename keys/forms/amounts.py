@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 
-from keys import money
+from lib import money
 
 
 class AmountInput(AdminTextInputWidget):

@@ -6,11 +6,12 @@ from typing import Any
 from django import forms
 from django.forms.models import BaseInlineFormSet
 
-from keys import amounts, bounds
-from keys.bounds import EACH
+from keys.domain import amounts
+from keys.domain import team_ceilings as bounds
+from keys.domain.team_ceilings import EACH
 from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
-from keys.forms.saving import SavesItsFields
+from keys.forms.partial_save import SavesItsFields
 from keys.models import APIKey, Budget, Team
 
 MOST = len(Budget.Period) * len(Budget.Unit)

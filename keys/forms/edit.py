@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from keys.forms.access_policy import KeyForm
 from keys.forms.fields import check_year, reach_everybody
-from keys.forms.rules import KeyForm
 
 
 class EditForm(KeyForm):

@@ -12,9 +12,9 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
-from keys import hashing
-from keys.addresses import Network, network
+from keys.domain import raw_key as hashing
 from keys.models import Team
+from lib.networks import Network, network
 
 LONGEST_MODEL_NAME = 256
 LONGEST_LIST = 200

@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from keys.forms.access_policy import KeyForm
 from keys.forms.fields import check_year
-from keys.forms.rules import KeyForm
 
 
 class IssueForm(KeyForm):

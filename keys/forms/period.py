@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from keys.forms.fields import check_year
-from keys.reports import Period
+from keys.reports.usage import Period
 
 LONGEST_PERIOD_DAYS = 366
 

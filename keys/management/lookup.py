@@ -4,7 +4,7 @@ import sys
 
 from django.core.management.base import CommandError
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey
 
 STDIN = "-"

@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from keys.amounts import LARGEST, Allowance
+from keys.domain.amounts import LARGEST, Allowance
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 

@@ -8,10 +8,11 @@ from django.db import models, transaction
 from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from keys import bounds, hashing
-from keys.addresses import is_network
+from keys.domain import raw_key as hashing
+from keys.domain import team_ceilings as bounds
 from keys.models.rules import Rules
 from keys.models.teams import Team
+from lib.networks import is_network
 
 LONGEST_CALL = timedelta(hours=1)
 

@@ -8,12 +8,12 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
 
+from keys.display.summary import summary
 from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
 from keys.forms.issue import IssueForm
 from keys.models import APIKey, KeySecret, Team
-from keys.pages.frame import page
-from keys.pages.once import already_shown, shown_once
-from keys.summary import summary
+from keys.pages.raw_key import already_shown, shown_once
+from keys.pages.render import page
 
 SECTIONS: Any = [
     ("Purpose and owner", {"fields": ["name", "purpose", "belongs_to"]}),

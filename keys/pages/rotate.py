@@ -7,12 +7,12 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from keys.display.secrets import described
+from keys.display.state_changes import within
 from keys.forms.rotate import RotateForm
-from keys.lifecycle import within
 from keys.models import APIKey, KeyRevoked, KeySecret
-from keys.pages.frame import page
-from keys.pages.once import already_shown, shown_once
-from keys.secret_words import described
+from keys.pages.raw_key import already_shown, shown_once
+from keys.pages.render import page
 
 
 def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:

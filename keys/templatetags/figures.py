@@ -5,10 +5,10 @@ from datetime import datetime
 from django import template
 from django.utils.safestring import SafeString
 
-from keys import money as amounts
 from keys.admin import cells
 from keys.errors import amount_in_words
-from keys.sums import Sums
+from keys.reports.totals import Sums
+from lib import money as amounts
 
 register = template.Library()
 register.filter("milliseconds", cells.milliseconds)

@@ -3,9 +3,9 @@
 from django import template
 from django.utils.safestring import SafeString
 
-from keys import conditions
 from keys.admin import cells
 from keys.admin.usage import OUTCOMES
+from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
 
 STATES = {each.chip.lower(): each.kind for each in conditions.STATES}

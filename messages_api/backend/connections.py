@@ -11,7 +11,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
-from messages_api.background import Background
+from lib.background import Background
 
 MAX_INTERIM = 16  # answers of status 1xx before the real one
 

@@ -2,7 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
-import messages_api.addresses
+import messages_api.models.base_url
 import uuid
 from django.db import migrations, models
 
@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('uid', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('name', models.CharField(max_length=64, unique=True, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9._-]+$', 'Letters, digits, . _ - only.')])),
                 ('dialect', models.CharField(choices=[('anthropic', 'Anthropic Messages'), ('openai', 'OpenAI Chat Completions')], max_length=16)),
-                ('base_url', models.CharField(help_text='Such as https://api.anthropic.com or http://127.0.0.1:8081/v1. Changing it clears the stored credential.', max_length=300, validators=[messages_api.addresses.check_base_url], verbose_name='base URL')),
+                ('base_url', models.CharField(help_text='Such as https://api.anthropic.com or http://127.0.0.1:8081/v1. Changing it clears the stored credential.', max_length=300, validators=[messages_api.models.base_url.check_base_url], verbose_name='base URL')),
                 ('credential_token', models.TextField(blank=True, editable=False)),
                 ('credential_set_at', models.DateTimeField(editable=False, null=True)),
                 ('connect_s', models.FloatField(default=5.0, help_text='Seconds.', validators=[django.core.validators.MinValueValidator(0.1)], verbose_name='connect')),

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from messages_api import rules
-from messages_api.shapes import CountRequest, NativeRequest, StrictRequest
+from messages_api.intake import cross_field_rules as rules
+from messages_api.intake.schema import CountRequest, NativeRequest, StrictRequest
 
 Schema = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from messages_api.apis import anthropic, envelope
 from messages_api.backend.protocol import models
-from messages_api.lanes import anthropic, envelope
 from messages_api.openapi import answers, bodies, self_service
 from messages_api.openapi.answers import TEXT, Schema, ref
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from messages_api.lanes.four_keys import four_keys
+from messages_api.apis.success_envelope import four_keys
 from messages_api.openapi.answers import COUNT, TEXT, TEXT_OR_NULL, Schema, always, described, exactly, list_of, ref
-from messages_api.usage_query import DEFAULT_LIMIT, MAX_LIMIT, WIDTHS
+from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT, WIDTHS
 
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 MOMENT_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}

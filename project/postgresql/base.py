@@ -14,7 +14,7 @@ from gevent import monkey
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from keys import patience
+from lib import deadlines as patience
 
 Result = TypeVar("Result")
 

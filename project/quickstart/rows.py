@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey
 from messages_api.models import Dialect, Route, Upstream
 from project.quickstart.errors import CannotStart

@@ -58,7 +58,7 @@ class Serving:
         begun = time.monotonic()
         if self._with_model:
             self._model = self._run("The embedded model", ["manage.py", "run_local_model"], log="model.log")
-        gunicorn = ["-m", "gunicorn", "-c", "project/gunicorn.py", "--bind", bind.join(self._host, self._port)]
+        gunicorn = ["-m", "gunicorn", "-c", "project/server/gunicorn.py", "--bind", bind.join(self._host, self._port)]
         self._gateway = self._run("The gateway", gunicorn, log="gateway.log")
 
         if self._model is not None:

@@ -1,7 +1,7 @@
 from django import template
 from django.db.models import Model
 
-from keys import audit
+from audit import log as audit
 
 register = template.Library()
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from keys import ledger
 from keys.models import APIKey, UsageRecord
-from keys.rows import Admission, Settlement
-from messages_api.boundary import new_request_id
+from keys.usage import ledger
+from keys.usage.rows import Admission, Settlement
+from messages_api.middleware import new_request_id
 
 ADMISSION: dict[str, Any] = {
     "lane": "envelope",

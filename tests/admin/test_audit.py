@@ -19,11 +19,12 @@ from django.db.models.signals import post_save
 from django.test import Client
 from django.utils import timezone
 
-from keys import audit, hashing
-from keys.audit import history_of
+from audit import log as audit
+from audit.log import history_of
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, ModelPrice, Team
 from messages_api.models import Route, RouteTarget, Upstream
-from staff import audited
+from staff import audit_registry as audited
 from staff.models import FailedLogin
 from tests.admin.calls import Caller
 

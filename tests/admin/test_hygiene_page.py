@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
-from keys.periods import begin_of
+from lib.periods import begin_of
 from tests.admin.calls import Caller
 
 PAGE = "/admin/hygiene/"

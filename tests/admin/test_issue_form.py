@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, Team
 from messages_api.models import Route
 

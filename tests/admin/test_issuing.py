@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret
 
 ADD = "/admin/keys/apikey/add/"

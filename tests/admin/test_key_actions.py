@@ -11,8 +11,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys import hashing
 from keys.admin import key_actions
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, KeySecret, Team
 
 LIST = "/admin/keys/apikey/"

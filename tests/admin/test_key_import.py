@@ -15,7 +15,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models.signals import post_save
 from django.test import Client
 
-from keys import hashing, key_import
+from keys.domain import raw_key as hashing
+from keys.forms import csv_import as key_import
 from keys.models import APIKey, Budget, KeySecret, Team
 
 IMPORT = "/admin/keys/apikey/import/"

@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import periods
 from keys.admin import cells
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team
-from keys.prices import prices
+from keys.pricing.price_book import prices
+from lib import periods
 from tests.admin.calls import Caller
 
 LIST = "/admin/keys/apikey/"

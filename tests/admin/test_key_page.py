@@ -15,11 +15,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import ledger, limits
-from keys.budgets import BudgetTerms, Claim
-from keys.limits import Limits
+from keys.budgets.reservations import BudgetTerms, Claim
+from keys.budgets.status import of_key
+from keys.limits import limiter as limits
+from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
-from keys.standing import of_key
+from keys.usage import ledger
 from tests.admin.calls import Caller
 
 Issue = Callable[..., tuple[APIKey, str]]
@@ -273,7 +274,7 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
 def test_refusals_beyond_those_that_are_counted_are_said(
     browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keys.refusals.MOST", 3)
+    monkeypatch.setattr("keys.reports.rejections.MOST", 3)
     for _ in range(4):
         caller.calls(status="refused", limit_hit=hit("requests_per_minute"))
 

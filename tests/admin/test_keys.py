@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret
 from tests.admin.calls import Caller
 

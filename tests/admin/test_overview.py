@@ -15,10 +15,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from keys import periods
-from keys.house import spool_folder
 from keys.models import APIKey, ModelPrice, UsageHour
-from messages_api import gateway
+from keys.usage.backlog import spool_folder
+from lib import periods
+from messages_api.gateway import request as gateway
 from messages_api.models import Route, Upstream
 from tests.admin.calls import Caller
 

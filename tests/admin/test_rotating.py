@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, Budget, KeyRevoked, KeySecret
 from tests.admin.test_issuing import RAW_KEY
 

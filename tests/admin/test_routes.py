@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from keys.models import APIKey
-from messages_api import gateway
+from messages_api.gateway import request as gateway
 from messages_api.models import Route, RouteTarget, Upstream
 
 LIST = "/admin/messages_api/route/"

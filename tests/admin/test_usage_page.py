@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.models import APIKey
-from keys.reports import Period
+from keys.reports.usage import Period
 from tests.admin.calls import Caller
 
 USAGE = "/admin/usage/"

@@ -13,9 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from keys import arithmetic, money, pricing
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.prices import prices
+from keys.pricing import breakdown as arithmetic
+from keys.pricing import rating as pricing
+from keys.pricing.price_book import prices
+from lib import money
 from tests.admin.calls import Caller
 
 LIST = "/admin/keys/usagerecord/"

@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from keys import ledger
 from keys.models import APIKey
+from keys.usage import ledger
 from tests import clients
 from tests.admin.calls import Caller
 from tests.gateway import GatewayServer

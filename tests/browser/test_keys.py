@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Error, expect
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey
 from tests.browser.conftest import Visitor
 

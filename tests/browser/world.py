@@ -13,12 +13,12 @@ from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys import ledger
-from keys.budgets import BudgetTerms, Claim
+from keys.budgets.reservations import BudgetTerms, Claim
 from keys.models import APIKey, Budget, KeySecret, ModelPrice, Team, UsageRecord
-from keys.prices import prices
-from keys.rows import Admission, Settlement
-from messages_api.boundary import new_request_id
+from keys.pricing.price_book import prices
+from keys.usage import ledger
+from keys.usage.rows import Admission, Settlement
+from messages_api.middleware import new_request_id
 from messages_api.models import Route, RouteTarget, Upstream
 
 DOLLAR = 1_000_000

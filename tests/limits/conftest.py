@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from pytest_django import Settings
 
-from keys.limits import Limiter
-from keys.store import Store
+from keys.limits.limiter import Limiter
+from lib.shared_store import Store
 from tests.conftest import missing
 from tests.gateway import Gateway, GatewayServer
 from tests.limits.forms import Counted, LocalTime, SharedTime

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import redis
 
-from keys.limits import Grant, Limiter, Limits
+from keys.limits.limiter import Grant, Limiter, Limits
 
 LEASE_S = 15.0  # for both forms; the shared one grants no longer one
 

@@ -15,8 +15,8 @@ import django
 django.setup()
 
 from keys.errors import LimitReached  # noqa: E402
-from keys.limits import Limiter, Limits  # noqa: E402
-from keys.store import Store  # noqa: E402
+from keys.limits.limiter import Limiter, Limits  # noqa: E402
+from lib.shared_store import Store  # noqa: E402
 
 CALLS_A_THREAD = 10
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keys.errors import LimitReached
-from keys.limits import Limits
+from keys.limits.limiter import Limits
 from tests.limits.forms import Counted, SharedTime, of_key, of_team, remaining
 
 SIX_A_MINUTE = of_key(requests_per_minute=6)  # one in ten seconds: nothing comes back by chance

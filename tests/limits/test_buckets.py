@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keys.asks import CALLS, REQUESTS, TOKENS, Ask
-from keys.buckets import KEPT_ANYWAY, Buckets
+from keys.limits.local_buckets import KEPT_ANYWAY, Buckets
+from keys.limits.terms import CALLS, REQUESTS, TOKENS, Ask
 from tests.limits.forms import LocalTime
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from keys.errors import LimitReached
-from keys.limits import Grant, Limits
+from keys.limits.limiter import Grant, Limits
 from tests.limits.forms import LEASE_S, Counted, of_key, of_team, remaining
 
 # One request in ten seconds, one token in five: time goes by in steps of ten, so every level is a whole number.

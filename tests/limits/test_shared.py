@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from keys.asks import Ask
 from keys.errors import LimitReached
-from keys.limits import Grant, Limiter, Limits
-from keys.open_calls import OpenCalls
-from keys.shared_buckets import LEASE_S, SharedBuckets
-from keys.store import Store
+from keys.limits.leases import OpenCalls
+from keys.limits.limiter import Grant, Limiter, Limits
+from keys.limits.redis_buckets import LEASE_S, SharedBuckets
+from keys.limits.terms import Ask
+from lib.shared_store import Store
 from tests.gateway import ROOT, wait_until
 from tests.limits.forms import SharedTime, of_key, of_team, remaining
 from tests.redis_server import RedisServer

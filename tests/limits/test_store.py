@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 from redis.exceptions import NoScriptError
 
-from keys.store import FAILURES_IN_A_ROW, Store
+from lib.shared_store import FAILURES_IN_A_ROW, Store
 from tests.gateway import ROOT, wait_until
 from tests.limits.conftest import WAIT_S
 from tests.redis_server import RedisServer

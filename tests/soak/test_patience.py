@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
-from keys import patience
+from lib import deadlines as patience
 from tests.soak.site import Site
 
 pytestmark = pytest.mark.django_db

@@ -9,11 +9,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from keys import bounds, expiry
-from keys.amounts import Allowance, parse_budget
+from keys.display.summary import summary
+from keys.domain import team_ceilings as bounds
+from keys.domain.amounts import Allowance, parse_budget
 from keys.forms.fields import AddressesField, MetadataField, ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
-from keys.summary import summary
+from lib import expiry
 
 OPTIONS = {
     "name": "--name",

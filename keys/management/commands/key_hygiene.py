@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from keys import hygiene, hygiene_words
+from keys.hygiene import findings as hygiene
+from keys.hygiene import text as hygiene_words
 
 
 class Command(BaseCommand):

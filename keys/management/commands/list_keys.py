@@ -8,11 +8,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from keys import conditions
-from keys.amounts import written
-from keys.bounds import LIMITS
+from keys.domain.amounts import written
+from keys.domain.team_ceilings import LIMITS
+from keys.hygiene import conditions
 from keys.models import APIKey
-from keys.printable import printable
+from lib.printable import printable
 
 STATES = [each.chip.lower() for each in conditions.STATES]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]

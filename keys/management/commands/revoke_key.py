@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keys.lifecycle import STREAMS_END_WITHIN_S, within
+from keys.display.state_changes import STREAMS_END_WITHIN_S, within
 from keys.management.lookup import HELP, find_key
 from keys.models import APIKey
 

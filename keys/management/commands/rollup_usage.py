@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from keys import rollup
-from keys.hours import DIMENSIONS
 from keys.models import APIKey
-from keys.reports import Period
-from keys.rollup import Difference
+from keys.reports.usage import Period
+from keys.usage import rollup_check as rollup
+from keys.usage.hourly_rollup import DIMENSIONS
+from keys.usage.rollup_check import Difference
 
 SHOWN = 20
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)

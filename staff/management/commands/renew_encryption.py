@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from keys import hashing
+from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret
-from messages_api.credentials import CredentialUnreadable
+from lib.encryption import CredentialUnreadable
 from messages_api.models import Upstream
 from staff.models import Authenticator
 

@@ -1,0 +1,36 @@
+"""The one gate: every call passes it, whatever header its key came in and whether its snapshot was cached."""
+
+from typing import Any
+
+from keys.access.snapshots import Snapshot
+from keys.domain.team_ceilings import is_listed
+from keys.errors import NotAuthenticated, NotPermitted
+from lib.networks import is_within
+
+
+def check_usable(snapshot: Snapshot) -> None:
+    """Raise NotAuthenticated unless the key is open and not expired at this moment."""
+    if not snapshot.is_usable():
+        raise NotAuthenticated
+
+
+def authorize(snapshot: Snapshot, *, model: str, address: str | None) -> None:
+    """Raise NotAuthenticated or NotPermitted unless this key may call this model now, from this address.
+
+    Asked before routing, so a key with an allow-list learns nothing about which models exist.
+    """
+    check_usable(snapshot)
+    if snapshot.networks and not is_within(address, snapshot.networks):
+        raise NotPermitted("This API key may not be used from your address.", hit=_hit("key", "addresses"))
+    if not may_use(snapshot, model):
+        scope = "key" if not is_listed(model, snapshot.allowed_models) else "team"
+        raise NotPermitted("This API key may not use the requested model.", param="model", hit=_hit(scope, "models"))
+
+
+def may_use(snapshot: Snapshot, model: str) -> bool:
+    """Whether the key's allow-list, if it has one, names the model, and so does its team's."""
+    return is_listed(model, snapshot.allowed_models) and is_listed(model, snapshot.team_models)
+
+
+def _hit(scope: str, limit: str) -> dict[str, Any]:
+    return {"scope": scope, "limit": limit, "value": None, "reset": None}

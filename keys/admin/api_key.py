@@ -1,0 +1,63 @@
+"""The keys: who may call. Issued, paused and ended here, and shown in full never again."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from keys.admin.key_actions import KeyActions, of_a_few
+from keys.admin.key_import import KeyImport
+from keys.admin.key_list import KeyList
+from keys.admin.key_pages import OneKey
+from keys.display.state_changes import DISABLE, ENABLE, REVOKE, Change
+from keys.domain import raw_key as hashing
+from keys.forms.fields import find_raw_key
+from keys.forms.find_key import FindForm
+from keys.models import APIKey
+from keys.pages import change_state as state
+
+
+@admin.register(APIKey)
+class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
+    actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
+
+    @admin.action(description="Disable selected keys", permissions=["disable"])
+    @of_a_few
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        return self._change_state(request, queryset, DISABLE)
+
+    @admin.action(description="Enable selected keys", permissions=["disable"])
+    @of_a_few
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        return self._change_state(request, queryset, ENABLE)
+
+    @admin.action(description="Revoke selected keys", permissions=["revoke"])
+    @of_a_few
+    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        return self._change_state(request, queryset, REVOKE)
+
+    def _change_state(self, request: HttpRequest, queryset: QuerySet[APIKey], change: Change) -> HttpResponse | None:
+        return state.change_several(request, self, list(queryset), change)
+
+    # ---- pages
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        raw = find_raw_key(request.GET.get("q", ""))
+        if raw:
+            return self.answer_raw_key(request, raw)
+        return super().changelist_view(request, {"title": "API keys", "find_form": FindForm(), **(extra_context or {})})
+
+    def answer_raw_key(self, request: HttpRequest, raw: str) -> HttpResponse:
+        """Lead to the row of a raw key by its hint: the raw key is in no page, and leaves the address bar."""
+        address = reverse("admin:keys_apikey_changelist")
+        if hashing.is_well_formed(raw) and APIKey.objects.with_raw_key(raw).exists():
+            return HttpResponseRedirect(f"{address}?q={hashing.PREFIX}{hashing.hint(raw)}")
+        messages.warning(request, "No key here belongs to what you entered.")
+        return HttpResponseRedirect(address)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # it would ask for each key's usage, and keys are revoked
+        return actions

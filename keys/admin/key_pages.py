@@ -1,0 +1,105 @@
+"""One key: its pages, each with its address, and who may do what there."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import prefetch_related_objects
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+
+from keys.display.state_changes import DISABLE, ENABLE, REVOKE
+from keys.models import APIKey
+from keys.pages import change_state as state
+from keys.pages import issue, rotate
+from keys.pages import key_detail as key
+from keys.pages import raise_budget as increase
+from keys.pages import reports as views
+
+
+class OneKey(admin.ModelAdmin):
+    """What the admin of keys does with one of them."""
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(address: str, view: Any, name: str) -> URLPattern:
+            return path(address, self.admin_site.admin_view(view), name=f"keys_apikey_{name}")
+
+        changes = [
+            page(f"<path:object_id>/{change.name}/", self._view(state.change_one, change=change), change.name)
+            for change in (DISABLE, ENABLE, REVOKE)
+        ]
+        return [
+            page("find/", self.find_view, "find"),
+            page("add/outlook/", self.outlook_view, "outlook"),
+            page("<path:object_id>/rotate/", self._view(rotate.rotate), "rotate"),
+            page("<path:object_id>/budgets/<int:budget_id>/", self._view(increase.increase), "increase"),
+            *changes,
+            *super().get_urls(),
+        ]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        return issue.issue(request, self)
+
+    def outlook_view(self, request: HttpRequest) -> HttpResponse:
+        return issue.outlook(request, self)
+
+    def find_view(self, request: HttpRequest) -> HttpResponse:
+        return views.find(request, self)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self._view(key.key)(request, object_id)
+
+    def _view(self, answer: Any, **fixed: Any) -> Any:
+        """A page of one key, which is looked up."""
+
+        def view(request: HttpRequest, object_id: str, **arguments: Any) -> HttpResponse:
+            if not self.has_view_or_change_permission(request):
+                raise PermissionDenied
+            api_key: APIKey | None = self.get_object(request, unquote(object_id))
+            if api_key is None:
+                raise Http404
+            return answer(request, self, api_key, **fixed, **arguments)
+
+        return view
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> APIKey | None:
+        """With what its pages ask of it, so that they ask once."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            prefetch_related_objects([found], "owner", "created_by", "team__budgets")
+        return found
+
+    # ---- who may
+
+    def rights(self, request: HttpRequest, api_key: APIKey) -> dict[str, bool]:
+        """What this person may do with this key as it is now."""
+        is_open = api_key.revoked_at is None
+        may_pause = is_open and self.has_disable_permission(request)
+        return {
+            "rotate": is_open and self.has_rotate_permission(request),
+            "disable": may_pause and api_key.disabled_at is None,
+            "enable": may_pause and api_key.disabled_at is not None,
+            "revoke": is_open and self.has_revoke_permission(request),
+            "raise": is_open and request.user.has_perm("keys.change_budget"),
+            "delete": self.has_delete_permission(request, api_key),
+        }
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("keys.issue_apikey")
+
+    def has_rotate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("keys.rotate_apikey")
+
+    def has_disable_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("keys.disable_apikey")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("keys.revoke_apikey")
+
+    def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        """A key with usage is revoked, never deleted: its history needs it."""
+        may_delete = super().has_delete_permission(request, obj)
+        return may_delete and (obj is None or not obj.usage.exists())

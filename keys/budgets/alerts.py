@@ -1,0 +1,55 @@
+"""What people are told about budgets: written together with what it is about, sent by the messenger."""
+
+from django.conf import settings
+from django.utils import timezone
+
+from keys.errors import PERIODS, amount_in_words
+from keys.models import BudgetPeriod, Notice
+from lib import admin_links as links
+from lib import periods
+
+
+def note_budget(row: BudgetPeriod, *, limit: int) -> None:
+    """Write that a budget has reached its warning threshold. The same period is told of once."""
+    budget = row.budget
+    key, team = budget.api_key, budget.team
+    whose = f"the key {key.name} ({key.public_id})" if key else f"the team {team}"
+    spent, of = (amount_in_words(amount, budget.unit) for amount in (row.spent, limit))
+    ends_at = periods.end_of(budget.period, row.begins_at)
+    resets = f"It resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
+    link = links.to("keys_apikey_change", key.pk) if key else links.to("keys_team_change", budget.team_id)
+    share = round(100 * row.spent / limit) if limit else 100
+    Notice.objects.get_or_create(
+        key=f"budget-{budget.pk}-{row.begins_at:%Y%m%dT%H%M}",
+        defaults={
+            "kind": "budget_warning",
+            "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],
+            "text": f"Of the {PERIODS[budget.period]} budget of {whose}, {spent} of {of} are spent. {resets}\n"
+            "Once it is spent, calls are refused with 402.\n" + (f"{link}\n" if link else ""),
+            "recipients": _recipients(row),
+            "data": {
+                "kind": "budget_warning",
+                "scope": "key" if key else "team",
+                "key": key.public_id if key else None,
+                "team": team.name if team else None,
+                "period": budget.period,
+                "unit": budget.unit,
+                "limit": limit,
+                "spent": row.spent,
+                "warn_percent": budget.warn_percent,
+                "resets_at": ends_at.isoformat() if ends_at else None,
+                "link": link,
+            },
+            "next_attempt_at": timezone.now(),
+        },
+    )
+
+
+def _recipients(row: BudgetPeriod) -> list[str]:
+    """Whoever answers for the key or the team, and whoever is told everything."""
+    key, team = row.budget.api_key, row.budget.team
+    if key is not None:
+        team = key.team
+    owner = key.owner.email if key is not None and key.owner is not None else ""
+    found = [team.email if team is not None else owner, *settings.ALERT_EMAILS]
+    return list(dict.fromkeys(address for address in found if address))

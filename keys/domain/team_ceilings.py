@@ -1,0 +1,59 @@
+"""
+A key never exceeds its team: what somebody asks for a key beyond what its team has. Pure.
+
+It is checked where people enter it, so that nobody is promised what is not there. What holds at a call are the rules of
+both, so a team that is narrowed later narrows its keys at once.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from keys.domain.amounts import PERIODS, Allowance
+from keys.errors import amount_in_words
+
+LIMITS = {
+    "requests_per_minute": "requests a minute",
+    "tokens_per_minute": "tokens a minute",
+    "concurrent_calls": "calls at once",
+}
+EACH = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
+
+
+class HasRules(Protocol):
+    """A key or a team, as far as it matters here."""
+
+    allowed_models: list[str]
+
+
+def beyond(rules: HasRules, team: HasRules, *, name: str) -> dict[str, str]:
+    """By field, what of a key's rules its team does not have. Empty if it exceeds nothing."""
+    found = {}
+    for field, words in LIMITS.items():
+        wanted, most = getattr(rules, field), getattr(team, field)
+        if wanted is not None and most is not None and wanted > most:
+            found[field] = f"The team {name} has {most:,} {words} for all its keys: give {most:,} or less."
+    strange = [model for model in rules.allowed_models if not is_listed(model, team.allowed_models)]
+    if strange:
+        allowed = ", ".join(team.allowed_models)
+        found["allowed_models"] = f"The team {name} may use {allowed}; not {', '.join(strange)}."
+    return found
+
+
+def is_listed(model: str, patterns: Sequence[str]) -> bool:
+    """Whether an allow-list has a model, or all that a pattern stands for. An empty list has every model."""
+    return not patterns or any(covers(pattern, model) for pattern in patterns)
+
+
+def covers(pattern: str, model: str) -> bool:
+    """Whether a pattern stands for all that another one, or a name, stands for."""
+    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
+
+
+def beyond_budgets(wanted: Allowance, budgets: Iterable[Allowance], *, name: str) -> str | None:
+    """Why a key cannot have a budget beside those of its team: more in a shorter time is more in a longer time too."""
+    longer = PERIODS[PERIODS.index(wanted.period) :]
+    for budget in budgets:
+        if budget.unit == wanted.unit and budget.period in longer and wanted.amount > budget.amount:
+            most = amount_in_words(budget.amount, budget.unit)
+            return f"The team {name} has {most} {EACH[budget.period]} for all its keys: give {most} or less."
+    return None

@@ -1,0 +1,170 @@
+"""The page of one key: how it is, what it did, what it may do, and the form that changes that."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.helpers import AdminForm
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from audit.log import history_of
+from keys.display.secrets import described
+from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
+from keys.display.state_changes import within
+from keys.display.summary import summary
+from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
+from keys.forms.edit import EditForm
+from keys.models import APIKey, Team
+from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
+from keys.pages.raw_key import example_model
+from keys.pages.render import page
+from keys.reports import forecast as meters
+from keys.reports import key_activity as activity
+from keys.reports.key_activity import Activity
+from keys.reports.rejections import refusals
+
+OUTCOMES = {
+    "completed": ("Completed", 1),
+    "left": ("Left by the caller", 2),
+    "caller_errors": ("Caller's errors", 6),
+    "errors": ("Upstream's errors", 3),
+    "refused": ("Refused", 4),
+}
+SECTIONS: Any = [
+    (name, {"fields": ["expires_at", "endless_reason"]} if name == "Expiry" else options)
+    for name, options in ISSUE_SECTIONS
+]
+
+
+class Editor:
+    """The form of a key's rules and, for those who may, of its budgets."""
+
+    def __init__(self, request: HttpRequest, model_admin: Any, api_key: APIKey) -> None:
+        data = request.POST or None
+        self._request, self._model_admin, self._api_key = request, model_admin, api_key
+        self.form = EditForm(data, instance=api_key, offers=model_admin.admin_site.model_names())
+        team = self.form.holder if isinstance(self.form.holder, Team) else None
+        self.budgets: BudgetFormSet | None = None
+        if request.user.has_perm("keys.change_budget"):
+            may_add = request.user.has_perm("keys.add_budget")
+            self.budgets = KeyBudgets(rows_of(data), instance=api_key, team=team, may_add=may_add)
+            self.budgets.can_delete = request.user.has_perm("keys.delete_budget")
+
+    @property
+    def is_valid(self) -> bool:
+        return bool(self.form.is_valid() & (self.budgets is None or self.budgets.is_valid()))
+
+    @property
+    def context(self) -> dict[str, Any]:
+        sections = AdminForm(self.form, SECTIONS, {}, model_admin=self._model_admin)
+        return {"form": self.form, "sections": list(sections), "budgets": self.budgets}
+
+    @transaction.atomic
+    def save(self) -> None:
+        self.form.save()
+        if self.budgets is not None:
+            self.budgets.save()
+        parts = [self.budgets] if self.budgets is not None else []
+        said = self._model_admin.construct_change_message(self._request, self.form, parts)
+        self._model_admin.log_change(self._request, self._api_key, said)
+
+
+def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
+    may_change = model_admin.has_change_permission(request, api_key)
+    if request.method == "POST" and not may_change:
+        raise PermissionDenied
+    editor = Editor(request, model_admin, api_key) if may_change else None
+    if request.method == "POST" and editor and "add_budget" not in request.POST and editor.is_valid:
+        editor.save()
+        messages.success(request, f"Saved. It takes effect everywhere within {within()} seconds.")
+        return HttpResponseRedirect(request.path)
+    if request.method == "POST":
+        # The form has changed the row in memory; what stands above it is how the key is.
+        api_key = model_admin.get_queryset(request).get(pk=api_key.pk)
+    context = {"title": api_key.name, "original": api_key, "within": within(), **(editor.context if editor else {})}
+    return page(request, "keys/key.html", context | _panels(request, model_admin, api_key))
+
+
+def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
+    """What the page shows besides the form. The number of queries does not grow with anything."""
+    done = activity.activity(api_key)
+    budgets = meters.budget_meters(api_key, done)
+    shown: dict[str, Any] = {
+        "api_key": api_key,
+        "budget_meters": budgets,
+        "limit_meters": meters.limit_meters(api_key),
+        "secrets": described(list(api_key.secrets.all())),
+        "rules": summary(api_key, [each.standing.budget.allowance for each in budgets if each.standing.scope == "key"]),
+        "history": history_of(api_key),
+        "may": model_admin.rights(request, api_key),
+        "closed": closed(api_key),
+        "holder_address": _holder_address(request, api_key),
+        "calls_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
+        "snippets": snippets(
+            PLACEHOLDER,
+            origin=f"{request.scheme}://{request.get_host()}",
+            model=example_model(api_key, model_admin.admin_site.model_names()) or SOME_MODEL,
+        ),
+    }
+    if request.user.has_perm("keys.view_usagerecord"):
+        calls = activity.last_calls(api_key)
+        shown |= {
+            "activity": done,
+            "chart": _chart(done),
+            "calls": calls,
+            "last_use": activity.last_use(api_key, calls),
+            "errors": activity.last_errors(api_key),
+            "refusals": refusals(api_key),
+        }
+    return shown
+
+
+def closed(api_key: APIKey) -> list[str]:
+    """Why calls with this key are refused whatever they ask; empty if they are not."""
+    found = []
+    if api_key.revoked_at:
+        why = "; ".join(filter(None, [api_key.get_revoke_kind_display(), api_key.revoke_reason]))
+        found.append(f"Revoked on {_moment(api_key.revoked_at)}: {why or 'no reason was given'}")
+    if api_key.disabled_at:
+        found.append(f"Disabled since {_moment(api_key.disabled_at)}: its calls are refused until it is enabled.")
+    if api_key.expires_at and api_key.expires_at <= timezone.now():
+        found.append(f"Expired on {_moment(api_key.expires_at)}: its calls are refused.")
+    if api_key.team and api_key.team.disabled_at:
+        found.append(f"The team {api_key.team.name} is disabled, and all its keys with it.")
+    if api_key.owner and not api_key.owner.is_active:
+        found.append(f"{api_key.owner.get_username()} is deactivated, and the key with them.")
+    return found
+
+
+def _moment(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _holder_address(request: HttpRequest, api_key: APIKey) -> str:
+    """The page of the team or the person, for those who may see it."""
+    holder: Any = api_key.team or api_key.owner
+    options = holder._meta
+    if not request.user.has_perm(f"{options.app_label}.view_{options.model_name}"):
+        return ""
+    try:
+        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[holder.pk])
+    except NoReverseMatch:
+        return ""
+
+
+def _chart(done: Activity) -> dict[str, Any]:
+    """What `charts.js` draws: the rows of the table by day, by how the calls ended."""
+    return {
+        "type": "bar",
+        "stacked": True,
+        "unit": "calls",
+        "labels": [f"{day:%d %b}" for day, _ in done.days],
+        "series": [
+            {"name": name, "colour": colour, "values": [getattr(sums, column) for _, sums in done.days]}
+            for column, (name, colour) in OUTCOMES.items()
+        ],
+    }

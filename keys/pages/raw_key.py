@@ -1,0 +1,37 @@
+"""The page that shows a raw key once, as the answer to the POST that issued it: nothing of it is stored anywhere."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from keys.display.snippets import EXAMPLE_MODEL, SOME_MODEL, snippets
+from keys.domain.team_ceilings import is_listed
+from keys.models import APIKey
+from keys.pages.render import NOT_STORED, page
+
+
+def shown_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
+    """The raw key of a key that was just issued or rotated, with the ways to use it."""
+    model = example_model(api_key, model_admin.admin_site.model_names())
+    ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
+    shown = {"title": "Key issued", "api_key": api_key, "raw": raw, "snippets": ways, "model": model}
+    return page(request, "keys/issued.html", shown | context, headers=NOT_STORED)
+
+
+def already_shown(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
+    """The same form was sent a second time."""
+    context = {
+        "title": "Already issued",
+        "api_key": api_key,
+        "may": model_admin.rights(request, api_key),
+        "may_issue": model_admin.has_add_permission(request),
+    }
+    return page(request, "keys/already_issued.html", context, status=409, headers=NOT_STORED)
+
+
+def example_model(api_key: APIKey, names: list[str]) -> str:
+    """A model that the key may call; empty where none is known by its name."""
+    of_team = api_key.team.allowed_models if api_key.team else []
+    known = [name for name in [*api_key.allowed_models, *of_team, *names, EXAMPLE_MODEL] if not name.endswith("*")]
+    allowed = [name for name in known if is_listed(name, api_key.allowed_models) and is_listed(name, of_team)]
+    return next(iter(allowed), "")

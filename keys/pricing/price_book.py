@@ -1,0 +1,74 @@
+"""Model → price, as this process knows the table of prices. Read at most every `settings.SNAPSHOT_TTL_S`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from keys.errors import LedgerUnavailable
+from keys.models import ModelPrice
+from keys.pricing.rating import Price
+from lib.cached import Refreshed
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """All prices, by pattern; of each pattern the latest first."""
+
+    rows: dict[str, list[ModelPrice]]
+
+    def find(self, model: str, *, upstream: str, at: datetime) -> Price | None:
+        """The price of a model at an upstream; None: it has none.
+
+        One for this upstream wins over one for any, then the exact name over the longest prefix, then the latest.
+        """
+        found = [row for pattern in self._matching(model) for row in self.rows[pattern] if row.valid_from <= at]
+        best = max(
+            (row for row in found if row.upstream in ("", upstream)),
+            key=lambda row: (row.upstream == upstream != "", row.pattern == model, len(row.pattern), row.valid_from),
+            default=None,
+        )
+        return None if best is None else _price(best)
+
+    def _matching(self, model: str) -> Iterable[str]:
+        for pattern in self.rows:
+            if pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1])):
+                yield pattern
+
+
+def _price(row: ModelPrice) -> Price:
+    return Price(
+        id=row.pk,
+        input=row.input,
+        output=row.output,
+        cache_read=row.cache_read,
+        cache_write_5m=row.cache_write_5m,
+        cache_write_1h=row.cache_write_1h,
+        max_output_tokens=row.max_output_tokens,
+    )
+
+
+def read() -> PriceBook:
+    """The book as it stands in the database. One query."""
+    rows: dict[str, list[ModelPrice]] = {}
+    for row in ModelPrice.objects.order_by("pattern", "-valid_from"):
+        rows.setdefault(row.pattern, []).append(row)
+    return PriceBook(rows)
+
+
+class PriceCache(Refreshed[PriceBook]):
+    """The book of this process."""
+
+    def book(self) -> PriceBook:
+        """The current book; while the database cannot tell, the last one. Raise LedgerUnavailable if there is none."""
+        book = self.get()
+        if book is None:
+            raise LedgerUnavailable
+        return book
+
+    @property
+    def known(self) -> PriceBook:
+        """The last book that was read: no query, for those who settle and must not wait."""
+        return self.last or PriceBook({})
+
+
+prices = PriceCache(read)

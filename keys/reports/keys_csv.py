@@ -1,0 +1,67 @@
+"""The list of keys as CSV. What opens anything is not in it: neither digests nor, of course, raw keys."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from keys.models import APIKey, Budget
+from keys.reports.usage_csv import inert, written
+from lib import money
+
+HEADER = ["key", "name", "hints", "owner", "team", "purpose", "state", "created_at", "created_by", "expires_at"]
+HEADER += ["endless_reason"]
+HEADER += [
+    "last_used_at",
+    "models",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_calls",
+    "limits_only_count",
+]
+HEADER += ["budgets", "addresses"]
+AT_ONCE = 500
+
+
+def csv_lines(api_keys: QuerySet[APIKey]) -> Iterator[str]:
+    """One line for each key, read in batches, however many there are."""
+    rows = api_keys.select_related("owner", "team", "created_by").prefetch_related("secrets", "budgets")
+    return written(HEADER, map(_cells, rows.iterator(chunk_size=AT_ONCE)))
+
+
+def _cells(api_key: Any) -> list[Any]:
+    texts = {
+        "key": api_key.public_id,
+        "name": api_key.name,
+        "hints": " ".join(str(secret) for secret in api_key.secrets.all()),
+        "owner": api_key.owner.get_username() if api_key.owner else "",
+        "team": api_key.team.name if api_key.team else "",
+        "purpose": api_key.purpose,
+        "state": api_key.state,
+        "created_at": _moment(api_key.created_at),
+        "created_by": api_key.created_by.get_username() if api_key.created_by else "",
+        "expires_at": _moment(api_key.expires_at),
+        "endless_reason": api_key.endless_reason,
+        "last_used_at": _moment(api_key.last_used_at),
+        "models": " ".join(api_key.allowed_models),
+        "budgets": "; ".join(map(_budget, api_key.budgets.all())),
+        "addresses": " ".join(api_key.allowed_addresses),
+    }
+    rules = {
+        "requests_per_minute": api_key.requests_per_minute,
+        "tokens_per_minute": api_key.tokens_per_minute,
+        "concurrent_calls": api_key.concurrent_calls,
+        "limits_only_count": "yes" if api_key.shadow_limits else "no",
+    }
+    return [inert(texts[name]) if name in texts else rules[name] for name in HEADER]
+
+
+def _moment(value: datetime | None) -> str:
+    return timezone.localtime(value).isoformat(timespec="seconds") if value else ""
+
+
+def _budget(budget: Budget) -> str:
+    amount = f"{budget.amount} tokens" if budget.unit == "tokens" else f"{money.plain(budget.amount)} USD"
+    return f"{amount} {budget.get_period_display()}"

@@ -1,0 +1,64 @@
+"""The application of one worker: Django's handler with a beginning and an honest end."""
+
+import time
+from contextlib import suppress
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.urls import get_resolver
+
+from keys.access.rejected_uses import knocks
+from keys.errors import LedgerUnavailable
+from keys.hygiene import weekly_mail as hygiene_mail
+from keys.limits.limiter import limiter
+from keys.notifications import delivery as messenger
+from keys.pricing.price_book import prices
+from keys.usage import ledger
+from lib import deadlines as patience
+from lib.shared_store import store
+from messages_api.errors import RequestError
+from messages_api.gateway import request as gateway
+from messages_api.routing.route_table import routes
+from messages_api.watcher import watcher
+from project import checks
+from project.server.housekeeper import Chore, Housekeeper
+
+READ_WITHIN_S = 2.0
+FINISH_WITHIN_S = 2.0
+CHORES = [
+    Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
+    Chore(do=messenger.send_waiting, every_s=5),
+    Chore(do=knocks.write, every_s=15),
+    Chore(do=hygiene_mail.note_week, every_s=600),
+]
+
+
+class Application(WSGIHandler):
+    """What gunicorn serves. Its hooks call `start`, `drain` and `close`; another server may leave them out."""
+
+    def __init__(self) -> None:
+        checks.refuse_to_start()
+        super().__init__()
+        self._housekeeper = Housekeeper(CHORES)
+
+    def start(self) -> None:
+        """Load what the first call needs, and settle what dead workers left without waiting for it."""
+        _ = get_resolver().url_patterns
+        ledger.start()
+        with suppress(RequestError, LedgerUnavailable), patience.at_most(READ_WITHIN_S):  # or else with the first call
+            routes.table()
+            prices.book()
+        connection.close()
+        self._housekeeper.start()
+
+    def drain(self, *, within_s: float) -> None:
+        """Let no new call in. Running ones may go on for so long, then they are ended with an error that says so."""
+        watcher.drain(at=time.monotonic() + within_s)
+
+    def close(self) -> None:
+        """End what runs without a connection of its own, such as a call that is read on, and write what is settled."""
+        self._housekeeper.close()
+        watcher.finish(within_s=FINISH_WITHIN_S)
+        ledger.close()
+        limiter.close()
+        store.close()

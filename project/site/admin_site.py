@@ -1,0 +1,90 @@
+"""The site that admins see: Django's own, with the gateway's name and pages."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+
+from keys.pages import reports as views
+from messages_api.models import Route
+from project.site import lookup_guard as lists
+from project.site import overview
+from project.site.field_labels import labelled
+from staff import login as staff_login
+from staff import second_factor
+from staff import views as staff_views
+
+APP_ORDER = ["keys", "messages_api", "staff", "auth"]
+STEPS = {"verify": "admin:second_factor_verify", "set up": "admin:second_factor"}
+
+
+class GatewayAdminSite(admin.AdminSite):
+    site_title = "messages-gateway"
+    site_header = "messages-gateway"
+    site_url = None
+    index_title = "Overview"
+    enable_nav_sidebar = True
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [
+            path("usage/", self.admin_view(views.usage), name="usage"),
+            path("usage.csv", self.admin_view(views.usage_csv), name="usage_csv"),
+            path("hygiene/", self.admin_view(views.key_hygiene), name="hygiene"),
+            path("second-factor/", staff_views.manage, name="second_factor"),
+            path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
+            path("second-factor/image.svg", staff_views.image, name="second_factor_image"),
+            path("logout/", never_cache(self.logout), name="logout"),  # open to those who lack a code, too
+            *super().get_urls(),
+        ]
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """No page is kept by a browser or a proxy, those neither that Django takes for cacheable."""
+        return super().admin_view(view, cacheable=False)
+
+    # ---- who may enter
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return _is_staff(request) and second_factor.missing_step(request.user) is None
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's page, except for those who are locked out, and for those who have only a code left to give."""
+        if request.method == "GET" and _is_staff(request) and (step := second_factor.missing_step(request.user)):
+            query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, "")})
+            return HttpResponseRedirect(f"{reverse(STEPS[step])}?{query}")
+        response = super().login(request, extra_context)
+        if staff_login.is_locked_out(request):
+            return staff_login.locked_out(request, context=self.each_context(request))
+        if _is_staff(request) and second_factor.missing_step(request.user) is None:
+            staff_login.succeeded(request, username=request.user.get_username())
+        return response
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return super().each_context(request) | {"is_second_factor_offered": second_factor.is_offered()}
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Whoever's list it is, it answers what cannot be looked up, and hides what must not be found out."""
+        super().register(model_or_iterable, labelled(lists.guarded(admin_class or ModelAdmin)), **options)
+
+    # ---- what is shown
+
+    def model_names(self) -> list[str]:
+        """The models that have a route, by name or by pattern: what the forms of keys offer."""
+        return list(Route.objects.exclude(pattern="*").values_list("pattern", flat=True))
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """In the order in which people need it: keys and usage, model servers, then who may enter here."""
+        apps = super().get_app_list(request, app_label)
+        return sorted(apps, key=lambda app: APP_ORDER.index(app["app_label"]) if app["app_label"] in APP_ORDER else 9)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        return super().index(request, overview.of(request.user) | (extra_context or {}))
+
+
+def _is_staff(request: HttpRequest) -> bool:
+    return request.user.is_active and request.user.is_staff

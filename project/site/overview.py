@@ -1,0 +1,77 @@
+"""What the first page of the admin shows to one who opens it: how it goes, what to look at, what is to be done."""
+
+from datetime import timedelta
+from functools import reduce
+from operator import add
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.reports import charts
+from keys.reports import usage as reports
+from keys.reports.recent_errors import last_errors
+from keys.reports.totals import Sums
+from keys.reports.usage import Period
+from messages_api.models import Route, Upstream
+from project.site import attention
+
+DAYS = 14
+
+
+def of(user: Any) -> dict[str, Any]:
+    """The parts of the page that somebody may see. As many queries with a million calls as with ten."""
+    found: dict[str, Any] = {}
+    if user.has_perm("messages_api.add_upstream"):
+        found["first_steps"] = _first_steps()
+    if user.has_perm("keys.view_usagerecord"):
+        found |= _usage() | {"errors": last_errors()}
+    if attention.concerns(user):
+        found["matters"] = attention.matters(user)
+    return found
+
+
+def _usage() -> dict[str, Any]:
+    today = timezone.localdate()
+    days = reports.days(Period(first=today - timedelta(days=DAYS - 1), last=today))
+    return {
+        "today": days[-1].sums,
+        "yesterday": days[-2].sums,
+        "days": days,
+        "report": {"total": reduce(add, (row.sums for row in days), Sums())},
+        "chart": charts.calls_by_day(days),
+    }
+
+
+def _first_steps() -> list[dict[str, Any]]:
+    """What a new installation still needs, in order; empty once calls come in."""
+    if UsageRecord.objects.exists():
+        return []
+    return [
+        {
+            "text": "Add an upstream: the model server that answers, and what to show to it.",
+            "address": reverse("admin:messages_api_upstream_add"),
+            "done": Upstream.objects.exists(),
+        },
+        {
+            "text": "Add a route: which models go there. * stands for every model.",
+            "address": reverse("admin:messages_api_route_add"),
+            "done": Route.objects.exists(),
+        },
+        {
+            "text": "Add a price: what tokens cost. Budgets in money let nothing in that has none.",
+            "address": reverse("admin:keys_modelprice_add"),
+            "done": ModelPrice.objects.exists(),
+        },
+        {
+            "text": "Issue a key, for an app or a person.",
+            "address": reverse("admin:keys_apikey_add"),
+            "done": APIKey.objects.exists(),
+        },
+        {
+            "text": "Send a first call: the page that shows the key has the lines to paste, this one the whole API.",
+            "address": reverse("docs"),
+            "done": False,
+        },
+    ]
