@@ -12,9 +12,9 @@ RUN_FILES := requirements/run.txt $(if $(UPSTREAM),,requirements/local-model.txt
 RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-model)
 
 # What depends on the database is tested on both.
-ON_POSTGRES := tests/test_ledger.py tests/test_envelope_lane.py tests/test_streams.py tests/test_authentication.py \
-	tests/test_reports.py tests/test_budgets.py tests/test_rollup.py tests/test_hygiene.py tests/limits/test_calls.py \
-	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/admin/test_audit.py
+ON_POSTGRES := tests/keys/usage/test_ledger.py tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py tests/keys/access/test_authentication.py \
+	tests/keys/reports/test_reports.py tests/keys/budgets/test_budgets.py tests/keys/usage/test_rollup_check.py tests/keys/hygiene/test_hygiene.py tests/keys/limits/test_limited_requests.py \
+	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal
 
 # Packages are compiled when they are first imported, which must be remembered: else every process does it again.

@@ -20,9 +20,10 @@ from keys.access.snapshots import cache
 from keys.pricing.price_book import prices
 from keys.usage import ledger
 from messages_api.routing.route_table import routes
-from tests import clients, emptying, environment
-from tests.gateway import Gateway, GatewayServer
-from tests.local_model import LocalModel, is_installed
+from tests import clients
+from tests.support import emptying, environment
+from tests.support.gateway import Gateway, GatewayServer
+from tests.support.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
 
 # Else each test client looks at all static files before its first page.
@@ -52,25 +53,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 LONGEST = (
     "tests/browser/test_walk.py",
-    "tests/test_openapi.py",
-    "tests/test_make_run.py",
-    "tests/test_bad_inputs.py",
+    "tests/messages_api/openapi/test_openapi.py",
+    "tests/project/test_make_run.py",
+    "tests/messages_api/intake/test_bad_inputs.py",
     "tests/faults/",
     "tests/soak/",
 )
 TIMED = (
     "tests/faults/",
-    "tests/limits/",
+    "tests/keys/limits/",
     "tests/soak/",
-    "tests/test_attempts.py",
-    "tests/test_budgets.py",
-    "tests/test_circuits.py",
-    "tests/test_messenger.py",
-    "tests/test_read_on.py",
-    "tests/test_revocation.py",
-    "tests/test_rotation.py",
-    "tests/test_shared_circuits.py",
-    "tests/test_streams.py",
+    "tests/messages_api/gateway/test_attempts.py",
+    "tests/keys/budgets/test_budgets.py",
+    "tests/messages_api/routing/test_circuit_breaker.py",
+    "tests/keys/notifications/test_delivery.py",
+    "tests/messages_api/gateway/test_detached.py",
+    "tests/keys/access/test_revocation.py",
+    "tests/keys/access/test_rotation.py",
+    "tests/messages_api/routing/test_redis_circuits.py",
+    "tests/messages_api/gateway/test_streams.py",
 )
 """What goes by a clock. These tests wait more than they work: they run beside each other, and not beside others."""
 

@@ -16,7 +16,7 @@ from keys.models import APIKey
 from keys.usage import ledger
 from tests import clients
 from tests.admin.calls import Caller
-from tests.gateway import GatewayServer
+from tests.support.gateway import GatewayServer
 
 VISITOR = pytest.StashKey["Visitor"]()
 CHROMIUM = Path("/usr/bin/chromium")

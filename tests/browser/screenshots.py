@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import tests.environment  # before the settings are read
+import tests.support.environment
 
-os.environ["DATABASE_URL"] = f"sqlite:///{tests.environment.STATE_DIR}/example.sqlite3"
+os.environ["DATABASE_URL"] = f"sqlite:///{tests.support.environment.STATE_DIR}/example.sqlite3"
 os.environ["SNAPSHOT_TTL_S"] = "5"  # what pages promise
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -32,7 +32,7 @@ from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, PASSWORD, PATIENCE_MS, Visitor  # noqa: E402
 from tests.browser.places import BUSY, KEYS, Place, clicks, fills_in  # noqa: E402
 from tests.browser.world import World, furnish  # noqa: E402
-from tests.gateway import GatewayServer  # noqa: E402
+from tests.support.gateway import GatewayServer  # noqa: E402
 from tests.upstream import ScriptedUpstream, replied  # noqa: E402
 
 WIDTHS = {390: 844, 768: 1024, 1280: 900}

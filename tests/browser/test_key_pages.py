@@ -17,7 +17,7 @@ from tests.admin.calls import Caller
 from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.browser.test_pages import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
-from tests.gateway import GatewayServer
+from tests.support.gateway import GatewayServer
 from tests.upstream import ScriptedUpstream, replied
 
 ADD = "/admin/keys/apikey/add/"

@@ -10,7 +10,7 @@ from django_otp.oath import TOTP
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
-from tests.gateway import GatewayServer
+from tests.support.gateway import GatewayServer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.admin.calls import Caller
 from tests.browser.conftest import Visitor
-from tests.gateway import wait_until
+from tests.support.gateway import wait_until
 
 USAGE = "/admin/usage/"
 CHART_VERSION = "4.2.0"

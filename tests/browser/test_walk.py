@@ -11,7 +11,7 @@ from tests.browser.conftest import Visitor
 from tests.browser.places import WALK
 from tests.browser.test_pages import CUT_FIELDS
 from tests.browser.world import World, furnish
-from tests.gateway import GatewayServer
+from tests.support.gateway import GatewayServer
 from tests.upstream import ScriptedUpstream, replied
 
 Scheme = Literal["light", "dark"]

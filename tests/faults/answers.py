@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.gateway import Answer
+from tests.support.gateway import Answer
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 LETTERS = {

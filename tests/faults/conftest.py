@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import DjangoDbBlocker
 
-from tests import emptying
 from tests.faults.run import Run, play
+from tests.support import emptying
 
 
 @pytest.fixture(scope="module")

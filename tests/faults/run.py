@@ -18,12 +18,12 @@ from django.contrib.auth.models import User
 
 from keys.models import APIKey, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
-from tests.environment import STATE_DIR
 from tests.faults.answers import Seen, read
 from tests.faults.expected import DIALECTS, Expected, of
 from tests.faults.servers import Servers
 from tests.faults.table import ROWS, Row
-from tests.gateway import Answer, GatewayServer, wait_until
+from tests.support.environment import STATE_DIR
+from tests.support.gateway import Answer, GatewayServer, wait_until
 from tests.upstream import Call
 
 LANES = {"envelope": "/api/v1/messages", "native": "/api/anthropic/v1/messages"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import django
 
-from tests import environment  # noqa: F401  # before the settings are read
+from tests.support import environment  # noqa: F401  # before the settings are read
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()

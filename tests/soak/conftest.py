@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import missing
-from tests.postgres import PostgresMissing
 from tests.soak.site import Site
+from tests.support.postgres import PostgresMissing
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,12 @@ from typing import IO, Any, Protocol, Self
 import psycopg
 from psycopg.rows import dict_row
 
-from tests.gateway import ROOT, GatewayServer
-from tests.postgres import PostgresCluster
 from tests.soak import callers
 from tests.soak.callers import Visit
 from tests.soak.orders import Order
 from tests.soak.upstream import Served
+from tests.support.gateway import ROOT, GatewayServer
+from tests.support.postgres import PostgresCluster
 
 Row = dict[str, Any]
 

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.gateway import ROOT
 from tests.soak import callers
 from tests.soak.books import Books, Run, play
 from tests.soak.callers import Visit
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
+from tests.support.gateway import ROOT
 
 BEFORE_S = 3
 AFTER_S = 5

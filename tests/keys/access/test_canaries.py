@@ -1,0 +1,187 @@
+"""No secret is where it should not be: a hundred keys are issued and used, and then everything is searched for them."""
+
+import base64
+import html
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connection
+
+from keys.domain import raw_key as hashing
+from keys.models import APIKey, KeySecret, Notice, Team, UsageRecord
+from tests.support.gateway import Gateway, GatewayServer, wait_until
+from tests.upstream import ScriptedUpstream, failure, replied
+
+KEYS = 100
+PATH = "/api/v1/messages"
+PASSWORD = "a good password of root"
+UPSTREAM_CREDENTIAL = "the-upstream-credential"
+REQUEST: dict[str, Any] = {"model": "m", "max_tokens": 12, "messages": [{"role": "user", "content": "Hi"}]}
+LISTS = ["", "usage/", "usage.csv", "keys/apikey/", "keys/usagerecord/?time=all", "messages_api/upstream/"]
+
+
+class Visitor:
+    """Somebody at the admin of the running gateway, who keeps what every page said."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self.seen: dict[str, bytes] = {}
+        self.post("/admin/login/", {"username": "root", "password": PASSWORD, "next": "/admin/"})
+
+    def get(self, address: str) -> str:
+        answer = self._session.get(self._origin + address, timeout=60)
+        assert answer.status_code in (200, 403), f"{address}: {answer.status_code}"
+        self.seen[answer.url] = answer.content + repr(answer.headers).encode()
+        return answer.text
+
+    def post(self, address: str, form: dict[str, str], *, keep: bool = True) -> str:
+        """Send a form. Its answer is kept unless it is the one that shows a raw key."""
+        if not self._session.cookies.get("csrftoken"):
+            self.get(address)
+        token = self._session.cookies["csrftoken"]
+        answer = self._session.post(self._origin + address, form | {"csrfmiddlewaretoken": token}, timeout=60)
+        assert answer.ok, f"{address}: {answer.status_code}"
+        if keep:
+            self.seen[f"POST {address}"] = answer.content + repr(answer.headers).encode()
+        return answer.text
+
+    def issues(self, form: dict[str, str]) -> str:
+        """The raw key that the answer shows, once."""
+        return _raw_key_in(self.post("/admin/keys/apikey/add/", form | _expiring(), keep=False))
+
+    def rotates(self, api_key: APIKey) -> str:
+        form = {"overlap": "24h", "token": secrets.token_urlsafe()}
+        return _raw_key_in(self.post(f"/admin/keys/apikey/{api_key.pk}/rotate/", form, keep=False))
+
+
+def _expiring() -> dict[str, str]:
+    return {"expires": "90", "token": secrets.token_urlsafe()}
+
+
+def _raw_key_in(page: str) -> str:
+    found = re.search(r'value="(mgw_[0-9A-Za-z]{46})" readonly', page)
+    assert found, page
+    return html.unescape(found[1])
+
+
+@pytest.fixture
+def gateway(transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User) -> Iterator[Gateway]:
+    """One that logs all there is."""
+    with GatewayServer(LOG_LEVEL="DEBUG") as server:
+        yield Gateway(server, upstream, owner)
+
+
+@pytest.mark.timeout(400)
+def test_no_secret_is_where_it_should_not_be(gateway: Gateway) -> None:
+    root = User.objects.create_superuser("root", email="root@example.com", password=PASSWORD)
+    team = Team.objects.create(name="Search", email="search@example.com")
+    visitor = Visitor(gateway.url)
+
+    raws = [visitor.issues(_form(number, root=root, team=team)) for number in range(KEYS)]
+    raws += [visitor.rotates(api_key) for api_key in APIKey.objects.order_by("pk")[1:11]]
+    _use(gateway, raws)
+    _look_around(visitor, raws)
+
+    assert len(set(raws)) == KEYS + 10 and Notice.objects.exists()
+    haystacks = _haystacks(gateway, visitor)
+    needles = _needles([*raws, gateway.raw_key])
+    found = [(where, what) for where, hay in haystacks.items() for what, needle in needles if needle in hay]
+    assert found == []
+
+
+def _form(number: int, *, root: User, team: Team) -> dict[str, str]:
+    """Of a person or of a team, with a budget that is soon spent, or without."""
+    rows = {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0", "budgets-0-amount": "1000"}
+    budget = rows | {"budgets-0-unit": "tokens", "budgets-0-period": "day", "budgets-0-warn_percent": "1"}
+    holder = f"team-{team.pk}" if number % 2 else f"user-{root.pk}"
+    form = {"name": f"app {number}", "purpose": "a canary", "belongs_to": holder}
+    return form | (budget if number % 4 == 0 else {})
+
+
+def _use(gateway: Gateway, raws: list[str]) -> None:
+    """Calls that go well, calls that fail in every way, and calls with what is no key."""
+    gateway.upstream.answers(failure(401, f"Invalid key: {UPSTREAM_CREDENTIAL}"), times=2)
+    gateway.upstream.answers(failure(400, f"What is this? Bearer {UPSTREAM_CREDENTIAL}"), times=2)
+    gateway.upstream.answers(replied(), times=None)
+    for i, raw in enumerate(raws[::4]):
+        path = PATH if i % 2 else "/api/anthropic/v1/messages"
+        headers = {"Authorization": f"Bearer {raw}"} if i % 3 else {"x-api-key": raw}
+        gateway.post(path, REQUEST | {"stream": bool(i % 2)}, headers=headers)
+        gateway.post(path, REQUEST | {"max_tokens": 10**6}, headers=headers)
+        gateway.post(path, b"{", headers=headers)
+    for spoiled in (raws[0][:-1] + "x", raws[0] + "x", raws[0].lower(), f"{raws[0]}, {raws[1]}", raws[0][:30]):
+        gateway.post(PATH, REQUEST, headers={"Authorization": f"Bearer {spoiled}"})
+    gateway.request("GET", f"/api/anthropic/v1/models?x-api-key={raws[2]}", headers={"x-api-key": raws[2]})
+    gateway.request("GET", "/api/anthropic/v1/models", headers={"Authorization": f"Basic {raws[3]}"})
+    wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
+
+
+def _look_around(visitor: Visitor, raws: list[str]) -> None:
+    """Every kind of page, and the ways to find a key by what somebody has of it."""
+    visitor.get(f"/admin/keys/apikey/?q={raws[5]}")
+    visitor.post("/admin/keys/apikey/find/", {"raw_key": raws[6]})
+    visitor.post(
+        "/admin/keys/apikey/add/", {"name": raws[7], "purpose": raws[7], "metadata": f"a={raws[7]}"}, keep=False
+    )
+    first, *others = APIKey.objects.filter(name__startswith="app").order_by("pk")[:12]
+    revoking = {"kind": "compromised", "reason": "a canary", "typed_name": first.name}
+    visitor.post(f"/admin/keys/apikey/{first.pk}/revoke/", revoking)
+    for api_key in others:
+        for page in ("change", "history", "rotate", "disable", "revoke"):
+            visitor.get(f"/admin/keys/apikey/{api_key.pk}/{page}/")
+    for record in UsageRecord.objects.all()[:10]:
+        visitor.get(f"/admin/keys/usagerecord/{record.pk.replace('_', '_5F')}/change/")
+    for address in LISTS:
+        visitor.get(f"/admin/{address}")
+
+
+# ---- where is searched, and for what
+
+
+def _haystacks(gateway: Gateway, visitor: Visitor) -> dict[str, bytes]:
+    log = gateway.server.log_path.read_bytes()
+    sessions = repr([session.get_decoded() for session in Session.objects.all()]).encode()
+    assert b"DEBUG" in log and b"_auth_user_id" in sessions and b"app 99" in b"".join(visitor.seen.values())
+    tables = {f"table {name}": _dump(name) for name in connection.introspection.table_names()}
+    assert b"app 99" in tables["table keys_apikey"] and b"app 99" in tables["table django_admin_log"]
+    return tables | visitor.seen | {"log": log, "sessions": sessions}
+
+
+def _dump(table: str) -> bytes:
+    """All rows of a table, bytes as they are and in hexadecimal. Digests belong into one column, and no other."""
+    with connection.cursor() as cursor:
+        columns = [column.name for column in connection.introspection.get_table_description(cursor, table)]
+        kept = [f'"{name}"' for name in columns if (table, name) != (KeySecret._meta.db_table, "digest")]
+        cursor.execute(f'SELECT {", ".join(kept)} FROM "{table}"')
+        return b"\n".join(_bytes(value) for row in cursor.fetchall() for value in row)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes | memoryview):
+        return bytes(value) + bytes(value).hex().encode()
+    return str(value).encode()
+
+
+def _needles(raws: list[str]) -> list[tuple[str, bytes]]:
+    needles: list[tuple[str, bytes]] = [("the upstream's credential", UPSTREAM_CREDENTIAL.encode())]
+    needles += [("SECRET_KEY", settings.SECRET_KEY.encode())]
+    needles += [("a pepper", pepper.encode()) for pepper in settings.API_KEY_PEPPERS]
+    needles += [("a credential key", key.encode()) for key in settings.CREDENTIAL_KEYS]
+    for raw in raws:
+        needles += [("a raw key", raw[10:].encode())]  # without the hint, which is shown
+        for pepper in settings.API_KEY_PEPPERS:
+            digest = hashing.digest(raw, pepper=pepper)
+            needles += [("a digest", digest), ("a digest in hexadecimal", digest.hex().encode())]
+            needles += [("a digest in hexadecimal", digest.hex().upper().encode())]
+            needles += [("a digest in base64", base64.b64encode(digest).rstrip(b"="))]
+            needles += [("a digest in base64", base64.urlsafe_b64encode(digest).rstrip(b"="))]
+    return needles

@@ -1,0 +1,410 @@
+"""What hygiene finds, in the shell and by mail: the same, in words and in numbers, and once a week."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from keys.access.rejected_uses import Knocks, knocks
+from keys.hygiene import findings as hygiene
+from keys.hygiene import weekly_mail as hygiene_mail
+from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Notice, Team, UsageHour
+from keys.notifications import delivery as messenger
+from lib import periods
+from project.server import application as lifecycle
+from project.server.housekeeper import Chore, Housekeeper
+from tests.support.gateway import wait_until
+from tests.support.receivers import Mailbox, Webhook
+
+Issue = Callable[..., APIKey]
+
+
+@pytest.fixture
+def issue(owner: User) -> Issue:
+    """Issues a key that is as it should be, but for what is said of it."""
+
+    def issue(name: str, **fields: Any) -> APIKey:
+        sound: dict[str, Any] = {
+            "owner": owner,
+            "expires_at": timezone.now() + timedelta(days=100),
+            "requests_per_minute": 60,
+        }
+        api_key: APIKey = APIKey.objects.issue(name=name, **(sound | fields))[0]
+        api_key.secrets.update(last_used_at=timezone.now() - timedelta(hours=1))
+        return api_key
+
+    return issue
+
+
+def found() -> dict[str, int]:
+    return {finding.advice.condition: finding.count for finding in hygiene.examine().findings}
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """The exit code of the command, and what it said."""
+    said = io.StringIO()
+    try:
+        call_command("key_hygiene", *arguments, stdout=said)
+    except SystemExit as end:
+        return int(str(end.code)), said.getvalue()
+    return 0, said.getvalue()
+
+
+def spend(budget: Budget, spent: int, **more: Any) -> None:
+    begin = periods.begin_of(budget.period, timezone.now())
+    BudgetPeriod.objects.create(budget=budget, begins_at=begin, spent=spent, **more)
+
+
+# ---- what is found
+
+
+def test_a_sound_key_is_not_found(issue: Issue) -> None:
+    issue("sound")
+
+    assert hygiene.examine() == hygiene.Hygiene()
+
+
+def expired(issue: Issue) -> None:
+    tried = issue("expired", expires_at=timezone.now() - timedelta(days=1))
+    tried.secrets.update(last_refused_at=timezone.now() - timedelta(days=6))
+    silent = issue("expired, and nobody calls", expires_at=timezone.now() - timedelta(days=1))
+    silent.secrets.update(last_refused_at=timezone.now() - timedelta(days=8))
+
+
+def revoked(issue: Issue) -> None:
+    tried = issue("revoked")
+    tried.revoke()
+    tried.secrets.update(last_refused_at=timezone.now())
+
+
+def once_disabled(issue: Issue) -> None:
+    issue("works again").secrets.update(last_refused_at=timezone.now())
+
+
+def rotated(issue: Issue, *, overlap: timedelta, used_after: timedelta) -> APIKey:
+    api_key = issue("rotated")
+    now = timezone.now()
+    api_key.secrets.update(created_at=now - timedelta(days=50))
+    api_key.rotate(overlap=overlap)
+    old, new = api_key.secrets.order_by("created_at")
+    KeySecret.objects.filter(pk=new.pk).update(created_at=now - timedelta(hours=9), last_used_at=now)
+    KeySecret.objects.filter(pk=old.pk).update(last_used_at=now - timedelta(hours=9) + used_after)
+    return api_key
+
+
+def old_in_use(issue: Issue) -> None:
+    rotated(issue, overlap=timedelta(days=2), used_after=timedelta(hours=1))
+
+
+def old_left(issue: Issue) -> None:
+    rotated(issue, overlap=timedelta(days=2), used_after=timedelta(hours=-1))
+
+
+def old_with_time(issue: Issue) -> None:
+    rotated(issue, overlap=timedelta(days=7), used_after=timedelta(hours=1))
+
+
+def old_tried(issue: Issue) -> None:
+    api_key = rotated(issue, overlap=timedelta(0), used_after=timedelta(hours=-1))
+    api_key.secrets.exclude(expires_at=None).update(last_refused_at=timezone.now() + timedelta(seconds=1))
+
+
+def ownerless(issue: Issue) -> None:
+    issue("ownerless", owner=User.objects.create_user("gone", is_active=False))
+
+
+def of_disabled_team(issue: Issue) -> None:
+    issue("closed", owner=None, team=Team.objects.create(name="closed", disabled_at=timezone.now()))
+
+
+def warned(issue: Issue, spent: int, **budget: Any) -> None:
+    fields = {"amount": 1000, "unit": "tokens", "warn_percent": 80} | budget
+    spend(Budget.objects.create(api_key=issue("with a budget"), **fields), spent)
+
+
+def of_a_team_that_spent(issue: Issue) -> None:
+    team = Team.objects.create(name="spenders")
+    issue("one of a team", owner=None, team=team)
+    issue("another of it", owner=None, team=team)
+    spend(Budget.objects.create(team=team, amount=1000, period="week"), 1000)
+
+
+def spent_last_month(issue: Issue) -> None:
+    budget = Budget.objects.create(api_key=issue("spent last month"), amount=1000)
+    begin = periods.begin_of("month", timezone.now())
+    BudgetPeriod.objects.create(
+        budget=budget, begins_at=periods.begin_of("month", begin - timedelta(days=1)), spent=1000
+    )
+
+
+INCREASED = {"increase": 9000, "increase_until": datetime(2100, 1, 1, tzinfo=UTC)}
+INCREASE_OVER = {"increase": 9000, "increase_until": datetime(2020, 1, 1, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        pytest.param(expired, {"tried": 1}, id="expired-and-tried"),
+        pytest.param(revoked, {"tried": 1}, id="revoked-and-tried"),
+        pytest.param(once_disabled, {}, id="tried-while-it-was-disabled"),
+        pytest.param(old_in_use, {"old-secret": 1}, id="old-secret-in-use-near-its-end"),
+        pytest.param(old_left, {}, id="old-secret-not-used-any-more"),
+        pytest.param(old_with_time, {}, id="old-secret-with-time-left"),
+        pytest.param(old_tried, {"old-secret-tried": 1}, id="ended-secret-tried"),
+        pytest.param(ownerless, {"ownerless": 1}, id="ownerless"),
+        pytest.param(of_disabled_team, {"team-disabled": 1}, id="team-disabled"),
+        pytest.param(lambda issue: warned(issue, 799), {}, id="budget-before-its-warning"),
+        pytest.param(lambda issue: warned(issue, 800), {"budget-near": 1}, id="budget-past-its-warning"),
+        pytest.param(lambda issue: warned(issue, 1000), {"budget-spent": 1}, id="budget-spent"),
+        pytest.param(lambda issue: warned(issue, 999, warn_percent=None), {}, id="budget-without-a-warning"),
+        pytest.param(lambda issue: warned(issue, 1000, **INCREASED), {}, id="budget-increased"),
+        pytest.param(lambda issue: warned(issue, 1000, **INCREASE_OVER), {"budget-spent": 1}, id="increase-over"),
+        pytest.param(of_a_team_that_spent, {"budget-spent": 2}, id="budget-of-a-team"),
+        pytest.param(spent_last_month, {}, id="budget-of-last-month"),
+    ],
+)
+def test_what_is_found(make: Callable[[Issue], None], expected: dict[str, int], issue: Issue) -> None:
+    issue("sound")
+    make(issue)
+
+    assert found() == expected
+
+
+def test_the_most_urgent_comes_first_with_its_first_keys_and_their_number(issue: Issue) -> None:
+    for i in range(7):
+        issue(f"endless {i}", expires_at=None)
+    for days in (13, 2):
+        issue(f"ends in {days}", expires_at=timezone.now() + timedelta(days=days, hours=1))
+
+    expiring, endless = hygiene.examine().findings
+
+    assert (expiring.words, endless.words) == ("2 keys expire within 14 days", "7 keys never expire")
+    assert [key.name for key in expiring.keys] == ["ends in 2", "ends in 13"]
+    assert (len(endless.keys), endless.more) == (5, 2)
+    assert (expiring.query, hygiene.Finding(advice=_advice("tried"), count=1).query) == ("look=expiring", "state=tried")
+
+
+def _advice(name: str) -> hygiene.Advice:
+    return next(each for each in hygiene.ADVICE if each.condition == name)
+
+
+def test_a_key_that_was_never_used_is_told_of_but_needs_no_attention(issue: Issue) -> None:
+    issue("new").secrets.update(last_used_at=None)
+
+    assert found() == {"unused": 1} and not hygiene.examine().needs_attention
+
+
+def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_num_queries: Any) -> None:
+    ModelPrice.objects.create(pattern="*", input=1, output=1)
+    for expected in (5, 50):
+        while APIKey.objects.count() < expected:
+            issue(f"endless {APIKey.objects.count()}", expires_at=None)
+        with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
+            hygiene.examine()
+        with django_assert_num_queries(4):
+            hygiene.in_short()
+
+
+# ---- who knocks
+
+
+def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
+    client: Client, issue: Issue, django_assert_num_queries: Any
+) -> None:
+    api_key, raw = APIKey.objects.issue(name="over", owner=User.objects.get(), requests_per_minute=1)
+    api_key.disable()
+    client.get("/api/v1/key", headers={"Authorization": f"Bearer {raw}"})
+    assert api_key.secrets.get().last_refused_at is None
+
+    knocks.write()
+
+    assert api_key.secrets.get().last_refused_at is not None
+    assert found() == {"tried": 1}
+    with django_assert_num_queries(0):
+        knocks.write()
+
+
+def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue) -> None:
+    secret, noted = issue("over").secrets.get(), Knocks()
+    times = []
+    for minutes in (0, 4, 6):
+        with time_machine.travel(datetime(2026, 7, 1, 12, minutes, tzinfo=UTC), tick=False):
+            noted.note(secret.pk)
+            noted.write()
+        secret.refresh_from_db()
+        times.append(secret.last_refused_at.minute)  # type: ignore[union-attr]
+
+    assert times == [0, 0, 6]
+
+
+# ---- the command
+
+
+def test_the_command_has_nothing_to_say_of_sound_keys(issue: Issue) -> None:
+    issue("sound")
+
+    assert run() == (0, "Nothing needs attention.\n")
+    assert json.loads(run("--json")[1]) == {"needs_attention": False, "findings": [], "unpriced_models": []}
+
+
+def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
+    api_key = issue("ends\nsoon", expires_at=timezone.now() + timedelta(days=3))
+    UsageHour.objects.create(
+        hour=periods.begin_of_hour(timezone.now()), api_key=api_key, model="m", upstream="u", calls=1, unpriced_calls=1
+    )
+
+    (code, words), (json_code, data) = run(), run("--json")
+
+    assert (code, json_code) == (1, 1)
+    assert "1 key expires within 14 days." in words and f"- ends?soon ({api_key.public_id}) of owner" in words
+    assert "1 model was called without a price: m at u." in words
+    [finding] = json.loads(data)["findings"]
+    assert (finding["name"], finding["count"], finding["grade"]) == ("expiring", 1, "warn")
+    assert finding["keys"] == [{"id": api_key.public_id, "name": "ends\nsoon", "belongs_to": "owner"}]
+    assert json.loads(data)["unpriced_models"] == [{"model": "m", "upstream": "u", "asked_as": ["m"]}]
+
+
+def test_the_command_tells_what_is_new_without_failing(issue: Issue) -> None:
+    issue("new").secrets.update(last_used_at=None)
+
+    code, words = run()
+
+    assert code == 0 and "1 key was never used." in words
+
+
+# ---- the mail of the week
+
+
+@pytest.fixture
+def mailbox(settings: Any) -> Iterator[Mailbox]:
+    with Mailbox() as box:
+        parts = urlsplit(box.url)
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = parts.hostname, parts.port
+        settings.ALERT_EMAILS = ["ops@example.org"]
+        yield box
+
+
+def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+    api_key = issue("endless", expires_at=None)
+    with Webhook() as webhook:
+        settings.ALERT_WEBHOOK_URL = webhook.url
+        hygiene_mail.note_week()
+        assert messenger.send_waiting() == 1
+
+    ((recipients, mail),) = mailbox.mails
+    text = mail.get_payload(decode=True).decode()  # type: ignore[union-attr]
+    assert recipients == ["ops@example.org"]
+    assert mail["Subject"] == "[messages-gateway] 1 thing about keys needs attention"
+    assert "1 key never expires." in text and api_key.public_id in text and "/admin/hygiene/" in text
+    ((_, body),) = webhook.posts
+    posted = json.loads(body)
+    assert posted["kind"] == "key_hygiene" and posted["findings"][0]["keys"][0]["id"] == api_key.public_id
+
+
+def test_a_mail_leads_to_the_keys_it_is_about(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://gateway.example.org"
+    issue("endless", expires_at=None)
+
+    hygiene_mail.note_week()
+
+    notice = Notice.objects.get()
+    endless = "https://gateway.example.org/admin/keys/apikey/?look=endless"
+    assert f"\n  {endless}\n" in notice.text and "(https://gateway.example.org/admin/hygiene/)" in notice.text
+    assert notice.data["findings"][0]["link"] == endless
+
+
+def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+    settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead
+    with time_machine.travel(datetime(2026, 7, 1, tzinfo=UTC)):
+        issue("endless", expires_at=None)
+    for moment in ("2026-07-12T11:00", "2026-07-12T11:59", "2026-07-12T12:01", "2026-07-19T11:59"):
+        with time_machine.travel(f"{moment}+00:00", tick=False):
+            hygiene_mail.note_week()
+
+    assert sorted(Notice.objects.values_list("key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
+
+
+def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:
+    issue("new").secrets.update(last_used_at=None)
+
+    hygiene_mail.note_week()
+
+    assert not Notice.objects.exists()
+
+
+def test_where_nobody_is_to_be_told_nothing_is_written(issue: Issue, settings: Any) -> None:
+    settings.ALERT_EMAILS, settings.ALERT_WEBHOOK_URL = [], ""
+    issue("endless", expires_at=None)
+
+    hygiene_mail.note_week()
+
+    assert not Notice.objects.exists()
+
+
+def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
+    issue("endless", expires_at=None)
+    together = threading.Barrier(4)
+
+    def work() -> None:
+        together.wait()
+        try:
+            hygiene_mail.note_week()
+        finally:
+            connections.close_all()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    messenger.send_waiting()
+
+    assert Notice.objects.count() == 1 and len(mailbox.mails) == 1
+
+
+def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
+    issue("endless", expires_at=None)
+    chores = [chore.do for chore in lifecycle.CHORES]
+    assert {hygiene_mail.note_week, knocks.write, messenger.send_waiting} <= set(chores)
+    often = [Chore(do=do, every_s=0.05) for do in (hygiene_mail.note_week, messenger.send_waiting)]
+    housekeepers = [Housekeeper(often), Housekeeper(often)]
+    for housekeeper in housekeepers:
+        housekeeper.start()
+    try:
+        wait_until(lambda: Notice.objects.exclude(done_at=None).exists(), within_s=20)
+    finally:
+        for housekeeper in housekeepers:
+            housekeeper.close()
+
+    assert len(mailbox.mails) == 1
+
+
+def test_a_key_that_is_meant_to_be_endless_needs_no_attention(issue: Issue) -> None:
+    issue("meter", expires_at=None, endless_reason="no clock")
+
+    code, words = run()
+
+    assert found() == {"meant-endless": 1}
+    assert code == 0 and "1 key is meant never to expire." in words
+
+
+def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
+    api_key = issue("paused by its budget")
+    budget = Budget.objects.create(api_key=api_key, amount=0)
+
+    assert found() == {"budget-spent": 1}
+    budget.increase, budget.increase_until = 5, timezone.now() + timedelta(days=1)
+    budget.save()
+    assert found() == {}

@@ -1,0 +1,145 @@
+"""Warnings reach people: by real mail and by a real webhook, once, and again when it did not work."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from keys.models import Budget, Notice
+from keys.notifications import delivery as messenger
+from tests.support.gateway import Gateway, GatewayServer, wait_until
+from tests.support.receivers import Mailbox, Webhook
+from tests.upstream import Reply, ScriptedUpstream, replied
+
+SECRET = "a secret for the webhook that nobody knows"
+
+
+@pytest.fixture
+def mailbox(settings: Any) -> Iterator[Mailbox]:
+    with Mailbox() as box:
+        parts = urlsplit(box.url)
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = parts.hostname, parts.port
+        yield box
+
+
+@pytest.fixture
+def webhook(settings: Any) -> Iterator[Webhook]:
+    with Webhook() as receiver:
+        settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRET = receiver.url, SECRET
+        yield receiver
+
+
+def notice(**fields: Any) -> Notice:
+    values: dict[str, Any] = {
+        "key": "budget-1",
+        "kind": "budget_warning",
+        "subject": "80 % of the budget",
+        "text": "It is nearly spent.\n",
+        "recipients": ["owner@example.org", "boss@example.org"],
+        "data": {"kind": "budget_warning", "spent": 80},
+        "next_attempt_at": timezone.now(),
+    }
+    return Notice.objects.create(**(values | fields))
+
+
+def test_a_notice_goes_to_everybody_once(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
+    notice()
+
+    assert (messenger.send_waiting(), messenger.send_waiting()) == (1, 0)
+
+    ((recipients, mail),) = mailbox.mails
+    assert recipients == ["owner@example.org", "boss@example.org"]
+    assert mail["Subject"] == "[messages-gateway] 80 % of the budget"
+    ((headers, body),) = webhook.posts
+    assert json.loads(body)["spent"] == 80 and json.loads(body)["id"] == "budget-1"
+    assert headers["x-gateway-signature"] == messenger.signature(body, secret=SECRET)
+
+
+def test_what_did_not_work_is_tried_again_and_what_worked_is_not(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
+    waiting = notice()
+    webhook.statuses = [500]
+
+    messenger.send_waiting()
+    waiting.refresh_from_db()
+    assert waiting.done_at is None and waiting.emailed_at is not None
+    assert waiting.last_error == "webhook: status 500"
+    assert waiting.next_attempt_at > timezone.now() + timedelta(seconds=10)
+    Notice.objects.update(next_attempt_at=timezone.now())
+    messenger.send_waiting()
+
+    waiting.refresh_from_db()
+    assert waiting.done_at is not None and (len(mailbox.mails), len(webhook.posts)) == (1, 2)
+
+
+def test_a_server_that_refuses_is_asked_for_a_day_and_then_no_more(db: None, mailbox: Mailbox) -> None:
+    mailbox.refuses = True
+    notice()
+
+    for _ in range(messenger.MAX_ATTEMPTS + 2):
+        Notice.objects.filter(done_at=None).update(next_attempt_at=timezone.now())
+        messenger.send_waiting()
+
+    waiting = Notice.objects.get()
+    assert (waiting.attempts, waiting.emailed_at) == (messenger.MAX_ATTEMPTS, None)
+    assert waiting.done_at is not None and waiting.last_error.startswith("mail: SMTP")
+
+
+def test_a_name_that_no_header_can_say_holds_up_nobody(db: None, mailbox: Mailbox) -> None:
+    notice(subject="80 % of the budget of the key a\rb")
+    notice(key="budget-2", recipients=["nobody@example.org\r"])
+    notice(key="budget-3")
+
+    assert messenger.send_waiting() == 3
+
+    subjects = [mail["Subject"] for _, mail in mailbox.mails]
+    assert subjects == ["[messages-gateway] 80 % of the budget of the key a b", "[messages-gateway] 80 % of the budget"]
+    assert Notice.objects.get(key="budget-2").last_error.startswith("mail: ")
+
+
+def test_a_claimed_notice_is_nobody_elses(db: None, mailbox: Mailbox) -> None:
+    seen_by_both = notice()
+    same = Notice.objects.get()
+
+    assert (messenger._claim(seen_by_both), messenger._claim(same)) == (True, False)
+
+
+def _is_told(box: Mailbox, receiver: Webhook) -> bool:
+    """Whether it was. What another gateway on the tests' database took, to send it nowhere, is put back."""
+    elsewhere = Notice.objects.filter(done_at__isnull=False)
+    if not box.mails and elsewhere.exists():
+        elsewhere.update(done_at=None, emailed_at=None, posted_at=None, next_attempt_at=timezone.now())
+    return bool(box.mails and receiver.posts)
+
+
+def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
+    transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
+) -> None:
+    with Mailbox() as box, Webhook() as receiver:
+        environment = {
+            "EMAIL_URL": box.url,
+            "ALERT_EMAILS": "ops@example.org",
+            "ALERT_WEBHOOK_URL": receiver.url,
+            "ALERT_WEBHOOK_SECRET": SECRET,
+            "PUBLIC_URL": "https://gateway.example.org/",
+        }
+        with GatewayServer(**environment) as server:
+            gateway = Gateway(server, upstream, owner)
+            Budget.objects.create(api_key=gateway.key, unit="tokens", period="month", amount=100, warn_percent=20)
+            upstream.answers(replied(Reply(usage=(9, 12))))
+            hello = {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}]}
+            assert gateway.post("/api/v1/messages", hello).status == 200
+
+            wait_until(lambda: _is_told(box, receiver), within_s=60)
+
+    assert box.mails[0][0] == ["ops@example.org"]
+    assert "21 % of the monthly budget" in str(box.mails[0][1]["Subject"]).replace("\n", "")
+    told = json.loads(receiver.posts[0][1])
+    link = f"https://gateway.example.org/admin/keys/apikey/{gateway.key.pk}/change/"
+    assert (told["key"], told["link"]) == (gateway.key.public_id, link)
+    assert link in box.mails[0][1].get_payload(decode=True).decode()  # type: ignore[union-attr]

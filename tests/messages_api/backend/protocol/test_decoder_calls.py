@@ -1,0 +1,452 @@
+"""Tool calls in streams of an OpenAI upstream: whose fragment it is, what goes out when, what waits."""
+
+from typing import Any
+
+import pytest
+
+from tests.messages_api.backend.protocol.streams import (
+    DONE,
+    REQUEST,
+    call,
+    check_grammar,
+    chunk,
+    decode,
+    decoder,
+    fragment,
+    text,
+    tool_ids_of,
+    written,
+)
+
+END = chunk(finish="tool_calls")
+
+
+def blocks(*frames: Any, **options: Any) -> list[Any]:
+    """The blocks of a stream that ends as it should."""
+    events = decode(*frames, END, **options)
+    check_grammar(events)
+    return written(events)[:-1]
+
+
+@pytest.mark.parametrize(
+    ("frames", "written_blocks"),
+    [
+        pytest.param(
+            [call(fragment('{"a":', id="c1", name="a")), call(fragment("1}"))], [["a", '{"a":', "1}"]], id="by index"
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":', index=0, id="c1", name="a")),
+                call(fragment('{"b":', index=1, id="c2", name="b")),
+                call(fragment("1}", index=0)),
+                call(fragment("2", index=1)),
+                call(fragment("}", index=1)),
+            ],
+            [["a", '{"a":', "1}"], ["b", '{"b":', "2", "}"]],
+            id="interleaved",
+        ),
+        pytest.param(
+            [call(fragment('{"a":1}', index=0, name="a"), fragment('{"b":2}', index=1, name="b"))],
+            [["a", '{"a":1}'], ["b", '{"b":2}']],
+            id="several in one chunk",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":1}', id="c1", name="a")),
+                call(fragment('{"b":', id="c2", name="b")),
+                call(fragment("2}")),
+            ],
+            [["a", '{"a":1}'], ["b", '{"b":', "2}"]],
+            id="always index 0, other names",
+        ),
+        pytest.param(
+            [call(fragment('{"a":', id="c1", name="a")), call(fragment('{"b":2}', id="c2", name="b"))],
+            [["a", '{"a":'], ["b", '{"b":2}']],
+            id="always index 0, the first is cut",
+        ),
+        pytest.param(
+            [call(fragment('{"a":1}', id="c1", name="a")), call(fragment('{"a":2}', id="c2", name="a"))],
+            [["a", '{"a":1}'], ["a", '{"a":2}']],
+            id="always index 0, the same name twice",
+        ),
+        pytest.param(
+            [call(fragment('{"a":', id="r1", name="a")), call(fragment("1}", id="r2", name="a"))],
+            [["a", '{"a":', "1}"]],
+            id="a new id in each chunk",
+        ),
+        pytest.param(
+            [call(fragment('{"a":', id="c1", name="a")), call(fragment("1}", id="c1", name="b"))],
+            [["a", '{"a":', "1}"]],
+            id="a new name for the same id",
+        ),
+        pytest.param(
+            [call(fragment('{"a":1}', id="c1", name="a")), call(fragment(" ", id="c2"))],
+            [["a", '{"a":1}', " "]],
+            id="a new id without a name",
+        ),
+        pytest.param(
+            [call(fragment("", id="c1")), call(fragment("{", id="c2", name="a")), call(fragment("}"))],
+            [["a", "{", "}"]],
+            id="a name that comes later, with another id",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":', index=None, id="c1", name="a")),
+                call(fragment('{"b":', index=None, id="c2", name="b")),
+                call(fragment("1}", index=None, id="c1")),
+                call(fragment("2}", index=None, id="c2", name="c")),
+            ],
+            [["a", '{"a":', "1}"], ["b", '{"b":', "2}"]],
+            id="by id",
+        ),
+        pytest.param(
+            [call(fragment('{"a":', id="c1", name="a")), call(fragment("1}", index=None, id="c1"))],
+            [["a", '{"a":', "1}"]],
+            id="by the id of a call with an index",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":', index=None, name="a"), fragment('{"b":', index=None, name="b")),
+                call(fragment("1}", index=None), fragment("2}", index=None)),
+            ],
+            [["a", '{"a":', "1}"], ["b", '{"b":', "2}"]],
+            id="by position",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":', index=None, name="a")),
+                call(fragment("1", index=None, name="a")),
+                call(fragment("}", index=None)),
+                call(fragment('{"a":2}', index=None, name="a")),
+                call(fragment('{"b":', index=None, name="b")),
+                call(fragment("3}", index=None)),
+            ],
+            [["a", '{"a":', "1", "}"], ["a", '{"a":2}'], ["b", '{"b":', "3}"]],
+            id="names at a known position",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":1}', index=None, id="c1", name="a")),
+                call(fragment('{"b":', index=None, id="c2", name="b")),
+                call(fragment("2}", index=None)),
+            ],
+            [["a", '{"a":1}'], ["b", '{"b":', "2}"]],
+            id="the last call",
+        ),
+        pytest.param(
+            [
+                call(
+                    fragment('{"a":1}', index=None, id="c1", name="a"),
+                    fragment('{"b":', index=None, id="c2", name="b"),
+                ),
+                call(fragment("2}", index=None)),
+            ],
+            [["a", '{"a":1}'], ["b", '{"b":', "2}"]],
+            id="the last call, not the one at its position",
+        ),
+        pytest.param(
+            [
+                call(fragment('{"a":1}', index=None, id="c1", name="a")),
+                call(fragment('{"b":', index=None, name="b")),
+                call(fragment("2}", index=None)),
+            ],
+            [["a", '{"a":1}'], ["b", '{"b":', "2}"]],
+            id="a name opens a call by position",
+        ),
+        pytest.param(
+            [call(fragment("{", index=None)), call(fragment("}", index=None, name="a"))],
+            [["a", "{}"]],
+            id="a name that comes later, by position",
+        ),
+        pytest.param(
+            [chunk({"function_call": {"name": "a", "arguments": "{"}}), chunk({"function_call": {"arguments": "}"}})],
+            [["a", "{", "}"]],
+            id="the old function_call",
+        ),
+        pytest.param(
+            [call({"index": "0", "id": "c1", "function": {"name": "a", "arguments": "{}"}})],
+            [["a", "{}"]],
+            id="an index in a text",
+        ),
+        pytest.param(
+            [call({"index": [0], "function": {"name": "a", "arguments": "{}"}})],
+            [["a", "{}"]],
+            id="an index that is none",
+        ),
+        pytest.param(
+            [call(fragment("{", index=True, id="c1", name="a")), call(fragment("}", index=1, id="c2", name="b"))],
+            [["a", "{"], ["b", "}"]],
+            id="a truth value is no index",
+        ),
+    ],
+)
+def test_fragments_find_their_call(frames: list[Any], written_blocks: list[Any]) -> None:
+    assert blocks(*frames) == written_blocks
+
+
+def test_the_first_id_and_name_win() -> None:
+    events = decode(
+        call(fragment(name="a")),
+        call(fragment("{", id="c1", name="a")),
+        call(fragment("{", index=1, id="c2")),
+        call(fragment("}", index=1, name="b")),
+        call(fragment("", index=1, id="c3")),
+        call(fragment("", index=1, name="bb")),
+        END,
+    )
+
+    assert written(events) == [["a", "{"], ["b", "{}"], "tool_use"]
+    assert tool_ids_of(events) == ["toolu_0", "c2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pieces"),
+    [
+        pytest.param(["{}"], ["{}"], id="empty"),
+        pytest.param(["{}", ""], ["{}"], id="empty, and nothing more"),
+        pytest.param(["{}", " "], ["{}"], id="empty, and blank"),
+        pytest.param(["{}", '{"a":', "1}"], ['{"a":', "1}"], id="a placeholder"),
+        pytest.param(["{}", "\n", '{"a":1}'], ['{"a":1}'], id="a placeholder and a line end"),
+        pytest.param(["{}", "{}", '{"a":1}'], ['{"a":1}'], id="two placeholders"),
+        pytest.param([{}, {"a": "é"}], ['{"a":"é"}'], id="objects"),
+        pytest.param(["{", "}"], ["{", "}"], id="two halves"),
+        pytest.param(['{"a":1}', "{}"], ['{"a":1}', "{}"], id="a placeholder comes first"),
+        pytest.param([None, "", None], [], id="none"),
+        pytest.param([[1]], ["[1]"], id="a list"),
+    ],
+)
+def test_arguments_go_out_as_they_come(arguments: list[Any], pieces: list[str]) -> None:
+    frames = [call(fragment(piece, id="c1", name="a")) for piece in arguments]
+
+    assert blocks(*frames) == [["a", *pieces]]
+
+
+def test_a_call_starts_once_its_name_is_known() -> None:
+    stream = decoder()
+
+    nameless = stream.feed(call(fragment('{"a', id="c1"))) + stream.feed(call(fragment('":')))
+    named = stream.feed(call(fragment("1", name="a")))
+
+    assert [event["type"] for event in nameless] == ["message_start"]
+    assert written(named) == [["a", '{"a":1']]
+
+
+def test_a_waiting_call_goes_live_when_the_first_is_complete() -> None:
+    stream = decoder()
+    stream.feed(call(fragment('{"a":"}', index=0, name="a")))
+
+    held = stream.feed(call(fragment('{"b":', index=1, name="b"), fragment('{"c":3}', index=2, name="c")))
+    closed = stream.feed(call(fragment('"}', index=0)))
+    cascade = stream.feed(call(fragment("2}", index=1)))
+
+    assert held == []
+    assert [event["type"] for event in closed] == [
+        "content_block_delta",
+        "content_block_stop",
+        "content_block_start",
+        "content_block_delta",
+    ]
+    assert written(cascade[2:]) == [["c", '{"c":3}']]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(['{"a":"\\', '"}', '"}'], id="an escape cut in two"),
+        pytest.param(['{"a":"\\\\', '"', "}"], id="an escaped backslash"),
+        pytest.param(['{"a":{"b":"{"}', "}", " "], id="nested"),
+        pytest.param([' {"a":[]}'], id="space before"),
+    ],
+)
+def test_a_complete_call_is_known_by_its_braces(arguments: list[str]) -> None:
+    stream = decoder()
+    for piece in arguments:
+        stream.feed(call(fragment(piece, index=0, name="a")))
+
+    after = stream.feed(call(fragment("{}", index=1, name="b")))
+
+    assert [event["type"] for event in after][:2] == ["content_block_stop", "content_block_start"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(['{"a":1'], id="open"),
+        pytest.param(['{"a" 1}'], id="no JSON"),
+        pytest.param(["[{}]"], id="a list"),
+        pytest.param(['{"a":1}', "x"], id="something behind"),
+        pytest.param(['{"a":1}', "x", " "], id="something behind and a space"),
+        pytest.param(['{"a":1}x'], id="something behind in one piece"),
+        pytest.param(["}{}"], id="a brace too many"),
+        pytest.param(['{"a":"\\', '"}'], id="an escaped quote"),
+        pytest.param([""], id="nothing"),
+    ],
+)
+def test_a_call_that_is_not_complete_holds_back_the_next_one(arguments: list[str]) -> None:
+    stream = decoder()
+    for piece in arguments:
+        stream.feed(call(fragment(piece, index=0, name="a")))
+
+    held = stream.feed(call(fragment("{}", index=1, name="b")))
+    rest = stream.feed(END) + stream.done()
+
+    assert held == []
+    assert [block[0] for block in written(rest)[:-1]] == ["b"]
+
+
+def test_a_call_that_ended_takes_no_more_arguments() -> None:
+    frames = [
+        call(fragment('{"a":1}', index=0, name="a")),
+        call(fragment("{", index=1, name="b")),
+        call(fragment('{"a":2}', index=0)),
+        call(fragment("}", index=1)),
+    ]
+
+    assert blocks(*frames) == [["a", '{"a":1}'], ["b", "{", "}"]]
+
+
+def test_calls_without_a_name_are_dropped() -> None:
+    events = decode(
+        call(fragment('{"a":1}', index=0, id="c1")),
+        call(fragment("{}", index=1, name="b")),
+        call(fragment("", index=2)),
+        END,
+    )
+
+    assert written(events) == [["b", "{}"], "tool_use"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        pytest.param([text(" "), text("late")], [["a", '{"x":', "1}"], ["text", "late"]], id="text"),
+        pytest.param([text("a"), text(" "), text("b")], [["a", '{"x":', "1}"], ["text", "a", " ", "b"]], id="texts"),
+        pytest.param(
+            [chunk({"reasoning": " "}), text("b"), chunk({"reasoning": "c"})],
+            [["a", '{"x":', "1}"], ["thinking", " "], ["text", "b"], ["thinking", "c"]],
+            id="thinking",
+        ),
+        pytest.param([text(" ")], [["a", '{"x":', "1}"]], id="blank"),
+    ],
+)
+@pytest.mark.parametrize("whole_calls", [False, True])
+def test_text_inside_a_call_waits_for_its_end(frames: list[Any], expected: list[Any], whole_calls: bool) -> None:
+    written_blocks = blocks(call(fragment('{"x":', name="a")), *frames, call(fragment("1}")), whole_calls=whole_calls)
+
+    if whole_calls:
+        expected = [["a", '{"x":1}'], *expected[1:]]
+    assert written_blocks == expected
+
+
+@pytest.mark.parametrize("whole_calls", [False, True])
+def test_text_behind_a_complete_call_ends_it(whole_calls: bool) -> None:
+    stream = decoder(whole_calls=whole_calls)
+    stream.feed(call(fragment('{"x":1}', name="a")))
+
+    blank = stream.feed(text("\n"))
+    events = stream.feed(text("b"))
+    more = stream.feed(call(fragment("{}", index=1, name="c"))) + stream.feed(END) + stream.done()
+
+    assert blank == []
+    assert events[-1]["delta"] == {"type": "text_delta", "text": "b"}
+    assert written(more) == [["c", "{}"], "tool_use"]
+
+
+def test_text_keeps_its_order_around_a_call() -> None:
+    frames = [call(fragment("{", name="a")), text("one"), call(fragment("}")), text(" "), text("two")]
+
+    assert blocks(text("zero"), *frames) == [["text", "zero"], ["a", "{", "}"], ["text", "one", " ", "two"]]
+
+
+def test_text_goes_on_beside_a_call_without_a_name() -> None:
+    assert blocks(text("a"), call(fragment("{}", id="c1")), text("b")) == [["text", "a", "b"]]
+
+
+def test_space_before_a_call_disappears() -> None:
+    assert blocks(text("\n"), call(fragment("{}", name="a")), text("b")) == [["a", "{}"], ["text", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        pytest.param(['{"a":', " 1}"], ["a", '{"a":1}'], id="compact"),
+        pytest.param(["{}", '{"a":1}'], ["a", '{"a":1}'], id="a placeholder"),
+        pytest.param(['{}{"a":1}'], ["a", '{"a":1}'], id="a placeholder in one piece"),
+        pytest.param([""], ["a", "{}"], id="nothing"),
+        pytest.param(["[1]"], ["a", '{"_unparsed_arguments":"[1]"}'], id="no object"),
+        pytest.param(["{}"], ["a", "{}"], id="empty"),
+    ],
+)
+def test_whole_calls_have_one_repaired_delta(frames: list[str], expected: list[Any]) -> None:
+    assert blocks(*(call(fragment(piece, name="a")) for piece in frames), whole_calls=True) == [expected]
+
+
+def test_whole_calls_go_out_when_they_are_complete() -> None:
+    stream = decoder(whole_calls=True)
+
+    first = stream.feed(call(fragment('{"a": 1}', index=0, name="a")))
+    second = stream.feed(call(fragment('{"b":', index=1, name="b")))
+
+    assert [event["type"] for event in first] == ["message_start"]
+    assert written(second) == [["a", '{"a":1}']]
+
+
+def test_a_whole_call_that_is_cut_by_the_length_is_left_as_it_is() -> None:
+    events = decode(call(fragment('{"a": ', name="a")), chunk(finish="length"), whole_calls=True)
+
+    assert written(events) == [["a", '{"a": '], "max_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        pytest.param('{"a":', ["api_error"], id="open"),
+        pytest.param("", ["api_error"], id="without arguments"),
+        pytest.param('{"a":1}', ["tool_use"], id="complete"),
+        pytest.param("{}", ["{}", "tool_use"], id="empty"),
+    ],
+)
+def test_the_end_mark_inside_a_call_is_an_error(arguments: str, ending: list[str]) -> None:
+    events = decode(call(fragment(arguments, name="a")), DONE)
+
+    check_grammar(events)
+    assert written(events)[-1] == ending[-1]
+
+
+def test_the_error_inside_a_call_has_its_own_text() -> None:
+    events = decode(call(fragment("{", name="a")), DONE)
+
+    assert events[-1]["error"]["message"] == "the upstream stream ended inside a tool call"
+
+
+def test_the_end_mark_behind_calls_that_ended_or_have_no_name_is_an_end() -> None:
+    frames = [call(fragment("{}", index=0, name="a"), fragment("{}", index=1, name="b"), fragment("{", index=2))]
+
+    assert written(decode(*frames, DONE)) == [["a", "{}"], ["b", "{}"], "tool_use"]
+
+
+def test_used_ids_are_replaced() -> None:
+    used = {"role": "assistant", "content": [{"type": "tool_use", "id": "call_0", "name": "a", "input": {}}]}
+    request = {**REQUEST, "messages": [used]}
+
+    events = decode(
+        call(fragment("{}", index=0, id="call_0", name="a")),
+        call(fragment("{}", index=1, id="call_1", name="b")),
+        call(fragment("{}", index=2, id="call_1", name="c")),
+        call(fragment("{}", index=3, name="d")),
+        END,
+        request=request,
+    )
+
+    assert tool_ids_of(events) == ["toolu_0", "call_1", "toolu_1", "toolu_2"]
+
+
+def test_a_long_call_with_another_behind_it_is_parsed_once() -> None:
+    pieces = [call(fragment('"},{"k":"', index=0))] * 20_000
+    stream = decoder()
+    stream.feed(call(fragment('{"a":[{"k":"', index=0, name="a"), fragment("{}", index=1, name="b")))
+
+    for piece in pieces:
+        stream.feed(piece)
+
+    assert written(stream.feed(call(fragment('"}]}', index=0)))[2:]) == [["b"]]

@@ -1,0 +1,338 @@
+"""Answers and streams of an Anthropic upstream."""
+
+from typing import Any
+
+import pytest
+
+from messages_api.backend.protocol.failures import Failure, ProtocolFailure
+from messages_api.backend.protocol.relay import AnthropicDecoder, message_from_anthropic
+from messages_api.backend.protocol.sse import Record
+from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.protocol.wire import encode_text
+from tests.messages_api.backend.protocol.streams import REQUEST
+
+MESSAGE = {
+    "id": "msg_up",
+    "type": "message",
+    "role": "assistant",
+    "model": "up",
+    "content": [],
+    "usage": {"input_tokens": 3},
+}
+START = {"type": "message_start", "message": MESSAGE}
+BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}}
+END_OF_BLOCK = {"type": "content_block_stop", "index": 0}
+MESSAGE_DELTA = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}
+STOP = {"type": "message_stop"}
+PING = {"type": "ping"}
+FUTURE = {"type": "future", "x": [1]}
+
+STREAM: list[Any] = [START, BLOCK, DELTA, END_OF_BLOCK, MESSAGE_DELTA, STOP]
+RENAMED = {"type": "message_start", "message": {**MESSAGE, "model": "m1"}}
+PASSED: list[Any] = [RENAMED, *STREAM[1:]]
+
+
+def decoder() -> AnthropicDecoder:
+    return AnthropicDecoder(REQUEST)
+
+
+def test_a_decoder_that_has_seen_nothing_knows_nothing() -> None:
+    stream = decoder()
+
+    assert (stream.usage, stream.characters, stream.message_id, stream.stop_reason) == (Usage(), 0, None, None)
+
+
+def decode(*events: object) -> list[Any]:
+    stream = decoder()
+    return [passed for event in events for passed in stream.feed(event)] + stream.eof()
+
+
+def without(event: Any) -> list[Any]:
+    return [other for other in STREAM if other is not event]
+
+
+def test_a_stream_passes_as_it_came_under_the_name_that_was_asked_for() -> None:
+    assert decode(*STREAM) == PASSED
+
+
+def test_pings_and_unknown_events_pass_anywhere() -> None:
+    events = [PING, FUTURE]
+    for event in STREAM[:-1]:
+        events += [event, PING, FUTURE]
+
+    passed = decode(*events, STOP)
+
+    assert [event for event in passed if event not in (PING, FUTURE)] == PASSED
+    assert passed.count(PING) == passed.count(FUTURE) == len(STREAM)
+
+
+@pytest.mark.parametrize("position", range(len(STREAM)))
+def test_an_event_that_comes_twice_is_dropped_but_for_content(position: int) -> None:
+    repeated = STREAM[position]
+
+    passed = decode(*STREAM[: position + 1], repeated, *STREAM[position + 1 :])
+
+    expected = [*PASSED]
+    if repeated in (DELTA, MESSAGE_DELTA):
+        expected.insert(position, repeated)
+    assert passed == expected
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        pytest.param({**DELTA, "index": 1}, id="a delta"),
+        pytest.param({**END_OF_BLOCK, "index": 1}, id="a stop"),
+        pytest.param({"type": "content_block_delta"}, id="a delta without an index"),
+        pytest.param({"type": "content_block_stop", "index": None}, id="a stop without an index"),
+    ],
+)
+@pytest.mark.parametrize("position", range(len(STREAM) + 1))
+def test_what_belongs_to_no_open_block_is_dropped(stray: Any, position: int) -> None:
+    assert decode(*STREAM[:position], stray, *STREAM[position:]) == PASSED
+
+
+@pytest.mark.parametrize("early", [BLOCK, DELTA, END_OF_BLOCK, MESSAGE_DELTA])
+def test_what_comes_before_the_start_is_dropped(early: Any) -> None:
+    assert decode(early, *STREAM) == PASSED
+
+
+OUT_OF_ORDER = "the upstream sent an event out of order"
+CUT_OFF = "the upstream stream ended before the answer was complete"
+WRONG_SHAPE = "the upstream sent an event of the wrong shape"
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        pytest.param([START, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="a gap"),
+        pytest.param([START, {**BLOCK, "index": "0"}], OUT_OF_ORDER, id="an index that is none"),
+        pytest.param([START, BLOCK, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="two open blocks"),
+        pytest.param([START, MESSAGE_DELTA, BLOCK], OUT_OF_ORDER, id="a block behind the end"),
+        pytest.param([START, BLOCK, MESSAGE_DELTA], OUT_OF_ORDER, id="an end inside a block"),
+        pytest.param([STOP], CUT_OFF, id="an end before the start"),
+        pytest.param([START, STOP], CUT_OFF, id="an end without a stop reason"),
+        pytest.param(STREAM[:-1], CUT_OFF, id="no end"),
+        pytest.param([], CUT_OFF, id="nothing"),
+        pytest.param([7], "the upstream sent a frame that is not an object", id="a number"),
+        pytest.param([{}], WRONG_SHAPE, id="no type"),
+        pytest.param([{"type": ["x"]}], WRONG_SHAPE, id="a type that is none"),
+        pytest.param([{"type": "message_start"}], WRONG_SHAPE, id="no message"),
+        pytest.param([{"type": "message_start", "message": {"id": "a"}}], WRONG_SHAPE, id="no model"),
+        pytest.param([{"type": "message_start", "message": {"model": "a"}}], WRONG_SHAPE, id="no id"),
+        pytest.param([START, {"type": "content_block_start", "index": 0}], WRONG_SHAPE, id="no block"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": 1}}], WRONG_SHAPE, id="a block without a type"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "text", "text": None}}], WRONG_SHAPE, id="null text"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "id": "a"}}], WRONG_SHAPE, id="no name"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "name": "a"}}], WRONG_SHAPE, id="no id"),
+        pytest.param([START, BLOCK, {**DELTA, "delta": None}], WRONG_SHAPE, id="no delta"),
+        pytest.param([START, BLOCK, {**DELTA, "delta": {"type": []}}], WRONG_SHAPE, id="a delta without a type"),
+        pytest.param(
+            [START, BLOCK, {**DELTA, "delta": {"type": "text_delta"}}], WRONG_SHAPE, id="a delta without text"
+        ),
+        pytest.param([START, {"type": "message_delta"}], WRONG_SHAPE, id="a message_delta without a delta"),
+    ],
+)
+def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) -> None:
+    stream = decoder()
+
+    passed = [event for item in events for event in stream.feed(item)] + stream.eof()
+
+    assert passed[-1] == {"type": "error", "error": {"type": "api_error", "message": message}}
+    assert stream.error == Failure(502, "api_error", message)
+    assert not stream.is_whole
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        ({"type": "overloaded_error", "message": "busy"}, Failure(529, "overloaded_error", "busy")),
+        (
+            {"type": "authentication_error", "message": "key sk-1"},
+            Failure(502, "api_error", "the upstream rejected the gateway's credentials", retry=False),
+        ),
+    ],
+)
+def test_an_error_event_is_the_end(error: Any, failure: Failure) -> None:
+    stream = decoder()
+
+    events = stream.feed({"type": "error", "error": error, "request_id": "req_up"})
+
+    assert events == [{"type": "error", "error": {"type": failure.type, "message": failure.message}}]
+    assert stream.error == failure
+    assert stream.feed(START) == stream.eof() == stream.fail("timeout_error", "late") == []
+    assert stream.read(Record(None, "{}")) == []
+
+
+def test_the_gateway_can_end_a_stream() -> None:
+    stream = decoder()
+
+    events = stream.fail("timeout_error", "too slow")
+
+    assert events == [{"type": "error", "error": {"type": "timeout_error", "message": "too slow"}}]
+    assert stream.error == Failure(504, "timeout_error", "too slow")
+
+
+def test_usage_and_ending_are_noted() -> None:
+    stream = decoder()
+    seen = []
+    for event in STREAM:
+        stream.feed(event)
+        seen.append((stream.is_finishing, stream.is_whole))
+
+    assert seen == [(False, False)] * 4 + [(True, False), (False, True)]
+    assert (stream.message_id, stream.stop_reason, stream.characters) == ("msg_up", "end_turn", 3)
+    assert stream.usage == Usage(input=3, output=5)
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": "many"}])
+def test_a_stream_without_usage_is_given_estimates(usage: Any) -> None:
+    start = {"type": "message_start", "message": {key: MESSAGE[key] for key in MESSAGE if key != "usage"} | usage}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **usage}
+    stream = AnthropicDecoder(REQUEST, input_estimate=11)
+
+    passed: list[Any] = [event for sent in (start, BLOCK, DELTA, END_OF_BLOCK, end) for event in stream.feed(sent)]
+
+    assert passed[0]["message"]["usage"] == {"input_tokens": 11, "output_tokens": 0}
+    assert passed[-1]["usage"] == {"output_tokens": 1}  # a token for three characters
+    assert stream.has_changed
+    assert stream.usage == Usage()
+
+
+def test_the_last_output_count_stands_in_for_one_that_is_missing() -> None:
+    stream = decoder()
+    silent: Any = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 4}}
+
+    passed: list[Any] = [event for sent in (START, MESSAGE_DELTA, silent) for event in stream.feed(sent)]
+
+    assert passed[-1]["usage"] == {"input_tokens": 4, "output_tokens": 5}
+
+
+def test_an_answer_is_complete_with_its_stop_reason_whatever_becomes_of_its_end() -> None:
+    stream = decoder()
+    seen = []
+    for event in (*STREAM[:-1], {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}):
+        stream.feed(event)
+        seen.append(stream.is_complete)
+
+    assert seen == [False] * 4 + [True, True]
+    assert not stream.is_whole
+
+
+def test_a_later_message_delta_completes_the_first() -> None:
+    stream = decoder()
+    later = {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"input_tokens": 0, "output_tokens": 9}}
+
+    for event in (START, MESSAGE_DELTA, later, {"type": "message_delta", "delta": {}}):
+        stream.feed(event)
+
+    assert stream.stop_reason == "end_turn"
+    assert stream.usage == Usage(input=3, output=9)
+
+
+def test_text_thinking_and_arguments_are_counted() -> None:
+    stream = decoder()
+    deltas = [
+        {"type": "text_delta", "text": "a"},
+        {"type": "thinking_delta", "thinking": "bb"},
+        {"type": "input_json_delta", "partial_json": "ccc"},
+        {"type": "signature_delta", "signature": "dddd"},
+    ]
+
+    for event in (START, BLOCK, *({**DELTA, "delta": delta} for delta in deltas)):
+        stream.feed(event)
+
+    assert stream.characters == 6
+    assert stream.error is None
+
+
+@pytest.mark.parametrize(
+    ("data", "types"),
+    [
+        pytest.param(encode_text(DELTA), ["content_block_delta"], id="an event"),
+        pytest.param("", [], id="empty"),
+        pytest.param(" ", [], id="blank"),
+        pytest.param("{", ["error"], id="no JSON"),
+        pytest.param("[DONE]", ["error"], id="another dialect"),
+    ],
+)
+def test_records_are_read(data: str, types: list[str]) -> None:
+    stream = decoder()
+    stream.feed(START)
+    stream.feed(BLOCK)
+
+    assert [event["type"] for event in stream.read(Record("content_block_delta", data))] == types
+
+
+def test_a_record_that_is_no_json_is_an_error() -> None:
+    stream = decoder()
+
+    stream.read(Record(None, "{"))
+
+    assert stream.error == Failure(502, "api_error", "the upstream sent a frame that is not JSON")
+
+
+@pytest.mark.parametrize(("model", "has_changed"), [("up", True), ("m1", False)])
+def test_only_another_name_of_the_model_changes_a_record(model: str, has_changed: bool) -> None:
+    stream = decoder()
+    seen = [stream.has_changed]
+
+    for event in ({**START, "message": {**MESSAGE, "model": model}}, PING, STOP, STOP):
+        stream.read(Record(None, encode_text(event)))
+        seen.append(stream.has_changed)
+
+    assert seen == [False, has_changed, False, False, False]
+
+
+def test_nothing_is_read_behind_the_end() -> None:
+    stream = decoder()
+    for event in STREAM:
+        stream.feed(event)
+
+    assert stream.read(Record(None, "{")) == stream.eof() == []
+    assert stream.error is None
+
+
+BLOCKS = [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "n", "input": {}}, {"type": "future"}]
+
+
+def test_a_message_keeps_its_fields_under_the_name_that_was_asked_for() -> None:
+    answer = {**MESSAGE, "content": BLOCKS, "future": 1}
+
+    assert message_from_anthropic(answer, request=REQUEST) == {**answer, "model": "m1"}
+
+
+@pytest.mark.parametrize("usage", [None, 7, [], "many"])
+def test_a_message_without_usage_is_whole_all_the_same(usage: Any) -> None:
+    answer = {**MESSAGE, "usage": usage}
+
+    whole = message_from_anthropic(answer, request=REQUEST)
+
+    assert whole == {**answer, "model": "m1", "usage": Usage().anthropic()}
+
+
+NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        pytest.param(7, NO_MESSAGE, id="a number"),
+        pytest.param({**MESSAGE, "id": None}, NO_MESSAGE, id="no id"),
+        pytest.param({**MESSAGE, "model": None}, NO_MESSAGE, id="no model"),
+        pytest.param({**MESSAGE, "content": {}}, NO_MESSAGE, id="content that is no list"),
+        pytest.param({**MESSAGE, "content": ["a"]}, NO_MESSAGE, id="a block that is none"),
+        pytest.param({**MESSAGE, "content": [{"type": "text", "text": 7}]}, NO_MESSAGE, id="a text that is none"),
+        pytest.param(
+            {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
+            Failure(529, "overloaded_error", "busy"),
+            id="an error inside a 200",
+        ),
+    ],
+)
+def test_what_is_no_message_is_a_failure(answer: Any, failure: Failure) -> None:
+    with pytest.raises(ProtocolFailure) as raised:
+        message_from_anthropic(answer, request=REQUEST)
+
+    assert raised.value.failure == failure

@@ -1,0 +1,58 @@
+"""Requests to translate, and what becomes of them."""
+
+from typing import Any
+
+import pytest
+
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.request import RequestRefused, to_openai
+from tests.messages_api.backend.protocol.streams import REQUEST
+
+
+def to_body(*, profile: dict[str, object] | None = None, **fields: object) -> tuple[Any, set[str]]:
+    """What the smallest request with these fields becomes, without the fields of the smallest; and what is dropped."""
+    body, dropped = to_openai({**REQUEST, **fields}, Profile.from_mapping(profile or {}))  # type: ignore[typeddict-item]
+    assert len(set(dropped)) == len(dropped)
+    smallest = {"model": "m1", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
+    return {key: value for key, value in body.items() if smallest.get(key) != value}, set(dropped)
+
+
+def to_messages(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> Any:
+    """The upstream messages for these `(role, content)`."""
+    messages = [{"role": role, "content": content} for role, content in turns]
+    body, _ = to_openai({**REQUEST, "messages": messages, **fields}, Profile.from_mapping(profile or {}))  # type: ignore[typeddict-item]
+    return body["messages"]
+
+
+def refusal_of(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> RequestRefused:
+    """The refusal of a request with these turns, or with the smallest one."""
+    with pytest.raises(RequestRefused) as raised:
+        to_messages(*(turns or [("user", "hi")]), profile=profile, **fields)
+    assert str(raised.value) == raised.value.message
+    return raised.value
+
+
+def tool_use(id: str = "t1", **fields: object) -> Any:
+    return {"type": "tool_use", "id": id, "name": "add", "input": {}, **fields}
+
+
+def result(id: str = "t1", **fields: object) -> Any:
+    return {"type": "tool_result", "tool_use_id": id, **fields}
+
+
+def said(text: str, **fields: object) -> Any:
+    return {"type": "text", "text": text, **fields}
+
+
+def image(**source: object) -> Any:
+    return {"type": "image", "source": source or {"type": "base64", "media_type": "image/png", "data": "QQ=="}}
+
+
+IMAGE_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}
+
+
+def document(source: Any, **fields: object) -> Any:
+    return {"type": "document", "source": source, **fields}
+
+
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "UERG"}

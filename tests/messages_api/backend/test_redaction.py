@@ -1,0 +1,44 @@
+"""No caller sees our credential or an upstream's address, wherever the upstream repeats them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import Gateway
+from tests.upstream import Call, Chunk, EndChunks, Head, answered, failure, frames_of
+
+HELLO: dict[str, Any] = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+SSE = {"content-type": "text/event-stream"}
+
+
+def leak(gateway: Gateway) -> str:
+    return (
+        f"Bad key the-upstream-credential, Bearer abc.def, sk-0123456789 at {gateway.upstream.url}/v1/messages, sorry"
+    )
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
+@pytest.mark.parametrize("where", ["status", "in a 200", "mid-stream"])
+def test_what_an_upstream_leaks_is_hidden(gateway: Gateway, dialect: str, path: str, where: str) -> None:
+    gateway.speak(dialect)
+    error = {"type": "invalid_request_error", "message": leak(gateway)}
+
+    def broken_stream(call: Call) -> Any:
+        frame = f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n".encode()
+        return [Head(headers=SSE), *(Chunk(each) for each in frames_of(call)[:3]), Chunk(frame), EndChunks()]
+
+    if where == "status":
+        gateway.upstream.answers(failure(400, leak(gateway)))
+    elif where == "in a 200":
+        gateway.upstream.answers(answered({"type": "error", "error": error}))
+    else:
+        gateway.upstream.answers(broken_stream)
+
+    answer = gateway.post(path, HELLO | {"stream": where == "mid-stream"})
+
+    text = answer.body.decode()
+    assert "sorry" in text
+    for secret in ("the-upstream-credential", "abc.def", "sk-0123456789", str(gateway.upstream.port)):
+        assert secret not in text

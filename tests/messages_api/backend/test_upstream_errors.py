@@ -1,0 +1,299 @@
+"""Whatever requests and urllib3 raise becomes an UpstreamError, by its class."""
+
+import inspect
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+
+from messages_api.backend import upstream
+from messages_api.backend.endpoint import Deadlines, Endpoint
+from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
+from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.upstream import Exchange
+from tests.faults.servers import full_listener
+from tests.support.gateway import wait_until
+from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
+from tests.upstream.certificates import Authority
+
+NOT_CONNECTED = (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
+FOREIGN = [
+    error
+    for library in (requests.exceptions, urllib3.exceptions)
+    for _, error in inspect.getmembers(library, inspect.isclass)
+    if issubclass(error, Exception) and not issubclass(error, Warning) and error.__module__ == library.__name__
+]
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: f"{error.__module__}.{error.__name__}")
+def test_every_error_of_the_two_libraries_is_mapped(error: type[Exception]) -> None:
+    assert issubclass(error, (*upstream.FOREIGN, ValueError))
+
+    mapped = upstream._mapped_error(error.__new__(error))
+
+    assert (mapped.status, mapped.type) in {(502, "api_error"), (504, "timeout_error")}
+    assert (mapped.status == 504) == (issubclass(error, upstream.TIMEOUTS) and not issubclass(error, NOT_CONNECTED))
+
+
+def endpoint(url: str, **deadlines: float) -> Endpoint:
+    return Endpoint(
+        name="scripted",
+        dialect="openai",
+        base_url=url,
+        credential="",
+        profile=Profile(),
+        deadlines=Deadlines(**deadlines),
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/", "https://api.anthropic.com/v1/messages"),
+        ("http://127.0.0.1:8081/v1", "http://127.0.0.1:8081/v1/messages"),
+        ("https://openrouter.ai/api/v1/", "https://openrouter.ai/api/v1/messages"),
+        ("https://host/v1beta", "https://host/v1beta/messages"),
+    ],
+)
+def test_the_version_is_added_where_the_base_url_has_none(base_url: str, expected: str) -> None:
+    assert endpoint(base_url).url("/messages") == expected
+
+
+def test_a_netrc_and_proxies_of_the_environment_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w") as file:
+        file.write("machine 127.0.0.1 login thief password secret\n")
+    for name, value in {"NETRC": netrc, "HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(name, value)
+    with ScriptedUpstream() as scripted:
+        exchange = Exchange(endpoint(scripted.url))
+
+        exchange.open("/chat/completions", b"{}", {"Authorization": "Bearer ours"})
+        exchange.read_all()
+        exchange.close()
+
+        assert scripted.calls[0].headers["authorization"] == "Bearer ours"
+
+
+def test_an_encoded_answer_is_refused() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(answered({"a": 1}, headers=[("content-encoding", "gzip")]))
+        exchange = Exchange(endpoint(scripted.url))
+
+        with pytest.raises(UpstreamError) as caught:
+            exchange.open("/chat/completions", b"{}", {})
+        exchange.close()
+
+        assert caught.value.status == 502
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(answered({}, status=302, headers=[("location", scripted.url + "/elsewhere")]))
+        exchange = Exchange(endpoint(scripted.url))
+
+        with pytest.raises(UpstreamError):
+            exchange.open("/chat/completions", b"{}", {})
+        exchange.close()
+
+        assert len(scripted.calls) == 1
+
+
+def test_an_exchange_that_was_aborted_before_it_connected_never_sends() -> None:
+    with ScriptedUpstream() as scripted:
+        exchange = Exchange(endpoint(scripted.url))
+        exchange.abort()
+
+        with pytest.raises(Aborted):
+            exchange.open("/chat/completions", b"{}", {})
+        exchange.close()
+
+        assert not exchange.may_be_billed
+        assert scripted.calls == []
+
+
+def test_reading_keeps_the_first_byte_deadline_without_anybody_watching() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers([WaitForPeer()])
+        exchange = Exchange(endpoint(scripted.url, first_byte_s=0.3))
+
+        with pytest.raises(UpstreamError) as caught:
+            exchange.open("/chat/completions", b"{}", {})
+        exchange.close()
+
+        assert caught.value.status == 504
+
+
+def test_closing_twice_is_closing_once() -> None:
+    with ScriptedUpstream() as scripted:
+        exchange = Exchange(endpoint(scripted.url))
+        exchange.open("/chat/completions", b"{}", {})
+
+        exchange.close()
+        exchange.close()
+
+
+def asked(url: str, **deadlines: float) -> Exchange:
+    """An exchange whose answer has begun. Whoever asks closes it."""
+    exchange = Exchange(endpoint(url, **deadlines))
+    exchange.open("/chat/completions", b"{}", {})
+    return exchange
+
+
+def test_a_name_that_nobody_resolves_is_given_up_at_the_connect_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait(10))
+
+    begun = time.monotonic()
+    with pytest.raises(UpstreamError) as caught:
+        asked("http://name.example", connect_s=0.3)
+
+    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert 0.3 <= time.monotonic() - begun < 1.0
+    answers.set()
+
+
+def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve, may_go_on = socket.getaddrinfo, threading.Event()
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        may_go_on.wait(5)
+        return resolve(*arguments, **options)
+
+    with ScriptedUpstream() as scripted:
+        monkeypatch.setattr(socket, "getaddrinfo", slowly)
+        with pytest.raises(UpstreamError):
+            asked(scripted.url, connect_s=0.2)
+
+        may_go_on.set()
+
+        wait_until(lambda: scripted._connection_count == 1)
+        wait_until(lambda: scripted.open_connections == 0)
+        assert scripted.calls == []
+
+
+def test_a_tls_server_that_never_shakes_hands_was_sent_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_s=0.3)
+
+    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert 0.3 <= time.monotonic() - begun < 1.0
+
+
+def test_connecting_does_not_outlive_the_call() -> None:
+    with full_listener() as port:
+        exchange = Exchange(endpoint(f"http://127.0.0.1:{port}", connect_s=5), total_expires_at=time.monotonic() + 0.3)
+        begun = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            exchange.open("/chat/completions", b"{}", {})
+
+    assert caught.value.status == 502
+    assert time.monotonic() - begun < 1.0
+
+
+def test_an_empty_body_ends_at_once_and_its_connection_serves_the_next_call() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(answered(b""))
+        begun = time.monotonic()
+        for _ in range(2):
+            exchange = asked(scripted.url)
+            exchange.read_all()
+            exchange.close()
+
+        assert time.monotonic() - begun < 1.0
+        assert [call.connection for call in scripted.calls] == [1, 1]
+
+
+def test_interim_answers_are_skipped() -> None:
+    hints = Send(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n")
+    with ScriptedUpstream() as scripted:
+        scripted.answers([hints, hints, Pause(0.1), hints, *answered({"a": 1})])
+        exchange = asked(scripted.url)
+
+        assert (exchange.response_status, exchange.read_all()) == (200, b'{"a": 1}')
+        exchange.close()
+
+
+def test_what_follows_too_many_interim_answers_is_nobody_elses_answer() -> None:
+    hints = Send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30)
+    with ScriptedUpstream() as scripted:
+        scripted.answers([hints, Pause(0.2), *answered({"for": "the first"})])
+        scripted.answers(answered({"for": "the second"}))
+
+        with pytest.raises(UpstreamError):
+            asked(scripted.url)
+        exchange = asked(scripted.url)
+
+        assert exchange.read_all() == b'{"for": "the second"}'
+        exchange.close()
+
+
+def test_bytes_of_a_whole_answer_are_progress() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
+        exchange = asked(scripted.url, silence_s=0.4, first_byte_s=0.4)
+
+        assert exchange.read_all().strip() == b"{}"
+        exchange.close()
+
+
+def test_a_head_alone_is_no_progress() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers([Pause(0.3), Head(), WaitForPeer()])
+
+        begun = time.monotonic()
+        exchange = asked(scripted.url, first_byte_s=0.6, silence_s=5)
+        with pytest.raises(UpstreamError) as caught:
+            exchange.read_all()
+        exchange.close()
+
+        assert caught.value.status == 504
+        assert 0.5 < time.monotonic() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("expired", "SSLCertVerificationError: certificate has expired"),
+        ("self-signed", "SSLCertVerificationError: self-signed certificate"),
+        ("wrong-host", "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'."),
+    ],
+)
+def test_the_log_may_know_what_is_wrong_with_a_certificate_and_the_caller_may_not(
+    kind: str, cause: str, tmp_path: Path
+) -> None:
+    authority = Authority()
+    trusted = tmp_path / "authority.pem"
+    trusted.write_text(authority.pem)
+    with ScriptedUpstream(tls=authority.context(kind)) as scripted:
+        with pytest.raises(UpstreamError) as caught:
+            Exchange(replace(endpoint(scripted.url), ca_file=str(trusted))).open("/chat/completions", b"{}", {})
+
+        assert (caught.value.status, caught.value.message) == (502, "The connection to the upstream failed.")
+        assert cause_of(caught.value) == cause
+        assert scripted.calls == []
+
+
+def test_a_cause_names_no_address_and_no_content() -> None:
+    with ScriptedUpstream() as scripted:
+        scripted.answers(Send(b"secret words of an answer\r\n\r\n"), Close())
+        with pytest.raises(UpstreamError) as odd:
+            asked(scripted.url)
+        scripted.refuse()
+        with pytest.raises(UpstreamError) as refused:
+            asked(scripted.url)
+
+    assert cause_of(odd.value) == "BadStatusLine"
+    assert cause_of(refused.value) == "ConnectionRefusedError: Connection refused"
+    assert cause_of(UpstreamError("nothing foreign")) == ""

@@ -1,0 +1,226 @@
+"""The description of the API is complete, and the running gateway keeps it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from messages_api.backend.protocol.sse import Record, SSEParser
+from messages_api.intake.body import DOCUMENTED, parse
+from messages_api.openapi.answers import ERROR_TYPES, EVENTS
+from messages_api.openapi.bodies import EXAMPLES
+from messages_api.openapi.description import document
+from messages_api.openapi.operations import ERRORS, OPERATIONS
+from tests.support import ROOT
+from tests.support.gateway import Gateway
+
+CHECKS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "missing_required_header",
+    "unsupported_method",
+    "allow_header_conformance",
+    "ignored_auth",
+]
+OPTIONS = [
+    "--phases=examples,coverage,fuzzing",
+    f"--checks={','.join(CHECKS)}",
+    "--max-examples=15",
+    "--generation-deterministic",
+    "--generation-with-security-parameters=false",
+    "--continue-on-failure",
+    "--warnings=off",
+    "--no-color",
+]
+
+
+@pytest.fixture(scope="module")
+def description() -> Any:
+    return json.loads(document())
+
+
+def content(description: Any, path: str, method: str, status: str) -> Any:
+    return description["paths"][path][method.lower()]["responses"][status]["content"]
+
+
+def fits(value: object, schema: Any, description: Any) -> None:
+    """Raise ValidationError for a value that a schema of the description does not allow."""
+    jsonschema.Draft202012Validator({**schema, "components": description["components"]}).validate(value)
+
+
+def records(stream: str) -> list[Record]:
+    return SSEParser().feed(stream.encode())
+
+
+# ---- it is complete
+
+
+def test_the_description_is_valid_and_raises_no_warning(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yml"))
+
+
+def test_every_address_is_described_without_its_slash(description: Any) -> None:
+    addresses = {(path, method.upper()) for path, methods in description["paths"].items() for method in methods}
+
+    assert addresses == set(OPERATIONS)
+
+
+def test_every_documented_field_is_described(description: Any) -> None:
+    request = description["components"]["schemas"]["EnvelopeRequest"]
+
+    assert set(request["properties"]) == DOCUMENTED
+    assert all(field["description"] for field in request["properties"].values())
+    assert request["required"] == ["model", "max_tokens", "messages"]
+    assert request["additionalProperties"] is False
+
+
+def test_every_status_of_the_readme_is_described() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \| `(\w+)` \|", (ROOT / "README.md").read_text(), flags=re.M)
+    promised = {int(status): type for statuses, type in rows for status in statuses.split(", ")}
+
+    assert promised.items() <= {status: error.type for status, error in ERRORS.items()}.items()
+    assert {error.type for error in ERRORS.values()} == set(ERROR_TYPES)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
+def test_a_call_may_fail_with_every_status_of_the_table(description: Any, path: str) -> None:
+    statuses = {HTTPStatus.OK, *ERRORS}
+
+    assert set(description["paths"][path]["post"]["responses"]) == {str(int(status)) for status in statuses}
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_either_header_may_carry_the_key(description: Any, path: str, method: str) -> None:
+    operation = description["paths"][path][method.lower()]
+
+    schemes = [
+        description["components"]["securitySchemes"][name] for either in operation["security"] for name in either
+    ]
+    assert [(scheme["type"], scheme.get("scheme") or scheme.get("name")) for scheme in schemes] == [
+        ("http", "bearer"),
+        ("apiKey", "x-api-key"),
+    ]
+
+
+# ---- its examples are true
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_example_fits_its_schema(description: Any, path: str, method: str) -> None:
+    operation = description["paths"][path][method.lower()]
+
+    for answer in [*operation["responses"].values(), operation.get("requestBody", {"content": {}})]:
+        for body in answer["content"].values():
+            fits(body["example"], body["schema"], description)
+
+
+def test_the_example_of_a_request_is_taken() -> None:
+    assert parse(json.dumps(EXAMPLES).encode(), strict=True) == EXAMPLES
+
+
+def test_the_chunks_of_the_example_fit_their_schema(description: Any) -> None:
+    *chunks, end = records(content(description, "/api/v1/messages", "POST", "200")["text/event-stream"]["example"])
+
+    assert len(chunks) == 4
+    assert end.data == "[DONE]"
+    for chunk in chunks:
+        fits(json.loads(chunk.data), {"$ref": "#/components/schemas/Chunk"}, description)
+
+
+def test_the_events_of_the_example_fit_their_schemas(description: Any) -> None:
+    events = records(content(description, "/api/anthropic/v1/messages", "POST", "200")["text/event-stream"]["example"])
+
+    assert {event.event for event in events} == set(EVENTS) - {"error"}
+    for event in events:
+        schema = EVENTS[str(event.event)][0]
+        fits(json.loads(event.data), {"$ref": f"#/components/schemas/{schema}"}, description)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/api/v1/messages", ["Chunk", "[DONE]"]), ("/api/anthropic/v1/messages", EVENTS)]
+)
+def test_a_stream_is_explained(description: Any, path: str, words: list[str]) -> None:
+    text = content(description, path, "POST", "200")["text/event-stream"]["schema"]["description"]
+
+    assert [word for word in words if word not in text] == []
+
+
+# ---- it is served
+
+
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/schema"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+def test_the_description_needs_no_key(client: Client, path: str, accept: str) -> None:
+    answer = client.get(path, headers={"Accept": accept})
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json()["openapi"] == "3.1.1"
+
+
+@pytest.mark.parametrize("path", ["/api/docs/", "/api/docs", "/api/docs/?script="])
+def test_the_page_needs_no_key_and_has_nothing_inline(client: Client, static_files: None, path: str) -> None:
+    answer = client.get(path)
+
+    text = answer.content.decode()
+    assert answer.status_code == 200
+    assert "<style" not in text and not re.search(r"<script(?! src=)", text)
+    assert not answer.cookies
+
+
+def test_the_policy_allows_images_in_data_addresses_there_and_nowhere_else(
+    client: Client, static_files: None, db: None
+) -> None:
+    docs = client.get("/api/docs/").headers["Content-Security-Policy"]
+    login = client.get("/admin/login/").headers["Content-Security-Policy"]
+
+    assert set(docs.split("; ")) - set(login.split("; ")) == {"img-src 'self' data:"}
+    assert "unsafe" not in docs
+
+
+@override_settings(SECURE_SSL_REDIRECT=True)
+def test_the_page_where_a_key_is_typed_is_served_over_tls_alone(client: Client) -> None:
+    assert client.get("/api/docs/").headers["Location"] == "https://testserver/api/docs/"
+    assert client.get("/api/schema/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+def test_other_methods_are_a_405_that_names_get(client: Client, path: str) -> None:
+    answer = client.post(path)
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.json()["message"] == "This address takes GET and HEAD only."
+
+
+# ---- the gateway keeps it
+
+
+@pytest.mark.timeout(300)
+def test_the_running_gateway_keeps_the_description(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.add_route("claude-3-opus-20240229", gateway.upstream_row)
+    program = Path(sys.executable).with_name("schemathesis")
+    key = f"Authorization: Bearer {gateway.raw_key}"
+
+    run = subprocess.run(
+        [program, "run", f"{gateway.url}/api/schema/", "--header", key, *OPTIONS],
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.openapi_hooks", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"Tested: {len(OPERATIONS)}" in run.stdout

@@ -1,0 +1,164 @@
+"""What the last calls say of an upstream: when it is skipped, when it is probed, and how many retries it may cost."""
+
+import pytest
+
+from messages_api.routing.circuit_breaker import Alone, Circuit, Circuits, Opened
+from messages_api.routing.retry_budget import RetryBudget
+from tests.messages_api.backend.test_upstream_errors import endpoint
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def circuit(clock: Clock) -> Circuit:
+    return Circuit("upstream", Alone(), clock=clock)
+
+
+def fail(circuit: Circuit, times: int) -> None:
+    for _ in range(times):
+        circuit.failed("overloaded_error")
+
+
+def test_four_failures_in_a_row_are_too_few(circuit: Circuit) -> None:
+    fail(circuit, 4)
+
+    assert circuit.opened is None
+    assert circuit.lets_through()
+
+
+def test_five_failures_in_a_row_open_it(circuit: Circuit) -> None:
+    fail(circuit, 5)
+
+    assert circuit.opened is not None
+    assert circuit.opened.reason == "overloaded_error"
+    assert not circuit.lets_through()
+
+
+def test_an_answer_in_between_begins_a_new_row(circuit: Circuit) -> None:
+    fail(circuit, 4)
+    circuit.succeeded()
+    fail(circuit, 4)
+
+    assert circuit.opened is None
+
+
+def test_one_call_in_ten_seconds_is_a_probe(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    probes = []
+    for second in range(35):
+        probes += [second for _ in range(20) if circuit.lets_through()]
+        clock.forward(1)
+
+    assert probes == [10, 20, 30]
+
+
+def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    first = circuit.opened
+    clock.forward(10)
+
+    assert circuit.lets_through()
+    circuit.failed("timeout_error")
+
+    assert circuit.opened == first
+    assert not circuit.lets_through()
+    assert circuit.next_probe_in_s == 10
+
+
+def test_the_first_answer_of_a_probe_closes_it(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.forward(10)
+    assert circuit.lets_through()
+
+    circuit.answers()
+
+    assert circuit.opened is None
+    assert all(circuit.lets_through() for _ in range(100))
+    fail(circuit, 4)
+    assert circuit.opened is None
+
+
+def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: Circuit) -> None:
+    for _ in range(5):
+        circuit.answers()
+        circuit.failed("api_error")
+
+    assert circuit.opened is not None
+
+
+def test_another_address_is_another_circuit(clock: Clock) -> None:
+    circuits = Circuits(clock=clock)
+
+    fail(circuits.of(endpoint("http://one")), 5)
+
+    assert not circuits.of(endpoint("http://one")).lets_through()
+    assert circuits.of(endpoint("http://two")).lets_through()
+
+
+class Known(Alone):
+    """What another process has said."""
+
+    def __init__(self) -> None:
+        self.said: Opened | None = None
+
+    def opened(self, upstream: str, *, otherwise: Opened | None) -> Opened | None:
+        return self.said
+
+    def note_opened(self, upstream: str, opened: Opened) -> None:
+        self.said = opened
+
+
+def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> None:
+    known = Known()
+    circuit = Circuit("upstream", known, clock=clock)
+    assert circuit.lets_through()
+
+    known.said = Opened(since=0, reason="api_error")
+    clock.forward(1)
+
+    assert circuit.opened == known.said
+
+
+def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) -> None:
+    known = Known()
+    circuit = Circuit("upstream", known, clock=clock)
+    fail(circuit, 5)
+    assert circuit.opened is not None
+
+    known.said = None  # the other one has probed it, and it answered
+    clock.forward(1)
+    assert circuit.opened is None
+    fail(circuit, 4)
+
+    assert circuit.opened is None
+
+
+# ---- the budget of retries
+
+
+def test_three_retries_a_second_are_always_free(clock: Clock) -> None:
+    budget = RetryBudget(clock=clock)
+
+    assert [budget.take() for _ in range(31)] == [True] * 30 + [False]
+
+
+def test_a_tenth_of_the_calls_may_be_retries(clock: Clock) -> None:
+    budget = RetryBudget(clock=clock)
+    for _ in range(1000):
+        budget.call()
+
+    assert sum(budget.take() for _ in range(1000)) == 100
+
+
+def test_what_is_older_than_ten_seconds_is_forgotten(clock: Clock) -> None:
+    budget = RetryBudget(clock=clock)
+    taken = []
+    for _ in range(30):
+        taken.append(sum(budget.take() for _ in range(30)))
+        clock.forward(1)
+
+    assert sum(taken[:10]) == sum(taken[10:20]) == sum(taken[20:]) == 30

@@ -1,0 +1,188 @@
+"""What several processes know together, over a real Redis: circuits and turns to probe; nothing of it costs time."""
+
+import copy
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from pytest_django import Settings
+
+from lib.shared_store import Store
+from messages_api.models import Route, RouteTarget
+from messages_api.routing.circuit_breaker import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
+from messages_api.routing.redis_circuits import OPEN, TURN, SharedCircuits
+from tests.conftest import missing
+from tests.support.clock import Clock
+from tests.support.gateway import Gateway, GatewayServer
+from tests.support.redis_server import RedisMissing, RedisServer
+from tests.upstream import ScriptedUpstream, failure
+
+PATH = "/api/v1/messages"
+BODY = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+SLACK_S = 0.1  # a busy machine; it is less than what a second failure after the third would add up to
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    try:
+        server = RedisServer()
+    except RedisMissing:
+        missing("Redis is not installed")
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
+    settings.REDIS_URL = redis_server.url
+    store = Store()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[list[Circuit]]:
+    """The circuit of one upstream as two processes see it."""
+    settings.REDIS_URL = redis_server.url
+    stores = [Store(), Store()]
+    yield [Circuit("upstream", SharedCircuits(store), clock=clock) for store in stores]
+    for store in stores:
+        store.close()
+
+
+def fail(circuit: Circuit) -> None:
+    for _ in range(5):
+        circuit.failed("overloaded_error")
+
+
+def test_what_one_process_opened_the_other_skips_within_a_second(two: list[Circuit], clock: Clock) -> None:
+    one, other = two
+    assert other.lets_through()
+
+    fail(one)
+    clock.forward(1)
+
+    assert other.opened == one.opened
+    assert not other.lets_through()
+
+
+def test_two_processes_probe_in_turns(
+    two: list[Circuit], clock: Clock, redis_server: RedisServer, store: Store
+) -> None:
+    one, other = two
+    fail(one)
+    for _ in range(3):
+        clock.forward(PROBE_EVERY_S)
+        store.run(lambda redis: redis.delete(TURN.format("upstream")), otherwise=0)  # the ten seconds of Redis pass too
+
+        assert sorted([one.lets_through(), other.lets_through()]) == [False, True]
+
+
+def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[Circuit], store: Store) -> None:
+    fail(two[0])
+
+    left_ms = store.run(lambda redis: redis.pttl(TURN.format("upstream")), otherwise=0)
+
+    assert PROBE_EVERY_S * 1000 - 1000 < left_ms <= PROBE_EVERY_S * 1000
+
+
+def test_what_one_process_saw_answer_is_closed_for_both(two: list[Circuit], clock: Clock) -> None:
+    one, other = two
+    fail(one)
+    clock.forward(1)
+    assert not other.lets_through()
+
+    one.answers()
+    clock.forward(1)
+
+    assert other.opened is None
+    assert other.lets_through()
+
+
+def test_an_entry_that_nobody_renews_goes_by_itself(two: list[Circuit], store: Store) -> None:
+    fail(two[0])
+
+    assert 0 < store.run(lambda redis: redis.ttl(OPEN.format("upstream")), otherwise=0) <= 120
+
+
+def test_while_redis_is_away_each_process_goes_by_what_it_knows(
+    two: list[Circuit], clock: Clock, redis_server: RedisServer
+) -> None:
+    one, other = two
+    fail(one)
+    redis_server.stop()
+    clock.forward(1)
+
+    assert one.opened is not None
+    assert not one.lets_through()
+    assert other.opened is None
+    clock.forward(PROBE_EVERY_S)
+    assert one.lets_through()
+    one.answers()
+    assert one.opened is None
+
+
+def test_what_is_shared_reads_back_as_it_was_said(store: Store) -> None:
+    shared, opened = SharedCircuits(store), Opened(since=1_764_000_000.5, reason="timeout_error")
+
+    shared.note_opened("upstream", opened)
+
+    assert shared.opened("upstream", otherwise=None) == opened
+    shared.note_closed("upstream")
+    assert shared.opened("upstream", otherwise=opened) is None
+
+
+# ---- two gateways
+
+
+def test_what_one_gateway_found_broken_the_other_does_not_ask(
+    transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User, redis_server: RedisServer
+) -> None:
+    with (
+        ScriptedUpstream() as second,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as one_server,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as other_server,
+    ):
+        one = Gateway(one_server, upstream, owner)
+        row = one.add_upstream("second", second.url, "openai")
+        RouteTarget.objects.create(route=Route.objects.get(), upstream=row, priority=1)
+        other = copy.copy(one)
+        other.port = other_server.port
+        assert other.post(PATH, BODY).status == 200
+        upstream.answers(failure(503), times=None)
+        for _ in range(2):
+            assert one.post(PATH, BODY).status == 200
+
+        time.sleep(LOOK_EVERY_S)  # so old may the other's view be
+        asked = len(upstream.calls)
+        answers = [other.post(PATH, BODY) for _ in range(5)]
+
+        assert asked == 1 + 5
+        assert {answer.headers["x-gateway-target"] for answer in answers} == {"second/m"}
+        assert len(upstream.calls) == asked
+
+
+def test_a_gateway_whose_redis_is_frozen_answers_all_the_same(
+    transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User, redis_server: RedisServer
+) -> None:
+    with GatewayServer(REDIS_URL=redis_server.url) as server:
+        gateway = Gateway(server, upstream, owner)
+        assert gateway.post(PATH, BODY).status == 200
+
+        redis_server.freeze()
+        took: list[float] = []
+        while "Redis does not answer" not in server.log_path.read_text():
+            begun = time.monotonic()
+            assert gateway.post(PATH, BODY).status == 200
+            took.append(time.monotonic() - begun)
+
+        assert max(took) < 1.0
+        assert len(took) > 3
+    gateway.settled(len(took) + 1)

@@ -1,0 +1,319 @@
+"""What the gateway refuses to start with. Every message names its variable, none shows a value."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from pytest_django import Settings
+
+from keys.models import APIKey, Team
+from project import bind, checks
+from tests.conftest import missing
+from tests.support import ROOT
+from tests.support.gateway import free_port
+from tests.support.postgres import PostgresCluster, PostgresMissing
+from tests.upstream.certificates import Authority
+
+GOOD = "q7Jm2ZtXw9RbKc4VnYp8Ls1HgFd6TaEuMx3Q"
+FERNET_KEY = Fernet.generate_key().decode()
+SOUND: dict[str, Any] = {
+    "SECRET_KEY": GOOD,
+    "API_KEY_PEPPERS": [GOOD],
+    "CREDENTIAL_KEYS": [FERNET_KEY],
+    "ALLOWED_HOSTS": ["gateway.test"],
+    "BIND": "127.0.0.1:8000",
+    "DEBUG": False,
+    "HTTPS": True,
+    "UPSTREAM_CA_FILE": "",
+    "WEB_CONCURRENCY": 1,
+    "REDIS_URL": "",
+    "ADMIN_SECOND_FACTOR": "off",
+    "TRUSTED_PROXIES": [],
+    "ALERT_WEBHOOK_URL": "",
+    "ALERT_EMAILS": [],
+    "PUBLIC_URL": "",
+}
+
+
+@pytest.fixture(autouse=True)
+def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the database engine; SQLite without asking. In place, since Django forbids to replace DATABASES."""
+
+    def choose(name: str) -> None:
+        monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", f"django.db.backends.{name}")
+
+    choose("sqlite3")
+    return choose
+
+
+def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
+    for name, value in {**SOUND, **changed}.items():
+        setattr(settings, name, value)
+    return checks.check_settings()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({}, id="production"),
+        pytest.param({"API_KEY_PEPPERS": [GOOD, GOOD[::-1]]}, id="two peppers"),
+        pytest.param({"DEBUG": True, "HTTPS": False}, id="development"),
+        pytest.param({"HTTPS": False, "BIND": "localhost:8000"}, id="plain http on this machine"),
+        pytest.param({"HTTPS": False, "BIND": "[::1]:8000"}, id="plain http on this machine by IPv6"),
+        pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
+        pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
+        pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "optional"}, id="a second factor for who wants it"),
+        pytest.param({"ADMIN_SECOND_FACTOR": "required"}, id="a second factor for all"),
+    ],
+)
+def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
+    assert check(settings, **changed) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "changed"),
+    [
+        pytest.param("SECRET_KEY", {"SECRET_KEY": ""}, id="empty"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": " " * 40}, id="blank"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": GOOD[:31]}, id="short"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": "django-insecure-" + GOOD}, id="insecure"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": "change-me-" + GOOD}, id="change me"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": "YOUR-SECRET-KEY-" + GOOD}, id="your secret key"),
+        pytest.param("SECRET_KEY", {"SECRET_KEY": "abc" * 20}, id="few characters"),
+        pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": []}, id="no pepper"),
+        pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": [GOOD, "hot-and-short"]}, id="short second pepper"),
+        pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": [""]}, id="empty pepper"),
+        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": []}, id="no credential key"),
+        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": [FERNET_KEY, GOOD]}, id="no Fernet key"),
+        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": ["Ü" * 44]}, id="not ASCII"),
+        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": ["A" * 43 + "="]}, id="Fernet key of zeros"),
+        pytest.param("ALLOWED_HOSTS", {"ALLOWED_HOSTS": ["gateway.test", "*"]}, id="every host"),
+        pytest.param("DEBUG", {"DEBUG": True}, id="debug in production"),
+        pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "127.0.0.1:6379/secret"}, id="no address of Redis"),
+        pytest.param("REDIS_URL", {"REDIS_URL": "redis://:secret@host:port"}, id="no port of Redis"),
+        pytest.param("BIND", {"BIND": "8000"}, id="no address"),
+        pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
+        pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
+        pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": "mandatory"}, id="no mode of the second factor"),
+        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": ""}, id="empty mode of the second factor"),
+        pytest.param("TRUSTED_PROXIES", {"TRUSTED_PROXIES": ["10.0.0.0/8", "foo"]}, id="no address of a proxy"),
+        pytest.param("ALERT_WEBHOOK_URL", {"ALERT_WEBHOOK_URL": "ftp://x"}, id="no address of http"),
+        pytest.param("ALERT_EMAILS", {"ALERT_EMAILS": ["nobody"]}, id="no address of mail"),
+        pytest.param("PUBLIC_URL", {"PUBLIC_URL": "gateway.example.com"}, id="no address that a link could begin with"),
+        pytest.param("PUBLIC_URL", {"PUBLIC_URL": "https://gateway.example.com/admin"}, id="address of a page"),
+    ],
+)
+def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
+    settings: Settings, variable: str, changed: dict[str, Any]
+) -> None:
+    [error] = check(settings, **changed)
+
+    assert error.is_serious()
+    assert variable in error.msg
+    assert not [text for text in texts(changed) if text in f"{error.msg} {error.hint}"]
+
+
+def texts(changed: dict[str, Any]) -> list[str]:
+    """The values that are long enough to be recognised."""
+    values = [text for value in changed.values() for text in (value if isinstance(value, list) else [value])]
+    return [str(value) for value in values if len(str(value)) > 8]
+
+
+@pytest.mark.parametrize("name", checks.SECRETS)
+def test_a_value_that_names_another_variable_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "$" + GOOD)
+
+    [error] = check(settings)
+
+    assert error.id == "gateway.E001"
+    assert name in error.msg
+
+
+def test_several_workers_are_for_postgresql(settings: Settings, engine: Callable[[str], None]) -> None:
+    engine("postgresql")
+
+    assert check(settings, WEB_CONCURRENCY=4) == []
+
+
+def test_authorities_of_ones_own_pass(settings: Settings, tmp_path: Path) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_text(Authority().pem)
+
+    assert check(settings, UPSTREAM_CA_FILE=str(authority)) == []
+
+
+LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_calls": 1}]
+
+
+@pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_calls": 1, "shadow_limits": True}], ids=str)
+@pytest.mark.parametrize("scope", ["key", "team"])
+def test_several_workers_count_together_what_is_limited(
+    settings: Settings, engine: Callable[[str], None], owner: User, scope: str, rules: dict[str, Any]
+) -> None:
+    engine("postgresql")
+    several = {"WEB_CONCURRENCY": 2, "REDIS_URL": ""}
+    APIKey.objects.issue(name="free", owner=owner)
+    assert (check(settings, **several), checks.check_limits()) == ([], [])
+
+    if scope == "key":
+        APIKey.objects.issue(name="limited", owner=owner, **rules)
+    else:
+        Team.objects.create(name="limited", **rules)
+
+    [error] = checks.check_limits()
+    assert error.is_serious() and "WEB_CONCURRENCY" in error.msg and "REDIS_URL" in error.msg
+    with pytest.raises(ImproperlyConfigured, match=r"gateway\.E009"):
+        checks.refuse_to_start()
+    for sound in ({"WEB_CONCURRENCY": 1}, {"WEB_CONCURRENCY": 2, "REDIS_URL": "redis://127.0.0.1:6379/0"}):
+        check(settings, **sound)
+        assert checks.check_limits() == []
+
+
+@pytest.mark.parametrize("rules", LIMITED, ids=str)
+def test_what_would_keep_the_gateway_from_starting_cannot_be_entered(settings: Settings, rules: dict[str, int]) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+    limited, free = Team(name="limited", **rules), Team(name="free")
+
+    free.clean()
+    with pytest.raises(ValidationError, match="REDIS_URL"):
+        limited.clean()
+
+    settings.REDIS_URL = "redis://127.0.0.1:6379/0"
+    limited.clean()
+
+
+def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> None:
+    [warning] = check(settings, HTTPS=False, BIND="0.0.0.0:8000")
+
+    assert (warning.id, warning.is_serious()) == ("gateway.W001", False)
+
+
+def test_refusing_to_start_has_a_line_for_each_error_and_none_for_warnings(settings: Settings) -> None:
+    check(settings, API_KEY_PEPPERS=[], HTTPS=False, BIND=":8000", ALLOWED_HOSTS=["*"])
+
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        checks.refuse_to_start()
+
+    assert [line.partition(" ")[0] for line in str(refusal.value).splitlines()] == ["gateway.E003:", "gateway.E005:"]
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:8000", ":8000"])
+def test_an_address_is_split_and_joined_again(text: str) -> None:
+    assert bind.join(*bind.split(text)) == text
+
+
+PRODUCTION = {
+    "SECRET_KEY": GOOD + GOOD,
+    "API_KEY_PEPPERS": GOOD,
+    "CREDENTIAL_KEYS": FERNET_KEY,
+    "ALLOWED_HOSTS": "gateway.test",
+}
+
+
+def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", *arguments],
+        cwd=ROOT,
+        # Nothing of this test run's own installation.
+        env={"PATH": os.environ["PATH"], "ENV_FILE": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("second_factor", ["off", "required"])
+def test_production_settings_pass_the_deployment_check_without_a_warning(second_factor: str) -> None:
+    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_SECOND_FACTOR=second_factor, **PRODUCTION)
+
+    assert (finished.returncode, "no issues" in finished.stdout + finished.stderr) == (0, True), finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        pytest.param({"SECRET_KEY": "", "API_KEY_PEPPERS": "", "CREDENTIAL_KEYS": ""}, PRODUCTION.keys(), id="empty"),
+        pytest.param(dict.fromkeys(checks.SECRETS, "$" + GOOD[::-1]), checks.SECRETS, id="references"),
+        pytest.param(
+            {
+                "SECRET_KEY": "django-insecure-" + GOOD,
+                "API_KEY_PEPPERS": "hot-pepper",
+                "CREDENTIAL_KEYS": GOOD[::-1],
+                "DEBUG": "true",
+                "WEB_CONCURRENCY": "3",
+                "ALLOWED_HOSTS": "*",
+            },
+            ["SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_KEYS", "DEBUG", "WEB_CONCURRENCY", "ALLOWED_HOSTS"],
+            id="weak",
+        ),
+    ],
+)
+def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
+    changed: dict[str, str], named: list[str]
+) -> None:
+    finished = run_check(**{**PRODUCTION, **changed})
+
+    assert finished.returncode != 0
+    assert "Traceback" not in finished.stderr
+    for name in set(named) & (set(changed) | {"DEBUG"}):
+        assert name in finished.stderr
+    for name in checks.SECRETS:
+        if value := changed.get(name, PRODUCTION.get(name, "")).removeprefix("$"):
+            assert value not in finished.stdout + finished.stderr
+
+
+SEVERAL_WORKERS = {**PRODUCTION, "WEB_CONCURRENCY": "4"}
+
+
+def test_a_database_that_is_away_is_no_reason_to_refuse_the_settings() -> None:
+    nobody = f"postgres://gateway@127.0.0.1:{free_port()}/gateway"
+
+    finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=nobody)
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+def test_nor_is_one_without_tables() -> None:
+    try:
+        cluster = PostgresCluster()
+    except PostgresMissing:
+        missing("PostgreSQL is not installed")
+    cluster.start()
+    try:
+        finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=cluster.url)
+    finally:
+        cluster.remove()
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+@pytest.mark.parametrize(("https", "prefix"), [("true", "__Host-"), ("false", "")])
+def test_cookies_over_tls_are_bound_to_the_host(https: str, prefix: str) -> None:
+    shown = "from django.conf import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    finished = subprocess.run(
+        [sys.executable, "-c", shown],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "ENV_FILE": "/nonexistent",
+            "HTTPS": https,
+            **PRODUCTION,
+        },
+        capture_output=True,
+        text=True,
+    )
+
+    assert finished.stdout.split() == [f"{prefix}sessionid", f"{prefix}csrftoken"]

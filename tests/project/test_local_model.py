@@ -1,0 +1,122 @@
+"""A real model in both dialects: whole answers, streams, and the token counts that it reports itself."""
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from keys.models import UsageRecord
+from messages_api.admin.connection_check import test_connection as try_connection
+from tests.support.gateway import Gateway, events
+from tests.support.local_model import MODEL, LocalModel
+
+PATH = "/api/v1/messages"
+CONVERSATION = {
+    "model": MODEL,
+    "max_tokens": 24,
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "system": [{"type": "text", "text": "You are a friendly assistant."}, {"type": "text", "text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": "Hi. How can I help?"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}],
+        },
+    ],
+    "metadata": {"user_id": "somebody"},
+}
+
+both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+
+
+def asked_directly(model: LocalModel, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(model.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@both_dialects
+def test_a_real_model_answers_a_conversation(real: Gateway, dialect: str) -> None:
+    real.speak(dialect)
+
+    answer = real.post(PATH, CONVERSATION, timeout=60)
+
+    assert answer.status == 200, answer.body
+    data = answer.json()["data"]
+    assert data["choices"][0]["message"]["content"].strip()
+    assert data["choices"][0]["finish_reason"] in ("stop", "length")
+    assert data["usage"]["completion_tokens"] > 0
+    assert data["usage"]["total_tokens"] == data["usage"]["prompt_tokens"] + data["usage"]["completion_tokens"]
+
+
+@both_dialects
+def test_a_real_stream_says_what_the_whole_answer_says(real: Gateway, dialect: str) -> None:
+    real.speak(dialect)
+    whole = real.post(PATH, CONVERSATION, timeout=60).json()["data"]
+
+    lines = real.post(PATH, CONVERSATION | {"stream": True}, timeout=60).lines()
+
+    chunks = list(events(lines))
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    assert text == whole["choices"][0]["message"]["content"]
+    assert len(chunks) > 4
+    assert lines[-1] == "data: [DONE]"
+
+
+@both_dialects
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_the_row_has_the_counts_that_the_model_server_reports(
+    real: Gateway, local_model: LocalModel, dialect: str, stream: bool
+) -> None:
+    real.speak(dialect)
+    system = "You are a friendly assistant.\n\nBe brief."
+    question = [*CONVERSATION["messages"][:2], {"role": "user", "content": "Name a colour.\n\nOnly one."}]  # type: ignore[index]
+    direct = asked_directly(
+        local_model,
+        "/v1/chat/completions",
+        {
+            "model": MODEL,
+            "max_tokens": 24,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "messages": [{"role": "system", "content": system}, *question],
+        },
+    )["usage"]
+    body = CONVERSATION | {"stream": stream, "system": system, "messages": question}
+
+    real.post(PATH, body, timeout=60)
+
+    row = real.record()
+    assert (row.status, row.usage_source) == ("completed", "reported")
+    assert (row.input_tokens or 0) + (row.cache_read_tokens or 0) == direct["prompt_tokens"]
+    assert row.output_tokens == direct["completion_tokens"]
+
+
+@both_dialects
+def test_stop_sequences_reach_the_model(real: Gateway, dialect: str) -> None:
+    real.speak(dialect)
+
+    answer = real.post(PATH, CONVERSATION | {"stop_sequences": ["e"], "top_k": 1}, timeout=60)
+
+    assert "e" not in answer.json()["data"]["choices"][0]["message"]["content"]
+
+
+@both_dialects
+def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gateway, dialect: str) -> None:
+    real.speak(dialect)
+
+    result = try_connection(real.upstream_row, model=MODEL)
+
+    assert (result.ok, result.status) == (True, 200)
+    assert not UsageRecord.objects.exists()
+
+
+def test_the_connection_test_says_what_is_wrong(gateway: Gateway) -> None:
+    gateway.upstream.refuse()
+
+    result = try_connection(gateway.upstream_row, model="m")
+
+    assert (result.ok, result.status, result.message) == (False, None, "The connection to the upstream failed.")

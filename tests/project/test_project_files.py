@@ -1,0 +1,63 @@
+"""What the repository says of itself is true."""
+
+import dataclasses
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from keys.hygiene import conditions
+from messages_api.backend.protocol.profile import Profile
+from messages_api.models.presets import PRESETS
+from tests.support import ROOT
+
+
+def variables_of_settings() -> set[str]:
+    source = (ROOT / "project" / "settings.py").read_text()
+    return set(re.findall(r'env\.(?:str|list|flag|count|seconds|choice)\(\s*"([A-Z_]+)"', source))
+
+
+def test_every_variable_is_in_the_readme_and_in_the_example() -> None:
+    readme = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), flags=re.M))
+    example = set(re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.M))
+
+    assert readme == variables_of_settings()
+    assert example == variables_of_settings()
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_index() -> None:
+    address = re.compile(
+        rb'--(?:extra-)?index-url|registry *= *"?https?:|"resolved": *"https?:|https?://[^ "]+\.(?:whl|tar\.gz|tgz)'
+    )
+
+    found = [path for path in tracked_files() if path != Path(__file__) and address.search(path.read_bytes())]
+
+    assert found == []
+
+
+def test_every_pinned_package_has_a_hash() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        pins = re.findall(r"^\S+==\S+ \\\n {4}--hash=sha256:", path.read_text(), flags=re.M)
+        assert len(pins) == len(re.findall(r"^\S+==", path.read_text(), flags=re.M)) > 0
+
+
+def test_the_table_of_presets_and_profile_fields_is_true() -> None:
+    text = (ROOT / "docs" / "dialects.md").read_text()
+    told = dict(re.findall(r"^\| `([a-z.]+)` \| ((?:`[^|]*`(?:, )?)+|nothing) \|$", text, flags=re.M))
+
+    for name, (_, differs) in PRESETS.items():
+        expected = ", ".join(f"`{field}: {json.dumps(value)}`" for field, value in differs.items()) or "nothing"
+        assert told[name] == expected
+    assert {field.name for field in dataclasses.fields(Profile)} <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
+
+
+def test_the_chips_of_keys_are_described() -> None:
+    tables = re.findall(r"^\| (\*.+?) \|", (ROOT / "docs" / "keys.md").read_text(), flags=re.M)
+
+    told = {chip for names in tables for chip in re.findall(r"\*([^*]+)\*", names)}
+    assert told == {condition.chip for condition in conditions.NAMED.values()}

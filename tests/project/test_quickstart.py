@@ -1,0 +1,268 @@
+"""The parts of `make run` that need no processes; the whole is in test_make_run.py."""
+
+import io
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from auditlog.models import LogEntry
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.core.management.base import OutputWrapper
+from pytest_django import Settings
+
+from audit.log import history_of
+from keys.models import APIKey
+from messages_api.models import Route, Upstream
+from project import checks
+from project.quickstart import packages, rows, secrets_file
+from project.quickstart.errors import CannotStart
+from project.quickstart.processes import Child, check_port_is_free
+from project.quickstart.serving import Serving
+from project.quickstart.terminal import Terminal
+from tests.support.gateway import free_port, targets_of, wait_until
+
+ALL = set(secrets_file.MAKERS)
+
+
+def assignments(path: Path) -> dict[str, str]:
+    return dict(secrets_file.ASSIGNMENT.findall(path.read_text()))
+
+
+# ---- the secrets' file
+
+
+def test_a_new_secrets_file_is_private_and_holds_sound_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / ".env"
+
+    written = secrets_file.complete(path, missing=ALL)
+
+    values = assignments(path)
+    assert set(written) == ALL
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not [name for name in ALL if checks.weakness(values[name])]
+    assert Fernet(values["CREDENTIAL_KEYS"])
+    assert values["HTTPS"] == "false"
+    assert os.listdir(path.parent) == [".env"]
+
+
+def test_a_second_time_nothing_changes_but_a_mode_that_is_too_wide(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    secrets_file.complete(path, missing=ALL)
+    before = path.read_text()
+    path.chmod(0o644)
+
+    assert secrets_file.complete(path, missing=ALL) == []
+    assert path.read_text() == before
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_the_file_says_stays_and_what_is_bare_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# mine\nSECRET_KEY=\nexport API_KEY_PEPPERS='my own pepper'\nHTTPS=true\nBIND=127.0.0.1:9")
+
+    written = secrets_file.complete(path, missing={"SECRET_KEY", "CREDENTIAL_KEYS", "API_KEY_PEPPERS"})
+
+    lines = path.read_text().splitlines()
+    assert written == ["SECRET_KEY", "CREDENTIAL_KEYS"]
+    assert lines[:4] == ["# mine", "export API_KEY_PEPPERS='my own pepper'", "HTTPS=true", "BIND=127.0.0.1:9"]
+    assert [line.partition("=")[0] for line in lines[4:]] == written
+
+
+def test_what_the_environment_gives_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+
+    assert secrets_file.complete(path, missing=set()) == []
+    assert not path.exists()
+
+
+# ---- what stands in the database
+
+
+def test_the_admin_and_the_first_key_are_made_once(db: None) -> None:
+    admin, password = rows.ensure_admin()
+    raw_key = rows.ensure_first_key(admin)
+
+    assert password is not None
+    assert admin.check_password(password)
+    assert raw_key is not None
+    assert rows.ensure_admin() == (admin, None)
+
+
+def test_a_first_key_that_still_verifies_is_not_issued_again(owner: User, settings: Settings) -> None:
+    settings.API_KEY_PEPPERS = ["old pepper"]
+    rows.ensure_first_key(owner)
+
+    settings.API_KEY_PEPPERS = ["new pepper", "old pepper"]
+    assert rows.ensure_first_key(owner) is None
+
+    settings.API_KEY_PEPPERS = ["the old pepper is lost"]
+    assert rows.ensure_first_key(owner) is not None
+
+
+def test_a_taken_name_without_admin_rights_is_said(db: None) -> None:
+    User.objects.create_user("admin", password="a good password of nobody special")
+
+    with pytest.raises(CannotStart, match="createsuperuser"):
+        rows.ensure_admin()
+
+
+def test_the_calls_of_later_runs_share_one_key_that_does_not_count_as_the_first(owner: User) -> None:
+    raw_keys = {rows.issue_check_key(owner), rows.issue_check_key(owner)}
+
+    assert len(raw_keys) == 2
+    assert {APIKey.objects.with_raw_key(raw).get().name for raw in raw_keys} == {rows.CHECK_KEY}
+    assert APIKey.objects.count() == 1
+    assert APIKey.objects.get().secrets.exclude(expires_at=None).count() == 2
+    assert rows.ensure_first_key(owner) is not None
+
+
+def test_every_name_leads_to_the_embedded_model_and_one_to_its_other_dialect(db: None) -> None:
+    for port in (8081, 8082):
+        rows.register_local_model(f"http://127.0.0.1:{port}", model="small")
+
+    found = {
+        name: [(target.endpoint.dialect, target.endpoint.base_url, target.model) for target in targets_of(name)]
+        for name in ("claude-3-opus-20240229", "small", "small-anthropic")
+    }
+    assert found == {
+        "claude-3-opus-20240229": [("openai", "http://127.0.0.1:8082", "small")],
+        "small": [("openai", "http://127.0.0.1:8082", "small")],
+        "small-anthropic": [("anthropic", "http://127.0.0.1:8082", "small")],
+    }
+
+
+def test_an_upstream_of_the_environment_takes_the_place_of_the_embedded_model(db: None) -> None:
+    rows.register_local_model("http://127.0.0.1:8081", model="small")
+    for credential in ("old", "new"):
+        rows.register_given("https://model.test/v1", dialect="anthropic", credential=credential, model="")
+
+    [target] = targets_of("claude-3-opus-20240229")
+    assert (target.endpoint.name, target.endpoint.credential) == ("upstream", "new")
+    assert target.model == "claude-3-opus-20240229"
+    assert targets_of("small") == []
+
+
+def test_the_audit_log_has_what_a_start_changes_and_nothing_else(db: None) -> None:
+    rows.register_local_model("http://127.0.0.1:8081", model="small")
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="old", model="")
+    first = LogEntry.objects.count()
+
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="old", model="")
+    assert LogEntry.objects.count() == first
+    rows.register_given("https://model.test/v1", dialect="anthropic", credential="new", model="")
+
+    given = Upstream.objects.get(name="upstream")
+    assert history_of(given)[0].changes == ["Credential: changed"]
+    assert history_of(Upstream.objects.get(name="local-model"))[0].changes == ["Enabled: yes → no"]
+
+
+def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:
+    own = Upstream.objects.create(name="own", dialect="openai", base_url="https://own.test")
+    Route.objects.create(pattern="*").targets.create(upstream=own)
+
+    rows.register_local_model("http://127.0.0.1:8081", model="small")
+
+    assert [target.endpoint.name for target in targets_of("anything")] == ["own"]
+
+
+def test_an_address_that_is_none_is_said_by_the_name_of_its_variable(db: None) -> None:
+    with pytest.raises(CannotStart, match=r"^UPSTREAM_URL: "):
+        rows.register_given("ftp://model.test", dialect="openai", credential="", model="")
+
+
+# ---- packages, ports, processes, the terminal
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.txt").write_text(
+        "django==5.2.19 \\\n    --hash=sha256:0\nno-such-package[x]==1.0 \\\n    # via django\n"
+    )
+
+    assert packages.main([str(tmp_path / "r.txt")]) == 1
+    assert capsys.readouterr().err.startswith("Not installed: no-such-package. ")
+
+
+def test_a_package_that_has_lost_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half.py").touch()
+    folder = tmp_path / "half-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: half\nVersion: 1.0\n")
+    (folder / "RECORD").write_text("half.py,,\nhalf-1.0.dist-info/METADATA,,\n__pycache__/half.cpython-311.pyc,,\n")
+    (tmp_path / "r.txt").write_text("half==1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    before = packages.find_missing(tmp_path / "r.txt")
+    (tmp_path / "half.py").unlink()
+
+    assert (before, packages.find_missing(tmp_path / "r.txt")) == ([], ["half"])
+
+
+def test_a_busy_port_is_named_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(CannotStart) as error:
+            check_port_is_free("127.0.0.1", port, otherwise="Choose another.")
+
+    assert str(error.value) == f"Port {port} is in use. Choose another."
+
+
+def test_a_free_port_is_free() -> None:
+    check_port_is_free("127.0.0.1", free_port(), otherwise="")
+
+
+def child(tmp_path: Path, program: str) -> Child:
+    return Child("The child", [sys.executable, "-c", program], folder=tmp_path, log=tmp_path / "log" / "child.log")
+
+
+def test_a_process_that_ends_while_it_is_awaited_is_quoted(tmp_path: Path) -> None:
+    ended = child(tmp_path, "print('first'); print('no weights')")
+
+    with pytest.raises(CannotStart, match=r"^The child did not start: no weights\. "):
+        ended.wait_until_ready(f"http://127.0.0.1:{free_port()}/", within_s=20)
+
+
+def test_a_process_that_never_answers_is_not_awaited_for_ever(tmp_path: Path) -> None:
+    silent = child(tmp_path, "import time; time.sleep(60)")
+
+    with pytest.raises(CannotStart, match="was not ready within 0 s"):
+        silent.wait_until_ready(f"http://127.0.0.1:{free_port()}/", within_s=0.2)
+    silent.stop(within_s=5)
+
+
+def test_a_process_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
+    stubborn = child(
+        tmp_path,
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+    )
+    wait_until(lambda: stubborn.last_words() == "up", within_s=20)
+
+    stubborn.stop(within_s=0.2)
+    stubborn.stop(within_s=0.2)
+
+    assert stubborn.has_ended()
+
+
+def test_a_run_ends_with_the_program_that_started_it() -> None:
+    serving = Serving(Terminal(OutputWrapper(io.StringIO())), port=8000, with_model=False)
+
+    serving.watch(parent=os.getpid())  # never our own parent
+
+
+def test_a_step_is_shown_while_it_is_done_and_completed_on_its_line() -> None:
+    screen = io.StringIO()
+    terminal = Terminal(OutputWrapper(screen))
+
+    terminal.begin("Model", "loading")
+    begun = screen.getvalue()
+    terminal.say("ready")
+    terminal.say("two\nlines", label="Plain")
+    terminal.say_in_pieces(["He", "llo"])
+
+    assert begun == "  Model     loading … "
+    assert screen.getvalue() == "\n".join(
+        ["  Model     loading … ready", "  Plain     two", "            lines", "            Hello", ""]
+    )

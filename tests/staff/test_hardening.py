@@ -1,0 +1,257 @@
+"""What every page tells the browser, what no template holds, and what no address brings down."""
+
+import itertools
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib import admin as django_admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.core.exceptions import SuspiciousOperation
+from django.db import models, transaction
+from django.test import Client, RequestFactory, override_settings
+from django.urls import reverse
+
+from keys.models import Team
+from tests.admin.addresses import address_of
+from tests.admin.matrix import PAGES, TABLES
+from tests.support import ROOT
+
+OWN = sorted(
+    path
+    for package in ("keys", "messages_api", "project", "staff")
+    for path in (ROOT / package).rglob("templates/**/*.*")
+)
+
+
+# ---- headers
+
+
+def check_headers(answer: Any) -> None:
+    policy = answer["Content-Security-Policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "data:" not in policy and "*" not in policy and "http:" not in policy
+    for name, value in django_settings.PAGE_HEADERS.items():
+        assert answer[name] == value or (name, answer[name]) == ("Referrer-Policy", "no-referrer"), name
+    assert "camera=()" in answer["Permissions-Policy"]
+    assert not answer.has_header("Server") and not answer.has_header("X-Powered-By")
+
+
+@pytest.mark.parametrize("mode", ["off", "optional"])
+def test_every_page_has_the_headers_and_no_script_or_style_of_its_own(
+    mode: str, browser: Client, objects: dict[str, Any], settings: Any
+) -> None:
+    settings.ADMIN_SECOND_FACTOR = mode
+    for name in PAGES:
+        answer = browser.get(address_of(name, objects))
+        check_headers(answer)
+        if not answer.streaming and answer.get("Content-Type", "").startswith("text/html"):
+            assert inline(answer.text) == [], name
+        if answer.status_code == 200 and name != "jsi18n":
+            assert "private" in answer["Cache-Control"], name
+
+
+def inline(html: str) -> list[str]:
+    """Scripts, styles and handlers that stand in a page. Data for a script is none: `json_script` escapes it."""
+    scripts = [tag for tag in re.findall(r"<script[^>]*>", html) if "src=" not in tag and "application/json" not in tag]
+    attributes = [
+        attribute
+        for tag in re.findall(r"<[a-z][^>]*>", html)
+        for attribute in re.findall(r"\s(on[a-z]+|style)\s*=", tag)
+    ]
+    return [*scripts, *re.findall(r"<style[^>]*>", html), *attributes, *re.findall(r"(?:href|src)=.javascript:", html)]
+
+
+def test_pages_before_the_login_have_them_too(client: Client, db: None) -> None:
+    for address in ("/admin/login/", "/", "/admin/", "/livez", "/readyz", "/nothing", "/admin/nothing/"):
+        check_headers(client.get(address))
+
+
+# ---- error pages
+
+
+@pytest.mark.parametrize(
+    "status, address",
+    [
+        (400, "/admin/auth/user/?password__startswith=x"),
+        (403, "/admin/keys/apikey/1/nothing/delete/"),
+        (404, "/nothing"),
+    ],
+)
+def test_an_error_page_is_ours(status: int, address: str, browser: Client) -> None:
+    answer = browser.get(address)
+
+    assert answer.status_code in (status, 302)
+    if answer.status_code == status:
+        check_error_page(answer)
+
+
+def check_error_page(answer: Any) -> None:
+    check_headers(answer)
+    assert inline(answer.text) == []
+    assert "keys/gateway" in answer.text and "To the overview" in answer.text
+    assert "Traceback" not in answer.text and "Django" not in answer.text
+
+
+def test_a_refusal_is_a_page_of_ours(browser_of: Any) -> None:
+    answer = browser_of().get("/admin/auth/user/")
+
+    assert answer.status_code == 403
+    check_error_page(answer)
+
+
+def test_a_form_without_its_token_is_refused_by_a_page_of_ours(admin: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin)
+    answer = client.post("/admin/auth/group/add/", {"name": "forged"})
+
+    assert answer.status_code == 403 and "Nothing was changed" in answer.text
+    check_error_page(answer)
+
+
+def test_a_failure_of_ours_is_a_page_of_ours_without_the_database(
+    client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.ROOT_URLCONF = "tests.admin.broken_urls"
+    answer = client.get("/broken/")
+
+    assert answer.status_code == 500
+    check_error_page(answer)
+
+
+@pytest.mark.parametrize("https", [True, False])
+def test_a_host_that_is_not_ours_is_answered_by_a_page_of_ours(https: bool) -> None:
+    with override_settings(SECURE_SSL_REDIRECT=https):
+        answer = Client(raise_request_exception=False).get("/admin/", HTTP_HOST="elsewhere.test")
+
+    assert answer.status_code == 400
+    check_error_page(answer)
+
+
+# ---- templates
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_template_holds_script_style_or_unescaped_text(path: Path) -> None:
+    text = path.read_text()
+    if path.suffix == ".html":
+        assert inline(re.sub(r"{%.*?%}|{{.*?}}", "", text)) == []
+    assert not re.search(r"\|\s*safe\b|safeseq|autoescape off", text)
+
+
+def test_no_code_calls_text_safe() -> None:
+    for package in ("keys", "messages_api", "project", "staff"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text()
+            assert "mark_safe" not in text and "SafeString(" not in text, path
+            assert not re.search(r"format_html\(\s*(?:f['\"]|[^'\"]*%|[a-z_]+\s*\+)", text), path
+
+
+# ---- whatever stands in the address
+
+VALUES = ["99999999999", "0", "9" * 40, "\0", "é", "2026-13-45", "1,"]
+LOOKUPS = ["", "__year", "__month", "__gte", "__in", "__isnull", "__date", "__contains", "__range", "__hour", "__none"]
+NO_FIELDS = ["pk", "none", "q", "p", "o", "all", "_facets", "_to_field", "_popup", "before", "after", "time", "state"]
+
+
+def lists() -> list[str]:
+    return [f"{table}_changelist" for table in TABLES]
+
+
+@pytest.mark.parametrize("name", lists())
+def test_no_filter_in_the_address_brings_a_list_down(name: str, admin: Any, objects: dict[str, Any]) -> None:
+    model, model_admin = next(
+        (model, model_admin)
+        for model, model_admin in django_admin.site._registry.items()
+        if name == f"{model._meta.app_label}_{model._meta.model_name}_changelist"
+    )
+    kinds = {
+        field.get_internal_type(): field.name for field in model._meta.get_fields() if isinstance(field, models.Field)
+    }
+    asked = [f"{field}{lookup}" for field in kinds.values() for lookup in LOOKUPS] + NO_FIELDS
+    for query, value in itertools.product(asked, VALUES):
+        request = RequestFactory().get("/", {query: value})
+        request.user = admin
+        request._messages = CookieStorage(request)  # type: ignore[attr-defined]
+        with suppress(IncorrectLookupParameters, SuspiciousOperation), transaction.atomic():
+            list(model_admin.get_changelist_instance(request).result_list)
+
+
+@pytest.mark.parametrize("name", lists())
+def test_what_cannot_be_looked_up_leads_back_to_the_whole_list(name: str, browser: Client) -> None:
+    fields = {
+        "keys_apikey_changelist": "created_at",
+        "keys_usagerecord_changelist": "settled_at",
+        "messages_api_upstream_changelist": "created_at",
+        "messages_api_route_changelist": "created_at",
+        "auth_user_changelist": "date_joined",
+        "staff_auditentry_changelist": "timestamp",
+        "staff_login_changelist": "attempt_time",
+        "staff_failedlogin_changelist": "attempt_time",
+    }
+    address = reverse(f"admin:{name}")
+
+    answer = browser.get(f"{address}?{fields.get(name, 'id')}__year=99999999999", follow=True)
+
+    assert answer.status_code == 200
+    assert answer.redirect_chain == [(f"{address}?e=1", 302)] or name == "auth_group_changelist"
+
+
+@pytest.mark.parametrize("lookup", ["name__regex=(a%2B)%2B$", "name__iregex=("])
+def test_a_pattern_of_ones_own_is_not_run(lookup: str, browser: Client) -> None:
+    assert browser.get(f"/admin/keys/apikey/?{lookup}").status_code == 400
+
+
+IDS = ["0", "-1", "9" * 30, "a", "%00", "..%2f..", "_00", "é", "%22%3E%3Cscript%3E", "1_2F2"]
+
+
+@pytest.mark.parametrize("page", [f"{table}_change" for table in TABLES])
+def test_no_id_in_the_address_brings_a_page_down(page: str, browser: Client) -> None:
+    table = reverse(f"admin:{page}list")
+    for id, last in itertools.product(IDS, ("change/", "delete/", "history/", "")):
+        answer = browser.get(f"{table}{id}/{last}")
+        assert answer.status_code in (301, 302, 403, 404), (id, last, answer.status_code)
+        assert "<script>" not in answer.text
+    told = browser.get("/admin/")  # where it leads to, with a message for each id
+    assert told.status_code == 200 and "<script>" not in told.text
+
+
+def test_a_search_for_nothing_but_wildcards_is_quick(browser: Client, caller: Any) -> None:
+    for _ in range(200):
+        caller.calls()
+    for address in ("keys/apikey/?q", "keys/usagerecord/?q", "staff/auditentry/?what", "staff/auditentry/?who"):
+        started = time.monotonic()
+        assert browser.get(f"/admin/{address}={'%25' * 100}").status_code == 200
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("moment", [("9999-12-31", "23:59"), ("0001-01-01", "00:00")])
+def test_no_end_of_the_calendar_brings_a_form_down(
+    zone: str, moment: tuple[str, str], browser: Client, settings: Any
+) -> None:
+    settings.TIME_ZONE = zone
+    team = Team.objects.create(name="crew")
+    day, hour = moment
+    budget = {"amount": "5", "unit": "money", "period": "day", "warn_percent": "80", "increase": "1"}
+    budget |= {"increase_until_0": day, "increase_until_1": hour}
+    rows = {f"budgets-0-{name}": value for name, value in budget.items()}
+    rows |= {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0"}
+
+    of_team = browser.post(f"/admin/keys/team/{team.pk}/change/", {"name": "crew"} | rows)
+    price = {"pattern": "m", "input": "1", "output": "1", "valid_from_0": day, "valid_from_1": hour}
+    of_price = browser.post("/admin/keys/modelprice/add/", price)
+
+    for answer in (of_team, of_price):
+        assert answer.status_code == 200 and "Give a year from" in answer.text
+
+
+def test_no_number_of_rows_brings_a_form_down(browser: Client) -> None:
+    rows = {"add_budget": "yes", "budgets-TOTAL_FORMS": "9" * 5_000, "budgets-INITIAL_FORMS": "0"}
+
+    assert browser.post("/admin/keys/apikey/add/", rows).status_code == 200
