@@ -26,6 +26,8 @@ from tests.support.gateway import Gateway, GatewayServer
 from tests.support.local_model import LocalModel, is_installed
 from tests.upstream import ScriptedUpstream
 
+pytest_plugins = ["tests.support.admin"]
+
 # Else each test client looks at all static files before its first page.
 settings.WHITENOISE_AUTOREFRESH = True
 

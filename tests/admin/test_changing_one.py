@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.budgets.status import of_budgets
 from keys.models import APIKey, Budget, Team
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 Issue = Callable[..., tuple[APIKey, str]]
 

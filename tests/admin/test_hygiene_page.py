@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
 from lib.periods import begin_of
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 PAGE = "/admin/hygiene/"
 Issue = Callable[..., tuple[APIKey, str]]

@@ -18,7 +18,7 @@ from keys.admin import cells
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team
 from keys.pricing.price_book import prices
 from lib import periods
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 LIST = "/admin/keys/apikey/"
 Issue = Callable[..., tuple[APIKey, str]]

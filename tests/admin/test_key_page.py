@@ -21,7 +21,7 @@ from keys.limits import limiter as limits
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
 from keys.usage import ledger
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 Issue = Callable[..., tuple[APIKey, str]]
 

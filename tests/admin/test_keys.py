@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from keys.domain import raw_key as hashing
 from keys.models import APIKey, KeySecret
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 LIST = "/admin/keys/apikey/"
 FIND = "/admin/keys/apikey/find/"

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from keys.models import APIKey, Budget, Team
-from tests.admin.forms import largest_form
+from tests.support.largest_form import largest_form
 
 Issue = Callable[..., tuple[APIKey, str]]
 

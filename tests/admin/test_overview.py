@@ -20,7 +20,7 @@ from keys.usage.backlog import spool_folder
 from lib import periods
 from messages_api.gateway import request as gateway
 from messages_api.models import Route, Upstream
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
 YESTERDAY = NOW - timedelta(days=1)

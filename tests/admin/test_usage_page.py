@@ -14,7 +14,7 @@ from django.test import Client
 
 from keys.models import APIKey
 from keys.reports.usage import Period
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 USAGE = "/admin/usage/"
 CSV = "/admin/usage.csv"

@@ -18,7 +18,7 @@ from keys.pricing import breakdown as arithmetic
 from keys.pricing import rating as pricing
 from keys.pricing.price_book import prices
 from lib import money
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 LIST = "/admin/keys/usagerecord/"
 HOSTILE = '"><script>alert(1)</script>'

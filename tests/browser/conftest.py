@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from keys.models import APIKey
 from keys.usage import ledger
 from tests import clients
-from tests.admin.calls import Caller
 from tests.support.gateway import GatewayServer
+from tests.support.usage_rows import Caller
 
 VISITOR = pytest.StashKey["Visitor"]()
 CHROMIUM = Path("/usr/bin/chromium")

@@ -13,11 +13,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
-from tests.admin.calls import Caller
 from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.browser.test_pages import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
 from tests.support.gateway import GatewayServer
+from tests.support.usage_rows import Caller
 from tests.upstream import ScriptedUpstream, replied
 
 ADD = "/admin/keys/apikey/add/"

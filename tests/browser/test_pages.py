@@ -5,8 +5,8 @@ from axes.models import AccessAttempt
 
 from messages_api.models import Route, RouteTarget, Upstream
 from staff.models import Login
-from tests.admin.calls import Caller
 from tests.browser.conftest import Visitor
+from tests.support.usage_rows import Caller
 
 HOSTILE = '"><script>document.title = "caught"</script><img src=x onerror="document.title = 1">'
 UNBROKEN = HOSTILE[:55] + "W" * 45  # as long as a name may be, and nothing in it where a line could end

@@ -7,9 +7,9 @@ from pathlib import Path
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from tests.admin.calls import Caller
 from tests.browser.conftest import Visitor
 from tests.support.gateway import wait_until
+from tests.support.usage_rows import Caller
 
 USAGE = "/admin/usage/"
 CHART_VERSION = "4.2.0"

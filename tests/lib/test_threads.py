@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-from tests.support.gateway import ROOT
+from tests.support import ROOT
 
 BOTH_LOG = """
 from gevent import monkey; monkey.patch_all()
 import logging, os
 import gevent
-from keys import native
+from lib import threads as native
 
 class Slow(logging.Handler):
     def emit(self, record):

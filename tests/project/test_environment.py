@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from project.environment import Environment
-from tests.support.gateway import ROOT
+from tests.support import ROOT
 
 Read = Callable[[Environment], Any]
 

@@ -26,7 +26,8 @@ from tests.soak import callers
 from tests.soak.callers import Visit
 from tests.soak.orders import Order
 from tests.soak.upstream import Served
-from tests.support.gateway import ROOT, GatewayServer
+from tests.support import ROOT
+from tests.support.gateway import GatewayServer
 from tests.support.postgres import PostgresCluster
 
 Row = dict[str, Any]

@@ -18,13 +18,13 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 
 from keys.models import Team
-from tests.admin.addresses import address_of
-from tests.admin.matrix import PAGES, TABLES
 from tests.support import ROOT
+from tests.support.admin_urls import address_of
+from tests.support.role_matrix import PAGES, TABLES
 
 OWN = sorted(
     path
-    for package in ("keys", "messages_api", "project", "staff")
+    for package in ("audit", "keys", "lib", "messages_api", "project", "staff")
     for path in (ROOT / package).rglob("templates/**/*.*")
 )
 
@@ -117,7 +117,7 @@ def test_a_form_without_its_token_is_refused_by_a_page_of_ours(admin: Any) -> No
 def test_a_failure_of_ours_is_a_page_of_ours_without_the_database(
     client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    settings.ROOT_URLCONF = "tests.admin.broken_urls"
+    settings.ROOT_URLCONF = "tests.support.broken_urls"
     answer = client.get("/broken/")
 
     assert answer.status_code == 500
@@ -145,7 +145,7 @@ def test_no_template_holds_script_style_or_unescaped_text(path: Path) -> None:
 
 
 def test_no_code_calls_text_safe() -> None:
-    for package in ("keys", "messages_api", "project", "staff"):
+    for package in ("audit", "keys", "lib", "messages_api", "project", "staff"):
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text()
             assert "mark_safe" not in text and "SafeString(" not in text, path

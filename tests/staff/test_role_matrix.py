@@ -15,9 +15,9 @@ from django.urls import reverse
 
 from keys.models import APIKey, UsageRecord
 from messages_api.models import Upstream
-from tests.admin.addresses import address_of, admin_patterns, row_of
-from tests.admin.forms import largest_form
-from tests.admin.matrix import ACTIONS, ALL, APP_LISTS, PAGES, ROLES, TABLES
+from tests.support.admin_urls import address_of, admin_patterns, row_of
+from tests.support.largest_form import largest_form
+from tests.support.role_matrix import ACTIONS, ALL, APP_LISTS, PAGES, ROLES, TABLES
 
 PASSWORD = "a good password of somebody"
 UNWATCHED = {"sessions.session", "axes.accesslog", "admin.logentry", "auditlog.logentry"}

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from tests.support import ROOT
 from tests.support.environment import STATE_DIR
-from tests.support.gateway import ROOT, free_port, get, wait_until
+from tests.support.gateway import free_port, get, wait_until
 
 MODEL = "smollm2-135m"
 LOADED_WITHIN_S = 60.0

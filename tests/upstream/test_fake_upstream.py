@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import ROOT
+from tests.support import ROOT
 from tests.upstream import HELLO, SCENARIOS, command, openai_answer
 from tests.upstream.scenario import without_knobs
 

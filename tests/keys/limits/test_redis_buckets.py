@@ -20,7 +20,8 @@ from keys.limits.redis_buckets import LEASE_S, SharedBuckets
 from keys.limits.terms import Ask
 from lib.shared_store import Store
 from tests.keys.limits.limiters import SharedTime, of_key, of_team, remaining
-from tests.support.gateway import ROOT, wait_until
+from tests.support import ROOT
+from tests.support.gateway import wait_until
 from tests.support.redis_server import RedisServer
 
 New = Callable[[], Limiter]

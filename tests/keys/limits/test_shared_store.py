@@ -14,7 +14,8 @@ from redis.exceptions import NoScriptError
 
 from lib.shared_store import FAILURES_IN_A_ROW, Store
 from tests.keys.limits.conftest import WAIT_S
-from tests.support.gateway import ROOT, wait_until
+from tests.support import ROOT
+from tests.support.gateway import wait_until
 from tests.support.redis_server import RedisServer
 
 SLACK_S = 0.1  # of a busy machine

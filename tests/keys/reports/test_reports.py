@@ -20,7 +20,7 @@ from keys.reports.totals import Sums
 from keys.reports.usage import Period
 from keys.templatetags import figures
 from keys.usage import ledger
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
 ZONES = ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "Asia/Kathmandu", "America/Havana"]

@@ -18,7 +18,7 @@ from keys.models import APIKey, ModelPrice, UsageHour, UsageRecord
 from keys.pricing.price_book import prices
 from keys.usage import rollup_check as rollup
 from lib.periods import begin_of_hour
-from tests.admin.calls import Caller
+from tests.support.usage_rows import Caller
 
 MONTH = (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))
 

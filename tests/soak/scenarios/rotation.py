@@ -13,7 +13,7 @@ from tests.soak.books import Books, Run, play
 from tests.soak.callers import Visit
 from tests.soak.orders import Order
 from tests.soak.site import Installation, Site
-from tests.support.gateway import ROOT
+from tests.support import ROOT
 
 BEFORE_S = 3
 AFTER_S = 5

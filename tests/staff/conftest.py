@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def collected(static_files: None) -> None:
+    """Collect the static files: pages name them by the manifest."""

@@ -1,0 +1,93 @@
+"""Fixtures of the admin's pages: test clients that are signed in, and rows to show."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from auditlog.models import LogEntry
+from axes.models import AccessAttempt, AccessLog
+from django.contrib.auth.models import Group, Permission, User
+from django.db import models
+from django.test import Client
+
+from keys.models import APIKey, Budget, ModelPrice, Notice, Team
+from messages_api.models import Route, RouteTarget, Upstream
+from tests.support.usage_rows import Caller
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return User.objects.create_superuser("root")
+
+
+@pytest.fixture
+def browser(admin: User, client: Client) -> Client:
+    """A superuser's test client."""
+    client.force_login(admin)
+    return client
+
+
+@pytest.fixture
+def browser_of(db: None) -> Callable[..., Client]:
+    """A test client of somebody who may do just this: `browser_of("view_apikey", "issue_apikey")`."""
+
+    def sign_in(*codenames: str) -> Client:
+        user = User.objects.create_user("clerk", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def issue(admin: User) -> Callable[..., tuple[APIKey, str]]:
+    """Issue a key: `api_key, raw = issue(name="app")`."""
+
+    def issue(**fields: Any) -> tuple[APIKey, str]:
+        values: dict[str, Any] = {"name": "app", "owner": admin} | fields
+        return APIKey.objects.issue(**values)
+
+    return issue
+
+
+@pytest.fixture
+def caller(quiet_ledger: None, admin: User) -> Caller:
+    """Makes calls on the ledger, as the gateway does."""
+    return Caller(APIKey.objects.issue(name="caller", owner=admin)[0])
+
+
+@pytest.fixture
+def objects(caller: Caller) -> dict[str, Any]:
+    """One row of whatever the admin may show."""
+    owner = caller.api_key.owner
+    record = caller.calls()
+    api_key, _ = APIKey.objects.issue(name="app", owner=owner)
+    upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    upstream.set_credential("sk-canary")
+    upstream.save()
+    lonely = Upstream.objects.create(name="lonely", dialect="openai", base_url="http://127.0.0.1:9/v1")
+    route = Route.objects.create(pattern="*")
+    RouteTarget.objects.create(route=route, upstream=upstream)
+    team = Team.objects.create(name="crew")
+    who = {"username": "eve", "ip_address": "192.0.2.1", "user_agent": "x", "http_accept": "", "path_info": ""}
+    rows: list[models.Model] = [
+        record,
+        api_key,
+        lonely,
+        route,
+        team,
+        Budget.objects.create(api_key=api_key, amount=1),
+        ModelPrice.objects.create(pattern="*", input=1, output=1),
+        # Sent already: a gateway of other tests that runs on this database would try to send it.
+        Notice.objects.create(
+            key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at
+        ),
+        User.objects.create_user("eve"),
+        Group.objects.create(name="crew"),
+        AccessAttempt.objects.create(**who, get_data="", post_data="", failures_since_start=5),
+        AccessLog.objects.create(**who),
+        LogEntry.objects.order_by("pk")[0],
+    ]
+    return {row._meta.label_lower: row for row in rows}
