@@ -22,7 +22,7 @@ from django.db.models.signals import pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from audit import sentences as changes
+from audit import sentences
 
 NOBODY = "nobody signed in"
 ACTIONS = {
@@ -138,7 +138,7 @@ def entry_of(row: LogEntry) -> Entry:
         actor=actor_of(row),
         action=ACTIONS[row.action],
         subject=f"{model._meta.verbose_name if model else row.content_type.model} {row.object_repr}",
-        changes=changes.sentences(model, row.changes or {}),
+        changes=sentences.sentences(model, row.changes or {}),
         address=row.remote_addr,
     )
 

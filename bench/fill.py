@@ -24,33 +24,40 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team, UsageHour, UsageRecord  # noqa: E402
+from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Team, UsageRecord  # noqa: E402
 from keys.usage.hourly_rollup import DIMENSIONS, sums_of  # noqa: E402
 from lib.periods import begin_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
 MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]
-OUTCOMES = [("completed", 95), ("failed", 2), ("client_closed", 2), ("refused", 1)]
+OUTCOMES = [("completed", 95), ("failed", 2), ("client_closed", 2), ("rejected", 1)]
 MODEL_WEIGHTS = list(accumulate(weight for *_, weight in MODELS))
 OUTCOME_WEIGHTS = list(accumulate(weight for _, weight in OUTCOMES))
 CONSTANTS = dict.fromkeys(
-    ("stop_reason", "caller_request_id", "user_agent", "upstream_request_id", "message_id", "boot_id"), ""
-) | {"attempts": "[]", "holds": "[]", "lane": "native", "streamed": 1, "http_status": 200, "duration_ms": 900}
+    ("stop_reason", "client_request_id", "user_agent", "upstream_request_id", "message_id", "boot_id"), ""
+) | {
+    "attempts": "[]",
+    "reservations": "[]",
+    "api_format": "anthropic",
+    "streamed": 1,
+    "http_status": 200,
+    "duration_ms": 900,
+}
 DAYS = 30
 chance = random.Random(20261125)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("keys", 10_000), ("calls", 1_000_000), ("session", 8)):
+    for name, default in (("keys", 10_000), ("requests", 1_000_000), ("session", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     now = timezone.now()
     keys = _issue(options.keys, now)
-    price = ModelPrice.objects.create(pattern="*", input=3_000_000, output=15_000_000, valid_from=now)
-    _call(keys, options.calls, options.session, now, price)
+    price = ModelPrice.objects.create(model_pattern="*", input_price=3_000_000, output_price=15_000_000, valid_from=now)
+    _call(keys, options.requests, options.session, now, price)
     print(
-        f"{APIKey.objects.count():,} keys, {UsageRecord.objects.count():,} calls, {UsageHour.objects.count():,} hours"
+        f"{APIKey.objects.count():,} keys, {UsageRecord.objects.count():,} calls, {HourlyUsage.objects.count():,} hours"
     )
 
 
@@ -85,7 +92,7 @@ def _issue(count: int, now: datetime) -> list[APIKey]:
     )
     begin = begin_of("month", now)
     BudgetPeriod.objects.bulk_create(
-        BudgetPeriod(budget=budget, begins_at=begin, spent=chance.randrange(10**8)) for budget in budgets
+        BudgetPeriod(budget=budget, starts_at=begin, spent=chance.randrange(10**8)) for budget in budgets
     )
     return keys
 
@@ -108,8 +115,8 @@ def _call(keys: list[APIKey], count: int, session: int, now: datetime, price: Mo
             place = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
             hours.setdefault(place, Counter()).update(sums_of(row))
     in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as they come to be
-    UsageHour.objects.bulk_create(
-        (UsageHour(**dict(zip(DIMENSIONS, place, strict=True)), **sums) for place, sums in in_order), batch_size=5_000
+    HourlyUsage.objects.bulk_create(
+        (HourlyUsage(**dict(zip(DIMENSIONS, place, strict=True)), **sums) for place, sums in in_order), batch_size=5_000
     )
 
 
@@ -130,7 +137,7 @@ def _adapted(value: Any) -> Any:
 def _row(i: int, key: APIKey, moment: datetime, price: ModelPrice) -> dict[str, Any]:
     (model, upstream, _) = chance.choices(MODELS, cum_weights=MODEL_WEIGHTS)[0]
     status = chance.choices(OUTCOMES, cum_weights=OUTCOME_WEIGHTS)[0][0]
-    was_made, is_priced = status != "refused", model != "new-model"
+    was_made, is_priced = status != "rejected", model != "new-model"
     return {
         "id": f"req_{i:032d}", "created_at": moment, "settled_at": moment, "status": status, "api_key_id": key.pk,
         "model": model, "upstream": upstream if was_made else "", "upstream_model": model, "lease_expires_at": moment,

@@ -14,7 +14,7 @@ from typing import Any
 from lib import money
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The call is not let in. `message` is safe to show: it never names a key, a digest or an allow-list."""
 
     status = 403
@@ -27,7 +27,7 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-class NotAuthenticated(Refused):
+class NotAuthenticated(RequestRejected):
     """One answer for unknown, revoked, expired, disabled and ownerless keys: the difference is nobody's business."""
 
     status = 401
@@ -37,7 +37,7 @@ class NotAuthenticated(Refused):
         super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
 
 
-class NotPermitted(Refused):
+class NotPermitted(RequestRejected):
     """The key is good, but not for this. `hit` says which rule refused, for the usage record."""
 
     def __init__(self, message: str, *, hit: dict[str, Any], param: str | None = None) -> None:
@@ -45,7 +45,7 @@ class NotPermitted(Refused):
         self.hit = hit
 
 
-class BudgetSpent(Refused):
+class BudgetExceeded(RequestRejected):
     """A budget has not as much left as the call may cost. No attempt of the caller can succeed before it is reset."""
 
     status = 402
@@ -70,7 +70,7 @@ class BudgetSpent(Refused):
         }
 
 
-class Unpriced(Refused):
+class Unpriced(RequestRejected):
     """A key that has a budget in money calls a model without a price: nobody could say what it would spend."""
 
     status = 402
@@ -96,7 +96,7 @@ def amount_in_words(amount: int, unit: str) -> str:
     return money.dollars(amount)
 
 
-class LimitReached(Refused):
+class RateLimitExceeded(RequestRejected):
     """Too much at a time. `hit` says which limit of the key or its team refused, for the usage record."""
 
     status = 429
@@ -114,7 +114,7 @@ class LimitReached(Refused):
         self.hit = hit
 
 
-class LedgerUnavailable(Refused):
+class LedgerUnavailable(RequestRejected):
     """The database is away or too slow: without a row there is no call. Never a 401, which would blame the key."""
 
     status = 503

@@ -1,4 +1,4 @@
-"""What a process knows of a table, read anew as soon as it is older than `settings.SNAPSHOT_TTL_S`."""
+"""What a process knows of a table, read anew as soon as it is older than `settings.CONFIG_CACHE_TTL_S`."""
 
 import threading
 import time
@@ -8,14 +8,14 @@ from typing import Generic, TypeVar
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from lib import deadlines as patience
+from lib import deadlines
 
 ASK_AGAIN_S = 1.0  # how long nobody asks again after the database did not tell
 
 Value = TypeVar("Value")
 
 
-class Refreshed(Generic[Value]):
+class SingleFlightCache(Generic[Value]):
     """A value that one caller reads for all. Those who need it meanwhile wait, without a connection of their own.
 
     A waiting caller that kept its connection would keep it from the one who reads: with as many of them as the pool has
@@ -37,7 +37,7 @@ class Refreshed(Generic[Value]):
         """The current value, read in this moment if it is to be fresh.
 
         While the database does not tell, the last one; None where there never was one. Waits for nobody longer than
-        `settings.LEDGER_WAIT_S`, or than `patience` has left.
+        `settings.DATABASE_TIMEOUT_S`, or than `patience` has left.
         """
         if self._is_due(is_fresh) and self._takes_its_turn():
             try:
@@ -57,11 +57,11 @@ class Refreshed(Generic[Value]):
     def _takes_its_turn(self) -> bool:
         if self._lock.acquire(blocking=False):
             return True
-        patience.give_connections_back()
-        return self._lock.acquire(timeout=patience.left(settings.LEDGER_WAIT_S))
+        deadlines.release_connections()
+        return self._lock.acquire(timeout=deadlines.left(settings.DATABASE_TIMEOUT_S))
 
     def _refresh(self) -> None:
-        fresh_s = settings.SNAPSHOT_TTL_S
+        fresh_s = settings.CONFIG_CACHE_TTL_S
         try:
             self._value = self._read()
         except (OperationalError, InterfaceError):

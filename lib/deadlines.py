@@ -17,7 +17,7 @@ _block = threading.local()
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """Let whatever waits for the database in this block fail with OperationalError once so much time has passed."""
     outer = getattr(_block, "ends_at", None)
     ends_at = time.monotonic() + seconds
@@ -34,7 +34,7 @@ def left(otherwise: float) -> float:
     return otherwise if ends_at is None else min(otherwise, max(0.0, ends_at - time.monotonic()))
 
 
-def give_connections_back() -> None:
+def release_connections() -> None:
     """Let go of the connections of this thread before a long wait: each holds a slot of the worker's pool."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:

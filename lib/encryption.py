@@ -35,11 +35,11 @@ def renewed(token: str, *, bound_to: list[str]) -> str:
     """The same under the first of the keys: as it is if that one encrypted it. Raise CredentialUnreadable."""
     credential = decrypt(token, bound_to=bound_to)
     try:
-        Fernet(settings.CREDENTIAL_KEYS[0]).decrypt(token.encode())
+        Fernet(settings.CREDENTIAL_ENCRYPTION_KEYS[0]).decrypt(token.encode())
     except InvalidToken:
         return encrypt(credential, bound_to=bound_to)
     return token
 
 
 def _fernet() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings.CREDENTIAL_KEYS])
+    return MultiFernet([Fernet(key) for key in settings.CREDENTIAL_ENCRYPTION_KEYS])

@@ -1,7 +1,7 @@
 """
 What several processes know together for a moment: Redis or Valkey, where `REDIS_URL` names one.
 
-Nothing that must be true lives here. An answer that does not come within `settings.REDIS_WAIT_S` counts as none, and
+Nothing that must be true lives here. An answer that does not come within `settings.REDIS_TIMEOUT_S` counts as none, and
 after three of those the server is left alone: whoever asks then goes by what it knows itself, without a delay, until it
 has answered again.
 
@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from lib import threads as native
+from lib import threads
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Store:
             return otherwise
         self._start()
         self._questions.put(question)
-        if not question.signal.wait(GIVEN_UP_AFTER_S + settings.REDIS_WAIT_S) and not question.is_answered:
+        if not question.signal.wait(GIVEN_UP_AFTER_S + settings.REDIS_TIMEOUT_S) and not question.is_answered:
             self._failed(TimeoutError())
             return otherwise
         if question.error is None:
@@ -89,10 +89,10 @@ class Store:
             return
         with self._lock:
             if self._pid != os.getpid():
-                self._questions = native.simple_queue()
-                self._stopped = native.signal()
+                self._questions = threads.simple_queue()
+                self._stopped = threads.signal()
                 questions, stopped = self._questions, self._stopped
-                native.run_in_thread(lambda: self._run(questions, stopped))
+                threads.run_in_thread(lambda: self._run(questions, stopped))
                 self._pid = os.getpid()
 
     def _failed(self, error: Exception) -> None:
@@ -122,7 +122,7 @@ class Store:
                     self._try(together, server)
             for question in batch:
                 question.is_answered = True  # for those whose loop is late to see the signal
-            native.set_all(question.signal for question in batch)
+            threads.set_all(question.signal for question in batch)
         server.close()
         stopped.set_from_thread()
 
@@ -143,7 +143,7 @@ class _Question:
     def __init__(self, *, function: Callable[[redis.Redis], Any] | None = None, words: Sequence[Any] = ()) -> None:
         self.function = function
         self.words = words
-        self.signal = native.signal()
+        self.signal = threads.signal()
         self.is_answered = False
         self.answer: Any = None
         self.error: Any = None
@@ -155,8 +155,8 @@ class _Server:
     def __init__(self) -> None:
         self._client = redis.Redis.from_url(
             settings.REDIS_URL,
-            socket_timeout=settings.REDIS_WAIT_S,
-            socket_connect_timeout=settings.REDIS_WAIT_S,
+            socket_timeout=settings.REDIS_TIMEOUT_S,
+            socket_connect_timeout=settings.REDIS_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
@@ -201,7 +201,7 @@ def _next_batch(questions: Any) -> tuple[list[_Question], bool]:
             if len(batch) == MAX_BATCH:
                 return batch, True
             question = questions.get_nowait()
-    except native.QueueEmpty:
+    except threads.QueueEmpty:
         return batch, True
     return batch, False
 

@@ -47,8 +47,10 @@ def failure(
     headers: dict[str, str] | None = None,
 ) -> HttpResponse:
     """An error in the dialect of the lane that the path belongs to."""
-    lane = lanes.for_path(http_request.path_info)
-    body = lane.failure(status=status, type=type, message=message, param=param, request_id=_request_id(http_request))
+    api_format = lanes.for_path(http_request.path_info)
+    body = api_format.failure(
+        status=status, type=type, message=message, param=param, request_id=_request_id(http_request)
+    )
     response = HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json", headers=headers)
     response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own line would say less than ours
     return response

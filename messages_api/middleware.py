@@ -24,7 +24,7 @@ def new_request_id() -> str:
     return f"req_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
-class ApiBoundary:
+class ApiMiddleware:
     """The outermost middleware. Pages pass it untouched."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -34,7 +34,7 @@ class ApiBoundary:
         if not http_request.path_info.startswith(API_PREFIX):
             return self.get_response(http_request)
         http_request.request_id = new_request_id()  # type: ignore[attr-defined]
-        http_request.caller_address = address(http_request)  # type: ignore[attr-defined]
+        http_request.client_ip = address(http_request)  # type: ignore[attr-defined]
         response = self._answer(http_request)
         response.headers["request-id"] = http_request.request_id  # type: ignore[attr-defined]
         return response

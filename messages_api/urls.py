@@ -6,13 +6,15 @@ from messages_api.views import CountTokensView, KeyView, MessagesView, ModelsVie
 
 # With and without a slash at the end: a redirect would turn a caller's POST into a GET.
 urlpatterns = [
-    re_path(r"^v1/messages/?$", MessagesView.as_view(lane=envelope), name="messages"),
-    re_path(r"^v1/key/?$", KeyView.as_view(lane=envelope), name="key"),
-    re_path(r"^v1/usage/?$", UsageView.as_view(lane=envelope), name="usage"),
-    re_path(r"^anthropic/v1/messages/?$", MessagesView.as_view(lane=anthropic), name="anthropic-messages"),
-    re_path(r"^anthropic/v1/messages/count_tokens/?$", CountTokensView.as_view(lane=anthropic), name="count-tokens"),
-    re_path(r"^anthropic/v1/models/?$", ModelsView.as_view(lane=anthropic), name="models"),
-    re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(lane=anthropic), name="model"),
+    re_path(r"^v1/messages/?$", MessagesView.as_view(api_format=envelope), name="messages"),
+    re_path(r"^v1/key/?$", KeyView.as_view(api_format=envelope), name="key"),
+    re_path(r"^v1/usage/?$", UsageView.as_view(api_format=envelope), name="usage"),
+    re_path(r"^anthropic/v1/messages/?$", MessagesView.as_view(api_format=anthropic), name="anthropic-messages"),
+    re_path(
+        r"^anthropic/v1/messages/count_tokens/?$", CountTokensView.as_view(api_format=anthropic), name="count-tokens"
+    ),
+    re_path(r"^anthropic/v1/models/?$", ModelsView.as_view(api_format=anthropic), name="models"),
+    re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(api_format=anthropic), name="model"),
     re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", DocsView.as_view(), name="docs"),
     # Beside the lane's paths, since that is where a client whose base URL is the lane looks for it.

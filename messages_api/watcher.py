@@ -27,10 +27,10 @@ class Watched(Protocol):
     def tick(self, now: float) -> None:
         """Look at the deadlines. Must not wait."""
 
-    def caller_left(self) -> None:
+    def on_client_disconnect(self) -> None:
         """The caller closed its side. May be said more than once."""
 
-    def out_of_time(self) -> None:
+    def on_drain_timeout(self) -> None:
         """The process ends: bring the call to an honest end. May be said more than once."""
 
 
@@ -73,7 +73,7 @@ class Watcher:
             if time.monotonic() > deadline:
                 return False
             for call in calls:
-                call.out_of_time()
+                call.on_drain_timeout()
             time.sleep(TICK_S / 10)
         return True
 
@@ -91,7 +91,7 @@ class Watcher:
         for call in calls:
             call.tick(now)
             if self._drain_at is not None and now >= self._drain_at:
-                call.out_of_time()
+                call.on_drain_timeout()
 
     def _look_at_callers(self, calls: list[Watched]) -> None:
         by_fd = {fd: call for call in calls if (fd := call.fileno()) is not None}
@@ -100,7 +100,7 @@ class Watcher:
             poll.register(fd, select.POLLRDHUP)
         for fd, event in poll.poll(0):
             if event & GONE:
-                by_fd[fd].caller_left()
+                by_fd[fd].on_client_disconnect()
 
 
 def _poll() -> "select.poll":

@@ -24,7 +24,7 @@ from project.settings import env  # the raw values: django.conf.settings has wha
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 8
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "example", "placeholder", "replace", "your-", "your_", "xxxx")
-SECRETS = ("SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_KEYS", "UPSTREAM_API_KEY")
+SECRETS = ("SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_ENCRYPTION_KEYS", "UPSTREAM_API_KEY")
 
 NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 NEW_FERNET_KEY = (
@@ -79,14 +79,14 @@ def weaknesses() -> Iterator[CheckMessage]:
     """What is allowed, and makes the gateway weaker than it could be. For the admin: no command warns of it."""
     if settings.DEBUG:
         yield Warning("DEBUG is on: error pages show settings and code.", hint="Set DEBUG=false.", id="gateway.W002")
-    if settings.HTTPS and settings.ADMIN_SECOND_FACTOR == "off":
-        hint = "Set ADMIN_SECOND_FACTOR to optional or required."
+    if settings.HTTPS and settings.ADMIN_TWO_FACTOR == "off":
+        hint = "Set ADMIN_TWO_FACTOR to optional or required."
         yield Warning("A password alone opens the admin.", hint=hint, id="gateway.W003")
 
 
 def _anything_is_limited() -> bool:
     """Whether a key or a team has a limit. A database without our tables, or away, has none to speak of."""
-    is_limited = ~Q(requests_per_minute=None, tokens_per_minute=None, concurrent_calls=None)
+    is_limited = ~Q(requests_per_minute=None, tokens_per_minute=None, concurrent_requests=None)
     models = [apps.get_model("keys", name) for name in ("APIKey", "Team")]  # there are none while this is imported
     try:
         return any(model.objects.filter(is_limited).exists() for model in models)
@@ -140,11 +140,11 @@ def _peppers() -> Iterator[CheckMessage]:
 
 
 def _credential_keys() -> Iterator[CheckMessage]:
-    if not settings.CREDENTIAL_KEYS:
-        yield Error("CREDENTIAL_KEYS is empty.", hint=NEW_FERNET_KEY, id="gateway.E004")
-    for position, key in enumerate(settings.CREDENTIAL_KEYS, start=1):
+    if not settings.CREDENTIAL_ENCRYPTION_KEYS:
+        yield Error("CREDENTIAL_ENCRYPTION_KEYS is empty.", hint=NEW_FERNET_KEY, id="gateway.E004")
+    for position, key in enumerate(settings.CREDENTIAL_ENCRYPTION_KEYS, start=1):
         if found := _is_no_fernet_key(key) or weakness(key):
-            yield Error(f"CREDENTIAL_KEYS: key {position} {found}.", hint=NEW_FERNET_KEY, id="gateway.E004")
+            yield Error(f"CREDENTIAL_ENCRYPTION_KEYS: key {position} {found}.", hint=NEW_FERNET_KEY, id="gateway.E004")
 
 
 def _is_no_fernet_key(key: str) -> str | None:
@@ -246,9 +246,9 @@ def _alerts() -> Iterator[CheckMessage]:
 
 
 def _second_factor() -> Iterator[CheckMessage]:
-    if settings.ADMIN_SECOND_FACTOR not in ("off", "optional", "required"):
+    if settings.ADMIN_TWO_FACTOR not in ("off", "optional", "required"):
         yield Error(
-            "ADMIN_SECOND_FACTOR is none of off, optional and required.",
+            "ADMIN_TWO_FACTOR is none of off, optional and required.",
             hint="off: nobody is asked for a code. optional: who has set it up. required: everybody.",
             id="gateway.E012",
         )

@@ -14,13 +14,13 @@ from django.middleware.common import CommonMiddleware
 from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from audit import log as audit
-from messages_api.intake import client as caller
+from audit import log
+from messages_api.intake import client
 
 API_PREFIX = "/api/"
 
 
-class PagesOnly:
+class SkipForApi:
     """Put before a middleware class, it lets calls below `/api/` pass untouched."""
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
@@ -29,42 +29,42 @@ class PagesOnly:
         return super().__call__(http_request)  # type: ignore[misc]
 
 
-class Sessions(PagesOnly, SessionMiddleware):
+class Sessions(SkipForApi, SessionMiddleware):
     pass
 
 
-class Common(PagesOnly, CommonMiddleware):
+class Common(SkipForApi, CommonMiddleware):
     pass
 
 
-class Authentication(PagesOnly, AuthenticationMiddleware):
+class Authentication(SkipForApi, AuthenticationMiddleware):
     pass
 
 
-class Messages(PagesOnly, MessageMiddleware):
+class Messages(SkipForApi, MessageMiddleware):
     pass
 
 
-class StaticFiles(PagesOnly, WhiteNoiseMiddleware):
+class StaticFiles(SkipForApi, WhiteNoiseMiddleware):
     pass
 
 
-class SecondFactor(PagesOnly, OTPMiddleware):
+class SecondFactor(SkipForApi, OTPMiddleware):
     pass
 
 
-class OnBehalf:
+class AuditActorMiddleware:
     """Whatever changes during a request, changes on behalf of whoever is signed in."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
-        with audit.on_behalf_of(http_request, address=caller.address(http_request)):
+        with log.on_behalf_of(http_request, address=client.address(http_request)):
             return self.get_response(http_request)
 
 
-class Audit(PagesOnly, OnBehalf):
+class Audit(SkipForApi, AuditActorMiddleware):
     pass
 
 

@@ -21,7 +21,9 @@ env.read_env(ENV_FILE)  # what is set in the environment already wins
 
 SECRET_KEY: str = env.str("SECRET_KEY", default="")
 API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[])  # the first one signs, all verify
-CREDENTIAL_KEYS: list[str] = env.list("CREDENTIAL_KEYS", default=[])  # Fernet keys; the first encrypts, all decrypt
+CREDENTIAL_ENCRYPTION_KEYS: list[str] = env.list(
+    "CREDENTIAL_ENCRYPTION_KEYS", default=[]
+)  # Fernet keys; the first encrypts, all decrypt
 
 # ---- Where the gateway is reached.
 
@@ -34,7 +36,7 @@ WEB_CONCURRENCY: int = env.count("WEB_CONCURRENCY", default=1, at_least=1)  # wo
 
 # ---- Who may enter the admin.
 
-ADMIN_SECOND_FACTOR: str = env.str("ADMIN_SECOND_FACTOR", default="off")  # off, optional or required
+ADMIN_TWO_FACTOR: str = env.str("ADMIN_TWO_FACTOR", default="off")  # off, optional or required
 
 # ---- Where it keeps things.
 
@@ -46,18 +48,24 @@ REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey, for what s
 # ---- Towards upstreams.
 
 UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: authorities trusted in place of the usual ones
-READ_ON_CALLS: int = env.count("READ_ON_CALLS", default=50)  # how many calls of a worker are read on without a caller
+MAX_DETACHED_REQUESTS: int = env.count(
+    "MAX_DETACHED_REQUESTS", default=50
+)  # how many calls of a worker are read on without a caller
 
 # ---- Deadlines of the gateway itself. Those towards an upstream are fields of the upstream.
 
 HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping
-CALLER_STALL_S: float = env.seconds("CALLER_STALL_S", default=60.0)  # a caller who reads nothing is cut
-BODY_READ_S: float = env.seconds("BODY_READ_S", default=30.0)  # how long a request body may take to arrive
+CLIENT_SEND_TIMEOUT_S: float = env.seconds("CLIENT_SEND_TIMEOUT_S", default=60.0)  # a caller who reads nothing is cut
+CLIENT_BODY_TIMEOUT_S: float = env.seconds(
+    "CLIENT_BODY_TIMEOUT_S", default=30.0
+)  # how long a request body may take to arrive
 GRACEFUL_TIMEOUT_S: int = env.count("GRACEFUL_TIMEOUT_S", default=30, at_least=1)  # from SIGTERM to the end
-LEDGER_WAIT_S: float = env.seconds("LEDGER_WAIT_S", default=1.0)  # how long a call waits for the ledger's database
-REDIS_WAIT_S: float = env.seconds("REDIS_WAIT_S", default=0.05)  # how long a call waits for Redis
+DATABASE_TIMEOUT_S: float = env.seconds(
+    "DATABASE_TIMEOUT_S", default=1.0
+)  # how long a call waits for the ledger's database
+REDIS_TIMEOUT_S: float = env.seconds("REDIS_TIMEOUT_S", default=0.05)  # how long a call waits for Redis
 # How long a changed key, upstream or route may still look as before.
-SNAPSHOT_TTL_S: float = env.seconds("SNAPSHOT_TTL_S", default=5.0, may_be_none=True)
+CONFIG_CACHE_TTL_S: float = env.seconds("CONFIG_CACHE_TTL_S", default=5.0, may_be_none=True)
 
 # ---- What it says of itself.
 
@@ -116,7 +124,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "messages_api.middleware.ApiBoundary",
+    "messages_api.middleware.ApiMiddleware",
     "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
@@ -160,7 +168,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-PASSWORD_HASHERS = ["staff.password_hashers.PBKDF2Beside"]
+PASSWORD_HASHERS = ["staff.password_hashers.ThreadedPBKDF2Hasher"]
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from audit import log as audit
+from audit import log
 from keys.admin import cells
 from keys.admin.filters import TextFilter, TimeFilter
 from keys.admin.paging import KeysetChangeList
@@ -143,25 +143,25 @@ class AuditEntryAdmin(OnlyToLookAt):
 
     @admin.display(description="who")
     def who(self, row: AuditEntry) -> str:
-        return audit.actor_of(row)
+        return log.actor_of(row)
 
     @admin.display(description="did")
     def done(self, row: AuditEntry) -> str:
-        return audit.ACTIONS[row.action]
+        return log.ACTIONS[row.action]
 
     @admin.display(description="what")
     def subject(self, row: AuditEntry) -> SafeString | str:
-        text = audit.entry_of(row).subject
+        text = log.entry_of(row).subject
         address = _page_of(row)
         return format_html('<a href="{}">{}</a>', address, text) if address else text
 
     @admin.display(description="changes")
     def in_short(self, row: AuditEntry) -> str:
-        return "; ".join(audit.entry_of(row).changes)[:200]
+        return "; ".join(log.entry_of(row).changes)[:200]
 
     @admin.display(description="changes")
     def changed(self, row: AuditEntry) -> SafeString | str:
-        lines = audit.entry_of(row).changes
+        lines = log.entry_of(row).changes
         items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
         return format_html('<ul class="attempts">{}</ul>', items) if lines else cells.NONE
 
@@ -260,7 +260,7 @@ class FailedLoginAdmin(OnlyToLookAt):
     def unlock_selected(self, request: HttpRequest, queryset: QuerySet[FailedLogin]) -> None:
         """Forget the failures of these names from these addresses, whatever they were made with."""
         for row in queryset:  # type: Any
-            audit.note(row, {"failures": [row.failures, 0]})
+            log.note(row, {"failures": [row.failures, 0]})
             FailedLogin.objects.filter(username=row.username, ip_address=row.ip_address).delete()
         messages.success(request, "Unlocked. They can log in again.")
 

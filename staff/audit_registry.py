@@ -5,11 +5,11 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db.models.signals import m2m_changed
 
-from audit import log as audit
+from audit import log
 
 LEFT_OUT: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
-    "keys.KeySecret": {"digest", "hint", "issue_token", "last_refused_at", "last_used_at", "pepper_id"},
+    "keys.KeySecret": {"digest", "hint", "idempotency_key", "last_rejected_at", "last_used_at", "pepper_id"},
     "keys.Team": set(),
     "keys.Budget": set(),
     "keys.ModelPrice": set(),
@@ -22,7 +22,7 @@ LEFT_OUT: dict[str, set[str]] = {
 """By table, what says nothing of its own or must not be known. What is not named here is recorded."""
 
 NEVER = {"id", "created_at"}
-SECRET = {"messages_api.Upstream": ["credential_token"], "auth.User": ["password"]}
+SECRET = {"messages_api.Upstream": ["credential_ciphertext"], "auth.User": ["password"]}
 """Of these the log says that they changed, and nothing else."""
 
 for label, left_out in LEFT_OUT.items():
@@ -36,4 +36,4 @@ for label, left_out in LEFT_OUT.items():
 
 # auditlog's own receiver takes `clear()` for the removal of every row that there is.
 for relation in (User.groups, User.user_permissions, Group.permissions):
-    m2m_changed.connect(audit.note_members, sender=relation.through)
+    m2m_changed.connect(log.note_members, sender=relation.through)

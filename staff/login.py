@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from messages_api.intake import client as caller
+from messages_api.intake import client
 
 IPV6_NETWORK = 64
 """Who has one IPv6 address has all of its /64: they count as one."""
@@ -22,7 +22,7 @@ IPV6_NETWORK = 64
 
 def address(http_request: HttpRequest) -> str | None:
     """The address that failures are counted by, found by the same rule as a caller's."""
-    found = caller.address(http_request)
+    found = client.address(http_request)
     if found is None or ":" not in found:
         return found
     return str(ipaddress.ip_network(f"{found}/{IPV6_NETWORK}", strict=False).network_address)

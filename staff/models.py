@@ -15,8 +15,8 @@ from django_otp.models import Device, ThrottlingMixin
 from django_otp.oath import TOTP
 from django_otp.util import random_hex
 
-from keys.domain import raw_key as hashing
-from lib import encryption as credentials
+from keys.domain import raw_key
+from lib import encryption
 
 LONGEST_WAIT = timedelta(minutes=5)
 
@@ -26,7 +26,7 @@ class Role(models.Model):
 
     name = models.CharField(max_length=150, unique=True)
     group = models.OneToOneField(Group, on_delete=models.SET_NULL, null=True, related_name="+")
-    given = models.JSONField(default=list)
+    granted_permissions = models.JSONField(default=list)
 
     class Meta:
         default_permissions = ()
@@ -61,18 +61,18 @@ class Authenticator(ThrottlingMixin, Device):
         """A new one with a secret of its own, in the place of one that was never confirmed. Raise IntegrityError."""
         cls.objects.filter(user=user, confirmed=False).delete()
         started = cls(user=user, name="Authenticator app", confirmed=False)
-        started.secret_token = credentials.encrypt(random_hex(20), bound_to=started._binding())
+        started.secret_token = encryption.encrypt(random_hex(20), bound_to=started._binding())
         started.save()
         return started
 
     def secret(self) -> bytes:
         """What the app shares with us. Raise CredentialUnreadable if the encryption keys have changed."""
-        return bytes.fromhex(credentials.decrypt(self.secret_token, bound_to=self._binding()))
+        return bytes.fromhex(encryption.decrypt(self.secret_token, bound_to=self._binding()))
 
     def renew_encryption(self) -> bool:
         """Whether the secret had to be encrypted anew with the first key. Raise CredentialUnreadable."""
         before = self.secret_token
-        self.secret_token = credentials.renewed(before, bound_to=self._binding())
+        self.secret_token = encryption.renewed(before, bound_to=self._binding())
         return self.secret_token != before
 
     def verify_token(self, token: str) -> bool:
@@ -153,7 +153,7 @@ class RecoveryCode(models.Model):
 
     @staticmethod
     def digest_of(code: str, *, pepper: str) -> bytes:
-        return hashing.digest(f"recovery {code}", pepper=pepper)
+        return raw_key.digest(f"recovery {code}", pepper=pepper)
 
 
 # ---- Tables of packages under names that people understand, each to be looked at and not to be changed.

@@ -5,17 +5,17 @@ from typing import Any
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from lib import threads as native
+from lib import threads
 
 _one_at_a_time = threading.Lock()
 """Whoever sends logins in their hundreds occupies one core, not all."""
 
 
-class PBKDF2Beside(PBKDF2PasswordHasher):
+class ThreadedPBKDF2Hasher(PBKDF2PasswordHasher):
     """The same hashes under the same name. A third of a second each, during which a greenlet would stop all others."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        if not native.is_cooperative():
+        if not threads.is_cooperative():
             return super().encode(password, salt, iterations)
         with _one_at_a_time:
             return _beside(super().encode, password, salt, iterations)
@@ -23,7 +23,7 @@ class PBKDF2Beside(PBKDF2PasswordHasher):
 
 def _beside(encode: Any, *arguments: Any) -> str:
     """Run in a real thread: the hash lets go of the interpreter while it is computed."""
-    done = native.signal()
+    done = threads.signal()
     outcome: list[Any] = []
 
     def run() -> None:
@@ -34,7 +34,7 @@ def _beside(encode: Any, *arguments: Any) -> str:
         finally:
             done.set_from_thread()
 
-    native.run_in_thread(run)
+    threads.run_in_thread(run)
     done.wait()
     [result] = outcome
     if isinstance(result, BaseException):

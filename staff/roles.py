@@ -75,10 +75,10 @@ def _create(name: str) -> Role:
 
 
 def _give(role: Role, wanted: set[str], permissions: dict[str, int]) -> None:
-    labels = sorted(wanted - set(role.given))
+    labels = sorted(wanted - set(role.granted_permissions))
     if not labels:
         return
     if role.group is not None:
         role.group.permissions.add(*(permissions[label] for label in labels))
-    role.given = sorted([*role.given, *labels])
-    role.save(update_fields=["given"])
+    role.granted_permissions = sorted([*role.granted_permissions, *labels])
+    role.save(update_fields=["granted_permissions"])

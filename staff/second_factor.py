@@ -1,4 +1,4 @@
-"""Whether somebody who has given a password has to give a code too, by `ADMIN_SECOND_FACTOR`."""
+"""Whether somebody who has given a password has to give a code too, by `ADMIN_TWO_FACTOR`."""
 
 import io
 from base64 import b32encode
@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from qrcode.image.svg import SvgPathFillImage
 
-from audit import log as audit
+from audit import log
 from staff.models import Authenticator, RecoveryCode
 
 OFF, REQUIRED = "off", "required"  # else optional: who has set it up is asked
@@ -22,11 +22,11 @@ Step = Literal["verify", "set up"]
 
 
 def is_offered() -> bool:
-    return settings.ADMIN_SECOND_FACTOR != OFF
+    return settings.ADMIN_TWO_FACTOR != OFF
 
 
 def is_required() -> bool:
-    return settings.ADMIN_SECOND_FACTOR == REQUIRED
+    return settings.ADMIN_TWO_FACTOR == REQUIRED
 
 
 def missing_step(user: Any) -> Step | None:
@@ -64,7 +64,7 @@ def confirm(http_request: HttpRequest, code: str) -> list[str] | None:
         authenticator.confirmed = True
         authenticator.save(update_fields=["confirmed"])
         codes = RecoveryCode.issue(authenticator)
-        audit.note(authenticator.user, {"second factor": [None, "set up"]})
+        log.note(authenticator.user, {"second factor": [None, "set up"]})
     http_request.session.cycle_key()
     django_otp.login(http_request, authenticator)
     return codes
@@ -77,7 +77,7 @@ def renew_recovery_codes(user: Any, code: str) -> list[str] | None:
         return None
     with transaction.atomic():
         codes = RecoveryCode.issue(authenticator)
-        audit.note(user, {"recovery codes": ["set", "set"]})
+        log.note(user, {"recovery codes": ["set", "set"]})
     return codes
 
 
@@ -95,7 +95,7 @@ def reset(user: Any) -> bool:
     with transaction.atomic():
         found, _ = Authenticator.objects.filter(user=user).delete()
         if found:
-            audit.note(user, {"second factor": ["set up", None]})
+            log.note(user, {"second factor": ["set up", None]})
     return bool(found)
 
 

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from keys.access.lookup_throttle import guesses
-from keys.access.rejected_uses import knocks
+from keys.access.lookup_throttle import lookup_throttle
+from keys.access.rejected_uses import rejected_uses
 from keys.access.snapshots import cache
 from keys.pricing.price_book import prices
 from keys.usage import ledger
@@ -226,7 +226,7 @@ def quiet_ledger(transactional_db: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def fresh_caches() -> None:
     cache.clear()
-    guesses.clear()
-    knocks.clear()
+    lookup_throttle.clear()
+    rejected_uses.clear()
     prices.clear()
     routes.clear()

@@ -7,10 +7,10 @@ from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request as DRFRequest
 
-from keys.access import authorization as access
-from keys.access.rejected_uses import knocks
+from keys.access import authorization
+from keys.access.rejected_uses import rejected_uses
 from keys.access.snapshots import Snapshot, cache
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.errors import NotAuthenticated
 
 
@@ -21,16 +21,16 @@ class APIKeyAuthentication(BaseAuthentication):
         raw = credential(http_request._request)
         if raw is None:
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>` or as `x-api-key: <key>`.")
-        if not hashing.is_well_formed(raw):
+        if not raw_key.is_well_formed(raw):
             raise NotAuthenticated
-        address = http_request._request.caller_address  # type: ignore[attr-defined]  # set by the boundary
+        address = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the boundary
         snapshot = cache.find(raw, address=address)
         if snapshot is None:
             raise NotAuthenticated
         try:
-            access.check_usable(snapshot)
+            authorization.check_usable(snapshot)
         except NotAuthenticated:
-            knocks.note(snapshot.secret_id)
+            rejected_uses.note(snapshot.secret_id)
             raise
         return None, snapshot
 

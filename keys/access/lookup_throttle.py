@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from django.conf import settings
 
-from keys.errors import LedgerUnavailable, LimitReached
+from keys.errors import LedgerUnavailable, RateLimitExceeded
 
 A_MINUTE = 20
 MINUTE_S = 60.0
@@ -25,7 +25,7 @@ OF_ONE_CALLER = 64  # bits of an IPv6 address: the rest is for the caller to cho
 Found = TypeVar("Found")
 
 
-class Guesses:
+class KeyLookupThrottle:
     """The unknown keys of the last minute, by address. Bounded: the one that was quiet for the longest goes first."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Guesses:
             self._places.clear()
 
     def _begin(self, name: str) -> "_Place":
-        gives_up_at = time.monotonic() + settings.LEDGER_WAIT_S
+        gives_up_at = time.monotonic() + settings.DATABASE_TIMEOUT_S
         with self._changed:
             while True:
                 place = self._places.setdefault(name, _Place())
@@ -95,9 +95,9 @@ class _Place:
         return len(self.moments)
 
 
-def _refusal(wait_s: float) -> LimitReached:
+def _refusal(wait_s: float) -> RateLimitExceeded:
     retry_after_s = max(1, math.ceil(wait_s))
-    return LimitReached(
+    return RateLimitExceeded(
         f"Too many unknown API keys came from your address; try again in {retry_after_s} s.",
         retry_after_s=retry_after_s,
     )
@@ -108,4 +108,4 @@ def _place(address: str) -> str:
     return str(ip_network((parsed, OF_ONE_CALLER), strict=False)) if isinstance(parsed, IPv6Address) else address
 
 
-guesses = Guesses()
+lookup_throttle = KeyLookupThrottle()

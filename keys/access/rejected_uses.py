@@ -18,7 +18,7 @@ MOST = 1_000
 """Of secrets that are remembered until they are written."""
 
 
-class Knocks:
+class RejectedUseRecorder:
     """The refused uses that this process has seen and not yet written."""
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class Knocks:
 
 
 def _touch(secret_id: int, moment: datetime) -> None:
-    stale = Q(last_refused_at=None) | Q(last_refused_at__lt=moment - NOTED_EVERY)
-    KeySecret.objects.filter(stale, pk=secret_id).update(last_refused_at=moment)
+    stale = Q(last_rejected_at=None) | Q(last_rejected_at__lt=moment - NOTED_EVERY)
+    KeySecret.objects.filter(stale, pk=secret_id).update(last_rejected_at=moment)
 
 
-knocks = Knocks()
+rejected_uses = RejectedUseRecorder()

@@ -1,8 +1,8 @@
 """
 The cached, immutable view of a key that authentication hands on.
 
-Each process keeps what it read for `settings.SNAPSHOT_TTL_S` (5 s), so revocation is effective everywhere within that
-time with no message bus. The cache is keyed by the full digest; nothing in it is ever changed, so a call that ends
+Each process keeps what it read for `settings.CONFIG_CACHE_TTL_S` (5 s), so revocation is effective everywhere within
+that time with no message bus. The cache is keyed by the full digest; nothing in it is ever changed, so a call that ends
 after a revocation cannot bring the old view back. Callers that show the same key at the same time share one look-up.
 """
 
@@ -17,14 +17,14 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
-from keys.access.lookup_throttle import guesses
-from keys.budgets.reservations import BudgetTerms
-from keys.domain import raw_key as hashing
+from keys.access.lookup_throttle import lookup_throttle
+from keys.budgets.reservations import BudgetRef
+from keys.domain import raw_key
 from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, KeySecret, Team
 from keys.usage import ledger
-from lib import deadlines as patience
+from lib import deadlines
 from lib.networks import Network, network
 
 MISS_TTL_S = 2.0
@@ -46,7 +46,7 @@ class Snapshot:
     """Where its calls may come from; empty for everywhere."""
     limits: tuple[Limits, ...] = ()
     """Those of the key and of its team, as far as they have any."""
-    budgets: tuple[BudgetTerms, ...] = ()
+    budgets: tuple[BudgetRef, ...] = ()
     """The same."""
     is_open: bool
     """Neither revoked nor disabled, and its owner or team is active."""
@@ -57,7 +57,7 @@ class Snapshot:
         return self.is_open and (self.expires_at is None or self.expires_at > timezone.now())
 
 
-class LookUp:
+class PendingLookup:
     """One question to the database, and everybody who waits for its answer."""
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ class LookUp:
 
     def wait(self) -> Snapshot | None:
         """What was found. Raise LedgerUnavailable when the database did not tell, or not in time."""
-        if not self.is_over.wait(settings.LEDGER_WAIT_S) or not self.is_answered:
+        if not self.is_over.wait(settings.DATABASE_TIMEOUT_S) or not self.is_answered:
             raise LedgerUnavailable
         return self.snapshot
 
     @property
-    def stands_until(self) -> float:
+    def expires_at(self) -> float:
         """Counted from the question: the answer may be as old as that."""
-        return self.begun_at + (MISS_TTL_S if self.snapshot is None else settings.SNAPSHOT_TTL_S)
+        return self.begun_at + (MISS_TTL_S if self.snapshot is None else settings.CONFIG_CACHE_TTL_S)
 
 
 class SnapshotCache:
@@ -87,7 +87,7 @@ class SnapshotCache:
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, tuple[float, Snapshot | None]] = OrderedDict()
-        self._running: dict[bytes, LookUp] = {}
+        self._running: dict[bytes, PendingLookup] = {}
         self._lock = threading.Lock()
 
     def find(self, raw: str, *, address: str | None = None) -> Snapshot | None:
@@ -96,7 +96,7 @@ class SnapshotCache:
         Raise LedgerUnavailable when the database cannot tell, and LimitReached when it is not asked because too many
         unknown keys have come from the caller's address.
         """
-        digests = [hashing.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
+        digests = [raw_key.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
@@ -109,21 +109,21 @@ class SnapshotCache:
         with self._lock:
             running = self._running.get(digests[0])
             if running is None:
-                mine = self._running[digests[0]] = LookUp()
+                mine = self._running[digests[0]] = PendingLookup()
         return running.wait() if running is not None else self._look_up(mine, digests, address)
 
-    def _look_up(self, look_up: LookUp, digests: list[bytes], address: str | None) -> Snapshot | None:
+    def _look_up(self, look_up: PendingLookup, digests: list[bytes], address: str | None) -> Snapshot | None:
         try:
-            look_up.answer(guesses.look_up(address, lambda: _load(digests)))
+            look_up.answer(lookup_throttle.look_up(address, lambda: _load(digests)))
             self._keep(digests[0], look_up)
         finally:
             del self._running[digests[0]]
             look_up.is_over.set()
         return look_up.snapshot
 
-    def _keep(self, digest: bytes, look_up: LookUp) -> None:
+    def _keep(self, digest: bytes, look_up: PendingLookup) -> None:
         with self._lock:
-            self._entries[digest] = (look_up.stands_until, look_up.snapshot)
+            self._entries[digest] = (look_up.expires_at, look_up.snapshot)
             self._entries.move_to_end(digest)
             while len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
@@ -136,7 +136,7 @@ def _load(digests: list[bytes]) -> Snapshot | None:
     if ledger.is_away():
         raise LedgerUnavailable  # nobody would be let in: do not even ask
     try:
-        with patience.at_most(settings.LEDGER_WAIT_S):
+        with deadlines.deadline(settings.DATABASE_TIMEOUT_S):
             secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team")
             secret = secrets.filter(digest__in=digests).first()
             return None if secret is None else _snapshot(secret)
@@ -163,7 +163,7 @@ def _snapshot(secret: KeySecret) -> Snapshot:
         secret_id=secret.pk,
         allowed_models=tuple(api_key.allowed_models),
         team_models=tuple(team.allowed_models) if team else (),
-        networks=tuple(map(network, api_key.allowed_addresses)),
+        networks=tuple(map(network, api_key.allowed_ips)),
         limits=tuple(limits for limits in (_limits("key", api_key), _limits("team", team)) if limits),
         budgets=_budgets(api_key),
         is_open=api_key.revoked_at is None and api_key.disabled_at is None and _is_answered_for(api_key),
@@ -182,12 +182,12 @@ def _limits(scope: str, rules: APIKey | Team | None) -> Limits | None:
     return limits if limits is not None and limits.has_any else None
 
 
-def _budgets(api_key: APIKey) -> tuple[BudgetTerms, ...]:
+def _budgets(api_key: APIKey) -> tuple[BudgetRef, ...]:
     """In the order of their ids, which is that in which they are locked."""
     of_team = Q(team_id=api_key.team_id) if api_key.team_id else Q()
     rows = Budget.objects.filter(Q(api_key=api_key) | of_team).order_by("pk")
     return tuple(
-        BudgetTerms(id=row.pk, scope="key" if row.api_key_id else "team", period=row.period, unit=row.unit)
+        BudgetRef(id=row.pk, scope="key" if row.api_key_id else "team", period=row.period, unit=row.unit)
         for row in rows
     )
 

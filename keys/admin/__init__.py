@@ -1,6 +1,5 @@
 """What admins see of keys and usage."""
 
-from keys.admin import api_key as keys
-from keys.admin import prices, teams, usage
+from keys.admin import api_key, prices, teams, usage
 
-__all__ = ["keys", "prices", "teams", "usage"]
+__all__ = ["api_key", "prices", "teams", "usage"]

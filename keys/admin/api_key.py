@@ -11,12 +11,12 @@ from keys.admin.key_actions import KeyActions, of_a_few
 from keys.admin.key_import import KeyImport
 from keys.admin.key_list import KeyList
 from keys.admin.key_pages import OneKey
-from keys.display.state_changes import DISABLE, ENABLE, REVOKE, Change
-from keys.domain import raw_key as hashing
+from keys.display.state_changes import DISABLE, ENABLE, REVOKE, KeyStateChange
+from keys.domain import raw_key
 from keys.forms.fields import find_raw_key
 from keys.forms.find_key import FindForm
 from keys.models import APIKey
-from keys.pages import change_state as state
+from keys.pages import change_state
 
 
 @admin.register(APIKey)
@@ -38,8 +38,10 @@ class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         return self._change_state(request, queryset, REVOKE)
 
-    def _change_state(self, request: HttpRequest, queryset: QuerySet[APIKey], change: Change) -> HttpResponse | None:
-        return state.change_several(request, self, list(queryset), change)
+    def _change_state(
+        self, request: HttpRequest, queryset: QuerySet[APIKey], change: KeyStateChange
+    ) -> HttpResponse | None:
+        return change_state.change_several(request, self, list(queryset), change)
 
     # ---- pages
 
@@ -52,8 +54,8 @@ class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
     def answer_raw_key(self, request: HttpRequest, raw: str) -> HttpResponse:
         """Lead to the row of a raw key by its hint: the raw key is in no page, and leaves the address bar."""
         address = reverse("admin:keys_apikey_changelist")
-        if hashing.is_well_formed(raw) and APIKey.objects.with_raw_key(raw).exists():
-            return HttpResponseRedirect(f"{address}?q={hashing.PREFIX}{hashing.hint(raw)}")
+        if raw_key.is_well_formed(raw) and APIKey.objects.with_raw_key(raw).exists():
+            return HttpResponseRedirect(f"{address}?q={raw_key.PREFIX}{raw_key.hint(raw)}")
         messages.warning(request, "No key here belongs to what you entered.")
         return HttpResponseRedirect(address)
 

@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from keys.budgets.status import Standing
+from keys.budgets.status import BudgetStatus
 from keys.errors import PERIODS, amount_in_words
 from keys.hygiene.conditions import Condition
 from lib import money
@@ -94,14 +94,14 @@ def chips(conditions: Iterable[Condition]) -> SafeString:
     return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", badges))
 
 
-def standing(budget: Standing, *, is_own: bool = False) -> SafeString:
+def standing(budget: BudgetStatus, *, is_own: bool = False) -> SafeString:
     """How a budget stands: a bar, and beside it in words what it shows. `is_own`: whose it is need not be said."""
     kind = "bad" if budget.left == 0 else "warn" if budget.is_near else "good"
     whose = "the team's " if budget.scope == "team" and not is_own else ""
     unit = budget.budget.unit
     used = amount_in_words(budget.spent + budget.reserved, unit)
     title = f"{used} spent or held of {whose or 'the '}{PERIODS[budget.budget.period]} budget"
-    limit = money.short(budget.limit) if unit == "money" else amount_in_words(budget.limit, unit)
+    limit = money.short(budget.limit) if unit == "usd" else amount_in_words(budget.limit, unit)
     words = f"{budget.percent} % of {whose}{limit} {budget.budget.get_period_display()}"
     svg = bar(budget.percent, kind=kind)
     return format_html('<span class="budget" title="{}">{} <span>{}</span></span>', title, svg, words)

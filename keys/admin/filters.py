@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from keys.admin import allow_lists as allowlists
+from keys.admin import allow_lists
 from keys.hygiene import conditions
 from keys.hygiene.conditions import Condition
 from keys.models import APIKey
@@ -49,7 +49,7 @@ class ConditionFilter(admin.SimpleListFilter):
 class StateFilter(ConditionFilter):
     title = "state"
     parameter_name = "state"
-    conditions = [*conditions.STATES, *conditions.ENDED]
+    conditions = [*conditions.STATES, *conditions.INACTIVE_FLAGS]
 
 
 class AttentionFilter(ConditionFilter):
@@ -57,7 +57,7 @@ class AttentionFilter(ConditionFilter):
 
     title = "attention"
     parameter_name = "look"
-    conditions = conditions.TRAITS
+    conditions = conditions.ACTIVE_FLAGS
     leaves_out_none = True
 
 
@@ -190,13 +190,13 @@ class AllowedModelFilter(NameFilter):
     placeholder = "claude-3-opus-… or claude-*"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(allowlists.may_call(self.value())) if self.value() else queryset
+        return queryset.filter(allow_lists.may_call(self.value())) if self.value() else queryset
 
     def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
         counted = api_keys.values_list("allowed_models", "team__allowed_models").annotate(count=Count("pk"))
         lists = [((own, of_team or []), count) for own, of_team, count in counted.order_by()]
-        names = allowlists.most_named(lists, limit=self.SHOWN)
-        return [(name, sum(count for each, count in lists if allowlists.allows(each, name))) for name in names]
+        names = allow_lists.most_named(lists, limit=self.SHOWN)
+        return [(name, sum(count for each, count in lists if allow_lists.allows(each, name))) for name in names]
 
 
 class KeyFilter(TextFilter):

@@ -12,11 +12,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.urls import reverse
 from django.utils import timezone
 
-from audit import log as audit
+from audit import log
 from keys.forms.extend import ExtendForm
 from keys.models import APIKey
 from keys.pages.render import page
-from keys.reports import keys_csv as key_export
+from keys.reports import keys_csv
 
 MOST = 500
 """Each key of an action is a field of its confirmation, and a form has a thousand at most."""
@@ -70,10 +70,10 @@ class KeyActions(admin.ModelAdmin):
     @admin.action(description="Export selected keys as CSV", permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse:
         """All of them, however many: nothing is confirmed."""
-        audit.note_export(APIKey, f"{queryset.count():,} of the list")
+        log.note_export(APIKey, f"{queryset.count():,} of the list")
         name = f"keys_{timezone.localdate()}.csv"
         return StreamingHttpResponse(
-            key_export.csv_lines(queryset),
+            keys_csv.csv_lines(queryset),
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"},
         )

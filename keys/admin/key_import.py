@@ -80,7 +80,7 @@ class KeyImport(admin.ModelAdmin):
         try:
             issued = self._issue(request, good, token=token)
         except IntegrityError:
-            if not KeySecret.objects.filter(issue_token=token).exists():
+            if not KeySecret.objects.filter(idempotency_key=token).exists():
                 raise
             context = {"title": "Already issued"}
             return page(request, "keys/import_repeated.html", context, status=409, headers=NOT_STORED)
@@ -141,5 +141,5 @@ def _file(issued: list[Issued]) -> HttpResponse:
 
 
 def _lines(issued: list[Issued]) -> Iterator[str]:
-    rows = ([inert(key.name), inert(key.belongs_to), key.public_id, raw] for key, raw in issued)
-    return written(["name", "belongs_to", "key", "api_key"], rows)
+    rows = ([inert(key.name), inert(key.owner_name), key.public_id, raw] for key, raw in issued)
+    return written(["name", "owner", "key", "api_key"], rows)

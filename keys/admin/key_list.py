@@ -23,10 +23,10 @@ from keys.admin.filters import (
     StateFilter,
     TeamFilter,
 )
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.hygiene import conditions
 from keys.models import APIKey, KeySecret
-from keys.reports import key_columns as glance
+from keys.reports import key_columns
 from lib import money
 
 FEW = 1_000  # that a query can name
@@ -41,7 +41,7 @@ class KeyChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         told = conditions.of_each(api_key.pk for api_key in self.result_list)
-        glances = glance.of(self.result_list)
+        glances = key_columns.of(self.result_list)
         allowed = row_actions.allowed(request)
         for api_key in self.result_list:
             api_key.allowed = allowed
@@ -52,7 +52,7 @@ class KeyChangeList(ChangeList):
 class KeyList(admin.ModelAdmin):
     """What the list of keys shows, and how it is searched and filtered."""
 
-    list_display = ["key", "status", "belongs_to", "models", "spending", "calls", "last_used", "expires", "created"]
+    list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
     list_filter = [StateFilter, AttentionFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
     list_per_page = 50
     list_select_related = ["owner", "team"]
@@ -75,10 +75,10 @@ class KeyList(admin.ModelAdmin):
         return cells.chips(api_key.conditions)
 
     @admin.display(description="belongs to", ordering="owner__username")
-    def belongs_to(self, api_key: APIKey) -> SafeString | str:
+    def owner_name(self, api_key: APIKey) -> SafeString | str:
         if api_key.team is not None:
             return format_html('{} <span class="quiet">team</span>', api_key.team.name)
-        return api_key.belongs_to
+        return api_key.owner_name
 
     @admin.display(description="models")
     def models(self, api_key: APIKey) -> SafeString | str:
@@ -94,7 +94,7 @@ class KeyList(admin.ModelAdmin):
         return format_html('<span class="spending">{}{}</span>', _spent(figures), budget)
 
     @admin.display(description="7 days")
-    def calls(self, api_key: Any) -> SafeString:
+    def requests(self, api_key: Any) -> SafeString:
         days, refused = api_key.glance.days, api_key.glance.refused
         title = f"Calls by day, the last is today: {', '.join(f'{count:,}' for count in days)}"
         if refused:
@@ -152,8 +152,8 @@ def _searched(term: str) -> Q:
 
 
 def _found(text: str) -> Q:
-    hint = text.removeprefix(hashing.PREFIX).rstrip("….")
-    if text.startswith(hashing.PREFIX):
+    hint = text.removeprefix(raw_key.PREFIX).rstrip("….")
+    if text.startswith(raw_key.PREFIX):
         return Q(pk__in=KeySecret.objects.filter(hint=hint).values("api_key_id"))
     found = Q(pk__in=KeySecret.objects.filter(hint__icontains=hint).values("api_key_id")) if hint else Q()
     for name in KeyList.search_fields:
@@ -161,7 +161,7 @@ def _found(text: str) -> Q:
     return found
 
 
-def _spent(figures: glance.Glance) -> SafeString:
+def _spent(figures: key_columns.KeyListStats) -> SafeString:
     unpriced = f"{figures.unpriced:,} unpriced"
     if figures.unpriced and figures.unpriced == figures.ended:
         return format_html("<span>{}</span>", unpriced)

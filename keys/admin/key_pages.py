@@ -11,11 +11,7 @@ from django.urls import URLPattern, path
 
 from keys.display.state_changes import DISABLE, ENABLE, REVOKE
 from keys.models import APIKey
-from keys.pages import change_state as state
-from keys.pages import issue, rotate
-from keys.pages import key_detail as key
-from keys.pages import raise_budget as increase
-from keys.pages import reports as views
+from keys.pages import change_state, issue, key_detail, raise_budget, reports, rotate
 
 
 class OneKey(admin.ModelAdmin):
@@ -26,14 +22,18 @@ class OneKey(admin.ModelAdmin):
             return path(address, self.admin_site.admin_view(view), name=f"keys_apikey_{name}")
 
         changes = [
-            page(f"<path:object_id>/{change.name}/", self._view(state.change_one, change=change), change.name)
+            page(f"<path:object_id>/{change.name}/", self._view(change_state.change_one, change=change), change.name)
             for change in (DISABLE, ENABLE, REVOKE)
         ]
         return [
             page("find/", self.find_view, "find"),
             page("add/outlook/", self.outlook_view, "outlook"),
             page("<path:object_id>/rotate/", self._view(rotate.rotate), "rotate"),
-            page("<path:object_id>/budgets/<int:budget_id>/", self._view(increase.increase), "increase"),
+            page(
+                "<path:object_id>/budgets/<int:budget_id>/",
+                self._view(raise_budget.temporary_increase),
+                "temporary_increase",
+            ),
             *changes,
             *super().get_urls(),
         ]
@@ -45,12 +45,12 @@ class OneKey(admin.ModelAdmin):
         return issue.outlook(request, self)
 
     def find_view(self, request: HttpRequest) -> HttpResponse:
-        return views.find(request, self)
+        return reports.find(request, self)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return self._view(key.key)(request, object_id)
+        return self._view(key_detail.key)(request, object_id)
 
     def _view(self, answer: Any, **fixed: Any) -> Any:
         """A page of one key, which is looked up."""

@@ -19,14 +19,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class Cursor:
     """Where a page ends: a moment, and the id of the row, since rows may share a moment."""
 
     moment: datetime
     id: str
 
     @classmethod
-    def parse(cls, text: str) -> "Edge":
+    def parse(cls, text: str) -> "Cursor":
         """Read what `str` wrote. Raise IncorrectLookupParameters for anything else."""
         microseconds, _, id = text.replace("\0", "").partition(".")  # PostgreSQL takes no NUL
         try:
@@ -78,14 +78,14 @@ class KeysetChangeList(ChangeList):
         """The rows, newest first, and whether there are newer and older ones. One row more than shown tells."""
         size = self.list_per_page
         if NEWER_VAR in self.params:
-            edge = Edge.parse(self.params[NEWER_VAR])
+            edge = Cursor.parse(self.params[NEWER_VAR])
             rows = list(self.queryset.filter(edge.newer(self.moment)).reverse()[: size + 1])
             return rows[:size][::-1], len(rows) > size, True
         queryset = self.queryset
         if OLDER_VAR in self.params:
-            queryset = queryset.filter(Edge.parse(self.params[OLDER_VAR]).older(self.moment))
+            queryset = queryset.filter(Cursor.parse(self.params[OLDER_VAR]).older(self.moment))
         rows = list(queryset[: size + 1])
         return rows[:size], OLDER_VAR in self.params, len(rows) > size
 
     def _link(self, direction: str, row: Any) -> str:
-        return self.get_query_string({direction: str(Edge(getattr(row, self.moment), row.pk))})
+        return self.get_query_string({direction: str(Cursor(getattr(row, self.moment), row.pk))})

@@ -22,6 +22,7 @@ from keys.pricing import unpriced
 from keys.pricing.breakdown import KINDS
 from lib import money
 
+PRICES = tuple(f"{kind}_price" for kind in KINDS)
 STATES = {"current": "good", "coming": "quiet", "past": "warn"}
 
 
@@ -32,16 +33,16 @@ def _amount(label: str) -> MoneyField:
 class PriceForm(forms.ModelForm):
     """A price in dollars per million tokens."""
 
-    input = _amount(KINDS["input"])
-    output = _amount(KINDS["output"])
-    cache_read = _amount(KINDS["cache_read"])
-    cache_write_5m = _amount(KINDS["cache_write_5m"])
-    cache_write_1h = _amount(KINDS["cache_write_1h"])
+    input_price = _amount(KINDS["input"])
+    output_price = _amount(KINDS["output"])
+    cache_read_price = _amount(KINDS["cache_read"])
+    cache_write_5m_price = _amount(KINDS["cache_write_5m"])
+    cache_write_1h_price = _amount(KINDS["cache_write_1h"])
 
     class Meta:
         model = ModelPrice
-        fields = ["pattern", "upstream", "valid_from", *KINDS, "is_free", "max_output_tokens", "source"]
-        widgets = dict.fromkeys(("pattern", "upstream", "source"), AdminTextInputWidget)
+        fields = ["model_pattern", "upstream", "valid_from", *PRICES, "is_free", "max_output_tokens", "source"]
+        widgets = dict.fromkeys(("model_pattern", "upstream", "source"), AdminTextInputWidget)
         help_texts = {
             "valid_from": "Calls are rated by the price that stands when they begin. Those that ended keep theirs.",
         }
@@ -74,11 +75,11 @@ class StateFilter(admin.SimpleListFilter):
 class ModelPriceAdmin(admin.ModelAdmin):
     actions = None  # a price is ended by the next one, not deleted in bulk
     fieldsets = [
-        (None, {"fields": ["pattern", "upstream", "valid_from"]}),
+        (None, {"fields": ["model_pattern", "upstream", "valid_from"]}),
         (
             "Dollars per million tokens",
             {
-                "fields": [("input", "output"), ("cache_read", "cache_write_5m", "cache_write_1h"), "is_free"],
+                "fields": [PRICES[:2], PRICES[2:], "is_free"],
                 "description": "0 for a kind of token that costs nothing. A model that costs nothing at all is marked "
                 "as free; one without a price is unpriced, never 0.",
             },
@@ -86,10 +87,20 @@ class ModelPriceAdmin(admin.ModelAdmin):
         ("More", {"fields": ["max_output_tokens", "source"]}),
     ]
     form = PriceForm
-    list_display = ["pattern", "at", "state", "begins", "of_input", "of_output", "of_cache", "source", "next_price"]
+    list_display = [
+        "model_pattern",
+        "at",
+        "state",
+        "begins",
+        "of_input",
+        "of_output",
+        "of_cache",
+        "source",
+        "next_price",
+    ]
     list_filter = [StateFilter]
     list_per_page = 50
-    search_fields = ["pattern", "upstream", "source"]
+    search_fields = ["model_pattern", "upstream", "source"]
     show_full_result_count = False
 
     @admin.display(description="upstream", ordering="upstream")
@@ -105,23 +116,23 @@ class ModelPriceAdmin(admin.ModelAdmin):
     def begins(self, price: ModelPrice) -> SafeString | str:
         return cells.exact(price.valid_from)
 
-    @admin.display(description="input", ordering="input")
+    @admin.display(description="input", ordering="input_price")
     def of_input(self, price: ModelPrice) -> str:
-        return "free" if price.is_free else money.dollars(price.input)
+        return "free" if price.is_free else money.dollars(price.input_price)
 
-    @admin.display(description="output", ordering="output")
+    @admin.display(description="output", ordering="output_price")
     def of_output(self, price: ModelPrice) -> str:
-        return "free" if price.is_free else money.dollars(price.output)
+        return "free" if price.is_free else money.dollars(price.output_price)
 
     @admin.display(description="cache read, write 5 min, 1 h")
     def of_cache(self, price: ModelPrice) -> str:
-        amounts = (price.cache_read, price.cache_write_5m, price.cache_write_1h)
+        amounts = (price.cache_read_price, price.cache_write_5m_price, price.cache_write_1h_price)
         return "free" if price.is_free else " · ".join(map(money.dollars, amounts))
 
     @admin.display(description="next")
     def next_price(self, price: ModelPrice) -> SafeString:
         return format_html(
-            '<a href="{}" aria-label="New price for {}">New price …</a>', address_of_copy(price), price.pattern
+            '<a href="{}" aria-label="New price for {}">New price …</a>', address_of_copy(price), price.model_pattern
         )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -134,7 +145,7 @@ class ModelPriceAdmin(admin.ModelAdmin):
         price = ModelPrice.objects.filter(pk=copied).first() if copied.isascii() and copied.isdigit() else None
         if price is None:
             return super().get_changeform_initial_data(request)
-        names = ["pattern", "upstream", *KINDS, "is_free", "max_output_tokens", "source"]
+        names = ["model_pattern", "upstream", *PRICES, "is_free", "max_output_tokens", "source"]
         return {name: getattr(price, name) for name in names}
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -145,7 +156,7 @@ class ModelPriceAdmin(admin.ModelAdmin):
     # ---- what is read, and who may
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        same = ModelPrice.objects.filter(pattern=OuterRef("pattern"), upstream=OuterRef("upstream"))
+        same = ModelPrice.objects.filter(model_pattern=OuterRef("model_pattern"), upstream=OuterRef("upstream"))
         later = same.filter(valid_from__gt=OuterRef("valid_from"), valid_from__lte=timezone.now())
         return super().get_queryset(request).annotate(is_superseded=Exists(later))
 

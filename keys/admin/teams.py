@@ -18,7 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from keys.admin import cells
-from keys.budgets import status as standing
+from keys.budgets import status
 from keys.forms.access_policy import LIMIT_LABELS
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
@@ -42,7 +42,7 @@ class Change:
     apply: Callable[[Team], None]
 
     def explanation(self) -> str:
-        return self.promise.format(seconds=f"{settings.SNAPSHOT_TTL_S:g}")
+        return self.promise.format(seconds=f"{settings.CONFIG_CACHE_TTL_S:g}")
 
 
 DISABLE = Change(
@@ -71,13 +71,13 @@ class TeamForm(SavesItsFields):
     class Meta:
         model = Team
         fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
-        fields += ["concurrent_calls", "shadow_limits"]
+        fields += ["concurrent_requests", "shadow_mode"]
         labels = LIMIT_LABELS
         widgets = {"name": AdminTextInputWidget}
         help_texts = {
             "requests_per_minute": "Of all keys of the team together. Empty: no limit.",
             "tokens_per_minute": "Input and output, of all keys together. Empty: no limit.",
-            "concurrent_calls": "Of all keys together. Empty: no limit.",
+            "concurrent_requests": "Of all keys together. Empty: no limit.",
         }
 
 
@@ -94,7 +94,7 @@ class TeamChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         standings = defaultdict(list)
-        for each in standing.of_budgets(Budget.objects.filter(team__in=self.result_list)):
+        for each in status.of_budgets(Budget.objects.filter(team__in=self.result_list)):
             standings[each.budget.team_id].append(each)
         for team in self.result_list:
             team.standings = standings[team.pk]
@@ -110,8 +110,8 @@ class TeamAdmin(admin.ModelAdmin):
             {
                 "fields": [
                     "allowed_models",
-                    ("requests_per_minute", "tokens_per_minute", "concurrent_calls"),
-                    "shadow_limits",
+                    ("requests_per_minute", "tokens_per_minute", "concurrent_requests"),
+                    "shadow_mode",
                 ],
                 "description": "They hold for all keys of the team together, beside the keys' own.",
             },
@@ -190,7 +190,7 @@ class TeamAdmin(admin.ModelAdmin):
 
     def _facts(self, request: HttpRequest, team: Team) -> dict[str, Any]:
         facts: dict[str, Any] = {"state": self.state(team)}
-        standings = standing.of_budgets(team.budgets.all())
+        standings = status.of_budgets(team.budgets.all())
         facts["standings"] = [(each, cells.standing(each, is_own=True)) for each in standings]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])

@@ -14,8 +14,8 @@ from keys.admin import cells
 from keys.admin.filters import KeyFilter, ModelFilter, TimeFilter
 from keys.admin.paging import KeysetChangeList
 from keys.models import UsageRecord
-from keys.pricing import breakdown as arithmetic
-from keys.reports import rejections as refusals
+from keys.pricing import breakdown
+from keys.reports import rejections
 from lib import money
 
 Status = UsageRecord.Status
@@ -26,8 +26,8 @@ OUTCOMES = {
     Status.FAILED: "bad",
     Status.CLIENT_CLOSED: "warn",
     Status.CLIENT_STALLED: "warn",
-    Status.ORPHANED: "bad",
-    Status.REFUSED: "warn",
+    Status.INTERRUPTED: "bad",
+    Status.REJECTED: "warn",
 }
 
 
@@ -42,7 +42,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
         (
             "Caller",
             {
-                "fields": ["key", "lane", "model", "streamed", "caller_address", "user_agent", "caller_request_id"],
+                "fields": ["key", "api_format", "model", "streamed", "client_ip", "user_agent", "client_request_id"],
                 "description": "Prompts and answers are not stored.",
             },
         ),
@@ -162,12 +162,12 @@ class UsageRecordAdmin(admin.ModelAdmin):
 
     @admin.display(description="refused by")
     def refused_by(self, record: UsageRecord) -> str:
-        return refusals.in_words(record.limit_hit)
+        return rejections.in_words(record.limit_exceeded)
 
     @admin.display(description="would be refused by")
     def would_be_refused_by(self, record: UsageRecord) -> str:
         """By a limit that only counts."""
-        return refusals.in_words(record.limit_hit)
+        return rejections.in_words(record.limit_exceeded)
 
     @admin.display(description="first token")
     def first_token_after(self, record: UsageRecord) -> str:
@@ -193,13 +193,13 @@ class UsageRecordAdmin(admin.ModelAdmin):
         return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        context["arithmetic"] = arithmetic.of(context["original"])
+        context["arithmetic"] = breakdown.of(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
         """With what refused the call, or would have, where that is known."""
         (name, options), *others = super().get_fieldsets(request, obj)
-        hit = obj.limit_hit if obj else None
+        hit = obj.limit_exceeded if obj else None
         if not hit:
             return [(name, options), *others]
         line = "would_be_refused_by" if hit.get("shadow") else "refused_by"
@@ -227,7 +227,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
         by_request_id = self.get_queryset(request).filter(pk=id)
         if by_request_id.exists():
             return by_request_id.order_by("-created_at", "-pk"), False
-        return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(caller_request_id=id)), False
+        return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -241,7 +241,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
 
 def _no_amount(record: UsageRecord) -> str:
     """What is said in the place of an amount; empty where there is one."""
-    if record.settled_at is None or record.status == Status.REFUSED:
+    if record.settled_at is None or record.status == Status.REJECTED:
         return cells.NONE
     if record.cost_usd_micros is None:
         return "unpriced"

@@ -4,9 +4,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from keys.errors import PERIODS, amount_in_words
-from keys.models import BudgetPeriod, Notice
-from lib import admin_links as links
-from lib import periods
+from keys.models import BudgetPeriod, Notification
+from lib import admin_links, periods
 
 
 def note_budget(row: BudgetPeriod, *, limit: int) -> None:
@@ -15,12 +14,12 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
     key, team = budget.api_key, budget.team
     whose = f"the key {key.name} ({key.public_id})" if key else f"the team {team}"
     spent, of = (amount_in_words(amount, budget.unit) for amount in (row.spent, limit))
-    ends_at = periods.end_of(budget.period, row.begins_at)
+    ends_at = periods.end_of(budget.period, row.starts_at)
     resets = f"It resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
-    link = links.to("keys_apikey_change", key.pk) if key else links.to("keys_team_change", budget.team_id)
+    link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
     share = round(100 * row.spent / limit) if limit else 100
-    Notice.objects.get_or_create(
-        key=f"budget-{budget.pk}-{row.begins_at:%Y%m%dT%H%M}",
+    Notification.objects.get_or_create(
+        key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
         defaults={
             "kind": "budget_warning",
             "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],
@@ -36,7 +35,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
                 "unit": budget.unit,
                 "limit": limit,
                 "spent": row.spent,
-                "warn_percent": budget.warn_percent,
+                "alert_threshold_percent": budget.alert_threshold_percent,
                 "resets_at": ends_at.isoformat() if ends_at else None,
                 "link": link,
             },

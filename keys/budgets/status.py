@@ -12,7 +12,7 @@ from lib import periods
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class BudgetStatus:
     """A budget in its current period. Amounts are micro-dollars or tokens, as its unit says."""
 
     budget: Budget
@@ -49,29 +49,29 @@ class Standing:
     @property
     def is_near(self) -> bool:
         """Whether its warning threshold is reached."""
-        percent = self.budget.warn_percent
+        percent = self.budget.alert_threshold_percent
         return percent is not None and self.spent * 100 >= self.limit * percent
 
 
-def of_key(api_key: APIKey) -> list[Standing]:
+def of_key(api_key: APIKey) -> list[BudgetStatus]:
     """The budgets that a key's calls are charged to: its own, then its team's. Two queries."""
     of_team = Q(team_id=api_key.team_id) if api_key.team_id else Q(pk__in=[])
     rows = Budget.objects.filter(Q(api_key=api_key) | of_team)
     return sorted(of_budgets(rows), key=lambda standing: (standing.scope, standing.budget.pk))
 
 
-def of_budgets(budgets: Iterable[Budget]) -> list[Standing]:
+def of_budgets(budgets: Iterable[Budget]) -> list[BudgetStatus]:
     """How each of some budgets stands. One query, however many they are."""
     now = timezone.now()
     rows = list(budgets)
     begins = {period: periods.begin_of(period, now) for period in Budget.Period.values}
-    found = BudgetPeriod.objects.filter(budget__in=rows, begins_at__in=begins.values())
-    by_place = {(period.budget_id, period.begins_at): period for period in found}
+    found = BudgetPeriod.objects.filter(budget__in=rows, starts_at__in=begins.values())
+    by_place = {(period.budget_id, period.starts_at): period for period in found}
     return [_standing(row, by_place.get((row.pk, begins[row.period])), now, begins[row.period]) for row in rows]
 
 
-def _standing(row: Budget, period: BudgetPeriod | None, now: datetime, begin: datetime) -> Standing:
-    return Standing(
+def _standing(row: Budget, period: BudgetPeriod | None, now: datetime, begin: datetime) -> BudgetStatus:
+    return BudgetStatus(
         budget=row,
         scope="key" if row.api_key_id else "team",
         limit=row.limit_at(now),

@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 
-from keys.domain.team_ceilings import EACH, LIMITS
+from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
 from keys.errors import amount_in_words
 from keys.models import Budget, Team
 
 SHOWN_MODELS = 8
 
 OF_A_PERSON = {
-    "belongs_to": "This person answers for the key and is told of its budgets. When they are deactivated, it stops.",
+    "owner_choice": "This person answers for the key and is told of its budgets. When they are deactivated, it stops.",
     "allowed_models": "One a line; a name may end in *. Empty: every model that has a route.",
     "budgets": "Without a budget the key may spend as much as it likes.",
     **dict.fromkeys(LIMITS, "Empty: no limit."),
 }
 OF_NOBODY = OF_A_PERSON | {
-    "belongs_to": "A person answers for the key; a team owns it, and its rules hold for all its keys together."
+    "owner_choice": "A person answers for the key; a team owns it, and its rules hold for all its keys together."
 }
 
 
 def of_team(team: Team) -> dict[str, str]:
     """By field, what it means to leave it empty for a key of this team."""
     texts = {field: _limit(team, field) for field in LIMITS}
-    return texts | {"belongs_to": gives(team), "allowed_models": _models(team), "budgets": _budgets(team)}
+    return texts | {"owner_choice": gives(team), "allowed_models": _models(team), "budgets": _budgets(team)}
 
 
 def gives(team: Team) -> str:
@@ -31,7 +31,7 @@ def gives(team: Team) -> str:
     budgets = [in_words(budget) for budget in team.budgets.all()]
     shared = [*limits, *budgets]
     told = f"All keys of team {team.name} share {listed(shared)}." if shared else f"Team {team.name} has no limits."
-    if limits and team.shadow_limits:
+    if limits and team.shadow_mode:
         told += " Its limits only count, and refuse nothing."
     if team.allowed_models:
         told += f" They may use {listed(shortened(team.allowed_models))}."
@@ -46,7 +46,7 @@ def _limit(team: Team, field: str) -> str:
     most = getattr(team, field)
     if most is None:
         return f"Empty: no limit; team {team.name} has none either."
-    counts = ", which only counts" if team.shadow_limits else ""
+    counts = ", which only counts" if team.shadow_mode else ""
     return f"Empty: {most:,} {LIMITS[field]}{counts}, shared with the other keys of team {team.name}."
 
 
@@ -65,7 +65,7 @@ def _budgets(team: Team) -> str:
 
 def in_words(budget: Budget) -> str:
     """`$20.00 a month`."""
-    return f"{amount_in_words(budget.amount, budget.unit)} {EACH[budget.period]}"
+    return f"{amount_in_words(budget.amount, budget.unit)} {PERIOD_LABELS[budget.period]}"
 
 
 def listed(parts: Sequence[str]) -> str:

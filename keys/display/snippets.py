@@ -17,18 +17,18 @@ class Snippet:
 
 def snippets(raw: str, *, origin: str, model: str) -> list[Snippet]:
     """The ways to use a raw key. `origin` is scheme and host as the admin's browser sees them."""
-    lane = f"{origin}/api/anthropic"
+    base_url = f"{origin}/api/anthropic"
     return [
-        Snippet("Environment file (.env)", f"ANTHROPIC_BASE_URL={lane}\nANTHROPIC_API_KEY={raw}"),
+        Snippet("Environment file (.env)", f"ANTHROPIC_BASE_URL={base_url}\nANTHROPIC_API_KEY={raw}"),
         Snippet("curl", _curl(f"{origin}/api/v1/messages", raw=raw, model=model)),
         Snippet("curl, streamed", _curl(f"{origin}/api/v1/messages", raw=raw, model=model, stream=True)),
         Snippet(
             "curl, Anthropic's own dialect",
-            _curl(f"{lane}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
+            _curl(f"{base_url}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
         ),
-        Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (lane, raw, model)))),
-        Snippet("JavaScript or TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (lane, raw, model)))),
-        Snippet("Claude Code", f"export ANTHROPIC_BASE_URL={shlex.quote(lane)}\nexport ANTHROPIC_AUTH_TOKEN={raw}"),
+        Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (base_url, raw, model)))),
+        Snippet("JavaScript or TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (base_url, raw, model)))),
+        Snippet("Claude Code", f"export ANTHROPIC_BASE_URL={shlex.quote(base_url)}\nexport ANTHROPIC_AUTH_TOKEN={raw}"),
     ]
 
 

@@ -13,11 +13,11 @@ STREAMS_END_WITHIN_S = 15
 
 def within() -> str:
     """How many seconds a change may take to reach every process."""
-    return f"{settings.SNAPSHOT_TTL_S:g}"
+    return f"{settings.CONFIG_CACHE_TTL_S:g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class KeyStateChange:
     """A change of state that is asked for on one page and confirmed on the next."""
 
     action: str
@@ -41,7 +41,7 @@ class Change:
         return self.promise.format(these="this key", within=within(), streams=STREAMS_END_WITHIN_S)
 
 
-DISABLE = Change(
+DISABLE = KeyStateChange(
     action="disable_selected",
     name="disable",
     permission="keys.disable_apikey",
@@ -52,7 +52,7 @@ DISABLE = Change(
     applies_to=lambda api_key: api_key.disabled_at is None and api_key.revoked_at is None,
     apply=APIKey.disable,
 )
-ENABLE = Change(
+ENABLE = KeyStateChange(
     action="enable_selected",
     name="enable",
     permission="keys.disable_apikey",
@@ -63,7 +63,7 @@ ENABLE = Change(
     applies_to=lambda api_key: api_key.disabled_at is not None and api_key.revoked_at is None,
     apply=APIKey.enable,
 )
-REVOKE = Change(
+REVOKE = KeyStateChange(
     action="revoke_selected",
     name="revoke",
     permission="keys.revoke_apikey",

@@ -7,33 +7,33 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from keys.display.inherited import in_words, listed, shortened
-from keys.domain.amounts import Allowance
-from keys.domain.team_ceilings import EACH, LIMITS
+from keys.domain.amounts import BudgetSpec
+from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
 from keys.errors import amount_in_words
 from keys.models import APIKey, Team
 
 SHOWN_ADDRESSES = 6
 
 
-class Line(NamedTuple):
+class SummaryItem(NamedTuple):
     label: str
     text: str
 
 
-def summary(api_key: APIKey, budgets: Sequence[Allowance]) -> list[Line]:
+def summary(api_key: APIKey, budgets: Sequence[BudgetSpec]) -> list[SummaryItem]:
     """The rules of a key, which may not be stored yet. Its team's budgets are looked up."""
     return [
-        Line("Who", _who(api_key)),
-        Line("Models", _models(api_key)),
-        Line("From", _addresses(api_key.allowed_addresses)),
-        Line("Until", _until(api_key)),
-        Line("At most", _budgets(api_key, budgets)),
-        Line("At a time", _limits(api_key)),
+        SummaryItem("Who", _who(api_key)),
+        SummaryItem("Models", _models(api_key)),
+        SummaryItem("From", _addresses(api_key.allowed_ips)),
+        SummaryItem("Until", _until(api_key)),
+        SummaryItem("At most", _budgets(api_key, budgets)),
+        SummaryItem("At a time", _limits(api_key)),
     ]
 
 
 def _who(api_key: APIKey) -> str:
-    whose = f"a key of team {api_key.team.name}" if api_key.team else f"a key of {api_key.belongs_to}"
+    whose = f"a key of team {api_key.team.name}" if api_key.team else f"a key of {api_key.owner_name}"
     return f"{api_key.name}, {whose}"
 
 
@@ -55,13 +55,15 @@ def _addresses(addresses: Sequence[str]) -> str:
 def _until(api_key: APIKey) -> str:
     moment = api_key.expires_at
     if moment is None:
-        return f"it is revoked: it does not expire{f' ({api_key.endless_reason})' if api_key.endless_reason else ''}"
+        return (
+            f"it is revoked: it does not expire{f' ({api_key.no_expiry_reason})' if api_key.no_expiry_reason else ''}"
+        )
     ahead = f" (in {timeuntil(moment, depth=1)})" if moment > timezone.now() else " (expired)"
     return f"{timezone.localtime(moment):%-d %B %Y, %H:%M %Z}{ahead}"
 
 
-def _budgets(api_key: APIKey, budgets: Sequence[Allowance]) -> str:
-    own = [f"{amount_in_words(each.amount, each.unit)} {EACH[each.period]}" for each in budgets]
+def _budgets(api_key: APIKey, budgets: Sequence[BudgetSpec]) -> str:
+    own = [f"{amount_in_words(each.amount, each.unit)} {PERIOD_LABELS[each.period]}" for each in budgets]
     shared = [in_words(budget) for budget in api_key.team.budgets.all()] if api_key.team else []
     return _both(own, shared, none="as much as it likes: there is no budget")
 
@@ -72,7 +74,7 @@ def _limits(api_key: APIKey) -> str:
 
 def _limits_of(rules: APIKey | Team) -> list[str]:
     found = [f"{getattr(rules, field):,} {words}" for field, words in LIMITS.items() if getattr(rules, field)]
-    return [f"{each} (only counted)" for each in found] if rules.shadow_limits else found
+    return [f"{each} (only counted)" for each in found] if rules.shadow_mode else found
 
 
 def _both(own: list[str], shared: list[str], *, none: str) -> str:

@@ -13,7 +13,7 @@ _TOKENS = re.compile(r"\d{1,3}(?:,\d{3})+|\d+", re.ASCII)
 _BUDGET = re.compile(r"([^/]*?) ?(tokens)?/([a-z]+)")
 
 
-class Allowance(NamedTuple):
+class BudgetSpec(NamedTuple):
     """What a budget allows: micro-dollars or tokens, for each period."""
 
     unit: str
@@ -24,7 +24,7 @@ class Allowance(NamedTuple):
 
 def parse(text: str, *, unit: str) -> int:
     """Micro-dollars of an amount in dollars, or tokens. Raise ValueError with words for people."""
-    return money.parse(text) if unit == "money" else _tokens(text.strip())
+    return money.parse(text) if unit == "usd" else _tokens(text.strip())
 
 
 def _tokens(text: str) -> int:
@@ -38,13 +38,13 @@ def _tokens(text: str) -> int:
 
 def written(amount: int, *, unit: str) -> str:
     """The reverse of `parse`, as it stands in a field: dollars with two decimals at least."""
-    return money.plain(amount) if unit == "money" else str(amount)
+    return money.plain(amount) if unit == "usd" else str(amount)
 
 
-def parse_budget(text: str) -> Allowance:
+def parse_budget(text: str) -> BudgetSpec:
     """`20/month`, `0.50/day` or `1000000tokens/week`. Raise ValueError with words for people."""
     match = _BUDGET.fullmatch(text.strip())
     if match is None or match[3] not in PERIODS:
         raise ValueError("Give a budget as 20/month or 1000000tokens/day; the period is day, week, month or total.")
-    unit = "tokens" if match[2] else "money"
-    return Allowance(unit=unit, period=match[3], amount=parse(match[1], unit=unit))
+    unit = "tokens" if match[2] else "usd"
+    return BudgetSpec(unit=unit, period=match[3], amount=parse(match[1], unit=unit))

@@ -8,15 +8,15 @@ both, so a team that is narrowed later narrows its keys at once.
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from keys.domain.amounts import PERIODS, Allowance
+from keys.domain.amounts import PERIODS, BudgetSpec
 from keys.errors import amount_in_words
 
 LIMITS = {
     "requests_per_minute": "requests a minute",
     "tokens_per_minute": "tokens a minute",
-    "concurrent_calls": "calls at once",
+    "concurrent_requests": "calls at once",
 }
-EACH = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
+PERIOD_LABELS = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
 
 
 class HasRules(Protocol):
@@ -25,7 +25,7 @@ class HasRules(Protocol):
     allowed_models: list[str]
 
 
-def beyond(rules: HasRules, team: HasRules, *, name: str) -> dict[str, str]:
+def exceeding_fields(rules: HasRules, team: HasRules, *, name: str) -> dict[str, str]:
     """By field, what of a key's rules its team does not have. Empty if it exceeds nothing."""
     found = {}
     for field, words in LIMITS.items():
@@ -49,11 +49,11 @@ def covers(pattern: str, model: str) -> bool:
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
 
 
-def beyond_budgets(wanted: Allowance, budgets: Iterable[Allowance], *, name: str) -> str | None:
+def beyond_budgets(wanted: BudgetSpec, budgets: Iterable[BudgetSpec], *, name: str) -> str | None:
     """Why a key cannot have a budget beside those of its team: more in a shorter time is more in a longer time too."""
     longer = PERIODS[PERIODS.index(wanted.period) :]
     for budget in budgets:
         if budget.unit == wanted.unit and budget.period in longer and wanted.amount > budget.amount:
             most = amount_in_words(budget.amount, budget.unit)
-            return f"The team {name} has {most} {EACH[budget.period]} for all its keys: give {most} or less."
+            return f"The team {name} has {most} {PERIOD_LABELS[budget.period]} for all its keys: give {most} or less."
     return None

@@ -12,9 +12,9 @@ from keys.domain.team_ceilings import LIMITS
 from keys.forms.fields import (
     AddressesField,
     Holder,
-    HolderField,
     MetadataField,
     ModelNamesField,
+    OwnerField,
     check_no_raw_key,
     reach_everybody,
 )
@@ -24,7 +24,7 @@ from keys.models import APIKey, Team
 LIMIT_LABELS = {
     "requests_per_minute": "Requests a minute",
     "tokens_per_minute": "Tokens a minute",
-    "concurrent_calls": "Calls at once",
+    "concurrent_requests": "Calls at once",
 }
 NUMBERS = {"class": "vIntegerField", "inputmode": "numeric", "min": 1}
 
@@ -33,9 +33,9 @@ class KeyForm(SavesItsFields):
     """The rules of a key, and to whom it belongs. An empty field says what it means."""
 
     besides = ("owner", "team")
-    belongs_to = HolderField()
+    owner_choice = OwnerField()
     allowed_models = ModelNamesField()
-    allowed_addresses = AddressesField(
+    allowed_ips = AddressesField(
         label="Allowed addresses", help_text="Addresses and networks, one a line. Empty: from everywhere."
     )
     any_address = forms.BooleanField(
@@ -43,7 +43,7 @@ class KeyForm(SavesItsFields):
         required=False,
         help_text="Only where the list above allows every address there is (0.0.0.0/0 or ::/0).",
     )
-    endless_reason = forms.CharField(
+    no_expiry_reason = forms.CharField(
         label="Why it never expires",
         required=False,
         max_length=200,
@@ -55,45 +55,45 @@ class KeyForm(SavesItsFields):
 
     class Meta:
         model = APIKey
-        fields = ["name", "purpose", *LIMITS, "shadow_limits", "allowed_models", "allowed_addresses", "metadata"]
-        fields += ["endless_reason"]
+        fields = ["name", "purpose", *LIMITS, "shadow_mode", "allowed_models", "allowed_ips", "metadata"]
+        fields += ["no_expiry_reason"]
         labels = LIMIT_LABELS
-        help_texts = {"shadow_limits": "Note what the limits of this key would have refused, and refuse nothing."}
+        help_texts = {"shadow_mode": "Note what the limits of this key would have refused, and refuse nothing."}
         widgets = {
             "name": AdminTextInputWidget,
             "purpose": AdminTextareaWidget(attrs={"rows": 2}),
             **{field: forms.NumberInput(attrs=NUMBERS) for field in LIMITS},
         }
 
-    def __init__(self, *args: Any, offers: list[str], holder: Holder = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, offers: list[str], owner_choice: Holder = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["belongs_to"].offer(besides=holder)  # type: ignore[attr-defined]
+        self.fields["owner_choice"].offer(besides=owner_choice)  # type: ignore[attr-defined]
         self.fields["allowed_models"].widget.offers = offers
         for name in ("name", "purpose"):
             self.fields[name].validators.append(check_no_raw_key)
         self._say_what_empty_means()
 
     @property
-    def holder(self) -> Holder:
+    def chosen_owner(self) -> Holder:
         """Whom the form names now, valid or not."""
-        field: Any = self.fields["belongs_to"]
-        initial = self.get_initial_for_field(field, "belongs_to")
-        value = self.data.get(self.add_prefix("belongs_to")) if self.is_bound else initial
+        field: Any = self.fields["owner_choice"]
+        initial = self.get_initial_for_field(field, "owner_choice")
+        value = self.data.get(self.add_prefix("owner_choice")) if self.is_bound else initial
         return field.holders.get(field.prepare_value(value))
 
     @property
     def inherited(self) -> dict[str, dict[str, str]]:
         """For the page's script: by holder, by field, what it means to leave it empty. "" stands for any person."""
-        teams = self.fields["belongs_to"].teams  # type: ignore[attr-defined]
+        teams = self.fields["owner_choice"].teams  # type: ignore[attr-defined]
         return {"": inheritance.OF_A_PERSON} | {value: inheritance.of_team(team) for value, team in teams.items()}
 
     @property
     def meaning(self) -> dict[str, str]:
         """By field, what it means to leave it empty for the holder that the form names now."""
-        holder = self.holder
-        if holder is None:
+        owner_choice = self.chosen_owner
+        if owner_choice is None:
             return inheritance.OF_NOBODY
-        return inheritance.of_team(holder) if isinstance(holder, Team) else inheritance.OF_A_PERSON
+        return inheritance.of_team(owner_choice) if isinstance(owner_choice, Team) else inheritance.OF_A_PERSON
 
     def _say_what_empty_means(self) -> None:
         for name, text in self.meaning.items():
@@ -102,12 +102,12 @@ class KeyForm(SavesItsFields):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        holder = cleaned.get("belongs_to")
-        is_team = isinstance(holder, Team)
-        self.instance.team, self.instance.owner = (holder, None) if is_team else (None, holder)
-        if reach_everybody(cleaned.get("allowed_addresses", [])) and not cleaned.get("any_address"):
+        owner_choice = cleaned.get("owner_choice")
+        is_team = isinstance(owner_choice, Team)
+        self.instance.team, self.instance.owner = (owner_choice, None) if is_team else (None, owner_choice)
+        if reach_everybody(cleaned.get("allowed_ips", [])) and not cleaned.get("any_address"):
             self.add_error(
-                "allowed_addresses",
+                "allowed_ips",
                 "These are all addresses there are. Leave the list empty, or confirm that this is what you want.",
             )
         return cleaned
@@ -115,15 +115,15 @@ class KeyForm(SavesItsFields):
     def _settle_reason(self, cleaned: dict[str, Any], *, is_endless: bool) -> None:
         """A key without an end has a reason, and only such a one."""
         if not is_endless:
-            cleaned["endless_reason"] = ""
-            self.errors.pop("endless_reason", None)
-        elif not cleaned.get("endless_reason") and "endless_reason" not in self.errors:
-            self.add_error("endless_reason", "Say why this key never expires.")
+            cleaned["no_expiry_reason"] = ""
+            self.errors.pop("no_expiry_reason", None)
+        elif not cleaned.get("no_expiry_reason") and "no_expiry_reason" not in self.errors:
+            self.add_error("no_expiry_reason", "Say why this key never expires.")
 
     def _update_errors(self, errors: ValidationError) -> None:
         """What the model says of owner and team is said of the field that stands for both."""
         for name in ("owner", "team"):
             said = errors.error_dict.pop(name, None)
-            if said and "belongs_to" not in self.errors:
-                errors.error_dict["belongs_to"] = said
+            if said and "owner_choice" not in self.errors:
+                errors.error_dict["owner_choice"] = said
         super()._update_errors(errors)  # type: ignore[misc]

@@ -6,9 +6,8 @@ from typing import Any
 from django import forms
 from django.forms.models import BaseInlineFormSet
 
-from keys.domain import amounts
-from keys.domain import team_ceilings as bounds
-from keys.domain.team_ceilings import EACH
+from keys.domain import amounts, team_ceilings
+from keys.domain.team_ceilings import PERIOD_LABELS
 from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
 from keys.forms.partial_save import SavesItsFields
@@ -25,9 +24,9 @@ class BudgetForm(SavesItsFields):
 
     class Meta:
         model = Budget
-        fields = ["amount", "unit", "period", "warn_percent"]
-        labels = {"unit": "Of", "warn_percent": "Warn at %"}
-        help_texts = {"warn_percent": ""}
+        fields = ["amount", "unit", "period", "alert_threshold_percent"]
+        labels = {"unit": "Of", "alert_threshold_percent": "Warn at %"}
+        help_texts = {"alert_threshold_percent": ""}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,28 +52,30 @@ class BudgetForm(SavesItsFields):
 class TeamBudgetForm(BudgetForm):
     """The same with its temporary increase. A key has a page for that."""
 
-    increase = forms.CharField(
+    temporary_increase = forms.CharField(
         required=False, max_length=24, widget=AmountInput, help_text="Added to the amount for now."
     )
 
     class Meta(BudgetForm.Meta):
-        fields = [*BudgetForm.Meta.fields, "increase", "increase_until"]
+        fields = [*BudgetForm.Meta.fields, "temporary_increase", "temporary_increase_until"]
 
     def clean_increase_until(self) -> datetime | None:
-        until: datetime | None = self.cleaned_data["increase_until"]
+        until: datetime | None = self.cleaned_data["temporary_increase_until"]
         if until is not None:
             check_year(until)
         return until
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        increase = self.instance.increase
-        self.initial["increase"] = amounts.written(increase, unit=self.instance.unit) if increase else ""
+        temporary_increase = self.instance.temporary_increase
+        self.initial["temporary_increase"] = (
+            amounts.written(temporary_increase, unit=self.instance.unit) if temporary_increase else ""
+        )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
-        cleaned["increase"] = cleaned.get("increase") or "0"
-        self._read("increase", cleaned)
+        cleaned["temporary_increase"] = cleaned.get("temporary_increase") or "0"
+        self._read("temporary_increase", cleaned)
         return cleaned
 
 
@@ -95,7 +96,8 @@ class BudgetFormSet(BaseInlineFormSet):
             place = (budget.period, budget.unit)
             if place in taken:
                 form.add_error(
-                    "amount", f"There is a budget of {budget.get_unit_display()} {EACH[budget.period]} already."
+                    "amount",
+                    f"There is a budget of {budget.get_unit_display()} {PERIOD_LABELS[budget.period]} already.",
                 )
             taken.add(place)
             if not self.may_add and budget._state.adding:
@@ -115,7 +117,7 @@ class BudgetFormSet(BaseInlineFormSet):
     def _excess(self, budget: Budget) -> str | None:
         assert self._team is not None
         of_team = [each.allowance for each in self._team.budgets.all()]
-        return bounds.beyond_budgets(budget.allowance, of_team, name=self._team.name)
+        return team_ceilings.beyond_budgets(budget.allowance, of_team, name=self._team.name)
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)

@@ -17,8 +17,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from keys.domain import amounts
-from keys.domain import team_ceilings as bounds
+from keys.domain import amounts, team_ceilings
 from keys.errors import amount_in_words
 from keys.forms.fields import ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
@@ -52,9 +51,9 @@ Nightly report,,search,2027-12-31,,,,
 _COLUMN_OF = {
     "requests_per_minute": "rpm",
     "tokens_per_minute": "tpm",
-    "concurrent_calls": "parallel",
+    "concurrent_requests": "parallel",
     "allowed_models": "models",
-    "allowed_addresses": "addresses",
+    "allowed_ips": "addresses",
     "team": "team",
 }
 _SEPARATORS = re.compile(r"[\s,;]+")
@@ -80,7 +79,7 @@ class Row:
     """What a Budget of it is made of."""
 
     @property
-    def belongs_to(self) -> str:
+    def owner_name(self) -> str:
         return self.cells.get("team", "") or self.cells.get("owner", "")
 
     @property
@@ -178,12 +177,12 @@ def _judge(row: Row, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
         "team": cleaned["team"],
         "purpose": cleaned["purpose"],
         "expires_at": cleaned["expires"],
-        "endless_reason": cleaned["reason"],
+        "no_expiry_reason": cleaned["reason"],
         "allowed_models": cleaned["models"],
         "requests_per_minute": cleaned["rpm"],
         "tokens_per_minute": cleaned["tpm"],
-        "concurrent_calls": cleaned["parallel"],
-        "allowed_addresses": cleaned["addresses"],
+        "concurrent_requests": cleaned["parallel"],
+        "allowed_ips": cleaned["addresses"],
     }
     if cleaned["budget"] is not None:
         row.budget = {"amount": cleaned["budget"], "period": cleaned["period"], "unit": cleaned["unit"]}
@@ -200,7 +199,7 @@ def _conflicts(row: Row) -> Iterator[tuple[str, list[str]]]:
     team = row.key["team"]
     if team is not None and row.budget:
         of_team = [budget.allowance for budget in team.budgets.all()]
-        if excess := bounds.beyond_budgets(Budget(**row.budget).allowance, of_team, name=team.name):
+        if excess := team_ceilings.beyond_budgets(Budget(**row.budget).allowance, of_team, name=team.name):
             yield "budget", [excess]
 
 
@@ -268,7 +267,7 @@ class RowForm(forms.Form):
         return self.cleaned_data["period"] or Budget.Period.MONTH
 
     def clean_unit(self) -> str:
-        return self.cleaned_data["unit"] or Budget.Unit.MONEY
+        return self.cleaned_data["unit"] or Budget.Unit.USD
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -22,11 +22,13 @@ class EditForm(KeyForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         api_key = kwargs["instance"]
-        holder = api_key.team or api_key.owner
-        confirmed = reach_everybody(api_key.allowed_addresses)
-        super().__init__(*args, holder=holder, initial={"belongs_to": holder, "any_address": confirmed}, **kwargs)
+        owner_choice = api_key.team or api_key.owner
+        confirmed = reach_everybody(api_key.allowed_ips)
+        super().__init__(
+            *args, owner_choice=owner_choice, initial={"owner_choice": owner_choice, "any_address": confirmed}, **kwargs
+        )
         zone = timezone.get_default_timezone_name()
-        self._was_unexplained = api_key.expires_at is None and not api_key.endless_reason
+        self._was_unexplained = api_key.expires_at is None and not api_key.no_expiry_reason
         self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key does not expire."
 
     def clean(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import Team
 from lib.networks import Network, network
 
@@ -20,7 +20,7 @@ LONGEST_MODEL_NAME = 256
 LONGEST_LIST = 200
 LONGEST_METADATA = 20
 YEARS = range(2000, 3000)
-_KEY_SHAPED = re.compile(rf"{hashing.PREFIX}[0-9A-Za-z]{{{hashing.HINT_LENGTH + 1},}}")
+_KEY_SHAPED = re.compile(rf"{raw_key.PREFIX}[0-9A-Za-z]{{{raw_key.HINT_LENGTH + 1},}}")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 Holder = Any
@@ -156,7 +156,7 @@ class MetadataField(LinesField):
             check_no_raw_key(text)
 
 
-class HolderField(forms.ChoiceField):
+class OwnerField(forms.ChoiceField):
     """Who a key belongs to: a person or a team. Cleaned to the user or the team."""
 
     def __init__(self) -> None:
@@ -173,12 +173,12 @@ class HolderField(forms.ChoiceField):
             "People": list(users.order_by(get_user_model().USERNAME_FIELD)),
             "Teams": list(enabled),
         }
-        self.holders = {value_of(holder): holder for group in groups.values() for holder in group}
+        self.holders = {value_of(owner_choice): owner_choice for group in groups.values() for owner_choice in group}
         self.choices = [("", "Choose a person or a team"), *_grouped(groups)]
 
     @property
     def teams(self) -> dict[str, Team]:
-        return {value: holder for value, holder in self.holders.items() if isinstance(holder, Team)}
+        return {value: owner_choice for value, owner_choice in self.holders.items() if isinstance(owner_choice, Team)}
 
     def prepare_value(self, value: Any) -> Any:
         return value if isinstance(value, str) or value is None else value_of(value)
@@ -190,9 +190,9 @@ class HolderField(forms.ChoiceField):
         return bool(self.prepare_value(initial) != data)
 
 
-def value_of(holder: Holder) -> str:
+def value_of(owner_choice: Holder) -> str:
     """How a person or a team stands in the form."""
-    return f"{'team' if isinstance(holder, Team) else 'user'}-{holder.pk}"
+    return f"{'team' if isinstance(owner_choice, Team) else 'user'}-{owner_choice.pk}"
 
 
 def _grouped(groups: dict[str, list[Holder]]) -> list[Any]:

@@ -8,8 +8,7 @@ from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from keys.domain import amounts
-from keys.domain import team_ceilings as bounds
+from keys.domain import amounts, team_ceilings
 from keys.domain.amounts import LARGEST
 from keys.forms.fields import check_year
 from keys.models import Budget, Team
@@ -18,7 +17,7 @@ from keys.models import Budget, Team
 class IncreaseForm(forms.Form):
     """How much more, and until when."""
 
-    increase = forms.CharField(
+    temporary_increase = forms.CharField(
         max_length=24,
         widget=AdminTextInputWidget(attrs={"inputmode": "decimal", "autocomplete": "off", "autofocus": True}),
     )
@@ -30,20 +29,20 @@ class IncreaseForm(forms.Form):
     def __init__(self, *args: Any, budget: Budget, team: Team | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._budget, self._team = budget, team
-        self.fields["increase"].label = "More dollars" if budget.unit == "money" else "More tokens"
-        self.fields["increase"].help_text = "Added to the amount until then."
+        self.fields["temporary_increase"].label = "More dollars" if budget.unit == "usd" else "More tokens"
+        self.fields["temporary_increase"].help_text = "Added to the amount until then."
         self.fields["until"].help_text = f"Time zone: {timezone.get_default_timezone_name()}."
 
     def clean_increase(self) -> int:
         try:
-            increase = amounts.parse(self.cleaned_data["increase"], unit=self._budget.unit)
+            temporary_increase = amounts.parse(self.cleaned_data["temporary_increase"], unit=self._budget.unit)
         except ValueError as error:
             raise ValidationError(str(error)) from error
-        if not 0 < increase <= LARGEST:
+        if not 0 < temporary_increase <= LARGEST:
             raise ValidationError("Give more than nothing, and less than everything.")
-        if self._team is not None and (excess := self._excess(increase)):
+        if self._team is not None and (excess := self._excess(temporary_increase)):
             raise ValidationError(excess)
-        return increase
+        return temporary_increase
 
     def clean_until(self) -> datetime:
         until: datetime = self.cleaned_data["until"]
@@ -51,10 +50,10 @@ class IncreaseForm(forms.Form):
             raise ValidationError("This moment is over.")
         return until
 
-    def _excess(self, increase: int) -> str | None:
+    def _excess(self, temporary_increase: int) -> str | None:
         """A team may have more for now as well."""
         assert self._team is not None
         now = timezone.now()
         of_team = [each.allowance._replace(amount=each.limit_at(now)) for each in self._team.budgets.all()]
-        wanted = self._budget.allowance._replace(amount=self._budget.amount + increase)
-        return bounds.beyond_budgets(wanted, of_team, name=self._team.name)
+        wanted = self._budget.allowance._replace(amount=self._budget.amount + temporary_increase)
+        return team_ceilings.beyond_budgets(wanted, of_team, name=self._team.name)

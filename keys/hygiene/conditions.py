@@ -39,7 +39,7 @@ ENDS_SOON = timedelta(days=3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class QueryContext:
     """When it is asked, and about which keys: none for all of them, or a few."""
 
     now: datetime
@@ -68,9 +68,9 @@ class Asked:
         """The budgets that are past their warning or spent. Two queries: two conditions want them, and they are few."""
         current = Q()
         for period in Budget.Period.values:
-            current |= Q(budget__period=period, begins_at=periods.begin_of(period, self.now))
+            current |= Q(budget__period=period, starts_at=periods.begin_of(period, self.now))
         rows = BudgetPeriod.objects.order_by().filter(current).annotate(limit=_limit_at(self.now))
-        rows = rows.annotate(warns=F("limit") * F("budget__warn_percent"), percent=F("spent") * 100)
+        rows = rows.annotate(warns=F("limit") * F("budget__alert_threshold_percent"), percent=F("spent") * 100)
         rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("warns")))
         if self.ids is not None:
             rows = rows.filter(Q(budget__api_key__in=self.ids) | Q(budget__api_key=None))
@@ -80,7 +80,9 @@ class Asked:
     def _empty(self) -> Iterator[dict[str, Any]]:
         """The budgets of nothing, which are spent before a call has begun their period."""
         budgets = Budget.objects.order_by().filter(amount=0)
-        budgets = budgets.filter(Q(increase=0) | Q(increase_until=None) | Q(increase_until__lte=self.now))
+        budgets = budgets.filter(
+            Q(temporary_increase=0) | Q(temporary_increase_until=None) | Q(temporary_increase_until__lte=self.now)
+        )
         if self.ids is not None:
             budgets = budgets.filter(Q(api_key__in=self.ids) | Q(api_key=None))
         for api_key_id, team_id in budgets.values_list("api_key_id", "team_id"):
@@ -93,8 +95,10 @@ class Asked:
 
 def _limit_at(now: datetime) -> Any:
     """What a budget allows at a moment: `Budget.limit_at`, as the database tells it."""
-    increase = Case(When(budget__increase_until__gt=now, then=F("budget__increase")), default=Value(0))
-    return ExpressionWrapper(F("budget__amount") + increase, output_field=BigIntegerField())
+    temporary_increase = Case(
+        When(budget__temporary_increase_until__gt=now, then=F("budget__temporary_increase")), default=Value(0)
+    )
+    return ExpressionWrapper(F("budget__amount") + temporary_increase, output_field=BigIntegerField())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +112,11 @@ class Condition:
     """The words of a filter."""
     kind: str
     """How it is marked: good, warn, bad or quiet."""
-    holds: Callable[[Asked], Q]
+    matches: Callable[[QueryContext], Q]
     """For which keys; a trait, for which of the active ones."""
 
 
-def _is_open(asked: Asked) -> Q:
+def _is_open(asked: QueryContext) -> Q:
     return Q(revoked_at=None, disabled_at=None) & (Q(expires_at=None) | Q(expires_at__gt=asked.now))
 
 
@@ -124,7 +128,7 @@ def _is_of_disabled_team() -> Q:
     return Q(team__in=Team.objects.order_by().filter(disabled_at__isnull=False).values("pk"))
 
 
-def _is_active(asked: Asked) -> Q:
+def _is_active(asked: QueryContext) -> Q:
     """Its calls are let in. Whoever answers for it is there."""
     return _is_open(asked) & ~_is_ownerless() & ~_is_of_disabled_team()
 
@@ -134,9 +138,9 @@ def _has_limit() -> Q:
     limited = Q()
     for scope in ("", "team__"):
         own = Q()
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_calls"):
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests"):
             own |= Q(**{f"{scope}{name}__isnull": False})
-        limited |= own & Q(**{f"{scope}shadow_limits": False})
+        limited |= own & Q(**{f"{scope}shadow_mode": False})
     return limited
 
 
@@ -149,73 +153,77 @@ def _used_after_its_successor() -> Exists:
 
 
 STATES = [
-    Condition(name="active", chip="Active", label="Active", kind="good", holds=_is_active),
+    Condition(name="active", chip="Active", label="Active", kind="good", matches=_is_active),
     Condition(
         name="expired",
         chip="Expired",
         label="Expired",
         kind="warn",
-        holds=lambda asked: Q(expires_at__lte=asked.now, disabled_at=None, revoked_at=None),
+        matches=lambda asked: Q(expires_at__lte=asked.now, disabled_at=None, revoked_at=None),
     ),
     Condition(
         name="disabled",
         chip="Disabled",
         label="Disabled",
         kind="warn",
-        holds=lambda asked: Q(disabled_at__isnull=False, revoked_at=None),
+        matches=lambda asked: Q(disabled_at__isnull=False, revoked_at=None),
     ),
     Condition(
-        name="revoked", chip="Revoked", label="Revoked", kind="bad", holds=lambda asked: Q(revoked_at__isnull=False)
+        name="revoked",
+        chip="Revoked",
+        label="Revoked",
+        kind="bad",
+        matches=lambda asked: Q(revoked_at__isnull=False),
     ),
     Condition(
         name="ownerless",
         chip="Owner inactive",
         label="Owner inactive",
         kind="bad",
-        holds=lambda asked: _is_open(asked) & _is_ownerless(),
+        matches=lambda asked: _is_open(asked) & _is_ownerless(),
     ),
     Condition(
         name="team-disabled",
         chip="Team disabled",
         label="Team disabled",
         kind="bad",
-        holds=lambda asked: _is_open(asked) & _is_of_disabled_team(),
+        matches=lambda asked: _is_open(asked) & _is_of_disabled_team(),
     ),
 ]
 """Exactly one of them holds for each key."""
 
-ENDED = [
+INACTIVE_FLAGS = [
     Condition(
         name="tried",
         chip="Still tried",
         label=f"Not active, tried in the last {LATELY.days} days",
         kind="warn",
-        holds=lambda asked: ~_is_active(asked) & asked.has_secret(last_refused_at__gt=asked.now - LATELY),
+        matches=lambda asked: ~_is_active(asked) & asked.has_secret(last_rejected_at__gt=asked.now - LATELY),
     ),
 ]
 """What may be true besides of a key that is not active."""
 
-TRAITS = [
+ACTIVE_FLAGS = [
     Condition(
         name="expiring",
         chip="Expires soon",
         label=f"Expires within {SOON.days} days",
         kind="warn",
-        holds=lambda asked: Q(expires_at__lte=asked.now + SOON),
+        matches=lambda asked: Q(expires_at__lte=asked.now + SOON),
     ),
     Condition(
         name="rotating",
         chip="Rotating",
         label="Rotating: an old secret still works",
         kind="quiet",
-        holds=lambda asked: asked.has_secret(expires_at__gt=asked.now),
+        matches=lambda asked: asked.has_secret(expires_at__gt=asked.now),
     ),
     Condition(
         name="old-secret",
         chip="Old secret in use",
         label=f"An old secret that ends within {ENDS_SOON.days} days is still used",
         kind="warn",
-        holds=lambda asked: asked.has_secret(
+        matches=lambda asked: asked.has_secret(
             _used_after_its_successor(),
             expires_at__gt=asked.now,
             expires_at__lte=asked.now + ENDS_SOON,
@@ -227,8 +235,8 @@ TRAITS = [
         chip="Old secret tried",
         label=f"A secret that has ended was tried in the last {LATELY.days} days",
         kind="warn",
-        holds=lambda asked: asked.has_secret(
-            expires_at__lte=asked.now, last_refused_at__gt=asked.now - LATELY, last_refused_at__gte=F("expires_at")
+        matches=lambda asked: asked.has_secret(
+            expires_at__lte=asked.now, last_rejected_at__gt=asked.now - LATELY, last_rejected_at__gte=F("expires_at")
         ),
     ),
     Condition(
@@ -236,28 +244,28 @@ TRAITS = [
         chip="Budget spent",
         label="Its budget is spent",
         kind="bad",
-        holds=lambda asked: asked.has_budget_that(is_spent=True),
+        matches=lambda asked: asked.has_budget_that(is_spent=True),
     ),
     Condition(
         name="budget-near",
         chip="Budget nearly spent",
         label="Its budget is past its warning",
         kind="warn",
-        holds=lambda asked: asked.has_budget_that(is_spent=False),
+        matches=lambda asked: asked.has_budget_that(is_spent=False),
     ),
     Condition(
         name="unused",
         chip="Never used",
         label="Never used",
         kind="quiet",
-        holds=lambda asked: ~asked.has_secret(last_used_at__isnull=False),
+        matches=lambda asked: ~asked.has_secret(last_used_at__isnull=False),
     ),
     Condition(
         name="idle",
         chip="Idle",
         label=f"Unused for {LONG_AGO.days} days",
         kind="warn",
-        holds=lambda asked: (
+        matches=lambda asked: (
             Q(created_at__lte=asked.now - LONG_AGO) & ~asked.has_secret(last_used_at__gt=asked.now - LONG_AGO)
         ),
     ),
@@ -266,57 +274,59 @@ TRAITS = [
         chip="No limit",
         label="No limit and no budget",
         kind="quiet",
-        holds=lambda asked: ~(_has_limit() | asked.has_budget()),
+        matches=lambda asked: ~(_has_limit() | asked.has_budget()),
     ),
     Condition(
         name="endless",
         chip="No expiry",
         label="Never expires, and nobody said why",
         kind="quiet",
-        holds=lambda asked: Q(expires_at=None, endless_reason=""),
+        matches=lambda asked: Q(expires_at=None, no_expiry_reason=""),
     ),
     Condition(
         name="meant-endless",
         chip="No expiry",
         label="Never expires, for a reason",
         kind="quiet",
-        holds=lambda asked: Q(expires_at=None) & ~Q(endless_reason=""),
+        matches=lambda asked: Q(expires_at=None) & ~Q(no_expiry_reason=""),
     ),
 ]
 """What may be true besides of a key that is active."""
 
-NAMED = {condition.name: condition for condition in [*STATES, *ENDED, *TRAITS]}
+NAMED = {condition.name: condition for condition in [*STATES, *INACTIVE_FLAGS, *ACTIVE_FLAGS]}
 
 
 def keys_that_are(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIKey]:
     """The keys for which the condition of that name holds now."""
-    asked = Asked(now=timezone.now())
+    asked = QueryContext(now=timezone.now())
     possible = _possible(NAMED[name], APIKey.objects.all() if among is None else among, asked)
-    return possible.filter(NAMED[name].holds(asked))
+    return possible.filter(NAMED[name].matches(asked))
 
 
 def of_each(ids: Iterable[int]) -> dict[int, list[Condition]]:
     """What some keys are. One query."""
-    asked = Asked(now=timezone.now(), ids=list(ids))
-    told = {_column(each): ExpressionWrapper(each.holds(asked), output_field=BooleanField()) for each in NAMED.values()}
+    asked = QueryContext(now=timezone.now(), ids=list(ids))
+    told = {
+        _column(each): ExpressionWrapper(each.matches(asked), output_field=BooleanField()) for each in NAMED.values()
+    }
     rows = APIKey.objects.order_by().filter(pk__in=asked.ids or []).annotate(**told).values("pk", *told)
     return {row["pk"]: [each for each in NAMED.values() if _is_so(each, row)] for row in rows}
 
 
 def counts(among: QuerySet[Any], conditions: Sequence[Condition]) -> dict[str, int]:
     """How many keys are so, by the name of the condition: all of them traits, or none. One query."""
-    asked = Asked(now=timezone.now())
-    counted = {_column(each): Count("pk", filter=each.holds(asked)) for each in conditions}
+    asked = QueryContext(now=timezone.now())
+    counted = {_column(each): Count("pk", filter=each.matches(asked)) for each in conditions}
     found = _possible(conditions[0], among, asked).order_by().aggregate(**counted)
     return {each.name: found[_column(each)] for each in conditions}
 
 
-def _possible(condition: Condition, among: QuerySet[APIKey], asked: Asked) -> QuerySet[APIKey]:
-    return among.filter(_is_active(asked)) if condition in TRAITS else among
+def _possible(condition: Condition, among: QuerySet[APIKey], asked: QueryContext) -> QuerySet[APIKey]:
+    return among.filter(_is_active(asked)) if condition in ACTIVE_FLAGS else among
 
 
 def _is_so(condition: Condition, row: dict[str, Any]) -> bool:
-    return bool(row[_column(condition)] and (condition not in TRAITS or row[_column(NAMED["active"])]))
+    return bool(row[_column(condition)] and (condition not in ACTIVE_FLAGS or row[_column(NAMED["active"])]))
 
 
 def _column(condition: Condition) -> str:

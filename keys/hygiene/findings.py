@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django.db.models import F
 
 from keys.hygiene import conditions
-from keys.hygiene.conditions import ENDED, LONG_AGO, SOON, STATES, TRAITS
+from keys.hygiene.conditions import ACTIVE_FLAGS, INACTIVE_FLAGS, LONG_AGO, SOON, STATES
 from keys.models import APIKey
 from keys.pricing import unpriced
 from keys.pricing.unpriced import Unpriced
@@ -21,7 +21,7 @@ GRADES = {"bad": "Urgent", "warn": "To be looked at", "quiet": "To know"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Advice:
+class Check:
     """What is said of the keys for which a condition holds."""
 
     condition: str
@@ -37,91 +37,91 @@ class Advice:
 
 
 ADVICE = [
-    Advice(
+    Check(
         condition="budget-spent",
         grade="bad",
         one="has spent its budget",
         many="have spent their budgets",
         todo="Calls are refused with 402 until the budget resets. Raise it for now, or let it be.",
     ),
-    Advice(
+    Check(
         condition="ownerless",
         grade="bad",
         one="belongs to somebody who is inactive",
         many="belong to people who are inactive",
         todo="Calls are refused. Let somebody else answer for the key, or revoke it.",
     ),
-    Advice(
+    Check(
         condition="team-disabled",
         grade="bad",
         one="belongs to a disabled team",
         many="belong to disabled teams",
         todo="Calls are refused. Enable the team, or revoke its keys.",
     ),
-    Advice(
+    Check(
         condition="old-secret",
         grade="bad",
         one="is still called with an old secret that is about to end",
         many="are still called with old secrets that are about to end",
         todo="Somebody has not changed to the new secret. Tell them before their calls fail.",
     ),
-    Advice(
+    Check(
         condition="old-secret-tried",
         grade="warn",
         one="is still tried with a secret that has ended",
         many="are still tried with secrets that have ended",
         todo="Somebody has not changed to the new secret, and their calls fail. Find them by the key's owner.",
     ),
-    Advice(
+    Check(
         condition="tried",
         grade="warn",
         one="is not active and still tried",
         many="are not active and still tried",
         todo="Somebody calls with a key that is expired, disabled or revoked. Give them another, or ask who it is.",
     ),
-    Advice(
+    Check(
         condition="expiring",
         grade="warn",
         one=f"expires within {SOON.days} days",
         many=f"expire within {SOON.days} days",
         todo="Extend the key, or let its users know that it ends.",
     ),
-    Advice(
+    Check(
         condition="budget-near",
         grade="warn",
         one="has a budget past its warning",
         many="have budgets past their warning",
         todo="Once a budget is spent, calls are refused with 402. Raise it for now, or tell who uses it.",
     ),
-    Advice(
+    Check(
         condition="unlimited",
         grade="warn",
         one="has no limit and no budget",
         many="have no limit and no budget",
         todo="A loop in somebody's program may spend without end. Set a limit or a budget, on the key or its team.",
     ),
-    Advice(
+    Check(
         condition="endless",
         grade="warn",
         one="never expires",
         many="never expire",
         todo="A key that leaks works until somebody notices. Give it an end, or say on its page why it has none.",
     ),
-    Advice(
+    Check(
         condition="idle",
         grade="warn",
         one=f"was not used for {LONG_AGO.days} days",
         many=f"were not used for {LONG_AGO.days} days",
         todo="What nobody needs, nobody should have. Disable the key; if nobody asks, revoke it.",
     ),
-    Advice(
+    Check(
         condition="meant-endless",
         grade="quiet",
         one="is meant never to expire",
         many="are meant never to expire",
         todo="Its page has the reason. Where that no longer holds, give the key an end.",
     ),
-    Advice(
+    Check(
         condition="unused",
         grade="quiet",
         one="was never used",
@@ -136,7 +136,7 @@ ADVICE = [
 class Finding:
     """Some keys, and what to do about them."""
 
-    advice: Advice
+    advice: Check
     count: int
     keys: Sequence[APIKey] = ()
     """The first few of them, with their owners and teams."""
@@ -150,7 +150,7 @@ class Finding:
     def filters(self) -> dict[str, str]:
         """What shows them in the list of keys."""
         name = self.advice.condition
-        return {"look" if conditions.NAMED[name] in TRAITS else "state": name}
+        return {"look" if conditions.NAMED[name] in ACTIVE_FLAGS else "state": name}
 
     @property
     def query(self) -> str:
@@ -187,8 +187,8 @@ def examine() -> Hygiene:
 
 def in_short() -> list[Finding]:
     """The findings without their keys. Two queries."""
-    counted = conditions.counts(APIKey.objects.all(), [*STATES, *ENDED])
-    counted |= conditions.counts(APIKey.objects.all(), TRAITS)
+    counted = conditions.counts(APIKey.objects.all(), [*STATES, *INACTIVE_FLAGS])
+    counted |= conditions.counts(APIKey.objects.all(), ACTIVE_FLAGS)
     return [Finding(advice=each, count=counted[each.condition]) for each in ADVICE if counted[each.condition]]
 
 

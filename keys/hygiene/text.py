@@ -1,11 +1,11 @@
 """What hygiene has found, as people read it in a mail or a shell, and as programs do."""
 
 from keys.hygiene.findings import Finding, Hygiene
-from lib import admin_links as links
+from lib import admin_links
 from lib.printable import printable
 
 
-def in_words(found: Hygiene) -> str:
+def as_text(found: Hygiene) -> str:
     """All of it as plain text, the most urgent first; empty where there is nothing to say."""
     parts = [_paragraph(finding) for finding in found.findings]
     if found.unpriced:
@@ -17,7 +17,7 @@ def in_words(found: Hygiene) -> str:
 
 def _paragraph(finding: Finding) -> str:
     lines = [f"{finding.words}.", f"  {finding.advice.todo}"]
-    lines += [printable(f"  - {each} of {each.belongs_to}") for each in finding.keys]
+    lines += [printable(f"  - {each} of {each.owner_name}") for each in finding.keys]
     if finding.more:
         lines.append(f"  - and {finding.more:,} more")
     if link := _link(finding):
@@ -26,10 +26,10 @@ def _paragraph(finding: Finding) -> str:
 
 
 def _link(finding: Finding) -> str | None:
-    return links.to("keys_apikey_changelist", **finding.filters)
+    return admin_links.to("keys_apikey_changelist", **finding.filters)
 
 
-def as_data(found: Hygiene) -> dict[str, object]:
+def as_dict(found: Hygiene) -> dict[str, object]:
     """All of it for programs."""
     return {
         "needs_attention": found.needs_attention,
@@ -41,9 +41,7 @@ def as_data(found: Hygiene) -> dict[str, object]:
                 "words": finding.words,
                 "advice": finding.advice.todo,
                 "link": _link(finding),
-                "keys": [
-                    {"id": each.public_id, "name": each.name, "belongs_to": each.belongs_to} for each in finding.keys
-                ],
+                "keys": [{"id": each.public_id, "name": each.name, "owner": each.owner_name} for each in finding.keys],
             }
             for finding in found.findings
         ],

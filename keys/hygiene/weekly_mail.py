@@ -4,11 +4,10 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.hygiene import findings as hygiene
-from keys.hygiene import text as hygiene_words
+from keys.hygiene import findings, text
 from keys.hygiene.findings import Hygiene
-from keys.models import Notice
-from lib import admin_links as links
+from keys.models import Notification
+from lib import admin_links
 
 KIND = "key_hygiene"
 WHERE = "The admin has all of it under Key hygiene (%s), the shell by manage.py key_hygiene."
@@ -20,20 +19,20 @@ def note_week() -> None:
     Its key is the week in the reporting time zone, so it is written once, by whichever process comes first.
     """
     key = f"hygiene-{_week()}"
-    if not (settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL) or Notice.objects.filter(key=key).exists():
+    if not (settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL) or Notification.objects.filter(key=key).exists():
         return
-    found = hygiene.examine()
-    where = links.to("hygiene") or reverse("admin:hygiene")
+    found = findings.examine()
+    where = admin_links.to("hygiene") or reverse("admin:hygiene")
     if not found.needs_attention:
         return
-    Notice.objects.get_or_create(
+    Notification.objects.get_or_create(
         key=key,
         defaults={
             "kind": KIND,
             "subject": _subject(found),
-            "text": f"{hygiene_words.in_words(found)}\n\n{WHERE % where}\n",
+            "text": f"{text.as_text(found)}\n\n{WHERE % where}\n",
             "recipients": list(dict.fromkeys(settings.ALERT_EMAILS)),
-            "data": {"kind": KIND, "week": _week(), **hygiene_words.as_data(found)},
+            "data": {"kind": KIND, "week": _week(), **text.as_dict(found)},
             "next_attempt_at": timezone.now(),
         },
     )

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from keys.errors import LimitReached
-from keys.limits.terms import CALLS, REQUESTS, TOKENS, State, Verdict
+from keys.errors import RateLimitExceeded
+from keys.limits.terms import CALLS, REQUESTS, TOKENS, LimitDecision, LimitState
 
 HEADERS = {REQUESTS: "anthropic-ratelimit-requests", TOKENS: "anthropic-ratelimit-tokens"}
 SCOPES = {"key": "This key", "team": "The team of this key"}
@@ -17,7 +17,7 @@ RULES = {
 }
 
 
-def headers(verdict: Verdict) -> dict[str, str]:
+def headers(verdict: LimitDecision) -> dict[str, str]:
     """The `anthropic-ratelimit-*` headers: for each kind, those of the scope that has the least left for a next call.
 
     Limits that only count are left out. `reset` is when the limit is full again.
@@ -33,24 +33,24 @@ def headers(verdict: Verdict) -> dict[str, str]:
     return found
 
 
-def hit(verdict: Verdict, *, is_shadow: bool) -> dict[str, Any] | None:
+def hit(verdict: LimitDecision, *, is_shadow: bool) -> dict[str, Any] | None:
     """The limit that refused, or would have, as the usage record keeps it: the one that makes wait the longest."""
     short = verdict.short(is_shadow=is_shadow)
     if not short:
         return None
     state = _longest(short)
     told = {"scope": state.ask.scope, "limit": state.ask.limit, "value": state.ask.value}
-    told["reset"] = None if state.ask.is_place else reset(verdict, state)
+    told["reset"] = None if state.ask.is_concurrency else reset(verdict, state)
     return told | {"shadow": True} if is_shadow else told
 
 
-def refusal(verdict: Verdict) -> LimitReached:
+def refusal(verdict: LimitDecision) -> RateLimitExceeded:
     """The error for a call that was not let in."""
     state = _longest(verdict.short(is_shadow=False))
     wait_s = math.ceil(state.wait_ms / 1000)
     rule = RULES[state.ask.limit][state.ask.value != 1].format(state.ask.value)
-    then = "try again when one has ended" if state.ask.is_place else f"try again in {wait_s} s"
-    return LimitReached(
+    then = "try again when one has ended" if state.ask.is_concurrency else f"try again in {wait_s} s"
+    return RateLimitExceeded(
         f"{SCOPES[state.ask.scope]} {rule}; {then}.",
         retry_after_s=wait_s,
         headers=headers(verdict),
@@ -58,11 +58,11 @@ def refusal(verdict: Verdict) -> LimitReached:
     )
 
 
-def _longest(states: list[State]) -> State:
+def _longest(states: list[LimitState]) -> LimitState:
     return max(states, key=lambda state: state.wait_ms)
 
 
-def reset(verdict: Verdict, state: State) -> str:
+def reset(verdict: LimitDecision, state: LimitState) -> str:
     return _rfc_3339(math.ceil(verdict.at + state.full_in_ms / 1000))
 
 

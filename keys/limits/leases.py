@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keys.limits.redis_buckets import SharedBuckets
-from keys.limits.terms import Ask, Used, Verdict
+from keys.limits.redis_buckets import RedisRateLimiter
+from keys.limits.terms import LimitCheck, LimitDecision, Used
 from lib.shared_store import Store
 
 RENEW_EVERY_S = 5.0
@@ -24,30 +24,30 @@ MAX_OWED = 10_000
 
 @dataclass(kw_only=True, slots=True)
 class _Call:
-    asks: Sequence[Ask]
+    asks: Sequence[LimitCheck]
     ends_at: float
     is_known: bool
     """Whether the store may know of it: it did, or it was asked and did not answer."""
 
     @property
-    def places(self) -> list[Ask]:
-        return [ask for ask in self.asks if ask.is_place]
+    def places(self) -> list[LimitCheck]:
+        return [ask for ask in self.asks if ask.is_concurrency]
 
 
-class OpenCalls:
+class ConcurrencyLeases:
     """The calls of one process, and its loop. That starts with the first call, wherever that comes (workers fork)."""
 
-    def __init__(self, shared: SharedBuckets, store: Store) -> None:
+    def __init__(self, shared: RedisRateLimiter, store: Store) -> None:
         self._shared = shared
         self._store = store
-        self._calls: dict[str, _Call] = {}
-        self._owed: deque[tuple[str, Sequence[Ask], Used]] = deque(maxlen=MAX_OWED)
+        self._requests: dict[str, _Call] = {}
+        self._owed: deque[tuple[str, Sequence[LimitCheck], Used]] = deque(maxlen=MAX_OWED)
         self._pid = 0
         self._is_closed = threading.Event()
 
-    def add(self, call_id: str, asks: Sequence[Ask], *, lease_s: float, is_known: bool) -> None:
+    def add(self, call_id: str, asks: Sequence[LimitCheck], *, lease_s: float, is_known: bool) -> None:
         """A call runs. It is renewed for as long as `lease_s`, unless it is settled."""
-        self._calls[call_id] = _Call(asks=asks, ends_at=time.monotonic() + lease_s, is_known=is_known)
+        self._requests[call_id] = _Call(asks=asks, ends_at=time.monotonic() + lease_s, is_known=is_known)
         self._start()
 
     def _start(self) -> None:
@@ -55,9 +55,9 @@ class OpenCalls:
             self._pid = os.getpid()
             threading.Thread(target=self._run, name="open calls", daemon=True).start()
 
-    def settle(self, call_id: str, used: Used) -> Verdict | None:
+    def settle(self, call_id: str, used: Used) -> LimitDecision | None:
         """Give back what the call holds in the store: now, or later. None if that does not answer, or knows nothing."""
-        call = self._calls.pop(call_id, None)
+        call = self._requests.pop(call_id, None)
         if call is None or not call.is_known:
             return None
         verdict = self._shared.settle(call_id, call.asks, used)
@@ -65,7 +65,7 @@ class OpenCalls:
             self._owed.append((call_id, call.asks, used))
         return verdict
 
-    def forget(self, call_id: str, asks: Sequence[Ask]) -> None:
+    def forget(self, call_id: str, asks: Sequence[LimitCheck]) -> None:
         """The store did not answer for a call that was not let in: what it may have taken is given back."""
         self._owed.append((call_id, asks, {}))
         self._start()
@@ -97,13 +97,13 @@ class OpenCalls:
 
     def _renew(self) -> None:
         now = time.monotonic()
-        for call_id, call in list(self._calls.items()):
+        for call_id, call in list(self._requests.items()):
             if call.ends_at <= now:
-                self._calls.pop(call_id, None)
-        holding = {call_id: call for call_id, call in list(self._calls.items()) if call.places}
+                self._requests.pop(call_id, None)
+        holding = {call_id: call for call_id, call in list(self._requests.items()) if call.places}
         for call in holding.values():
             call.is_known = True
         self._shared.renew({call_id: call.places for call_id, call in holding.items()})
         for call_id, call in holding.items():
-            if call_id not in self._calls:  # settled meanwhile: the renewal may have come after it
+            if call_id not in self._requests:  # settled meanwhile: the renewal may have come after it
                 self._owed.append((call_id, call.places, {}))

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from keys.limits.terms import Ask, State, Used, Verdict
+from keys.limits.terms import LimitCheck, LimitDecision, LimitState, Used
 from lib.shared_store import Store
 
 LEASE_S = 15.0
@@ -22,19 +22,19 @@ PREFIX = "messages-gateway:"
 RENEWED_AT_ONCE = 200
 
 
-class SharedBuckets:
-    """The sibling of `Buckets`. While the store does not answer, its methods return None."""
+class RedisRateLimiter:
+    """The sibling of `LocalRateLimiter`. While the store does not answer, its methods return None."""
 
     def __init__(self, store: Store, *, longest_lease_s: float = LEASE_S) -> None:
         self._store = store
         self._longest_lease_ms = round(longest_lease_s * 1000)
 
-    def take(self, call_id: str, asks: Sequence[Ask], *, lease_s: float) -> Verdict | None:
+    def take(self, call_id: str, asks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision | None:
         """Take all that a call asks for, or nothing. A place is free again after `LEASE_S` if nobody renews it."""
         amounts = [_amount(ask) for ask in asks]
         return self._run(asks, self._command("take", call_id, asks, amounts, life_ms=round(lease_s * 1000)))
 
-    def settle(self, call_id: str, asks: Sequence[Ask], used: Used) -> Verdict | None:
+    def settle(self, call_id: str, asks: Sequence[LimitCheck], used: Used) -> LimitDecision | None:
         """Give back what was taken and not used, take what was used beyond it, and give the places back.
 
         It counts once, and not at all for a call that took nothing here.
@@ -42,11 +42,11 @@ class SharedBuckets:
         amounts = [_amount(ask) - used.get(ask.limit, 0) for ask in asks]
         return self._run(asks, self._command("settle", call_id, asks, amounts))
 
-    def look(self, asks: Sequence[Ask]) -> Verdict | None:
+    def look(self, asks: Sequence[LimitCheck]) -> LimitDecision | None:
         """How limits stand now. Takes nothing."""
         return self._run(asks, self._command("look", "", asks, [0] * len(asks)))
 
-    def renew(self, places: Mapping[str, Sequence[Ask]]) -> bool | None:
+    def renew(self, places: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
         """Begin the leases of running calls anew. One that had none here gets it, also beyond the limit."""
         commands = (self._command("renew", call_id, asks, [1] * len(asks)) for call_id, asks in places.items())
         while batch := list(islice(commands, RENEWED_AT_ONCE)):
@@ -55,17 +55,17 @@ class SharedBuckets:
         return True
 
     def _command(
-        self, verb: str, call_id: str, asks: Sequence[Ask], amounts: Sequence[int], *, life_ms: int | None = None
+        self, verb: str, call_id: str, asks: Sequence[LimitCheck], amounts: Sequence[int], *, life_ms: int | None = None
     ) -> list[Any]:
         longest_ms = self._longest_lease_ms
         life_ms = life_ms or longest_ms
         keys = [f"{PREFIX}call:{call_id}", *[f"{PREFIX}limit:{ask.key}" for ask in asks]]
         numbers = [f"{min(life_ms, longest_ms)} {longest_ms} {life_ms}"]
         for ask, amount in zip(asks, amounts, strict=True):
-            numbers.append(f"{ask.is_place:d} {ask.value} {amount} {ask.is_shadow:d}")
+            numbers.append(f"{ask.is_concurrency:d} {ask.value} {amount} {ask.is_shadow:d}")
         return [len(keys), *keys, verb, call_id, " ".join(numbers)]
 
-    def _run(self, asks: Sequence[Ask], command: list[Any]) -> Verdict | None:
+    def _run(self, asks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
         text, digest = _script()
         try:
             answer = self._store.ask("EVALSHA", digest, *command, otherwise=None)
@@ -89,12 +89,12 @@ def _script() -> tuple[str, str]:
     return text, hashlib.sha1(text.encode()).hexdigest()
 
 
-def _amount(ask: Ask) -> int:
+def _amount(ask: LimitCheck) -> int:
     """At most all that there can be, or a large call would be refused for ever."""
     return min(ask.amount, ask.value)
 
 
-def _verdict(asks: Sequence[Ask], answer: str) -> Verdict:
+def _verdict(asks: Sequence[LimitCheck], answer: str) -> LimitDecision:
     now, *figures = map(int, answer.split())
-    states = map(State, asks, figures[::3], figures[1::3], figures[2::3])
-    return Verdict(tuple(states), now / 1000)
+    states = map(LimitState, asks, figures[::3], figures[1::3], figures[2::3])
+    return LimitDecision(tuple(states), now / 1000)

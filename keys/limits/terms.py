@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 REQUESTS = "requests_per_minute"
 TOKENS = "tokens_per_minute"
-CALLS = "concurrent_calls"
+CALLS = "concurrent_requests"
 PARTS = 60_000
 CALL_MAY_END_IN_MS = 1_000  # nobody knows when a running call ends: look again soon
 
@@ -18,7 +18,7 @@ Used = Mapping[str, int]
 """Limit → units that a call has used in the end. What it had asked for beyond that is given back."""
 
 
-class Ask(NamedTuple):
+class LimitCheck(NamedTuple):
     """What a call wants of one limit of one scope."""
 
     scope: str
@@ -31,29 +31,29 @@ class Ask(NamedTuple):
     is_shadow: bool = False
 
     @property
-    def is_place(self) -> bool:
+    def is_concurrency(self) -> bool:
         """Whether it is a place for as long as the call runs, and not units that flow in again."""
         return self.limit == CALLS
 
 
-class State(NamedTuple):
+class LimitState(NamedTuple):
     """A limit right after an ask."""
 
-    ask: Ask
+    ask: LimitCheck
     wait_ms: int
     """0 if the ask can be met, else how long until it can."""
     remaining: int
     full_in_ms: int
 
 
-class Verdict(NamedTuple):
+class LimitDecision(NamedTuple):
     """Whether a call may go on. Everything was taken, or nothing."""
 
-    states: tuple[State, ...]
+    states: tuple[LimitState, ...]
     at: float
     """When, in seconds since 1970 by the clock of the form that counted."""
 
-    def short(self, *, is_shadow: bool) -> list[State]:
+    def short(self, *, is_shadow: bool) -> list[LimitState]:
         """The limits that could not give what was asked."""
         return [state for state in self.states if state.wait_ms and state.ask.is_shadow is is_shadow]
 
@@ -62,11 +62,11 @@ class Verdict(NamedTuple):
         return not self.short(is_shadow=False)
 
     @property
-    def taken(self) -> tuple[Ask, ...]:
+    def taken(self) -> tuple[LimitCheck, ...]:
         return taken([state.ask for state in self.states], [state.wait_ms for state in self.states])
 
 
-def taken(asks: Sequence[Ask], waits_ms: Sequence[int]) -> tuple[Ask, ...]:
+def taken(asks: Sequence[LimitCheck], waits_ms: Sequence[int]) -> tuple[LimitCheck, ...]:
     """What is taken of asks that would have to wait so long: all, or nothing.
 
     A call that limits which only count would have refused counts in none of those.

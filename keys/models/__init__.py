@@ -2,21 +2,21 @@
 
 from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, digests, new_public_id
-from keys.models.notices import Notice
+from keys.models.notices import Notification
 from keys.models.prices import ModelPrice
 from keys.models.teams import Team
-from keys.models.usage import UsageHour, UsageRecord
+from keys.models.usage import HourlyUsage, UsageRecord
 
 __all__ = [
     "APIKey",
     "Budget",
     "BudgetPeriod",
+    "HourlyUsage",
     "KeyRevoked",
     "KeySecret",
     "ModelPrice",
-    "Notice",
+    "Notification",
     "Team",
-    "UsageHour",
     "UsageRecord",
     "digests",
     "new_public_id",

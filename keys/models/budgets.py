@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from keys.domain.amounts import LARGEST, Allowance
+from keys.domain.amounts import LARGEST, BudgetSpec
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 
@@ -22,17 +22,17 @@ class Budget(models.Model):
         TOTAL = "total", "in total"
 
     class Unit(models.TextChoices):
-        MONEY = "money", "US dollars"
+        USD = "usd", "US dollars"
         TOKENS = "tokens", "tokens"
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, null=True, blank=True, related_name="budgets")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, blank=True, related_name="budgets")
     period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
-    unit = models.CharField(max_length=8, choices=Unit.choices, default=Unit.MONEY)
+    unit = models.CharField(max_length=8, choices=Unit.choices, default=Unit.USD)
     amount = models.BigIntegerField(
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Micro-dollars, or tokens."
     )
-    warn_percent = models.PositiveSmallIntegerField(
+    alert_threshold_percent = models.PositiveSmallIntegerField(
         "warn at",
         default=80,
         null=True,
@@ -40,12 +40,12 @@ class Budget(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text="Percent of the amount, once a period. Empty: no warning.",
     )
-    increase = models.BigIntegerField(
+    temporary_increase = models.BigIntegerField(
         default=0,
         validators=[MinValueValidator(0), MaxValueValidator(LARGEST)],
         help_text="Added to the amount for now.",
     )
-    increase_until = models.DateTimeField(null=True, blank=True)
+    temporary_increase_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -55,7 +55,7 @@ class Budget(models.Model):
                 name="budget_of_a_key_or_a_team",
                 condition=Q(api_key=None, team__isnull=False) | Q(api_key__isnull=False, team=None),
             ),
-            models.CheckConstraint(name="budget_not_negative", condition=Q(amount__gte=0, increase__gte=0)),
+            models.CheckConstraint(name="budget_not_negative", condition=Q(amount__gte=0, temporary_increase__gte=0)),
             models.UniqueConstraint(fields=["api_key", "period", "unit"], name="one_budget_a_key_period_and_unit"),
             models.UniqueConstraint(fields=["team", "period", "unit"], name="one_budget_a_team_period_and_unit"),
         ]
@@ -69,44 +69,44 @@ class Budget(models.Model):
         return {"part_of": f"{owner._meta.label_lower}/{pk}"}
 
     def clean(self) -> None:
-        if self.increase and self.increase_until is None:
-            raise ValidationError({"increase_until": "Say until when the amount is higher."})
+        if self.temporary_increase and self.temporary_increase_until is None:
+            raise ValidationError({"temporary_increase_until": "Say until when the amount is higher."})
 
     @property
-    def allowance(self) -> Allowance:
-        return Allowance(unit=self.unit, period=self.period, amount=self.amount)
+    def allowance(self) -> BudgetSpec:
+        return BudgetSpec(unit=self.unit, period=self.period, amount=self.amount)
 
     def raise_for_now(self, *, by: int, until: datetime) -> None:
         """Allow more until a moment. The next call sees it."""
-        self.increase, self.increase_until = by, until
-        self.save(update_fields=["increase", "increase_until"])
+        self.temporary_increase, self.temporary_increase_until = by, until
+        self.save(update_fields=["temporary_increase", "temporary_increase_until"])
 
     def end_increase(self) -> None:
         """Take back what was allowed for now."""
-        self.increase, self.increase_until = 0, None
-        self.save(update_fields=["increase", "increase_until"])
+        self.temporary_increase, self.temporary_increase_until = 0, None
+        self.save(update_fields=["temporary_increase", "temporary_increase_until"])
 
     def limit_at(self, moment: datetime) -> int:
         """The amount at a moment, with the increase that stands then."""
-        is_increased = self.increase_until is not None and moment < self.increase_until
-        return self.amount + self.increase if is_increased else self.amount
+        is_increased = self.temporary_increase_until is not None and moment < self.temporary_increase_until
+        return self.amount + self.temporary_increase if is_increased else self.amount
 
 
 class BudgetPeriod(models.Model):
     """One period of a budget. What is reserved is held by running calls; settling turns it into spending."""
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
-    begins_at = models.DateTimeField()
+    starts_at = models.DateTimeField()
     spent = models.BigIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
-    warned_at = models.DateTimeField(null=True)
+    alerted_at = models.DateTimeField(null=True)
 
     class Meta:
-        ordering = ["-begins_at"]
+        ordering = ["-starts_at"]
         constraints = [
-            models.UniqueConstraint(fields=["budget", "begins_at"], name="one_row_a_budget_and_period"),
+            models.UniqueConstraint(fields=["budget", "starts_at"], name="one_row_a_budget_and_period"),
             models.CheckConstraint(name="budget_period_not_negative", condition=Q(spent__gte=0, reserved__gte=0)),
         ]
 
     def __str__(self) -> str:
-        return f"{self.budget} from {self.begins_at:%Y-%m-%d}"
+        return f"{self.budget} from {self.starts_at:%Y-%m-%d}"

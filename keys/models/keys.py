@@ -8,9 +8,8 @@ from django.db import models, transaction
 from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
-from keys.domain import team_ceilings as bounds
-from keys.models.rules import Rules
+from keys.domain import raw_key, team_ceilings
+from keys.models.rules import AccessPolicy
 from keys.models.teams import Team
 from lib.networks import is_network
 
@@ -23,7 +22,7 @@ class KeyRevoked(Exception):
 
 def new_public_id() -> str:
     """A random name for a key, unrelated to its raw key."""
-    return "key_" + hashing.random_text(16)
+    return "key_" + raw_key.random_text(16)
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
@@ -32,7 +31,7 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
     def compromised(self) -> "APIKeyQuerySet":
         """Those that were revoked as compromised so lately that calls of theirs may still run."""
-        return self.filter(revoke_kind="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
+        return self.filter(revocation_reason="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
 
     def last_use(self) -> Subquery:
         """The latest use of any of a key's secrets, to be selected or to order by."""
@@ -63,7 +62,7 @@ class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: igno
         return api_key, raw
 
 
-class APIKey(Rules):
+class APIKey(AccessPolicy):
     """A key with its life and its rules. Its secrets are rows of their own, so rotation keeps id and history."""
 
     class RevokeKind(models.TextChoices):
@@ -92,18 +91,18 @@ class APIKey(Rules):
         related_name="api_keys",
         help_text="Owns the key in place of a person: its rules hold for all its keys together.",
     )
-    allowed_addresses = models.JSONField(default=list, blank=True)
+    allowed_ips = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: the key does not expire.")
-    endless_reason = models.CharField("why it never expires", max_length=200, blank=True, default="", db_default="")
+    no_expiry_reason = models.CharField("why it never expires", max_length=200, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
     )
     disabled_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
-    revoke_kind = models.CharField(max_length=16, choices=RevokeKind.choices, blank=True, editable=False)
-    revoke_reason = models.CharField(max_length=200, blank=True, editable=False)
+    revocation_reason = models.CharField(max_length=16, choices=RevokeKind.choices, blank=True, editable=False)
+    revocation_note = models.CharField(max_length=200, blank=True, editable=False)
 
     objects = APIKeyManager()
 
@@ -124,7 +123,9 @@ class APIKey(Rules):
             )
         ]
         indexes = [
-            models.Index(fields=["revoked_at"], name="apikey_compromised", condition=Q(revoke_kind="compromised")),
+            models.Index(
+                fields=["revoked_at"], name="apikey_compromised", condition=Q(revocation_reason="compromised")
+            ),
             models.Index(fields=["created_at"], name="apikey_created"),
         ]
 
@@ -145,7 +146,7 @@ class APIKey(Rules):
         return "team disabled" if self.team and self.team.disabled_at else "active"
 
     @property
-    def belongs_to(self) -> str:
+    def owner_name(self) -> str:
         """The team or the person that answers for it, as people know them."""
         return self.team.name if self.team else self.owner.get_username() if self.owner else ""
 
@@ -153,11 +154,11 @@ class APIKey(Rules):
         super().clean()
         if (self.owner_id is None) == (self.team_id is None):
             raise ValidationError({"team": "A key belongs to a person or to a team: choose one."})
-        if not isinstance(self.allowed_addresses, list) or not all(map(is_network, self.allowed_addresses)):
-            raise ValidationError({"allowed_addresses": "Give a list of addresses or networks."})
+        if not isinstance(self.allowed_ips, list) or not all(map(is_network, self.allowed_ips)):
+            raise ValidationError({"allowed_ips": "Give a list of addresses or networks."})
         if not isinstance(self.metadata, dict) or not all(isinstance(value, str) for value in self.metadata.values()):
             raise ValidationError({"metadata": "Give pairs of a name and a text."})
-        if self.team is not None and (excess := bounds.beyond(self, self.team, name=self.team.name)):
+        if self.team is not None and (excess := team_ceilings.exceeding_fields(self, self.team, name=self.team.name)):
             raise ValidationError(excess)
 
     def disable(self) -> None:
@@ -184,7 +185,7 @@ class APIKey(Rules):
         One that is compromised takes its running streams with it, within 15 s.
         """
         if self.revoked_at is None:
-            self._set(revoked_at=timezone.now(), revoke_reason=reason, revoke_kind=kind)
+            self._set(revoked_at=timezone.now(), revocation_note=reason, revocation_reason=kind)
 
     @transaction.atomic
     def rotate(self, *, overlap: timedelta, token: str | None = None) -> tuple["KeySecret", str]:
@@ -221,13 +222,13 @@ class KeySecretQuerySet(models.QuerySet["KeySecret"]):
 class KeySecretManager(models.Manager.from_queryset(KeySecretQuerySet)):  # type: ignore[misc]
     def issue(self, *, token: str | None = None, **fields: object) -> tuple["KeySecret", str]:
         """Add a secret to a key. Return it with its raw key, which is stored nowhere."""
-        raw = hashing.generate()
+        raw = raw_key.generate()
         pepper = settings.API_KEY_PEPPERS[0]
         secret = self.create(
-            digest=hashing.digest(raw, pepper=pepper),
-            pepper_id=hashing.pepper_id(pepper),
-            hint=hashing.hint(raw),
-            issue_token=token,
+            digest=raw_key.digest(raw, pepper=pepper),
+            pepper_id=raw_key.pepper_id(pepper),
+            hint=raw_key.hint(raw),
+            idempotency_key=token,
             **fields,
         )
         return secret, raw
@@ -244,9 +245,9 @@ class KeySecret(models.Model):
     expires_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
     # The last call that was turned away because the key is expired, disabled or revoked: somebody still has it.
-    last_refused_at = models.DateTimeField(null=True, editable=False)
+    last_rejected_at = models.DateTimeField(null=True, editable=False)
     # Set by the form that issued it: the same form sent twice issues once.
-    issue_token = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
+    idempotency_key = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
 
     objects = KeySecretManager()
 
@@ -254,7 +255,7 @@ class KeySecret(models.Model):
         ordering = ["created_at"]
 
     def __str__(self) -> str:
-        return f"{hashing.PREFIX}{self.hint}…"
+        return f"{raw_key.PREFIX}{self.hint}…"
 
     def get_additional_data(self) -> dict[str, str]:
         """For the audit log: a secret's changes stand in the history of its key."""
@@ -263,4 +264,4 @@ class KeySecret(models.Model):
 
 def digests(raw: str) -> list[bytes]:
     """The digests that a raw key may be stored under: one for each pepper that still verifies."""
-    return [hashing.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
+    return [raw_key.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]

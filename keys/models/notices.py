@@ -1,7 +1,7 @@
 from django.db import models
 
 
-class Notice(models.Model):
+class Notification(models.Model):
     """A message to people that waits to be sent: written with what it is about, so that none is lost or sent twice."""
 
     key = models.CharField(max_length=100, unique=True, help_text="What it is about; the same thing is told once.")

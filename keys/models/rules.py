@@ -8,7 +8,7 @@ from django.db import models
 AT_LEAST_ONE = [MinValueValidator(1)]
 
 
-class Rules(models.Model):
+class AccessPolicy(models.Model):
     """The rules that keys and teams have in common. An empty one of a key leaves its team's; of a team, none."""
 
     allowed_models = models.JSONField(default=list, blank=True)
@@ -16,8 +16,8 @@ class Rules(models.Model):
     tokens_per_minute = models.PositiveBigIntegerField(
         null=True, blank=True, validators=AT_LEAST_ONE, help_text="Input and output together."
     )
-    concurrent_calls = models.PositiveIntegerField(null=True, blank=True, validators=AT_LEAST_ONE)
-    shadow_limits = models.BooleanField(
+    concurrent_requests = models.PositiveIntegerField(null=True, blank=True, validators=AT_LEAST_ONE)
+    shadow_mode = models.BooleanField(
         "only count",
         default=False,
         help_text="Note what these limits would have refused, and refuse nothing.",
@@ -31,7 +31,7 @@ class Rules(models.Model):
             isinstance(name, str) and name.strip() for name in self.allowed_models
         ):
             raise ValidationError({"allowed_models": "Give a list of model names."})
-        limits = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_calls)
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests)
         if any(limits) and settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
             # Or the gateway would refuse to start the next time (project/checks.py).
             raise ValidationError("Several workers can only keep limits together: set REDIS_URL first.")

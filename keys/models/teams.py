@@ -1,10 +1,10 @@
 from django.db import models
 from django.utils import timezone
 
-from keys.models.rules import Rules
+from keys.models.rules import AccessPolicy
 
 
-class Team(Rules):
+class Team(AccessPolicy):
     """Owns keys. Its rules hold for all of them together, and stand in where a key has none of its own."""
 
     name = models.CharField(max_length=100, unique=True)

@@ -6,9 +6,9 @@ from django.db.models import Q
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
 
-CALLER_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
+CLIENT_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
 """The errors of an upstream that a caller can mend: what was asked for, it does not do."""
-HAS_FAILED = Q(status="failed") | Q(status="orphaned")
+HAS_FAILED = Q(status="failed") | Q(status="interrupted")
 """In the same words in an index and in its queries: SQLite recognises equalities with parameters, no list of them."""
 
 
@@ -21,8 +21,8 @@ class UsageRecord(models.Model):
         FAILED = "failed"
         CLIENT_CLOSED = "client_closed"
         CLIENT_STALLED = "client_stalled"
-        ORPHANED = "orphaned"
-        REFUSED = "refused"
+        INTERRUPTED = "interrupted"
+        REJECTED = "rejected"
 
     class UsageSource(models.TextChoices):
         REPORTED = "reported"
@@ -41,11 +41,11 @@ class UsageRecord(models.Model):
     # Who called, and how.
     api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="usage", db_index=False)
     secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
-    lane = models.CharField(max_length=16)
+    api_format = models.CharField(max_length=16)
     model = models.CharField(max_length=256)
     streamed = models.BooleanField()
-    caller_address = models.GenericIPAddressField(null=True)
-    caller_request_id = models.CharField(max_length=128, blank=True)
+    client_ip = models.GenericIPAddressField(null=True)
+    client_request_id = models.CharField(max_length=128, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
 
     # What served it. Names, since the gateway's upstreams come and go and the ledger stays.
@@ -69,9 +69,9 @@ class UsageRecord(models.Model):
     cost_usd_micros = models.BigIntegerField(null=True)
     price = models.ForeignKey(ModelPrice, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     # What the call holds of budgets while it runs: [[id of the budget's period, amount], …].
-    holds = models.JSONField(default=list)
+    reservations = models.JSONField(default=list)
     # The limit or budget that refused it, or would have in shadow mode: scope, limit, value, reset.
-    limit_hit = models.JSONField(null=True)
+    limit_exceeded = models.JSONField(null=True)
 
     # Time, and who would notice if the worker died.
     ttft_ms = models.PositiveIntegerField(null=True)
@@ -88,7 +88,9 @@ class UsageRecord(models.Model):
             models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
             # What went wrong for a key is found however many calls went well.
             models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=HAS_FAILED),
-            models.Index(fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_hit__isnull=False)),
+            models.Index(
+                fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_exceeded__isnull=False)
+            ),
             # The few that run now, found among millions. On SQLite no index of `status` would be used: it does not
             # look into parameters, while IS NULL stands in the statement.
             models.Index(fields=["created_at"], name="usage_running", condition=Q(settled_at=None)),
@@ -110,7 +112,7 @@ class UsageRecord(models.Model):
         return self.id
 
 
-class UsageHour(models.Model):
+class HourlyUsage(models.Model):
     """What the settled calls of an hour add up to, by key, model, upstream, outcome and source of the counts.
 
     Hours begin as those of the reporting time zone do. What nobody said is not in the sums, but counted.
@@ -123,17 +125,17 @@ class UsageHour(models.Model):
     status = models.CharField(max_length=16)
     usage_source = models.CharField(max_length=16, blank=True)
 
-    calls = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     cache_read_tokens = models.BigIntegerField(default=0)
     cache_write_5m_tokens = models.BigIntegerField(default=0)
     cache_write_1h_tokens = models.BigIntegerField(default=0)
     thinking_tokens = models.BigIntegerField(default=0)
-    unknown_calls = models.BigIntegerField(default=0)
+    requests_without_usage = models.BigIntegerField(default=0)
     cost_usd_micros = models.BigIntegerField(default=0)
-    unpriced_calls = models.BigIntegerField(default=0)
-    caller_errors = models.BigIntegerField(default=0, db_default=0)
+    unpriced_requests = models.BigIntegerField(default=0)
+    client_errors = models.BigIntegerField(default=0)
 
     class Meta:
         ordering = ["-hour"]
@@ -142,7 +144,7 @@ class UsageHour(models.Model):
             # The models in order, so that none of a million hours is sorted to add them up by model.
             models.Index(fields=["model", "hour"], name="usage_model_hour"),
             models.Index(
-                fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_calls__gt=0)
+                fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_requests__gt=0)
             ),
         ]
         constraints = [

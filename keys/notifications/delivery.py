@@ -18,7 +18,7 @@ from django.core.mail import EmailMessage, get_connection
 from django.db.models import F
 from django.utils import timezone
 
-from keys.models import Notice
+from keys.models import Notification
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +32,22 @@ MAX_ATTEMPTS = 13
 def send_waiting() -> int:
     """Send what is due. Return how many notices were claimed. Errors stay with their notice; none is raised."""
     claimed = 0
-    for notice in Notice.objects.filter(done_at=None, next_attempt_at__lte=timezone.now()).order_by("created_at")[:20]:
+    for notice in Notification.objects.filter(done_at=None, next_attempt_at__lte=timezone.now()).order_by("created_at")[
+        :20
+    ]:
         if _claim(notice):
             claimed += 1
             _send(notice)
     return claimed
 
 
-def _claim(notice: Notice) -> bool:
+def _claim(notice: Notification) -> bool:
     """Whether this process is the one that sends it now."""
-    mine = Notice.objects.filter(pk=notice.pk, done_at=None, next_attempt_at=notice.next_attempt_at)
+    mine = Notification.objects.filter(pk=notice.pk, done_at=None, next_attempt_at=notice.next_attempt_at)
     return bool(mine.update(next_attempt_at=timezone.now() + CLAIMED_FOR, attempts=F("attempts") + 1))
 
 
-def _send(notice: Notice) -> None:
+def _send(notice: Notification) -> None:
     errors = []
     if notice.emailed_at is None and notice.recipients:
         errors += _mail(notice)
@@ -56,7 +58,7 @@ def _send(notice: Notice) -> None:
     is_over = not errors or attempts >= MAX_ATTEMPTS
     if errors:
         logger.warning("Notice %s: attempt %d failed: %s", notice.key, attempts, "; ".join(errors))
-    Notice.objects.filter(pk=notice.pk).update(
+    Notification.objects.filter(pk=notice.pk).update(
         emailed_at=notice.emailed_at,
         posted_at=notice.posted_at,
         last_error="; ".join(errors)[:200],
@@ -65,7 +67,7 @@ def _send(notice: Notice) -> None:
     )
 
 
-def _mail(notice: Notice) -> list[str]:
+def _mail(notice: Notification) -> list[str]:
     message = EmailMessage(
         subject=f"[messages-gateway] {' '.join(notice.subject.split())}",
         body=notice.text,
@@ -81,7 +83,7 @@ def _mail(notice: Notice) -> list[str]:
     return []
 
 
-def _post(notice: Notice) -> list[str]:
+def _post(notice: Notification) -> list[str]:
     about = {"id": notice.key, "subject": notice.subject, "created_at": notice.created_at.isoformat()}
     body = json.dumps(about | notice.data)
     headers = {"Content-Type": "application/json", "User-Agent": "messages-gateway"}

@@ -9,14 +9,14 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from keys.display.state_changes import STREAMS_END_WITHIN_S, Change
+from keys.display.state_changes import STREAMS_END_WITHIN_S, KeyStateChange
 from keys.forms.revoke import RevokeForm, RevokeOneForm
 from keys.models import APIKey
 from keys.pages.render import page
 from keys.reports.key_activity import COUNTED_CALLS, count_of_last_hour
 
 
-def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: Change) -> HttpResponse:
+def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: KeyStateChange) -> HttpResponse:
     """One key, with what is known of its use."""
     if not request.user.has_perm(change.permission):
         raise PermissionDenied
@@ -30,20 +30,22 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
         _apply(request, model_admin, [api_key], change, form.why if form else {})
         messages.success(request, f"The key {api_key.name} is {change.done}.")
         return HttpResponseRedirect(address)
-    calls = count_of_last_hour(api_key)
+    requests = count_of_last_hour(api_key)
     context = {
         "title": f"{change.verb} {api_key.name}",
         "api_key": api_key,
         "change": change,
         "form": form,
-        "calls": f"more than {COUNTED_CALLS:,}" if calls == COUNTED_CALLS else f"{calls:,}",
-        "is_used": calls > 0,
+        "requests": f"more than {COUNTED_CALLS:,}" if requests == COUNTED_CALLS else f"{requests:,}",
+        "is_used": requests > 0,
         "streams_end_within": STREAMS_END_WITHIN_S,
     }
     return page(request, "keys/change_one.html", context)
 
 
-def change_several(request: HttpRequest, model_admin: Any, api_keys: list[APIKey], change: Change) -> HttpResponse:
+def change_several(
+    request: HttpRequest, model_admin: Any, api_keys: list[APIKey], change: KeyStateChange
+) -> HttpResponse:
     """Those of some keys that the change applies to."""
     confirmed = "confirmed" in request.POST
     form = RevokeForm(request.POST if confirmed else None) if change.needs_reason else None
@@ -64,7 +66,9 @@ def change_several(request: HttpRequest, model_admin: Any, api_keys: list[APIKey
 
 
 @transaction.atomic
-def _apply(request: HttpRequest, model_admin: Any, api_keys: list[APIKey], change: Change, why: dict[str, str]) -> None:
+def _apply(
+    request: HttpRequest, model_admin: Any, api_keys: list[APIKey], change: KeyStateChange, why: dict[str, str]
+) -> None:
     for api_key in api_keys:
         change.apply(api_key, **why)
         model_admin.log_change(request, api_key, change.done.capitalize())

@@ -16,29 +16,29 @@ from keys.pages.raw_key import already_shown, shown_once
 from keys.pages.render import page
 
 SECTIONS: Any = [
-    ("Purpose and owner", {"fields": ["name", "purpose", "belongs_to"]}),
-    ("Expiry", {"fields": ["expires", "expires_on", "endless_reason"]}),
+    ("Purpose and owner", {"fields": ["name", "purpose", "owner_choice"]}),
+    ("Expiry", {"fields": ["expires", "expires_on", "no_expiry_reason"]}),
     ("Models", {"fields": ["allowed_models"]}),
     (
         "Limits",
         {
-            "fields": ["requests_per_minute", "tokens_per_minute", "concurrent_calls", "shadow_limits"],
+            "fields": ["requests_per_minute", "tokens_per_minute", "concurrent_requests", "shadow_mode"],
             "description": "How much at a time. A call beyond a limit is refused with 429 and told when to try again.",
         },
     ),
-    ("Addresses", {"fields": ["allowed_addresses", "any_address"], "description": "Where its calls may come from."}),
+    ("Addresses", {"fields": ["allowed_ips", "any_address"], "description": "Where its calls may come from."}),
     ("Notes", {"fields": ["metadata"]}),
 ]
 
 
-class Draft:
+class KeyDraft:
     """A key that somebody is about to issue: the form and its budgets."""
 
     def __init__(self, request: HttpRequest, model_admin: Any) -> None:
         data = request.POST or None
         offers = model_admin.admin_site.model_names()
-        self.form = IssueForm(data, initial={"belongs_to": request.user}, offers=offers)
-        team = self.form.holder if isinstance(self.form.holder, Team) else None
+        self.form = IssueForm(data, initial={"owner_choice": request.user}, offers=offers)
+        team = self.form.chosen_owner if isinstance(self.form.chosen_owner, Team) else None
         self.budgets: BudgetFormSet = KeyBudgets(rows_of(data), instance=APIKey(), team=team)
         self._request, self._model_admin = request, model_admin
 
@@ -80,7 +80,7 @@ def _said(form: Any) -> list[str]:
 def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
-    draft = Draft(request, model_admin)
+    draft = KeyDraft(request, model_admin)
     if not draft.is_valid or "check" in request.POST or "add_budget" in request.POST:
         return page(request, "keys/issue.html", {"title": "Issue an API key", **draft.context})
     token = draft.form.cleaned_data["token"]
@@ -89,7 +89,7 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
             api_key, raw = draft.issue()
             model_admin.log_addition(request, api_key, api_key.public_id)
     except IntegrityError:
-        issued_before = KeySecret.objects.filter(issue_token=token).select_related("api_key").first()
+        issued_before = KeySecret.objects.filter(idempotency_key=token).select_related("api_key").first()
         if issued_before is None:
             raise
         return already_shown(request, model_admin, issued_before.api_key)
@@ -102,4 +102,4 @@ def outlook(request: HttpRequest, model_admin: Any) -> HttpResponse:
         raise PermissionDenied
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    return render(request, "keys/outlook.html", Draft(request, model_admin).outlook)
+    return render(request, "keys/outlook.html", KeyDraft(request, model_admin).outlook)

@@ -22,20 +22,19 @@ from keys.models import APIKey, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
 from keys.pages.raw_key import example_model
 from keys.pages.render import page
-from keys.reports import forecast as meters
-from keys.reports import key_activity as activity
+from keys.reports import forecast, key_activity
 from keys.reports.key_activity import Activity
 from keys.reports.rejections import refusals
 
 OUTCOMES = {
     "completed": ("Completed", 1),
     "left": ("Left by the caller", 2),
-    "caller_errors": ("Caller's errors", 6),
+    "client_errors": ("Caller's errors", 6),
     "errors": ("Upstream's errors", 3),
-    "refused": ("Refused", 4),
+    "rejected": ("Refused", 4),
 }
 SECTIONS: Any = [
-    (name, {"fields": ["expires_at", "endless_reason"]} if name == "Expiry" else options)
+    (name, {"fields": ["expires_at", "no_expiry_reason"]} if name == "Expiry" else options)
     for name, options in ISSUE_SECTIONS
 ]
 
@@ -47,7 +46,7 @@ class Editor:
         data = request.POST or None
         self._request, self._model_admin, self._api_key = request, model_admin, api_key
         self.form = EditForm(data, instance=api_key, offers=model_admin.admin_site.model_names())
-        team = self.form.holder if isinstance(self.form.holder, Team) else None
+        team = self.form.chosen_owner if isinstance(self.form.chosen_owner, Team) else None
         self.budgets: BudgetFormSet | None = None
         if request.user.has_perm("keys.change_budget"):
             may_add = request.user.has_perm("keys.add_budget")
@@ -91,14 +90,14 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
     """What the page shows besides the form. The number of queries does not grow with anything."""
-    done = activity.activity(api_key)
-    budgets = meters.budget_meters(api_key, done)
+    done = key_activity.activity(api_key)
+    budgets = forecast.budget_meters(api_key, done)
     shown: dict[str, Any] = {
         "api_key": api_key,
         "budget_meters": budgets,
-        "limit_meters": meters.limit_meters(api_key),
+        "limit_meters": forecast.limit_meters(api_key),
         "secrets": described(list(api_key.secrets.all())),
-        "rules": summary(api_key, [each.standing.budget.allowance for each in budgets if each.standing.scope == "key"]),
+        "rules": summary(api_key, [each.status.budget.allowance for each in budgets if each.status.scope == "key"]),
         "history": history_of(api_key),
         "may": model_admin.rights(request, api_key),
         "closed": closed(api_key),
@@ -111,13 +110,13 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):
-        calls = activity.last_calls(api_key)
+        requests = key_activity.last_calls(api_key)
         shown |= {
             "activity": done,
             "chart": _chart(done),
-            "calls": calls,
-            "last_use": activity.last_use(api_key, calls),
-            "errors": activity.last_errors(api_key),
+            "requests": requests,
+            "last_use": key_activity.last_use(api_key, requests),
+            "errors": key_activity.last_errors(api_key),
             "refusals": refusals(api_key),
         }
     return shown
@@ -127,7 +126,7 @@ def closed(api_key: APIKey) -> list[str]:
     """Why calls with this key are refused whatever they ask; empty if they are not."""
     found = []
     if api_key.revoked_at:
-        why = "; ".join(filter(None, [api_key.get_revoke_kind_display(), api_key.revoke_reason]))
+        why = "; ".join(filter(None, [api_key.get_revocation_reason_display(), api_key.revocation_note]))
         found.append(f"Revoked on {_moment(api_key.revoked_at)}: {why or 'no reason was given'}")
     if api_key.disabled_at:
         found.append(f"Disabled since {_moment(api_key.disabled_at)}: its calls are refused until it is enabled.")
@@ -146,12 +145,12 @@ def _moment(moment: datetime) -> str:
 
 def _holder_address(request: HttpRequest, api_key: APIKey) -> str:
     """The page of the team or the person, for those who may see it."""
-    holder: Any = api_key.team or api_key.owner
-    options = holder._meta
+    owner_choice: Any = api_key.team or api_key.owner
+    options = owner_choice._meta
     if not request.user.has_perm(f"{options.app_label}.view_{options.model_name}"):
         return ""
     try:
-        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[holder.pk])
+        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[owner_choice.pk])
     except NoReverseMatch:
         return ""
 
@@ -161,7 +160,7 @@ def _chart(done: Activity) -> dict[str, Any]:
     return {
         "type": "bar",
         "stacked": True,
-        "unit": "calls",
+        "unit": "requests",
         "labels": [f"{day:%d %b}" for day, _ in done.days],
         "series": [
             {"name": name, "colour": colour, "values": [getattr(sums, column) for _, sums in done.days]}

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.budgets import status as standing
+from keys.budgets import status
 from keys.errors import amount_in_words
 from keys.forms.raise_budget import IncreaseForm
 from keys.models import APIKey, Budget
@@ -19,13 +19,13 @@ from keys.pages.render import page
 WEEK = timedelta(days=7)
 
 
-def increase(request: HttpRequest, model_admin: Any, api_key: APIKey, budget_id: int) -> HttpResponse:
+def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, budget_id: int) -> HttpResponse:
     if not request.user.has_perm("keys.change_budget"):
         raise PermissionDenied
     budget = Budget.objects.filter(pk=budget_id, api_key=api_key).first()
     if budget is None:
         raise Http404
-    row = standing.of_budgets([budget])[0]
+    row = status.of_budgets([budget])[0]
     address = reverse("admin:keys_apikey_change", args=[api_key.pk])
     if request.method == "POST" and "end" in request.POST:
         with transaction.atomic():
@@ -37,7 +37,7 @@ def increase(request: HttpRequest, model_admin: Any, api_key: APIKey, budget_id:
         request.POST or None, budget=budget, team=api_key.team, initial={"until": _proposed(row.resets_at)}
     )
     if form.is_valid():
-        more, until = form.cleaned_data["increase"], form.cleaned_data["until"]
+        more, until = form.cleaned_data["temporary_increase"], form.cleaned_data["until"]
         with transaction.atomic():
             budget.raise_for_now(by=more, until=until)
             model_admin.log_change(

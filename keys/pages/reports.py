@@ -7,11 +7,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
-from audit import log as audit
+from audit import log
 from keys.forms.fields import find_raw_key
 from keys.forms.find_key import FindForm
 from keys.forms.period import PeriodForm
-from keys.hygiene import findings as hygiene
+from keys.hygiene import findings
 from keys.models import UsageRecord
 from keys.pages.render import page
 from keys.reports import charts
@@ -36,7 +36,7 @@ def find(request: HttpRequest, model_admin: Any) -> HttpResponse:
 @permission_required("keys.view_apikey", raise_exception=True)
 def key_hygiene(request: HttpRequest) -> HttpResponse:
     """What should be looked at, with the first keys of each kind and the way to all of them."""
-    return page(request, "keys/hygiene.html", {"title": "Key hygiene", "found": hygiene.examine()})
+    return page(request, "keys/hygiene.html", {"title": "Key hygiene", "found": findings.examine()})
 
 
 # ---- usage
@@ -57,7 +57,7 @@ def usage(request: HttpRequest) -> HttpResponse:
 def usage_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The finest parts of the same period, one a line."""
     period = PeriodForm(request.GET).chosen_period()
-    audit.note_export(UsageRecord, f"{period.first} to {period.last}")
+    log.note_export(UsageRecord, f"{period.first} to {period.last}")
     return StreamingHttpResponse(
         export.csv_lines(period),
         content_type="text/csv; charset=utf-8",

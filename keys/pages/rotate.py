@@ -29,7 +29,7 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     except KeyRevoked:  # a moment ago
         return _ask(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)
     except IntegrityError:
-        if not KeySecret.objects.filter(issue_token=token).exists():
+        if not KeySecret.objects.filter(idempotency_key=token).exists():
             raise
         return already_shown(request, model_admin, api_key)
     old = KeySecret.objects.filter(api_key=api_key, expires_at__gt=timezone.now()).exclude(pk=secret.pk).first()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from keys.models import UsageRecord
-from keys.pricing import rating as pricing
+from keys.pricing import rating
 
 KINDS = {
     "input": "Input",
@@ -30,7 +30,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arithmetic:
+class CostBreakdown:
     lines: list[Line]
     """Of the kinds of which there were tokens."""
     cost: int
@@ -42,21 +42,23 @@ class Arithmetic:
 
     @property
     def is_rounded(self) -> bool:
-        return self.millionths != self.cost * pricing.PER_TOKENS
+        return self.millionths != self.cost * rating.PER_TOKENS
 
     @property
     def adds_up(self) -> bool:
         """False where somebody changed the price behind the gateway's back."""
-        return pricing.rounded(self.millionths) == self.cost
+        return rating.rounded(self.millionths) == self.cost
 
 
-def of(record: UsageRecord) -> Arithmetic | None:
+def of(record: UsageRecord) -> CostBreakdown | None:
     """None where nothing is multiplied: the call has no cost, its price is marked as free, or it used no tokens."""
     price, cost = record.price, record.cost_usd_micros
     if price is None or cost is None or price.is_free:
         return None
     counts = {kind: getattr(record, f"{kind}_tokens") or 0 for kind in KINDS}
     lines = [
-        Line(kind=KINDS[kind], tokens=tokens, price=getattr(price, kind)) for kind, tokens in counts.items() if tokens
+        Line(kind=KINDS[kind], tokens=tokens, price=getattr(price, f"{kind}_price"))
+        for kind, tokens in counts.items()
+        if tokens
     ]
-    return Arithmetic(lines=lines, cost=cost) if lines else None
+    return CostBreakdown(lines=lines, cost=cost) if lines else None

@@ -1,4 +1,4 @@
-"""Model → price, as this process knows the table of prices. Read at most every `settings.SNAPSHOT_TTL_S`."""
+"""Model → price, as this process knows the table of prices. Read at most every `settings.CONFIG_CACHE_TTL_S`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime
 from keys.errors import LedgerUnavailable
 from keys.models import ModelPrice
 from keys.pricing.rating import Price
-from lib.cached import Refreshed
+from lib.cached import SingleFlightCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,12 @@ class PriceBook:
         found = [row for pattern in self._matching(model) for row in self.rows[pattern] if row.valid_from <= at]
         best = max(
             (row for row in found if row.upstream in ("", upstream)),
-            key=lambda row: (row.upstream == upstream != "", row.pattern == model, len(row.pattern), row.valid_from),
+            key=lambda row: (
+                row.upstream == upstream != "",
+                row.model_pattern == model,
+                len(row.model_pattern),
+                row.valid_from,
+            ),
             default=None,
         )
         return None if best is None else _price(best)
@@ -38,11 +43,11 @@ class PriceBook:
 def _price(row: ModelPrice) -> Price:
     return Price(
         id=row.pk,
-        input=row.input,
-        output=row.output,
-        cache_read=row.cache_read,
-        cache_write_5m=row.cache_write_5m,
-        cache_write_1h=row.cache_write_1h,
+        input=row.input_price,
+        output=row.output_price,
+        cache_read=row.cache_read_price,
+        cache_write_5m=row.cache_write_5m_price,
+        cache_write_1h=row.cache_write_1h_price,
         max_output_tokens=row.max_output_tokens,
     )
 
@@ -50,12 +55,12 @@ def _price(row: ModelPrice) -> Price:
 def read() -> PriceBook:
     """The book as it stands in the database. One query."""
     rows: dict[str, list[ModelPrice]] = {}
-    for row in ModelPrice.objects.order_by("pattern", "-valid_from"):
-        rows.setdefault(row.pattern, []).append(row)
+    for row in ModelPrice.objects.order_by("model_pattern", "-valid_from"):
+        rows.setdefault(row.model_pattern, []).append(row)
     return PriceBook(rows)
 
 
-class PriceCache(Refreshed[PriceBook]):
+class PriceCache(SingleFlightCache[PriceBook]):
     """The book of this process."""
 
     def book(self) -> PriceBook:

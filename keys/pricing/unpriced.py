@@ -9,8 +9,8 @@ from operator import or_
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from keys.models import UsageHour, UsageRecord
-from keys.pricing import price_book as prices
+from keys.models import HourlyUsage, UsageRecord
+from keys.pricing import price_book
 
 LATELY = timedelta(days=30)
 MOST = 30
@@ -32,7 +32,7 @@ class Unpriced:
 def models() -> list[Unpriced]:
     """Those that have no price now, the last called first. Three queries, however many calls."""
     last_hours = _last_hours()
-    now, book = timezone.now(), prices.read()
+    now, book = timezone.now(), price_book.read()
     asked: dict[tuple[str, str], set[str]] = defaultdict(set)
     for model, upstream, upstream_model in _names_there(last_hours):
         if book.find(upstream_model, upstream=upstream, at=now) is None:
@@ -52,7 +52,9 @@ def models() -> list[Unpriced]:
 def _last_hours() -> dict[tuple[str, str], datetime]:
     """When each model, as callers name it, was last called without a price at an upstream."""
     # The condition of the index that holds only these, word for word: SQLite does not look into parameters.
-    hours = UsageHour.objects.extra(where=['"keys_usagehour"."unpriced_calls" > 0']).exclude(upstream="").order_by()
+    hours = (
+        HourlyUsage.objects.extra(where=['"keys_hourlyusage"."unpriced_requests" > 0']).exclude(upstream="").order_by()
+    )
     lately = hours.filter(hour__gte=timezone.now() - LATELY).values_list("model", "upstream")
     rows = lately.annotate(last=Max("hour")).order_by("-last", "model")[:MOST]
     return {(model, upstream): last for model, upstream, last in rows}
@@ -62,11 +64,11 @@ def _names_there(last_hours: dict[tuple[str, str], datetime]) -> list[tuple[str,
     """The same with the names at the upstream, from the rows of that hour; callers' own where those are gone."""
     if not last_hours:
         return []
-    calls = [
+    requests = [
         Q(model=model, upstream=upstream, created_at__gte=hour, created_at__lt=hour + HOUR)
         for (model, upstream), hour in last_hours.items()
     ]
-    rows = UsageRecord.objects.filter(reduce(or_, calls), cost_usd_micros=None).order_by()
+    rows = UsageRecord.objects.filter(reduce(or_, requests), cost_usd_micros=None).order_by()
     found = list(rows.values_list("model", "upstream", "upstream_model").distinct())
     known = {(model, upstream) for model, upstream, _ in found}
     return found + [(*place, place[0]) for place in last_hours if place not in known]

@@ -9,7 +9,7 @@ OUTCOMES = {
     "completed": "Completed",
     "left": "Left by the caller",
     "errors": "Errors",
-    "refused": "Refused",
+    "rejected": "Refused",
     "running": "Running",
 }
 
@@ -19,7 +19,7 @@ def calls_by_day(days: Sequence[Row]) -> dict[str, Any]:
     return {
         "type": "bar",
         "stacked": True,
-        "unit": "calls",
+        "unit": "requests",
         "labels": [f"{row.subject:%d %b}" for row in days],
         "series": [
             {"name": name, "values": [getattr(row.sums, column) for row in days]} for column, name in OUTCOMES.items()

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import F, Q, Sum
 from django.utils import timezone
 
-from keys.models import APIKey, UsageHour, UsageRecord
+from keys.models import APIKey, HourlyUsage, UsageRecord
 from keys.models.usage import HAS_FAILED
 from keys.reports.usage import Period, index_of_day
 
@@ -25,22 +25,22 @@ OUTCOMES = {
     "client_closed": "left",
     "client_stalled": "left",
     "failed": "errors",
-    "orphaned": "errors",
-    "refused": "refused",
+    "interrupted": "errors",
+    "rejected": "rejected",
 }
 _TOKENS = F("input_tokens") + F("output_tokens") + F("cache_read_tokens")
 _WRITTEN = F("cache_write_5m_tokens") + F("cache_write_1h_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sums:
+class KeyTotals:
     """What some settled calls add up to."""
 
     completed: int = 0
     left: int = 0
     errors: int = 0
     """Of upstreams, and ours."""
-    caller_errors: int = 0
+    client_errors: int = 0
     """What the upstream would not do: the caller's to mend."""
     refused: int = 0
     tokens: int = 0
@@ -48,16 +48,16 @@ class Sums:
     unpriced: int = 0
 
     @property
-    def calls(self) -> int:
+    def requests(self) -> int:
         return self.completed + self.left + self.failed
 
     @property
     def failed(self) -> int:
-        return self.errors + self.caller_errors
+        return self.errors + self.client_errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class SpendRate:
     """What was spent in some time."""
 
     micros: int
@@ -69,12 +69,12 @@ class Pace:
 class Activity:
     """The last thirty days of a key, today included. Calls that still run are in none of it."""
 
-    days: list[tuple[date, Sums]]
+    days: list[tuple[date, KeyTotals]]
     """Every day, in order."""
-    models: list[tuple[str, Sums]]
+    models: list[tuple[str, KeyTotals]]
     """The busiest; all others under the name ""."""
-    total: Sums
-    pace: Pace
+    total: KeyTotals
+    pace: SpendRate
 
 
 def activity(api_key: APIKey) -> Activity:
@@ -86,26 +86,26 @@ def activity(api_key: APIKey) -> Activity:
     by_model: dict[str, Counter[str]] = {}
     for row in _rows(period, days, api_key):
         added = Counter({OUTCOMES.get(row["status"], "errors"): row["made"] - row["caller_errors_sum"]})
-        added["caller_errors"] = row["caller_errors_sum"]
+        added["client_errors"] = row["caller_errors_sum"]
         added.update({name: row[f"{name}_sum"] for name in ("tokens", "micros", "unpriced")})
         by_day[days[row["day"]]].update(added)
         by_model.setdefault(row["model"], Counter()).update(added)
     lately = _added(by_day[day] for day in days[-PACE_DAYS:])
     return Activity(
-        days=[(day, Sums(**counts)) for day, counts in by_day.items()],
+        days=[(day, KeyTotals(**counts)) for day, counts in by_day.items()],
         models=_busiest(by_model),
-        total=Sums(**_added(by_day.values())),
-        pace=Pace(micros=lately["micros"], tokens=lately["tokens"], elapsed=_elapsed(api_key.created_at)),
+        total=KeyTotals(**_added(by_day.values())),
+        pace=SpendRate(micros=lately["micros"], tokens=lately["tokens"], elapsed=_elapsed(api_key.created_at)),
     )
 
 
 def _rows(period: Period, days: list[date], api_key: APIKey) -> Any:
     begin, end = period.bounds()
-    hours = UsageHour.objects.filter(api_key=api_key, hour__gte=begin, hour__lt=end)
+    hours = HourlyUsage.objects.filter(api_key=api_key, hour__gte=begin, hour__lt=end)
     return (
         hours.annotate(day=index_of_day("hour", days))
         .values("day", "model", "status")
-        .annotate(made=Sum("calls"), caller_errors_sum=Sum("caller_errors"), **_SPENT)
+        .annotate(made=Sum("requests"), caller_errors_sum=Sum("client_errors"), **_SPENT)
         .order_by()
     )
 
@@ -113,17 +113,17 @@ def _rows(period: Period, days: list[date], api_key: APIKey) -> Any:
 _SPENT = {
     "tokens_sum": Sum(_TOKENS + _WRITTEN),
     "micros_sum": Sum("cost_usd_micros"),
-    "unpriced_sum": Sum("unpriced_calls"),
+    "unpriced_sum": Sum("unpriced_requests"),
 }
 
 
-def team_pace(api_key: APIKey) -> Pace:
+def team_pace(api_key: APIKey) -> SpendRate:
     """What all keys of a key's team spent together lately. One query."""
     begin, _ = Period(first=timezone.localdate() - timedelta(days=PACE_DAYS - 1), last=timezone.localdate()).bounds()
     siblings = APIKey.objects.filter(team_id=api_key.team_id).values("pk")
-    sums = UsageHour.objects.filter(api_key__in=siblings, hour__gte=begin).aggregate(**_SPENT)
+    sums = HourlyUsage.objects.filter(api_key__in=siblings, hour__gte=begin).aggregate(**_SPENT)
     assert api_key.team is not None
-    return Pace(
+    return SpendRate(
         micros=sums["micros_sum"] or 0, tokens=sums["tokens_sum"] or 0, elapsed=_elapsed(api_key.team.created_at)
     )
 
@@ -141,17 +141,17 @@ def _added(parts: Iterable[Counter[str]]) -> Counter[str]:
     return total
 
 
-def _busiest(by_model: dict[str, Counter[str]]) -> list[tuple[str, Sums]]:
-    rows = sorted(((name, Sums(**counts)) for name, counts in by_model.items()), key=_calls, reverse=True)
+def _busiest(by_model: dict[str, Counter[str]]) -> list[tuple[str, KeyTotals]]:
+    rows = sorted(((name, KeyTotals(**counts)) for name, counts in by_model.items()), key=_requests, reverse=True)
     others = rows[SHOWN_MODELS:]
     if not others:
         return rows
     rest = _added(by_model[name] for name, _ in others)
-    return [*rows[:SHOWN_MODELS], ("", Sums(**rest))]
+    return [*rows[:SHOWN_MODELS], ("", KeyTotals(**rest))]
 
 
-def _calls(row: tuple[str, Sums]) -> int:
-    return row[1].calls + row[1].refused
+def _requests(row: tuple[str, KeyTotals]) -> int:
+    return row[1].requests + row[1].refused
 
 
 # ---- calls
@@ -167,13 +167,13 @@ def last_errors(api_key: APIKey) -> list[UsageRecord]:
     return list(_calls_of(api_key).filter(HAS_FAILED)[:SHOWN_ERRORS])
 
 
-def last_use(api_key: Any, calls: list[UsageRecord]) -> UsageRecord | None:
+def last_use(api_key: Any, requests: list[UsageRecord]) -> UsageRecord | None:
     """The newest call that was let in, among the newest calls or, if all those were refused, by the noted last use.
 
     That is at most five minutes older. `api_key` is annotated with it.
     """
-    for call in calls:
-        if call.status != UsageRecord.Status.REFUSED:
+    for call in requests:
+        if call.status != UsageRecord.Status.REJECTED:
             return call
     if api_key.last_used_at is None:
         return None
@@ -187,4 +187,4 @@ def count_of_last_hour(api_key: APIKey) -> int:
 
 
 def _calls_of(api_key: APIKey) -> Any:
-    return UsageRecord.objects.filter(api_key=api_key).defer("attempts", "holds").order_by("-created_at", "-pk")
+    return UsageRecord.objects.filter(api_key=api_key).defer("attempts", "reservations").order_by("-created_at", "-pk")

@@ -8,10 +8,10 @@ from datetime import timedelta
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
-from keys.budgets import status as standing
-from keys.budgets.status import Standing
-from keys.models import APIKey, Budget, UsageHour, UsageRecord
-from keys.reports import usage as reports
+from keys.budgets import status
+from keys.budgets.status import BudgetStatus
+from keys.models import APIKey, Budget, HourlyUsage, UsageRecord
+from keys.reports import usage
 from keys.reports.usage import Period
 
 DAYS = 7
@@ -19,7 +19,7 @@ _FIRST_PERIOD = ["month", "week", "day", "total"]
 
 
 @dataclass(kw_only=True, slots=True)
-class Glance:
+class KeyListStats:
     """A key at a glance."""
 
     days: list[int] = field(default_factory=lambda: [0] * DAYS)
@@ -31,13 +31,13 @@ class Glance:
     ended: int = 0
     unpriced: int = 0
     """How many of this month's calls have none."""
-    budget: Standing | None = None
+    budget: BudgetStatus | None = None
     """Of several the one that tells most: the key's own before its team's, money before tokens, a month's first."""
 
 
-def of(api_keys: Sequence[APIKey]) -> dict[int, Glance]:
+def of(api_keys: Sequence[APIKey]) -> dict[int, KeyListStats]:
     """By the id of the key. Four queries, however many keys there are."""
-    found: dict[int, Glance] = defaultdict(Glance)
+    found: dict[int, KeyListStats] = defaultdict(KeyListStats)
     ids = [api_key.pk for api_key in api_keys]
     _add_days(found, ids)
     _add_month(found, ids)
@@ -45,41 +45,41 @@ def of(api_keys: Sequence[APIKey]) -> dict[int, Glance]:
     return found
 
 
-_REFUSED = Q(status=UsageRecord.Status.REFUSED)
+_REFUSED = Q(status=UsageRecord.Status.REJECTED)
 
 
-def _add_days(found: dict[int, Glance], ids: list[int]) -> None:
+def _add_days(found: dict[int, KeyListStats], ids: list[int]) -> None:
     today = timezone.localdate()
     week = Period(first=today - timedelta(days=DAYS - 1), last=today)
-    hours = _hours(ids, week).annotate(day=reports.index_of_day("hour", week.days())).values("api_key_id", "day")
-    sums = hours.annotate(made=Sum("calls", filter=~_REFUSED), refused=Sum("calls", filter=_REFUSED))
+    hours = _hours(ids, week).annotate(day=usage.index_of_day("hour", week.days())).values("api_key_id", "day")
+    sums = hours.annotate(made=Sum("requests", filter=~_REFUSED), refused=Sum("requests", filter=_REFUSED))
     for api_key_id, day, made, refused in sums.values_list("api_key_id", "day", "made", "refused"):
         found[api_key_id].days[day] = made or 0
         found[api_key_id].refused += refused or 0
 
 
-def _add_month(found: dict[int, Glance], ids: list[int]) -> None:
+def _add_month(found: dict[int, KeyListStats], ids: list[int]) -> None:
     today = timezone.localdate()
     hours = _hours(ids, Period(first=today.replace(day=1), last=today)).values("api_key_id")
     sums = hours.annotate(
-        made=Sum("calls", filter=~_REFUSED), cost=Sum("cost_usd_micros"), unpriced=Sum("unpriced_calls")
+        made=Sum("requests", filter=~_REFUSED), cost=Sum("cost_usd_micros"), unpriced=Sum("unpriced_requests")
     )
     for api_key_id, made, cost, unpriced in sums.values_list("api_key_id", "made", "cost", "unpriced"):
         glance = found[api_key_id]
         glance.ended, glance.cost, glance.unpriced = made or 0, cost, unpriced
 
 
-def _hours(ids: list[int], period: Period) -> QuerySet[UsageHour]:
+def _hours(ids: list[int], period: Period) -> QuerySet[HourlyUsage]:
     begin, end = period.bounds()
-    return UsageHour.objects.filter(api_key__in=ids, hour__gte=begin, hour__lt=end).order_by()
+    return HourlyUsage.objects.filter(api_key__in=ids, hour__gte=begin, hour__lt=end).order_by()
 
 
-def _add_budgets(found: dict[int, Glance], api_keys: Sequence[APIKey]) -> None:
+def _add_budgets(found: dict[int, KeyListStats], api_keys: Sequence[APIKey]) -> None:
     teams = {api_key.team_id for api_key in api_keys if api_key.team_id}
     rows = Budget.objects.filter(Q(api_key__in=[api_key.pk for api_key in api_keys]) | Q(team__in=teams))
-    by_key: dict[int, list[Standing]] = defaultdict(list)
-    by_team: dict[int, list[Standing]] = defaultdict(list)
-    for each in standing.of_budgets(rows):
+    by_key: dict[int, list[BudgetStatus]] = defaultdict(list)
+    by_team: dict[int, list[BudgetStatus]] = defaultdict(list)
+    for each in status.of_budgets(rows):
         if each.budget.api_key_id:
             by_key[each.budget.api_key_id].append(each)
         elif each.budget.team_id:
@@ -89,5 +89,5 @@ def _add_budgets(found: dict[int, Glance], api_keys: Sequence[APIKey]) -> None:
         found[api_key.pk].budget = min(standings, key=_rank, default=None)
 
 
-def _rank(each: Standing) -> tuple[bool, bool, int]:
+def _rank(each: BudgetStatus) -> tuple[bool, bool, int]:
     return each.scope == "team", each.budget.unit == "tokens", _FIRST_PERIOD.index(each.budget.period)

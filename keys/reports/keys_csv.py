@@ -12,13 +12,13 @@ from keys.reports.usage_csv import inert, written
 from lib import money
 
 HEADER = ["key", "name", "hints", "owner", "team", "purpose", "state", "created_at", "created_by", "expires_at"]
-HEADER += ["endless_reason"]
+HEADER += ["no_expiry_reason"]
 HEADER += [
     "last_used_at",
     "models",
     "requests_per_minute",
     "tokens_per_minute",
-    "concurrent_calls",
+    "concurrent_requests",
     "limits_only_count",
 ]
 HEADER += ["budgets", "addresses"]
@@ -43,17 +43,17 @@ def _cells(api_key: Any) -> list[Any]:
         "created_at": _moment(api_key.created_at),
         "created_by": api_key.created_by.get_username() if api_key.created_by else "",
         "expires_at": _moment(api_key.expires_at),
-        "endless_reason": api_key.endless_reason,
+        "no_expiry_reason": api_key.no_expiry_reason,
         "last_used_at": _moment(api_key.last_used_at),
         "models": " ".join(api_key.allowed_models),
         "budgets": "; ".join(map(_budget, api_key.budgets.all())),
-        "addresses": " ".join(api_key.allowed_addresses),
+        "addresses": " ".join(api_key.allowed_ips),
     }
     rules = {
         "requests_per_minute": api_key.requests_per_minute,
         "tokens_per_minute": api_key.tokens_per_minute,
-        "concurrent_calls": api_key.concurrent_calls,
-        "limits_only_count": "yes" if api_key.shadow_limits else "no",
+        "concurrent_requests": api_key.concurrent_requests,
+        "limits_only_count": "yes" if api_key.shadow_mode else "no",
     }
     return [inert(texts[name]) if name in texts else rules[name] for name in HEADER]
 

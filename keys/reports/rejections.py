@@ -8,7 +8,7 @@ from django.db.models import Count, Max
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from keys.domain.team_ceilings import EACH, LIMITS
+from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
 from keys.errors import amount_in_words
 from keys.models import APIKey, UsageRecord
 
@@ -18,7 +18,7 @@ MOST = 5_000
 
 
 @dataclass(kw_only=True, slots=True)
-class Refusal:
+class Rejection:
     """What one rule refused."""
 
     words: str
@@ -29,31 +29,31 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusals:
-    rows: list[Refusal]
+class Rejections:
+    rows: list[Rejection]
     """The most frequent first."""
     is_cut: bool
     """Whether there were more than were looked at."""
     most: int = MOST
 
 
-def refusals(api_key: APIKey) -> Refusals:
+def refusals(api_key: APIKey) -> Rejections:
     """By rule, what was refused in the last seven days. Two queries, of `MOST` rows at most."""
     found = UsageRecord.objects.filter(
-        api_key=api_key, limit_hit__isnull=False, created_at__gt=timezone.now() - SPAN
+        api_key=api_key, limit_exceeded__isnull=False, created_at__gt=timezone.now() - SPAN
     ).order_by("-created_at")
     beyond = list(found.values_list("created_at", flat=True)[MOST : MOST + 1])
-    rows: dict[str, Refusal] = {}
+    rows: dict[str, Rejection] = {}
     for hit in _counted(found.filter(created_at__gt=beyond[0]) if beyond else found):
         words = in_words(hit)
-        row = rows.setdefault(words, Refusal(words=words, last_at=hit["last_at"]))
+        row = rows.setdefault(words, Rejection(words=words, last_at=hit["last_at"]))
         row.last_at = max(row.last_at, hit["last_at"])
-        if hit["status"] == UsageRecord.Status.REFUSED:
+        if hit["status"] == UsageRecord.Status.REJECTED:
             row.refused += hit["made"]
         else:
             row.would_have += hit["made"]
     ordered = sorted(rows.values(), key=lambda row: row.refused + row.would_have, reverse=True)
-    return Refusals(rows=ordered, is_cut=bool(beyond))
+    return Rejections(rows=ordered, is_cut=bool(beyond))
 
 
 def _counted(found: Any) -> Any:
@@ -64,7 +64,7 @@ def _counted(found: Any) -> Any:
 
 
 def in_words(hit: Any) -> str:
-    """The rule that a usage record's `limit_hit` names."""
+    """The rule that a usage record's `limit_exceeded` names."""
     whose = {"key": "of this key", "team": "of its team"}.get(hit.get("scope") or "", "")
     limit, value = hit.get("limit") or "", _number(hit.get("value"))
     if limit in LIMITS:
@@ -81,7 +81,7 @@ def in_words(hit: Any) -> str:
 def _budget(limit: str, value: int | None, whose: str) -> str:
     _, period, unit = [*limit.split("_"), "", ""][:3]
     amount = amount_in_words(value, unit) if value is not None else "The budget"
-    return f"{amount} {EACH.get(period, period)} {whose}"
+    return f"{amount} {PERIOD_LABELS.get(period, period)} {whose}"
 
 
 def _number(value: Any) -> int | None:

@@ -12,10 +12,10 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
-from keys.models import UsageHour, UsageRecord
+from keys.models import HourlyUsage, UsageRecord
 from lib import periods
 
-REFUSED = Q(status=UsageRecord.Status.REFUSED)
+REJECTED = Q(status=UsageRecord.Status.REJECTED)
 WIDTHS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
@@ -104,11 +104,11 @@ def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterator[M
     if width == "1m":
         yield from _minutes(UsageRecord.objects.filter(api_key_id=key_id, created_at__gte=begin, created_at__lt=end))
         return
-    hours = UsageHour.objects.filter(api_key_id=key_id, hour__gte=begin, hour__lt=end)
+    hours = HourlyUsage.objects.filter(api_key_id=key_id, hour__gte=begin, hour__lt=end)
     yield from hours.values("model", moment=F("hour")).annotate(
-        calls_sum=Sum("calls", filter=~REFUSED, default=0),
-        refused_sum=Sum("calls", filter=REFUSED, default=0),
-        unpriced_sum=Sum("unpriced_calls"),
+        calls_sum=Sum("requests", filter=~REJECTED, default=0),
+        refused_sum=Sum("requests", filter=REJECTED, default=0),
+        unpriced_sum=Sum("unpriced_requests"),
         **_token_sums(),
     )
 
@@ -116,9 +116,9 @@ def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterator[M
 def _minutes(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
     settled = records.exclude(status=UsageRecord.Status.STARTED)
     yield from settled.values("model", moment=TruncMinute("created_at", tzinfo=UTC)).annotate(
-        calls_sum=Count("pk", filter=~REFUSED),
-        refused_sum=Count("pk", filter=REFUSED),
-        unpriced_sum=Count("pk", filter=~REFUSED & Q(cost_usd_micros=None)),
+        calls_sum=Count("pk", filter=~REJECTED),
+        refused_sum=Count("pk", filter=REJECTED),
+        unpriced_sum=Count("pk", filter=~REJECTED & Q(cost_usd_micros=None)),
         **_token_sums(),
     )
 
@@ -141,11 +141,11 @@ def _said(sums: Counter[str], **more: Any) -> dict[str, Any]:
     """Sums as the API says them: money as dollars in decimal digits, without what had no price."""
     return {
         **more,
-        "calls": sums["calls"],
-        "refused_calls": sums["refused"],
+        "requests": sums["requests"],
+        "refused_calls": sums["rejected"],
         **{name: sums[name.removesuffix("_tokens")] for name in TOKENS},
         "cost_usd": dollars(sums["cost"]),
-        "unpriced_calls": sums["unpriced"],
+        "unpriced_requests": sums["unpriced"],
     }
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from django.db import connection
 from django.db.models import BigIntegerField, Count, Q, QuerySet, Sum, Value
 
-from keys.models import UsageHour, UsageRecord
+from keys.models import HourlyUsage, UsageRecord
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sums:
+class Totals:
     """What some calls add up to. Refused calls are counted apart: they reached no upstream."""
 
     completed: int = 0
@@ -40,14 +40,14 @@ class Sums:
     unpriced: int = 0
     """Ended calls whose model had no price. Their cost is not known, so it is not in the sum."""
 
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
 
-    def __sub__(self, other: "Sums") -> "Sums":
-        return Sums(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: getattr(self, name) - getattr(other, name) for name in NAMES})
 
     @property
-    def calls(self) -> int:
+    def requests(self) -> int:
         return self.ended + self.running
 
     @property
@@ -64,19 +64,19 @@ class Sums:
         return self.tokens_in + self.output
 
 
-NAMES = tuple(item.name for item in fields(Sums))
+NAMES = tuple(item.name for item in fields(Totals))
 
 
-def from_columns(values: Any) -> Sums:
+def from_columns(values: Any) -> Totals:
     """Sums from the values of their columns, in order."""
-    return Sums(**dict(zip(NAMES, values, strict=True)))
+    return Totals(**dict(zip(NAMES, values, strict=True)))
 
 
-_HAS_ENDED = ~Q(status=Status.REFUSED)
+_HAS_ENDED = ~Q(status=Status.REJECTED)
 
 
-def _calls(condition: Q) -> Any:
-    return Sum("calls", filter=condition, default=0)
+def _requests(condition: Q) -> Any:
+    return Sum("requests", filter=condition, default=0)
 
 
 def _all(*columns: str) -> Any:
@@ -85,28 +85,28 @@ def _all(*columns: str) -> Any:
 
 
 _OF_HOURS: dict[str, Any] = {
-    "completed": _calls(Q(status=Status.COMPLETED)),
-    "left": _calls(Q(status__in=[Status.CLIENT_CLOSED, Status.CLIENT_STALLED])),
-    "errors": _calls(Q(status__in=[Status.FAILED, Status.ORPHANED])),
+    "completed": _requests(Q(status=Status.COMPLETED)),
+    "left": _requests(Q(status__in=[Status.CLIENT_CLOSED, Status.CLIENT_STALLED])),
+    "errors": _requests(Q(status__in=[Status.FAILED, Status.INTERRUPTED])),
     "running": Value(0, output_field=BigIntegerField()),
-    "refused": _calls(Q(status=Status.REFUSED)),
+    "rejected": _requests(Q(status=Status.REJECTED)),
     "input": _all("input_tokens"),
     "cache_read": _all("cache_read_tokens"),
     "cache_write": _all("cache_write_5m_tokens", "cache_write_1h_tokens"),
     "output": _all("output_tokens"),
-    "unknown": _all("unknown_calls"),
-    "reported": _calls(_HAS_ENDED & Q(usage_source=UsageSource.REPORTED)),
-    "partial": _calls(_HAS_ENDED & Q(usage_source=UsageSource.PARTIAL)),
-    "estimated": _calls(_HAS_ENDED & Q(usage_source=UsageSource.ESTIMATED)),
-    "unsaid": _calls(_HAS_ENDED & Q(usage_source=UsageSource.NONE)),
+    "unknown": _all("requests_without_usage"),
+    "reported": _requests(_HAS_ENDED & Q(usage_source=UsageSource.REPORTED)),
+    "partial": _requests(_HAS_ENDED & Q(usage_source=UsageSource.PARTIAL)),
+    "estimated": _requests(_HAS_ENDED & Q(usage_source=UsageSource.ESTIMATED)),
+    "unsaid": _requests(_HAS_ENDED & Q(usage_source=UsageSource.NONE)),
     "cost": _all("cost_usd_micros"),
-    "unpriced": _all("unpriced_calls"),
+    "unpriced": _all("unpriced_requests"),
 }
 
 
-def hours(begin: datetime, end: datetime) -> QuerySet[UsageHour]:
+def hours(begin: datetime, end: datetime) -> QuerySet[HourlyUsage]:
     """The hours that begin in a half-open interval."""
-    return UsageHour.objects.filter(hour__gte=begin, hour__lt=end).order_by()
+    return HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end).order_by()
 
 
 def running(begin: datetime, end: datetime) -> QuerySet[UsageRecord]:
@@ -120,7 +120,7 @@ def summed(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
 
     `constants` are columns of one value each that may be named in `subject`, so that such queries can be united.
     """
-    columns = _OF_HOURS if rows.model is UsageHour else _OF_RUNNING
+    columns = _OF_HOURS if rows.model is HourlyUsage else _OF_RUNNING
     grouped = rows.annotate(**constants).values(*subject)
     return grouped.annotate(**{f"{name}_sum": columns[name] for name in NAMES}).values_list(
         *subject, *(f"{name}_sum" for name in NAMES)
@@ -134,7 +134,7 @@ _OF_RUNNING: dict[str, Any] = {
 
 def named_models(*, limit: int) -> list[str]:
     """The models that were ever asked for, in order. One step in an index for each, however many hours there are."""
-    table = UsageHour._meta.db_table
+    table = HourlyUsage._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
             f'WITH RECURSIVE named (model) AS (SELECT min(model) FROM "{table}" UNION ALL SELECT '

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from keys.models import APIKey
 from keys.reports import totals as sums
-from keys.reports.totals import Sums
+from keys.reports.totals import Totals
 
 SHOWN = 50
 MOST_MODELS = 1000
@@ -58,7 +58,7 @@ class Slice:
     day: date
     key: Key
     model: str
-    sums: Sums
+    sums: Totals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Row:
     """A line of a table. `subject` is a day, a key, a model, or None for all that the table does not name."""
 
     subject: Any
-    sums: Sums
+    sums: Totals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ class Report:
     """A period added up in four ways. Each table adds up to the total."""
 
     period: Period
-    total: Sums
+    total: Totals
     days: list[Row]
     """Every day, in order, those without a call too."""
     keys: list[Row]
@@ -100,7 +100,7 @@ def days(period: Period) -> list[Row]:
     return _days(_by_day(_by_hour(period).union(_running(period), all=True), period), period)
 
 
-def totals(period: Period) -> Sums:
+def totals(period: Period) -> Totals:
     """What a period adds up to. One query."""
     return _total(row.sums for row in days(period))
 
@@ -158,7 +158,7 @@ def _by_model(period: Period, models: list[str]) -> Any:
 
 def _by_key(period: Period) -> Any:
     hours = sums.hours(*period.bounds())
-    busiest = hours.values("api_key_id").annotate(all=Sum("calls")).order_by("-all", "api_key_id")[:SHOWN]
+    busiest = hours.values("api_key_id").annotate(all=Sum("requests")).order_by("-all", "api_key_id")[:SHOWN]
     return _part(BY_KEY, hours.filter(api_key_id__in=busiest.values("api_key_id")), key=F("api_key_id"))
 
 
@@ -167,13 +167,13 @@ def _running(period: Period) -> Any:
     return _part(RUNNING, rows, key=F("api_key_id"), model=F("model"), moment=F("created_at"))
 
 
-def _by_day(rows: Iterable[Any], period: Period) -> dict[date, Sums]:
+def _by_day(rows: Iterable[Any], period: Period) -> dict[date, Totals]:
     calendar = period.days()
     begins = [_begin(day) for day in calendar]
     return _added((calendar[bisect_right(begins, row[MOMENT]) - 1], sums.from_columns(row[SUMS:])) for row in rows)
 
 
-def _by(subject: int, rows: list[Any], running: list[Any], *, most: int) -> dict[Any, Sums]:
+def _by(subject: int, rows: list[Any], running: list[Any], *, most: int) -> dict[Any, Totals]:
     """The sums by key or by model, for those that are told of. Without its running calls, none is left out for them."""
     told = {row[subject] for row in rows}
     added = [row for row in running if row[subject] in told or len(told) < most]
@@ -202,27 +202,27 @@ def index_of_day(column: str, days: list[date], first: int = 0) -> Any:
 # ---- rows of tables
 
 
-def _days(by_day: dict[date, Sums], period: Period) -> list[Row]:
-    return [Row(subject=day, sums=by_day.get(day, Sums())) for day in period.days()]
+def _days(by_day: dict[date, Totals], period: Period) -> list[Row]:
+    return [Row(subject=day, sums=by_day.get(day, Totals())) for day in period.days()]
 
 
-def _total(parts: Iterable[Sums]) -> Sums:
-    return reduce(operator.add, parts, Sums())
+def _total(parts: Iterable[Totals]) -> Totals:
+    return reduce(operator.add, parts, Totals())
 
 
-def _added(parts: Iterable[tuple[Any, Sums]]) -> dict[Any, Sums]:
-    added: dict[Any, Sums] = {}
+def _added(parts: Iterable[tuple[Any, Totals]]) -> dict[Any, Totals]:
+    added: dict[Any, Totals] = {}
     for subject, part in parts:
         added[subject] = added[subject] + part if subject in added else part
     return added
 
 
-def _table(grouped: dict[Any, Sums], total: Sums) -> list[Row]:
+def _table(grouped: dict[Any, Totals], total: Totals) -> list[Row]:
     """The busiest, and all others in one row, so that the table adds up to the total."""
     rows = [Row(subject=subject, sums=part) for subject, part in grouped.items()]
-    rows.sort(key=lambda row: row.sums.calls + row.sums.refused, reverse=True)
+    rows.sort(key=lambda row: row.sums.requests + row.sums.refused, reverse=True)
     others = total - _total(row.sums for row in rows[:SHOWN])
-    return rows[:SHOWN] + ([] if others == Sums() else [Row(subject=None, sums=others)])
+    return rows[:SHOWN] + ([] if others == Totals() else [Row(subject=None, sums=others)])
 
 
 def _with_keys(rows: list[Row]) -> list[Row]:

@@ -4,16 +4,16 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from keys.reports import usage as reports
-from keys.reports.totals import NAMES, Sums
+from keys.reports import usage
+from keys.reports.totals import NAMES, Totals
 from keys.reports.usage import Period, Slice
 from lib import money
 
 _COUNTS = [name for name in NAMES if name not in ("cost", "unpriced")]
-HEADER = ["day", "key", "key_name", "model", "calls", *_COUNTS[:5], "input_tokens", "cache_read_tokens"]
+HEADER = ["day", "key", "key_name", "model", "requests", *_COUNTS[:5], "input_tokens", "cache_read_tokens"]
 HEADER += ["cache_write_tokens", "output_tokens", "calls_with_unknown_tokens"]
 HEADER += [f"usage_{name}" for name in ("reported", "partial", "estimated", "none")]
-HEADER += ["cost_usd", "unpriced_calls"]
+HEADER += ["cost_usd", "unpriced_requests"]
 
 # A spreadsheet takes a cell that begins so for a formula, spaces in front or not.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -21,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def csv_lines(period: Period) -> Iterator[str]:
     """One line for each day, key and model."""
-    return written(HEADER, map(_cells, reports.iter_slices(period)))
+    return written(HEADER, map(_cells, usage.iter_slices(period)))
 
 
 def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -34,11 +34,11 @@ def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[st
 
 def _cells(part: Slice) -> list[Any]:
     texts = [part.day.isoformat(), part.key.public_id, part.key.name, part.model]
-    counts = [part.sums.calls, *(getattr(part.sums, name) for name in _COUNTS)]
+    counts = [part.sums.requests, *(getattr(part.sums, name) for name in _COUNTS)]
     return [*map(inert, texts), *counts, _cost(part.sums), part.sums.unpriced]
 
 
-def _cost(sums: Sums) -> str:
+def _cost(sums: Totals) -> str:
     """Dollars, of the calls that have a price; nothing where none has one, which is not 0."""
     return "" if sums.unpriced and sums.unpriced == sums.ended else money.plain(sums.cost)
 

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from keys.admin import cells
 from keys.errors import amount_in_words
-from keys.reports.totals import Sums
+from keys.reports.totals import Totals
 from lib import money as amounts
 
 register = template.Library()
@@ -34,7 +34,7 @@ def amount(value: int, unit: str) -> str:
 @register.filter
 def about(value: int, unit: str) -> str:
     """The same, of a value that nobody knows exactly: dollars to the cent, as long as there are cents."""
-    return amount_in_words(value // 10_000 * 10_000 if unit == "money" and value >= 10_000 else value, unit)
+    return amount_in_words(value // 10_000 * 10_000 if unit == "usd" and value >= 10_000 else value, unit)
 
 
 @register.filter
@@ -42,7 +42,7 @@ def cost_of(micros: int | None, unpriced: int = 0) -> str:
     """What calls cost: a dash where none has a price, and a plus where some have none."""
     if micros is None or (unpriced and not micros):
         return "unpriced"
-    return amount_in_words(micros, "money") + (" +" if unpriced else "")
+    return amount_in_words(micros, "usd") + (" +" if unpriced else "")
 
 
 @register.filter
@@ -83,7 +83,7 @@ def unrounded_money(millionths: int) -> str:
 
 
 @register.filter
-def cost(sums: Sums) -> str:
+def cost(sums: Totals) -> str:
     """What calls cost, as far as their models have a price; in words where none has."""
     if sums.unpriced and sums.unpriced == sums.ended:
         return "unpriced"

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
 
 
-class House:
+class Backlog:
     """What the writer keeps for its process: its boot id, its spool, and when it last noted a secret's use."""
 
     def __init__(self) -> None:
@@ -33,15 +33,15 @@ class House:
 
     @property
     def boot_id(self) -> str:
-        self._move_in()
+        self._reset_after_fork()
         return self._boot_id
 
     @property
     def spool(self) -> Spool:
-        self._move_in()
+        self._reset_after_fork()
         return self._spool
 
-    def _move_in(self) -> None:
+    def _reset_after_fork(self) -> None:
         """A new process gets a new boot id and spool: workers fork, and a closed house may be opened again."""
         if self._pid == os.getpid():
             return

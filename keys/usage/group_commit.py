@@ -17,8 +17,8 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from keys.usage.outage import KNOCK_EVERY_S, Outage
-from lib import threads as native
+from keys.usage.outage import PROBE_INTERVAL_S, Outage
+from lib import threads
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Ticket:
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self._signal = native.signal()
+        self._signal = threads.signal()
         self._error: Exception | None = None
         self._undecided = [True]  # whoever takes it out decides: `pop` is atomic in every kind of thread
 
@@ -117,7 +117,7 @@ class GroupCommit:
             return False
         busy_since = self._busy_since
         return self._outage is not None or (
-            busy_since is not None and time.monotonic() - busy_since > settings.LEDGER_WAIT_S
+            busy_since is not None and time.monotonic() - busy_since > settings.DATABASE_TIMEOUT_S
         )
 
     def submit(self, statement: Statement) -> Ticket:
@@ -133,7 +133,7 @@ class GroupCommit:
         Return False if it does not answer: then the statement is given up. A long queue is no reason for that.
         """
         ticket = self.submit(statement)
-        while not ticket.wait(settings.LEDGER_WAIT_S):
+        while not ticket.wait(settings.DATABASE_TIMEOUT_S):
             if self.is_away and ticket.give_up():
                 return False
         return True
@@ -144,11 +144,11 @@ class GroupCommit:
             return
         with self._lock:
             if self._pid != os.getpid():
-                self._queue = native.simple_queue()
-                self._stopped = native.signal()
+                self._queue = threads.simple_queue()
+                self._stopped = threads.signal()
                 self._outage = None
                 self._busy_since = None
-                native.run_in_thread(self._run)
+                threads.run_in_thread(self._run)
                 self._pid = os.getpid()
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -173,9 +173,9 @@ class GroupCommit:
                 self._commit(batch, connection)
             if running and time.monotonic() >= next_turn:
                 self._take_turn(connection)
-                next_turn = time.monotonic() + (KNOCK_EVERY_S if self._outage else self._chore_every_s)
+                next_turn = time.monotonic() + (PROBE_INTERVAL_S if self._outage else self._chore_every_s)
             elif self._outage is not None:
-                next_turn = min(next_turn, time.monotonic() + KNOCK_EVERY_S)
+                next_turn = min(next_turn, time.monotonic() + PROBE_INTERVAL_S)
             self._busy_since = None
         if self._outage is not None:
             self._outage.abandon()
@@ -192,7 +192,7 @@ class GroupCommit:
                 if len(batch) == MAX_BATCH:
                     return batch, True
                 ticket = self._queue.get_nowait()
-        except native.QueueEmpty:
+        except threads.QueueEmpty:
             return batch, True
         return batch, False
 
@@ -263,7 +263,7 @@ def own_connection() -> BaseDatabaseWrapper:
     """A connection for this thread alone. A pool's locks are greenlets' locks: a real thread keeps away from them."""
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in connection.settings_dict["OPTIONS"].items() if name != "pool"}
-    options |= {name: settings.LEDGER_WAIT_S for name in ("answer_within_s", "timeout") if name in options}
+    options |= {name: settings.DATABASE_TIMEOUT_S for name in ("answer_within_s", "timeout") if name in options}
     connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
     connections[DEFAULT_DB_ALIAS] = connection
     return connection

@@ -8,29 +8,29 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from keys.models import UsageHour
-from keys.models.usage import CALLER_ERRORS
+from keys.models import HourlyUsage
+from keys.models.usage import CLIENT_ERRORS
 from lib.periods import begin_of_hour
 
 DIMENSIONS = ("api_key_id", "hour", "model", "upstream", "status", "usage_source")
 SUMS = (
-    "calls",
+    "requests",
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
     "thinking_tokens",
-    "unknown_calls",
+    "requests_without_usage",
     "cost_usd_micros",
-    "unpriced_calls",
-    "caller_errors",
+    "unpriced_requests",
+    "client_errors",
 )
 
 Place = tuple[Any, ...]
 
 
-class OpenHours:
+class RollupWriter:
     """What one transaction adds to the hours; written by `close`."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -61,22 +61,22 @@ class OpenHours:
 def sums_of(row: Mapping[str, Any]) -> dict[str, int]:
     """What one settled call adds to each sum. Refused calls have neither tokens nor a price."""
     tokens = {name: row.get(name) or 0 for name in SUMS if name.endswith("_tokens")}
-    was_made = row["status"] != "refused"
+    was_made = row["status"] != "rejected"
     is_unknown = was_made and (row.get("input_tokens") is None or row.get("output_tokens") is None)
     cost = row.get("cost_usd_micros")
     return {
-        "calls": 1,
+        "requests": 1,
         **tokens,
-        "unknown_calls": int(is_unknown),
+        "requests_without_usage": int(is_unknown),
         "cost_usd_micros": cost or 0,
-        "unpriced_calls": int(was_made and cost is None),
-        "caller_errors": int(row["status"] == "failed" and row.get("error_type") in CALLER_ERRORS),
+        "unpriced_requests": int(was_made and cost is None),
+        "client_errors": int(row["status"] == "failed" and row.get("error_type") in CLIENT_ERRORS),
     }
 
 
 @cache
 def _upsert(count: int) -> str:
-    table = UsageHour._meta.db_table
+    table = HourlyUsage._meta.db_table
     names = [*DIMENSIONS, *SUMS]
     columns = ", ".join(f'"{name}"' for name in names)
     marks = ", ".join("%s" for _ in names)

@@ -20,17 +20,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 from django.utils import timezone
 
-from keys.budgets import reservations as budgets
-from keys.budgets.reservations import Hold, OpenPeriods
-from keys.errors import BudgetSpent, LedgerUnavailable
+from keys.budgets import reservations
+from keys.budgets.reservations import LockedPeriods, Reservation
+from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret, UsageRecord
 from keys.pricing.price_book import PriceBook, prices
 from keys.pricing.price_book import read as read_prices
 from keys.pricing.rating import cost
 from keys.usage import rows
-from keys.usage.backlog import LAST_USE_EVERY, House, spool_folder
+from keys.usage.backlog import LAST_USE_EVERY, Backlog, spool_folder
 from keys.usage.group_commit import MAX_BATCH, GroupCommit
-from keys.usage.hourly_rollup import OpenHours
+from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.rows import Admission, Row, Settlement, Status, UsageSource
 from keys.usage.spool import iter_dead, reject
 
@@ -104,9 +104,9 @@ class _Admit:
 
     def __init__(self, admission: Admission) -> None:
         self.verdict: Exception | None = None
-        self.claimed = budgets.wanted(admission.claims, at=admission.created_at)
+        self.claimed = reservations.wanted(admission.claims, at=admission.created_at)
         self.row = rows.opening(admission, boot_id=_house.boot_id)
-        self.holds: list[Hold] = []
+        self.reservations: list[Reservation] = []
         self._admission = admission
 
     @property
@@ -114,19 +114,19 @@ class _Admit:
         """Whether there is nothing to write but its row."""
         return not self.claimed
 
-    def enter(self, books: "_Books") -> None:
+    def enter(self, books: "_Batch") -> None:
         self.verdict = None
         try:
-            holds = books.periods.reserve(self._admission.claims, at=self._admission.created_at)
-        except BudgetSpent as error:
+            reservations = books.periods.reserve(self._admission.claims, at=self._admission.created_at)
+        except BudgetExceeded as error:
             self.verdict = error
-            self._admission.holds[:] = []
+            self._admission.reservations[:] = []
             refused = _closed(self._admission, rows.refusal(error.status, error.type))
-            books.add(refused | {"limit_hit": error.hit})
+            books.add(refused | {"limit_exceeded": error.hit})
             return
-        self._admission.holds[:] = holds
+        self._admission.reservations[:] = reservations
         books.held_here.add(self._admission.id)
-        books.add(self.row | {"holds": holds})
+        books.add(self.row | {"reservations": reservations})
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         if is_in_doubt:
@@ -149,11 +149,11 @@ class _Settle:
         self.row = row
 
     @property
-    def holds(self) -> list[Hold]:
-        held: list[Hold] = self.row["holds"]
+    def reservations(self) -> list[Reservation]:
+        held: list[Reservation] = self.row["reservations"]
         return held
 
-    def enter(self, books: "_Books") -> None:
+    def enter(self, books: "_Batch") -> None:
         books.add(self.row)
 
     def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
@@ -163,13 +163,13 @@ class _Settle:
     def come_too_late(self) -> None: ...
 
 
-class _Books:
+class _Batch:
     """What one transaction writes together: rows, what they change in budgets, and the hours that they add to."""
 
     def __init__(self, statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
-        self.periods = OpenPeriods(
+        self.periods = LockedPeriods(
             claimed=[each for statement in statements for each in statement.claimed],
-            held=[period_id for statement in statements for period_id, _ in statement.holds],
+            held=[period_id for statement in statements for period_id, _ in statement.reservations],
         )
         self.held_here: set[str] = set()
         """The calls that were admitted in this very transaction."""
@@ -184,16 +184,20 @@ class _Books:
 
     def close(self) -> None:
         """Write, in one order here and in every other process: nobody waits in a circle."""
-        hours, last_uses = OpenHours(self._connection), {}
+        hours, last_uses = RollupWriter(self._connection), {}
         written = rows.write(list(self._rows.values()), self._connection)
         for id, was_open in written.items():
             row = self._rows[id]
             if row["status"] == Status.STARTED:
                 continue
-            held = row["holds"] if was_open or id in self.held_here else [[period, 0] for period, _ in row["holds"]]
+            held = (
+                row["reservations"]
+                if was_open or id in self.held_here
+                else [[period, 0] for period, _ in row["reservations"]]
+            )
             self.periods.settle(held, money=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
             hours.add(row)
-            if row["status"] != Status.REFUSED:
+            if row["status"] != Status.REJECTED:
                 last_uses[row["secret_id"]] = row["created_at"]
         self.periods.close()
         hours.close()
@@ -207,7 +211,7 @@ def _write(statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapp
         rows.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
         return
     with transaction.atomic():
-        books = _Books(statements, connection)
+        books = _Batch(statements, connection)
         for statement in statements:
             statement.enter(books)
         books.close()
@@ -273,5 +277,5 @@ def _orphan(whose: Q) -> None:
         logger.warning("%d calls are settled as orphaned: nobody could say how they ended", count)
 
 
-_house = House()
+_house = Backlog()
 _writer = GroupCommit(_write, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)

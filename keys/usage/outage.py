@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from lib import threads as native
+from lib import threads
 
 logger = logging.getLogger(__name__)
 
-KNOCK_EVERY_S = 0.5
+PROBE_INTERVAL_S = 0.5
 
 
 class Outage:
@@ -31,12 +31,12 @@ class Outage:
         logger.error(
             "The ledger's database does not answer (%s): no call is let in, settlements wait", type(error).__name__
         )
-        native.run_in_thread(self._knock)
+        threads.run_in_thread(self._probe)
 
     def go_on(self) -> None:
         """It was a false hope: knock again."""
         self.is_answered = False
-        native.run_in_thread(self._knock)
+        threads.run_in_thread(self._probe)
 
     def end(self) -> None:
         self._is_over = True
@@ -46,10 +46,10 @@ class Outage:
         """The process ends before the outage does."""
         self._is_over = True
 
-    def _knock(self) -> None:
+    def _probe(self) -> None:
         connection = self._connect()
         while not self._is_over:
-            native.sleep(KNOCK_EVERY_S)
+            threads.sleep(PROBE_INTERVAL_S)
             if self._is_over or self._is_answered_by(connection):
                 break
         connection.close()

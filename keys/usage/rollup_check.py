@@ -12,8 +12,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import CharField, Count, DateTimeField, Min, Q, Sum, Value
 
-from keys.models import UsageHour, UsageRecord
-from keys.models.usage import CALLER_ERRORS
+from keys.models import HourlyUsage, UsageRecord
+from keys.models.usage import CLIENT_ERRORS
 from keys.usage.hourly_rollup import DIMENSIONS, SUMS
 from lib.periods import begin_of_hour
 
@@ -39,7 +39,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
+class RollupInterval:
     """A stretch of time whose calls belong to one hour."""
 
     hour: datetime
@@ -47,7 +47,7 @@ class Stretch:
     end: datetime
 
 
-def iter_stretches(begin: datetime, end: datetime) -> Iterator[Stretch]:
+def iter_stretches(begin: datetime, end: datetime) -> Iterator[RollupInterval]:
     """Those from `begin` on, up to the one that `end` lies in, that have anything in them."""
     while (moment := _next_moment(begin, end)) is not None:
         stretch = _stretch(moment)
@@ -57,22 +57,22 @@ def iter_stretches(begin: datetime, end: datetime) -> Iterator[Stretch]:
 
 def _next_moment(begin: datetime, end: datetime) -> datetime | None:
     settled = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at__isnull=False)
-    hours = UsageHour.objects.filter(hour__gte=begin, hour__lt=end)
+    hours = HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end)
     found = [settled.aggregate(first=Min("created_at"))["first"], hours.aggregate(first=Min("hour"))["first"]]
     return min((moment for moment in found if moment is not None), default=None)
 
 
-def _stretch(moment: datetime) -> Stretch:
+def _stretch(moment: datetime) -> RollupInterval:
     hour = begin_of_hour(moment)
     quarters = [quarter for quarter in _quarters(hour) if begin_of_hour(quarter) == hour]
-    return Stretch(hour=hour, begin=quarters[0], end=quarters[-1] + QUARTER)
+    return RollupInterval(hour=hour, begin=quarters[0], end=quarters[-1] + QUARTER)
 
 
 def _quarters(hour: datetime) -> list[datetime]:
     return [hour + i * QUARTER for i in range(4)]
 
 
-def differences(stretch: Stretch) -> list[Difference]:
+def differences(stretch: RollupInterval) -> list[Difference]:
     """Where rows and hours do not agree. One query."""
     rows, hours = _both(stretch)
     return [
@@ -83,21 +83,21 @@ def differences(stretch: Stretch) -> list[Difference]:
     ]
 
 
-def repair(stretch: Stretch) -> None:
+def repair(stretch: RollupInterval) -> None:
     """Make the hour what its rows add up to. Calls that settle meanwhile wait, for as long as that takes."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute(f'LOCK TABLE "{UsageHour._meta.db_table}" IN SHARE ROW EXCLUSIVE MODE')
+                cursor.execute(f'LOCK TABLE "{HourlyUsage._meta.db_table}" IN SHARE ROW EXCLUSIVE MODE')
         rows, hours = _both(stretch)
-        UsageHour.objects.filter(hour__in={place[1] for place in hours}).delete()
-        UsageHour.objects.bulk_create(
-            UsageHour(**dict(zip(DIMENSIONS, place, strict=True)), **dict(zip(SUMS, amounts, strict=True)))
+        HourlyUsage.objects.filter(hour__in={place[1] for place in hours}).delete()
+        HourlyUsage.objects.bulk_create(
+            HourlyUsage(**dict(zip(DIMENSIONS, place, strict=True)), **dict(zip(SUMS, amounts, strict=True)))
             for place, amounts in rows.items()
         )
 
 
-def _both(stretch: Stretch) -> tuple[dict[Place, Amounts], dict[Place, Amounts]]:
+def _both(stretch: RollupInterval) -> tuple[dict[Place, Amounts], dict[Place, Amounts]]:
     """What the rows of a stretch add up to, and what its hour says."""
     found: dict[str, dict[Place, Amounts]] = {"rows": {}, "hours": {}}
     for source, *values in _rows(stretch).union(_hours(stretch), all=True):
@@ -112,20 +112,20 @@ def _is_hour(moment: datetime) -> bool:
     return any(begin_of_hour(quarter) == moment for quarter in _quarters(moment))
 
 
-_WAS_MADE = ~Q(status=UsageRecord.Status.REFUSED)
+_WAS_MADE = ~Q(status=UsageRecord.Status.REJECTED)
 _TOKENS = [name for name in SUMS if name.endswith("_tokens")]
 _OF_ROWS: dict[str, Any] = {
-    "calls": Count("pk"),
+    "requests": Count("pk"),
     **{name: Sum(name, default=0) for name in _TOKENS},
-    "unknown_calls": Count("pk", filter=_WAS_MADE & (Q(input_tokens=None) | Q(output_tokens=None))),
+    "requests_without_usage": Count("pk", filter=_WAS_MADE & (Q(input_tokens=None) | Q(output_tokens=None))),
     "cost_usd_micros": Sum("cost_usd_micros", default=0),
-    "unpriced_calls": Count("pk", filter=_WAS_MADE & Q(cost_usd_micros=None)),
-    "caller_errors": Count("pk", filter=Q(status=UsageRecord.Status.FAILED, error_type__in=CALLER_ERRORS)),
+    "unpriced_requests": Count("pk", filter=_WAS_MADE & Q(cost_usd_micros=None)),
+    "client_errors": Count("pk", filter=Q(status=UsageRecord.Status.FAILED, error_type__in=CLIENT_ERRORS)),
 }
 """What `hours.sums_of` says of one row, for all of them."""
 
 
-def _rows(stretch: Stretch) -> Any:
+def _rows(stretch: RollupInterval) -> Any:
     settled = UsageRecord.objects.filter(
         created_at__gte=stretch.begin, created_at__lt=stretch.end, settled_at__isnull=False
     )
@@ -141,7 +141,7 @@ def _rows(stretch: Stretch) -> Any:
     )
 
 
-def _hours(stretch: Stretch) -> Any:
-    kept = UsageHour.objects.filter(hour__gte=min(stretch.hour, stretch.begin), hour__lt=stretch.end)
+def _hours(stretch: RollupInterval) -> Any:
+    kept = HourlyUsage.objects.filter(hour__gte=min(stretch.hour, stretch.begin), hour__lt=stretch.end)
     names = ["source", "api_key_id", "hour", *DIMENSIONS[2:], *SUMS]
     return kept.order_by().annotate(source=Value("hours", output_field=CharField())).values_list(*names)

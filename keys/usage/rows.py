@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from keys.budgets.reservations import Claim, Hold
+from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.models import UsageRecord
 from keys.pricing.rating import Tokens
 
@@ -27,7 +27,7 @@ class Admission:
     """The request id."""
     api_key_id: int
     secret_id: int
-    lane: str
+    api_format: str
     model: str
     streamed: bool
     estimated_input_tokens: int | None
@@ -36,15 +36,15 @@ class Admission:
     upstream: str = ""
     upstream_model: str = ""
     """What is to be asked first. It is what is known of the call if nobody can say how it ended."""
-    caller_address: str | None = None
-    caller_request_id: str = ""
+    client_ip: str | None = None
+    client_request_id: str = ""
     user_agent: str = ""
-    limit_hit: dict[str, Any] | None = None
+    limit_exceeded: dict[str, Any] | None = None
     """The limit or budget that refused it, or that would have if it did not only count."""
     created_at: datetime = field(default_factory=timezone.now)
-    claims: Sequence[Claim] = ()
+    claims: Sequence[ReservationRequest] = ()
     """What the call is to hold of each budget. If one has not as much left, the call is refused."""
-    holds: list[Hold] = field(default_factory=list, compare=False)
+    reservations: list[Reservation] = field(default_factory=list, compare=False)
     """What it does hold, once it is admitted."""
 
 
@@ -84,7 +84,7 @@ class Settlement:
 MOMENTS = ("created_at", "settled_at", "lease_expires_at")
 CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
 _COLUMNS = {item.attname: item for item in UsageRecord._meta.concrete_fields}
-_OPENING = [item.name for item in fields(Admission) if item.name not in ("lease_s", "claims", "holds")]
+_OPENING = [item.name for item in fields(Admission) if item.name not in ("lease_s", "claims", "reservations")]
 _CLOSING = [item.name for item in fields(Settlement)]
 _TABLE = UsageRecord._meta.db_table
 
@@ -106,19 +106,19 @@ def closing(settlement: Settlement) -> Row:
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
     """All columns of a call that has ended."""
     opened = opening(admission, boot_id=boot_id)
-    return opened | {"settled_at": timezone.now(), "holds": admission.holds} | closing(settlement)
+    return opened | {"settled_at": timezone.now(), "reservations": admission.reservations} | closing(settlement)
 
 
 def refusal(http_status: int, error_type: str) -> Settlement:
     """How a call ended that was not let in."""
-    return Settlement(status=Status.REFUSED, http_status=http_status, error_type=error_type)
+    return Settlement(status=Status.REJECTED, http_status=http_status, error_type=error_type)
 
 
 def last_known(record: UsageRecord) -> Settlement:
     """How a call ended whose worker died: what is known is the estimate of its input, and whom it was to ask."""
     known = record.estimated_input_tokens if record.input_tokens is None else record.input_tokens
     return Settlement(
-        status=Status.ORPHANED,
+        status=Status.INTERRUPTED,
         upstream=record.upstream,
         upstream_model=record.upstream_model,
         input_tokens=known,
@@ -190,7 +190,7 @@ def to_json(row: Row) -> Row:
 
 def from_json(row: Row) -> Row:
     """The reverse of `to_json`. A row that an older version spooled lacks the newer columns."""
-    newer: Row = {"holds": [], "cost_usd_micros": None, "price_id": None, "limit_hit": None}
+    newer: Row = {"reservations": [], "cost_usd_micros": None, "price_id": None, "limit_exceeded": None}
     return newer | row | {name: datetime.fromisoformat(row[name]) for name in MOMENTS}
 
 

@@ -30,14 +30,14 @@ class UpstreamForm(forms.ModelForm):
             "dialect",
             "base_url",
             "enabled",
-            "preset",
-            "overrides",
-            "connect_s",
-            "first_byte_s",
-            "silence_s",
-            "total_s",
-            "retry_timeouts",
-            "reads_on_s",
+            "profile_preset",
+            "profile_overrides",
+            "connect_timeout_s",
+            "first_byte_timeout_s",
+            "idle_timeout_s",
+            "request_timeout_s",
+            "retry_on_timeout",
+            "continue_after_disconnect_s",
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class UpstreamForm(forms.ModelForm):
     def save(self, commit: bool = True) -> Upstream:
         """Bind a new credential to the address that is saved with it."""
         credential, moved = self.cleaned_data["credential"], "base_url" in self.changed_data
-        self.lost_credential = moved and not credential and bool(self.instance.credential_token)
+        self.lost_credential = moved and not credential and bool(self.instance.credential_ciphertext)
         if credential or moved or self.cleaned_data["clear_credential"]:
             self.instance.set_credential(credential)
         saved: Upstream = super().save(commit)
@@ -62,7 +62,7 @@ class UpstreamForm(forms.ModelForm):
 
 
 def _what_is_stored(upstream: Upstream) -> str:
-    if not upstream.credential_token or upstream.credential_set_at is None:
+    if not upstream.credential_ciphertext or upstream.credential_set_at is None:
         return "None is set: nothing is sent. It is stored encrypted and cannot be shown again."
     since = f"{timezone.localtime(upstream.credential_set_at):%Y-%m-%d %H:%M}"
     if not upstream.has_usable_credential():

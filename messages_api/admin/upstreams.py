@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from messages_api.admin import connection_check as connection_test
+from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, PreviewForm, UpstreamForm
 from messages_api.gateway import request as gateway
 from messages_api.models import Route, RouteTarget, Upstream
@@ -25,9 +25,18 @@ class UpstreamAdmin(admin.ModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "dialect", "base_url", "enabled"]}),
         ("Credential", {"fields": ["credential", "clear_credential"], "description": "What we show to this upstream."}),
-        ("Profile", {"fields": ["preset", "overrides"]}),
-        ("Deadlines", {"fields": [("connect_s", "first_byte_s"), ("silence_s", "total_s"), "retry_timeouts"]}),
-        ("When a caller leaves", {"fields": ["reads_on_s"]}),
+        ("Profile", {"fields": ["profile_preset", "profile_overrides"]}),
+        (
+            "Deadlines",
+            {
+                "fields": [
+                    ("connect_timeout_s", "first_byte_timeout_s"),
+                    ("idle_timeout_s", "request_timeout_s"),
+                    "retry_on_timeout",
+                ]
+            },
+        ),
+        ("When a caller leaves", {"fields": ["continue_after_disconnect_s"]}),
     ]
     form = UpstreamForm
     list_display = ["name", "dialect", "base_url", "credential", "state", "connection"]
@@ -36,7 +45,7 @@ class UpstreamAdmin(admin.ModelAdmin):
 
     @admin.display(description="credential")
     def credential(self, upstream: Upstream) -> str:
-        if not upstream.credential_token or upstream.credential_set_at is None:
+        if not upstream.credential_ciphertext or upstream.credential_set_at is None:
             return "none"
         since = f"{timezone.localtime(upstream.credential_set_at):%Y-%m-%d}"
         return f"set since {since}" if upstream.has_usable_credential() else "cannot be read: enter it again"
@@ -67,7 +76,7 @@ class UpstreamAdmin(admin.ModelAdmin):
         form = ConnectionForm(request.POST or None, initial={"model": _known_model(upstream)})
         result = None
         if form.is_valid():
-            result = connection_test.test_connection(upstream, model=form.cleaned_data["model"])
+            result = connection_check.test_connection(upstream, model=form.cleaned_data["model"])
             if result.ok:
                 gateway.circuits.of(upstream.endpoint()).succeeded()  # what it was skipped for has been mended
             self.log_change(request, upstream, "Connection tested")

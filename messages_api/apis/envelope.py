@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from messages_api.apis.streaming import Answer, Batch
-from messages_api.apis.success_envelope import four_keys
+from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import chunks, sse, wire
 
 NAME = "envelope"
@@ -15,7 +15,7 @@ IS_STRICT = True
 def success(answer: Answer) -> bytes:
     """The JSON of a whole answer: the envelope of its completion."""
     completion = chunks.completion_from_message(answer.message, created=int(time.time()))
-    return wire.encode(four_keys(completion))
+    return wire.encode(success_envelope(completion))
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:

@@ -3,6 +3,6 @@
 from typing import Any
 
 
-def four_keys(data: Any) -> dict[str, Any]:
+def success_envelope(data: Any) -> dict[str, Any]:
     """Put data into the envelope of a success."""
     return {"success": True, "code": "200", "message": "successful", "data": data}

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import Figures
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import failures, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
 from messages_api.backend.protocol.repair import repair_for_anthropic
@@ -23,7 +23,7 @@ def message(attempt: Attempt) -> Answer:
     except failures.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     assert isinstance(answer, dict)
-    figures = Figures.of(Usage.from_anthropic(answer.get("usage")), is_final=True)
+    figures = ReportedUsage.of(Usage.from_anthropic(answer.get("usage")), is_final=True)
     return Answer(message=whole, figures=figures, raw=raw if whole == answer else None)
 
 
@@ -48,7 +48,7 @@ def _send(attempt: Attempt, path: str) -> None:
     """Send the request as it reads. Raise UpstreamError when the upstream refuses it."""
     endpoint = attempt.target.endpoint
     headers = upstream_headers(
-        lane="native" if attempt.is_native else "envelope",
+        api_format="anthropic" if attempt.is_native else "envelope",
         style=endpoint.profile.auth_style,
         key=endpoint.credential,
         headers=attempt.caller_headers,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from messages_api.backend.endpoint import Target
 from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import Figures
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.protocol.ids import Ids, tool_ids
@@ -112,7 +112,7 @@ class Answer:
     """A whole answer, and what the upstream said it used."""
 
     message: Message
-    figures: Figures
+    figures: ReportedUsage
     raw: bytes | None = None
     """The bytes it came in, where a caller who speaks the upstream's dialect may have them as they are."""
 

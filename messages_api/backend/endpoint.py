@@ -12,11 +12,11 @@ VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
 class Deadlines:
     """Seconds, by our own monotonic clock: a client's timeouts are per read, so a byte a second never trips them."""
 
-    connect_s: float = 5.0
-    first_byte_s: float = 120.0
-    silence_s: float = 90.0
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 90.0
     """Between two events. Bytes that make no event are no progress."""
-    total_s: float = 600.0
+    request_timeout_s: float = 600.0
     """Over all attempts of a call."""
 
 
@@ -30,9 +30,9 @@ class Endpoint:
     credential: str
     profile: Profile
     deadlines: Deadlines
-    retry_timeouts: bool = False
+    retry_on_timeout: bool = False
     """Whether a deadline that passed is worth another attempt, although the answer may have been billed."""
-    reads_on_s: float = 0.0
+    continue_after_disconnect_s: float = 0.0
     """How long the rest of an answer is read after its caller has left, for the sake of its usage. 0: it is cut."""
     ca_file: str = ""
     """Certificate authorities to trust in place of the usual ones."""

@@ -3,7 +3,7 @@ What can go wrong upstream. Each becomes an UpstreamError(status, type, message,
 
 * no connection, or one that broke      502 api_error         here again, then at the next target
 * a deadline of ours has passed         504 timeout_error     nowhere: the answer may have been generated and billed
-                                                              (unless the upstream is marked `retry_timeouts`)
+                                                              (unless the upstream is marked `retry_on_timeout`)
 * it is overloaded (503, 529)           529 overloaded_error  here again, then at the next target
 * it is limited or broken (429, 5xx)    its status            here again, after its retry-after
 * it refuses us (401, 402, 403)         502 api_error         at the next target: our account, our fault
@@ -18,16 +18,16 @@ import enum
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.redaction import redacted
-from messages_api.backend.waiting import seconds_to_wait
+from messages_api.backend.waiting import parse_retry_after
 
 
-class Again(enum.Enum):
+class RetryScope(enum.Enum):
     """Where another attempt makes sense."""
 
-    HERE = "here"
+    SAME_TARGET = "here"
     """At the same target, and then at the next."""
-    ELSEWHERE = "elsewhere"
-    NOWHERE = "nowhere"
+    NEXT_TARGET = "elsewhere"
+    NONE = "nowhere"
 
 
 class UpstreamError(Exception):
@@ -39,7 +39,7 @@ class UpstreamError(Exception):
         *,
         status: int = 502,
         type: str = "api_error",
-        again: Again = Again.HERE,
+        again: RetryScope = RetryScope.SAME_TARGET,
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class UpstreamError(Exception):
     @classmethod
     def refused(cls, message: str, *, param: str | None) -> "UpstreamError":
         """The request asks for something that this upstream's dialect cannot say."""
-        return cls(message, status=400, type="invalid_request_error", again=Again.NOWHERE, param=param)
+        return cls(message, status=400, type="invalid_request_error", again=RetryScope.NONE, param=param)
 
     @property
     def is_the_upstreams_fault(self) -> bool:
@@ -79,16 +79,16 @@ class UpstreamError(Exception):
     @property
     def retry_after_s(self) -> float | None:
         """How many seconds the upstream asks to wait. None: it does not say, or nothing that can be understood."""
-        return seconds_to_wait(self.headers.get("retry-after", ""))
+        return parse_retry_after(self.headers.get("retry-after", ""))
 
 
 AGAIN_HERE = {408, 429, 500, 502, 503, 504, 529}
 
 
-def _where_again(failure: Failure) -> Again:
+def _where_again(failure: Failure) -> RetryScope:
     if failure.retry is False:
-        return Again.ELSEWHERE
-    return Again.HERE if failure.status in AGAIN_HERE else Again.NOWHERE
+        return RetryScope.NEXT_TARGET
+    return RetryScope.SAME_TARGET if failure.status in AGAIN_HERE else RetryScope.NONE
 
 
 class Aborted(Exception):

@@ -6,7 +6,7 @@ from messages_api.backend.protocol.usage import Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
+class ReportedUsage:
     """An upstream's own counts. Estimates of ours never come in here."""
 
     usage: Usage | None = None
@@ -15,7 +15,7 @@ class Figures:
     """Whether they are the counts of the whole answer, not of its beginning."""
 
     @classmethod
-    def of(cls, usage: Usage, *, is_final: bool) -> "Figures":
+    def of(cls, usage: Usage, *, is_final: bool) -> "ReportedUsage":
         """The figures in what an upstream said so far. Final ones have both an input and an output count."""
         if usage.input is None and usage.output is None:
             return cls()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import Figures
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import decoder, failures, request, wire
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.source import EventSource
@@ -24,7 +24,7 @@ def message(attempt: Attempt) -> Answer:
     except failures.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     assert isinstance(answer, dict)
-    return Answer(message=whole, figures=Figures.of(Usage.from_openai(answer.get("usage")), is_final=True))
+    return Answer(message=whole, figures=ReportedUsage.of(Usage.from_openai(answer.get("usage")), is_final=True))
 
 
 def events(attempt: Attempt) -> EventSource:
@@ -46,7 +46,7 @@ def _local_answer(attempt: Attempt) -> Answer | None:
     """The answer to a request for no tokens, which warms a cache that this upstream does not have."""
     with _refusals():
         empty = request.local_answer(attempt.request, attempt.ids)
-    return None if empty is None else Answer(message=empty, figures=Figures())
+    return None if empty is None else Answer(message=empty, figures=ReportedUsage())
 
 
 def count_tokens(attempt: Attempt) -> int:
@@ -73,5 +73,5 @@ def _refusals() -> Iterator[None]:
     """What this dialect cannot say is the caller's to change: a 400 with the path of the field."""
     try:
         yield
-    except request.RequestRefused as error:
+    except request.UnsupportedRequest as error:
         raise UpstreamError.refused(error.message, param=error.param) from error

@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple, Protocol
 
 from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import Figures
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import sse
 from messages_api.backend.protocol.failures import Failure
 from messages_api.backend.protocol.types import Event
@@ -76,10 +76,10 @@ class EventSource:
     def is_over(self) -> bool:
         return self._decoder.is_ended
 
-    def figures(self) -> Figures:
+    def figures(self) -> ReportedUsage:
         """The upstream's own counts so far."""
         decoder = self._decoder
-        return Figures.of(decoder.usage, is_final=decoder.is_whole or decoder.is_complete)
+        return ReportedUsage.of(decoder.usage, is_final=decoder.is_whole or decoder.is_complete)
 
     def _read_first(self) -> Batch:
         """Wait for the first event. Nothing has been sent to the caller, so a failure can still be a status."""

@@ -21,7 +21,7 @@ from urllib3.util.wait import wait_for_read
 
 from messages_api.backend import connections
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.errors import Aborted, Again, UpstreamError
+from messages_api.backend.errors import Aborted, RetryScope, UpstreamError
 
 READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -47,7 +47,7 @@ class Exchange:
     def __init__(self, endpoint: Endpoint, *, total_expires_at: float = NEVER) -> None:
         self.endpoint = endpoint
         self._deadlines = endpoint.deadlines
-        self._total_expires_at = min(total_expires_at, time.monotonic() + self._deadlines.total_s)
+        self._total_expires_at = min(total_expires_at, time.monotonic() + self._deadlines.request_timeout_s)
         self._phase_expires_at = NEVER
         self._response: requests.Response | None = None
         self._sock: socket.socket | None = None
@@ -70,7 +70,7 @@ class Exchange:
 
     def progress(self) -> None:
         """An event came, or a piece of a whole answer: the silence begins anew. Bytes of a stream are no progress."""
-        self._phase_expires_at = time.monotonic() + self._deadlines.silence_s
+        self._phase_expires_at = time.monotonic() + self._deadlines.idle_timeout_s
 
     def end_within(self, seconds: float) -> None:
         """Leave so much time, and no more, whatever the deadlines were."""
@@ -91,7 +91,7 @@ class Exchange:
         self._sock = sock
         if self._abort_error is not None:
             raise self._abort_error
-        self._phase_expires_at = time.monotonic() + self._deadlines.first_byte_s
+        self._phase_expires_at = time.monotonic() + self._deadlines.first_byte_timeout_s
         self._was_sent = True
 
     def _shutdown(self) -> None:
@@ -114,7 +114,9 @@ class Exchange:
             {**headers, "Accept-Encoding": "identity", "Content-Length": str(len(body))}
         )
         prepared.body = body
-        self._phase_expires_at = time.monotonic() + self._deadlines.connect_s + self._deadlines.first_byte_s
+        self._phase_expires_at = (
+            time.monotonic() + self._deadlines.connect_timeout_s + self._deadlines.first_byte_timeout_s
+        )
         with self._mapped():
             self._response = self._send(prepared)
         self.response_status = self._response.status_code
@@ -127,7 +129,7 @@ class Exchange:
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
         left_s = max(SHORTEST_S, self._total_expires_at - time.monotonic())
-        timeout = (min(self._deadlines.connect_s, left_s), self._deadlines.first_byte_s)
+        timeout = (min(self._deadlines.connect_timeout_s, left_s), self._deadlines.first_byte_timeout_s)
         connections.using.exchange = self
         try:
             return _adapter(self.endpoint.name, self.endpoint.base_url).send(
@@ -225,7 +227,7 @@ class Exchange:
 
 
 def _timeout() -> UpstreamError:
-    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", again=Again.NOWHERE)
+    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", again=RetryScope.NONE)
 
 
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)

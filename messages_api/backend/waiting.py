@@ -15,7 +15,7 @@ JITTER_S = 0.5
 SECONDS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def wait_before(retry: int, *, asked_s: float | None) -> float | None:
+def backoff_s(retry: int, *, asked_s: float | None) -> float | None:
     """Seconds to wait before retry number `retry` (1, 2, …). None: the upstream asks for more than we wait."""
     if asked_s is None:
         return random.uniform(0.5, 1.0) * min(LONGEST_S, FIRST_S * 2 ** (retry - 1))
@@ -24,7 +24,7 @@ def wait_before(retry: int, *, asked_s: float | None) -> float | None:
     return asked_s + random.uniform(0, JITTER_S)
 
 
-def seconds_to_wait(retry_after: str) -> float | None:
+def parse_retry_after(retry_after: str) -> float | None:
     """What a `Retry-After` says (RFC 9110, 10.2.3), in seconds from now, never negative; None for what says nothing."""
     text = retry_after.strip()
     if SECONDS.fullmatch(text):

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
-from messages_api.backend.waiting import wait_before
-from messages_api.routing.circuit_breaker import Circuit, Circuits
+from messages_api.backend.errors import Aborted, RetryScope, UpstreamError, cause_of
+from messages_api.backend.waiting import backoff_s
+from messages_api.routing.circuit_breaker import CircuitBreaker, Circuits
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class Attempts:
 
     def run(self, ask: Callable[[Attempt], Result]) -> Result:
         """What `ask` returns of the first attempt that succeeds. Raise the last one's UpstreamError if none does."""
-        for target in self._worth_asking():
+        for target in self._available_targets():
             try:
                 return self._ask_target(target, ask)
             except UpstreamError as error:
                 last_error = error
-                if self._where_again(target, error) is Again.NOWHERE or self._time_is_up(target):
+                if self._where_again(target, error) is RetryScope.NONE or self._time_is_up(target):
                     break
-        raise self._last_word(last_error)
+        raise self._final_error(last_error)
 
     def abort(self, error: Exception | None = None) -> None:
         """End what is going on, and begin nothing more. Whoever waits for it gets `error` (an Aborted by default)."""
@@ -60,7 +60,7 @@ class Attempts:
         if self.current is not None:
             self.current.exchange.abort(error)
 
-    def be_the_last(self, *, within_s: float) -> None:
+    def stop_after_current(self, *, within_s: float) -> None:
         """Let the current attempt go on for so long, and begin no other."""
         self._abort_error = self._abort_error or Aborted()
         self._was_aborted.set()
@@ -76,7 +76,7 @@ class Attempts:
         if self.current is not None:
             self.current.exchange.close()
 
-    def conclude(self, *, is_whole: bool, error: BaseException | None) -> list[dict[str, Any]]:
+    def finish(self, *, is_whole: bool, error: BaseException | None) -> list[dict[str, Any]]:
         """Tell the circuit how the attempt that served the call ended. Return what the usage record keeps of all."""
         attempt = self.current
         if attempt is None or attempt.failure is not None:
@@ -90,11 +90,11 @@ class Attempts:
 
     # ---- one target after the other
 
-    def _worth_asking(self) -> Iterator[Target]:
+    def _available_targets(self) -> Iterator[Target]:
         """The targets whose circuit lets the call through. If none does, the first: somebody has to be asked."""
         was_any_asked = False
         for target in self._targets:
-            if self._circuit(target).lets_through():
+            if self._circuit(target).allows_request():
                 was_any_asked = True
                 yield target
         if not was_any_asked:
@@ -110,7 +110,7 @@ class Attempts:
                     raise
 
     def _ask_once(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        attempt = self.current = self._begin(target, self._begun_at + target.endpoint.deadlines.total_s)
+        attempt = self.current = self._begin(target, self._begun_at + target.endpoint.deadlines.request_timeout_s)
         if self._abort_error is not None:
             attempt.exchange.abort(self._abort_error)
         try:
@@ -127,7 +127,7 @@ class Attempts:
         self._made.append(attempt.summary())
         if self.is_aborted:
             return  # by us, which says nothing of the upstream
-        if error.is_the_upstreams_fault or error.again is not Again.NOWHERE:
+        if error.is_the_upstreams_fault or error.again is not RetryScope.NONE:
             why = cause_of(error) or f"status {attempt.exchange.response_status}"
             logger.warning("An attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, why)
         circuit = self._circuit(attempt.target)
@@ -140,9 +140,9 @@ class Attempts:
 
     def _waits_to_ask_again(self, target: Target, error: UpstreamError) -> bool:
         """Wait as long as it takes, if another attempt at this target makes sense. Raise what it was aborted with."""
-        if self._where_again(target, error) is not Again.HERE:
+        if self._where_again(target, error) is not RetryScope.SAME_TARGET:
             return False
-        wait_s = wait_before(self._retries + 1, asked_s=error.retry_after_s)
+        wait_s = backoff_s(self._retries + 1, asked_s=error.retry_after_s)
         if wait_s is None or self._time_is_up(target, in_s=wait_s):
             return False
         if not self._may_retry(self._circuit(target)):
@@ -153,25 +153,25 @@ class Attempts:
             raise self._abort_error
         return True
 
-    def _may_retry(self, circuit: Circuit) -> bool:
+    def _may_retry(self, circuit: CircuitBreaker) -> bool:
         if self._retries >= RETRIES or circuit.opened is not None or not circuit.retries.take():
             return False
         self._retries += 1
         return True
 
-    def _where_again(self, target: Target, error: UpstreamError) -> Again:
-        if error.status == GATEWAY_TIMEOUT and error.again is Again.NOWHERE and target.endpoint.retry_timeouts:
-            return Again.HERE
+    def _where_again(self, target: Target, error: UpstreamError) -> RetryScope:
+        if error.status == GATEWAY_TIMEOUT and error.again is RetryScope.NONE and target.endpoint.retry_on_timeout:
+            return RetryScope.SAME_TARGET
         return error.again
 
     def _time_is_up(self, target: Target, *, in_s: float = 0.0) -> bool:
-        return time.monotonic() + in_s >= self._begun_at + target.endpoint.deadlines.total_s
+        return time.monotonic() + in_s >= self._begun_at + target.endpoint.deadlines.request_timeout_s
 
-    def _last_word(self, error: UpstreamError) -> UpstreamError:
+    def _final_error(self, error: UpstreamError) -> UpstreamError:
         """What the caller is told. One that retries by itself should not, where we have done what could be done."""
         if self._is_exhausted:
             error.headers = {**error.headers, "x-should-retry": "false"}
         return error
 
-    def _circuit(self, target: Target) -> Circuit:
+    def _circuit(self, target: Target) -> CircuitBreaker:
         return self._circuits.of(target.endpoint)

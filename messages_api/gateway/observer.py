@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from messages_api.backend.figures import Figures
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, Message
@@ -67,7 +67,7 @@ class Observer:
     def duration_ms(self) -> int:
         return round((time.monotonic() - self._started_at) * 1000)
 
-    def usage(self, figures: Figures, *, input_estimate: int, was_asked: bool) -> tuple[Usage, str]:
+    def usage(self, figures: ReportedUsage, *, input_estimate: int, was_asked: bool) -> tuple[Usage, str]:
         """The tokens of this call and where they come from.
 
         `reported` when the upstream's final figures came; `partial` when only some did and the rest is estimated;

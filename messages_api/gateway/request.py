@@ -12,32 +12,31 @@ from dataclasses import replace
 
 from django.conf import settings
 
-from keys.access import authorization as access
-from keys.access import snapshots
+from keys.access import authorization, snapshots
 from keys.access.snapshots import Snapshot
-from keys.limits import limiter as limits
+from keys.limits import limiter
 from keys.models import APIKey
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
-from lib import deadlines as patience
+from lib import deadlines
 from lib.background import Background
 from lib.shared_store import store
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, Again, UpstreamError
-from messages_api.backend.figures import Figures
+from messages_api.backend.errors import Aborted, RetryScope, UpstreamError
+from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol.tokens import estimate
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.source import Batch, EventSource
-from messages_api.gateway import detached as read_on
-from messages_api.gateway.admission import RESTARTING, Entry, find_targets
+from messages_api.gateway import detached
+from messages_api.gateway.admission import RESTARTING, AdmissionControl, find_targets
 from messages_api.gateway.attempts import Attempts
-from messages_api.gateway.detached import Reading
+from messages_api.gateway.detached import DetachedSlot
 from messages_api.gateway.observer import Observer
 from messages_api.gateway.stream import Stream
 from messages_api.intake.body import Body
-from messages_api.intake.client import Caller
+from messages_api.intake.client import ClientInfo
 from messages_api.routing.circuit_breaker import Circuits
 from messages_api.routing.preview import Preview, preview
 from messages_api.routing.redis_circuits import SharedCircuits
@@ -54,23 +53,23 @@ circuits = Circuits(SharedCircuits(store))
 """What this process knows of each upstream's health."""
 
 
-class Call:
+class InFlightRequest:
     """A call of one caller, from admit to settle."""
 
-    def __init__(self, body: Body, *, key: Snapshot, caller: Caller, lane: str) -> None:
+    def __init__(self, body: Body, *, key: Snapshot, caller: ClientInfo, api_format: str) -> None:
         self._body = body
         self._key = key
         self._caller = caller
-        self._lane = lane
+        self._lane = api_format
         self._observer = Observer()
-        self._figures: Callable[[], Figures] = Figures
-        self._entry = Entry(body, key=key, caller=caller, lane=lane)
+        self._figures: Callable[[], ReportedUsage] = ReportedUsage
+        self._entry = AdmissionControl(body, key=key, caller=caller, api_format=api_format)
         self._admission: Admission | None = None
         self._attempts: Attempts | None = None
         self._ending: str | None = None
         """How the caller ended it, if it was the caller."""
         self._error: BaseException | None = None
-        self._reading_on: Reading | None = None
+        self._reading_on: DetachedSlot | None = None
         """Set once the caller has left and the rest of the answer is read for its usage."""
         self._is_cut = False
         self._lock = threading.Lock()
@@ -143,7 +142,7 @@ class Call:
 
     def _let_in(self) -> Attempts:
         """Pass the door. Only then is there a call."""
-        targets, self._admission = self._entry.let_in()
+        targets, self._admission = self._entry.admit()
         attempts = self._attempts = Attempts(targets, circuits=circuits, begin=self._begin)
         watcher.add(self)
         return attempts
@@ -182,24 +181,24 @@ class Call:
         attempt = self._attempts.current if self._attempts is not None else None
         if attempt is not None and now >= attempt.exchange.expires_at:
             attempt.exchange.expire()
-        if self.writing_since is not None and now - self.writing_since > settings.CALLER_STALL_S:
+        if self.writing_since is not None and now - self.writing_since > settings.CLIENT_SEND_TIMEOUT_S:
             self._stall()
 
-    def caller_left(self) -> None:
+    def on_client_disconnect(self) -> None:
         """The upstream may stop at once, unless it bills the whole answer anyway: then its usage is waited for."""
         if self._end(Status.CLIENT_CLOSED) and self._attempts is not None:
-            self._reading_on = None if watcher.is_draining else read_on.begin(self._attempts)
+            self._reading_on = None if watcher.is_draining else detached.begin(self._attempts)
             if self._reading_on is None:
                 self.cut()
 
-    def left_alone(self) -> bool:
+    def on_stream_abandoned(self) -> bool:
         """The server closes a stream before its end, because its caller has left. Whether the rest is read on."""
-        self.caller_left()
+        self.on_client_disconnect()
         return self._reading_on is not None
 
-    def out_of_time(self) -> None:
+    def on_drain_timeout(self) -> None:
         if self._attempts is not None:
-            self._attempts.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", again=Again.NOWHERE))
+            self._attempts.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", again=RetryScope.NONE))
         if self.writing_since is not None and time.monotonic() - self.writing_since > LAST_WORD_S:
             self._stall()  # it cannot be told: it does not even read what it was told before
 
@@ -210,7 +209,7 @@ class Call:
     def revoke(self) -> None:
         """The key may be in wrong hands: end the call with an error that says so. May be said more than once."""
         if self._attempts is not None:
-            self._attempts.abort(UpstreamError(REVOKED, status=401, type="authentication_error", again=Again.NOWHERE))
+            self._attempts.abort(UpstreamError(REVOKED, status=401, type="authentication_error", again=RetryScope.NONE))
 
     def _end(self, how: str) -> bool:
         """The caller ends it, unless it has ended: whether it was this that ended it."""
@@ -244,7 +243,7 @@ class Call:
         try:
             ledger.settle(admission, settlement)
         finally:
-            limits.settle(self._entry.grant, tokens=settlement.tokens)
+            limiter.settle(self._entry.grant, tokens=settlement.tokens)
         if isinstance(self._error, UpstreamError):
             self._error.headers = self._entry.grant.headers | self._error.headers
         logger.info(
@@ -277,7 +276,7 @@ class Call:
             upstream_model=attempt.target.model if attempt else "",
             upstream_request_id=attempt.upstream_request_id if attempt else "",
             message_id=seen.message_id,
-            attempts=self._attempts.conclude(is_whole=seen.is_whole, error=error),
+            attempts=self._attempts.finish(is_whole=seen.is_whole, error=error),
             input_tokens=usage.input,
             output_tokens=usage.output,
             cache_read_tokens=usage.cache_read,
@@ -314,7 +313,7 @@ class Call:
 
 def end_calls_of_compromised_keys() -> None:
     """End the running calls of keys that were revoked as compromised. Asked every few seconds."""
-    running = [call for call in watcher.calls if isinstance(call, Call)]
+    running = [call for call in watcher.calls if isinstance(call, InFlightRequest)]
     if not running:
         return
     compromised = set(APIKey.objects.compromised().values_list("pk", flat=True))
@@ -328,15 +327,15 @@ def preview_route(model: str, *, public_id: str = "") -> Preview:
     if not public_id:
         return preview(model, may_use=lambda name: True, circuits=circuits)
     key = snapshots.of_key(public_id)
-    return preview(model, may_use=lambda name: access.may_use(key, name), circuits=circuits)
+    return preview(model, may_use=lambda name: authorization.may_use(key, name), circuits=circuits)
 
 
-def count_tokens(body: Body, *, key: Snapshot, caller: Caller) -> int:
+def count_tokens(body: Body, *, key: Snapshot, caller: ClientInfo) -> int:
     """The input tokens of a request. Raise what a call of it would raise before it is admitted; leave no row."""
     model = body.request["model"]
-    access.authorize(key, model=model, address=caller.address)
+    authorization.authorize(key, model=model, address=caller.address)
     targets = find_targets(model, key=key)
-    patience.give_connections_back()
+    deadlines.release_connections()
 
     def begin(target: Target, expires_at: float) -> Attempt:
         return Attempt(

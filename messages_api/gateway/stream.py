@@ -15,7 +15,7 @@ from messages_api.backend.source import Batch, EventSource
 from messages_api.backend.upstream import NEVER
 
 if TYPE_CHECKING:
-    from messages_api.gateway.request import Call
+    from messages_api.gateway.request import InFlightRequest
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Stream(Iterator[Batch]):
     word from the upstream there is an empty batch, for the lane to send a ping.
     """
 
-    def __init__(self, call: "Call", opening: Background[EventSource]) -> None:
+    def __init__(self, call: "InFlightRequest", opening: Background[EventSource]) -> None:
         self._call = call
         self._opening = opening
         self._source: EventSource | None = None
@@ -101,7 +101,7 @@ class Stream(Iterator[Batch]):
         if self._is_closed:
             return
         self._is_closed = self._is_over = True
-        if self._call.left_alone():
+        if self._call.on_stream_abandoned():
             Background(self._read_on)
         else:
             self._end()

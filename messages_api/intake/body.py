@@ -17,7 +17,7 @@ from django.http import HttpRequest
 
 from messages_api.backend.protocol.types import Request
 from messages_api.errors import RequestError
-from messages_api.intake import cross_field_rules as rules
+from messages_api.intake import cross_field_rules
 from messages_api.intake.read_deadline import BodyDeadline
 from messages_api.intake.schema import CountRequest, NativeRequest, StrictRequest
 from messages_api.intake.strict_json import is_quotable, read_object
@@ -136,7 +136,7 @@ def parse(raw: bytes, *, strict: bool, is_count: bool = False) -> dict[str, Any]
     refuse_undocumented(request)
     shape = fit(request, StrictRequest)
     check_model(shape.model)
-    rules.check(shape)
+    cross_field_rules.check(shape)
     return request
 
 

@@ -15,14 +15,14 @@ REQUEST_ID_LENGTH = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
+class ClientInfo:
     """Who waits for the answer."""
 
     request_id: str
     """Ours, `req_…`: on every answer and the id of the usage record."""
     address: str | None
     user_agent: str
-    own_request_id: str
+    client_request_id: str
     """What the caller sent as `X-Request-ID`: kept beside ours, never trusted as ours."""
     headers: dict[str, str]
     """Its `anthropic-*` headers, lower case, where the lane forwards them to an Anthropic upstream."""
@@ -32,13 +32,13 @@ class Caller:
     """Its connection, where the server shows it (gunicorn does); None elsewhere."""
 
     @classmethod
-    def of(cls, http_request: HttpRequest, *, forwards_headers: bool) -> "Caller":
+    def of(cls, http_request: HttpRequest, *, forwards_headers: bool) -> "ClientInfo":
         """Raise RequestError for a header that would be forwarded and is not printable ASCII or too long."""
         return cls(
             request_id=http_request.request_id,  # type: ignore[attr-defined]  # set by the boundary
-            address=http_request.caller_address,  # type: ignore[attr-defined]  # set by the boundary
+            address=http_request.client_ip,  # type: ignore[attr-defined]  # set by the boundary
             user_agent=_printable(http_request.META.get("HTTP_USER_AGENT", ""))[:USER_AGENT_LENGTH],
-            own_request_id=_printable(http_request.META.get("HTTP_X_REQUEST_ID", ""))[:REQUEST_ID_LENGTH],
+            client_request_id=_printable(http_request.META.get("HTTP_X_REQUEST_ID", ""))[:REQUEST_ID_LENGTH],
             headers=_anthropic_headers(http_request) if forwards_headers else {},
             is_beta=http_request.GET.get("beta") == "true",
             socket=http_request.META.get("gunicorn.socket"),

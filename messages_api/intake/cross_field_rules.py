@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import UNSET
 
 from messages_api.errors import RequestError
-from messages_api.intake import media_sources as images
+from messages_api.intake import media_sources
 from messages_api.intake.schema import EnabledThinking, Message, StrictRequest, Tool, ToolChoice, ToolResult, ToolUse
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -22,7 +22,7 @@ TOOL_TYPE = re.compile(
 def check(request: StrictRequest) -> None:
     """Raise RequestError (400) with the path of the first field that breaks a rule."""
     check_turns(request.messages)
-    images.check_sources(request.messages)
+    media_sources.check_sources(request.messages)
     check_tools(request.tools)
     check_tool_choice(request)
     check_thinking(request)

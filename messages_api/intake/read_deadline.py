@@ -12,11 +12,11 @@ from messages_api.watcher import watcher
 
 
 class BodyDeadline:
-    """Around the reading of a body: after `BODY_READ_S` the caller's side is shut, so the read ends early."""
+    """Around the reading of a body: after `CLIENT_BODY_TIMEOUT_S` the caller's side is shut, so the read ends early."""
 
     def __init__(self, http_request: HttpRequest) -> None:
         self._socket: socket.socket | None = http_request.META.get("gunicorn.socket")
-        self._expires_at = time.monotonic() + settings.BODY_READ_S
+        self._expires_at = time.monotonic() + settings.CLIENT_BODY_TIMEOUT_S
 
     def __enter__(self) -> Self:
         watcher.add(self)
@@ -34,8 +34,8 @@ class BodyDeadline:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)
 
-    def caller_left(self) -> None:
+    def on_client_disconnect(self) -> None:
         """Nothing to do: the read notices it."""
 
-    def out_of_time(self) -> None:
+    def on_drain_timeout(self) -> None:
         """Nothing to do: there is no call yet, and its refusal is quick."""

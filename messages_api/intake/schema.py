@@ -19,11 +19,11 @@ MAX_TOKENS = 2**31 - 1
 MAX_MESSAGES = 100_000
 
 
-class Shape(Struct, gc=False):
+class RequestStruct(Struct, gc=False):
     """A struct that the garbage collector need not follow: it holds no cycles. 100,000 messages take 0.2 s less."""
 
 
-class CacheControl(Shape):
+class CacheControl(RequestStruct):
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] = "5m"
 
@@ -31,7 +31,7 @@ class CacheControl(Shape):
 # ---- images and documents
 
 
-class Source(Shape, tag_field="type"):
+class Source(RequestStruct, tag_field="type"):
     """Where an image or a document comes from."""
 
 
@@ -65,7 +65,7 @@ class Blocks(Source, tag="content"):
 # ---- content blocks
 
 
-class Block(Shape, tag_field="type", kw_only=True):
+class Block(RequestStruct, tag_field="type", kw_only=True):
     """One element of a message's content."""
 
     cache_control: CacheControl | None = None
@@ -85,7 +85,7 @@ class Document(Block, tag="document"):
     context: str | None = None
 
 
-class TextOnly(Shape):
+class TextOnly(RequestStruct):
     """A text block where nothing else may stand. It has no tag: a lone struct would take a block without a type."""
 
     type: Literal["text"]
@@ -228,7 +228,7 @@ AnyBlock = (
 )
 
 
-class Message(Shape, forbid_unknown_fields=True):
+class Message(RequestStruct, forbid_unknown_fields=True):
     role: Literal["user", "assistant", "system"]
     content: str | list[AnyBlock]
 
@@ -236,7 +236,7 @@ class Message(Shape, forbid_unknown_fields=True):
 # ---- tools
 
 
-class Tool(Shape):
+class Tool(RequestStruct):
     """Of the client (no type, or `custom`) or of Anthropic. Which fields it needs depends on that: see rules.py."""
 
     type: str | None = None
@@ -245,23 +245,23 @@ class Tool(Shape):
     cache_control: CacheControl | None = None
 
 
-class AutoChoice(Shape, tag_field="type", tag="auto"):
+class AutoChoice(RequestStruct, tag_field="type", tag="auto"):
     disable_parallel_tool_use: bool = False
 
 
-class AnyChoice(Shape, tag_field="type", tag="any"):
+class AnyChoice(RequestStruct, tag_field="type", tag="any"):
     disable_parallel_tool_use: bool = False
 
 
-class ToolChoice(Shape, tag_field="type", tag="tool"):
+class ToolChoice(RequestStruct, tag_field="type", tag="tool"):
     name: str
     disable_parallel_tool_use: bool = False
 
 
-class NoChoice(Shape, tag_field="type", tag="none", forbid_unknown_fields=True): ...
+class NoChoice(RequestStruct, tag_field="type", tag="none", forbid_unknown_fields=True): ...
 
 
-class McpServer(Shape):
+class McpServer(RequestStruct):
     type: Literal["url"]
     url: str
     name: str
@@ -272,61 +272,61 @@ class McpServer(Shape):
 # ---- the other fields of a request
 
 
-class EnabledThinking(Shape, tag_field="type", tag="enabled"):
+class EnabledThinking(RequestStruct, tag_field="type", tag="enabled"):
     budget_tokens: Annotated[int, Meta(ge=1024)]
     display: Literal["summarized", "omitted", "updates"] | None = None
 
 
-class AdaptiveThinking(Shape, tag_field="type", tag="adaptive"):
+class AdaptiveThinking(RequestStruct, tag_field="type", tag="adaptive"):
     display: Literal["summarized", "omitted", "updates"] | None = None
 
 
-class ThinkingBetweenTools(Shape, tag_field="type", tag="between_tools"): ...
+class ThinkingBetweenTools(RequestStruct, tag_field="type", tag="between_tools"): ...
 
 
-class DisabledThinking(Shape, tag_field="type", tag="disabled"): ...
+class DisabledThinking(RequestStruct, tag_field="type", tag="disabled"): ...
 
 
-class OutputFormat(Shape):
+class OutputFormat(RequestStruct):
     type: Literal["json_schema"]
     schema: Object
 
 
-class OutputConfig(Shape):
+class OutputConfig(RequestStruct):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
     task_budget: Object | None = None
 
 
-class Metadata(Shape, forbid_unknown_fields=True):
+class Metadata(RequestStruct, forbid_unknown_fields=True):
     user_id: str = ""
 
 
-class Container(Shape):
+class Container(RequestStruct):
     id: str | None = None
     skills: list[Object] | None = None
 
 
-class Diagnostics(Shape):
+class Diagnostics(RequestStruct):
     previous_message_id: str | None = None
 
 
-class ContextEdit(Shape):
+class ContextEdit(RequestStruct):
     type: Literal["clear_tool_uses_20250919", "clear_thinking_20251015", "compact_20260112"]
 
 
-class ContextManagement(Shape):
+class ContextManagement(RequestStruct):
     edits: list[ContextEdit] = []
 
 
-class Fallback(Shape):
+class Fallback(RequestStruct):
     model: Model
 
 
 # ---- requests
 
 
-class StrictRequest(Shape, kw_only=True):
+class StrictRequest(RequestStruct, kw_only=True):
     """A request on the envelope lane. Its fields are the documented ones: another name is refused."""
 
     model: Model
@@ -359,12 +359,12 @@ class StrictRequest(Shape, kw_only=True):
     billing_policy: Object | None = None
 
 
-class NativeMessage(Shape):
+class NativeMessage(RequestStruct):
     role: str
     content: str | list[Any]
 
 
-class CountRequest(Shape, kw_only=True):
+class CountRequest(RequestStruct, kw_only=True):
     """A request whose tokens are to be counted, as far as the gateway itself reads it."""
 
     model: Model

@@ -9,7 +9,7 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from lib import encryption as credentials
+from lib import encryption
 from messages_api.backend.endpoint import Deadlines, Endpoint
 from messages_api.backend.protocol.profile import Profile, ProfileInvalid
 from messages_api.models.base_url import check_base_url
@@ -40,35 +40,35 @@ class Upstream(models.Model):
         help_text="Such as https://api.anthropic.com or http://127.0.0.1:8081/v1. "
         "Changing it clears the stored credential.",
     )
-    credential_token = models.TextField(blank=True, editable=False)
+    credential_ciphertext = models.TextField(blank=True, editable=False)
     credential_set_at = models.DateTimeField(null=True, editable=False)
-    connect_s = models.FloatField("connect", default=5.0, validators=POSITIVE, help_text="Seconds.")
-    first_byte_s = models.FloatField("first byte", default=120.0, validators=POSITIVE, help_text="Seconds.")
-    silence_s = models.FloatField(
+    connect_timeout_s = models.FloatField("connect", default=5.0, validators=POSITIVE, help_text="Seconds.")
+    first_byte_timeout_s = models.FloatField("first byte", default=120.0, validators=POSITIVE, help_text="Seconds.")
+    idle_timeout_s = models.FloatField(
         "silence", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
     )
-    total_s = models.FloatField(
+    request_timeout_s = models.FloatField(
         "total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call, over all attempts."
     )
-    retry_timeouts = models.BooleanField(
+    retry_on_timeout = models.BooleanField(
         "try again after a timeout",
         default=False,
         help_text="Also when a deadline has passed. The model may have answered by then, and its answer may be billed.",
     )
-    reads_on_s = models.FloatField(
+    continue_after_disconnect_s = models.FloatField(
         "read on",
         default=0.0,
         validators=[MinValueValidator(0.0)],
         help_text="Seconds for which the rest of an answer is read after its caller has left, for its final usage. "
         "0: the upstream is cut at once. For vendors that bill the whole answer in any case.",
     )
-    preset = models.CharField(
+    profile_preset = models.CharField(
         max_length=32,
         choices=[(name, title) for name, (title, _) in PRESETS.items()],
         default="portable",
         help_text="What this kind of server can and cannot do.",
     )
-    overrides = models.JSONField(
+    profile_overrides = models.JSONField(
         default=dict, blank=True, help_text='Where this server differs from its kind, such as {"max_stop": 4}.'
     )
     enabled = models.BooleanField(default=True)
@@ -84,39 +84,39 @@ class Upstream(models.Model):
         try:
             self.profile()
         except ProfileInvalid as error:
-            raise ValidationError({"overrides": str(error)}) from error
+            raise ValidationError({"profile_overrides": str(error)}) from error
 
     def profile(self) -> Profile:
         """What this upstream can and cannot do: its preset, and what differs. Raise ProfileInvalid."""
-        if not isinstance(self.overrides, dict):
+        if not isinstance(self.profile_overrides, dict):
             raise ProfileInvalid("overrides: must be an object")
-        return Profile.from_mapping({**PRESETS[self.preset][1], **self.overrides})
+        return Profile.from_mapping({**PRESETS[self.profile_preset][1], **self.profile_overrides})
 
     def set_credential(self, credential: str) -> None:
         """Store what this upstream wants to see, encrypted for this row and this base URL. Empty: nothing is sent."""
-        self.credential_token = credentials.encrypt(credential, bound_to=self._binding()) if credential else ""
+        self.credential_ciphertext = encryption.encrypt(credential, bound_to=self._binding()) if credential else ""
         self.credential_set_at = timezone.now() if credential else None
 
     def has_usable_credential(self) -> bool:
         """Whether one is stored and readable: none is after the base URL or the encryption keys changed."""
         try:
             return bool(self._credential())
-        except credentials.CredentialUnreadable:
+        except encryption.CredentialUnreadable:
             return False
 
     def renew_encryption(self) -> bool:
         """Whether the credential had to be encrypted anew with the first key. Raise CredentialUnreadable."""
-        if not self.credential_token:
+        if not self.credential_ciphertext:
             return False
-        before = self.credential_token
-        self.credential_token = credentials.renewed(before, bound_to=self._binding())
-        return self.credential_token != before
+        before = self.credential_ciphertext
+        self.credential_ciphertext = encryption.renewed(before, bound_to=self._binding())
+        return self.credential_ciphertext != before
 
     def endpoint(self) -> Endpoint:
         """This upstream as an attempt needs it. An unreadable credential is sent to nobody."""
         try:
             credential = self._credential()
-        except credentials.CredentialUnreadable:
+        except encryption.CredentialUnreadable:
             credential = ""
         return Endpoint(
             name=self.name,
@@ -125,13 +125,13 @@ class Upstream(models.Model):
             credential=credential,
             profile=self._readable_profile(),
             deadlines=Deadlines(
-                connect_s=self.connect_s,
-                first_byte_s=self.first_byte_s,
-                silence_s=self.silence_s,
-                total_s=self.total_s,
+                connect_timeout_s=self.connect_timeout_s,
+                first_byte_timeout_s=self.first_byte_timeout_s,
+                idle_timeout_s=self.idle_timeout_s,
+                request_timeout_s=self.request_timeout_s,
             ),
-            retry_timeouts=self.retry_timeouts,
-            reads_on_s=self.reads_on_s,
+            retry_on_timeout=self.retry_on_timeout,
+            continue_after_disconnect_s=self.continue_after_disconnect_s,
             ca_file=settings.UPSTREAM_CA_FILE,
         )
 
@@ -141,12 +141,12 @@ class Upstream(models.Model):
             return self.profile()
         except ProfileInvalid:
             logger.error("The overrides of the upstream %s cannot be read and are left out", self.name)
-            return Profile.from_mapping(PRESETS[self.preset][1])
+            return Profile.from_mapping(PRESETS[self.profile_preset][1])
 
     def _credential(self) -> str:
-        if not self.credential_token:
+        if not self.credential_ciphertext:
             return ""
-        return credentials.decrypt(self.credential_token, bound_to=self._binding())
+        return encryption.decrypt(self.credential_ciphertext, bound_to=self._binding())
 
     def _binding(self) -> list[str]:
         return [str(self.uid), self.base_url]

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from messages_api.intake import cross_field_rules as rules
+from messages_api.intake import cross_field_rules
 from messages_api.intake.schema import CountRequest, NativeRequest, StrictRequest
 
 Schema = dict[str, Any]
@@ -69,7 +69,7 @@ EXAMPLES = {
 """What the required fields may look like. Together they are a whole request, with room for the least of thinking:
 whoever spoils one field of it sees that field refused."""
 
-PATTERNS = {("Tool", "name"): rules.TOOL_NAME, ("Tool", "type"): rules.TOOL_TYPE}
+PATTERNS = {("Tool", "name"): cross_field_rules.TOOL_NAME, ("Tool", "type"): cross_field_rules.TOOL_TYPE}
 """Rules of single fields that the structs do not hold."""
 
 

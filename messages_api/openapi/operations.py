@@ -143,16 +143,16 @@ ALL_ERRORS = tuple(ERRORS)
 LIST_ERRORS = (400, 401, 429, 500, 503)
 
 
-def failures(lane: ModuleType, statuses: tuple[int, ...], *, limited: bool = False) -> dict[str, Any]:
+def failures(api_format: ModuleType, statuses: tuple[int, ...], *, limited: bool = False) -> dict[str, Any]:
     """The answers of a lane when a call fails, with an example that the lane itself has said.
 
     Where calls are `limited`, an answer may say how the limits stand.
     """
-    schema = "EnvelopeFailure" if lane is envelope else "AnthropicError"
+    schema = "EnvelopeFailure" if api_format is envelope else "AnthropicError"
     found = {}
     for status in statuses:
         error = ERRORS[status]
-        example = lane.failure(
+        example = api_format.failure(
             status=status, type=error.type, message=error.example, param=error.param, request_id=REQUEST_ID
         )
         found[str(status)] = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from messages_api.apis.success_envelope import four_keys
+from messages_api.apis.success_envelope import success_envelope
 from messages_api.openapi.answers import COUNT, TEXT, TEXT_OR_NULL, Schema, always, described, exactly, list_of, ref
 from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT, WIDTHS
 
@@ -20,7 +20,7 @@ USAGE = exactly(
         "cache_read_tokens": COUNT,
         "cache_write_tokens": COUNT,
         "cost_usd": described(TEXT, "Dollars in decimal digits, of the calls whose model has a price."),
-        "unpriced_calls": described(COUNT, "Calls whose cost is not known, and not in `cost_usd`."),
+        "unpriced_requests": described(COUNT, "Calls whose cost is not known, and not in `cost_usd`."),
     }
 )
 
@@ -32,7 +32,7 @@ def _usage(**more: Schema) -> Schema:
 LIMIT = exactly(
     {
         "scope": SCOPE,
-        "limit": {"enum": ["requests_per_minute", "tokens_per_minute", "concurrent_calls"]},
+        "limit": {"enum": ["requests_per_minute", "tokens_per_minute", "concurrent_requests"]},
         "value": COUNT,
         "remaining": COUNT,
         "resets_at": described(MOMENT_OR_NULL, "When nothing of it is used any more. Null: as calls end."),
@@ -106,10 +106,10 @@ _A_DAY = {
     "cache_read_tokens": 0,
     "cache_write_tokens": 0,
     "cost_usd": "0.090120",
-    "unpriced_calls": 0,
+    "unpriced_requests": 0,
 }
 _DAY, _NEXT = "2026-11-25T00:00:00+00:00", "2026-11-26T00:00:00+00:00"
-KEY_EXAMPLE: dict[str, Any] = four_keys(
+KEY_EXAMPLE: dict[str, Any] = success_envelope(
     {
         "id": "key_4fGh7KpQ2sVx9LmN",
         "name": "search",
@@ -148,7 +148,7 @@ KEY_EXAMPLE: dict[str, Any] = four_keys(
         },
     }
 )
-USAGE_EXAMPLE: dict[str, Any] = four_keys(
+USAGE_EXAMPLE: dict[str, Any] = success_envelope(
     {
         "data": [
             {

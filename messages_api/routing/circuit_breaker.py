@@ -22,7 +22,7 @@ LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
+class OpenState:
     """Since when a circuit is open, and why."""
 
     since: float
@@ -31,51 +31,51 @@ class Opened:
     """The error type of the failure that opened it."""
 
 
-class Shared(Protocol):
+class StateStore(Protocol):
     """What the processes of one gateway know together."""
 
-    def opened(self, upstream: str, *, otherwise: Opened | None) -> Opened | None:
+    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
         """Why a circuit is open; `otherwise` while the store cannot tell."""
 
-    def note_opened(self, upstream: str, opened: Opened) -> None:
+    def note_opened(self, upstream: str, opened: OpenState) -> None:
         """Tell the others, and begin the wait for the first probe."""
 
     def note_closed(self, upstream: str) -> None: ...
 
-    def take_turn(self, upstream: str) -> bool:
+    def acquire_probe(self, upstream: str) -> bool:
         """Whether this process may probe now. True while the store cannot tell: it has waited by its own clock."""
 
 
-class Alone:
+class LocalState:
     """A process that shares nothing."""
 
-    def opened(self, upstream: str, *, otherwise: Opened | None) -> Opened | None:
+    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
         return otherwise
 
-    def note_opened(self, upstream: str, opened: Opened) -> None: ...
+    def note_opened(self, upstream: str, opened: OpenState) -> None: ...
 
     def note_closed(self, upstream: str) -> None: ...
 
-    def take_turn(self, upstream: str) -> bool:
+    def acquire_probe(self, upstream: str) -> bool:
         return True
 
 
-class Circuit:
+class CircuitBreaker:
     """The circuit of one upstream, as this process sees it."""
 
-    def __init__(self, upstream: str, shared: Shared, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, upstream: str, shared: StateStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.retries = RetryBudget(clock=clock)
         self._upstream = upstream
         self._shared = shared
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._opened: Opened | None = None
+        self._opened: OpenState | None = None
         self._probe_at = 0.0
         self._looked_at = 0.0
 
     @property
-    def opened(self) -> Opened | None:
+    def opened(self) -> OpenState | None:
         """Why it is open; None while it is closed."""
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY_S:
@@ -95,7 +95,7 @@ class Circuit:
         """How many failures in a row this process has seen."""
         return self._failures
 
-    def lets_through(self) -> bool:
+    def allows_request(self) -> bool:
         """Whether a call may go to this upstream: always while closed, as a probe every ten seconds while open."""
         if self.opened is None:
             return True
@@ -103,7 +103,7 @@ class Circuit:
             if self.next_probe_in_s:
                 return False
             self._probe_at = self._clock() + PROBE_EVERY_S
-        return self._shared.take_turn(self._upstream)
+        return self._shared.acquire_probe(self._upstream)
 
     def answers(self) -> None:
         """The upstream begins to answer, which closes an open circuit. Whether the answer comes to an end is open."""
@@ -121,7 +121,7 @@ class Circuit:
             self._failures += 1
             if self._opened is None and self._failures < FAILURES_IN_A_ROW:
                 return
-            opened = self._opened = self._opened or Opened(since=time.time(), reason=reason)
+            opened = self._opened = self._opened or OpenState(since=time.time(), reason=reason)
             self._probe_at = max(self._probe_at, self._clock() + PROBE_EVERY_S)
         self._shared.note_opened(self._upstream, opened)
 
@@ -134,15 +134,15 @@ class Circuit:
 class Circuits:
     """The circuits of this process."""
 
-    def __init__(self, shared: Shared | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shared = shared or Alone()
+    def __init__(self, shared: StateStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = shared or LocalState()
         self._clock = clock
-        self._circuits: dict[str, Circuit] = {}
+        self._circuits: dict[str, CircuitBreaker] = {}
 
-    def of(self, endpoint: Endpoint) -> Circuit:
+    def of(self, endpoint: Endpoint) -> CircuitBreaker:
         """The circuit of an upstream. One that nothing is known of is closed."""
         circuit = self._circuits.get(endpoint.identity)
         if circuit is None:
-            new = Circuit(endpoint.identity, self._shared, clock=self._clock)
+            new = CircuitBreaker(endpoint.identity, self._shared, clock=self._clock)
             circuit = self._circuits.setdefault(endpoint.identity, new)
         return circuit

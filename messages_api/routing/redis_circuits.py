@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
-from messages_api.routing.circuit_breaker import PROBE_EVERY_S, Opened
+from messages_api.routing.circuit_breaker import PROBE_EVERY_S, OpenState
 
 KEPT_S = 120
 OPEN = "messages-gateway:circuit:{}"
@@ -19,17 +19,17 @@ class Store(Protocol):
 
 
 class SharedCircuits:
-    """`circuits.Shared` over Redis."""
+    """`circuits.StateStore` over Redis."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def opened(self, upstream: str, *, otherwise: Opened | None) -> Opened | None:
+    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
         unknown = json.dumps(asdict(otherwise)) if otherwise else None
         kept = self._store.run(lambda redis: redis.get(OPEN.format(upstream)), otherwise=unknown)
-        return Opened(**json.loads(kept)) if kept else None
+        return OpenState(**json.loads(kept)) if kept else None
 
-    def note_opened(self, upstream: str, opened: Opened) -> None:
+    def note_opened(self, upstream: str, opened: OpenState) -> None:
         def note(redis: Any) -> None:
             redis.set(OPEN.format(upstream), json.dumps(asdict(opened)), ex=KEPT_S)
             redis.set(TURN.format(upstream), 1, nx=True, px=round(PROBE_EVERY_S * 1000))
@@ -39,7 +39,7 @@ class SharedCircuits:
     def note_closed(self, upstream: str) -> None:
         self._store.run(lambda redis: redis.delete(OPEN.format(upstream), TURN.format(upstream)), otherwise=None)
 
-    def take_turn(self, upstream: str) -> bool:
+    def acquire_probe(self, upstream: str) -> bool:
         took = self._store.run(
             lambda redis: redis.set(TURN.format(upstream), 1, nx=True, px=round(PROBE_EVERY_S * 1000)), otherwise=True
         )

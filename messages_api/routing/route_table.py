@@ -1,11 +1,11 @@
-"""Model name → targets, in order. Read from the database at most every `settings.SNAPSHOT_TTL_S`."""
+"""Model name → targets, in order. Read from the database at most every `settings.CONFIG_CACHE_TTL_S`."""
 
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from lib.cached import Refreshed
+from lib.cached import SingleFlightCache
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
 from messages_api.models import Route, RouteTarget
@@ -99,7 +99,7 @@ def _choice(row: RouteTarget) -> Choice:
     )
 
 
-class RouteCache(Refreshed[RouteTable]):
+class RouteCache(SingleFlightCache[RouteTable]):
     """The table of this process."""
 
     def table(self, *, is_fresh: bool = False) -> RouteTable:

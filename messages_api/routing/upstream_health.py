@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from messages_api.gateway import request as gateway
+from messages_api.gateway import request
 from messages_api.models import Upstream
 
 
@@ -20,7 +20,7 @@ class State:
 def state_of(upstream: Upstream) -> State:
     if not upstream.enabled:
         return State(kind="warn", word="Disabled")
-    circuit = gateway.circuits.of(upstream.endpoint())
+    circuit = request.circuits.of(upstream.endpoint())
     if (opened := circuit.opened) is None:
         failing = f"{circuit.failures} failures in a row" if circuit.failures > 1 else ""
         return State(kind="good", word="Healthy", why=failing)

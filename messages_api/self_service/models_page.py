@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from messages_api.backend.protocol import models
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.errors import RequestError
 
 MAX_DIGITS = 9
@@ -22,7 +22,7 @@ def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
             after_id=query.get("after_id"),
             before_id=query.get("before_id"),
         )
-    except RequestRefused as error:
+    except UnsupportedRequest as error:
         raise RequestError(error.message, param=error.param) from error
 
 

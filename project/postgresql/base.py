@@ -14,12 +14,12 @@ from gevent import monkey
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from lib import deadlines as patience
+from lib import deadlines
 
 Result = TypeVar("Result")
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class DeadlineConnection(psycopg.Connection[Any]):
     """A connection whose server has so long for each answer, and no longer than `patience` allows."""
 
     answer_within_s: float
@@ -31,7 +31,7 @@ class PatientConnection(psycopg.Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        limit = patience.left(self.answer_within_s)
+        limit = deadlines.left(self.answer_within_s)
         try:
             return super().wait(gen, interval, limit if timeout is None else min(limit, timeout))
         except psycopg.OperationalError:
@@ -53,16 +53,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, settings_dict: dict[str, Any], *arguments: Any, **named: Any) -> None:
         super().__init__(settings_dict, *arguments, **named)
         if pool := settings_dict["OPTIONS"].get("pool"):
-            pool["connection_class"] = PatientConnection
+            pool["connection_class"] = DeadlineConnection
 
-    def get_new_connection(self, conn_params: dict[str, Any]) -> PatientConnection:
+    def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
         """As Django's, but one from the pool is waited for patiently, and has not been ended by the server."""
         self.isolation_level = IsolationLevel.READ_COMMITTED
         if not self.pool:
-            return PatientConnection.connect(**conn_params)
+            return DeadlineConnection.connect(**conn_params)
         self.pool.open()
         while True:
-            connection: PatientConnection = self.pool.getconn(timeout=patience.left(self.pool.timeout))
+            connection: DeadlineConnection = self.pool.getconn(timeout=deadlines.left(self.pool.timeout))
             if not connection.was_ended:
                 return connection
             connection.close()

@@ -63,7 +63,7 @@ def _ensure_secrets(terminal: Terminal) -> None:
 
 
 def _missing_secrets() -> set[str]:
-    missing = {name for name in ("API_KEY_PEPPERS", "CREDENTIAL_KEYS") if not getattr(settings, name)}
+    missing = {name for name in ("API_KEY_PEPPERS", "CREDENTIAL_ENCRYPTION_KEYS") if not getattr(settings, name)}
     try:
         _ = settings.SECRET_KEY
     except ImproperlyConfigured:  # Django's own way to say that it is empty

@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey
 from messages_api.models import Dialect, Route, Upstream
 from project.quickstart.errors import CannotStart
@@ -46,10 +46,10 @@ def ensure_admin() -> tuple[User, str | None]:
 
 def ensure_first_key(owner: User) -> str | None:
     """The raw key of a new first key, or None while there is a usable one under the current peppers."""
-    current = [hashing.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
+    current = [raw_key.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
     if APIKey.objects.active().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
         return None
-    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner, endless_reason=WHY_ENDLESS)
+    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner, no_expiry_reason=WHY_ENDLESS)
     return raw
 
 
@@ -61,7 +61,7 @@ def issue_check_key(owner: User) -> str:
     key = APIKey.objects.active().filter(name=CHECK_KEY, owner=owner).first()
     if key is None:
         # This raw key is forgotten: nobody ever knew it.
-        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner, endless_reason=WHY_ENDLESS)
+        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner, no_expiry_reason=WHY_ENDLESS)
     _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFE)
     return raw
 

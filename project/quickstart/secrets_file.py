@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 MAKERS = {
     "SECRET_KEY": lambda: secrets.token_urlsafe(48),
     "API_KEY_PEPPERS": lambda: secrets.token_urlsafe(48),
-    "CREDENTIAL_KEYS": lambda: Fernet.generate_key().decode(),
+    "CREDENTIAL_ENCRYPTION_KEYS": lambda: Fernet.generate_key().decode(),
 }
 PRIVATE = 0o600
 HEADER = "# Written by `make run`. Keep a copy: without these secrets no API key and no stored credential works.\n"

@@ -7,29 +7,29 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.urls import get_resolver
 
-from keys.access.rejected_uses import knocks
+from keys.access.rejected_uses import rejected_uses
 from keys.errors import LedgerUnavailable
-from keys.hygiene import weekly_mail as hygiene_mail
+from keys.hygiene import weekly_mail
 from keys.limits.limiter import limiter
-from keys.notifications import delivery as messenger
+from keys.notifications import delivery
 from keys.pricing.price_book import prices
 from keys.usage import ledger
-from lib import deadlines as patience
+from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
-from messages_api.gateway import request as gateway
+from messages_api.gateway import request
 from messages_api.routing.route_table import routes
 from messages_api.watcher import watcher
 from project import checks
-from project.server.housekeeper import Chore, Housekeeper
+from project.server.housekeeper import Housekeeper, PeriodicTask
 
 READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
 CHORES = [
-    Chore(do=gateway.end_calls_of_compromised_keys, every_s=5),
-    Chore(do=messenger.send_waiting, every_s=5),
-    Chore(do=knocks.write, every_s=15),
-    Chore(do=hygiene_mail.note_week, every_s=600),
+    PeriodicTask(do=request.end_calls_of_compromised_keys, every_s=5),
+    PeriodicTask(do=delivery.send_waiting, every_s=5),
+    PeriodicTask(do=rejected_uses.write, every_s=15),
+    PeriodicTask(do=weekly_mail.note_week, every_s=600),
 ]
 
 
@@ -45,7 +45,10 @@ class Application(WSGIHandler):
         """Load what the first call needs, and settle what dead workers left without waiting for it."""
         _ = get_resolver().url_patterns
         ledger.start()
-        with suppress(RequestError, LedgerUnavailable), patience.at_most(READ_WITHIN_S):  # or else with the first call
+        with (
+            suppress(RequestError, LedgerUnavailable),
+            deadlines.deadline(READ_WITHIN_S),
+        ):  # or else with the first call
             routes.table()
             prices.book()
         connection.close()

@@ -5,7 +5,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 
 from keys.usage import ledger
-from lib import deadlines as patience
+from lib import deadlines
 from messages_api.watcher import watcher
 
 
@@ -25,7 +25,7 @@ def readyz(http_request: HttpRequest) -> HttpResponse:
 
 def _database_answers() -> bool:
     try:
-        with patience.at_most(settings.LEDGER_WAIT_S), connection.cursor() as cursor:
+        with deadlines.deadline(settings.DATABASE_TIMEOUT_S), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except Error:
         return False

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chore:
+class PeriodicTask:
     """Something that may be done by every worker, at any time, twice."""
 
     do: Callable[[], object]
@@ -22,7 +22,7 @@ class Chore:
 class Housekeeper:
     """Does chores until it is closed. An error of one is logged and holds up neither the others nor the next turn."""
 
-    def __init__(self, chores: Sequence[Chore]) -> None:
+    def __init__(self, chores: Sequence[PeriodicTask]) -> None:
         self._chores = chores
         self._closed = threading.Event()
 
@@ -43,7 +43,7 @@ class Housekeeper:
                     _do(chore)
 
 
-def _do(chore: Chore) -> None:
+def _do(chore: PeriodicTask) -> None:
     try:
         chore.do()
     except Error as error:

@@ -11,10 +11,9 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys.pages import reports as views
+from keys.pages import reports
 from messages_api.models import Route
-from project.site import lookup_guard as lists
-from project.site import overview
+from project.site import lookup_guard, overview
 from project.site.field_labels import labelled
 from staff import login as staff_login
 from staff import second_factor
@@ -33,9 +32,9 @@ class GatewayAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
-            path("usage/", self.admin_view(views.usage), name="usage"),
-            path("usage.csv", self.admin_view(views.usage_csv), name="usage_csv"),
-            path("hygiene/", self.admin_view(views.key_hygiene), name="hygiene"),
+            path("usage/", self.admin_view(reports.usage), name="usage"),
+            path("usage.csv", self.admin_view(reports.usage_csv), name="usage_csv"),
+            path("hygiene/", self.admin_view(reports.key_hygiene), name="hygiene"),
             path("second-factor/", staff_views.manage, name="second_factor"),
             path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
             path("second-factor/image.svg", staff_views.image, name="second_factor_image"),
@@ -69,7 +68,7 @@ class GatewayAdminSite(admin.AdminSite):
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Whoever's list it is, it answers what cannot be looked up, and hides what must not be found out."""
-        super().register(model_or_iterable, labelled(lists.guarded(admin_class or ModelAdmin)), **options)
+        super().register(model_or_iterable, labelled(lookup_guard.guarded(admin_class or ModelAdmin)), **options)
 
     # ---- what is shown
 

@@ -14,9 +14,9 @@ from django.db.models import Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.hygiene import findings as hygiene
+from keys.hygiene import findings
 from keys.hygiene.findings import GRADES
-from keys.models import UsageHour, UsageRecord
+from keys.models import HourlyUsage, UsageRecord
 from keys.pricing import unpriced
 from keys.usage import spool
 from keys.usage.backlog import spool_folder
@@ -33,7 +33,7 @@ SHOWN_MODELS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Matter:
+class AttentionItem:
     """One thing to look at."""
 
     grade: str
@@ -53,21 +53,21 @@ def concerns(user: Any) -> bool:
     return any(user.has_perm(permission) for permission in PARTS)
 
 
-def matters(user: Any) -> list[Matter]:
+def items_for(user: Any) -> list[AttentionItem]:
     """All of it that somebody may see, the urgent first."""
     found = [matter for permission, part in PARTS.items() if user.has_perm(permission) for matter in part()]
     return sorted(found, key=lambda matter: matter.grade != "bad")
 
 
-def _of_keys() -> Iterator[Matter]:
+def _of_keys() -> Iterator[AttentionItem]:
     address = reverse("admin:keys_apikey_changelist")
-    for finding in hygiene.in_short():
+    for finding in findings.in_short():
         if finding.needs_attention:
             grade = finding.advice.grade
-            yield Matter(grade=grade, words=finding.words, address=f"{address}?{finding.query}")
+            yield AttentionItem(grade=grade, words=finding.words, address=f"{address}?{finding.query}")
 
 
-def _of_prices() -> Iterator[Matter]:
+def _of_prices() -> Iterator[AttentionItem]:
     names = list(dict.fromkeys(each.model for each in unpriced.models()))
     if names:
         words = (
@@ -75,43 +75,49 @@ def _of_prices() -> Iterator[Matter]:
         )
         more = f" and {len(names) - SHOWN_MODELS} more" if len(names) > SHOWN_MODELS else ""
         note = ", ".join(names[:SHOWN_MODELS]) + more
-        yield Matter(grade="warn", words=words, note=note, address=reverse("admin:keys_modelprice_changelist"))
+        yield AttentionItem(grade="warn", words=words, note=note, address=reverse("admin:keys_modelprice_changelist"))
 
 
-def _of_calls() -> Iterator[Matter]:
+def _of_calls() -> Iterator[AttentionItem]:
     since = timezone.now() - LATELY
-    orphaned = UsageHour.objects.filter(hour__gte=since, status=Status.ORPHANED).aggregate(calls=Sum("calls"))["calls"]
+    orphaned = HourlyUsage.objects.filter(hour__gte=since, status=Status.INTERRUPTED).aggregate(
+        requests=Sum("requests")
+    )["requests"]
     if orphaned:
         words = f"{orphaned:,} call{'' if orphaned == 1 else 's'} of the last 24 hours ended with nobody to say how"
-        address = reverse("admin:keys_usagerecord_changelist", query={"status__exact": Status.ORPHANED, "time": "day"})
-        yield Matter(grade="warn", words=words, note="A worker was killed, or a machine lost.", address=address)
+        address = reverse(
+            "admin:keys_usagerecord_changelist", query={"status__exact": Status.INTERRUPTED, "time": "day"}
+        )
+        yield AttentionItem(grade="warn", words=words, note="A worker was killed, or a machine lost.", address=address)
 
 
-def _of_the_machine() -> Iterator[Matter]:
+def _of_the_machine() -> Iterator[AttentionItem]:
     yield from _of_upstreams()
     yield from _of_spool()
     yield from _of_settings()
 
 
-def _of_upstreams() -> Iterator[Matter]:
+def _of_upstreams() -> Iterator[AttentionItem]:
     """Those that are skipped, and those whose calls fail often: a circuit knows what its own process has seen."""
     address = reverse("admin:messages_api_upstream_changelist")
     failures = _failures_lately()
     for upstream in Upstream.objects.filter(enabled=True):
         state = state_of(upstream)
         if state.kind != "good":
-            yield Matter(grade="bad", words=f"{upstream} is skipped", note=state.why, address=address)
+            yield AttentionItem(grade="bad", words=f"{upstream} is skipped", note=state.why, address=address)
         elif state.why:
-            yield Matter(grade="warn", words=f"{upstream} is failing", note=state.why, address=address)
+            yield AttentionItem(grade="warn", words=f"{upstream} is failing", note=state.why, address=address)
         elif upstream.name in failures:
-            yield Matter(grade="warn", words=f"{upstream} is failing", note=failures[upstream.name], address=address)
+            yield AttentionItem(
+                grade="warn", words=f"{upstream} is failing", note=failures[upstream.name], address=address
+            )
 
 
 def _failures_lately() -> dict[str, str]:
     """By the names of upstreams of which a quarter of the calls failed, in the hour that runs and the one before it."""
     since = periods.begin_of_hour(timezone.now()) - timedelta(hours=1)
-    hours = UsageHour.objects.filter(hour__gte=since).exclude(status=Status.REFUSED).order_by().values("upstream")
-    sums = hours.annotate(made=Sum("calls"), failed=Sum("calls", filter=Q(status=Status.FAILED), default=0))
+    hours = HourlyUsage.objects.filter(hour__gte=since).exclude(status=Status.REJECTED).order_by().values("upstream")
+    sums = hours.annotate(made=Sum("requests"), failed=Sum("requests", filter=Q(status=Status.FAILED), default=0))
     return {
         row["upstream"]: f"{row['failed']:,} of {row['made']:,} calls since {timezone.localtime(since):%H:%M}"
         for row in sums
@@ -119,27 +125,27 @@ def _failures_lately() -> dict[str, str]:
     }
 
 
-def _of_spool() -> Iterator[Matter]:
+def _of_spool() -> Iterator[AttentionItem]:
     folder = spool_folder()
     if waiting := spool.count_waiting(folder):
         note = "The database did not take it. It is brought home as soon as it does."
         words = f"Usage waits on the disk, in {waiting} file{'' if waiting == 1 else 's'}"
-        yield Matter(grade="warn", words=words, note=note)
+        yield AttentionItem(grade="warn", words=words, note=note)
     if spool.has_rejected(folder):
         note = f"Look at {spool.REJECTED} in {folder}, and remove it."
-        yield Matter(grade="bad", words="Some usage could not be written at all", note=note)
+        yield AttentionItem(grade="bad", words="Some usage could not be written at all", note=note)
 
 
-def _of_settings() -> Iterator[Matter]:
+def _of_settings() -> Iterator[AttentionItem]:
     for message in (*checks.check_settings(), *checks.check_limits(), *checks.weaknesses()):
         yield _told_by(message)
     if store.is_configured and store.is_away:
         note = "Each worker goes by its share of the limits."
-        yield Matter(grade="bad", words="Redis does not answer", note=note)
+        yield AttentionItem(grade="bad", words="Redis does not answer", note=note)
 
 
-def _told_by(message: CheckMessage) -> Matter:
-    return Matter(grade="bad" if message.is_serious() else "warn", words=message.msg, note=message.hint or "")
+def _told_by(message: CheckMessage) -> AttentionItem:
+    return AttentionItem(grade="bad" if message.is_serious() else "warn", words=message.msg, note=message.hint or "")
 
 
 PARTS = {

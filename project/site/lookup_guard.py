@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
-SECRETS = {"credential_token", "digest", "issue_token", "password", "pepper_id", "secret_token"}
+SECRETS = {"credential_ciphertext", "digest", "idempotency_key", "password", "pepper_id", "secret_token"}
 PATTERNS = {"regex", "iregex"}  # one of these can keep a worker busy for ever
 
 
@@ -29,7 +29,7 @@ class GuardedLookups:
             raise IncorrectLookupParameters from error
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Not by what no page shows: `?credential_token__startswith=…` would tell it letter by letter."""
+        """Not by what no page shows: `?credential_ciphertext__startswith=…` would tell it letter by letter."""
         if (SECRETS | PATTERNS).intersection(lookup.split(LOOKUP_SEP)):
             return False
         return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[misc]

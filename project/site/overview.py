@@ -9,10 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.reports import charts
-from keys.reports import usage as reports
+from keys.reports import charts, usage
 from keys.reports.recent_errors import last_errors
-from keys.reports.totals import Sums
+from keys.reports.totals import Totals
 from keys.reports.usage import Period
 from messages_api.models import Route, Upstream
 from project.site import attention
@@ -28,18 +27,18 @@ def of(user: Any) -> dict[str, Any]:
     if user.has_perm("keys.view_usagerecord"):
         found |= _usage() | {"errors": last_errors()}
     if attention.concerns(user):
-        found["matters"] = attention.matters(user)
+        found["matters"] = attention.items_for(user)
     return found
 
 
 def _usage() -> dict[str, Any]:
     today = timezone.localdate()
-    days = reports.days(Period(first=today - timedelta(days=DAYS - 1), last=today))
+    days = usage.days(Period(first=today - timedelta(days=DAYS - 1), last=today))
     return {
         "today": days[-1].sums,
         "yesterday": days[-2].sums,
         "days": days,
-        "report": {"total": reduce(add, (row.sums for row in days), Sums())},
+        "report": {"total": reduce(add, (row.sums for row in days), Totals())},
         "chart": charts.calls_by_day(days),
     }
 

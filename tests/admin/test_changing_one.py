@@ -70,7 +70,7 @@ def test_a_key_is_revoked_with_a_reason(
     browser.post(address_of(api_key, "revoke"), answer)
 
     api_key.refresh_from_db()
-    assert (api_key.state, api_key.revoke_kind, api_key.revoke_reason) == ("revoked", kind, reason)
+    assert (api_key.state, api_key.revocation_reason, api_key.revocation_note) == ("revoked", kind, reason)
 
 
 def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: Issue) -> None:
@@ -105,12 +105,12 @@ def test_a_confirmation_that_is_not_right_revokes_nothing(
 
 
 def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=timezone.now() - timedelta(minutes=59))
-    caller.calls(created_at=timezone.now() - timedelta(minutes=61))
+    caller.requests(created_at=timezone.now() - timedelta(minutes=59))
+    caller.requests(created_at=timezone.now() - timedelta(minutes=61))
 
     page = browser.get(address_of(caller.api_key, "revoke"))
 
-    assert page.context["calls"] == "1" and "59\xa0minutes ago" in page.text
+    assert page.context["requests"] == "1" and "59\xa0minutes ago" in page.text
     assert "Running streams are not cut, unless" in page.text and "within 15 seconds" in page.text
     assert "Nothing brings a revoked key back; its history stays." in page.text
 
@@ -119,9 +119,9 @@ def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkey
     monkeypatch.setattr("keys.reports.key_activity.COUNTED_CALLS", 2)
     monkeypatch.setattr("keys.pages.change_state.COUNTED_CALLS", 2)
     for _ in range(3):
-        caller.calls()
+        caller.requests()
 
-    assert browser.get(address_of(caller.api_key, "disable")).context["calls"] == "more than 2"
+    assert browser.get(address_of(caller.api_key, "disable")).context["requests"] == "more than 2"
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
@@ -162,7 +162,7 @@ def test_several_keys_are_revoked_with_a_kind(browser: Client, issue: Issue) -> 
         {"action": "revoke_selected", "_selected_action": [key.pk for key in keys]} | confirmation,
     )
 
-    assert set(APIKey.objects.values_list("revoke_kind", "revoke_reason")) == {("compromised", "on GitHub")}
+    assert set(APIKey.objects.values_list("revocation_reason", "revocation_note")) == {("compromised", "on GitHub")}
 
 
 # ---- a budget that is higher for now
@@ -175,12 +175,12 @@ def budget(issue: Issue) -> Budget:
 
 def raising(**fields: str) -> dict[str, str]:
     until = timezone.now() + timedelta(hours=3)
-    return {"increase": "10.50", "until": f"{until:%Y-%m-%dT%H:%M}"} | fields
+    return {"temporary_increase": "10.50", "until": f"{until:%Y-%m-%dT%H:%M}"} | fields
 
 
 def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: Budget) -> None:
     assert budget.api_key is not None
-    address = address_of(budget.api_key, "increase", budget.pk)
+    address = address_of(budget.api_key, "temporary_increase", budget.pk)
 
     raised = browser.post(address, raising(), follow=True)
 
@@ -198,19 +198,19 @@ def test_tokens_are_raised_in_tokens(browser: Client, budget: Budget) -> None:
     Budget.objects.update(unit="tokens", amount=1000)
     assert budget.api_key is not None
 
-    browser.post(address_of(budget.api_key, "increase", budget.pk), raising(increase="500"))
+    browser.post(address_of(budget.api_key, "temporary_increase", budget.pk), raising(temporary_increase="500"))
 
-    assert Budget.objects.get().increase == 500
+    assert Budget.objects.get().temporary_increase == 500
 
 
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"increase": "0"}, "increase"),
-        ({"increase": "-5"}, "increase"),
-        ({"increase": "0.0000001"}, "increase"),
-        ({"increase": "99999999999"}, "increase"),
-        ({"increase": "181"}, "increase"),
+        ({"temporary_increase": "0"}, "temporary_increase"),
+        ({"temporary_increase": "-5"}, "temporary_increase"),
+        ({"temporary_increase": "0.0000001"}, "temporary_increase"),
+        ({"temporary_increase": "99999999999"}, "temporary_increase"),
+        ({"temporary_increase": "181"}, "temporary_increase"),
         ({"until": ""}, "until"),
         ({"until": "2001-01-01T00:00"}, "until"),
         ({"until": "9999-12-31T00:00"}, "until"),
@@ -224,26 +224,26 @@ def test_an_increase_that_is_not_right_raises_nothing(
     APIKey.objects.update(owner=None, team=team)
     assert budget.api_key is not None
 
-    answer = browser.post(address_of(budget.api_key, "increase", budget.pk), raising(**wrong))
+    answer = browser.post(address_of(budget.api_key, "temporary_increase", budget.pk), raising(**wrong))
 
     assert list(answer.context["form"].errors) == [field]
-    assert Budget.objects.get(pk=budget.pk).increase == 0
+    assert Budget.objects.get(pk=budget.pk).temporary_increase == 0
 
 
 def test_raising_takes_the_permission_to_change_budgets(
     browser_of: Callable[..., Client], budget: Budget, issue: Issue
 ) -> None:
     assert budget.api_key is not None
-    address = address_of(budget.api_key, "increase", budget.pk)
+    address = address_of(budget.api_key, "temporary_increase", budget.pk)
     clerk = browser_of("view_apikey", "change_apikey", "issue_apikey")
 
     assert clerk.get(address).status_code == 403 and clerk.post(address, raising()).status_code == 403
     assert "Raise for now" not in clerk.get(address_of(budget.api_key, "change")).text
-    assert Budget.objects.get().increase == 0
+    assert Budget.objects.get().temporary_increase == 0
 
 
 def test_a_budget_is_raised_at_its_own_key_alone(browser: Client, budget: Budget, issue: Issue) -> None:
-    assert browser.get(address_of(issue()[0], "increase", budget.pk)).status_code == 404
+    assert browser.get(address_of(issue()[0], "temporary_increase", budget.pk)).status_code == 404
 
 
 def test_hostile_names_are_inert_on_every_page(browser: Client, budget: Budget) -> None:
@@ -253,6 +253,6 @@ def test_hostile_names_are_inert_on_every_page(browser: Client, budget: Budget) 
 
     for address in [
         *(address_of(api_key, name) for name in ("change", "rotate", "disable", "revoke")),
-        address_of(api_key, "increase", budget.pk),
+        address_of(api_key, "temporary_increase", budget.pk),
     ]:
         assert "<script>alert" not in browser.get(address).text, address

@@ -26,7 +26,7 @@ def every_finding(issue: Issue) -> None:
     issue(name="good", **in_time)
     issue(name="expired and tried", **(in_time | {"expires_at": now - timedelta(days=1)}))
     issue(name="revoked and tried", **in_time)[0].revoke()
-    KeySecret.objects.filter(api_key__name__endswith="tried").update(last_refused_at=now)
+    KeySecret.objects.filter(api_key__name__endswith="tried").update(last_rejected_at=now)
     issue(name="expiring", **(in_time | {"expires_at": now + timedelta(days=13)}))
     issue(name="endless", **(in_time | {"expires_at": None}))
     issue(name="unlimited", **(in_time | {"requests_per_minute": None}))
@@ -35,7 +35,7 @@ def every_finding(issue: Issue) -> None:
     issue(name="of a closed team", **(in_time | {"owner": None, "team": closed}))
     for name, spent in (("near", 900), ("spent", 1000)):
         budget = Budget.objects.create(api_key=issue(name=name, **in_time)[0], amount=1000)
-        BudgetPeriod.objects.create(budget=budget, begins_at=begin_of("month", now), spent=spent)
+        BudgetPeriod.objects.create(budget=budget, starts_at=begin_of("month", now), spent=spent)
     KeySecret.objects.update(last_used_at=now - timedelta(hours=30))
     issue(name="idle", **in_time)[0].secrets.update(last_used_at=now - timedelta(days=91))
     APIKey.objects.filter(name="idle").update(created_at=now - timedelta(days=200))
@@ -48,7 +48,7 @@ def every_finding(issue: Issue) -> None:
     KeySecret.objects.filter(pk=old.pk).update(last_used_at=now)
     late, _ = issue(name="late", **in_time)
     late.rotate(overlap=timedelta(0))
-    late.secrets.exclude(expires_at=None).update(last_refused_at=now + timedelta(seconds=9), last_used_at=now)
+    late.secrets.exclude(expires_at=None).update(last_rejected_at=now + timedelta(seconds=9), last_used_at=now)
 
 
 FOUND = {
@@ -92,13 +92,13 @@ def test_the_chips_of_the_list_say_the_same(browser: Client) -> None:
 def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
     browser: Client, browser_of: Callable[..., Client], caller: Caller
 ) -> None:
-    caller.calls(upstream_model="new&model")
+    caller.requests(upstream_model="new&model")
     reader = browser_of("view_apikey", "view_modelprice")
 
     mine = browser.get(PAGE).text
 
     assert "1 model was called without a price" in mine
-    assert 'href="/admin/keys/modelprice/add/?pattern=new%26model"' in mine
+    assert 'href="/admin/keys/modelprice/add/?model_pattern=new%26model"' in mine
     theirs = reader.get(PAGE).text
     assert "new&amp;model" in theirs and "modelprice/add" not in theirs
 

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, Budget, Team
 from messages_api.models import Route
 
@@ -19,7 +19,7 @@ OUTLOOK = "/admin/keys/apikey/add/outlook/"
 @pytest.fixture
 def team(db: None) -> Team:
     """A team that has something of everything."""
-    limits = {"requests_per_minute": 100, "tokens_per_minute": 200_000, "concurrent_calls": 20}
+    limits = {"requests_per_minute": 100, "tokens_per_minute": 200_000, "concurrent_requests": 20}
     team = Team.objects.create(name="Search", email="search@example.com", allowed_models=["claude-*", "smol"], **limits)
     Budget.objects.create(team=team, amount=200_000_000, period="month")
     return team
@@ -29,12 +29,12 @@ def team(db: None) -> Team:
 def form(browser: Client, admin: User) -> dict[str, Any]:
     """What the page's form holds, with a name filled in."""
     token = browser.get(ADD).context["form"]["token"].value()
-    return {"name": "app", "belongs_to": f"user-{admin.pk}", "expires": "90", "token": token}
+    return {"name": "app", "owner_choice": f"user-{admin.pk}", "expires": "90", "token": token}
 
 
 def budgets(*rows: dict[str, Any]) -> dict[str, str]:
     """The rows of budgets as a browser sends them."""
-    defaults = {"amount": "", "unit": "money", "period": "month", "warn_percent": "80"}
+    defaults = {"amount": "", "unit": "usd", "period": "month", "alert_threshold_percent": "80"}
     fields = {f"budgets-{i}-{name}": value for i, row in enumerate(rows) for name, value in (defaults | row).items()}
     return {"budgets-TOTAL_FORMS": str(len(rows)), "budgets-INITIAL_FORMS": "0", **fields}
 
@@ -45,29 +45,29 @@ def errors(answer: Any) -> dict[str, list[str]]:
 
 def test_a_key_is_issued_with_everything(browser: Client, admin: User, team: Team, form: dict[str, Any]) -> None:
     more = {
-        "belongs_to": f"team-{team.pk}",
+        "owner_choice": f"team-{team.pk}",
         "purpose": "Answers tickets.",
         "allowed_models": "claude-3-opus\r\nclaude-haiku-*",
         "requests_per_minute": "60",
         "tokens_per_minute": "5000",
-        "concurrent_calls": "5",
-        "shadow_limits": "on",
-        "allowed_addresses": "192.0.2.7\r\n::ffff:10.0.0.0/104\r\n2001:DB8::/32",
+        "concurrent_requests": "5",
+        "shadow_mode": "on",
+        "allowed_ips": "192.0.2.7\r\n::ffff:10.0.0.0/104\r\n2001:DB8::/32",
         "metadata": "ticket=OPS-17\r\nnote=a=b",
     }
 
     answer = browser.post(ADD, form | more | budgets({"amount": "20.000001"}, {"amount": "1,000", "unit": "tokens"}))
 
     api_key = APIKey.objects.get()
-    assert hashing.is_well_formed(answer.context["raw"])
+    assert raw_key.is_well_formed(answer.context["raw"])
     assert (api_key.team, api_key.owner, api_key.created_by) == (team, None, admin)
     assert (api_key.purpose, api_key.allowed_models) == ("Answers tickets.", ["claude-3-opus", "claude-haiku-*"])
-    assert (api_key.requests_per_minute, api_key.tokens_per_minute, api_key.concurrent_calls) == (60, 5000, 5)
-    assert api_key.shadow_limits
-    assert api_key.allowed_addresses == ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]
+    assert (api_key.requests_per_minute, api_key.tokens_per_minute, api_key.concurrent_requests) == (60, 5000, 5)
+    assert api_key.shadow_mode
+    assert api_key.allowed_ips == ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]
     assert api_key.metadata == {"ticket": "OPS-17", "note": "a=b"}
-    found = set(api_key.budgets.values_list("unit", "period", "amount", "warn_percent"))
-    assert found == {("money", "month", 20_000_001, 80), ("tokens", "month", 1_000, 80)}
+    found = set(api_key.budgets.values_list("unit", "period", "amount", "alert_threshold_percent"))
+    assert found == {("usd", "month", 20_000_001, 80), ("tokens", "month", 1_000, 80)}
 
 
 def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: d
 
 
 def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Team, form: dict[str, Any]) -> None:
-    page = browser.post(ADD, form | {"belongs_to": f"team-{team.pk}", "check": "yes"}).text
+    page = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}", "check": "yes"}).text
 
     assert "Empty: 100 requests a minute, shared with the other keys of team Search." in page
     assert "Empty: 20 calls at once, shared with the other keys of team Search." in page
@@ -96,15 +96,15 @@ def test_the_page_has_the_same_words_for_its_script(browser: Client, team: Team)
 
     said = json.loads(page.text.split('<script id="inherited" type="application/json">')[1].split("</script>")[0])
     assert said == page.context["form"].inherited
-    assert said[f"team-{team.pk}"]["concurrent_calls"].startswith("Empty: 20 calls at once")
-    assert said[""]["concurrent_calls"] == "Empty: no limit."
+    assert said[f"team-{team.pk}"]["concurrent_requests"].startswith("Empty: 20 calls at once")
+    assert said[""]["concurrent_requests"] == "Empty: no limit."
 
 
 def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, Any]) -> None:
     hostile = "</script><script>alert(1)</script>{{ 7|add:7 }}"
     team = Team.objects.create(name=hostile, requests_per_minute=1)
 
-    page = browser.post(ADD, form | {"belongs_to": f"team-{team.pk}", "requests_per_minute": "2"}).text
+    page = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}", "requests_per_minute": "2"}).text
 
     assert "<script>alert" not in page and "14" not in page.split("The team")[1][:200]
 
@@ -114,7 +114,7 @@ def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, An
     [
         ({"requests_per_minute": "101"}, "requests_per_minute", "100 requests a minute for all its keys: give 100 or"),
         ({"tokens_per_minute": "200001"}, "tokens_per_minute", "200,000 tokens a minute"),
-        ({"concurrent_calls": "21"}, "concurrent_calls", "20 calls at once"),
+        ({"concurrent_requests": "21"}, "concurrent_requests", "20 calls at once"),
         ({"allowed_models": "claude-3\r\ngpt-4"}, "allowed_models", "may use claude-*, smol; not gpt-4."),
         ({"allowed_models": "*"}, "allowed_models", "not *."),
         ({"allowed_models": "smol*"}, "allowed_models", "not smol*."),
@@ -124,7 +124,7 @@ def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, An
 def test_a_key_does_not_exceed_its_team(
     wrong: dict[str, str], field: str, said: str, browser: Client, team: Team, form: dict[str, Any]
 ) -> None:
-    answer = browser.post(ADD, form | {"belongs_to": f"team-{team.pk}"} | wrong)
+    answer = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}"} | wrong)
 
     assert list(errors(answer)) == [field]
     assert said in errors(answer)[field][0] and not APIKey.objects.exists()
@@ -143,7 +143,7 @@ def test_a_key_does_not_exceed_its_team(
 def test_a_budget_does_not_exceed_the_teams(
     row: dict[str, str], is_allowed: bool, browser: Client, team: Team, form: dict[str, Any]
 ) -> None:
-    answer = browser.post(ADD, form | {"belongs_to": f"team-{team.pk}"} | budgets(row))
+    answer = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}"} | budgets(row))
 
     assert APIKey.objects.exists() == is_allowed
     assert ("The team Search has $200.00 a month for all its keys" in answer.text) == (not is_allowed)
@@ -156,7 +156,7 @@ def test_a_budget_does_not_exceed_the_teams(
         ([{"amount": "0.0000001"}], "give at most six decimals"),
         ([{"amount": "1.5", "unit": "tokens"}], "Give a whole number of tokens"),
         ([{"amount": "1"}, {"amount": "2"}], "There is a budget of US dollars a month already."),
-        ([{"amount": "1", "warn_percent": "101"}], "less than or equal to 100"),
+        ([{"amount": "1", "alert_threshold_percent": "101"}], "less than or equal to 100"),
         ([{"amount": "9999999999"}], "Give an amount of at most"),
         ([{"amount": "", "period": "day"}], "This field is required."),
         ([{"amount": str(i)} for i in range(1, 10)], "at most 8"),
@@ -188,11 +188,11 @@ def test_more_rows_are_there_without_a_script(browser: Client, form: dict[str, A
     "addresses", ["0.0.0.0/0", "::/0", "10.0.0.1\r\n0.0.0.0/0", "::ffff:0:0/96", "0.0.0.0/1\r\n128.0.0.0/1"]
 )
 def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: dict[str, Any]) -> None:
-    refused = browser.post(ADD, form | {"allowed_addresses": addresses})
-    assert "These are all addresses there are." in errors(refused)["allowed_addresses"][0]
+    refused = browser.post(ADD, form | {"allowed_ips": addresses})
+    assert "These are all addresses there are." in errors(refused)["allowed_ips"][0]
     assert not APIKey.objects.exists()
 
-    browser.post(ADD, form | {"allowed_addresses": addresses, "any_address": "on"})
+    browser.post(ADD, form | {"allowed_ips": addresses, "any_address": "on"})
 
     assert APIKey.objects.exists()
 
@@ -200,8 +200,8 @@ def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: di
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"allowed_addresses": "10.0.0.256"}, "allowed_addresses"),
-        ({"allowed_addresses": "example.com"}, "allowed_addresses"),
+        ({"allowed_ips": "10.0.0.256"}, "allowed_ips"),
+        ({"allowed_ips": "example.com"}, "allowed_ips"),
         ({"metadata": "ticket"}, "metadata"),
         ({"metadata": "a=1\r\na=2"}, "metadata"),
         ({"metadata": "a b=1"}, "metadata"),
@@ -209,12 +209,12 @@ def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: di
         ({"metadata": "\r\n".join(f"a{i}=1" for i in range(21))}, "metadata"),
         ({"requests_per_minute": "0"}, "requests_per_minute"),
         ({"requests_per_minute": "-1"}, "requests_per_minute"),
-        ({"concurrent_calls": "many"}, "concurrent_calls"),
-        ({"belongs_to": ""}, "belongs_to"),
-        ({"belongs_to": "team-0"}, "belongs_to"),
-        ({"name": f"for {hashing.generate()}"}, "name"),
-        ({"purpose": f"the old one was {hashing.generate()[:20]}"}, "purpose"),
-        ({"metadata": f"key={hashing.generate()}"}, "metadata"),
+        ({"concurrent_requests": "many"}, "concurrent_requests"),
+        ({"owner_choice": ""}, "owner_choice"),
+        ({"owner_choice": "team-0"}, "owner_choice"),
+        ({"name": f"for {raw_key.generate()}"}, "name"),
+        ({"purpose": f"the old one was {raw_key.generate()[:20]}"}, "purpose"),
+        ({"metadata": f"key={raw_key.generate()}"}, "metadata"),
     ],
 )
 def test_what_is_not_right_is_said_at_its_field(
@@ -228,9 +228,9 @@ def test_what_is_not_right_is_said_at_its_field(
 def test_a_disabled_team_gets_no_new_key(browser: Client, team: Team, form: dict[str, Any]) -> None:
     team.disable()
 
-    answer = browser.post(ADD, form | {"belongs_to": f"team-{team.pk}"})
+    answer = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}"})
 
-    assert "belongs_to" in errors(answer)
+    assert "owner_choice" in errors(answer)
 
 
 def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
@@ -243,8 +243,8 @@ def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
 
 
 def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Team, form: dict[str, Any]) -> None:
-    more = {"belongs_to": f"team-{team.pk}", "allowed_addresses": "10.0.0.0/8", "expires": "never"}
-    more |= {"endless_reason": "no clock"}
+    more = {"owner_choice": f"team-{team.pk}", "allowed_ips": "10.0.0.0/8", "expires": "never"}
+    more |= {"no_expiry_reason": "no clock"}
 
     answer = browser.post(ADD, form | more | budgets({"amount": "20"}) | {"check": "yes"})
 
@@ -274,7 +274,7 @@ def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: d
         assert "app, a key of root" in browser.post(OUTLOOK, form).text
     assert not APIKey.objects.exists()
 
-    assert hashing.is_well_formed(browser.post(ADD, form).context["raw"])
+    assert raw_key.is_well_formed(browser.post(ADD, form).context["raw"])
 
 
 def test_looking_ahead_is_a_post_for_those_who_may_issue(

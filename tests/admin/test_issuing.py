@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, KeySecret
 
 ADD = "/admin/keys/apikey/add/"
@@ -28,7 +28,7 @@ def form(browser: Client, admin: User) -> dict[str, Any]:
     initial = browser.get(ADD).context["form"]
     return {
         "name": "app",
-        "belongs_to": f"user-{admin.pk}",
+        "owner_choice": f"user-{admin.pk}",
         "expires": "90",
         "expires_on": "",
         "allowed_models": "",
@@ -41,7 +41,7 @@ def test_a_key_is_shown_once_in_the_answer_to_the_post(browser: Client, form: di
 
     raw = answer.context["raw"]
     assert answer.status_code == 200
-    assert hashing.is_well_formed(raw)
+    assert raw_key.is_well_formed(raw)
     assert f'value="{raw}" readonly' in answer.text
     assert "You will not see this key again. Keep it like a password." in answer.text
     assert "no-store" in answer["Cache-Control"]
@@ -121,21 +121,21 @@ def test_when_a_key_expires(
 
     with time_machine.travel(datetime(2026, 7, 1, 10, tzinfo=UTC), tick=False):
         browser.force_login(User.objects.get())
-        browser.post(ADD, form | {"expires": choice, "expires_on": day, "endless_reason": "a meter in the cellar"})
+        browser.post(ADD, form | {"expires": choice, "expires_on": day, "no_expiry_reason": "a meter in the cellar"})
 
     api_key = APIKey.objects.get()
     assert api_key.expires_at == expires_at
-    assert api_key.endless_reason == ("a meter in the cellar" if choice == "never" else "")
+    assert api_key.no_expiry_reason == ("a meter in the cellar" if choice == "never" else "")
 
 
 @pytest.mark.parametrize(
     "wrong, field",
     [
         pytest.param({"name": ""}, "name", id="no name"),
-        pytest.param({"belongs_to": "user-0"}, "belongs_to", id="no such owner"),
+        pytest.param({"owner_choice": "user-0"}, "owner_choice", id="no such owner"),
         pytest.param({"expires": "date", "expires_on": ""}, "expires_on", id="no date"),
-        pytest.param({"expires": "never"}, "endless_reason", id="no reason"),
-        pytest.param({"expires": "never", "endless_reason": " "}, "endless_reason", id="a blank reason"),
+        pytest.param({"expires": "never"}, "no_expiry_reason", id="no reason"),
+        pytest.param({"expires": "never", "no_expiry_reason": " "}, "no_expiry_reason", id="a blank reason"),
         pytest.param({"expires": "date", "expires_on": "2001-01-01"}, "expires_on", id="a day that is over"),
         pytest.param({"expires": "date", "expires_on": "9999-12-31"}, "expires_on", id="the end of the calendar"),
         pytest.param({"expires": "10000"}, "expires", id="no such choice"),
@@ -163,9 +163,9 @@ def test_allowed_models_are_a_list_without_doubles_and_empty_lines(browser: Clie
 def test_an_inactive_person_cannot_become_an_owner(browser: Client, form: dict[str, Any]) -> None:
     gone = User.objects.create_user("gone", is_active=False)
 
-    answer = browser.post(ADD, form | {"belongs_to": f"user-{gone.pk}"})
+    answer = browser.post(ADD, form | {"owner_choice": f"user-{gone.pk}"})
 
-    assert "belongs_to" in answer.context["form"].errors
+    assert "owner_choice" in answer.context["form"].errors
 
 
 def test_the_ways_to_use_it_name_this_host_and_an_allowed_model(browser: Client, form: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ def test_issuing_takes_a_permission_of_its_own(browser_of: Callable[..., Client]
     assert looker.get(ADD).status_code == 403
     assert (
         looker.post(
-            ADD, {"name": "app", "belongs_to": f"user-{owner.pk}", "expires": "30", "token": "x" * 30}
+            ADD, {"name": "app", "owner_choice": f"user-{owner.pk}", "expires": "30", "token": "x" * 30}
         ).status_code
         == 403
     )
@@ -206,10 +206,10 @@ def test_an_issuer_needs_nothing_else(browser_of: Callable[..., Client]) -> None
     issuer = browser_of("view_apikey", "issue_apikey")
     page = issuer.get(ADD)
     clerk = User.objects.get(username="clerk")
-    assert page.context["form"].initial["belongs_to"] == clerk
+    assert page.context["form"].initial["owner_choice"] == clerk
 
     token = page.context["form"]["token"].value()
-    answer = issuer.post(ADD, {"name": "app", "belongs_to": f"user-{clerk.pk}", "expires": "30", "token": token})
+    answer = issuer.post(ADD, {"name": "app", "owner_choice": f"user-{clerk.pk}", "expires": "30", "token": token})
 
-    assert hashing.is_well_formed(answer.context["raw"])
+    assert raw_key.is_well_formed(answer.context["raw"])
     assert APIKey.objects.get().expires_at - datetime.now(UTC) > timedelta(days=29)

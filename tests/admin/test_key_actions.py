@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.admin import key_actions
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, Budget, KeySecret, Team
 
 LIST = "/admin/keys/apikey/"
@@ -125,11 +125,11 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             purpose="Answers questions",
             expires_at=NOW + timedelta(days=30),
             allowed_models=["claude-*", "llama"],
-            allowed_addresses=["10.0.0.0/8"],
+            allowed_ips=["10.0.0.0/8"],
             requests_per_minute=60,
             tokens_per_minute=1000,
-            concurrent_calls=5,
-            shadow_limits=True,
+            concurrent_requests=5,
+            shadow_mode=True,
             created_by=admin,
         )
         Budget.objects.create(api_key=api_key, amount=12_500_000)
@@ -142,7 +142,7 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
         {
             "key": api_key.public_id,
             "name": "app",
-            "hints": f"mgw_{hashing.hint(raw)}…",
+            "hints": f"mgw_{raw_key.hint(raw)}…",
             "owner": "",
             "team": "Search",
             "purpose": "Answers questions",
@@ -150,12 +150,12 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             "created_at": "2026-07-15T12:00:00+00:00",
             "created_by": "root",
             "expires_at": "2026-08-14T12:00:00+00:00",
-            "endless_reason": "",
+            "no_expiry_reason": "",
             "last_used_at": "2026-07-15T12:00:00+00:00",
             "models": "claude-* llama",
             "requests_per_minute": "60",
             "tokens_per_minute": "1000",
-            "concurrent_calls": "5",
+            "concurrent_requests": "5",
             "limits_only_count": "yes",
             "budgets": "12.50 USD a month; 100 tokens a day",
             "addresses": "10.0.0.0/8",

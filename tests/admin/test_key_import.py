@@ -15,8 +15,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models.signals import post_save
 from django.test import Client
 
-from keys.domain import raw_key as hashing
-from keys.forms import csv_import as key_import
+from keys.domain import raw_key
+from keys.forms import csv_import
 from keys.models import APIKey, Budget, KeySecret, Team
 
 IMPORT = "/admin/keys/apikey/import/"
@@ -45,7 +45,7 @@ def confirmed(preview: Any, **fields: str) -> dict[str, str]:
 
 
 def verdicts(text: str) -> list[dict[str, list[str]]]:
-    return [row.errors for row in key_import.read(text)]
+    return [row.errors for row in csv_import.read(text)]
 
 
 def row(**cells: str) -> str:
@@ -79,12 +79,14 @@ def test_keys_are_issued_with_all_that_the_file_says(browser: Client, admin: Use
 
     bot, nightly = APIKey.objects.order_by("pk")
     assert (bot.name, bot.owner, bot.team, bot.purpose) == ("Support bot", admin, None, "Answers")
-    assert (bot.requests_per_minute, bot.tokens_per_minute, bot.concurrent_calls) == (60, 1000, 5)
-    assert (bot.allowed_models, bot.allowed_addresses) == (["claude-3", "llama-*"], ["10.0.0.0/8", "192.0.2.7"])
+    assert (bot.requests_per_minute, bot.tokens_per_minute, bot.concurrent_requests) == (60, 1000, 5)
+    assert (bot.allowed_models, bot.allowed_ips) == (["claude-3", "llama-*"], ["10.0.0.0/8", "192.0.2.7"])
     assert bot.expires_at is not None and bot.created_by == admin
     assert (nightly.owner, nightly.team, nightly.expires_at) == (None, team, None)
-    budgets = Budget.objects.order_by("pk").values_list("api_key__name", "amount", "period", "unit", "warn_percent")
-    assert list(budgets) == [("Support bot", 25_000_000, "month", "money", 80), ("Nightly", 5000, "day", "tokens", 80)]
+    budgets = Budget.objects.order_by("pk").values_list(
+        "api_key__name", "amount", "period", "unit", "alert_threshold_percent"
+    )
+    assert list(budgets) == [("Support bot", 25_000_000, "month", "usd", 80), ("Nightly", 5000, "day", "tokens", 80)]
     assert len(RAW_KEY.findall(answer.text)) == 2
     assert LogEntry.objects.filter(object_id__in=[str(bot.pk), str(nightly.pk)]).count() == 2
 
@@ -104,7 +106,7 @@ def test_the_keys_can_be_taken_as_a_file(browser: Client) -> None:
     answer = browser.post(IMPORT, confirmed(upload(browser, GOOD.replace("Nightly", "=Nightly")), answer="csv"))
 
     lines = list(csv.DictReader(answer.content.decode().splitlines()))
-    assert [(line["name"], line["belongs_to"]) for line in lines] == [("Support bot", "root"), ("'=Nightly", "Search")]
+    assert [(line["name"], line["owner"]) for line in lines] == [("Support bot", "root"), ("'=Nightly", "Search")]
     assert all(APIKey.objects.with_raw_key(line["api_key"]).get().public_id == line["key"] for line in lines)
     assert answer["Content-Disposition"].startswith('attachment; filename="issued-keys_')
     assert "no-store" in answer["Cache-Control"]
@@ -169,8 +171,8 @@ def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
         ({"expires": "tomorrow"}, "expires", "Give it as"),
         ({"expires": "never"}, "reason", "Say why"),
         ({"reason": "no clock"}, "reason", "Only for one that never expires"),
-        ({"name": hashing.generate()}, "name", "has an API key in it"),
-        ({"purpose": f"was {hashing.generate()}"}, "purpose", "has an API key in it"),
+        ({"name": raw_key.generate()}, "name", "has an API key in it"),
+        ({"purpose": f"was {raw_key.generate()}"}, "purpose", "has an API key in it"),
         ({"addresses": "10.0.0.1 0.0.0.0/0"}, "addresses", "all addresses there are"),
         ({"models": "a*b"}, "models", "end of a name only"),
         ({"models": "x" * 257}, "models", "one model name"),
@@ -208,7 +210,7 @@ def test_a_row_that_is_wrong(cells: dict[str, str], column: str, said: str) -> N
     ],
 )
 def test_a_file_that_is_read(text: str) -> None:
-    rows = key_import.read(text)
+    rows = csv_import.read(text)
 
     assert [each.errors for each in rows] == [{}, {}]
     assert [each.key["name"] for each in rows] == ["Support bot", "Nightly"]
@@ -265,7 +267,7 @@ def test_a_row_with_more_cells_than_columns_is_wrong() -> None:
 def test_a_name_that_is_taken_is_pointed_out_and_no_error(admin: User) -> None:
     APIKey.objects.issue(name="app", owner=admin)
 
-    rows = key_import.read("name,owner,expires\napp,root,90d\nnew,root,90d\nnew,root,90d\n")
+    rows = csv_import.read("name,owner,expires\napp,root,90d\nnew,root,90d\nnew,root,90d\n")
 
     assert [bool(each.note) for each in rows] == [True, False, True]
     assert verdicts(row()) == [{}]
@@ -294,7 +296,7 @@ def test_no_limit_is_imported_that_several_workers_could_not_keep(settings: Any)
 
 def test_reading_takes_four_queries_however_many_rows(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(4):  # users, teams and their budgets, names of keys
-        assert len(key_import.read("name,owner,expires\n" + "a,root,90d\n" * 200)) == 200
+        assert len(csv_import.read("name,owner,expires\n" + "a,root,90d\n" * 200)) == 200
 
 
 def test_an_error_in_the_middle_issues_none(browser: Client) -> None:

@@ -68,7 +68,7 @@ def every_kind(issue: Issue, team: Team) -> None:
     issue(name="endless", **(in_time | {"expires_at": None}))
     issue(name="expired", **(in_time | {"expires_at": now - timedelta(days=1)}))
     issue(name="unlimited", **(in_time | {"requests_per_minute": None}))
-    issue(name="limits that only count", **in_time, shadow_limits=True)
+    issue(name="limits that only count", **in_time, shadow_mode=True)
     issue(name="its team is limited", **(in_time | {"owner": None, "team": team, "requests_per_minute": None}))
     Budget.objects.create(team=team, amount=1_000_000)
     issue(name="ownerless", **(in_time | {"owner": gone}))
@@ -204,14 +204,16 @@ def test_search_finds_the_keys_of_a_team(term: str, browser: Client, issue: Issu
 
 
 def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, caller: Caller) -> None:
-    ModelPrice.objects.create(pattern="priced", input=1_000_000_000, output=1, valid_from=timezone.now() - timedelta(1))
+    ModelPrice.objects.create(
+        model_pattern="priced", input_price=1_000_000_000, output_price=1, valid_from=timezone.now() - timedelta(1)
+    )
     prices.book()
     Budget.objects.create(api_key=caller.api_key, amount=20_000)
     for _ in range(2):
-        caller.calls(upstream_model="priced")
-    caller.calls()
+        caller.requests(upstream_model="priced")
+    caller.requests()
     begin = periods.begin_of("month", timezone.now())
-    BudgetPeriod.objects.create(budget=Budget.objects.get(), begins_at=begin, spent=17_000, reserved=1_000)
+    BudgetPeriod.objects.create(budget=Budget.objects.get(), starts_at=begin, spent=17_000, reserved=1_000)
 
     answer = browser.get(LIST)
 
@@ -237,7 +239,7 @@ def test_the_own_budget_of_a_key_is_shown_before_that_of_its_team(browser: Clien
 
 
 def test_what_has_no_price_is_said_and_not_0(browser: Client, caller: Caller) -> None:
-    caller.calls()
+    caller.requests()
 
     assert cells_of(browser.get(LIST), "spending") == ["1 unpriced"]
 
@@ -246,12 +248,12 @@ def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, c
     now = timezone.now()
     for days, count in ((0, 1), (6, 2), (7, 5)):
         for _ in range(count):
-            caller.calls(created_at=now - timedelta(days=days))
-    caller.calls(status="refused")
+            caller.requests(created_at=now - timedelta(days=days))
+    caller.requests(status="rejected")
 
     answer = browser.get(LIST)
 
-    assert cells_of(answer, "calls") == ["3"]
+    assert cells_of(answer, "requests") == ["3"]
     assert "the last is today: 2, 0, 0, 0, 0, 0, 1. Refused besides: 1" in answer.text
     assert answer.text.count('<svg class="sparkline"') == 1
 
@@ -381,7 +383,7 @@ def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
             api_key, _ = issue(name=f"app {number}", allowed_models=[f"model-{number}"], **belongs)
             api_key.rotate(overlap=timedelta(days=1))
             Budget.objects.create(api_key=api_key, amount=1_000_000)
-            caller.calls(as_key=api_key)
+            caller.requests(as_key=api_key)
         with CaptureQueriesContext(
             connection,
         ) as captured:

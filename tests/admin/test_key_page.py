@@ -15,9 +15,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.budgets.reservations import BudgetTerms, Claim
+from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.budgets.status import of_key
-from keys.limits import limiter as limits
+from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
 from keys.usage import ledger
@@ -62,7 +62,7 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
         created_by=admin,
         expires_at=timezone.now() + timedelta(days=10, minutes=1),
         allowed_models=["claude-*"],
-        allowed_addresses=["10.0.0.0/8"],
+        allowed_ips=["10.0.0.0/8"],
         requests_per_minute=60,
     )
 
@@ -78,8 +78,8 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
 
 
 def test_the_last_use_says_from_where_and_with_what(browser: Client, caller: Caller) -> None:
-    caller.calls(caller_address="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
-    caller.calls(status="refused", caller_address="198.51.100.9", user_agent="another")
+    caller.requests(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+    caller.requests(status="rejected", client_ip="198.51.100.9", user_agent="another")
 
     page = browser.get(address_of(caller.api_key))
 
@@ -87,9 +87,9 @@ def test_the_last_use_says_from_where_and_with_what(browser: Client, caller: Cal
 
 
 def test_the_last_use_is_found_behind_many_refusals(browser: Client, caller: Caller) -> None:
-    caller.calls(caller_address="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+    caller.requests(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
     for _ in range(25):
-        caller.calls(status="refused", caller_address="198.51.100.9")
+        caller.requests(status="rejected", client_ip="198.51.100.9")
 
     page = browser.get(address_of(caller.api_key))
 
@@ -129,13 +129,15 @@ def spender(caller: Caller) -> Callable[..., None]:
         rows = [standing.budget for standing in of_key(caller.api_key)]
         at = timezone.now() - timedelta(days=days_ago)
         claims = [
-            Claim(terms=BudgetTerms(id=row.pk, scope="key", period=row.period, unit=row.unit), amount=max(spent, held))
+            ReservationRequest(
+                terms=BudgetRef(id=row.pk, scope="key", period=row.period, unit=row.unit), amount=max(spent, held)
+            )
             for row in rows
         ]
         if spent:
-            caller.calls(claims=claims, input_tokens=spent, output_tokens=0, cache_read_tokens=0, created_at=at)
+            caller.requests(claims=claims, input_tokens=spent, output_tokens=0, cache_read_tokens=0, created_at=at)
         if held:
-            caller.calls(claims=claims, status="started", created_at=at)
+            caller.requests(claims=claims, status="started", created_at=at)
 
     return spend
 
@@ -153,9 +155,9 @@ def test_a_budget_says_what_is_spent_held_and_left(browser: Client, caller: Call
 
 
 def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue) -> None:
-    team = Team.objects.create(name="Search", requests_per_minute=100, shadow_limits=True)
+    team = Team.objects.create(name="Search", requests_per_minute=100, shadow_mode=True)
     Budget.objects.create(team=team, amount=200_000_000, period="month")
-    api_key, _ = issue(owner=None, team=team, concurrent_calls=5)
+    api_key, _ = issue(owner=None, team=team, concurrent_requests=5)
 
     said = text_of(browser.get(address_of(api_key)))
 
@@ -165,11 +167,11 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
 
 
 def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> None:
-    api_key, _ = issue(requests_per_minute=60, concurrent_calls=4)
-    grant = limits.take("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
+    api_key, _ = issue(requests_per_minute=60, concurrent_requests=4)
+    grant = limiter.take("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
 
     said = text_of(browser.get(address_of(api_key)))
-    limits.release(grant)
+    limiter.release(grant)
 
     assert "60 requests a minute 2 % 1 used now; all free again in 1 s." in said
     assert "4 calls at once 25 % 1 used now." in said
@@ -213,13 +215,13 @@ def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, ca
 def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: Caller) -> None:
     other, _ = APIKey.objects.issue(name="other", owner=caller.api_key.owner)
     now = timezone.now()
-    caller.calls(created_at=now, model="a")
-    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
-    caller.calls(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
-    caller.calls(created_at=now - timedelta(days=3), model="b", status="client_closed")
-    caller.calls(created_at=now, model="b", status="refused")
-    caller.calls(created_at=now - timedelta(days=31), model="c")
-    caller.calls(created_at=now, model="a", as_key=other)
+    caller.requests(created_at=now, model="a")
+    caller.requests(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
+    caller.requests(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
+    caller.requests(created_at=now - timedelta(days=3), model="b", status="client_closed")
+    caller.requests(created_at=now, model="b", status="rejected")
+    caller.requests(created_at=now - timedelta(days=31), model="c")
+    caller.requests(created_at=now, model="a", as_key=other)
 
     page = browser.get(address_of(caller.api_key))
 
@@ -235,9 +237,9 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
 
 
 def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller: Caller) -> None:
-    failed = caller.calls(status="failed", error_type="overloaded_error", http_status=529)
+    failed = caller.requests(status="failed", error_type="overloaded_error", http_status=529)
     for _ in range(25):
-        caller.calls()
+        caller.requests()
 
     page = browser.get(address_of(caller.api_key))
 
@@ -253,13 +255,13 @@ def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller
 def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
     lately = timezone.now() - timedelta(days=1)
     for _ in range(3):
-        caller.calls(status="refused", limit_hit=hit("requests_per_minute"), created_at=lately)
-    caller.calls(status="refused", limit_hit=hit("budget_month_money", scope="team", value=20_000_000))
-    caller.calls(limit_hit=hit("concurrent_calls", value=5, shadow=True), created_at=lately)
-    caller.calls(limit_hit=hit("concurrent_calls", value=5, shadow=True), created_at=lately)
-    caller.calls(status="refused", limit_hit=hit("addresses", value=None), created_at=lately)
-    caller.calls(status="refused", limit_hit=hit("models", value=None), created_at=lately - timedelta(days=7))
-    caller.calls(status="refused")
+        caller.requests(status="rejected", limit_exceeded=hit("requests_per_minute"), created_at=lately)
+    caller.requests(status="rejected", limit_exceeded=hit("budget_month_money", scope="team", value=20_000_000))
+    caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
+    caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
+    caller.requests(status="rejected", limit_exceeded=hit("addresses", value=None), created_at=lately)
+    caller.requests(status="rejected", limit_exceeded=hit("models", value=None), created_at=lately - timedelta(days=7))
+    caller.requests(status="rejected")
 
     rows = table(browser.get(address_of(caller.api_key)), "Why calls were refused")
 
@@ -276,7 +278,7 @@ def test_refusals_beyond_those_that_are_counted_are_said(
 ) -> None:
     monkeypatch.setattr("keys.reports.rejections.MOST", 3)
     for _ in range(4):
-        caller.calls(status="refused", limit_hit=hit("requests_per_minute"))
+        caller.requests(status="rejected", limit_exceeded=hit("requests_per_minute"))
 
     page = browser.get(address_of(caller.api_key))
 
@@ -292,7 +294,7 @@ def test_a_key_without_a_call_says_so(browser: Client, issue: Issue) -> None:
 
 
 def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], caller: Caller) -> None:
-    caller.calls(model="a-model-that-is-nobodys-business", caller_address="192.0.2.7")
+    caller.requests(model="a-model-that-is-nobodys-business", client_ip="192.0.2.7")
 
     page = browser_of("view_apikey").get(address_of(caller.api_key))
 
@@ -367,7 +369,7 @@ def test_snippets_have_a_placeholder_for_the_key(browser: Client, issue: Issue) 
 @pytest.fixture
 def form(browser: Client, issue: Issue) -> tuple[APIKey, dict[str, str]]:
     """A key with a budget, and what the form on its page holds."""
-    api_key, _ = issue(requests_per_minute=5, metadata={"a": "b"}, allowed_addresses=["10.0.0.0/8"])
+    api_key, _ = issue(requests_per_minute=5, metadata={"a": "b"}, allowed_ips=["10.0.0.0/8"])
     Budget.objects.create(api_key=api_key, amount=20_000_000, period="month")
     context = browser.get(address_of(api_key)).context
     sent: dict[str, str] = {}
@@ -376,7 +378,7 @@ def form(browser: Client, issue: Issue) -> tuple[APIKey, dict[str, str]]:
             value = bound.value()
             if value not in (None, False):
                 sent[bound.html_name] = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    return api_key, sent | {"metadata": "a=b", "allowed_addresses": "10.0.0.0/8", "allowed_models": ""}
+    return api_key, sent | {"metadata": "a=b", "allowed_ips": "10.0.0.0/8", "allowed_models": ""}
 
 
 def test_saving_without_a_change_changes_nothing(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
@@ -399,7 +401,7 @@ def test_limits_and_budgets_are_changed_added_and_removed(browser: Client, form:
     another = {"budgets-1-amount": "7", "budgets-1-unit": "tokens", "budgets-1-period": "day"}
     browser.post(address_of(api_key), sent | {"requests_per_minute": ""} | another)
     assert APIKey.objects.get().requests_per_minute is None
-    assert set(Budget.objects.values_list("unit", "amount")) == {("money", 20_000_000), ("tokens", 7)}
+    assert set(Budget.objects.values_list("unit", "amount")) == {("usd", 20_000_000), ("tokens", 7)}
 
     browser.post(address_of(api_key), sent | {"budgets-0-DELETE": "on"})
     assert Budget.objects.get().unit == "tokens"
@@ -410,7 +412,7 @@ def test_a_stored_budget_keeps_its_unit_and_period(browser: Client, form: tuple[
 
     browser.post(address_of(api_key), sent | {"budgets-0-unit": "tokens", "budgets-0-period": "day"})
 
-    assert Budget.objects.values_list("unit", "period", "amount").get() == ("money", "month", 20_000_000)
+    assert Budget.objects.values_list("unit", "period", "amount").get() == ("usd", "month", 20_000_000)
 
 
 def test_a_budget_of_another_key_is_not_changed_here(
@@ -454,7 +456,7 @@ def test_who_may_only_change_budgets_adds_and_removes_none(
     more = {"budgets-TOTAL_FORMS": "2", "budgets-1-amount": "5", "budgets-1-unit": "tokens", "budgets-1-period": "day"}
 
     for initial in ("1", "0"):  # what a form says of itself is not believed
-        crafted = sent | more | {"budgets-1-warn_percent": "80", "budgets-INITIAL_FORMS": initial}
+        crafted = sent | more | {"budgets-1-alert_threshold_percent": "80", "budgets-INITIAL_FORMS": initial}
         clerk.post(address_of(api_key), crafted)
     assert 'name="add_budget"' not in clerk.get(address_of(api_key)).text
     removed = {"budgets-TOTAL_FORMS": "1", "budgets-0-DELETE": "on", "budgets-0-amount": "30"}
@@ -482,10 +484,10 @@ def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tupl
     api_key, sent = form
     team = Team.objects.create(name="Search", requests_per_minute=4)
 
-    answer = browser.post(address_of(api_key), sent | {"belongs_to": f"team-{team.pk}"})
+    answer = browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}"})
     assert "The team Search has 4 requests a minute for all its keys: give 4 or less." in answer.text
 
-    browser.post(address_of(api_key), sent | {"belongs_to": f"team-{team.pk}", "requests_per_minute": "4"})
+    browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}", "requests_per_minute": "4"})
     moved = APIKey.objects.get()
     assert (moved.team, moved.owner) == (team, None)
 
@@ -507,7 +509,9 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
     with django_assert_max_num_queries(24) as first:
         browser.get(address_of(caller.api_key))
     for i in range(30):
-        caller.calls(model=f"m{i % 5}", status=["completed", "failed", "refused"][i % 3], limit_hit=hit("models"))
+        caller.requests(
+            model=f"m{i % 5}", status=["completed", "failed", "rejected"][i % 3], limit_exceeded=hit("models")
+        )
         LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(caller.api_key.pk), action_flag=2)
         caller.api_key.secrets.issue()
     ledger.close()

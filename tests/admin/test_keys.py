@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, KeySecret
 from tests.support.usage_rows import Caller
 
@@ -39,7 +39,7 @@ def test_a_row_says_state_hint_owner_last_use_and_expiry(browser: Client, issue:
 
     row = browser.get(LIST).text
 
-    for part in ("app", "Active", f"mgw_{hashing.hint(raw)}…", "root", "3\xa0hours ago", "in 1\xa0week"):
+    for part in ("app", "Active", f"mgw_{raw_key.hint(raw)}…", "root", "3\xa0hours ago", "in 1\xa0week"):
         assert part in row
     assert raw not in row and raw[:12] not in row
 
@@ -48,7 +48,7 @@ def test_a_row_says_state_hint_owner_last_use_and_expiry(browser: Client, issue:
 def test_search_finds_a_key_by(term: str, browser: Client, issue: Issue, owner: User) -> None:
     issue(name="other")
     api_key, raw = issue(name="wanted one", owner=owner)
-    hint = hashing.hint(raw)
+    hint = raw_key.hint(raw)
     terms = {"name": "wanted", "id": api_key.public_id, "hint": hint, "hint as shown": f"mgw_{hint}…", "owner": "owner"}
     terms["several words"] = f"one {hint[:5]} owner"
 
@@ -65,7 +65,7 @@ def test_a_pasted_raw_key_in_the_search_finds_its_row_and_is_repeated_nowhere(br
 
     assert shown(answer) == ["wanted"]
     assert raw not in answer.text
-    assert answer.redirect_chain == [(f"{LIST}?q=mgw_{hashing.hint(raw)}", 302)]
+    assert answer.redirect_chain == [(f"{LIST}?q=mgw_{raw_key.hint(raw)}", 302)]
 
 
 def test_the_form_finds_a_raw_key_without_a_url_that_holds_it(browser: Client, issue: Issue) -> None:
@@ -81,7 +81,7 @@ def test_the_form_finds_a_raw_key_without_a_url_that_holds_it(browser: Client, i
 @pytest.mark.parametrize(
     "spoil",
     [
-        pytest.param(lambda raw: hashing.generate(), id="a key of nobody"),
+        pytest.param(lambda raw: raw_key.generate(), id="a key of nobody"),
         pytest.param(lambda raw: raw[:-1] + ("a" if raw[-1] != "a" else "b"), id="a wrong checksum"),
         pytest.param(lambda raw: raw[:30], id="cut"),
         pytest.param(lambda raw: raw + raw, id="twice"),
@@ -144,7 +144,7 @@ def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) 
     assert "This field is required." in without.text and APIKey.objects.get().state == "active"
     act(browser, "revoke_selected", api_key, confirmed="yes", reason="found in a repository")
     revoked = APIKey.objects.get()
-    assert (revoked.state, revoked.revoke_reason) == ("revoked", "found in a repository")
+    assert (revoked.state, revoked.revocation_note) == ("revoked", "found in a repository")
 
     act(browser, "disable_selected", api_key, confirmed="yes")
     enabling = act(browser, "enable_selected", api_key, confirmed="yes")
@@ -188,7 +188,7 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
     before = KeySecret.objects.values().get()
     edited = {
         "name": "new",
-        "belongs_to": f"user-{owner.pk}",
+        "owner_choice": f"user-{owner.pk}",
         "expires_at": "2030-01-02T03:04:05",
         "allowed_models": "a\nb*",
     }
@@ -206,19 +206,19 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
 
 def test_taking_the_end_of_a_key_away_needs_a_reason(browser: Client, issue: Issue, owner: User) -> None:
     api_key, _ = issue(expires_at=timezone.now() + timedelta(days=1))
-    endless = {"name": "app", "belongs_to": f"user-{owner.pk}", "expires_at": ""}
+    endless = {"name": "app", "owner_choice": f"user-{owner.pk}", "expires_at": ""}
 
     refused = browser.post(page_of(api_key), endless)
     assert "Say why this key never expires." in refused.text and APIKey.objects.get().expires_at is not None
-    browser.post(page_of(api_key), endless | {"endless_reason": "no clock"})
+    browser.post(page_of(api_key), endless | {"no_expiry_reason": "no clock"})
 
     browser.post(page_of(api_key), endless)
     api_key.refresh_from_db()
-    assert (api_key.expires_at, api_key.endless_reason) == (None, "no clock")
+    assert (api_key.expires_at, api_key.no_expiry_reason) == (None, "no clock")
     assert "no clock" in browser.get(page_of(api_key)).text
-    browser.post(page_of(api_key), endless | {"endless_reason": "no clock", "expires_at": "2030-01-02T03:04:05"})
+    browser.post(page_of(api_key), endless | {"no_expiry_reason": "no clock", "expires_at": "2030-01-02T03:04:05"})
     api_key.refresh_from_db()
-    assert api_key.endless_reason == ""
+    assert api_key.no_expiry_reason == ""
 
 
 def test_saving_a_key_without_a_change_changes_nothing(browser: Client, issue: Issue) -> None:
@@ -242,7 +242,7 @@ def test_the_page_of_a_key_shows_its_secrets_by_hint(browser: Client, issue: Iss
 
     page = browser.get(page_of(api_key)).text
 
-    assert f"mgw_{hashing.hint(raw)}…" in page and f"mgw_{hashing.hint(second)}…" in page
+    assert f"mgw_{raw_key.hint(raw)}…" in page and f"mgw_{raw_key.hint(second)}…" in page
     assert api_key.public_id in page
     assert raw not in page and KeySecret.objects.first().digest.hex() not in page
 
@@ -268,7 +268,7 @@ def test_a_key_without_usage_may_be_deleted(browser: Client, issue: Issue) -> No
 
 
 def test_a_key_with_usage_is_never_deleted(browser: Client, caller: Caller) -> None:
-    caller.calls()
+    caller.requests()
     address = f"{LIST}{caller.api_key.pk}/delete/"
 
     assert browser.get(address).status_code == 403

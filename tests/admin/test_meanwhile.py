@@ -38,11 +38,11 @@ def saved(browser: Client, address: str, **fields: Any) -> None:
 def test_a_key_that_was_revoked_meanwhile_stays_revoked(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
-    with meanwhile(APIKey, revoked_at=timezone.now(), revoke_kind="compromised"):
+    with meanwhile(APIKey, revoked_at=timezone.now(), revocation_reason="compromised"):
         saved(browser, f"/admin/keys/apikey/{api_key.pk}/change/", name="renamed")
 
     api_key.refresh_from_db()
-    assert (api_key.name, api_key.state, api_key.revoke_kind) == ("renamed", "revoked", "compromised")
+    assert (api_key.name, api_key.state, api_key.revocation_reason) == ("renamed", "revoked", "compromised")
 
 
 def test_a_team_that_was_disabled_meanwhile_stays_disabled(browser: Client) -> None:
@@ -59,8 +59,8 @@ def test_a_budget_that_was_raised_for_now_meanwhile_stays_raised(browser: Client
     api_key, _ = issue()
     budget = Budget.objects.create(api_key=api_key, amount=5_000_000)
 
-    with meanwhile(Budget, increase=1_000_000, increase_until=timezone.now() + timedelta(days=1)):
+    with meanwhile(Budget, temporary_increase=1_000_000, temporary_increase_until=timezone.now() + timedelta(days=1)):
         saved(browser, f"/admin/keys/apikey/{api_key.pk}/change/", **{"budgets-0-amount": "7.00"})
 
     budget.refresh_from_db()
-    assert (budget.amount, budget.increase) == (7_000_000, 1_000_000)
+    assert (budget.amount, budget.temporary_increase) == (7_000_000, 1_000_000)

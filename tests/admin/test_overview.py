@@ -15,10 +15,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from keys.models import APIKey, ModelPrice, UsageHour
+from keys.models import APIKey, HourlyUsage, ModelPrice
 from keys.usage.backlog import spool_folder
 from lib import periods
-from messages_api.gateway import request as gateway
+from messages_api.gateway import request
 from messages_api.models import Route, Upstream
 from tests.support.usage_rows import Caller
 
@@ -49,7 +49,7 @@ def client_as(db: None) -> Callable[[str], Client]:
 def local(db: None) -> Iterator[Upstream]:
     upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     yield upstream
-    gateway.circuits.of(upstream.endpoint()).succeeded()
+    request.circuits.of(upstream.endpoint()).succeeded()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", content))
 
 
-def matters(answer: Any) -> list[str]:
+def items_for(answer: Any) -> list[str]:
     return [matter.words for matter in answer.context.get("matters") or []]
 
 
@@ -76,10 +76,10 @@ def matters(answer: Any) -> list[str]:
 
 
 def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=NOW)
+    caller.requests(created_at=NOW)
     for _ in range(3):
-        caller.calls(created_at=YESTERDAY)
-    caller.calls(created_at=YESTERDAY, status="failed")
+        caller.requests(created_at=YESTERDAY)
+    caller.requests(created_at=YESTERDAY, status="failed")
 
     page = browser.get("/admin/").text
 
@@ -96,8 +96,8 @@ def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None
 
 
 def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=NOW - timedelta(days=13))
-    caller.calls(created_at=NOW - timedelta(days=14))
+    caller.requests(created_at=NOW - timedelta(days=13))
+    caller.requests(created_at=NOW - timedelta(days=14))
 
     page = browser.get("/admin/").text
 
@@ -109,8 +109,8 @@ def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: C
 
 
 def test_the_last_errors_lead_to_their_calls(browser: Client, caller: Caller) -> None:
-    caller.calls()
-    failed = caller.calls(status="failed", error_type="timeout_error", http_status=504)
+    caller.requests()
+    failed = caller.requests(status="failed", error_type="timeout_error", http_status=504)
 
     answer = browser.get("/admin/")
 
@@ -129,10 +129,10 @@ def test_the_first_steps_are_ticked_off_one_by_one_until_there_is_a_call(browser
     assert done() == [False, False, False, True, False]
     Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     Route.objects.create(pattern="*")
-    ModelPrice.objects.create(pattern="*", input=1, output=1)
+    ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1)
     assert done() == [True, True, True, True, False]
 
-    caller.calls()
+    caller.requests()
 
     assert "First steps" not in browser.get("/admin/").text
 
@@ -147,16 +147,16 @@ def test_first_steps_are_for_who_can_take_them(client_as: Callable[[str], Client
 
 
 def test_nothing_needs_attention_in_a_sound_installation(browser: Client, local: Upstream) -> None:
-    assert matters(browser.get("/admin/")) == []
+    assert items_for(browser.get("/admin/")) == []
     assert "Nothing does." in browser.get("/admin/").text
 
 
 def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: Client, caller: Caller) -> None:
-    caller.calls(upstream_model="new-model", created_at=NOW)
+    caller.requests(upstream_model="new-model", created_at=NOW)
 
     answer = browser.get("/admin/")
 
-    assert matters(answer) == [
+    assert items_for(answer) == [
         "1 key has no limit and no budget",
         "1 key never expires",
         "1 model was called without a price",
@@ -168,7 +168,7 @@ def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: 
 
 
 def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream) -> None:
-    circuit = gateway.circuits.of(local.endpoint())
+    circuit = request.circuits.of(local.endpoint())
     for _ in range(2):
         circuit.failed("timeout_error")
     failing = browser.get("/admin/")
@@ -176,8 +176,8 @@ def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream)
         circuit.failed("timeout_error")
     skipped = browser.get("/admin/")
 
-    assert matters(failing) == ["local is failing"] and "2 failures in a row" in failing.text
-    assert matters(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
+    assert items_for(failing) == ["local is failing"] and "2 failures in a row" in failing.text
+    assert items_for(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
     assert [matter.grade for matter in skipped.context["matters"]] == ["bad"]
 
 
@@ -188,39 +188,44 @@ def test_an_upstream_of_which_a_quarter_fails_is_told_of_whichever_process_asks(
     api_key, _ = APIKey.objects.issue(
         name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1
     )
-    for status, calls in (("failed", failed), ("completed", made - failed)):
-        UsageHour.objects.create(
-            hour=NOW - timedelta(hours=1), api_key=api_key, model="m", upstream="local", status=status, calls=calls
+    for status, requests in (("failed", failed), ("completed", made - failed)):
+        HourlyUsage.objects.create(
+            hour=NOW - timedelta(hours=1),
+            api_key=api_key,
+            model="m",
+            upstream="local",
+            status=status,
+            requests=requests,
         )
 
     answer = browser.get("/admin/")
 
-    assert ("local is failing" in matters(answer)) == is_told
+    assert ("local is failing" in items_for(answer)) == is_told
     assert (f"{failed} of {made} calls since 11:00" in answer.text) == is_told
 
 
 def test_orphaned_calls_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
-    for hours, calls in ((1, 2), (23, 1), (25, 7)):
+    for hours, requests in ((1, 2), (23, 1), (25, 7)):
         hour = periods.begin_of_hour(NOW - timedelta(hours=hours))
-        UsageHour.objects.create(
-            hour=hour, api_key=caller.api_key, model="m", upstream="local", status="orphaned", calls=calls
+        HourlyUsage.objects.create(
+            hour=hour, api_key=caller.api_key, model="m", upstream="local", status="interrupted", requests=requests
         )
 
     answer = browser.get("/admin/")
 
-    assert "3 calls of the last 24 hours ended with nobody to say how" in matters(answer)
-    assert 'href="/admin/keys/usagerecord/?status__exact=orphaned&amp;time=day"' in answer.text
-    assert browser.get("/admin/keys/usagerecord/?status__exact=orphaned&time=day").status_code == 200
+    assert "3 calls of the last 24 hours ended with nobody to say how" in items_for(answer)
+    assert 'href="/admin/keys/usagerecord/?status__exact=interrupted&amp;time=day"' in answer.text
+    assert browser.get("/admin/keys/usagerecord/?status__exact=interrupted&time=day").status_code == 200
 
 
 def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstream, spool: Path) -> None:
     (spool / "gone.spool").touch()
-    assert matters(browser.get("/admin/")) == []
+    assert items_for(browser.get("/admin/")) == []
 
     (spool / "gone.spool").write_text("{}\n")
     (spool / "rejected.jsonl").write_text("{}\n")
 
-    assert matters(browser.get("/admin/")) == [
+    assert items_for(browser.get("/admin/")) == [
         "Some usage could not be written at all",
         "Usage waits on the disk, in 1 file",
     ]
@@ -228,18 +233,18 @@ def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstrea
 
 def test_settings_that_weaken_are_told_of(browser: Client, local: Upstream, settings: Any) -> None:
     settings.BIND, settings.HTTPS, settings.DEBUG = "0.0.0.0:8000", False, True
-    exposed = matters(browser.get("/admin/"))
+    exposed = items_for(browser.get("/admin/"))
     settings.BIND, settings.HTTPS, settings.DEBUG = "127.0.0.1:8000", True, False
-    settings.SECURE_SSL_REDIRECT, settings.ADMIN_SECOND_FACTOR = False, "off"
-    open_to_passwords = matters(browser.get("/admin/"))
-    settings.ADMIN_SECOND_FACTOR = "optional"
+    settings.SECURE_SSL_REDIRECT, settings.ADMIN_TWO_FACTOR = False, "off"
+    open_to_passwords = items_for(browser.get("/admin/"))
+    settings.ADMIN_TWO_FACTOR = "optional"
 
     assert [words.partition(":")[0] for words in exposed] == [
         "HTTPS is off while BIND is reachable from other machines",
         "DEBUG is on",
     ]
     assert open_to_passwords == ["A password alone opens the admin."]
-    assert matters(browser.get("/admin/")) == []
+    assert items_for(browser.get("/admin/")) == []
 
 
 def test_several_workers_that_count_alone_are_urgent(
@@ -247,7 +252,7 @@ def test_several_workers_that_count_alone_are_urgent(
 ) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
     monkeypatch.setitem(django_settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
-    assert matters(browser.get("/admin/")) == []
+    assert items_for(browser.get("/admin/")) == []
 
     APIKey.objects.issue(name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1)
 
@@ -264,16 +269,16 @@ def test_each_part_is_for_who_may_see_it(
 ) -> None:
     APIKey.objects.update(name="app of somebody")
     caller.api_key.refresh_from_db()
-    caller.calls(status="failed", upstream_model="new-model", created_at=NOW)
+    caller.requests(status="failed", upstream_model="new-model", created_at=NOW)
     (spool / "gone.spool").write_text("{}\n")
     of_keys = ["1 key has no limit and no budget", "1 key never expires"]
     of_prices, of_disk = ["1 model was called without a price"], ["Usage waits on the disk, in 1 file"]
 
     pages = {letter: client_as(role).get("/admin/") for letter, role in ROLES.items()}
 
-    assert matters(pages["K"]) == of_keys + of_prices
-    assert matters(pages["N"]) == of_prices
-    assert matters(pages["U"]) == of_keys + of_prices + of_disk
+    assert items_for(pages["K"]) == of_keys + of_prices
+    assert items_for(pages["N"]) == of_prices
+    assert items_for(pages["U"]) == of_keys + of_prices + of_disk
     assert caller.api_key.name in text_of(pages["K"].text)
     hint = caller.api_key.secrets.get().hint
     for secret in (hint, caller.api_key.name, caller.api_key.public_id, "/admin/hygiene/", "/admin/keys/apikey/"):
@@ -282,7 +287,7 @@ def test_each_part_is_for_who_may_see_it(
 
 
 def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Client], caller: Caller) -> None:
-    caller.calls(status="failed")
+    caller.requests(status="failed")
 
     page = browser_of().get("/admin/").text
 
@@ -298,7 +303,7 @@ def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, caller: Cal
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             api_key, _ = APIKey.objects.issue(name=f"app {APIKey.objects.count()}", owner=caller.api_key.owner)
-            caller.calls(as_key=api_key, status="failed", created_at=NOW)
+            caller.requests(as_key=api_key, status="failed", created_at=NOW)
         with CaptureQueriesContext(connection) as captured:
             browser.get("/admin/")
         taken[expected] = len(captured)

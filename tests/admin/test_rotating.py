@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, Budget, KeyRevoked, KeySecret
 from tests.admin.test_issuing import RAW_KEY
 
@@ -42,7 +42,7 @@ def test_the_new_key_is_shown_once_and_the_old_one_ends(
 
     raw = answer.context["raw"]
     first, second = KeySecret.objects.order_by("pk")
-    assert hashing.is_well_formed(raw) and raw != old and f'value="{raw}" readonly' in answer.text
+    assert raw_key.is_well_formed(raw) and raw != old and f'value="{raw}" readonly' in answer.text
     assert "no-store" in answer["Cache-Control"] and answer["Referrer-Policy"] == "no-referrer"
     assert APIKey.objects.with_raw_key(raw).get() == APIKey.objects.with_raw_key(old).get() == api_key
     assert second.expires_at is None and abs(first.expires_at - second.created_at - lasting) < timedelta(seconds=5)
@@ -137,7 +137,7 @@ def test_who_may_rotate_needs_nothing_else(browser_of: Callable[..., Client], is
 
     answer = clerk.post(address_of(api_key), form_of(clerk, api_key))
 
-    assert hashing.is_well_formed(answer.context["raw"])
+    assert raw_key.is_well_formed(answer.context["raw"])
     assert User.objects.get(username="clerk") == LogEntry.objects.get().user
 
 

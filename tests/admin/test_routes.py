@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from keys.models import APIKey
-from messages_api.gateway import request as gateway
+from messages_api.gateway import request
 from messages_api.models import Route, RouteTarget, Upstream
 
 LIST = "/admin/messages_api/route/"
@@ -29,7 +29,7 @@ def upstreams(db: None) -> Iterator[dict[str, Upstream]]:
     RouteTarget.objects.create(route=route, upstream=rows["off"], priority=2)
     yield rows
     for row in rows.values():
-        gateway.circuits.of(row.endpoint()).succeeded()
+        request.circuits.of(row.endpoint()).succeeded()
 
 
 def lines(browser: Client, **query: str) -> list[tuple[str, bool, str]]:
@@ -63,7 +63,7 @@ def test_a_fall_back_that_is_another_model_needs_the_leave_of_the_key(
 
 
 def test_a_target_that_keeps_failing_is_shown_as_skipped(browser: Client, upstreams: dict[str, Upstream]) -> None:
-    circuit = gateway.circuits.of(upstreams["first"].endpoint())
+    circuit = request.circuits.of(upstreams["first"].endpoint())
     for _ in range(5):
         circuit.failed("overloaded_error")
 
@@ -79,7 +79,7 @@ def test_where_all_targets_fail_the_first_is_asked_all_the_same(
 ) -> None:
     for row in upstreams.values():
         for _ in range(5):
-            gateway.circuits.of(row.endpoint()).failed("api_error")
+            request.circuits.of(row.endpoint()).failed("api_error")
 
     assert [is_asked for _, is_asked, _ in lines(browser, model="claude-3")] == [True, False, False, False]
 

@@ -17,14 +17,14 @@ FIELDS: dict[str, Any] = {
     "dialect": "openai",
     "base_url": "http://127.0.0.1:8081/v1",
     "enabled": "on",
-    "connect_s": "5",
-    "first_byte_s": "120",
-    "preset": "portable",
-    "overrides": "{}",
-    "initial-overrides": "{}",
-    "silence_s": "90",
-    "total_s": "600",
-    "reads_on_s": "0",
+    "connect_timeout_s": "5",
+    "first_byte_timeout_s": "120",
+    "profile_preset": "portable",
+    "profile_overrides": "{}",
+    "initial-profile_overrides": "{}",
+    "idle_timeout_s": "90",
+    "request_timeout_s": "600",
+    "continue_after_disconnect_s": "0",
     "credential": "",
 }
 
@@ -49,7 +49,7 @@ def test_a_credential_is_stored_encrypted_and_shown_nowhere(browser: Client, sto
     tables = repr([list(model._base_manager.values_list()) for model in apps.get_models()])
     pages = "".join(browser.get(address).text for address in (LIST, page_of(stored), f"{page_of(stored)[:-7]}test/"))
     assert CREDENTIAL not in tables + pages
-    assert stored.credential_token not in pages
+    assert stored.credential_ciphertext not in pages
     assert "Set since" in pages
 
 
@@ -76,7 +76,7 @@ def test_a_new_address_clears_the_credential_and_the_page_says_so(browser: Clien
 
     answer = browser.post(page_of(stored), FIELDS | {"base_url": "http://127.0.0.1:9999/v1"}, follow=True)
 
-    assert credential() == "" and not Upstream.objects.get().credential_token
+    assert credential() == "" and not Upstream.objects.get().credential_ciphertext
     assert "the stored credential was cleared" in answer.text
 
 
@@ -94,7 +94,7 @@ def test_a_new_address_with_a_new_credential_keeps_that(browser: Client, stored:
         ({"credential": "two words"}, "credential"),
         ({"credential": "caf\N{LATIN SMALL LETTER E WITH ACUTE}"}, "credential"),
         ({"credential": "sk-x", "clear_credential": "on"}, "clear_credential"),
-        ({"total_s": "0"}, "total_s"),
+        ({"request_timeout_s": "0"}, "request_timeout_s"),
         ({"name": "no spaces please"}, "name"),
     ],
 )
@@ -115,11 +115,11 @@ def test_the_connection_is_tested_by_a_real_call(browser: Client, upstream: Any)
     address = reverse("admin:messages_api_upstream_test", args=[server.pk])
 
     asked = browser.get(address)
-    assert asked.context["form"].initial["model"] == "small" and not upstream.calls
+    assert asked.context["form"].initial["model"] == "small" and not upstream.requests
     answer = browser.post(address, {"model": "small"})
 
     assert answer.context["result"].ok and "It works" in answer.text
-    assert len(upstream.calls) == 1
+    assert len(upstream.requests) == 1
     assert CREDENTIAL not in answer.text
 
 
@@ -141,7 +141,7 @@ def test_testing_takes_the_right_to_change(browser_of: Callable[..., Client], st
 
     page = looker.get(page_of(stored))
 
-    assert page.status_code == 200 and CREDENTIAL not in page.text and stored.credential_token not in page.text
+    assert page.status_code == 200 and CREDENTIAL not in page.text and stored.credential_ciphertext not in page.text
     assert looker.get(reverse("admin:messages_api_upstream_test", args=[stored.pk])).status_code == 403
     assert looker.post(page_of(stored), FIELDS | {"credential": "sk-new"}).status_code == 403
     assert credential() == CREDENTIAL

@@ -79,9 +79,11 @@ def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Cli
 
 
 def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=NOW, input_tokens=1000, cache_read_tokens=200, cache_write_5m_tokens=30, output_tokens=4000)
-    caller.calls(created_at=NOW, status="failed", input_tokens=None, output_tokens=None, usage_source="none")
-    caller.calls(created_at=NOW, status="refused")
+    caller.requests(
+        created_at=NOW, input_tokens=1000, cache_read_tokens=200, cache_write_5m_tokens=30, output_tokens=4000
+    )
+    caller.requests(created_at=NOW, status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    caller.requests(created_at=NOW, status="rejected")
 
     page = browser.get(f"{USAGE}?period=today").text
 
@@ -96,8 +98,8 @@ def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
 
 
 def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=NOW)
-    caller.calls(created_at=NOW, status="failed")
+    caller.requests(created_at=NOW)
+    caller.requests(created_at=NOW, status="failed")
 
     page = browser.get(USAGE).text
 
@@ -116,15 +118,15 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
 
 def test_a_page_takes_five_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
     for _ in range(3):
-        caller.calls(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
+        caller.requests(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
 
     with django_assert_num_queries(5):  # session, user, models, sums, keys
         browser.get(USAGE)
 
 
 def test_the_export_has_the_same_filter(browser: Client, caller: Caller) -> None:
-    caller.calls(created_at=NOW, model="=1+1")
-    caller.calls(created_at=datetime(2026, 6, 30, 12, tzinfo=UTC))
+    caller.requests(created_at=NOW, model="=1+1")
+    caller.requests(created_at=datetime(2026, 6, 30, 12, tzinfo=UTC))
 
     page = browser.get(f"{USAGE}?period=custom&start=2026-07-01&end=2026-07-31")
     link = re.search(r'href="(/admin/usage\.csv[^"]*)"', page.text)
@@ -132,7 +134,7 @@ def test_the_export_has_the_same_filter(browser: Client, caller: Caller) -> None
     export: Any = browser.get(link[1].replace("&amp;", "&"))
 
     lines = list(csv.DictReader(export.getvalue().decode().splitlines()))
-    assert [(line["day"], line["key_name"], line["model"], line["calls"]) for line in lines] == [
+    assert [(line["day"], line["key_name"], line["model"], line["requests"]) for line in lines] == [
         ("2026-07-15", "caller", "'=1+1", "1")
     ]
     assert export.streaming
@@ -161,14 +163,14 @@ def test_the_report_is_not_changed_by_a_post(browser: Client) -> None:
 def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
     hostile = '"><script>alert(1)</script>'
     api_key = APIKey.objects.issue(name=hostile, owner=caller.api_key.owner)[0]
-    caller.calls(as_key=api_key, created_at=NOW, model=hostile)
+    caller.requests(as_key=api_key, created_at=NOW, model=hostile)
 
     assert "<script>alert" not in browser.get(USAGE).text
 
 
 def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(browser: Client, caller: Caller) -> None:
     new = browser.get("/admin/").text
-    caller.calls(created_at=NOW)
+    caller.requests(created_at=NOW)
     in_use = browser.get("/admin/").text
 
     assert "First steps" in new and "First steps" not in in_use

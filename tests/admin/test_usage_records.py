@@ -14,8 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.pricing import breakdown as arithmetic
-from keys.pricing import rating as pricing
+from keys.pricing import breakdown, rating
 from keys.pricing.price_book import prices
 from lib import money
 from tests.support.usage_rows import Caller
@@ -59,11 +58,16 @@ def costs_of(answer: Any) -> list[tuple[str, str]]:
 def price(db: None) -> ModelPrice:
     """Of the upstream's model `priced`. There is a free one besides, and none that is called otherwise."""
     since = timezone.now() - timedelta(days=100)
-    ModelPrice.objects.create(pattern="gratis", is_free=True, valid_from=since)
+    ModelPrice.objects.create(model_pattern="gratis", is_free=True, valid_from=since)
     return ModelPrice.objects.create(
-        pattern="priced", input=3_000_000, output=15_000_000, cache_read=300_000, cache_write_5m=3_750_000,
-        cache_write_1h=6_000_000, valid_from=since,
-    )  # fmt: skip
+        model_pattern="priced",
+        input_price=3_000_000,
+        output_price=15_000_000,
+        cache_read_price=300_000,
+        cache_write_5m_price=3_750_000,
+        cache_write_1h_price=6_000_000,
+        valid_from=since,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +82,7 @@ def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
     queries = []
     for number in (1, 60):
         while (count := UsageRecord.objects.count()) < number:
-            caller.calls(upstream_model=("priced", "gratis", "other")[count % 3])
+            caller.requests(upstream_model=("priced", "gratis", "other")[count % 3])
         with CaptureQueriesContext(connection) as captured:
             answer = browser.get(LIST)
         queries.append([query["sql"] for query in captured])
@@ -92,7 +96,7 @@ def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
 def test_older_and_newer_pages_hold_every_call_once(browser: Client, caller: Caller) -> None:
     now = timezone.now()
     # Twelve share each moment, so the edge of a page falls between rows of one moment.
-    made = [caller.calls(created_at=now - timedelta(minutes=i // 12)).pk for i in range(120)]
+    made = [caller.requests(created_at=now - timedelta(minutes=i // 12)).pk for i in range(120)]
 
     pages, answer = [], browser.get(LIST)
     assert answer.context["cl"].newer_link is None
@@ -111,19 +115,19 @@ def test_older_and_newer_pages_hold_every_call_once(browser: Client, caller: Cal
 
 def test_new_calls_do_not_move_what_one_reads(browser: Client, caller: Caller) -> None:
     for _ in range(60):
-        caller.calls()
+        caller.requests()
     older = LIST + browser.get(LIST).context["cl"].older_link
     before = shown(browser.get(older))
 
     for _ in range(5):
-        caller.calls()
+        caller.requests()
 
     assert shown(browser.get(older)) == before
 
 
 @pytest.mark.parametrize("edge", ["x", "1", "1.2.3", f"{10**30}.req_1", "-5.req", "%00", "1.%00", "1.<script>"])
 def test_a_page_of_nonsense_is_no_error(edge: str, browser: Client, caller: Caller) -> None:
-    caller.calls()
+    caller.requests()
 
     for direction in ("before", "after"):
         assert browser.get(f"{LIST}?{direction}={edge}", follow=True).status_code == 200
@@ -133,14 +137,14 @@ def test_filters(browser: Client, caller: Caller) -> None:
     other_key = APIKey.objects.issue(name="other", owner=caller.api_key.owner)[0]
     now = timezone.now()
     records = {
-        "plain": caller.calls(),
-        "streamed": caller.calls(streamed=True),
-        "failed": caller.calls(status="failed"),
-        "opus": caller.calls(model="claude-3-opus"),
-        "of another": caller.calls(as_key=other_key),
-        "two hours ago": caller.calls(created_at=now - timedelta(hours=2)),
-        "two days ago": caller.calls(created_at=now - timedelta(days=2)),
-        "two months ago": caller.calls(created_at=now - timedelta(days=60)),
+        "plain": caller.requests(),
+        "streamed": caller.requests(streamed=True),
+        "failed": caller.requests(status="failed"),
+        "opus": caller.requests(model="claude-3-opus"),
+        "of another": caller.requests(as_key=other_key),
+        "two hours ago": caller.requests(created_at=now - timedelta(hours=2)),
+        "two days ago": caller.requests(created_at=now - timedelta(days=2)),
+        "two months ago": caller.requests(created_at=now - timedelta(days=60)),
     }
     names = {record.pk: name for name, record in records.items()}
 
@@ -174,13 +178,13 @@ def test_a_filter_keeps_the_others(browser: Client, caller: Caller) -> None:
 
 
 def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Client, caller: Caller) -> None:
-    long_ago = caller.calls(
+    long_ago = caller.requests(
         created_at=timezone.now() - timedelta(days=60),
         message_id="msg_1",
         upstream_request_id="req_theirs",
-        caller_request_id="mine",
+        client_request_id="mine",
     )
-    caller.calls()
+    caller.requests()
 
     assert shown(browser.get(LIST, {"q": long_ago.pk})) == [long_ago.pk]
     for id in ("msg_1", "req_theirs", "mine"):
@@ -190,7 +194,7 @@ def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Clie
 
 
 def test_nobody_writes_usage_here(browser: Client, caller: Caller) -> None:
-    record = caller.calls()
+    record = caller.requests()
     before = UsageRecord.objects.values().get()
 
     assert browser.get(f"{LIST}add/").status_code == 403
@@ -202,7 +206,7 @@ def test_nobody_writes_usage_here(browser: Client, caller: Caller) -> None:
 
 
 def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, caller: Caller) -> None:
-    record = caller.calls(upstream_request_id="req_theirs", caller_address="10.0.0.7", thinking_tokens=4)
+    record = caller.requests(upstream_request_id="req_theirs", client_ip="10.0.0.7", thinking_tokens=4)
 
     page = browser.get(page_of(record)).text
 
@@ -225,7 +229,7 @@ def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
     browser: Client, caller: Caller, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.calls(
+    record = caller.requests(
         upstream_model="priced", input_tokens=1_234, output_tokens=567, cache_read_tokens=8_901, thinking_tokens=500
     )
 
@@ -243,7 +247,7 @@ def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
 
 def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Caller, price: ModelPrice) -> None:
     prices.book()
-    record = caller.calls(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
+    record = caller.requests(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
 
     assert arithmetic_of(browser.get(page_of(record))) == [
         ["Input", "9", "$3.00", "$0.000027"],
@@ -260,20 +264,20 @@ def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Calle
 )
 def test_the_arithmetic_rounds_as_the_ledger_does(read: int, cost: int, caller: Caller, price: ModelPrice) -> None:
     prices.book()
-    record = caller.calls(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
+    record = caller.requests(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
 
-    found = arithmetic.of(record)
+    found = breakdown.of(record)
 
     assert found is not None and found.adds_up and found.is_rounded
-    assert pricing.rounded(found.millionths) == record.cost_usd_micros == cost
+    assert rating.rounded(found.millionths) == record.cost_usd_micros == cost
 
 
 def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
     browser: Client, caller: Caller, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.calls(upstream_model="priced", input_tokens=1_000, output_tokens=0)
-    ModelPrice.objects.filter(pk=price.pk).update(input=4_000_000)
+    record = caller.requests(upstream_model="priced", input_tokens=1_000, output_tokens=0)
+    ModelPrice.objects.filter(pk=price.pk).update(input_price=4_000_000)
 
     page = browser.get(page_of(record))
 
@@ -283,20 +287,20 @@ def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
 
 def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, price: ModelPrice) -> None:
     prices.book()
-    calls: list[tuple[str, dict[str, Any]]] = [
+    requests: list[tuple[str, dict[str, Any]]] = [
         ("unpriced", {"upstream_model": "other"}),
         ("free", {"upstream_model": "gratis"}),
-        ("\N{EN DASH}", {"status": "refused"}),
+        ("\N{EN DASH}", {"status": "rejected"}),
         ("\N{EN DASH}", {"status": "started"}),
         ("$0.00", {"usage_source": "none", "input_tokens": None}),
     ]
-    words = [word for word, _ in calls]
-    records = [caller.calls(**fields) for _, fields in calls]
+    words = [word for word, _ in requests]
+    records = [caller.requests(**fields) for _, fields in requests]
 
     pages = [browser.get(page_of(record)) for record in records]
 
     assert [facts_of(page)["Amount"] for page in pages] == words
-    assert [arithmetic_of(page) for page in pages] == [[]] * len(calls)
+    assert [arithmetic_of(page) for page in pages] == [[]] * len(requests)
     assert [cost for cost, _ in costs_of(browser.get(LIST))] == words[::-1]
 
 
@@ -304,7 +308,7 @@ def test_the_list_has_short_costs_with_the_exact_ones_as_titles(
     browser: Client, caller: Caller, price: ModelPrice
 ) -> None:
     prices.book()
-    caller.calls(upstream_model="priced", input_tokens=1_234_567, output_tokens=1)
+    caller.requests(upstream_model="priced", input_tokens=1_234_567, output_tokens=1)
 
     assert costs_of(browser.get(LIST)) == [("$3.70", "$3.703716")]
 
@@ -313,7 +317,7 @@ def test_the_price_is_a_link_for_who_may_view_prices(
     browser_of: Callable[..., Client], browser: Client, caller: Caller, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.calls(upstream_model="priced")
+    record = caller.requests(upstream_model="priced")
     address = reverse("admin:keys_modelprice_change", args=[price.pk])
 
     open_to_them = browser.get(page_of(record))
@@ -336,34 +340,36 @@ def test_the_price_is_a_link_for_who_may_view_prices(
     ],
 )
 def test_a_refused_call_says_what_refused_it(hit: dict[str, Any], words: str, browser: Client, caller: Caller) -> None:
-    facts = facts_of(browser.get(page_of(caller.calls(status="refused", limit_hit=hit))))
+    facts = facts_of(browser.get(page_of(caller.requests(status="rejected", limit_exceeded=hit))))
 
     assert facts["Refused by"] == words and "Would be refused by" not in facts
 
 
 def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Caller) -> None:
-    hit = {"scope": "key", "limit": "concurrent_calls", "value": 5, "shadow": True}
+    hit = {"scope": "key", "limit": "concurrent_requests", "value": 5, "shadow": True}
 
-    facts = facts_of(browser.get(page_of(caller.calls(limit_hit=hit))))
+    facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=hit))))
 
     assert facts["Would be refused by"] == "5 calls at once of this key" and "Refused by" not in facts
 
 
 def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, caller: Caller) -> None:
-    assert not {"Refused by", "Would be refused by"} & facts_of(browser.get(page_of(caller.calls()))).keys()
+    assert not {"Refused by", "Would be refused by"} & facts_of(browser.get(page_of(caller.requests()))).keys()
 
 
 def test_reading_takes_a_permission(browser_of: Callable[..., Client], caller: Caller) -> None:
     clerk = browser_of("view_apikey")
 
     assert clerk.get(LIST).status_code == 403
-    assert clerk.get(page_of(caller.calls())).status_code == 403
+    assert clerk.get(page_of(caller.requests())).status_code == 403
 
 
 def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
-    fields = ("model", "user_agent", "caller_request_id", "error_type", "upstream", "upstream_model", "message_id")
+    fields = ("model", "user_agent", "client_request_id", "error_type", "upstream", "upstream_model", "message_id")
     hostile: dict[str, Any] = dict.fromkeys(fields, HOSTILE)
-    record = caller.calls(attempts=[{HOSTILE: HOSTILE}], limit_hit={"scope": "key", "limit": HOSTILE}, **hostile)
+    record = caller.requests(
+        attempts=[{HOSTILE: HOSTILE}], limit_exceeded={"scope": "key", "limit": HOSTILE}, **hostile
+    )
 
     for address in (LIST, page_of(record), f"{LIST}?model={HOSTILE}", f"{LIST}?q={HOSTILE}"):
         assert "<script>alert" not in browser.get(address).text

@@ -132,7 +132,7 @@ def logs_in(page: Page) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def guesses(page: Page) -> None:
+def lookup_throttle(page: Page) -> None:
     page.context.clear_cookies()
     page.reload()
     for _ in range(5):
@@ -191,7 +191,7 @@ WALK = [
     Place(name="price", heading="View price", address="/admin/keys/modelprice/{price.pk}/change/"),
     Place(name="new price", heading="Add price", address="/admin/keys/modelprice/add/"),
     Place(name="usage", heading="Usage", address="/admin/usage/?period=30d", does=opens_all),
-    Place(name="calls", heading="Usage records", address="/admin/keys/usagerecord/"),
+    Place(name="requests", heading="Usage records", address="/admin/keys/usagerecord/"),
     Place(name="call", heading="Call", address="/admin/keys/usagerecord/{record_path}/change/"),
     Place(name="upstreams", heading="Select upstream to change", address="/admin/messages_api/upstream/"),
     Place(name="upstream", heading="Change upstream", address="/admin/messages_api/upstream/{upstream.pk}/change/"),
@@ -220,5 +220,5 @@ WALK = [
     Place(name="login", heading="Log in", address="/admin/login/"),
     Place(name="login, wrong", heading="Log in", does=guesses_wrong),
     Place(name="code", heading="Second factor", does=logs_in),
-    Place(name="locked out", heading="Locked", address="/admin/login/", does=guesses, status=429),
+    Place(name="locked out", heading="Locked", address="/admin/login/", does=lookup_throttle, status=429),
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Literal
 import tests.support.environment
 
 os.environ["DATABASE_URL"] = f"sqlite:///{tests.support.environment.STATE_DIR}/example.sqlite3"
-os.environ["SNAPSHOT_TTL_S"] = "5"  # what pages promise
+os.environ["CONFIG_CACHE_TTL_S"] = "5"  # what pages promise
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 import django

@@ -109,7 +109,7 @@ def test_budgets_are_added_and_models_are_picked(visitor: Visitor, routed: Scrip
 
     api_key = APIKey.objects.get()
     assert api_key.allowed_models == ["claude-haiku"]
-    assert set(api_key.budgets.values_list("unit", "amount")) == {("money", 20_000_000), ("tokens", 5000)}
+    assert set(api_key.budgets.values_list("unit", "amount")) == {("usd", 20_000_000), ("tokens", 5000)}
 
 
 def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> None:
@@ -311,7 +311,7 @@ def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, caller: Caller) -
     page.get_by_role("button", name="Revoke this key").click()
 
     expect(page.locator(".key-head")).to_contain_text("compromised: somebody else may have it")
-    assert APIKey.objects.get().revoke_kind == "compromised"
+    assert APIKey.objects.get().revocation_reason == "compromised"
     expect(page.get_by_role("link", name="Rotate …")).to_have_count(0)
 
 
@@ -342,7 +342,7 @@ def test_a_budget_is_raised_for_now(visitor: Visitor, caller: Caller) -> None:
 
 
 def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, caller: Caller) -> None:
-    caller.calls()
+    caller.requests()
     page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
 
     page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
@@ -364,9 +364,9 @@ def busy(caller: Caller) -> tuple[APIKey, Budget]:
     api_key.save()
     budget = Budget.objects.create(api_key=api_key, amount=10, unit="tokens")
     Budget.objects.create(team=team, amount=10**9)
-    caller.calls(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
-    caller.calls(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
-    caller.calls(status="refused", limit_hit={"scope": "key", "limit": HOSTILE, "value": 5})
+    caller.requests(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
+    caller.requests(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
+    caller.requests(status="rejected", limit_exceeded={"scope": "key", "limit": HOSTILE, "value": 5})
     budget.raise_for_now(by=5, until=timezone.now() + timedelta(days=1))
     api_key.rotate(overlap=timedelta(hours=1))
     return api_key, budget

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Error, expect
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey
 from tests.browser.conftest import Visitor
 
@@ -91,7 +91,7 @@ def test_a_key_is_found_by_the_full_key_and_by_its_hint(visitor: Visitor) -> Non
 
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     expect(page.locator("#result_list")).to_contain_text("Wanted")
-    expect(page.locator("#searchbar")).to_have_value(f"mgw_{hashing.hint(raw)}")
+    expect(page.locator("#searchbar")).to_have_value(f"mgw_{raw_key.hint(raw)}")
     assert raw not in page.content() and raw not in page.url
 
 
@@ -109,7 +109,7 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
 
     expect(page.locator(".messagelist")).to_contain_text("1 API key revoked.")
     expect(page.locator("#result_list")).to_contain_text("Revoked")
-    assert APIKey.objects.get().revoke_reason == "found in a repository"
+    assert APIKey.objects.get().revocation_note == "found in a repository"
 
 
 def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:

@@ -23,8 +23,8 @@ def addresses(caller: Caller) -> list[str]:
     """Every kind of page, with something hostile to show on each."""
     caller.api_key.name = UNBROKEN
     caller.api_key.save()
-    record = caller.calls(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
-    caller.calls(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
+    record = caller.requests(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
+    caller.requests(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
     upstream = Upstream.objects.create(name="W" * 64, dialect="openai", base_url="http://127.0.0.1:9/v1")
     route = Route.objects.create(pattern=UNBROKEN)
     RouteTarget.objects.create(route=route, upstream=upstream, model=HOSTILE)

@@ -16,7 +16,7 @@ from tests.support.gateway import GatewayServer
 @pytest.fixture
 def page(chromium: Browser, transactional_db: None, static_files: None, root: User) -> Iterator[Page]:
     """At the login of a gateway that asks everybody for a second factor. No script runs in this browser."""
-    with GatewayServer(ADMIN_SECOND_FACTOR="required") as server:
+    with GatewayServer(ADMIN_TWO_FACTOR="required") as server:
         context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
         context.set_default_timeout(PATIENCE_MS)
         visitor = Visitor(context.new_page(), server)

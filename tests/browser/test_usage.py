@@ -43,8 +43,8 @@ def noon(days_ago: int) -> datetime:
 def make_calls(caller: Caller) -> None:
     for days_ago, count in ((0, 3), (1, 5), (4, 8)):
         for _ in range(count):
-            caller.calls(created_at=noon(days_ago), input_tokens=1000, output_tokens=100, cache_read_tokens=10)
-    caller.calls(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
+            caller.requests(created_at=noon(days_ago), input_tokens=1000, output_tokens=100, cache_read_tokens=10)
+    caller.requests(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
 
 
 def test_the_report_is_read(visitor: Visitor, caller: Caller) -> None:
@@ -115,7 +115,7 @@ def test_the_export_is_a_file(visitor: Visitor, caller: Caller, tmp_path: Path) 
 
     lines = list(csv.DictReader((tmp_path / "usage.csv").read_text().splitlines()))
     assert download.value.suggested_filename.startswith("usage_")
-    assert sum(int(line["calls"]) for line in lines) == 17
+    assert sum(int(line["requests"]) for line in lines) == 17
 
 
 def test_without_scripts_the_report_is_a_table(visitor: Visitor, caller: Caller) -> None:

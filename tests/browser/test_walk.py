@@ -36,7 +36,7 @@ LAYOUT = """new Promise(done => requestAnimationFrame(() => requestAnimationFram
 @pytest.fixture
 def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]:
     """A gateway whose people may set up a second factor."""
-    with GatewayServer(ADMIN_SECOND_FACTOR="optional") as server:
+    with GatewayServer(ADMIN_TWO_FACTOR="optional") as server:
         yield server
 
 

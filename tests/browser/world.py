@@ -13,7 +13,7 @@ from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys.budgets.reservations import BudgetTerms, Claim
+from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.models import APIKey, Budget, KeySecret, ModelPrice, Team, UsageRecord
 from keys.pricing.price_book import prices
 from keys.usage import ledger
@@ -27,7 +27,7 @@ ENDINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "completed": (94, {"status": "completed", "http_status": 200, "stop_reason": "end_turn"}),
     "failed": (2, {"status": "failed", "http_status": 529, "error_type": "overloaded_error"}),
     "left": (3, {"status": "client_closed", "http_status": 499}),
-    "refused": (1, {"status": "refused", "http_status": 429, "error_type": "rate_limit_error"}),
+    "rejected": (1, {"status": "rejected", "http_status": 429, "error_type": "rate_limit_error"}),
 }
 
 
@@ -90,11 +90,19 @@ def _prices() -> ModelPrice:
     ]
     for pattern, begin, asked, answered in rows:
         price = ModelPrice.objects.create(
-            pattern=pattern, valid_from=begin, input=asked, output=answered, cache_read=asked // 10,
-            cache_write_5m=asked * 5 // 4, cache_write_1h=asked * 2, source="price list of 2026",
-        )  # fmt: skip
-    ModelPrice.objects.create(pattern="qwen3-*", valid_from=now - timedelta(days=100), is_free=True, source="ours")
-    return ModelPrice.objects.exclude(pk=price.pk).filter(pattern=price.pattern).get()
+            model_pattern=pattern,
+            valid_from=begin,
+            input_price=asked,
+            output_price=answered,
+            cache_read_price=asked // 10,
+            cache_write_5m_price=asked * 5 // 4,
+            cache_write_1h_price=asked * 2,
+            source="price list of 2026",
+        )
+    ModelPrice.objects.create(
+        model_pattern="qwen3-*", valid_from=now - timedelta(days=100), is_free=True, source="ours"
+    )
+    return ModelPrice.objects.exclude(pk=price.pk).filter(model_pattern=price.model_pattern).get()
 
 
 def _routes(url: str) -> tuple[Upstream, Route]:
@@ -115,8 +123,8 @@ def _keys(root: User, people: dict[str, User], search: Team, support: Team) -> d
     rows: list[tuple[str, dict[str, Any], int, int | None]] = [
         # name, fields, days old, days left
         ("Support bot", {"team": support, "purpose": "Answers first questions of customers.",
-                         "allowed_models": ["claude-*"], "requests_per_minute": 120, "concurrent_calls": 20,
-                         "allowed_addresses": ["127.0.0.1", "10.20.0.0/16"],
+                         "allowed_models": ["claude-*"], "requests_per_minute": 120, "concurrent_requests": 20,
+                         "allowed_ips": ["127.0.0.1", "10.20.0.0/16"],
                          "metadata": {"env": "production"}}, 60, 80),
         ("Search ranking", {"team": search, "allowed_models": ["qwen3-*"]}, 45, 200),
         ("Nightly reports", {"owner": mia, "tokens_per_minute": 200_000}, 90, 120),
@@ -173,12 +181,12 @@ def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str |
     model = own or chance.choices(list(MODELS), [weight for _, weight in MODELS.values()])[0]
     ending = ending or chance.choices(list(ENDINGS), [weight for weight, _ in ENDINGS.values()])[0]
     admission = Admission(
-        id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, lane="native",
+        id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, api_format="anthropic",
         model=model, streamed=chance.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
-        caller_address="10.20.4.7", user_agent="anthropic-python/0.70", claims=_claims(key),
-        limit_hit={"scope": "key", "limit": "requests_per_minute", "value": 120} if ending == "refused" else None,
+        client_ip="10.20.4.7", user_agent="anthropic-python/0.70", claims=_claims(key),
+        limit_exceeded={"scope": "key", "limit": "requests_per_minute", "value": 120} if ending == "rejected" else None,
     )  # fmt: skip
-    if ending == "refused":
+    if ending == "rejected":
         ledger.refuse(admission, http_status=429, error_type="rate_limit_error")
         return
     ledger.admit(admission)
@@ -195,12 +203,12 @@ def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str |
     )  # fmt: skip
 
 
-def _claims(key: APIKey) -> list[Claim]:
+def _claims(key: APIKey) -> list[ReservationRequest]:
     """As much of each budget as a call of this size could want."""
     scopes = [(budget, "key") for budget in key.budgets.all()]
     if key.team is not None:
         scopes += [(budget, "team") for budget in key.team.budgets.all()]
     return [
-        Claim(terms=BudgetTerms(id=each.pk, scope=scope, period=each.period, unit=each.unit), amount=100_000)
+        ReservationRequest(terms=BudgetRef(id=each.pk, scope=scope, period=each.period, unit=each.unit), amount=100_000)
         for each, scope in scopes
     ]

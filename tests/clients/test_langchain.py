@@ -40,7 +40,7 @@ def test_it_chats(gateway: Gateway, chat: Any, dialect: str) -> None:
     assert answer.text == "Hello, world!"
     assert answer.response_metadata["stop_reason"] == "end_turn"
     assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (9, 12)
-    assert gateway.record().lane == "anthropic"
+    assert gateway.record().api_format == "anthropic"
 
 
 @both_dialects

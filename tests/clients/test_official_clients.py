@@ -201,7 +201,7 @@ def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: ant
 @both_dialects
 def test_the_client_retries_what_may_pass_and_not_what_the_gateways_account_did(gateway: Gateway, dialect: str) -> None:
     gateway.speak(dialect)
-    gateway.upstream_row.total_s = 2  # the gateway has no time for the wait, so the client does it
+    gateway.upstream_row.request_timeout_s = 2  # the gateway has no time for the wait, so the client does it
     gateway.upstream_row.save()
     with anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key=gateway.raw_key, max_retries=2) as client:
         gateway.upstream.answers(failure(529, headers=[("retry-after", "2")]))

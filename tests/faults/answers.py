@@ -41,17 +41,17 @@ class Seen:
     """What is not valid in this lane."""
 
 
-def read(answer: Answer, *, lane: str, is_streamed: bool) -> Seen:
+def read(answer: Answer, *, api_format: str, is_streamed: bool) -> Seen:
     """Read an answer. Whatever is not valid in its lane stands in `problems`."""
     seen = Seen(headers=answer.headers, body=answer.body)
     try:
         if answer.status != 200:
-            _failure(seen, answer, lane)
+            _failure(seen, answer, api_format)
         elif is_streamed:
             _expect(answer.headers.get("content-type", "").startswith("text/event-stream"), "no event stream")
-            {"envelope": _chunks, "native": _events}[lane](seen, answer.body)
+            {"envelope": _chunks, "anthropic": _events}[api_format](seen, answer.body)
         else:
-            {"envelope": _envelope, "native": _message}[lane](seen, json.loads(answer.body))
+            {"envelope": _envelope, "anthropic": _message}[api_format](seen, json.loads(answer.body))
     except (AssertionError, ValueError, KeyError, TypeError, IndexError) as error:
         seen.problems.append(f"not valid here: {type(error).__name__} {error} in {answer.body[-300:]!r}")
     return seen
@@ -62,9 +62,9 @@ def _expect(condition: object, problem: str) -> None:
         raise ValueError(problem)
 
 
-def _failure(seen: Seen, answer: Answer, lane: str) -> None:
+def _failure(seen: Seen, answer: Answer, api_format: str) -> None:
     body = answer.json()
-    if lane == "envelope":
+    if api_format == "envelope":
         _expect(list(body) == ["success", "code", "message", "data"], "not the four keys")
         _expect((body["success"], body["code"]) == (False, str(answer.status)), "code and status differ")
         error, request_id = body["data"]["error"], body["data"]["request_id"]

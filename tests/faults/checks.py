@@ -49,7 +49,7 @@ def mismatches(played: Played) -> list[str]:
 def mismatches_of_run(run: Run) -> list[str]:
     """What is wrong with all of them together: what is left open, lost or counted twice."""
     found = [f"a call of nobody: {call.method} {call.path}" for call in run.strange_calls]
-    found += [f"a record of nobody: {row.id} {row.caller_request_id}" for row in run.strange_records]
+    found += [f"a record of nobody: {row.id} {row.client_request_id}" for row in run.strange_records]
     if run.open_calls:
         found.append(f"{run.open_calls} connections are held although nobody waits")
     before, after = run.descriptors
@@ -165,7 +165,7 @@ def _has_tools(seen: Seen, played: Played) -> Iterator[str]:
 
 def _passes_unknown_events_to_their_own_kind(seen: Seen, played: Played) -> Iterator[str]:
     case = played.case
-    is_passed = case.is_streamed and case.lane == "native" and case.dialect == "anthropic"
+    is_passed = case.is_streamed and case.api_format == "anthropic" and case.dialect == "anthropic"
     if (b"message_note" in seen.body) is not is_passed:
         yield "an unknown event passed" if not is_passed else "an unknown event was dropped"
 

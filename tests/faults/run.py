@@ -26,7 +26,7 @@ from tests.support.environment import STATE_DIR
 from tests.support.gateway import Answer, GatewayServer, wait_until
 from tests.upstream import Call
 
-LANES = {"envelope": "/api/v1/messages", "native": "/api/anthropic/v1/messages"}
+LANES = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 CREDENTIAL = "sk-the-credential-of-the-upstream"
 WAITING_AT_ONCE = 60
 WORKING_AT_ONCE = 24
@@ -41,7 +41,7 @@ class Case:
 
     row: Row
     dialect: str
-    lane: str
+    api_format: str
     is_streamed: bool
 
     @property
@@ -49,7 +49,7 @@ class Case:
         """Names the call everywhere: its upstream, its model, its X-Request-ID, its text."""
         heartbeats = "-pinged" if self.row.has_heartbeats else ""
         mode = "streamed" if self.is_streamed else "plain"
-        return f"{self.row.scenario}{heartbeats}.{self.dialect}.{self.lane}.{mode}"
+        return f"{self.row.scenario}{heartbeats}.{self.dialect}.{self.api_format}.{mode}"
 
     @property
     def expected(self) -> Expected:
@@ -93,9 +93,9 @@ class Run:
 
 def cases() -> list[Case]:
     return [
-        Case(row=row, dialect=dialect, lane=lane, is_streamed=is_streamed)
+        Case(row=row, dialect=dialect, api_format=api_format, is_streamed=is_streamed)
         for row in ROWS
-        for dialect, lane, is_streamed in itertools.product(DIALECTS, LANES, (False, True))
+        for dialect, api_format, is_streamed in itertools.product(DIALECTS, LANES, (False, True))
     ]
 
 
@@ -108,7 +108,7 @@ def play(owner: User) -> Run:
         trusted = Path(STATE_DIR) / "faults-authority.pem"
         trusted.write_text(stage.servers.authority.pem)
         # Upstreams and routes are read once: hundreds of rows for each of hundreds of calls would be the test.
-        settings = {"UPSTREAM_CA_FILE": str(trusted), "SNAPSHOT_TTL_S": "600"}
+        settings = {"UPSTREAM_CA_FILE": str(trusted), "CONFIG_CACHE_TTL_S": "600"}
         stage.usual = stack.enter_context(GatewayServer(**settings))
         stage.pinging = stack.enter_context(GatewayServer(**settings, HEARTBEAT_S="0.5"))
         return stage.play(begun)
@@ -139,10 +139,10 @@ class _Stage:
             name=case.id,
             dialect=case.dialect,
             base_url=f"{self.servers.url(case.row.server)}{scenario}/case-{case.id}/v1",
-            connect_s=deadlines["connect"],
-            first_byte_s=deadlines["first byte"],
-            silence_s=deadlines["silence"],
-            total_s=deadlines["total"],
+            connect_timeout_s=deadlines["connect"],
+            first_byte_timeout_s=deadlines["first byte"],
+            idle_timeout_s=deadlines["silence"],
+            request_timeout_s=deadlines["total"],
         )
 
     def play(self, begun: float) -> Run:
@@ -197,7 +197,7 @@ class _Stage:
         client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=GIVEN_UP_AFTER_S)
         begun = time.monotonic()
         try:
-            client.request("POST", LANES[case.lane], json.dumps(body).encode(), headers)
+            client.request("POST", LANES[case.api_format], json.dumps(body).encode(), headers)
             answer = Answer(client.getresponse())
         except (OSError, http.client.HTTPException) as error:
             seen = Seen(outcome="no answer", problems=[f"{type(error).__name__}: {error}"])
@@ -205,7 +205,9 @@ class _Stage:
         finally:
             client.close()
         took_s = time.monotonic() - begun
-        return Played(case=case, seen=read(answer, lane=case.lane, is_streamed=case.is_streamed), took_s=took_s)
+        return Played(
+            case=case, seen=read(answer, api_format=case.api_format, is_streamed=case.is_streamed), took_s=took_s
+        )
 
     # ---- what is left
 
@@ -231,7 +233,7 @@ class _Stage:
         for call in self._calls():
             calls[match[1] if (match := IN_PATH.search(call.path)) else ""].append(call)
         for record in UsageRecord.objects.all():
-            records[record.caller_request_id].append(record)
+            records[record.client_request_id].append(record)
         for one in played:
             one.calls, one.records = calls.pop(one.case.id, []), records.pop(one.case.id, [])
         return [call for some in calls.values() for call in some], [row for some in records.values() for row in some]

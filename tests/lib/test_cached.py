@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from keys.errors import LedgerUnavailable
 from keys.pricing.price_book import PriceCache
-from lib import deadlines as patience
-from lib.cached import Refreshed
+from lib import deadlines
+from lib.cached import SingleFlightCache
 from messages_api.errors import RequestError
 from messages_api.routing.route_table import RouteCache
 
@@ -44,22 +44,22 @@ def table() -> Table:
 
 
 @pytest.fixture
-def known(table: Table, settings: Settings) -> Refreshed[int]:
+def known(table: Table, settings: Settings) -> SingleFlightCache[int]:
     """The first number has been read, and is good for a while."""
-    settings.SNAPSHOT_TTL_S, settings.LEDGER_WAIT_S = 60, 5
-    known = Refreshed(table.read)
+    settings.CONFIG_CACHE_TTL_S, settings.DATABASE_TIMEOUT_S = 60, 5
+    known = SingleFlightCache(table.read)
     assert known.get() == 1
     table.number = 2
     return known
 
 
 @pytest.fixture
-def is_old(known: Refreshed[int]) -> None:
+def is_old(known: SingleFlightCache[int]) -> None:
     known._fresh_until = 0.0
 
 
 @pytest.fixture
-def reader(table: Table, known: Refreshed[int], is_old: None) -> Iterator[ThreadPoolExecutor]:
+def reader(table: Table, known: SingleFlightCache[int], is_old: None) -> Iterator[ThreadPoolExecutor]:
     """Somebody has begun to read the second number."""
     table.being_read.clear()
     table.unlocked.clear()
@@ -70,14 +70,14 @@ def reader(table: Table, known: Refreshed[int], is_old: None) -> Iterator[Thread
         table.unlocked.set()
 
 
-def test_it_is_read_once_for_as_long_as_it_is_good(table: Table, known: Refreshed[int]) -> None:
+def test_it_is_read_once_for_as_long_as_it_is_good(table: Table, known: SingleFlightCache[int]) -> None:
     assert [known.get() for _ in range(3)] == [1, 1, 1]
     assert table.reads == 1
     assert known.get(is_fresh=True) == 2
 
 
 def test_who_comes_while_it_is_read_gets_what_is_read(
-    table: Table, known: Refreshed[int], reader: ThreadPoolExecutor
+    table: Table, known: SingleFlightCache[int], reader: ThreadPoolExecutor
 ) -> None:
     others = [reader.submit(known.get) for _ in range(5)]
     time.sleep(0.1)
@@ -87,7 +87,7 @@ def test_who_comes_while_it_is_read_gets_what_is_read(
     assert table.reads == 2
 
 
-def test_who_waits_keeps_no_connection(table: Table, known: Refreshed[int], reader: ThreadPoolExecutor) -> None:
+def test_who_waits_keeps_no_connection(table: Table, known: SingleFlightCache[int], reader: ThreadPoolExecutor) -> None:
     closed: list[str] = []
 
     def wait() -> int | None:
@@ -104,17 +104,17 @@ def test_who_waits_keeps_no_connection(table: Table, known: Refreshed[int], read
     assert other.result(5) == 2
 
 
-def test_who_has_waited_long_enough_goes_on_with_the_last_one(known: Refreshed[int], reader: None) -> None:
+def test_who_has_waited_long_enough_goes_on_with_the_last_one(known: SingleFlightCache[int], reader: None) -> None:
     began = time.monotonic()
-    with patience.at_most(0.2):
+    with deadlines.deadline(0.2):
         assert known.get() == 1
     assert 0.2 <= time.monotonic() - began < 2
 
 
 def test_where_there_is_none_yet_nobody_waits_for_ever(table: Table, settings: Settings) -> None:
-    settings.SNAPSHOT_TTL_S, settings.LEDGER_WAIT_S = 60, 0.2
+    settings.CONFIG_CACHE_TTL_S, settings.DATABASE_TIMEOUT_S = 60, 0.2
     table.unlocked.clear()
-    unread = Refreshed(table.read)
+    unread = SingleFlightCache(table.read)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(unread.get)
         assert table.being_read.wait(5)
@@ -123,7 +123,7 @@ def test_where_there_is_none_yet_nobody_waits_for_ever(table: Table, settings: S
 
 
 def test_while_the_database_is_away_the_last_one_stands_and_few_ask(
-    table: Table, known: Refreshed[int], is_old: None
+    table: Table, known: SingleFlightCache[int], is_old: None
 ) -> None:
     table.is_away = True
 

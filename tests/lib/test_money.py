@@ -65,7 +65,7 @@ def test_what_is_no_amount_is_said(text: str, said: str) -> None:
 )
 def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
     assert money.dollars(micros) == shown
-    assert micros < 0 or amount_in_words(micros, "money") == shown
+    assert micros < 0 or amount_in_words(micros, "usd") == shown
 
 
 @pytest.mark.parametrize(

@@ -39,13 +39,13 @@ def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, set
     authenticator = Authenticator.start(owner)
     secret, set_at = authenticator.secret(), upstream.credential_set_at
     entries = LogEntry.objects.count()
-    settings.CREDENTIAL_KEYS = [NEW_KEY, *settings.CREDENTIAL_KEYS]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY, *settings.CREDENTIAL_ENCRYPTION_KEYS]
     Upstream.objects.create(name="open", dialect="openai", base_url="http://127.0.0.1:9/v1")
     assert upstream.endpoint().credential == "sk-canary"
 
     said = renew()
 
-    settings.CREDENTIAL_KEYS = [NEW_KEY]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY]
     upstream.refresh_from_db()
     authenticator.refresh_from_db()
     assert said == "Encrypted anew: the upstream local.\nEncrypted anew: the second factor of owner.\n"
@@ -55,21 +55,21 @@ def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, set
 
 
 def test_done_again_it_does_nothing(upstream: Upstream) -> None:
-    before = upstream.credential_token
+    before = upstream.credential_ciphertext
 
     assert renew() == NOTHING
 
     upstream.refresh_from_db()
-    assert upstream.credential_token == before
+    assert upstream.credential_ciphertext == before
 
 
 def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) -> None:
-    settings.CREDENTIAL_KEYS = [NEW_KEY]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY]
 
     with pytest.raises(CommandError, match="reads: the upstream local"):
         renew()
 
-    assert Upstream.objects.get().credential_token == upstream.credential_token
+    assert Upstream.objects.get().credential_ciphertext == upstream.credential_ciphertext
 
 
 def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: User, settings: Any) -> None:

@@ -27,7 +27,7 @@ FERNET_KEY = Fernet.generate_key().decode()
 SOUND: dict[str, Any] = {
     "SECRET_KEY": GOOD,
     "API_KEY_PEPPERS": [GOOD],
-    "CREDENTIAL_KEYS": [FERNET_KEY],
+    "CREDENTIAL_ENCRYPTION_KEYS": [FERNET_KEY],
     "ALLOWED_HOSTS": ["gateway.test"],
     "BIND": "127.0.0.1:8000",
     "DEBUG": False,
@@ -35,7 +35,7 @@ SOUND: dict[str, Any] = {
     "UPSTREAM_CA_FILE": "",
     "WEB_CONCURRENCY": 1,
     "REDIS_URL": "",
-    "ADMIN_SECOND_FACTOR": "off",
+    "ADMIN_TWO_FACTOR": "off",
     "TRUSTED_PROXIES": [],
     "ALERT_WEBHOOK_URL": "",
     "ALERT_EMAILS": [],
@@ -71,8 +71,8 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
         pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
-        pytest.param({"ADMIN_SECOND_FACTOR": "optional"}, id="a second factor for who wants it"),
-        pytest.param({"ADMIN_SECOND_FACTOR": "required"}, id="a second factor for all"),
+        pytest.param({"ADMIN_TWO_FACTOR": "optional"}, id="a second factor for who wants it"),
+        pytest.param({"ADMIN_TWO_FACTOR": "required"}, id="a second factor for all"),
     ],
 )
 def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
@@ -92,10 +92,14 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": []}, id="no pepper"),
         pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": [GOOD, "hot-and-short"]}, id="short second pepper"),
         pytest.param("API_KEY_PEPPERS", {"API_KEY_PEPPERS": [""]}, id="empty pepper"),
-        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": []}, id="no credential key"),
-        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": [FERNET_KEY, GOOD]}, id="no Fernet key"),
-        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": ["Ü" * 44]}, id="not ASCII"),
-        pytest.param("CREDENTIAL_KEYS", {"CREDENTIAL_KEYS": ["A" * 43 + "="]}, id="Fernet key of zeros"),
+        pytest.param("CREDENTIAL_ENCRYPTION_KEYS", {"CREDENTIAL_ENCRYPTION_KEYS": []}, id="no credential key"),
+        pytest.param(
+            "CREDENTIAL_ENCRYPTION_KEYS", {"CREDENTIAL_ENCRYPTION_KEYS": [FERNET_KEY, GOOD]}, id="no Fernet key"
+        ),
+        pytest.param("CREDENTIAL_ENCRYPTION_KEYS", {"CREDENTIAL_ENCRYPTION_KEYS": ["Ü" * 44]}, id="not ASCII"),
+        pytest.param(
+            "CREDENTIAL_ENCRYPTION_KEYS", {"CREDENTIAL_ENCRYPTION_KEYS": ["A" * 43 + "="]}, id="Fernet key of zeros"
+        ),
         pytest.param("ALLOWED_HOSTS", {"ALLOWED_HOSTS": ["gateway.test", "*"]}, id="every host"),
         pytest.param("DEBUG", {"DEBUG": True}, id="debug in production"),
         pytest.param("WEB_CONCURRENCY", {"WEB_CONCURRENCY": 2}, id="workers on SQLite"),
@@ -105,8 +109,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
-        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": "mandatory"}, id="no mode of the second factor"),
-        pytest.param("ADMIN_SECOND_FACTOR", {"ADMIN_SECOND_FACTOR": ""}, id="empty mode of the second factor"),
+        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": "mandatory"}, id="no mode of the second factor"),
+        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": ""}, id="empty mode of the second factor"),
         pytest.param("TRUSTED_PROXIES", {"TRUSTED_PROXIES": ["10.0.0.0/8", "foo"]}, id="no address of a proxy"),
         pytest.param("ALERT_WEBHOOK_URL", {"ALERT_WEBHOOK_URL": "ftp://x"}, id="no address of http"),
         pytest.param("ALERT_EMAILS", {"ALERT_EMAILS": ["nobody"]}, id="no address of mail"),
@@ -155,10 +159,10 @@ def test_authorities_of_ones_own_pass(settings: Settings, tmp_path: Path) -> Non
     assert check(settings, UPSTREAM_CA_FILE=str(authority)) == []
 
 
-LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_calls": 1}]
+LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_requests": 1}]
 
 
-@pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_calls": 1, "shadow_limits": True}], ids=str)
+@pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_requests": 1, "shadow_mode": True}], ids=str)
 @pytest.mark.parametrize("scope", ["key", "team"])
 def test_several_workers_count_together_what_is_limited(
     settings: Settings, engine: Callable[[str], None], owner: User, scope: str, rules: dict[str, Any]
@@ -218,7 +222,7 @@ def test_an_address_is_split_and_joined_again(text: str) -> None:
 PRODUCTION = {
     "SECRET_KEY": GOOD + GOOD,
     "API_KEY_PEPPERS": GOOD,
-    "CREDENTIAL_KEYS": FERNET_KEY,
+    "CREDENTIAL_ENCRYPTION_KEYS": FERNET_KEY,
     "ALLOWED_HOSTS": "gateway.test",
 }
 
@@ -236,7 +240,7 @@ def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProces
 
 @pytest.mark.parametrize("second_factor", ["off", "required"])
 def test_production_settings_pass_the_deployment_check_without_a_warning(second_factor: str) -> None:
-    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_SECOND_FACTOR=second_factor, **PRODUCTION)
+    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_TWO_FACTOR=second_factor, **PRODUCTION)
 
     assert (finished.returncode, "no issues" in finished.stdout + finished.stderr) == (0, True), finished.stderr
 
@@ -244,18 +248,27 @@ def test_production_settings_pass_the_deployment_check_without_a_warning(second_
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        pytest.param({"SECRET_KEY": "", "API_KEY_PEPPERS": "", "CREDENTIAL_KEYS": ""}, PRODUCTION.keys(), id="empty"),
+        pytest.param(
+            {"SECRET_KEY": "", "API_KEY_PEPPERS": "", "CREDENTIAL_ENCRYPTION_KEYS": ""}, PRODUCTION.keys(), id="empty"
+        ),
         pytest.param(dict.fromkeys(checks.SECRETS, "$" + GOOD[::-1]), checks.SECRETS, id="references"),
         pytest.param(
             {
                 "SECRET_KEY": "django-insecure-" + GOOD,
                 "API_KEY_PEPPERS": "hot-pepper",
-                "CREDENTIAL_KEYS": GOOD[::-1],
+                "CREDENTIAL_ENCRYPTION_KEYS": GOOD[::-1],
                 "DEBUG": "true",
                 "WEB_CONCURRENCY": "3",
                 "ALLOWED_HOSTS": "*",
             },
-            ["SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_KEYS", "DEBUG", "WEB_CONCURRENCY", "ALLOWED_HOSTS"],
+            [
+                "SECRET_KEY",
+                "API_KEY_PEPPERS",
+                "CREDENTIAL_ENCRYPTION_KEYS",
+                "DEBUG",
+                "WEB_CONCURRENCY",
+                "ALLOWED_HOSTS",
+            ],
             id="weak",
         ),
     ],

@@ -43,7 +43,7 @@ def test_a_new_secrets_file_is_private_and_holds_sound_secrets(tmp_path: Path) -
     assert set(written) == ALL
     assert path.stat().st_mode & 0o777 == 0o600
     assert not [name for name in ALL if checks.weakness(values[name])]
-    assert Fernet(values["CREDENTIAL_KEYS"])
+    assert Fernet(values["CREDENTIAL_ENCRYPTION_KEYS"])
     assert values["HTTPS"] == "false"
     assert os.listdir(path.parent) == [".env"]
 
@@ -63,10 +63,10 @@ def test_what_the_file_says_stays_and_what_is_bare_is_filled(tmp_path: Path) -> 
     path = tmp_path / ".env"
     path.write_text("# mine\nSECRET_KEY=\nexport API_KEY_PEPPERS='my own pepper'\nHTTPS=true\nBIND=127.0.0.1:9")
 
-    written = secrets_file.complete(path, missing={"SECRET_KEY", "CREDENTIAL_KEYS", "API_KEY_PEPPERS"})
+    written = secrets_file.complete(path, missing={"SECRET_KEY", "CREDENTIAL_ENCRYPTION_KEYS", "API_KEY_PEPPERS"})
 
     lines = path.read_text().splitlines()
-    assert written == ["SECRET_KEY", "CREDENTIAL_KEYS"]
+    assert written == ["SECRET_KEY", "CREDENTIAL_ENCRYPTION_KEYS"]
     assert lines[:4] == ["# mine", "export API_KEY_PEPPERS='my own pepper'", "HTTPS=true", "BIND=127.0.0.1:9"]
     assert [line.partition("=")[0] for line in lines[4:]] == written
 

@@ -22,9 +22,9 @@ class Run:
     lag_s: float = 0.0
     """How late the callers' own clock rang, at most: what a busy machine takes from everybody is nobody's fault."""
 
-    def expect(self, promise: str, holds: object) -> None:
+    def expect(self, promise: str, reservations: object) -> None:
         """Note a promise that was broken. It is written in the report as it stands here."""
-        if not holds:
+        if not reservations:
             self.broken.append(promise)
 
     def expect_within(self, limit_s: float, promise: str, took_s: float) -> None:
@@ -58,8 +58,8 @@ class Books:
     def __init__(self, installation: Installation, visits: Iterable[Visit]) -> None:
         self.visits = {visit.id: visit for visit in visits}
         self.served = {call.id: call for call in installation.upstream.calls() if call.id in self.visits}
-        self._rows = [row for row in installation.ledger() if row["caller_request_id"] in self.visits]
-        self.rows: dict[str, Row] = {row["caller_request_id"]: row for row in self._rows}
+        self._rows = [row for row in installation.ledger() if row["client_request_id"] in self.visits]
+        self.rows: dict[str, Row] = {row["client_request_id"]: row for row in self._rows}
 
     def status(self, id: str) -> str:
         """How the ledger says that a call ended, or `missing`."""
@@ -84,7 +84,7 @@ class Books:
     @property
     def duplicates(self) -> list[str]:
         """Calls with more than one row."""
-        return [id for id, count in Counter(row["caller_request_id"] for row in self._rows).items() if count > 1]
+        return [id for id, count in Counter(row["client_request_id"] for row in self._rows).items() if count > 1]
 
     @property
     def lost(self) -> list[str]:

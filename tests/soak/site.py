@@ -217,7 +217,7 @@ class Site:
             database, keys = self._create_sqlite(folder)
         else:
             database, keys = self._create(f"soak_{self._installations}", template="furnished"), self._keys
-        installation = Installation(self, database, keys, folder, {"SNAPSHOT_TTL_S": "5", **environment})
+        installation = Installation(self, database, keys, folder, {"CONFIG_CACHE_TTL_S": "5", **environment})
         self.upstream.forget()
         with installation.gateway:
             try:

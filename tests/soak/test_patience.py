@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
-from lib import deadlines as patience
+from lib import deadlines
 from tests.soak.site import Site
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +53,7 @@ def test_a_frozen_server_is_given_up_in_time(site: Site, pooled: BaseDatabaseWra
     site.postgres.freeze()
     try:
         begun = time.monotonic()
-        with pytest.raises(OperationalError), patience.at_most(0.5):
+        with pytest.raises(OperationalError), deadlines.deadline(0.5):
             ask(pooled)
         took_s = time.monotonic() - begun
     finally:
@@ -65,13 +65,13 @@ def test_a_frozen_server_is_given_up_in_time(site: Site, pooled: BaseDatabaseWra
 
 
 def test_the_inner_of_two_limits_holds_if_it_is_the_shorter_one() -> None:
-    with patience.at_most(5):
-        with patience.at_most(10):
-            assert patience.left(60) <= 5
-        with patience.at_most(1):
-            assert patience.left(60) <= 1
-        assert 4 < patience.left(60) <= 5
-    assert patience.left(60) == 60
+    with deadlines.deadline(5):
+        with deadlines.deadline(10):
+            assert deadlines.left(60) <= 5
+        with deadlines.deadline(1):
+            assert deadlines.left(60) <= 1
+        assert 4 < deadlines.left(60) <= 5
+    assert deadlines.left(60) == 60
 
 
 def test_connections_that_the_server_has_ended_are_not_handed_out(site: Site, pooled: BaseDatabaseWrapper) -> None:
@@ -91,7 +91,7 @@ def test_a_transaction_that_lost_its_server_does_not_connect_anew_to_end(
     site.postgres.freeze()
     try:
         begun = time.monotonic()
-        with pytest.raises(OperationalError), patience.at_most(0.3):
+        with pytest.raises(OperationalError), deadlines.deadline(0.3):
             pooled.set_autocommit(False)
             try:
                 ask(pooled)

@@ -46,7 +46,7 @@ def check_headers(answer: Any) -> None:
 def test_every_page_has_the_headers_and_no_script_or_style_of_its_own(
     mode: str, browser: Client, objects: dict[str, Any], settings: Any
 ) -> None:
-    settings.ADMIN_SECOND_FACTOR = mode
+    settings.ADMIN_TWO_FACTOR = mode
     for name in PAGES:
         answer = browser.get(address_of(name, objects))
         check_headers(answer)
@@ -223,7 +223,7 @@ def test_no_id_in_the_address_brings_a_page_down(page: str, browser: Client) -> 
 
 def test_a_search_for_nothing_but_wildcards_is_quick(browser: Client, caller: Any) -> None:
     for _ in range(200):
-        caller.calls()
+        caller.requests()
     for address in ("keys/apikey/?q", "keys/usagerecord/?q", "staff/auditentry/?what", "staff/auditentry/?who"):
         started = time.monotonic()
         assert browser.get(f"/admin/{address}={'%25' * 100}").status_code == 200
@@ -238,7 +238,7 @@ def test_no_end_of_the_calendar_brings_a_form_down(
     settings.TIME_ZONE = zone
     team = Team.objects.create(name="crew")
     day, hour = moment
-    budget = {"amount": "5", "unit": "money", "period": "day", "warn_percent": "80", "increase": "1"}
+    budget = {"amount": "5", "unit": "usd", "period": "day", "alert_threshold_percent": "80", "temporary_increase": "1"}
     budget |= {"increase_until_0": day, "increase_until_1": hour}
     rows = {f"budgets-0-{name}": value for name, value in budget.items()}
     rows |= {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0"}

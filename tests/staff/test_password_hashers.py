@@ -7,7 +7,7 @@ import urllib.parse
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 
-from staff.password_hashers import PBKDF2Beside
+from staff.password_hashers import ThreadedPBKDF2Hasher
 from tests.support.gateway import Gateway
 
 LOGIN = "/admin/login/"
@@ -34,7 +34,7 @@ class Visitor:
 
 
 def test_the_hash_is_that_of_django() -> None:
-    ours, theirs = PBKDF2Beside(), PBKDF2PasswordHasher()
+    ours, theirs = ThreadedPBKDF2Hasher(), PBKDF2PasswordHasher()
 
     assert ours.encode("a password", "salt", 1000) == theirs.encode("a password", "salt", 1000)
     assert ours.algorithm == theirs.algorithm and ours.iterations == theirs.iterations

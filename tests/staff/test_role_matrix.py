@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def client_of(settings: Any) -> Callable[[str], Client]:
     """Somebody's browser, by the letter of their role."""
-    settings.ADMIN_SECOND_FACTOR = "optional"
+    settings.ADMIN_TWO_FACTOR = "optional"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
     def sign_in(letter: str) -> Client:
@@ -264,7 +264,13 @@ def test_whatever_is_posted_only_what_the_form_offers_changes(
         if field.name not in offered
         for key in (field.name, field.attname)
     }
-    more = {"is_superuser": "on", "is_staff": "on", "user_permissions": "1", "groups": "1", "credential_token": "x"}
+    more = {
+        "is_superuser": "on",
+        "is_staff": "on",
+        "user_permissions": "1",
+        "groups": "1",
+        "credential_ciphertext": "x",
+    }
     before, values = everything(), dict(type(row)._base_manager.filter(pk=row.pk).values()[0])
 
     answer = client.post(address, (more | extra if letter != "A" else extra) | largest_form(page.text))
@@ -294,7 +300,7 @@ def test_a_key_manager_issues_keys_and_nothing_else_with_the_form(client_of: Cli
 
     assert answer.status_code == 200, answer.context
     issued = APIKey.objects.exclude(pk__in=ids).get()
-    assert issued.name == "issued" and issued.state == "active" and not issued.revoke_kind
+    assert issued.name == "issued" and issued.state == "active" and not issued.revocation_reason
     assert issued.public_id.startswith("key_") and issued.public_id != "forged"
     assert issued.secrets.get().pepper_id != "forged"
     assert list(User.objects.values()) == users
@@ -332,7 +338,7 @@ def test_an_auditor_sees_no_part_of_a_password_or_a_credential(client_of: Client
         for name, row in {"auth_user_change": user, "messages_api_upstream_change": upstream}.items()
     )
 
-    for text in (algorithm, salt[:2] + "*", digest[:6], upstream.credential_token, "sk-canary"):
+    for text in (algorithm, salt[:2] + "*", digest[:6], upstream.credential_ciphertext, "sk-canary"):
         assert text not in pages
     assert "Set since" in pages or "set since" in pages
 

@@ -69,7 +69,7 @@ def recovery_codes(answer: Any) -> list[str]:
 @pytest.fixture
 def ada(db: None, settings: Any) -> Iterator[Ada]:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.ADMIN_SECOND_FACTOR = "optional"
+    settings.ADMIN_TWO_FACTOR = "optional"
     with time_machine.travel(timezone.now(), tick=False) as clock:
         yield Ada(clock)
 
@@ -79,7 +79,7 @@ def ada(db: None, settings: Any) -> Iterator[Ada]:
 
 def test_off_there_is_no_second_factor(ada: Ada, settings: Any) -> None:
     ada.sets_up()
-    settings.ADMIN_SECOND_FACTOR = "off"
+    settings.ADMIN_TWO_FACTOR = "off"
     client = ada.client = Client()
     page = ada.gives_password()
 
@@ -95,7 +95,7 @@ def test_optional_nobody_is_asked_who_has_not_set_it_up(ada: Ada) -> None:
 
 
 def test_required_nothing_is_open_until_it_is_set_up(ada: Ada, settings: Any) -> None:
-    settings.ADMIN_SECOND_FACTOR = "required"
+    settings.ADMIN_TWO_FACTOR = "required"
     answer = ada.gives_password(to="/admin/password_change/")
 
     assert answer.redirect_chain[-1][0].startswith(PAGE)
@@ -112,14 +112,14 @@ def test_required_a_session_from_before_is_led_to_it_too(ada: Ada, settings: Any
     ada.client.force_login(ada.user)
     assert ada.is_in()
 
-    settings.ADMIN_SECOND_FACTOR = "required"
+    settings.ADMIN_TWO_FACTOR = "required"
 
     assert not ada.is_in()
     assert ada.client.get("/admin/", follow=True).redirect_chain[-1][0].startswith(PAGE)
 
 
 def test_what_is_not_set_up_or_verified_can_still_be_logged_out_of(ada: Ada, settings: Any) -> None:
-    settings.ADMIN_SECOND_FACTOR = "required"
+    settings.ADMIN_TWO_FACTOR = "required"
     ada.gives_password()
 
     ada.client.post("/admin/logout/")
@@ -408,7 +408,7 @@ def test_the_command_resets_it(ada: Ada) -> None:
 
 def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required(ada: Ada, settings: Any) -> None:
     ada.sets_up()
-    settings.ADMIN_SECOND_FACTOR = "required"
+    settings.ADMIN_TWO_FACTOR = "required"
     assert ada.is_in()
 
     call_command("reset_second_factor", "ada", stderr=StringIO())
@@ -419,7 +419,7 @@ def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required
 def test_when_the_encryption_keys_are_lost_recovery_codes_still_work(ada: Ada, settings: Any) -> None:
     [recovery, *_] = ada.sets_up()
     code = ada.code()
-    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode()]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     ada.client = Client()
     ada.gives_password()
 
@@ -429,7 +429,7 @@ def test_when_the_encryption_keys_are_lost_recovery_codes_still_work(ada: Ada, s
 
 def test_rotated_keys_and_peppers_keep_it(ada: Ada, settings: Any) -> None:
     [recovery, *_] = ada.sets_up()
-    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_KEYS]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_ENCRYPTION_KEYS]
     settings.API_KEY_PEPPERS = ["a new pepper that signs from now on, and is long", *settings.API_KEY_PEPPERS]
     ada.waits()
     for code in (ada.code(), recovery):

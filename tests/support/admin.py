@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import models
 from django.test import Client
 
-from keys.models import APIKey, Budget, ModelPrice, Notice, Team
+from keys.models import APIKey, Budget, ModelPrice, Notification, Team
 from messages_api.models import Route, RouteTarget, Upstream
 from tests.support.usage_rows import Caller
 
@@ -62,7 +62,7 @@ def caller(quiet_ledger: None, admin: User) -> Caller:
 def objects(caller: Caller) -> dict[str, Any]:
     """One row of whatever the admin may show."""
     owner = caller.api_key.owner
-    record = caller.calls()
+    record = caller.requests()
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)
     upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     upstream.set_credential("sk-canary")
@@ -79,9 +79,9 @@ def objects(caller: Caller) -> dict[str, Any]:
         route,
         team,
         Budget.objects.create(api_key=api_key, amount=1),
-        ModelPrice.objects.create(pattern="*", input=1, output=1),
+        ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         # Sent already: a gateway of other tests that runs on this database would try to send it.
-        Notice.objects.create(
+        Notification.objects.create(
             key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at
         ),
         User.objects.create_user("eve"),

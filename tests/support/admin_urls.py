@@ -43,6 +43,6 @@ def address_of(name: str, objects: dict[str, Any]) -> str:
         for route, found in admin_patterns()
     )
     row = row_of(name, objects)
-    if name == "keys_apikey_increase":
+    if name == "keys_apikey_temporary_increase":
         return reverse(f"admin:{name}", args=[row.pk, row.budgets.get().pk])
     return reverse(f"admin:{name}", args=[row.pk] if takes_row else [])

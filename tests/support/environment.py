@@ -38,10 +38,10 @@ os.environ.update(
         "ENV_FILE": os.path.join(STATE_DIR, "no-such-file"),
         "SECRET_KEY": "for-tests-only-for-tests-only-for-tests-only-for-tests-only",
         "API_KEY_PEPPERS": "for-tests-only-pepper-one-for-tests-only,for-tests-only-pepper-two-for-tests-only",
-        "CREDENTIAL_KEYS": "Zm9yLXRlc3RzLW9ubHktZm9yLXRlc3RzLW9ubHktMTI=",
+        "CREDENTIAL_ENCRYPTION_KEYS": "Zm9yLXRlc3RzLW9ubHktZm9yLXRlc3RzLW9ubHktMTI=",
         "STATE_DIR": STATE_DIR,
         "HTTPS": "false",
-        "SNAPSHOT_TTL_S": "0",
+        "CONFIG_CACHE_TTL_S": "0",
     }
 )
 os.mkdir(os.path.join(STATE_DIR, "static"))  # WhiteNoise warns of a folder that is not there

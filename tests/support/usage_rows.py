@@ -8,7 +8,7 @@ from keys.usage.rows import Admission, Settlement
 from messages_api.middleware import new_request_id
 
 ADMISSION: dict[str, Any] = {
-    "lane": "envelope",
+    "api_format": "envelope",
     "model": "claude-3",
     "streamed": False,
     "estimated_input_tokens": 7,
@@ -32,7 +32,7 @@ class Caller:
     def __init__(self, api_key: APIKey) -> None:
         self.api_key = api_key
 
-    def calls(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
+    def requests(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
         """One call and its row. Fields of the admission and of the settlement; `status` says how it ends."""
         api_key = as_key or self.api_key
         admitted, ended = (
@@ -44,11 +44,11 @@ class Caller:
         values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | admitted
         admission = Admission(**values)
         settlement = Settlement(**(SETTLEMENT | ended))
-        if settlement.status == "refused":
+        if settlement.status == "rejected":
             ledger.refuse(admission, http_status=403, error_type="permission_error")
             ledger.close()  # a refusal does not wait for its commit; the end of the writer does
         else:
             ledger.admit(admission)
-        if settlement.status not in ("refused", "started", "orphaned"):
+        if settlement.status not in ("rejected", "started", "interrupted"):
             ledger.settle(admission, settlement)
         return UsageRecord.objects.get(pk=admission.id)

@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from keys.display.summary import summary
-from keys.domain import team_ceilings as bounds
-from keys.domain.amounts import Allowance, parse_budget
+from keys.domain import team_ceilings
+from keys.domain.amounts import BudgetSpec, parse_budget
 from keys.forms.fields import AddressesField, MetadataField, ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
 from lib import expiry
@@ -22,10 +22,10 @@ OPTIONS = {
     "allowed_models": "--models",
     "requests_per_minute": "--rpm",
     "tokens_per_minute": "--tpm",
-    "concurrent_calls": "--parallel",
-    "allowed_addresses": "--addresses",
+    "concurrent_requests": "--parallel",
+    "allowed_ips": "--addresses",
     "metadata": "--metadata",
-    "endless_reason": "--reason",
+    "no_expiry_reason": "--reason",
     "amount": "--budget",
 }
 
@@ -89,13 +89,13 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
         "team": team,
         "owner": None if team else _owner(options["owner"]),
         "expires_at": expires_at,
-        "endless_reason": _without_key(options["reason"].strip(), "--reason"),
+        "no_expiry_reason": _without_key(options["reason"].strip(), "--reason"),
         "allowed_models": _read(ModelNamesField, options["models"].split(","), option="--models"),
         "requests_per_minute": options["rpm"],
         "tokens_per_minute": options["tpm"],
-        "concurrent_calls": options["parallel"],
-        "shadow_limits": options["only_count"],
-        "allowed_addresses": addresses,
+        "concurrent_requests": options["parallel"],
+        "shadow_mode": options["only_count"],
+        "allowed_ips": addresses,
         "metadata": _read(MetadataField, options["metadata"], option="--metadata"),
     }
 
@@ -122,8 +122,8 @@ def _check(row: APIKey | Budget, *, but: Iterable[str] = ()) -> None:
         raise CommandError(_sentences(error)) from error
 
 
-def _budgets(texts: list[str], *, team: Team | None) -> list[Allowance]:
-    found: list[Allowance] = []
+def _budgets(texts: list[str], *, team: Team | None) -> list[BudgetSpec]:
+    found: list[BudgetSpec] = []
     for text in texts:
         try:
             allowance = parse_budget(text)
@@ -132,7 +132,7 @@ def _budgets(texts: list[str], *, team: Team | None) -> list[Allowance]:
         if any((each.unit, each.period) == (allowance.unit, allowance.period) for each in found):
             raise CommandError("--budget: give one for each period and unit.")
         of_team = [budget.allowance for budget in team.budgets.all()] if team else []
-        if team and (excess := bounds.beyond_budgets(allowance, of_team, name=team.name)):
+        if team and (excess := team_ceilings.beyond_budgets(allowance, of_team, name=team.name)):
             raise CommandError(f"--budget: {excess}")
         found.append(allowance)
     return found
@@ -174,6 +174,6 @@ def _sentences(error: ValidationError) -> str:
     return " ".join(f"{OPTIONS.get(field, field)}: {' '.join(said)}" for field, said in error.message_dict.items())
 
 
-def _description(api_key: APIKey, budgets: list[Allowance]) -> str:
+def _description(api_key: APIKey, budgets: list[BudgetSpec]) -> str:
     lines = [f"  {line.label.lower()}: {line.text}" for line in summary(api_key, budgets)]
     return "\n".join([f"Issued {api_key}", *lines, "Shown once:"])

@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from keys.hygiene import findings as hygiene
-from keys.hygiene import text as hygiene_words
+from keys.hygiene import findings, text
 
 
 class Command(BaseCommand):
@@ -21,10 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one object, for programs")
 
     def handle(self, **options: Any) -> None:
-        found = hygiene.examine()
+        found = findings.examine()
         if options["json"]:
-            self.stdout.write(json.dumps(hygiene_words.as_data(found), indent=2, ensure_ascii=False))
+            self.stdout.write(json.dumps(text.as_dict(found), indent=2, ensure_ascii=False))
         else:
-            self.stdout.write(hygiene_words.in_words(found) or "Nothing needs attention.")
+            self.stdout.write(text.as_text(found) or "Nothing needs attention.")
         if found.needs_attention:
             sys.exit(1)

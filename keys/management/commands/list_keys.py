@@ -49,9 +49,9 @@ def _object(api_key: Any) -> dict[str, Any]:
         "owner": api_key.owner.get_username() if api_key.owner else None,
         "keys": [str(secret) for secret in api_key.secrets.all()],
         "allowed_models": api_key.allowed_models,
-        "allowed_addresses": api_key.allowed_addresses,
+        "allowed_ips": api_key.allowed_ips,
         **{limit: getattr(api_key, limit) for limit in LIMITS},
-        "only_count": api_key.shadow_limits,
+        "only_count": api_key.shadow_mode,
         "budgets": [
             {"amount": written(budget.amount, unit=budget.unit), "unit": budget.unit, "period": budget.period}
             for budget in api_key.budgets.all()
@@ -80,7 +80,7 @@ def _row(api_key: Any) -> list[str]:
     live = [
         str(secret) for secret in api_key.secrets.all() if not secret.expires_at or secret.expires_at > timezone.now()
     ]
-    whose = f"team {api_key.team.name}" if api_key.team else api_key.belongs_to
+    whose = f"team {api_key.team.name}" if api_key.team else api_key.owner_name
     cells = [api_key.public_id, api_key.state, api_key.name, whose, " ".join(live)]
     return [*map(printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]
 

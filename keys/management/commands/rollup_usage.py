@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.models import APIKey
 from keys.reports.usage import Period
-from keys.usage import rollup_check as rollup
+from keys.usage import rollup_check
 from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Difference
 
@@ -35,12 +35,12 @@ class Command(BaseCommand):
         begin = Period(first=first, last=first).bounds()[0] if first else BEGINNING
         end = Period(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
         hours, found = 0, []
-        for stretch in rollup.iter_stretches(begin, end):
+        for stretch in rollup_check.iter_stretches(begin, end):
             hours += 1
-            if differing := rollup.differences(stretch):
+            if differing := rollup_check.differences(stretch):
                 found += differing
                 if repair:
-                    rollup.repair(stretch)
+                    rollup_check.repair(stretch)
         self._say(hours, found, repaired=repair, as_json=options["json"])
         if found and not repair:
             raise CommandError(f"{len(found)} sums of the hours are not those of the rows. --repair rewrites them.")

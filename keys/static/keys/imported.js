@@ -6,7 +6,7 @@ const cell = (text) => `"${(FORMULA.test(text) ? `'${text}` : text).replaceAll('
 
 function csv(table) {
   const rows = [...table.rows].slice(1).map((row) => [...row.cells].map(({ textContent }) => cell(textContent)).join(","));
-  return ["name,belongs_to,key,api_key", ...rows].join("\r\n") + "\r\n";
+  return ["name,owner,key,api_key", ...rows].join("\r\n") + "\r\n";
 }
 
 function save(name, text) {

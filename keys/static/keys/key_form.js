@@ -5,11 +5,11 @@ const inherited = JSON.parse(document.getElementById("inherited").textContent);
 
 // ---- What an empty field means
 
-const holder = form.elements.belongs_to;
+const owner_choice = form.elements.owner_choice;
 
 function sayWhatEmptyMeans() {
-  if (!holder.value) return;
-  for (const [field, text] of Object.entries(inherited[holder.value] ?? inherited[""])) {
+  if (!owner_choice.value) return;
+  for (const [field, text] of Object.entries(inherited[owner_choice.value] ?? inherited[""])) {
     const place = document.querySelector(`#id_${field}_helptext > div`) ?? document.getElementById(`id_${field}_helptext`);
     if (place) place.textContent = text;
   }
@@ -19,7 +19,7 @@ function sayWhatEmptyMeans() {
 
 function showWhatItNeeds() {
   form.querySelector(".field-expires_on").hidden = form.elements.expires.value !== "date";
-  form.querySelector(".field-endless_reason").hidden = form.elements.expires.value !== "never";
+  form.querySelector(".field-no_expiry_reason").hidden = form.elements.expires.value !== "never";
 }
 
 // ---- Names of models that have a route
@@ -72,7 +72,7 @@ function lookSoon() {
   waiting = setTimeout(look, PAUSE_MS);
 }
 
-holder.addEventListener("change", sayWhatEmptyMeans);
+owner_choice.addEventListener("change", sayWhatEmptyMeans);
 form.querySelector("[name=add_budget]")?.addEventListener("click", addBudget);
 for (const each of form.querySelectorAll("[data-offer]")) each.addEventListener("click", () => offer(each));
 if (form.elements.expires) {

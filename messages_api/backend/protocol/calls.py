@@ -9,7 +9,7 @@ PLACEHOLDER = "{}"
 _STRUCTURE = re.compile(r'[{}"\\]')
 
 
-class Call:
+class ToolCall:
     """One tool call as its fragments come in. The first id and the first name win."""
 
     def __init__(self) -> None:
@@ -65,18 +65,18 @@ class Call:
         return self._waiting == [PLACEHOLDER] == self._arguments
 
 
-class Calls:
+class ToolCalls:
     """All calls of one answer, in order. The first that has not ended is live, the others wait."""
 
     def __init__(self) -> None:
-        self._calls: list[Call] = []
+        self._calls: list[ToolCall] = []
         self._ended = 0
-        self._by_index: dict[int, Call] = {}
-        self._by_id: dict[str, Call] = {}
-        self._by_position: dict[int, Call] = {}
+        self._by_index: dict[int, ToolCall] = {}
+        self._by_id: dict[str, ToolCall] = {}
+        self._by_position: dict[int, ToolCall] = {}
 
     @property
-    def live(self) -> Call | None:
+    def live(self) -> ToolCall | None:
         """The call that may go out: the first that has not ended, once its name is known."""
         if self._ended < len(self._calls) and self._calls[self._ended].name:
             return self._calls[self._ended]
@@ -105,7 +105,7 @@ class Calls:
         call.add(fragment)
         self._by_id.setdefault(call.id, call)
 
-    def _find(self, fragment: Fragment, position: int) -> Call | None:
+    def _find(self, fragment: Fragment, position: int) -> ToolCall | None:
         """Find the call by index; without index by id; without both by position, else it is the last one."""
         if fragment.index is not None:
             known = self._by_index.get(fragment.index)
@@ -118,8 +118,8 @@ class Calls:
             return self._calls[-1] if self._calls else None
         return None if _is_another(known, fragment, may_be_new=True) else known
 
-    def _open(self, fragment: Fragment, position: int) -> Call:
-        call = Call()
+    def _open(self, fragment: Fragment, position: int) -> ToolCall:
+        call = ToolCall()
         self._calls.append(call)
         if fragment.index is not None:
             self._by_index[fragment.index] = call
@@ -128,7 +128,7 @@ class Calls:
         return call
 
 
-def _is_another(known: Call | None, fragment: Fragment, *, may_be_new: bool) -> bool:
+def _is_another(known: ToolCall | None, fragment: Fragment, *, may_be_new: bool) -> bool:
     """Whether a fragment at a known place begins a new call: its name differs, or the call there is complete."""
     if known is None or not may_be_new or not fragment.name:
         return False

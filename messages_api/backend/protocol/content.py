@@ -1,6 +1,6 @@
 """Content blocks in OpenAI's words: as plain text where they have one, else as parts of a user message."""
 
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import Block, JSONObject
 
 
@@ -19,10 +19,10 @@ def rendered(block: Block) -> str | None:
 
 
 def attached(block: Block, *, files: bool, path: str) -> JSONObject:
-    """Return the part for an image or a PDF. Raise RequestRefused for a block that has none."""
+    """Return the part for an image or a PDF. Raise UnsupportedRequest for a block that has none."""
     kind = block["type"]
     if kind not in ("image", "document"):
-        raise RequestRefused(f"{path}: content block type '{kind}' is not supported by this model", path)
+        raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
     source = block["source"]
     if kind == "image" and source["type"] == "base64":
         return _image(_data_url(source))
@@ -33,7 +33,7 @@ def attached(block: Block, *, files: bool, path: str) -> JSONObject:
             "type": "file",
             "file": {"filename": block.get("title") or "document.pdf", "file_data": _data_url(source)},
         }
-    raise RequestRefused(
+    raise UnsupportedRequest(
         f"{path}.source: {kind} source type '{source['type']}' is not supported by this model", f"{path}.source"
     )
 

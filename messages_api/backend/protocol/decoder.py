@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from messages_api.backend.protocol import events, wire
 from messages_api.backend.protocol.answer import arguments_of, fragments_in, refusal_in, text_in, thinking_in
-from messages_api.backend.protocol.calls import Call, Calls
+from messages_api.backend.protocol.calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.failures import (
     CUT_OFF,
     CUT_OFF_IN_CALL,
@@ -113,7 +113,7 @@ class StreamDecoder:
         self._whole_calls = whole_calls
         self._is_started = False
         self._final: JSONObject | None = None
-        self._calls = Calls()
+        self._calls = ToolCalls()
         self._has_tools = False
         self._is_refusal = False
         self._blocks = BlockWriter()
@@ -280,14 +280,14 @@ class StreamDecoder:
             out += self._end_call(call)
         return out
 
-    def _begin_call(self, call: Call) -> list[Event]:
+    def _begin_call(self, call: ToolCall) -> list[Event]:
         if call.is_begun:
             return []
         call.is_begun = True
         self._has_tools = True
         return self._blocks.call(self._ids.tool(call.id), call.name)
 
-    def _end_call(self, call: Call) -> list[Event]:
+    def _end_call(self, call: ToolCall) -> list[Event]:
         """Return the rest of the live call and its stop."""
         arguments = call.take(at_end=True)
         # An answer that was cut by its length keeps its cut arguments: they are nobody's mistake to repair.

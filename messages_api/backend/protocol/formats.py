@@ -1,7 +1,7 @@
 """Structured output, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject, Request
 
 # Where a JSON schema holds schemas: under names of its own, or as one or a list.
@@ -24,7 +24,7 @@ _LISTED = (
 def format_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return `response_format` for `output_config.format` or its old spelling `output_format`; nothing is dropped.
 
-    Raise RequestRefused where the upstream has no such thing: the answer would be of another kind.
+    Raise UnsupportedRequest where the upstream has no such thing: the answer would be of another kind.
     """
     path, wanted = "output_config.format", (request.get("output_config") or {}).get("format")
     if wanted is None:
@@ -32,13 +32,13 @@ def format_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str
     if wanted is None:
         return {}, []
     if not profile.json_schema:
-        raise RequestRefused(f"{path}: structured output is not supported by this model", path)
+        raise UnsupportedRequest(f"{path}: structured output is not supported by this model", path)
     if (
         not isinstance(wanted, dict)
         or wanted.get("type") != "json_schema"
         or not isinstance(wanted.get("schema"), dict)
     ):
-        raise RequestRefused(f"{path}: must be a json_schema with its schema", path)
+        raise UnsupportedRequest(f"{path}: must be a json_schema with its schema", path)
     schema = wanted["schema"]
     named = {"name": "output", "schema": schema, "strict": _is_strict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": named}}, []

@@ -10,7 +10,11 @@ _FORWARDED = ("anthropic-", "x-claude-code-")
 
 
 def upstream_headers(
-    *, lane: Literal["native", "envelope"], style: Literal["bearer", "x-api-key"], key: str, headers: Mapping[str, str]
+    *,
+    api_format: Literal["anthropic", "envelope"],
+    style: Literal["bearer", "x-api-key"],
+    key: str,
+    headers: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the headers for an Anthropic upstream, with names in lower case: `headers` are the caller's.
 
@@ -18,7 +22,7 @@ def upstream_headers(
     caller's credential, cookies and addresses never leave. An empty `key` sends no credential.
     """
     sent = {"content-type": "application/json", "anthropic-version": VERSION}
-    if lane == "native":
+    if api_format == "anthropic":
         named = {name.lower(): value for name, value in headers.items()}
         sent |= {name: value for name, value in named.items() if value and name.startswith(_FORWARDED)}
     if not key:

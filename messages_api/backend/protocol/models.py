@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject
 
 DEFAULT_LIMIT = 20
@@ -24,10 +24,11 @@ def page(
 ) -> JSONObject:
     """Return the page behind `after_id`, or the page that ends in front of `before_id`.
 
-    `has_more` is about the direction of paging. Raise RequestRefused for a limit outside 1 to 1000 or an unknown id.
+    `has_more` is about the direction of paging. Raise UnsupportedRequest for a limit outside 1 to
+    1000 or an unknown id.
     """
     if not 1 <= limit <= MAX_LIMIT:
-        raise RequestRefused(f"limit: must be between 1 and {MAX_LIMIT}", "limit")
+        raise UnsupportedRequest(f"limit: must be between 1 and {MAX_LIMIT}", "limit")
     if after_id is not None:
         entries = entries[_position(entries, after_id, "after_id") + 1 :]
     if before_id is not None:
@@ -46,4 +47,4 @@ def _position(entries: Sequence[JSONObject], model_id: str, param: str) -> int:
     for position, entry in enumerate(entries):
         if entry["id"] == model_id:
             return position
-    raise RequestRefused(f"{param}: there is no such model", param)
+    raise UnsupportedRequest(f"{param}: there is no such model", param)

@@ -1,7 +1,7 @@
 """Why a request cannot be said in an upstream's words."""
 
 
-class RequestRefused(ValueError):
+class UnsupportedRequest(ValueError):
     """A request asks for something that this upstream cannot give: 400 `invalid_request_error`.
 
     `message` is safe to show. `param` is the path of the field, such as `messages[1].content[0].source`.

@@ -7,13 +7,13 @@ from messages_api.backend.protocol.formats import format_for
 from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.reasoning import reasoning_for
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.tools import tools_for
 from messages_api.backend.protocol.turns import messages_for
 from messages_api.backend.protocol.types import JSONObject, Message, Request
 from messages_api.backend.protocol.usage import Usage
 
-__all__ = ["RequestRefused", "local_answer", "to_openai"]
+__all__ = ["UnsupportedRequest", "local_answer", "to_openai"]
 
 _KINDS: dict[str, type] = {
     "stop_sequences": list,
@@ -51,8 +51,8 @@ _REFUSED = ("mcp_servers", "container")
 def to_openai(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return the body of a Chat Completions request, and the names of what was dropped on the way.
 
-    Hints are dropped, meaning is refused: raise RequestRefused for what the upstream cannot do. The body is a function
-    of the request, with keys in the order they came: prefix caches upstream live on that.
+    Hints are dropped, meaning is refused: raise UnsupportedRequest for what the upstream cannot do. The body is a
+    function of the request, with keys in the order they came: prefix caches upstream live on that.
     """
     _check_kinds(request)
     body: JSONObject = {
@@ -71,7 +71,7 @@ def to_openai(request: Request, profile: Profile) -> tuple[JSONObject, list[str]
 def local_answer(request: Request, ids: Ids) -> Message | None:
     """Return the answer to a request for no tokens, which warms a cache that only Anthropic has; None for another.
 
-    Raise RequestRefused for what may not go together with it.
+    Raise UnsupportedRequest for what may not go together with it.
     """
     if request["max_tokens"] != 0:
         return None
@@ -83,7 +83,7 @@ def local_answer(request: Request, ids: Ids) -> Message | None:
         ((request.get("tool_choice") or {}).get("type") in ("any", "tool"), "tool_choice"),
     ):
         if asked:
-            raise RequestRefused(f"max_tokens: must be at least 1 together with {what}", "max_tokens")
+            raise UnsupportedRequest(f"max_tokens: must be at least 1 together with {what}", "max_tokens")
     stop: JSONObject = {"stop_reason": "max_tokens", "stop_sequence": None}
     return events.message(ids.message(), model=request["model"], content=[], stop=stop, usage=Usage())
 
@@ -92,7 +92,7 @@ def _check_kinds(request: Request) -> None:
     for field, kind in _KINDS.items():
         value = request.get(field)
         if value is not None and not isinstance(value, kind):
-            raise RequestRefused(f"{field}: must be {'an array' if kind is list else 'an object'}", field)
+            raise UnsupportedRequest(f"{field}: must be {'an array' if kind is list else 'an object'}", field)
 
 
 def _stream(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
@@ -116,7 +116,7 @@ def _stops(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     if not stops:
         return {}, []
     if profile.max_stop is not None and len(stops) > profile.max_stop:
-        raise RequestRefused(f"stop_sequences: this model takes at most {profile.max_stop}", "stop_sequences")
+        raise UnsupportedRequest(f"stop_sequences: this model takes at most {profile.max_stop}", "stop_sequences")
     return {"stop": stops}, []
 
 
@@ -135,7 +135,7 @@ def _hints(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Name what has no counterpart. Clients send new fields with each release, so an unknown one is a hint."""
     for field in _REFUSED:
         if request.get(field):
-            raise RequestRefused(f"{field}: is not supported by this model", field)
+            raise UnsupportedRequest(f"{field}: is not supported by this model", field)
     dropped = [field for field, value in request.items() if field not in _TRANSLATED and value is not None]
     config = request.get("output_config") or {}
     return {}, dropped + [f"output_config.{field}" for field in config if field not in ("effort", "format")]

@@ -1,7 +1,7 @@
 """Tools and the choice among them, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject, Request
 
 # Families of tools that Anthropic runs. Each new version has another date behind the name.
@@ -16,7 +16,7 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 def tools_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return `tools`, `tool_choice` and `parallel_tool_calls`, and the names of what was dropped.
 
-    Raise RequestRefused for a tool that the upstream would have to run or to know, and for an unknown choice.
+    Raise UnsupportedRequest for a tool that the upstream would have to run or to know, and for an unknown choice.
     """
     tools: list[JSONObject] = []
     dropped: list[str] = []
@@ -26,7 +26,7 @@ def tools_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]
         elif tool["type"].startswith(_TOOL_SEARCH) or _is_droppable(tool, profile):
             dropped.append(f"tools.{i}")
         else:
-            raise RequestRefused(
+            raise UnsupportedRequest(
                 f"tools[{i}]: tool type '{tool['type']}' is not supported by this model", f"tools[{i}].type"
             )
 
@@ -45,15 +45,15 @@ def tools_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]
 
 
 def _is_client_tool(tool: object, *, path: str) -> bool:
-    """Whether the caller runs a tool and describes it. Raise RequestRefused for one of a wrong shape."""
+    """Whether the caller runs a tool and describes it. Raise UnsupportedRequest for one of a wrong shape."""
     if not isinstance(tool, dict) or not isinstance(tool.get("type") or "custom", str):
-        raise RequestRefused(f"{path}: must be a tool", path)
+        raise UnsupportedRequest(f"{path}: must be a tool", path)
     if tool.get("type") not in (None, "custom"):
         return False
     if not isinstance(tool.get("name"), str):
-        raise RequestRefused(f"{path}.name: must be a string", f"{path}.name")
+        raise UnsupportedRequest(f"{path}.name: must be a string", f"{path}.name")
     if not isinstance(tool.get("input_schema") or {}, dict):
-        raise RequestRefused(f"{path}.input_schema: must be an object", f"{path}.input_schema")
+        raise UnsupportedRequest(f"{path}.input_schema: must be an object", f"{path}.input_schema")
     return True
 
 
@@ -76,8 +76,8 @@ def _choice(choice: JSONObject, tools: list[JSONObject]) -> str | JSONObject:
     if kind == "tool":
         name = choice.get("name")
         if name not in [tool["function"]["name"] for tool in tools]:
-            raise RequestRefused(f"tool_choice.name: there is no tool '{name}'", "tool_choice.name")
+            raise UnsupportedRequest(f"tool_choice.name: there is no tool '{name}'", "tool_choice.name")
         return {"type": "function", "function": {"name": name}}
     if not isinstance(kind, str) or kind not in _CHOICES:
-        raise RequestRefused(f"tool_choice.type: '{kind}' is not supported by this model", "tool_choice.type")
+        raise UnsupportedRequest(f"tool_choice.type: '{kind}' is not supported by this model", "tool_choice.type")
     return _CHOICES[kind]

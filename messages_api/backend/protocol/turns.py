@@ -6,7 +6,7 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.blocks import content_flaw
 from messages_api.backend.protocol.content import attached, blocks_of, rendered, text_part
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import Block, JSONObject, Request
 
 # Claude Code's attribution, meant for Anthropic. It changes with each request and would defeat a prefix cache.
@@ -31,13 +31,13 @@ class Turn(NamedTuple):
 
 
 def messages_for(request: Request, profile: Profile) -> list[JSONObject]:
-    """Return the `messages` of Chat Completions. Raise RequestRefused for what they cannot say."""
+    """Return the `messages` of Chat Completions. Raise UnsupportedRequest for what they cannot say."""
     system, turns = _arranged(request, profile)
     messages: list[JSONObject] = []
     if system:
         messages.append({"role": profile.system_role, "content": "\n\n".join(system)})
     if turns and turns[-1].role == "assistant" and profile.prefill == "reject" and _assistant(turns[-1], profile):
-        raise RequestRefused(
+        raise UnsupportedRequest(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
             "messages",
         )
@@ -65,7 +65,7 @@ def _arranged(request: Request, profile: Profile) -> tuple[list[str], list[Turn]
             _add(turns, role, _pieces(message["content"], path=path))
             continue
         if role != "system":
-            raise RequestRefused(f"{path}.role: must be user, assistant or system", f"{path}.role")
+            raise UnsupportedRequest(f"{path}.role: must be user, assistant or system", f"{path}.role")
         texts = _system_texts(message["content"], path=f"{path}.content")
         if not turns:
             system += texts
@@ -87,7 +87,7 @@ def _add(turns: list[Turn], role: str, pieces: list[Piece]) -> None:
 def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
     flaw = content_flaw(content)
     if flaw is not None:
-        raise RequestRefused(f"{path}{flaw}: the value is missing or of the wrong type", f"{path}{flaw}")
+        raise UnsupportedRequest(f"{path}{flaw}: the value is missing or of the wrong type", f"{path}{flaw}")
     return [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
 
 
@@ -98,7 +98,7 @@ def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
     texts = []
     for i, block in enumerate(content):
         if not isinstance(block, dict) or block.get("type") != "text" or not isinstance(block.get("text"), str):
-            raise RequestRefused(f"{path}[{i}]: must be a text block", f"{path}[{i}]")
+            raise UnsupportedRequest(f"{path}[{i}]: must be a text block", f"{path}[{i}]")
         if block["text"] and not block["text"].startswith(_ATTRIBUTION):
             texts.append(block["text"])
     return texts
@@ -114,13 +114,13 @@ def _check_pairing(turns: list[Turn]) -> None:
         _check_answered(unanswered)
         for block, path in turn.pieces:
             if block["type"] == "tool_use" and unanswered.setdefault(block["id"], path) != path:
-                raise RequestRefused(f"{path}.id: '{block['id']}' is the id of another tool_use", f"{path}.id")
+                raise UnsupportedRequest(f"{path}.id: '{block['id']}' is the id of another tool_use", f"{path}.id")
     _check_answered(unanswered)
 
 
 def _answer(unanswered: dict[str, str], tool_use_id: str, *, path: str) -> None:
     if unanswered.pop(tool_use_id, None) is None:
-        raise RequestRefused(
+        raise UnsupportedRequest(
             f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {tool_use_id}. "
             "Each `tool_result` block must have a corresponding `tool_use` block in the previous message.",
             f"{path}.tool_use_id",
@@ -129,7 +129,7 @@ def _answer(unanswered: dict[str, str], tool_use_id: str, *, path: str) -> None:
 
 def _check_answered(unanswered: dict[str, str]) -> None:
     if unanswered:
-        raise RequestRefused(
+        raise UnsupportedRequest(
             f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(unanswered)}. "
             "Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
             next(iter(unanswered.values())),
@@ -197,7 +197,7 @@ def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
             function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
             calls.append({"id": block["id"], "type": "function", "function": function})
         elif kind not in _WITHOUT_COUNTERPART and not kind.endswith("_tool_result"):
-            raise RequestRefused(f"{path}: content block type '{kind}' is not supported by this model", path)
+            raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
 
     field = profile.reasoning_history
     text, thinking = "".join(texts), "".join(thoughts) if field else ""

@@ -1,4 +1,4 @@
-"""The second step of changing CREDENTIAL_KEYS, and a look at what API_KEY_PEPPERS is still needed for."""
+"""The second step of changing CREDENTIAL_ENCRYPTION_KEYS, and a look at what API_KEY_PEPPERS is still needed for."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, KeySecret
 from lib.encryption import CredentialUnreadable
 from messages_api.models import Upstream
@@ -17,14 +17,14 @@ from staff.models import Authenticator
 
 class Command(BaseCommand):
     help = (
-        "Encrypt everything with the first of CREDENTIAL_KEYS, so that older ones can be removed, and name the usable "
-        "API keys that an older one of API_KEY_PEPPERS still verifies. May be run again, and while the gateway serves."
+        "Encrypt everything with the first of CREDENTIAL_ENCRYPTION_KEYS, so that older ones can be removed, and name the "
+        "usable API keys that an older one of API_KEY_PEPPERS still verifies. May be run again, and while the gateway serves."
     )
 
     def handle(self, **options: Any) -> None:
         renewed, unreadable = 0, []
         for field, rows in (
-            ("credential_token", Upstream.objects.exclude(credential_token="")),
+            ("credential_ciphertext", Upstream.objects.exclude(credential_ciphertext="")),
             ("secret_token", Authenticator.objects.select_related("user")),
         ):
             for row in rows:
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         for api_key in _needing_an_old_pepper():
             self.stderr.write(f"Needs an older pepper: {api_key}. Rotate it before you remove that pepper.", str)
         if unreadable:
-            raise CommandError(f"None of CREDENTIAL_KEYS reads: {', '.join(unreadable)}.")
+            raise CommandError(f"None of CREDENTIAL_ENCRYPTION_KEYS reads: {', '.join(unreadable)}.")
 
 
 def _name(row: Upstream | Authenticator) -> str:
@@ -49,7 +49,7 @@ def _name(row: Upstream | Authenticator) -> str:
 
 
 def _needing_an_old_pepper() -> QuerySet[APIKey]:
-    current = hashing.pepper_id(settings.API_KEY_PEPPERS[0])
+    current = raw_key.pepper_id(settings.API_KEY_PEPPERS[0])
     secrets = KeySecret.objects.live(timezone.now()).exclude(pepper_id=current)
     # Paused and expired ones too: enabled or extended, they would be refused for ever.
     return APIKey.objects.filter(revoked_at=None, pk__in=secrets.values("api_key")).order_by("pk")

@@ -15,8 +15,8 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from keys.access.authentication import credential
-from keys.access.snapshots import LookUp, Snapshot, cache
-from keys.domain import raw_key as hashing
+from keys.access.snapshots import PendingLookup, Snapshot, cache
+from keys.domain import raw_key
 from keys.models import APIKey, KeySecret, digests
 
 PATH = "/api/v1/messages"
@@ -50,7 +50,7 @@ def test_a_good_key_passes_in_either_header_and_any_case(client: Client, issued:
 
 
 def spoil_unknown(key: APIKey, raw: str) -> str:
-    return hashing.generate()
+    return raw_key.generate()
 
 
 def spoil_revoked(key: APIKey, raw: str) -> str:
@@ -122,13 +122,13 @@ def test_garbage_is_refused_without_a_query(
 
 
 def test_two_different_keys_at_once_are_refused(issued: tuple[APIKey, str]) -> None:
-    assert post(issued[1], **{"x-api-key": hashing.generate()}).status_code == 401
+    assert post(issued[1], **{"x-api-key": raw_key.generate()}).status_code == 401
 
 
 def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snapshot(
     issued: tuple[APIKey, str], settings: Any, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
-    settings.SNAPSHOT_TTL_S = 60
+    settings.CONFIG_CACHE_TTL_S = 60
     key, raw = issued
     # 2 queries: the secret with its key, owner and team; their budgets.
     with django_assert_num_queries(2):
@@ -145,7 +145,7 @@ def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snap
 def test_a_key_that_expires_while_it_is_cached_is_refused_at_that_moment(
     issued: tuple[APIKey, str], settings: Any
 ) -> None:
-    settings.SNAPSHOT_TTL_S = 60
+    settings.CONFIG_CACHE_TTL_S = 60
     APIKey.objects.update(expires_at=timezone.now() + timedelta(seconds=0.2))
     assert post(issued[1]).status_code == 400
 
@@ -162,15 +162,15 @@ def test_every_pepper_verifies_and_the_first_one_signs(issued: tuple[APIKey, str
 
     assert post(issued[1]).status_code == 400
     _, raw = APIKey.objects.issue(name="later", owner=issued[0].owner)
-    assert KeySecret.objects.get(hint=hashing.hint(raw)).pepper_id == hashing.pepper_id(settings.API_KEY_PEPPERS[0])
+    assert KeySecret.objects.get(hint=raw_key.hint(raw)).pepper_id == raw_key.pepper_id(settings.API_KEY_PEPPERS[0])
 
 
 def test_a_digest_that_was_written_without_the_pepper_opens_nothing(issued: tuple[APIKey, str]) -> None:
     import hashlib
 
-    raw = hashing.generate()
+    raw = raw_key.generate()
     KeySecret.objects.create(
-        api_key=issued[0], digest=hashlib.sha256(raw.encode()).digest(), pepper_id="", hint=hashing.hint(raw)
+        api_key=issued[0], digest=hashlib.sha256(raw.encode()).digest(), pepper_id="", hint=raw_key.hint(raw)
     )
 
     assert post(raw).status_code == 401
@@ -224,10 +224,10 @@ def test_the_documented_credentials_are_found(case: Any) -> None:
 
 
 def test_callers_with_the_same_key_share_one_look_up(issued: tuple[APIKey, str], settings: Any) -> None:
-    settings.SNAPSHOT_TTL_S = 5
+    settings.CONFIG_CACHE_TTL_S = 5
     snapshot = cache.find(issued[1])
     cache.clear()
-    look_up = cache._running[digests(issued[1])[0]] = LookUp()
+    look_up = cache._running[digests(issued[1])[0]] = PendingLookup()
     found: list[Snapshot | None] = []
     callers = [threading.Thread(target=lambda: found.append(cache.find(issued[1]))) for _ in range(20)]
     for caller in callers:
@@ -243,8 +243,8 @@ def test_callers_with_the_same_key_share_one_look_up(issued: tuple[APIKey, str],
 
 
 def test_nobody_waits_for_a_look_up_for_ever(issued: tuple[APIKey, str], settings: Any) -> None:
-    settings.LEDGER_WAIT_S = 0.2
-    cache._running[digests(issued[1])[0]] = LookUp()
+    settings.DATABASE_TIMEOUT_S = 0.2
+    cache._running[digests(issued[1])[0]] = PendingLookup()
 
     answer = post(issued[1])
     del cache._running[digests(issued[1])[0]]
@@ -255,7 +255,7 @@ def test_nobody_waits_for_a_look_up_for_ever(issued: tuple[APIKey, str], setting
 def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
     issued: tuple[APIKey, str], settings: Any
 ) -> None:
-    settings.SNAPSHOT_TTL_S = 0.5
+    settings.CONFIG_CACHE_TTL_S = 0.5
     api_key, raw = issued
     revoked: list[bool] = []
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from keys.access import authorization as access
+from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from keys.errors import NotAuthenticated, NotPermitted
 from lib.networks import network
@@ -38,12 +38,12 @@ def snapshot(**changes: object) -> Snapshot:
     ],
 )
 def test_an_allow_list_holds_names_and_prefixes(allowed: tuple[str, ...], model: str, expected: bool) -> None:
-    assert access.may_use(snapshot(allowed_models=allowed), model) is expected
+    assert authorization.may_use(snapshot(allowed_models=allowed), model) is expected
 
 
 def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() -> None:
     with pytest.raises(NotPermitted) as caught:
-        access.authorize(snapshot(allowed_models=("secret-model",)), model="other", address=None)
+        authorization.authorize(snapshot(allowed_models=("secret-model",)), model="other", address=None)
 
     assert "secret-model" not in caught.value.message
 
@@ -57,7 +57,7 @@ def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() ->
 )
 def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> None:
     with pytest.raises(NotAuthenticated):
-        access.authorize(snapshot(**changes), model="anything", address="192.0.2.1")
+        authorization.authorize(snapshot(**changes), model="anything", address="192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> 
 def test_a_key_never_exceeds_its_team(
     allowed: tuple[str, ...], team: tuple[str, ...], model: str, expected: bool
 ) -> None:
-    assert access.may_use(snapshot(allowed_models=allowed, team_models=team), model) is expected
+    assert authorization.may_use(snapshot(allowed_models=allowed, team_models=team), model) is expected
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_key_with_addresses_is_of_use_from_there_alone_and_they_are_not_told(
 ) -> None:
     locked = snapshot(networks=tuple(map(network, networks)))
     if expected:
-        access.authorize(locked, model="m", address=address)
+        authorization.authorize(locked, model="m", address=address)
         return
     with pytest.raises(NotPermitted) as caught:
-        access.authorize(locked, model="m", address=address)
+        authorization.authorize(locked, model="m", address=address)
     assert not any(each in caught.value.message for each in networks)

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
 
-from keys.domain import raw_key as hashing
-from keys.models import APIKey, KeySecret, Notice, Team, UsageRecord
+from keys.domain import raw_key
+from keys.models import APIKey, KeySecret, Notification, Team, UsageRecord
 from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.upstream import ScriptedUpstream, failure, replied
 
@@ -91,7 +91,7 @@ def test_no_secret_is_where_it_should_not_be(gateway: Gateway) -> None:
     _use(gateway, raws)
     _look_around(visitor, raws)
 
-    assert len(set(raws)) == KEYS + 10 and Notice.objects.exists()
+    assert len(set(raws)) == KEYS + 10 and Notification.objects.exists()
     haystacks = _haystacks(gateway, visitor)
     needles = _needles([*raws, gateway.raw_key])
     found = [(where, what) for where, hay in haystacks.items() for what, needle in needles if needle in hay]
@@ -101,9 +101,9 @@ def test_no_secret_is_where_it_should_not_be(gateway: Gateway) -> None:
 def _form(number: int, *, root: User, team: Team) -> dict[str, str]:
     """Of a person or of a team, with a budget that is soon spent, or without."""
     rows = {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0", "budgets-0-amount": "1000"}
-    budget = rows | {"budgets-0-unit": "tokens", "budgets-0-period": "day", "budgets-0-warn_percent": "1"}
-    holder = f"team-{team.pk}" if number % 2 else f"user-{root.pk}"
-    form = {"name": f"app {number}", "purpose": "a canary", "belongs_to": holder}
+    budget = rows | {"budgets-0-unit": "tokens", "budgets-0-period": "day", "budgets-0-alert_threshold_percent": "1"}
+    owner_choice = f"team-{team.pk}" if number % 2 else f"user-{root.pk}"
+    form = {"name": f"app {number}", "purpose": "a canary", "owner_choice": owner_choice}
     return form | (budget if number % 4 == 0 else {})
 
 
@@ -175,11 +175,11 @@ def _needles(raws: list[str]) -> list[tuple[str, bytes]]:
     needles: list[tuple[str, bytes]] = [("the upstream's credential", UPSTREAM_CREDENTIAL.encode())]
     needles += [("SECRET_KEY", settings.SECRET_KEY.encode())]
     needles += [("a pepper", pepper.encode()) for pepper in settings.API_KEY_PEPPERS]
-    needles += [("a credential key", key.encode()) for key in settings.CREDENTIAL_KEYS]
+    needles += [("a credential key", key.encode()) for key in settings.CREDENTIAL_ENCRYPTION_KEYS]
     for raw in raws:
         needles += [("a raw key", raw[10:].encode())]  # without the hint, which is shown
         for pepper in settings.API_KEY_PEPPERS:
-            digest = hashing.digest(raw, pepper=pepper)
+            digest = raw_key.digest(raw, pepper=pepper)
             needles += [("a digest", digest), ("a digest in hexadecimal", digest.hex().encode())]
             needles += [("a digest in hexadecimal", digest.hex().upper().encode())]
             needles += [("a digest in base64", base64.b64encode(digest).rstrip(b"="))]

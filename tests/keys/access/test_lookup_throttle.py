@@ -9,10 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys.access.lookup_throttle import A_MINUTE, MAX_PLACES, Guesses
+from keys.access.lookup_throttle import A_MINUTE, MAX_PLACES, KeyLookupThrottle
 from keys.access.snapshots import cache
-from keys.domain import raw_key as hashing
-from keys.errors import LimitReached
+from keys.domain import raw_key
+from keys.errors import RateLimitExceeded
 from keys.models import APIKey
 from tests.support.gateway import Gateway, GatewayServer
 from tests.upstream import ScriptedUpstream
@@ -34,11 +34,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def guesses(clock: Clock) -> Guesses:
-    return Guesses(now=clock)
+def lookup_throttle(clock: Clock) -> KeyLookupThrottle:
+    return KeyLookupThrottle(now=clock)
 
 
-def guess(guesses: Guesses, count: int, address: str | None = "192.0.2.1") -> int:
+def guess(lookup_throttle: KeyLookupThrottle, count: int, address: str | None = "192.0.2.1") -> int:
     """How many of so many unknown keys were looked up."""
     looked_up = 0
 
@@ -48,44 +48,48 @@ def guess(guesses: Guesses, count: int, address: str | None = "192.0.2.1") -> in
 
     for _ in range(count):
         try:
-            guesses.look_up(address, find)
-        except LimitReached:
+            lookup_throttle.look_up(address, find)
+        except RateLimitExceeded:
             continue
     return looked_up
 
 
-def test_of_many_guesses_twenty_are_looked_up_within_any_minute(guesses: Guesses, clock: Clock) -> None:
+def test_of_many_guesses_twenty_are_looked_up_within_any_minute(
+    lookup_throttle: KeyLookupThrottle, clock: Clock
+) -> None:
     looked_up: list[float] = []
     for _ in range(10_000):
         clock.now += 0.03
-        looked_up += [clock.now] * guess(guesses, 1)
+        looked_up += [clock.now] * guess(lookup_throttle, 1)
 
     assert max(sum(begin <= moment < begin + 60 for moment in looked_up) for begin in looked_up) == A_MINUTE
 
 
-def test_the_refusal_says_when_the_next_one_may_come_and_it_may(guesses: Guesses, clock: Clock) -> None:
-    guess(guesses, 1)
+def test_the_refusal_says_when_the_next_one_may_come_and_it_may(
+    lookup_throttle: KeyLookupThrottle, clock: Clock
+) -> None:
+    guess(lookup_throttle, 1)
     clock.now += 12.5
-    guess(guesses, A_MINUTE - 1)
+    guess(lookup_throttle, A_MINUTE - 1)
 
-    with pytest.raises(LimitReached) as caught:
-        guesses.look_up("192.0.2.1", lambda: None)
+    with pytest.raises(RateLimitExceeded) as caught:
+        lookup_throttle.look_up("192.0.2.1", lambda: None)
 
     assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "48"})
     clock.now += 48
-    assert guess(guesses, 2) == 1
+    assert guess(lookup_throttle, 2) == 1
 
 
-def test_a_key_that_is_found_and_a_database_that_is_away_are_no_guesses(guesses: Guesses) -> None:
+def test_a_key_that_is_found_and_a_database_that_is_away_are_no_guesses(lookup_throttle: KeyLookupThrottle) -> None:
     def fail() -> None:
         raise ConnectionError
 
     for _ in range(3 * A_MINUTE):
-        assert guesses.look_up("192.0.2.1", lambda: "found") == "found"
+        assert lookup_throttle.look_up("192.0.2.1", lambda: "found") == "found"
         with pytest.raises(ConnectionError):
-            guesses.look_up("192.0.2.1", fail)
+            lookup_throttle.look_up("192.0.2.1", fail)
 
-    assert guess(guesses, 3 * A_MINUTE) == A_MINUTE
+    assert guess(lookup_throttle, 3 * A_MINUTE) == A_MINUTE
 
 
 @pytest.mark.parametrize(
@@ -99,33 +103,33 @@ def test_a_key_that_is_found_and_a_database_that_is_away_are_no_guesses(guesses:
     ],
 )
 def test_each_address_has_its_own_and_a_network_of_ipv6_is_one(
-    guesses: Guesses, other: str | None, is_the_same: bool
+    lookup_throttle: KeyLookupThrottle, other: str | None, is_the_same: bool
 ) -> None:
-    guess(guesses, A_MINUTE, "192.0.2.1")
-    guess(guesses, A_MINUTE, "2001:db8:0:1::1")
+    guess(lookup_throttle, A_MINUTE, "192.0.2.1")
+    guess(lookup_throttle, A_MINUTE, "2001:db8:0:1::1")
 
-    assert guess(guesses, 1, other) == (0 if is_the_same else 1)
+    assert guess(lookup_throttle, 1, other) == (0 if is_the_same else 1)
 
 
-def test_many_at_once_do_not_slip_through(guesses: Guesses) -> None:
+def test_many_at_once_do_not_slip_through(lookup_throttle: KeyLookupThrottle) -> None:
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(lambda _: guess(guesses, 25), range(16))) == A_MINUTE
+        assert sum(pool.map(lambda _: guess(lookup_throttle, 25), range(16))) == A_MINUTE
 
 
-def test_many_good_keys_at_once_are_not_refused(guesses: Guesses) -> None:
+def test_many_good_keys_at_once_are_not_refused(lookup_throttle: KeyLookupThrottle) -> None:
     def find() -> str:
         time.sleep(0.01)
         return "found"
 
     with ThreadPoolExecutor(64) as pool:
-        assert list(pool.map(lambda _: guesses.look_up("192.0.2.1", find), range(128))) == ["found"] * 128
+        assert list(pool.map(lambda _: lookup_throttle.look_up("192.0.2.1", find), range(128))) == ["found"] * 128
 
 
-def test_many_addresses_do_not_fill_the_memory(guesses: Guesses) -> None:
+def test_many_addresses_do_not_fill_the_memory(lookup_throttle: KeyLookupThrottle) -> None:
     for number in range(MAX_PLACES + 500):
-        guess(guesses, 1, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        guess(lookup_throttle, 1, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
 
-    assert len(guesses) == MAX_PLACES
+    assert len(lookup_throttle) == MAX_PLACES
 
 
 # ---- at the door
@@ -149,7 +153,7 @@ def test_many_guesses_cost_twenty_queries(
     client: Client, path: str, header: str, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
     with django_assert_num_queries(A_MINUTE):
-        answers = [ask(client, path, hashing.generate(), header) for _ in range(400)]
+        answers = [ask(client, path, raw_key.generate(), header) for _ in range(400)]
 
     statuses = [answer.status_code for answer in answers]
     assert (statuses.count(401), statuses.count(429)) == (A_MINUTE, len(answers) - A_MINUTE)
@@ -168,10 +172,10 @@ def test_a_key_that_was_met_before_goes_on_from_the_same_address_also_when_it_is
 ) -> None:
     assert ask(client, PATHS[0], issued).status_code == 400
     for _ in range(A_MINUTE + 5):
-        ask(client, PATHS[0], hashing.generate())
+        ask(client, PATHS[0], raw_key.generate())
 
-    assert ask(client, PATHS[0], hashing.generate()).status_code == 429
-    assert ask(client, PATHS[0], issued).status_code == 400  # SNAPSHOT_TTL_S is 0 here: it was read again
+    assert ask(client, PATHS[0], raw_key.generate()).status_code == 429
+    assert ask(client, PATHS[0], issued).status_code == 400  # CONFIG_CACHE_TTL_S is 0 here: it was read again
 
 
 @pytest.mark.django_db
@@ -179,7 +183,7 @@ def test_a_new_key_goes_through_from_another_address_and_garbage_is_a_401_from_t
     client: Client, issued: str
 ) -> None:
     for _ in range(A_MINUTE + 5):
-        ask(client, PATHS[0], hashing.generate())
+        ask(client, PATHS[0], raw_key.generate())
 
     assert ask(client, PATHS[0], issued).status_code == 429
     assert ask(client, PATHS[0], issued, REMOTE_ADDR="192.0.2.7").status_code == 400
@@ -190,7 +194,7 @@ def test_a_new_key_goes_through_from_another_address_and_garbage_is_a_401_from_t
 def test_an_unknown_key_that_is_sent_again_and_again_is_looked_up_now_and_then(
     client: Client, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
-    raw = hashing.generate()
+    raw = raw_key.generate()
 
     with django_assert_num_queries(1):
         statuses = [ask(client, PATHS[0], raw).status_code for _ in range(50)]
@@ -216,7 +220,7 @@ def test_the_running_gateway_tells_guessers_from_others_by_what_its_proxy_says(
         return gateway.post(PATHS[0], body, headers=headers).status
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda _: status(hashing.generate(), "192.0.2.66"), range(200)))
+        statuses = list(pool.map(lambda _: status(raw_key.generate(), "192.0.2.66"), range(200)))
 
     assert (statuses.count(401), statuses.count(429)) == (A_MINUTE, 180)
     assert status(gateway.raw_key, "192.0.2.66") == 429

@@ -55,7 +55,7 @@ def redis(request: pytest.FixtureRequest) -> Iterator[str]:
 def servers(django_db_setup: None, static_files: None, redis: str, ttl_s: float) -> Iterator[list[GatewayServer]]:
     """Several processes on one database, each with a cache of its own."""
     with ExitStack() as stack:
-        settings = {"SNAPSHOT_TTL_S": f"{ttl_s:g}", "REDIS_URL": redis}
+        settings = {"CONFIG_CACHE_TTL_S": f"{ttl_s:g}", "REDIS_URL": redis}
         yield [stack.enter_context(GatewayServer(**settings)) for _ in range(2)]
 
 

@@ -41,7 +41,7 @@ def test_those_who_rotate_at_once_leave_two_secrets_alive(transactional_db: None
 
 @pytest.fixture(scope="module")
 def server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
-    with GatewayServer(SNAPSHOT_TTL_S=f"{TTL_S:g}") as server:
+    with GatewayServer(CONFIG_CACHE_TTL_S=f"{TTL_S:g}") as server:
         yield server
 
 
@@ -89,6 +89,6 @@ def test_no_call_is_lost_before_the_deadline_and_none_is_let_in_after_it(gateway
     counts = check(calls, old=gateway.raw_key, new=new, deadline=deadline, ttl_s=TTL_S)
 
     assert min(counts.values()) > 10
-    rows = UsageRecord.objects.exclude(status="refused")
+    rows = UsageRecord.objects.exclude(status="rejected")
     assert set(rows.values_list("api_key", flat=True)) == {gateway.key.pk}
     assert set(rows.values_list("secret", flat=True)) == set(gateway.key.secrets.values_list("pk", flat=True))

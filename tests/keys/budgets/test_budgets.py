@@ -13,11 +13,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys.budgets import reservations as budgets
+from keys.budgets import reservations
 from keys.budgets import status as standings
-from keys.budgets.reservations import BudgetTerms, Claim
-from keys.errors import BudgetSpent
-from keys.models import APIKey, Budget, BudgetPeriod, ModelPrice, Notice, Team, UsageHour, UsageRecord
+from keys.budgets.reservations import BudgetRef, ReservationRequest
+from keys.errors import BudgetExceeded
+from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
 from keys.pricing.rating import Price
 from keys.usage import ledger
@@ -50,18 +50,18 @@ def budget(scope: APIKey | Team, amount: int, **fields: Any) -> Budget:
     return Budget.objects.create(amount=amount, **where, **values)
 
 
-def terms(*rows: Budget) -> list[BudgetTerms]:
+def terms(*rows: Budget) -> list[BudgetRef]:
     return [
-        BudgetTerms(id=row.pk, scope="team" if row.team_id else "key", period=row.period, unit=row.unit) for row in rows
+        BudgetRef(id=row.pk, scope="team" if row.team_id else "key", period=row.period, unit=row.unit) for row in rows
     ]
 
 
-def admission(key: APIKey, claims: list[Claim] | None = None, **changes: Any) -> Admission:
+def admission(key: APIKey, claims: list[ReservationRequest] | None = None, **changes: Any) -> Admission:
     values: dict[str, Any] = {
         "id": new_request_id(),
         "api_key_id": key.pk,
         "secret_id": key.secrets.all()[0].pk,
-        "lane": "envelope",
+        "api_format": "envelope",
         "model": "m",
         "streamed": False,
         "estimated_input_tokens": 5,
@@ -71,8 +71,8 @@ def admission(key: APIKey, claims: list[Claim] | None = None, **changes: Any) ->
     return Admission(**(values | changes))
 
 
-def claim(row: Budget, amount: int) -> list[Claim]:
-    return [Claim(terms=terms(row)[0], amount=amount)]
+def claim(row: Budget, amount: int) -> list[ReservationRequest]:
+    return [ReservationRequest(terms=terms(row)[0], amount=amount)]
 
 
 def completed(input: int, output: int) -> Settlement:
@@ -106,15 +106,20 @@ def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_
     ledger.admit(admission(key, claim(monthly, 60)))
     refused = admission(key, claim(monthly, 41))
 
-    with pytest.raises(BudgetSpent) as caught:
+    with pytest.raises(BudgetExceeded) as caught:
         ledger.admit(refused)
 
     assert "100 tokens" in caught.value.message and "40 tokens are left" in caught.value.message
     assert standing(monthly) == (0, 60)
     row = UsageRecord.objects.get(id=refused.id)
-    assert (row.status, row.http_status, row.error_type, row.cost_usd_micros) == ("refused", 402, "billing_error", None)
-    assert row.limit_hit is not None
-    assert row.limit_hit["scope"] == "key" and row.limit_hit["value"] == 100 and row.limit_hit["reset"]
+    assert (row.status, row.http_status, row.error_type, row.cost_usd_micros) == (
+        "rejected",
+        402,
+        "billing_error",
+        None,
+    )
+    assert row.limit_exceeded is not None
+    assert row.limit_exceeded["scope"] == "key" and row.limit_exceeded["value"] == 100 and row.limit_exceeded["reset"]
 
 
 def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
@@ -122,7 +127,7 @@ def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
     key = APIKey.objects.issue(name="app", team=team)[0]
     wide, narrow = budget(team, 1000), budget(key, 10)
 
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetExceeded):
         ledger.admit(admission(key, [*claim(wide, 50), *claim(narrow, 50)]))
 
     assert standing(wide) == standing(narrow) == (0, 0)
@@ -139,18 +144,18 @@ def test_a_call_that_outlives_its_period_is_charged_to_the_period_that_admitted_
     ledger.settle(call, completed(7, 20))
     ledger.admit(admission(key, claim(daily, 100)))
 
-    spent = BudgetPeriod.objects.filter(budget=daily).order_by("begins_at").values_list("spent", "reserved")
+    spent = BudgetPeriod.objects.filter(budget=daily).order_by("starts_at").values_list("spent", "reserved")
     assert list(spent) == [(27, 0), (0, 100)]
 
 
 def test_a_raised_budget_and_a_temporary_increase_count_at_once_and_no_longer_than_they_stand(
     quiet_ledger: None, key: APIKey
 ) -> None:
-    monthly = budget(key, 10, increase=50, increase_until=timezone.now() + timedelta(hours=1))
+    monthly = budget(key, 10, temporary_increase=50, temporary_increase_until=timezone.now() + timedelta(hours=1))
     ledger.admit(admission(key, claim(monthly, 55)))
 
-    Budget.objects.update(increase_until=timezone.now() - timedelta(seconds=1))
-    with pytest.raises(BudgetSpent):
+    Budget.objects.update(temporary_increase_until=timezone.now() - timedelta(seconds=1))
+    with pytest.raises(BudgetExceeded):
         ledger.admit(admission(key, claim(monthly, 1)))
     Budget.objects.update(amount=100)
     ledger.admit(admission(key, claim(monthly, 1)))
@@ -176,22 +181,24 @@ def test_what_a_dead_worker_held_is_given_back(quiet_ledger: None, key: APIKey) 
 
     ledger._chores()
 
-    assert UsageRecord.objects.get().status == "orphaned"
+    assert UsageRecord.objects.get().status == "interrupted"
     assert standing(monthly) == (5, 0)
 
 
 def test_what_a_dead_worker_asked_for_is_rated_by_what_it_was_to_ask(quiet_ledger: None, key: APIKey) -> None:
-    price = ModelPrice.objects.create(pattern="m-there", upstream="u", input=3_000_000, output=15_000_000)
-    monthly = budget(key, 1_000_000, unit="money")
+    price = ModelPrice.objects.create(
+        model_pattern="m-there", upstream="u", input_price=3_000_000, output_price=15_000_000
+    )
+    monthly = budget(key, 1_000_000, unit="usd")
     ledger.admit(admission(key, claim(monthly, 900_000), upstream="u", upstream_model="m-there"))
     UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
     ledger._chores()
 
     row = UsageRecord.objects.get()
-    assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("orphaned", 15, price, "u")
+    assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("interrupted", 15, price, "u")
     assert standing(monthly) == (15, 0)
-    assert UsageHour.objects.get().unpriced_calls == 0
+    assert HourlyUsage.objects.get().unpriced_requests == 0
 
 
 def test_a_settlement_from_the_spool_spends_too(quiet_ledger: None, key: APIKey) -> None:
@@ -220,8 +227,8 @@ def test_a_removed_budget_holds_nobody_up(quiet_ledger: None, key: APIKey) -> No
 def test_money_is_rated_with_the_price_of_what_served_the_call_and_the_row_keeps_it(
     quiet_ledger: None, key: APIKey
 ) -> None:
-    price = ModelPrice.objects.create(pattern="m-there", input=3_000_000, output=15_000_000)
-    monthly = budget(key, 1_000_000, unit="money")
+    price = ModelPrice.objects.create(model_pattern="m-there", input_price=3_000_000, output_price=15_000_000)
+    monthly = budget(key, 1_000_000, unit="usd")
     call = admission(key, claim(monthly, 900_000))
     prices.book()
 
@@ -239,8 +246,8 @@ def test_a_model_without_a_price_is_unpriced_and_never_0(quiet_ledger: None, key
     ledger.settle(call, completed(7, 20))
 
     assert UsageRecord.objects.get().cost_usd_micros is None
-    hour = UsageHour.objects.get()
-    assert (hour.calls, hour.unpriced_calls, hour.cost_usd_micros) == (1, 1, 0)
+    hour = HourlyUsage.objects.get()
+    assert (hour.requests, hour.unpriced_requests, hour.cost_usd_micros) == (1, 1, 0)
 
 
 def _fields(settlement: Settlement) -> dict[str, Any]:
@@ -248,7 +255,7 @@ def _fields(settlement: Settlement) -> dict[str, Any]:
 
 
 def test_a_warning_is_written_once_a_period_when_the_threshold_is_reached(quiet_ledger: None, key: APIKey) -> None:
-    monthly = budget(key, 100, warn_percent=50)
+    monthly = budget(key, 100, alert_threshold_percent=50)
     key.owner.email = "owner@example.org"  # type: ignore[union-attr]
     key.owner.save()  # type: ignore[union-attr]
 
@@ -257,20 +264,20 @@ def test_a_warning_is_written_once_a_period_when_the_threshold_is_reached(quiet_
         ledger.admit(call)
         ledger.settle(call, completed(0, tokens))
 
-    (notice,) = Notice.objects.all()
+    (notice,) = Notification.objects.all()
     assert notice.recipients == ["owner@example.org"]
     assert "50 % of the monthly budget of the key app" in notice.subject
     assert notice.data["spent"] == 50 and notice.data["limit"] == 100
 
 
 def test_nobody_is_warned_of_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
-    daily = budget(key, 100, period="day", warn_percent=50)
+    daily = budget(key, 100, period="day", alert_threshold_percent=50)
     call = admission(key, claim(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
 
     ledger.admit(call)
     ledger.settle(call, completed(0, 60))
 
-    assert BudgetPeriod.objects.get().spent == 60 and not Notice.objects.exists()
+    assert BudgetPeriod.objects.get().spent == 60 and not Notification.objects.exists()
 
 
 def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
@@ -282,8 +289,8 @@ def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
     ledger.refuse(admission(key), http_status=403, error_type="permission_error")
     ledger.close()
 
-    assert sum(UsageHour.objects.values_list("calls", flat=True)) == UsageRecord.objects.count() == 5
-    completed_hours = UsageHour.objects.filter(status="completed")
+    assert sum(HourlyUsage.objects.values_list("requests", flat=True)) == UsageRecord.objects.count() == 5
+    completed_hours = HourlyUsage.objects.filter(status="completed")
     assert completed_hours.count() == 3 and sum(completed_hours.values_list("output_tokens", flat=True)) == 80
 
 
@@ -306,11 +313,11 @@ def test_claims_are_what_the_dearest_target_may_cost() -> None:
         Price(input=2_000_000, output=8_000_000, max_output_tokens=5),
     )
     both = [
-        BudgetTerms(id=1, scope="key", period="day", unit="money"),
-        BudgetTerms(id=2, scope="team", period="day", unit="tokens"),
+        BudgetRef(id=1, scope="key", period="day", unit="usd"),
+        BudgetRef(id=2, scope="team", period="day", unit="tokens"),
     ]
 
-    found = budgets.claims(both, input_tokens=10, max_tokens=20, prices=[cheap, dear], may_write_cache=False)
+    found = reservations.claims(both, input_tokens=10, max_tokens=20, prices=[cheap, dear], may_write_cache=False)
 
     assert [each.amount for each in found] == [60, 30]
 
@@ -326,7 +333,7 @@ def test_whatever_the_order_never_more_is_spent_and_held_than_there_is_and_nothi
             ledger.settle(call, completed(0, random.randint(0, call.claims[0].amount // 8)))
         else:
             call = admission(key, claim(monthly, random.randint(0, 200)))
-            with suppress(BudgetSpent):
+            with suppress(BudgetExceeded):
                 ledger.admit(call)
                 running.append(call)
         spent, reserved = standing(monthly)
@@ -335,7 +342,7 @@ def test_whatever_the_order_never_more_is_spent_and_held_than_there_is_and_nothi
         ledger.settle(call, completed(0, 0))
 
     assert standing(monthly)[1] == 0
-    assert {"completed", "refused"} == set(UsageRecord.objects.values_list("status", flat=True))
+    assert {"completed", "rejected"} == set(UsageRecord.objects.values_list("status", flat=True))
 
 
 # ---- over real sockets, four gateways at once
@@ -346,7 +353,7 @@ def four(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
 ) -> Iterator[list[Gateway]]:
     """Four processes on one database, with a key whose budget is good for a hundred calls."""
-    servers = [GatewayServer(SNAPSHOT_TTL_S="5", LEDGER_WAIT_S="10") for _ in range(4)]
+    servers = [GatewayServer(CONFIG_CACHE_TTL_S="5", DATABASE_TIMEOUT_S="10") for _ in range(4)]
     first = Gateway(servers[0], upstream, owner)
     budget(first.key, 100 * A_CALL)
     with ExitStack() as stack:
@@ -366,7 +373,7 @@ def test_a_thousand_calls_at_once_spend_a_budget_for_a_hundred_exactly(
     assert len(upstream.calls) == 100
     assert standing(Budget.objects.get()) == (100 * A_CALL, 0)
     rows = Counter(UsageRecord.objects.values_list("status", flat=True))
-    assert rows == Counter({"completed": 100, "refused": 900})
+    assert rows == Counter({"completed": 100, "rejected": 900})
 
 
 async def _all_at_once(gateways: list[Gateway], count: int) -> Counter[str]:

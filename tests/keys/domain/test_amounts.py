@@ -10,14 +10,14 @@ from keys.domain import amounts
 @pytest.mark.parametrize(
     ("text", "unit", "amount"),
     [
-        ("20", "money", 20_000_000),
-        ("$20", "money", 20_000_000),
-        (" 0.50 ", "money", 500_000),
-        (".5", "money", 500_000),
-        ("7.", "money", 7_000_000),
-        ("1,234.000001", "money", 1_234_000_001),
-        ("0.1", "money", 100_000),
-        ("0", "money", 0),
+        ("20", "usd", 20_000_000),
+        ("$20", "usd", 20_000_000),
+        (" 0.50 ", "usd", 500_000),
+        (".5", "usd", 500_000),
+        ("7.", "usd", 7_000_000),
+        ("1,234.000001", "usd", 1_234_000_001),
+        ("0.1", "usd", 100_000),
+        ("0", "usd", 0),
         ("1000000", "tokens", 1_000_000),
         ("1,000,000", "tokens", 1_000_000),
     ],
@@ -29,12 +29,9 @@ def test_an_amount_is_read(text: str, unit: str, amount: int) -> None:
 @pytest.mark.parametrize(
     ("text", "unit"),
     [
-        *(
-            (text, "money")
-            for text in ("", ".", "$", "-1", "+1", "1e3", "nan", "1.0000001", "1,00", "1 000", "٣", "0x1")
-        ),
+        *((text, "usd") for text in ("", ".", "$", "-1", "+1", "1e3", "nan", "1.0000001", "1,00", "1 000", "٣", "0x1")),
         *((text, "tokens") for text in ("", "1.5", "-1", "1e6", "$5", "1,0", "9" * 16)),
-        ("9" * 16, "money"),
+        ("9" * 16, "usd"),
     ],
 )
 def test_what_is_no_amount_is_refused_with_words(text: str, unit: str) -> None:
@@ -42,7 +39,7 @@ def test_what_is_no_amount_is_refused_with_words(text: str, unit: str) -> None:
         amounts.parse(text, unit=unit)
 
 
-@given(st.integers(min_value=0, max_value=10**15 - 1), st.sampled_from(["money", "tokens"]))
+@given(st.integers(min_value=0, max_value=10**15 - 1), st.sampled_from(["usd", "tokens"]))
 def test_what_is_written_is_read_back(amount: int, unit: str) -> None:
     assert amounts.parse(amounts.written(amount, unit=unit), unit=unit) == amount
 
@@ -51,14 +48,14 @@ def test_what_is_written_is_read_back(amount: int, unit: str) -> None:
     ("amount", "text"), [(20_000_000, "20.00"), (12, "0.000012"), (1_500_000, "1.50"), (0, "0.00")]
 )
 def test_dollars_are_written_with_the_decimals_that_count(amount: int, text: str) -> None:
-    assert amounts.written(amount, unit="money") == text
+    assert amounts.written(amount, unit="usd") == text
 
 
 @pytest.mark.parametrize(
     ("text", "allowance"),
     [
-        ("20/month", ("money", "month", 20_000_000)),
-        ("$0.50/day", ("money", "day", 500_000)),
+        ("20/month", ("usd", "month", 20_000_000)),
+        ("$0.50/day", ("usd", "day", 500_000)),
         ("1000000tokens/week", ("tokens", "week", 1_000_000)),
         ("1,000 tokens/total", ("tokens", "total", 1_000)),
     ],

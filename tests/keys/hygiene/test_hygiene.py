@@ -16,14 +16,13 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from keys.access.rejected_uses import Knocks, knocks
-from keys.hygiene import findings as hygiene
-from keys.hygiene import weekly_mail as hygiene_mail
-from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Notice, Team, UsageHour
-from keys.notifications import delivery as messenger
+from keys.access.rejected_uses import RejectedUseRecorder, rejected_uses
+from keys.hygiene import findings, weekly_mail
+from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Notification, Team
+from keys.notifications import delivery
 from lib import periods
-from project.server import application as lifecycle
-from project.server.housekeeper import Chore, Housekeeper
+from project.server import application
+from project.server.housekeeper import Housekeeper, PeriodicTask
 from tests.support.gateway import wait_until
 from tests.support.receivers import Mailbox, Webhook
 
@@ -48,7 +47,7 @@ def issue(owner: User) -> Issue:
 
 
 def found() -> dict[str, int]:
-    return {finding.advice.condition: finding.count for finding in hygiene.examine().findings}
+    return {finding.advice.condition: finding.count for finding in findings.examine().findings}
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -63,7 +62,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def spend(budget: Budget, spent: int, **more: Any) -> None:
     begin = periods.begin_of(budget.period, timezone.now())
-    BudgetPeriod.objects.create(budget=budget, begins_at=begin, spent=spent, **more)
+    BudgetPeriod.objects.create(budget=budget, starts_at=begin, spent=spent, **more)
 
 
 # ---- what is found
@@ -72,24 +71,24 @@ def spend(budget: Budget, spent: int, **more: Any) -> None:
 def test_a_sound_key_is_not_found(issue: Issue) -> None:
     issue("sound")
 
-    assert hygiene.examine() == hygiene.Hygiene()
+    assert findings.examine() == findings.Hygiene()
 
 
 def expired(issue: Issue) -> None:
     tried = issue("expired", expires_at=timezone.now() - timedelta(days=1))
-    tried.secrets.update(last_refused_at=timezone.now() - timedelta(days=6))
+    tried.secrets.update(last_rejected_at=timezone.now() - timedelta(days=6))
     silent = issue("expired, and nobody calls", expires_at=timezone.now() - timedelta(days=1))
-    silent.secrets.update(last_refused_at=timezone.now() - timedelta(days=8))
+    silent.secrets.update(last_rejected_at=timezone.now() - timedelta(days=8))
 
 
 def revoked(issue: Issue) -> None:
     tried = issue("revoked")
     tried.revoke()
-    tried.secrets.update(last_refused_at=timezone.now())
+    tried.secrets.update(last_rejected_at=timezone.now())
 
 
 def once_disabled(issue: Issue) -> None:
-    issue("works again").secrets.update(last_refused_at=timezone.now())
+    issue("works again").secrets.update(last_rejected_at=timezone.now())
 
 
 def rotated(issue: Issue, *, overlap: timedelta, used_after: timedelta) -> APIKey:
@@ -117,7 +116,7 @@ def old_with_time(issue: Issue) -> None:
 
 def old_tried(issue: Issue) -> None:
     api_key = rotated(issue, overlap=timedelta(0), used_after=timedelta(hours=-1))
-    api_key.secrets.exclude(expires_at=None).update(last_refused_at=timezone.now() + timedelta(seconds=1))
+    api_key.secrets.exclude(expires_at=None).update(last_rejected_at=timezone.now() + timedelta(seconds=1))
 
 
 def ownerless(issue: Issue) -> None:
@@ -129,7 +128,7 @@ def of_disabled_team(issue: Issue) -> None:
 
 
 def warned(issue: Issue, spent: int, **budget: Any) -> None:
-    fields = {"amount": 1000, "unit": "tokens", "warn_percent": 80} | budget
+    fields = {"amount": 1000, "unit": "tokens", "alert_threshold_percent": 80} | budget
     spend(Budget.objects.create(api_key=issue("with a budget"), **fields), spent)
 
 
@@ -144,12 +143,12 @@ def spent_last_month(issue: Issue) -> None:
     budget = Budget.objects.create(api_key=issue("spent last month"), amount=1000)
     begin = periods.begin_of("month", timezone.now())
     BudgetPeriod.objects.create(
-        budget=budget, begins_at=periods.begin_of("month", begin - timedelta(days=1)), spent=1000
+        budget=budget, starts_at=periods.begin_of("month", begin - timedelta(days=1)), spent=1000
     )
 
 
-INCREASED = {"increase": 9000, "increase_until": datetime(2100, 1, 1, tzinfo=UTC)}
-INCREASE_OVER = {"increase": 9000, "increase_until": datetime(2020, 1, 1, tzinfo=UTC)}
+INCREASED = {"temporary_increase": 9000, "temporary_increase_until": datetime(2100, 1, 1, tzinfo=UTC)}
+INCREASE_OVER = {"temporary_increase": 9000, "temporary_increase_until": datetime(2020, 1, 1, tzinfo=UTC)}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ INCREASE_OVER = {"increase": 9000, "increase_until": datetime(2020, 1, 1, tzinfo
         pytest.param(lambda issue: warned(issue, 799), {}, id="budget-before-its-warning"),
         pytest.param(lambda issue: warned(issue, 800), {"budget-near": 1}, id="budget-past-its-warning"),
         pytest.param(lambda issue: warned(issue, 1000), {"budget-spent": 1}, id="budget-spent"),
-        pytest.param(lambda issue: warned(issue, 999, warn_percent=None), {}, id="budget-without-a-warning"),
+        pytest.param(lambda issue: warned(issue, 999, alert_threshold_percent=None), {}, id="budget-without-a-warning"),
         pytest.param(lambda issue: warned(issue, 1000, **INCREASED), {}, id="budget-increased"),
         pytest.param(lambda issue: warned(issue, 1000, **INCREASE_OVER), {"budget-spent": 1}, id="increase-over"),
         pytest.param(of_a_team_that_spent, {"budget-spent": 2}, id="budget-of-a-team"),
@@ -187,33 +186,36 @@ def test_the_most_urgent_comes_first_with_its_first_keys_and_their_number(issue:
     for days in (13, 2):
         issue(f"ends in {days}", expires_at=timezone.now() + timedelta(days=days, hours=1))
 
-    expiring, endless = hygiene.examine().findings
+    expiring, endless = findings.examine().findings
 
     assert (expiring.words, endless.words) == ("2 keys expire within 14 days", "7 keys never expire")
     assert [key.name for key in expiring.keys] == ["ends in 2", "ends in 13"]
     assert (len(endless.keys), endless.more) == (5, 2)
-    assert (expiring.query, hygiene.Finding(advice=_advice("tried"), count=1).query) == ("look=expiring", "state=tried")
+    assert (expiring.query, findings.Finding(advice=_advice("tried"), count=1).query) == (
+        "look=expiring",
+        "state=tried",
+    )
 
 
-def _advice(name: str) -> hygiene.Advice:
-    return next(each for each in hygiene.ADVICE if each.condition == name)
+def _advice(name: str) -> findings.Check:
+    return next(each for each in findings.ADVICE if each.condition == name)
 
 
 def test_a_key_that_was_never_used_is_told_of_but_needs_no_attention(issue: Issue) -> None:
     issue("new").secrets.update(last_used_at=None)
 
-    assert found() == {"unused": 1} and not hygiene.examine().needs_attention
+    assert found() == {"unused": 1} and not findings.examine().needs_attention
 
 
 def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_num_queries: Any) -> None:
-    ModelPrice.objects.create(pattern="*", input=1, output=1)
+    ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1)
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             issue(f"endless {APIKey.objects.count()}", expires_at=None)
         with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
-            hygiene.examine()
+            findings.examine()
         with django_assert_num_queries(4):
-            hygiene.in_short()
+            findings.in_short()
 
 
 # ---- who knocks
@@ -225,25 +227,25 @@ def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
     api_key, raw = APIKey.objects.issue(name="over", owner=User.objects.get(), requests_per_minute=1)
     api_key.disable()
     client.get("/api/v1/key", headers={"Authorization": f"Bearer {raw}"})
-    assert api_key.secrets.get().last_refused_at is None
+    assert api_key.secrets.get().last_rejected_at is None
 
-    knocks.write()
+    rejected_uses.write()
 
-    assert api_key.secrets.get().last_refused_at is not None
+    assert api_key.secrets.get().last_rejected_at is not None
     assert found() == {"tried": 1}
     with django_assert_num_queries(0):
-        knocks.write()
+        rejected_uses.write()
 
 
 def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue) -> None:
-    secret, noted = issue("over").secrets.get(), Knocks()
+    secret, noted = issue("over").secrets.get(), RejectedUseRecorder()
     times = []
     for minutes in (0, 4, 6):
         with time_machine.travel(datetime(2026, 7, 1, 12, minutes, tzinfo=UTC), tick=False):
             noted.note(secret.pk)
             noted.write()
         secret.refresh_from_db()
-        times.append(secret.last_refused_at.minute)  # type: ignore[union-attr]
+        times.append(secret.last_rejected_at.minute)  # type: ignore[union-attr]
 
     assert times == [0, 0, 6]
 
@@ -260,8 +262,13 @@ def test_the_command_has_nothing_to_say_of_sound_keys(issue: Issue) -> None:
 
 def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
     api_key = issue("ends\nsoon", expires_at=timezone.now() + timedelta(days=3))
-    UsageHour.objects.create(
-        hour=periods.begin_of_hour(timezone.now()), api_key=api_key, model="m", upstream="u", calls=1, unpriced_calls=1
+    HourlyUsage.objects.create(
+        hour=periods.begin_of_hour(timezone.now()),
+        api_key=api_key,
+        model="m",
+        upstream="u",
+        requests=1,
+        unpriced_requests=1,
     )
 
     (code, words), (json_code, data) = run(), run("--json")
@@ -271,7 +278,7 @@ def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
     assert "1 model was called without a price: m at u." in words
     [finding] = json.loads(data)["findings"]
     assert (finding["name"], finding["count"], finding["grade"]) == ("expiring", 1, "warn")
-    assert finding["keys"] == [{"id": api_key.public_id, "name": "ends\nsoon", "belongs_to": "owner"}]
+    assert finding["keys"] == [{"id": api_key.public_id, "name": "ends\nsoon", "owner": "owner"}]
     assert json.loads(data)["unpriced_models"] == [{"model": "m", "upstream": "u", "asked_as": ["m"]}]
 
 
@@ -300,8 +307,8 @@ def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, se
     api_key = issue("endless", expires_at=None)
     with Webhook() as webhook:
         settings.ALERT_WEBHOOK_URL = webhook.url
-        hygiene_mail.note_week()
-        assert messenger.send_waiting() == 1
+        weekly_mail.note_week()
+        assert delivery.send_waiting() == 1
 
     ((recipients, mail),) = mailbox.mails
     text = mail.get_payload(decode=True).decode()  # type: ignore[union-attr]
@@ -317,9 +324,9 @@ def test_a_mail_leads_to_the_keys_it_is_about(issue: Issue, mailbox: Mailbox, se
     settings.PUBLIC_URL = "https://gateway.example.org"
     issue("endless", expires_at=None)
 
-    hygiene_mail.note_week()
+    weekly_mail.note_week()
 
-    notice = Notice.objects.get()
+    notice = Notification.objects.get()
     endless = "https://gateway.example.org/admin/keys/apikey/?look=endless"
     assert f"\n  {endless}\n" in notice.text and "(https://gateway.example.org/admin/hygiene/)" in notice.text
     assert notice.data["findings"][0]["link"] == endless
@@ -331,26 +338,26 @@ def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, ma
         issue("endless", expires_at=None)
     for moment in ("2026-07-12T11:00", "2026-07-12T11:59", "2026-07-12T12:01", "2026-07-19T11:59"):
         with time_machine.travel(f"{moment}+00:00", tick=False):
-            hygiene_mail.note_week()
+            weekly_mail.note_week()
 
-    assert sorted(Notice.objects.values_list("key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
+    assert sorted(Notification.objects.values_list("key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
 
 
 def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:
     issue("new").secrets.update(last_used_at=None)
 
-    hygiene_mail.note_week()
+    weekly_mail.note_week()
 
-    assert not Notice.objects.exists()
+    assert not Notification.objects.exists()
 
 
 def test_where_nobody_is_to_be_told_nothing_is_written(issue: Issue, settings: Any) -> None:
     settings.ALERT_EMAILS, settings.ALERT_WEBHOOK_URL = [], ""
     issue("endless", expires_at=None)
 
-    hygiene_mail.note_week()
+    weekly_mail.note_week()
 
-    assert not Notice.objects.exists()
+    assert not Notification.objects.exists()
 
 
 def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
@@ -360,7 +367,7 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
     def work() -> None:
         together.wait()
         try:
-            hygiene_mail.note_week()
+            weekly_mail.note_week()
         finally:
             connections.close_all()
 
@@ -369,21 +376,21 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
         worker.start()
     for worker in workers:
         worker.join()
-    messenger.send_waiting()
+    delivery.send_waiting()
 
-    assert Notice.objects.count() == 1 and len(mailbox.mails) == 1
+    assert Notification.objects.count() == 1 and len(mailbox.mails) == 1
 
 
 def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
     issue("endless", expires_at=None)
-    chores = [chore.do for chore in lifecycle.CHORES]
-    assert {hygiene_mail.note_week, knocks.write, messenger.send_waiting} <= set(chores)
-    often = [Chore(do=do, every_s=0.05) for do in (hygiene_mail.note_week, messenger.send_waiting)]
+    chores = [chore.do for chore in application.CHORES]
+    assert {weekly_mail.note_week, rejected_uses.write, delivery.send_waiting} <= set(chores)
+    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_mail.note_week, delivery.send_waiting)]
     housekeepers = [Housekeeper(often), Housekeeper(often)]
     for housekeeper in housekeepers:
         housekeeper.start()
     try:
-        wait_until(lambda: Notice.objects.exclude(done_at=None).exists(), within_s=20)
+        wait_until(lambda: Notification.objects.exclude(done_at=None).exists(), within_s=20)
     finally:
         for housekeeper in housekeepers:
             housekeeper.close()
@@ -392,7 +399,7 @@ def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue:
 
 
 def test_a_key_that_is_meant_to_be_endless_needs_no_attention(issue: Issue) -> None:
-    issue("meter", expires_at=None, endless_reason="no clock")
+    issue("meter", expires_at=None, no_expiry_reason="no clock")
 
     code, words = run()
 
@@ -405,6 +412,6 @@ def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
     budget = Budget.objects.create(api_key=api_key, amount=0)
 
     assert found() == {"budget-spent": 1}
-    budget.increase, budget.increase_until = 5, timezone.now() + timedelta(days=1)
+    budget.temporary_increase, budget.temporary_increase_until = 5, timezone.now() + timedelta(days=1)
     budget.save()
     assert found() == {}

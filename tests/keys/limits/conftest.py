@@ -36,7 +36,7 @@ def redis_server(running_redis: RedisServer, settings: Settings) -> RedisServer:
         running_redis.start()
     running_redis.empty()
     settings.REDIS_URL = running_redis.url
-    settings.REDIS_WAIT_S = WAIT_S
+    settings.REDIS_TIMEOUT_S = WAIT_S
     return running_redis
 
 
@@ -79,7 +79,7 @@ def counted(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Coun
 def shared_server(django_db_setup: None, static_files: None, running_redis: RedisServer) -> Iterator[GatewayServer]:
     """A gateway that counts in Redis: with two workers where the database takes several."""
     workers = "2" if connection.vendor == "postgresql" else "1"
-    with GatewayServer(REDIS_URL=running_redis.url, REDIS_WAIT_S=f"{WAIT_S:g}", WEB_CONCURRENCY=workers) as server:
+    with GatewayServer(REDIS_URL=running_redis.url, REDIS_TIMEOUT_S=f"{WAIT_S:g}", WEB_CONCURRENCY=workers) as server:
         yield server
 
 

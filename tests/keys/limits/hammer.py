@@ -14,7 +14,7 @@ import django
 
 django.setup()
 
-from keys.errors import LimitReached  # noqa: E402
+from keys.errors import RateLimitExceeded  # noqa: E402
 from keys.limits.limiter import Limiter, Limits  # noqa: E402
 from lib.shared_store import Store  # noqa: E402
 
@@ -35,7 +35,7 @@ def hammer(limiter: Limiter, limits: list[dict[str, Any]], *, name: str, threads
     def call(thread: int) -> None:
         for number in range(CALLS_A_THREAD):
             call_id = f"{name}-{thread}-{number}"
-            with suppress(LimitReached):
+            with suppress(RateLimitExceeded):
                 limiter.take(call_id, [Limits(**each) for each in limits], tokens=1, lease_s=60)
                 got_through.append(call_id)
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import redis
 
-from keys.limits.limiter import Grant, Limiter, Limits
+from keys.limits.limiter import Limiter, LimitGrant, Limits
 
 LEASE_S = 15.0  # for both forms; the shared one grants no longer one
 
@@ -66,14 +66,14 @@ class Counted:
         """A long time later, nothing is held or owed."""
         self.time.go_by(36_000)
 
-    def take(self, *limits: Limits, tokens: int = 1) -> Grant:
+    def take(self, *limits: Limits, tokens: int = 1) -> LimitGrant:
         self._calls += 1
         return self.limiter.take(f"req_{self._calls}", limits, tokens=tokens, lease_s=LEASE_S)
 
-    def settle(self, grant: Grant, *, tokens: int = 0) -> None:
+    def settle(self, grant: LimitGrant, *, tokens: int = 0) -> None:
         self.limiter.settle(grant, tokens=tokens)
 
-    def release(self, grant: Grant) -> None:
+    def release(self, grant: LimitGrant) -> None:
         self.limiter.release(grant)
 
 

@@ -101,18 +101,18 @@ def test_it_is_written_down_with_the_limit_that_refused(limited: Gateway) -> Non
     limited.settled(2)
     row = UsageRecord.objects.get(id=answer.headers["request-id"])
     assert (row.status, row.http_status, row.error_type, row.usage_source) == (
-        "refused",
+        "rejected",
         429,
         "rate_limit_error",
         "none",
     )
-    assert row.limit_hit == {
+    assert row.limit_exceeded == {
         "scope": "key",
         "limit": "tokens_per_minute",
         "value": 30,
         "reset": answer.headers["anthropic-ratelimit-tokens-reset"],
     }
-    assert UsageRecord.objects.exclude(id=row.id).get().limit_hit is None
+    assert UsageRecord.objects.exclude(id=row.id).get().limit_exceeded is None
 
 
 def test_the_limits_of_a_team_hold_for_all_its_keys_together(limited: Gateway) -> None:
@@ -154,7 +154,7 @@ def test_what_is_not_permitted_is_said_before_what_is_too_much_and_that_before_w
 
 
 def test_a_call_that_was_not_admitted_takes_nothing(limited: Gateway) -> None:
-    limit(limited, requests_per_minute=1, tokens_per_minute=100, concurrent_calls=1)
+    limit(limited, requests_per_minute=1, tokens_per_minute=100, concurrent_requests=1)
     limited.upstream_row.targets.all().delete()
     limited.add_route("m", limited.upstream_row)
 
@@ -223,7 +223,7 @@ def test_a_key_without_limits_has_no_such_headers(limited: Gateway) -> None:
 
 
 def test_a_stream_holds_its_place_until_its_caller_leaves(limited: Gateway) -> None:
-    limit(limited, concurrent_calls=1)
+    limit(limited, concurrent_requests=1)
     connection = open_stream(limited)
     answer = limited.post(ENVELOPE, PLAIN)
 
@@ -237,7 +237,7 @@ def test_a_stream_holds_its_place_until_its_caller_leaves(limited: Gateway) -> N
 
 
 def test_who_has_seen_the_end_of_an_answer_finds_its_place_free(limited: Gateway) -> None:
-    limit(limited, concurrent_calls=1)
+    limit(limited, concurrent_requests=1)
 
     answers = [limited.post(ENVELOPE, body) for body in [PLAIN, STREAMED] * 5]
 
@@ -245,7 +245,7 @@ def test_who_has_seen_the_end_of_an_answer_finds_its_place_free(limited: Gateway
 
 
 def test_a_stream_whose_worker_was_killed_gives_its_place_back(limited: Gateway) -> None:
-    limit(limited, concurrent_calls=1)
+    limit(limited, concurrent_requests=1)
     connection = open_stream(limited)
     workers = limited.server.worker_pids()
 
@@ -284,14 +284,14 @@ def is_ready(port: int) -> bool:
 
 
 def test_a_limit_that_only_counts_refuses_nothing_is_not_in_the_headers_and_is_written_down(limited: Gateway) -> None:
-    limit(limited, requests_per_minute=1, shadow_limits=True)
+    limit(limited, requests_per_minute=1, shadow_mode=True)
 
     answers = [limited.post(ENVELOPE, PLAIN) for _ in range(2)]
 
     assert [answer.status for answer in answers] == [200, 200]
     assert not any(RATE_LIMIT_HEADERS & set(answer.headers) for answer in answers)
     limited.settled(2)
-    hits = {row.id: row.limit_hit for row in UsageRecord.objects.filter(status="completed")}
+    hits = {row.id: row.limit_exceeded for row in UsageRecord.objects.filter(status="completed")}
     first, second = (hits[answer.headers["request-id"]] for answer in answers)
     assert first is None
     assert second is not None and second.pop("reset")

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from keys.errors import LimitReached
+from keys.errors import RateLimitExceeded
 from keys.limits.limiter import Limits
 from tests.keys.limits.limiters import Counted, SharedTime, of_key, of_team, remaining
 
 SIX_A_MINUTE = of_key(requests_per_minute=6)  # one in ten seconds: nothing comes back by chance
-SHADOW = of_team(requests_per_minute=2, concurrent_calls=2, is_shadow=True)
+SHADOW = of_team(requests_per_minute=2, concurrent_requests=2, is_shadow=True)
 
 
-def refused(counted: Counted, *limits: Limits, tokens: int = 1) -> LimitReached:
-    with pytest.raises(LimitReached) as caught:
+def refused(counted: Counted, *limits: Limits, tokens: int = 1) -> RateLimitExceeded:
+    with pytest.raises(RateLimitExceeded) as caught:
         counted.take(*limits, tokens=tokens)
     return caught.value
 
 
-def wait_as_told(counted: Counted, error: LimitReached) -> None:
+def wait_as_told(counted: Counted, error: RateLimitExceeded) -> None:
     counted.time.go_by(int(error.headers["retry-after"]))
 
 
@@ -64,7 +64,7 @@ def test_whoever_waits_as_long_as_it_is_told_gets_through_and_whoever_does_not_i
 
 
 def test_a_call_that_was_not_made_gives_its_request_back(counted: Counted) -> None:
-    limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_calls=1)
+    limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_requests=1)
 
     counted.release(counted.take(limits, tokens=500))
 
@@ -75,7 +75,7 @@ def test_a_call_that_was_not_made_gives_its_request_back(counted: Counted) -> No
 
 
 def test_a_look_tells_what_is_left_and_takes_nothing(counted: Counted) -> None:
-    limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_calls=2)
+    limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_requests=2)
     untouched = counted.limiter.look([limits])
     counted.take(limits, tokens=100)
 
@@ -139,7 +139,7 @@ def test_very_large_limits_count_exactly(counted: Counted) -> None:
 
 
 def test_so_many_calls_at_once_and_the_next_one_when_one_has_ended(counted: Counted) -> None:
-    limits = of_key(concurrent_calls=2)
+    limits = of_key(concurrent_requests=2)
     first, _ = counted.take(limits), counted.take(limits)
 
     error = refused(counted, limits)
@@ -152,7 +152,7 @@ def test_so_many_calls_at_once_and_the_next_one_when_one_has_ended(counted: Coun
 
 
 def test_a_place_that_nobody_gives_back_is_free_again_after_its_lease(counted: Counted) -> None:
-    limits = of_key(concurrent_calls=1)
+    limits = of_key(concurrent_requests=1)
     counted.take(limits)
 
     counted.time.go_by(10)
@@ -170,11 +170,11 @@ def test_a_place_that_nobody_gives_back_is_free_again_after_its_lease(counted: C
     [
         pytest.param({"requests_per_minute": 1}, id="requests"),
         pytest.param({"tokens_per_minute": 5}, id="tokens"),
-        pytest.param({"concurrent_calls": 1}, id="calls"),
+        pytest.param({"concurrent_requests": 1}, id="calls"),
     ],
 )
 def test_a_call_that_is_refused_takes_nothing_of_any_limit(counted: Counted, team: dict[str, int]) -> None:
-    key = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_calls=2)
+    key = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_requests=2)
     counted.take(of_team(**team), tokens=5)
 
     error = refused(counted, key, of_team(**team), tokens=5)
@@ -202,7 +202,7 @@ def test_the_headers_are_those_of_the_scope_that_has_least_left(counted: Counted
 
 def test_only_the_limits_that_exist_are_in_the_headers(counted: Counted) -> None:
     assert counted.take().headers == {}
-    assert counted.take(of_key(concurrent_calls=1)).headers == {}
+    assert counted.take(of_key(concurrent_requests=1)).headers == {}
     assert {name.split("-")[2] for name in counted.take(SIX_A_MINUTE).headers} == {"requests"}
 
 
@@ -224,11 +224,11 @@ def test_a_refusal_names_scope_limit_value_and_the_longest_wait(counted: Counted
     [
         (of_key(requests_per_minute=1), "This key may make 1 request a minute; try again in 60 s."),
         (of_team(requests_per_minute=6), "The team of this key may make 6 requests a minute; try again in 10 s."),
-        (of_team(concurrent_calls=1), "The team of this key may run 1 call at once; try again when one has ended."),
+        (of_team(concurrent_requests=1), "The team of this key may run 1 call at once; try again when one has ended."),
     ],
 )
 def test_it_does_so_in_plain_words(counted: Counted, limits: Limits, words: str) -> None:
-    with pytest.raises(LimitReached) as caught:
+    with pytest.raises(RateLimitExceeded) as caught:
         while True:
             counted.take(limits)
 
@@ -254,7 +254,7 @@ def test_a_call_without_limits_holds_nothing(counted: Counted) -> None:
 
     counted.settle(grant, tokens=10)
 
-    assert (grant.headers, grant.would_refuse) == ({}, None)
+    assert (grant.headers, grant.shadow_exceeded) == ({}, None)
 
 
 # ---- limits that only count
@@ -263,8 +263,8 @@ def test_a_call_without_limits_holds_nothing(counted: Counted) -> None:
 def test_a_limit_that_only_counts_refuses_nothing_and_says_what_it_would_have_refused(counted: Counted) -> None:
     grants = [counted.take(SHADOW) for _ in range(3)]
 
-    told: Any = grants[2].would_refuse
-    assert [grant.would_refuse for grant in grants[:2]] == [None, None]
+    told: Any = grants[2].shadow_exceeded
+    assert [grant.shadow_exceeded for grant in grants[:2]] == [None, None]
     assert told.pop("reset") is not None
     assert told == {"scope": "team", "limit": "requests_per_minute", "value": 2, "shadow": True}
     assert grants[2].headers == {}
@@ -276,12 +276,12 @@ def test_it_counts_as_if_it_had_refused(counted: Counted) -> None:
 
     counted.time.go_by(30)
 
-    assert counted.take(SHADOW).would_refuse is None
-    assert counted.take(SHADOW).would_refuse is not None
+    assert counted.take(SHADOW).shadow_exceeded is None
+    assert counted.take(SHADOW).shadow_exceeded is not None
 
 
 def test_it_does_not_weaken_one_that_refuses(counted: Counted) -> None:
-    assert [counted.take(of_key(requests_per_minute=3), SHADOW).would_refuse is None for _ in range(3)] == [1, 1, 0]
+    assert [counted.take(of_key(requests_per_minute=3), SHADOW).shadow_exceeded is None for _ in range(3)] == [1, 1, 0]
 
     assert remaining(refused(counted, of_key(requests_per_minute=3), SHADOW).headers) == (0, None)
 
@@ -299,7 +299,7 @@ def test_a_limit_that_was_changed_holds_at_once(counted: Counted) -> None:
 
 
 def test_nothing_is_kept_of_what_has_filled_up_again(counted: Counted) -> None:
-    limits = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_calls=3)
+    limits = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_requests=3)
     for grant in [counted.take(limits, tokens=10) for _ in range(3)]:
         counted.settle(grant, tokens=10)
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keys.limits.local_buckets import KEPT_ANYWAY, Buckets
-from keys.limits.terms import CALLS, REQUESTS, TOKENS, Ask
+from keys.limits.local_buckets import KEPT_ANYWAY, LocalRateLimiter
+from keys.limits.terms import CALLS, REQUESTS, TOKENS, LimitCheck
 from tests.keys.limits.limiters import LocalTime
 
 
-def ask(limit: str, value: int, *, key: str = "key:1", amount: int = 1) -> Ask:
-    return Ask("key", limit, f"{key}:{limit}", value, amount)
+def ask(limit: str, value: int, *, key: str = "key:1", amount: int = 1) -> LimitCheck:
+    return LimitCheck("key", limit, f"{key}:{limit}", value, amount)
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def time() -> LocalTime:
 
 
 @pytest.fixture
-def buckets(time: LocalTime) -> Buckets:
-    return Buckets(now_ms=time.now_ms)
+def buckets(time: LocalTime) -> LocalRateLimiter:
+    return LocalRateLimiter(now_ms=time.now_ms)
 
 
 @pytest.mark.parametrize("value", [1, 6, 7, 13, 999, 60_000, 70_001])
-def test_the_wait_is_exact_to_the_millisecond(buckets: Buckets, time: LocalTime, value: int) -> None:
+def test_the_wait_is_exact_to_the_millisecond(buckets: LocalRateLimiter, time: LocalTime, value: int) -> None:
     wanted = [ask(TOKENS, value, amount=value)]
     assert buckets.take("first", wanted, lease_s=60).is_granted
 
@@ -43,7 +43,7 @@ def test_the_wait_is_exact_to_the_millisecond(buckets: Buckets, time: LocalTime,
 
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_the_clock_on_the_wall_changes_nothing(hours: int) -> None:
-    buckets = Buckets()
+    buckets = LocalRateLimiter()
     wanted = [ask(REQUESTS, 1), ask(CALLS, 1)]
     assert buckets.take("first", wanted, lease_s=60).is_granted
 
@@ -54,7 +54,7 @@ def test_the_clock_on_the_wall_changes_nothing(hours: int) -> None:
     assert 50_000 < verdict.states[0].wait_ms <= 60_000
 
 
-def test_threads_get_as_much_as_there_is(buckets: Buckets) -> None:
+def test_threads_get_as_much_as_there_is(buckets: LocalRateLimiter) -> None:
     wanted = [ask(REQUESTS, 100), ask(TOKENS, 1_000, amount=3), ask(CALLS, 90)]
 
     def call(number: int) -> bool:
@@ -64,7 +64,7 @@ def test_threads_get_as_much_as_there_is(buckets: Buckets) -> None:
         assert sum(pool.map(call, range(2_000))) == 90
 
 
-def test_what_is_idle_is_forgotten_and_what_is_not_is_kept(buckets: Buckets, time: LocalTime) -> None:
+def test_what_is_idle_is_forgotten_and_what_is_not_is_kept(buckets: LocalRateLimiter, time: LocalTime) -> None:
     held = [ask(CALLS, 1, key="held")]
     buckets.take("held", held, lease_s=10**6)
     indebted = [ask(TOKENS, 1, key="indebted")]

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from keys.errors import LimitReached
-from keys.limits.leases import OpenCalls
-from keys.limits.limiter import Grant, Limiter, Limits
-from keys.limits.redis_buckets import LEASE_S, SharedBuckets
-from keys.limits.terms import Ask
+from keys.errors import RateLimitExceeded
+from keys.limits.leases import ConcurrencyLeases
+from keys.limits.limiter import Limiter, LimitGrant, Limits
+from keys.limits.redis_buckets import LEASE_S, RedisRateLimiter
+from keys.limits.terms import LimitCheck
 from lib.shared_store import Store
 from tests.keys.limits.limiters import SharedTime, of_key, of_team, remaining
 from tests.support import ROOT
@@ -28,14 +28,14 @@ New = Callable[[], Limiter]
 NO_DELAY_S = 0.02  # what nobody waits for Redis takes; a wait for it takes 0.05
 
 
-def take(limiter: Limiter, *limits: Limits, call_id: str = "req_1", tokens: int = 1) -> Grant:
+def take(limiter: Limiter, *limits: Limits, call_id: str = "req_1", tokens: int = 1) -> LimitGrant:
     return limiter.take(call_id, limits, tokens=tokens, lease_s=3600)
 
 
 def is_refused(limiter: Limiter, *limits: Limits, call_id: str = "req_asked") -> bool:
     try:
         limiter.release(take(limiter, *limits, call_id=call_id))
-    except LimitReached:
+    except RateLimitExceeded:
         return True
     return False
 
@@ -57,7 +57,7 @@ class Process:
             env={
                 **os.environ,
                 "REDIS_URL": redis_url,
-                "REDIS_WAIT_S": "20",
+                "REDIS_TIMEOUT_S": "20",
                 "DJANGO_SETTINGS_MODULE": "project.settings",
             },
             stdin=subprocess.PIPE,
@@ -94,9 +94,10 @@ def four_processes(running_redis: RedisServer) -> Iterator[list[Process]]:
     [
         pytest.param([{"requests_per_minute": 5}], id="requests"),
         pytest.param([{"tokens_per_minute": 5}], id="tokens"),
-        pytest.param([{"concurrent_calls": 5}], id="calls"),
+        pytest.param([{"concurrent_requests": 5}], id="calls"),
         pytest.param(
-            [{"requests_per_minute": 300, "concurrent_calls": 200}, {"scope": "team", "tokens_per_minute": 5}], id="all"
+            [{"requests_per_minute": 300, "concurrent_requests": 200}, {"scope": "team", "tokens_per_minute": 5}],
+            id="all",
         ),
     ],
 )
@@ -118,46 +119,46 @@ def test_the_places_of_a_process_that_died_are_free_again_after_their_lease(
 ) -> None:
     process = Process("dies", redis_server.url, threads=1)
     assert process.says() == "ready"
-    process.call({"scope": "key", "id": "key:1", "concurrent_calls": 2})
+    process.call({"scope": "key", "id": "key:1", "concurrent_requests": 2})
     assert process.says() == "2"
     process.kill()
     other = new_limiter()
     passing = SharedTime(redis_server.url)
 
     passing.go_by(LEASE_S / 2)
-    assert is_refused(other, of_key(concurrent_calls=2))
+    assert is_refused(other, of_key(concurrent_requests=2))
     passing.go_by(LEASE_S / 2)
 
-    assert gets_through(other, of_key(concurrent_calls=2))
+    assert gets_through(other, of_key(concurrent_requests=2))
     passing.close()
 
 
 def test_a_running_call_keeps_its_place_for_longer_than_a_lease(redis_server: RedisServer, new_limiter: New) -> None:
     limiter, other = new_limiter(), new_limiter()
-    grant = take(limiter, of_key(concurrent_calls=1))
+    grant = take(limiter, of_key(concurrent_requests=1))
     passing = SharedTime(redis_server.url)
 
     for _ in range(3):
         passing.go_by(LEASE_S * 0.6)
         limiter._open_calls._renew()
-        assert is_refused(other, of_key(concurrent_calls=1))
+        assert is_refused(other, of_key(concurrent_requests=1))
 
     limiter.settle(grant, tokens=0)
-    assert gets_through(other, of_key(concurrent_calls=1))
+    assert gets_through(other, of_key(concurrent_requests=1))
     passing.close()
 
 
 def test_a_call_that_ends_while_it_is_renewed_keeps_no_place(redis_server: RedisServer, new_limiter: New) -> None:
-    class EndsMeanwhile(SharedBuckets):
-        def renew(self, places: Mapping[str, Sequence[Ask]]) -> bool | None:
+    class EndsMeanwhile(RedisRateLimiter):
+        def renew(self, places: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
             open_calls.settle("req_1", {})
             return super().renew(places)
 
     store = Store()
     shared = EndsMeanwhile(store)
-    open_calls = OpenCalls(shared, store)
+    open_calls = ConcurrencyLeases(shared, store)
     open_calls.close()  # it is renewed by hand here
-    places = of_key(concurrent_calls=1)
+    places = of_key(concurrent_requests=1)
     asks = places.asks(tokens=0)
     shared.take("req_1", asks, lease_s=60)
     open_calls.add("req_1", asks, lease_s=60, is_known=True)
@@ -171,7 +172,7 @@ def test_a_call_that_ends_while_it_is_renewed_keeps_no_place(redis_server: Redis
 
 def test_nothing_is_left_in_redis_when_all_calls_have_ended(redis_server: RedisServer, new_limiter: New) -> None:
     limiter = new_limiter()
-    limits = of_key(requests_per_minute=60, tokens_per_minute=600, concurrent_calls=5)
+    limits = of_key(requests_per_minute=60, tokens_per_minute=600, concurrent_requests=5)
     passing = SharedTime(redis_server.url)
     for number in range(5):
         limiter.settle(take(limiter, limits, call_id=f"req_{number}", tokens=50), tokens=70)
@@ -188,7 +189,7 @@ def test_a_clock_of_redis_that_was_set_refuses_nobody_for_long(
 ) -> None:
     """What was kept looks as if it were of the future, or long ago."""
     limiter = new_limiter()
-    rate, places = of_key(requests_per_minute=60), of_team(concurrent_calls=1)
+    rate, places = of_key(requests_per_minute=60), of_team(concurrent_requests=1)
     take(limiter, places)
     while gets_through_once(limiter, rate):
         pass
@@ -203,7 +204,7 @@ def test_a_clock_of_redis_that_was_set_refuses_nobody_for_long(
 
 
 def gets_through_once(limiter: Limiter, limits: Limits) -> bool:
-    with suppress(LimitReached):
+    with suppress(RateLimitExceeded):
         take(limiter, limits)
         return True
     return False
@@ -243,7 +244,7 @@ class Load:
             try:
                 grant = take(self._limiter, *self._limits, call_id=f"load-{thread}-{number}")
                 self._limiter.settle(grant, tokens=1)
-            except LimitReached:
+            except RateLimitExceeded:
                 self.refusals.append(begun)
             self.took_s.append((begun, time.monotonic() - begun))
 
@@ -255,9 +256,9 @@ class Load:
 def test_an_outage_under_load_delays_the_first_calls_by_a_moment_and_refuses_nobody_by_mistake(
     redis_server: RedisServer, new_limiter: New, settings: Settings, how: str
 ) -> None:
-    settings.WEB_CONCURRENCY, settings.REDIS_WAIT_S = 2, 0.05
+    settings.WEB_CONCURRENCY, settings.REDIS_TIMEOUT_S = 2, 0.05
     limiter = new_limiter()
-    generous = of_key(requests_per_minute=30_000, tokens_per_minute=30_000, concurrent_calls=20)
+    generous = of_key(requests_per_minute=30_000, tokens_per_minute=30_000, concurrent_requests=20)
     with Load(limiter, generous) as load:
         wait_until(lambda: len(load.took_s) > 100)
         away_at = time.monotonic()
@@ -282,7 +283,7 @@ def test_while_it_is_away_each_process_has_its_share_and_no_more(
     redis_server: RedisServer, new_limiter: New, settings: Settings
 ) -> None:
     settings.WEB_CONCURRENCY = 2
-    limits = of_key(requests_per_minute=6, tokens_per_minute=12, concurrent_calls=2)
+    limits = of_key(requests_per_minute=6, tokens_per_minute=12, concurrent_requests=2)
     limiters = [new_limiter(), new_limiter()]
     redis_server.stop()
     for limiter in limiters:
@@ -290,7 +291,7 @@ def test_while_it_is_away_each_process_has_its_share_and_no_more(
 
     got_through = [0, 0]
     for number, limiter in enumerate(limiters):
-        with suppress(LimitReached):
+        with suppress(RateLimitExceeded):
             while True:
                 limiter.settle(take(limiter, limits, call_id=f"req_{number}"), tokens=1)
                 got_through[number] += 1
@@ -304,7 +305,7 @@ def notice_the_outage(limiter: Limiter) -> None:
         take(limiter, of_team(requests_per_minute=1_000), call_id="req_notices")
 
 
-@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "concurrent_calls"])
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "concurrent_requests"])
 def test_a_share_lets_at_least_one_call_through(settings: Settings, new_limiter: New, limit: str) -> None:
     settings.WEB_CONCURRENCY = 4
     limiter = new_limiter()
@@ -317,7 +318,7 @@ def test_a_share_lets_at_least_one_call_through(settings: Settings, new_limiter:
 def test_what_a_frozen_redis_was_asked_for_in_vain_is_given_back_once_it_is_thawed(
     redis_server: RedisServer, new_limiter: New
 ) -> None:
-    limits = of_key(tokens_per_minute=60, concurrent_calls=1)
+    limits = of_key(tokens_per_minute=60, concurrent_requests=1)
     limiter, other = new_limiter(), new_limiter()
     redis_server.freeze()
     try:
@@ -337,12 +338,12 @@ def test_nor_is_anything_left_of_a_call_that_was_refused_meanwhile(
     limiter, other = new_limiter(), new_limiter()
     redis_server.stop()
     notice_the_outage(limiter)
-    grant = take(limiter, of_key(concurrent_calls=2), call_id="req_local")
+    grant = take(limiter, of_key(concurrent_requests=2), call_id="req_local")
     redis_server.start()
     wait_until(lambda: not both_places_are_free(other))
     redis_server.freeze()
     try:
-        assert is_refused(limiter, of_key(concurrent_calls=2))  # here, but not by Redis, which hears of it later
+        assert is_refused(limiter, of_key(concurrent_requests=2))  # here, but not by Redis, which hears of it later
     finally:
         redis_server.thaw()
 
@@ -350,7 +351,7 @@ def test_nor_is_anything_left_of_a_call_that_was_refused_meanwhile(
     wait_until(lambda: both_places_are_free(other))
 
 
-def take_and_release(limiter: Limiter, limits: Limits) -> Grant:
+def take_and_release(limiter: Limiter, limits: Limits) -> LimitGrant:
     grant = take(limiter, limits, call_id="req_looks")
     limiter.release(grant)
     return grant
@@ -360,7 +361,7 @@ def take_and_release(limiter: Limiter, limits: Limits) -> Grant:
 def test_a_call_that_ended_while_redis_was_frozen_holds_nothing_afterwards(
     redis_server: RedisServer, new_limiter: New, is_noticed: bool
 ) -> None:
-    limits = of_key(tokens_per_minute=60, concurrent_calls=1)
+    limits = of_key(tokens_per_minute=60, concurrent_requests=1)
     limiter, other = new_limiter(), new_limiter()
     grant = take(limiter, limits, tokens=60)
     redis_server.freeze()
@@ -379,13 +380,13 @@ def test_a_server_that_lost_all_it_knew_learns_again_of_the_calls_that_run(
     redis_server: RedisServer, new_limiter: New
 ) -> None:
     limiter, other = new_limiter(), new_limiter()
-    known = take(limiter, of_key(concurrent_calls=2), call_id="req_known")
+    known = take(limiter, of_key(concurrent_requests=2), call_id="req_known")
     redis_server.stop()
     notice_the_outage(limiter)
-    local = take(limiter, of_key(concurrent_calls=2), call_id="req_local")
+    local = take(limiter, of_key(concurrent_requests=2), call_id="req_local")
     redis_server.start()
 
-    wait_until(lambda: is_refused(other, of_key(concurrent_calls=2)), within_s=10)
+    wait_until(lambda: is_refused(other, of_key(concurrent_requests=2)), within_s=10)
 
     limiter.settle(known, tokens=0)
     limiter.settle(local, tokens=0)
@@ -394,9 +395,9 @@ def test_a_server_that_lost_all_it_knew_learns_again_of_the_calls_that_run(
 
 def both_places_are_free(limiter: Limiter) -> bool:
     grants = []
-    with suppress(LimitReached):
+    with suppress(RateLimitExceeded):
         for number in range(2):
-            grants.append(take(limiter, of_key(concurrent_calls=2), call_id=f"req_free_{number}"))
+            grants.append(take(limiter, of_key(concurrent_requests=2), call_id=f"req_free_{number}"))
     for grant in grants:
         limiter.release(grant)
     return len(grants) == 2

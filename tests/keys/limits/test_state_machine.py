@@ -15,14 +15,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from keys.errors import LimitReached
-from keys.limits.limiter import Grant, Limits
+from keys.errors import RateLimitExceeded
+from keys.limits.limiter import LimitGrant, Limits
 from tests.keys.limits.limiters import LEASE_S, Counted, of_key, of_team, remaining
 
 # One request in ten seconds, one token in five: time goes by in steps of ten, so every level is a whole number.
 STEP_S = 10
-KEY = of_key(requests_per_minute=6, tokens_per_minute=12, concurrent_calls=2)
-TEAM = of_team(requests_per_minute=12, tokens_per_minute=24, concurrent_calls=3)
+KEY = of_key(requests_per_minute=6, tokens_per_minute=12, concurrent_requests=2)
+TEAM = of_team(requests_per_minute=12, tokens_per_minute=24, concurrent_requests=3)
 SHADOW = Limits(scope="team", id="team:2", requests_per_minute=6, tokens_per_minute=12, is_shadow=True)
 ALL = (KEY, TEAM, SHADOW)
 
@@ -33,7 +33,7 @@ class Plain:
     def __init__(self, limits: Limits) -> None:
         self.requests = self.most_requests = limits.requests_per_minute or 0
         self.tokens = self.most_tokens = limits.tokens_per_minute or 0
-        self.places = limits.concurrent_calls
+        self.places = limits.concurrent_requests
         self.running: dict[str, int] = {}
 
     def can_take(self, tokens: int) -> bool:
@@ -79,12 +79,12 @@ class Machine(RuleBasedStateMachine):
         shadow = [self.plain[each.id] for each in limits if each.is_shadow]
         try:
             grant = self.counted.take(*limits, tokens=tokens)
-        except LimitReached:
+        except RateLimitExceeded:
             assert not all(each.can_take(tokens) for each in binding)
             return multiple()
         assert all(each.can_take(tokens) for each in binding)
-        assert (grant.would_refuse is None) == all(each.can_take(tokens) for each in shadow)
-        counts = binding + (shadow if grant.would_refuse is None else [])
+        assert (grant.shadow_exceeded is None) == all(each.can_take(tokens) for each in shadow)
+        counts = binding + (shadow if grant.shadow_exceeded is None else [])
         for each in counts:
             each.take(grant.call_id, tokens, self.now + round(LEASE_S))
         self.check(grant, binding)
@@ -122,7 +122,7 @@ class Machine(RuleBasedStateMachine):
         for each in self.plain.values():
             each.go_by(seconds, self.now)
 
-    def check(self, grant: Grant, binding: list[Plain]) -> None:
+    def check(self, grant: LimitGrant, binding: list[Plain]) -> None:
         least = min(each.requests for each in binding), min(each.tokens for each in binding)
         assert remaining(grant.headers) == tuple(max(0, each) for each in least)
 
@@ -135,8 +135,8 @@ class Machine(RuleBasedStateMachine):
         """After the last call and the last lease there is room for as much as at the beginning."""
         self.go_by(round(LEASE_S) + 3600)
         for limits in ALL:
-            grants = [self.counted.take(limits) for _ in range(limits.concurrent_calls or 1)]
-            assert grants[0].would_refuse is None
+            grants = [self.counted.take(limits) for _ in range(limits.concurrent_requests or 1)]
+            assert grants[0].shadow_exceeded is None
             if limits is not SHADOW:
                 left = (limits.requests_per_minute or 0) - 1, (limits.tokens_per_minute or 0) - 1
                 assert remaining(grants[0].headers) == left

@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys.models import Budget, Notice
-from keys.notifications import delivery as messenger
+from keys.models import Budget, Notification
+from keys.notifications import delivery
 from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.support.receivers import Mailbox, Webhook
 from tests.upstream import Reply, ScriptedUpstream, replied
@@ -35,7 +35,7 @@ def webhook(settings: Any) -> Iterator[Webhook]:
         yield receiver
 
 
-def notice(**fields: Any) -> Notice:
+def notice(**fields: Any) -> Notification:
     values: dict[str, Any] = {
         "key": "budget-1",
         "kind": "budget_warning",
@@ -45,33 +45,33 @@ def notice(**fields: Any) -> Notice:
         "data": {"kind": "budget_warning", "spent": 80},
         "next_attempt_at": timezone.now(),
     }
-    return Notice.objects.create(**(values | fields))
+    return Notification.objects.create(**(values | fields))
 
 
 def test_a_notice_goes_to_everybody_once(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
     notice()
 
-    assert (messenger.send_waiting(), messenger.send_waiting()) == (1, 0)
+    assert (delivery.send_waiting(), delivery.send_waiting()) == (1, 0)
 
     ((recipients, mail),) = mailbox.mails
     assert recipients == ["owner@example.org", "boss@example.org"]
     assert mail["Subject"] == "[messages-gateway] 80 % of the budget"
     ((headers, body),) = webhook.posts
     assert json.loads(body)["spent"] == 80 and json.loads(body)["id"] == "budget-1"
-    assert headers["x-gateway-signature"] == messenger.signature(body, secret=SECRET)
+    assert headers["x-gateway-signature"] == delivery.signature(body, secret=SECRET)
 
 
 def test_what_did_not_work_is_tried_again_and_what_worked_is_not(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
     waiting = notice()
     webhook.statuses = [500]
 
-    messenger.send_waiting()
+    delivery.send_waiting()
     waiting.refresh_from_db()
     assert waiting.done_at is None and waiting.emailed_at is not None
     assert waiting.last_error == "webhook: status 500"
     assert waiting.next_attempt_at > timezone.now() + timedelta(seconds=10)
-    Notice.objects.update(next_attempt_at=timezone.now())
-    messenger.send_waiting()
+    Notification.objects.update(next_attempt_at=timezone.now())
+    delivery.send_waiting()
 
     waiting.refresh_from_db()
     assert waiting.done_at is not None and (len(mailbox.mails), len(webhook.posts)) == (1, 2)
@@ -81,12 +81,12 @@ def test_a_server_that_refuses_is_asked_for_a_day_and_then_no_more(db: None, mai
     mailbox.refuses = True
     notice()
 
-    for _ in range(messenger.MAX_ATTEMPTS + 2):
-        Notice.objects.filter(done_at=None).update(next_attempt_at=timezone.now())
-        messenger.send_waiting()
+    for _ in range(delivery.MAX_ATTEMPTS + 2):
+        Notification.objects.filter(done_at=None).update(next_attempt_at=timezone.now())
+        delivery.send_waiting()
 
-    waiting = Notice.objects.get()
-    assert (waiting.attempts, waiting.emailed_at) == (messenger.MAX_ATTEMPTS, None)
+    waiting = Notification.objects.get()
+    assert (waiting.attempts, waiting.emailed_at) == (delivery.MAX_ATTEMPTS, None)
     assert waiting.done_at is not None and waiting.last_error.startswith("mail: SMTP")
 
 
@@ -95,23 +95,23 @@ def test_a_name_that_no_header_can_say_holds_up_nobody(db: None, mailbox: Mailbo
     notice(key="budget-2", recipients=["nobody@example.org\r"])
     notice(key="budget-3")
 
-    assert messenger.send_waiting() == 3
+    assert delivery.send_waiting() == 3
 
     subjects = [mail["Subject"] for _, mail in mailbox.mails]
     assert subjects == ["[messages-gateway] 80 % of the budget of the key a b", "[messages-gateway] 80 % of the budget"]
-    assert Notice.objects.get(key="budget-2").last_error.startswith("mail: ")
+    assert Notification.objects.get(key="budget-2").last_error.startswith("mail: ")
 
 
 def test_a_claimed_notice_is_nobody_elses(db: None, mailbox: Mailbox) -> None:
     seen_by_both = notice()
-    same = Notice.objects.get()
+    same = Notification.objects.get()
 
-    assert (messenger._claim(seen_by_both), messenger._claim(same)) == (True, False)
+    assert (delivery._claim(seen_by_both), delivery._claim(same)) == (True, False)
 
 
 def _is_told(box: Mailbox, receiver: Webhook) -> bool:
     """Whether it was. What another gateway on the tests' database took, to send it nowhere, is put back."""
-    elsewhere = Notice.objects.filter(done_at__isnull=False)
+    elsewhere = Notification.objects.filter(done_at__isnull=False)
     if not box.mails and elsewhere.exists():
         elsewhere.update(done_at=None, emailed_at=None, posted_at=None, next_attempt_at=timezone.now())
     return bool(box.mails and receiver.posts)
@@ -130,7 +130,9 @@ def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
         }
         with GatewayServer(**environment) as server:
             gateway = Gateway(server, upstream, owner)
-            Budget.objects.create(api_key=gateway.key, unit="tokens", period="month", amount=100, warn_percent=20)
+            Budget.objects.create(
+                api_key=gateway.key, unit="tokens", period="month", amount=100, alert_threshold_percent=20
+            )
             upstream.answers(replied(Reply(usage=(9, 12))))
             hello = {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}]}
             assert gateway.post("/api/v1/messages", hello).status == 200

@@ -76,7 +76,9 @@ def test_a_price_is_found_by_upstream_name_and_moment(
         ("c*", "cheap", MAY, 4),
         ("c*", "", MAY, 5),
     ]:
-        ModelPrice.objects.create(pattern=pattern, upstream=where, valid_from=since, input=each, output=each)
+        ModelPrice.objects.create(
+            model_pattern=pattern, upstream=where, valid_from=since, input_price=each, output_price=each
+        )
     prices.clear()
 
     found = prices.book().find(model, upstream=upstream, at=at)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from keys.models import APIKey, ModelPrice, UsageRecord
 from keys.pricing.price_book import prices
-from keys.reports import usage as reports
-from keys.reports import usage_csv as export
-from keys.reports.totals import Sums
+from keys.reports import usage, usage_csv
+from keys.reports.totals import Totals
 from keys.reports.usage import Period
 from keys.templatetags import figures
 from keys.usage import ledger
@@ -28,8 +27,8 @@ JULY = Period(first=date(2026, 7, 1), last=date(2026, 7, 31))
 
 
 @pytest.fixture
-def calls(quiet_ledger: None, owner: User) -> Callable[..., Any]:
-    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).calls
+def requests(quiet_ledger: None, owner: User) -> Callable[..., Any]:
+    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).requests
 
 
 def at(day: int, hour: int = 12, **changes: Any) -> datetime:
@@ -58,40 +57,40 @@ def test_a_day_of_a_clock_change_is_whole(day: date, hours: int, settings: Any) 
     assert end - begin == timedelta(hours=hours)
 
 
-def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(calls: Callable[..., Any], settings: Any) -> None:
+def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(requests: Callable[..., Any], settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Tokyo"  # nine hours ahead
-    calls(created_at=at(9, 15))
-    calls(created_at=at(9, 14, minute=59))
+    requests(created_at=at(9, 15))
+    requests(created_at=at(9, 14, minute=59))
 
-    report = reports.report(Period(first=date(2026, 7, 9), last=date(2026, 7, 10)))
+    report = usage.report(Period(first=date(2026, 7, 9), last=date(2026, 7, 10)))
 
-    assert [(row.subject, row.sums.calls) for row in report.days] == [(date(2026, 7, 9), 1), (date(2026, 7, 10), 1)]
-
-
-def test_the_end_of_a_period_is_not_in_it(calls: Callable[..., Any]) -> None:
-    calls(created_at=at(1, 0))
-    calls(created_at=at(31, 23, minute=59, second=59, microsecond=999_999))
-    calls(created_at=datetime(2026, 8, 1, tzinfo=UTC))
-
-    assert reports.totals(JULY).calls == 2
+    assert [(row.subject, row.sums.requests) for row in report.days] == [(date(2026, 7, 9), 1), (date(2026, 7, 10), 1)]
 
 
-def test_what_a_total_is_made_of(calls: Callable[..., Any]) -> None:
+def test_the_end_of_a_period_is_not_in_it(requests: Callable[..., Any]) -> None:
+    requests(created_at=at(1, 0))
+    requests(created_at=at(31, 23, minute=59, second=59, microsecond=999_999))
+    requests(created_at=datetime(2026, 8, 1, tzinfo=UTC))
+
+    assert usage.totals(JULY).requests == 2
+
+
+def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
     counts = {"cache_read_tokens": 3, "cache_write_5m_tokens": 5, "cache_write_1h_tokens": 7, "thinking_tokens": 4}
-    calls(created_at=at(1), **counts)
-    calls(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
-    calls(created_at=at(2), status="client_closed", usage_source="partial")
-    calls(created_at=at(3), status="client_stalled", usage_source="estimated")
-    calls(created_at=at(3), status="started")
-    calls(created_at=at(3), status="refused")
-    calls(created_at=at(4), status="orphaned", lease_s=1)
+    requests(created_at=at(1), **counts)
+    requests(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    requests(created_at=at(2), status="client_closed", usage_source="partial")
+    requests(created_at=at(3), status="client_stalled", usage_source="estimated")
+    requests(created_at=at(3), status="started")
+    requests(created_at=at(3), status="rejected")
+    requests(created_at=at(4), status="interrupted", lease_s=1)
     ledger.close()
     ledger.start()  # its first chore settles what outlived its lease
     ledger.close()
 
-    total = reports.totals(JULY)
+    total = usage.totals(JULY)
 
-    assert total == Sums(
+    assert total == Totals(
         completed=1,
         left=2,
         errors=2,
@@ -108,14 +107,14 @@ def test_what_a_total_is_made_of(calls: Callable[..., Any]) -> None:
         unsaid=1,
         unpriced=4,  # what ended without an answer of an upstream has cost nothing; the others have no price
     )
-    assert (total.calls, total.ended, total.tokens_in) == (6, 5, 49)
+    assert (total.requests, total.ended, total.tokens_in) == (6, 5, 49)
 
 
-def random_calls(calls: Callable[..., Any], owner: User, *, seed: int) -> None:
+def random_calls(requests: Callable[..., Any], owner: User, *, seed: int) -> None:
     chance = random.Random(seed)
     api_keys = [APIKey.objects.issue(name=f"app {i % 3}", owner=owner)[0] for i in range(5)]
     for _ in range(60):
-        calls(
+        requests(
             as_key=chance.choice(api_keys),
             model=chance.choice(["claude-3", "claude-3-opus", "smollm2"]),
             created_at=at(1) + timedelta(seconds=chance.randrange(30 * 86_400)),
@@ -130,44 +129,44 @@ def random_calls(calls: Callable[..., Any], owner: User, *, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
 def test_every_table_adds_up_to_the_total(
-    zone: str, seed: int, calls: Callable[..., Any], owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+    zone: str, seed: int, requests: Callable[..., Any], owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TIME_ZONE = zone
-    monkeypatch.setattr(reports, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
-    random_calls(calls, owner, seed=seed)
+    monkeypatch.setattr(usage, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
+    random_calls(requests, owner, seed=seed)
 
-    report = reports.report(JULY)
-    lines = list(csv.DictReader(export.csv_lines(JULY)))
+    report = usage.report(JULY)
+    lines = list(csv.DictReader(usage_csv.csv_lines(JULY)))
 
-    assert report.total == reports.totals(JULY)
-    assert report.total.calls == 60
+    assert report.total == usage.totals(JULY)
+    assert report.total.requests == 60
     for rows in (report.days, report.keys, report.models):
-        assert sum((row.sums for row in rows), Sums()) == report.total
+        assert sum((row.sums for row in rows), Totals()) == report.total
     assert len(report.keys) == len(report.models) == 3
     assert sum(int(line["output_tokens"]) for line in lines) == report.total.output
-    assert sum(int(line["calls"]) for line in lines) == report.total.calls
+    assert sum(int(line["requests"]) for line in lines) == report.total.requests
 
 
-def test_two_keys_of_one_name_are_two_rows_with_their_hints(calls: Callable[..., Any], owner: User) -> None:
+def test_two_keys_of_one_name_are_two_rows_with_their_hints(requests: Callable[..., Any], owner: User) -> None:
     api_keys = [APIKey.objects.issue(name="same", owner=owner)[0] for _ in range(2)]
     for api_key in api_keys:
-        calls(as_key=api_key, created_at=at(1))
+        requests(as_key=api_key, created_at=at(1))
 
-    report = reports.report(JULY)
+    report = usage.report(JULY)
 
     hints = {api_key.public_id: api_key.secrets.get().hint for api_key in api_keys}
     assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
 
 
 def test_a_report_takes_three_queries_however_much_there_is(
-    calls: Callable[..., Any], owner: User, django_assert_num_queries: Any
+    requests: Callable[..., Any], owner: User, django_assert_num_queries: Any
 ) -> None:
-    random_calls(calls, owner, seed=1)
+    random_calls(requests, owner, seed=1)
 
     with django_assert_num_queries(3):  # the names of the models, the sums, the names and hints of the keys
-        reports.report(JULY)
+        usage.report(JULY)
     with django_assert_num_queries(1):
-        reports.totals(JULY)
+        usage.totals(JULY)
 
 
 @pytest.mark.parametrize(
@@ -186,32 +185,32 @@ def test_a_report_takes_three_queries_however_much_there_is(
     ],
 )
 def test_a_cell_that_a_spreadsheet_would_execute_is_inert(text: str) -> None:
-    assert export.inert(text) == f"'{text}"
+    assert usage_csv.inert(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["claude-3", "a=b", "Search backend", "", "key_1"])
 def test_other_cells_stay_as_they_are(text: str) -> None:
-    assert export.inert(text) == text
+    assert usage_csv.inert(text) == text
 
 
-def test_an_export_has_hostile_names_inert_and_numbers_numeric(calls: Callable[..., Any], owner: User) -> None:
+def test_an_export_has_hostile_names_inert_and_numbers_numeric(requests: Callable[..., Any], owner: User) -> None:
     hostile = APIKey.objects.issue(name='=HYPERLINK("http://evil","x")', owner=owner)[0]
     with time_machine.travel(at(5), tick=False):
-        calls(as_key=hostile, created_at=at(5), model="@SUM(A1),\r\n=2")
+        requests(as_key=hostile, created_at=at(5), model="@SUM(A1),\r\n=2")
 
-    line = next(csv.DictReader(export.csv_lines(JULY)))
+    line = next(csv.DictReader(usage_csv.csv_lines(JULY)))
 
     assert line == {
         "day": "2026-07-05",
         "key": hostile.public_id,
         "key_name": '\'=HYPERLINK("http://evil","x")',
         "model": "'@SUM(A1),\r\n=2",
-        "calls": "1",
+        "requests": "1",
         "completed": "1",
         "left": "0",
         "errors": "0",
         "running": "0",
-        "refused": "0",
+        "rejected": "0",
         "input_tokens": "9",
         "cache_read_tokens": "0",
         "cache_write_tokens": "0",
@@ -222,22 +221,24 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(calls: Callable[.
         "usage_estimated": "0",
         "usage_none": "0",
         "cost_usd": "",
-        "unpriced_calls": "1",
+        "unpriced_requests": "1",
     }
 
 
 def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
-    calls: Callable[..., Any], owner: User
+    requests: Callable[..., Any], owner: User
 ) -> None:
-    ModelPrice.objects.create(pattern="priced", input=1_000_000, output=2_000_000, valid_from=at(1, 0))
-    ModelPrice.objects.create(pattern="free", is_free=True, valid_from=at(1, 0))
+    ModelPrice.objects.create(
+        model_pattern="priced", input_price=1_000_000, output_price=2_000_000, valid_from=at(1, 0)
+    )
+    ModelPrice.objects.create(model_pattern="free", is_free=True, valid_from=at(1, 0))
     prices.book()
     for model, count in (("priced", 2), ("free", 1), ("dear", 1)):
         for _ in range(count):
-            calls(created_at=at(2), model=model, upstream_model=model)
+            requests(created_at=at(2), model=model, upstream_model=model)
 
-    report = reports.report(JULY)
-    lines = {line["model"]: line for line in csv.DictReader(export.csv_lines(JULY))}
+    report = usage.report(JULY)
+    lines = {line["model"]: line for line in csv.DictReader(usage_csv.csv_lines(JULY))}
 
     assert (report.total.cost, report.total.unpriced) == (2 * (9 + 24), 1)
     assert {row.subject: (row.sums.cost, row.sums.unpriced) for row in report.models} == {
@@ -245,7 +246,7 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
         "free": (0, 0),
         "dear": (0, 1),
     }
-    assert {model: (line["cost_usd"], line["unpriced_calls"]) for model, line in lines.items()} == {
+    assert {model: (line["cost_usd"], line["unpriced_requests"]) for model, line in lines.items()} == {
         "priced": ("0.000066", "0"),
         "free": ("0.00", "0"),
         "dear": ("", "1"),
@@ -256,14 +257,14 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
 
 @pytest.mark.parametrize("shown", [1, 50])
 def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
-    shown: int, calls: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
+    shown: int, requests: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "SHOWN", shown)
-    calls(created_at=at(2), model="used")
+    monkeypatch.setattr(usage, "SHOWN", shown)
+    requests(created_at=at(2), model="used")
     new = APIKey.objects.issue(name="new", owner=owner)[0]
-    calls(created_at=at(2), status="started", model="new", as_key=new)
+    requests(created_at=at(2), status="started", model="new", as_key=new)
 
-    report = reports.report(JULY)
+    report = usage.report(JULY)
 
     assert [row.subject for row in report.models] == (["used", "new"] if shown == 50 else ["used", None])
     assert [row.subject and row.subject.name for row in report.keys] == (
@@ -272,8 +273,8 @@ def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
     assert [row.sums.running for row in report.keys] == [0, 1]
 
 
-def test_what_reports_read_stays_when_its_rows_are_gone(calls: Callable[..., Any]) -> None:
-    calls(created_at=at(2))
+def test_what_reports_read_stays_when_its_rows_are_gone(requests: Callable[..., Any]) -> None:
+    requests(created_at=at(2))
     UsageRecord.objects.all().delete()
 
-    assert reports.totals(JULY).completed == 1
+    assert usage.totals(JULY).completed == 1

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from keys.limits import limiter as limits
+from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, ModelPrice, Team
 from keys.pricing.price_book import prices
@@ -44,7 +44,7 @@ def call(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20
         id=new_request_id(),
         api_key_id=key.pk,
         secret_id=key.secrets.all()[0].pk,
-        lane="envelope",
+        api_format="envelope",
         model=model,
         streamed=False,
         estimated_input_tokens=5,
@@ -67,7 +67,7 @@ def call(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20
 
 def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple[APIKey, str], get: Any) -> None:
     key, raw = issued
-    Budget.objects.create(api_key=key, unit="money", period="month", amount=25_000_000)
+    Budget.objects.create(api_key=key, unit="usd", period="month", amount=25_000_000)
     Budget.objects.create(team=key.team, unit="tokens", period="total", amount=1000)
 
     found = get(KEY)
@@ -84,29 +84,29 @@ def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple
 
 def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tuple[APIKey, str], get: Any) -> None:
     key, _ = issued
-    key.requests_per_minute, key.concurrent_calls = 6, 3
+    key.requests_per_minute, key.concurrent_requests = 6, 3
     key.save()
     team = Team.objects.get()
-    team.tokens_per_minute, team.shadow_limits = 6, True
+    team.tokens_per_minute, team.shadow_mode = 6, True
     team.save()
-    grant = limits.take("req_1", [Limits.of("key", key), Limits.of("team", team)], tokens=4, lease_s=60)
+    grant = limiter.take("req_1", [Limits.of("key", key), Limits.of("team", team)], tokens=4, lease_s=60)
 
     get(KEY)
     found = {(each["scope"], each["limit"]): each for each in get(KEY)["limits"]}
-    limits.release(grant)
+    limiter.release(grant)
 
     assert {of: (each["value"], each["remaining"], each["only_counts"]) for of, each in found.items()} == {
         ("key", "requests_per_minute"): (6, 5, False),
-        ("key", "concurrent_calls"): (3, 2, False),
+        ("key", "concurrent_requests"): (3, 2, False),
         ("team", "tokens_per_minute"): (6, 2, True),
     }
     full_again = datetime.fromisoformat(found["team", "tokens_per_minute"]["resets_at"])
     assert timedelta(seconds=30) < full_again - timezone.now() <= timedelta(seconds=42)
-    assert found["key", "concurrent_calls"]["resets_at"] is None
+    assert found["key", "concurrent_requests"]["resets_at"] is None
 
 
 def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey, str], get: Any) -> None:
-    ModelPrice.objects.create(pattern="priced", input=3_000_000, output=15_000_000)
+    ModelPrice.objects.create(model_pattern="priced", input_price=3_000_000, output_price=15_000_000)
     prices.book()
     now = timezone.now()
     call(issued[0], now, cost=True)
@@ -119,16 +119,16 @@ def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey
 
     assert usage["today"] | {"since": ""} == {
         "since": "",
-        "calls": 2,
+        "requests": 2,
         "refused_calls": 0,
         "input_tokens": 20,
         "output_tokens": 40,
         "cache_read_tokens": 0,
         "cache_write_tokens": 0,
         "cost_usd": "0.000330",
-        "unpriced_calls": 1,
+        "unpriced_requests": 1,
     }
-    assert usage["this_month"]["calls"] == 2
+    assert usage["this_month"]["requests"] == 2
 
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -147,7 +147,7 @@ def test_buckets_begin_where_they_should_and_hold_what_lies_in_them(
 
     first = page["data"][0]
     assert datetime.fromisoformat(first["starting_at"]) == edge
-    assert [result["calls"] for result in first["results"]] == [1]
+    assert [result["requests"] for result in first["results"]] == [1]
     assert page["time_zone"] == "UTC"
 
 
@@ -179,7 +179,7 @@ def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: 
 
     buckets = [bucket for page in pages for bucket in page["data"]]
     assert [len(page["data"]) for page in pages] == [2, 2, 1]
-    assert [bucket["results"][0]["calls"] for bucket in buckets] == [1] * 5
+    assert [bucket["results"][0]["requests"] for bucket in buckets] == [1] * 5
     assert all(one["ending_at"] == other["starting_at"] for one, other in pairwise(buckets))
 
 

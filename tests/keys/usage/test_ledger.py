@@ -60,12 +60,12 @@ def admission_of(key: APIKey, **changes: Any) -> Admission:
         "id": new_request_id(),
         "api_key_id": key.pk,
         "secret_id": key.secrets.get().pk,
-        "lane": "envelope",
+        "api_format": "envelope",
         "model": "claude-3",
         "streamed": False,
         "estimated_input_tokens": 7,
         "lease_s": 660,
-        "caller_address": "192.0.2.1",
+        "client_ip": "192.0.2.1",
         "user_agent": "curl/8",
     }
     return Admission(**(values | changes))
@@ -76,7 +76,7 @@ def test_a_row_stands_as_started_as_soon_as_the_call_is_admitted(admission: Admi
 
     row = UsageRecord.objects.get()
     assert (row.id, row.status, row.settled_at, row.model) == (admission.id, "started", None, "claude-3")
-    assert (row.caller_address, row.user_agent, row.estimated_input_tokens) == ("192.0.2.1", "curl/8", 7)
+    assert (row.client_ip, row.user_agent, row.estimated_input_tokens) == ("192.0.2.1", "curl/8", 7)
     assert row.lease_expires_at == admission.created_at + timedelta(seconds=660)
 
 
@@ -108,7 +108,7 @@ def test_a_refused_call_is_a_row_without_tokens(admission: Admission) -> None:
     ledger.close()
 
     row = UsageRecord.objects.get()
-    assert (row.status, row.http_status, row.error_type) == ("refused", 403, "permission_error")
+    assert (row.status, row.http_status, row.error_type) == ("rejected", 403, "permission_error")
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (None, None, "none")
 
 
@@ -186,7 +186,7 @@ def test_rows_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIK
 
     wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
     rows = dict(UsageRecord.objects.values_list("id", "status"))
-    assert rows == {finished.id: "completed", running.id: "orphaned"}
+    assert rows == {finished.id: "completed", running.id: "interrupted"}
     orphan = UsageRecord.objects.get(id=running.id)
     assert (orphan.usage_source, orphan.input_tokens, orphan.output_tokens) == ("estimated", 7, None)
     wait_until(lambda: not dead.exists())
@@ -223,7 +223,7 @@ def test_the_lease_settles_the_rows_of_a_lost_machine(key: APIKey) -> None:
 
     ledger._chores()
 
-    assert UsageRecord.objects.get().status == "orphaned"
+    assert UsageRecord.objects.get().status == "interrupted"
 
 
 def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is_admitted(
@@ -237,7 +237,7 @@ def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is
         spooled = [json.loads(line) for line in ledger._house.spool.path.read_text().splitlines()]
 
     # The other one is there as refused if the database was asked to write it, and may have done so.
-    assert [row["id"] for row in spooled if row["status"] != "refused"] == [admission.id]
+    assert [row["id"] for row in spooled if row["status"] != "rejected"] == [admission.id]
     assert UsageRecord.objects.get().status == "started"
     ledger.close()
     ledger.start()
@@ -266,7 +266,7 @@ def test_a_refused_call_whose_row_came_to_be_after_all_is_settled_as_refused(adm
     ledger._chores()
 
     row = UsageRecord.objects.get()
-    assert (row.status, row.http_status, row.usage_source) == ("refused", 503, "none")
+    assert (row.status, row.http_status, row.usage_source) == ("rejected", 503, "none")
 
 
 def test_a_row_that_is_only_just_being_written_is_settled_as_soon_as_it_stands(key: APIKey) -> None:
@@ -350,7 +350,7 @@ def test_once_the_database_is_away_statements_are_given_up_without_asking_it(qui
 
 
 def test_what_takes_too_long_is_given_up_and_undone_and_nobody_else_queues_behind_it(settings: Any) -> None:
-    settings.LEDGER_WAIT_S = 0.2
+    settings.DATABASE_TIMEOUT_S = 0.2
     database = _Database()
     writer = database.writer()
     database.may_go_on.clear()
@@ -416,7 +416,7 @@ def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey,
     ledger._chores()  # the writer's own may have been quicker
 
     wait_until(lambda: not dead.exists())
-    assert UsageRecord.objects.get().status == "orphaned"
+    assert UsageRecord.objects.get().status == "interrupted"
     assert len(rejected.read_bytes().splitlines()) == 2
     rejected.unlink()
 

@@ -4,19 +4,16 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection
 
-from keys.models import APIKey, ModelPrice, UsageHour, UsageRecord
+from keys.models import APIKey, HourlyUsage, ModelPrice
 from keys.pricing.price_book import prices
-from keys.usage import rollup_check as rollup
+from keys.usage import rollup_check
 from lib.periods import begin_of_hour
 from tests.support.usage_rows import Caller
 
@@ -24,32 +21,35 @@ MONTH = (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))
 
 
 @pytest.fixture
-def calls(quiet_ledger: None, owner: User) -> Callable[..., Any]:
-    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).calls
+def requests(quiet_ledger: None, owner: User) -> Callable[..., Any]:
+    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).requests
 
 
 def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
     return datetime(2026, 7, day, hour, minute, tzinfo=UTC)
 
 
-def every_kind(calls: Callable[..., Any]) -> None:
+def every_kind(requests: Callable[..., Any]) -> None:
     """Calls in several hours, priced and not, told and not, of every outcome."""
     ModelPrice.objects.create(
-        pattern="small", input=1_000_000, output=2_000_000, valid_from=datetime(2026, 1, 1, tzinfo=UTC)
+        model_pattern="small",
+        input_price=1_000_000,
+        output_price=2_000_000,
+        valid_from=datetime(2026, 1, 1, tzinfo=UTC),
     )
     prices.book()
-    calls(created_at=at(1), upstream_model="small", cache_read_tokens=3, cache_write_1h_tokens=4, thinking_tokens=5)
-    calls(created_at=at(1, minute=59), upstream_model="small")
-    calls(created_at=at(1), upstream_model="dear", model="other", usage_source="estimated")
-    calls(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
-    calls(created_at=at(2), status="client_closed", output_tokens=None, usage_source="partial")
-    calls(created_at=at(9), status="refused")
-    calls(created_at=at(9), status="started")
+    requests(created_at=at(1), upstream_model="small", cache_read_tokens=3, cache_write_1h_tokens=4, thinking_tokens=5)
+    requests(created_at=at(1, minute=59), upstream_model="small")
+    requests(created_at=at(1), upstream_model="dear", model="other", usage_source="estimated")
+    requests(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    requests(created_at=at(2), status="client_closed", output_tokens=None, usage_source="partial")
+    requests(created_at=at(9), status="rejected")
+    requests(created_at=at(9), status="started")
 
 
 def differing() -> list[tuple[Any, ...]]:
-    stretches = rollup.iter_stretches(*MONTH)
-    return [(each.column, each.rows, each.hours) for stretch in stretches for each in rollup.differences(stretch)]
+    stretches = rollup_check.iter_stretches(*MONTH)
+    return [(each.column, each.rows, each.hours) for stretch in stretches for each in rollup_check.differences(stretch)]
 
 
 def run(*arguments: str) -> str:
@@ -60,76 +60,76 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.parametrize("zone, hours", [("UTC", 3), ("Asia/Kathmandu", 4), ("Australia/Lord_Howe", 4)])
 def test_what_the_ledger_wrote_is_what_the_rows_add_up_to(
-    zone: str, hours: int, calls: Callable[..., Any], settings: Any
+    zone: str, hours: int, requests: Callable[..., Any], settings: Any
 ) -> None:
     settings.TIME_ZONE = zone
-    every_kind(calls)
+    every_kind(requests)
 
     assert differing() == []
-    assert UsageHour.objects.values("hour").distinct().count() == hours
-    assert len(list(rollup.iter_stretches(*MONTH))) == hours
+    assert HourlyUsage.objects.values("hour").distinct().count() == hours
+    assert len(list(rollup_check.iter_stretches(*MONTH))) == hours
 
 
-def test_a_changed_hour_is_found_and_put_right(calls: Callable[..., Any]) -> None:
-    every_kind(calls)
-    before = list(UsageHour.objects.order_by("api_key", "hour", "model", "status").values())
-    UsageHour.objects.filter(model="other").update(output_tokens=13)
-    UsageHour.objects.filter(status="refused").delete()
+def test_a_changed_hour_is_found_and_put_right(requests: Callable[..., Any]) -> None:
+    every_kind(requests)
+    before = list(HourlyUsage.objects.order_by("api_key", "hour", "model", "status").values())
+    HourlyUsage.objects.filter(model="other").update(output_tokens=13)
+    HourlyUsage.objects.filter(status="rejected").delete()
 
-    assert differing() == [("output_tokens", 12, 13), ("calls", 1, 0)]
-    for stretch in list(rollup.iter_stretches(*MONTH)):
-        rollup.repair(stretch)
+    assert differing() == [("output_tokens", 12, 13), ("requests", 1, 0)]
+    for stretch in list(rollup_check.iter_stretches(*MONTH)):
+        rollup_check.repair(stretch)
 
     assert differing() == []
-    after = list(UsageHour.objects.order_by("api_key", "hour", "model", "status").values())
+    after = list(HourlyUsage.objects.order_by("api_key", "hour", "model", "status").values())
     assert [row | {"id": 0} for row in after] == [row | {"id": 0} for row in before]
 
 
-def test_an_hour_without_rows_is_a_difference_and_goes(calls: Callable[..., Any]) -> None:
-    record = calls(created_at=at(1))
-    UsageHour.objects.create(api_key=record.api_key, hour=at(3), model="m", status="completed", calls=2)
+def test_an_hour_without_rows_is_a_difference_and_goes(requests: Callable[..., Any]) -> None:
+    record = requests(created_at=at(1))
+    HourlyUsage.objects.create(api_key=record.api_key, hour=at(3), model="m", status="completed", requests=2)
 
-    assert differing() == [("calls", 0, 2)]
+    assert differing() == [("requests", 0, 2)]
     run("--repair")
-    assert differing() == [] and UsageHour.objects.count() == 1
+    assert differing() == [] and HourlyUsage.objects.count() == 1
 
 
-def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(calls: Callable[..., Any], settings: Any) -> None:
-    calls(created_at=at(1, 12, 10))
-    calls(created_at=at(1, 12, 50))
+def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(requests: Callable[..., Any], settings: Any) -> None:
+    requests(created_at=at(1, 12, 10))
+    requests(created_at=at(1, 12, 50))
     settings.TIME_ZONE = "Asia/Kolkata"  # half an hour off
 
     assert len(differing()) > 0
     run("--repair")
 
     assert differing() == []
-    assert sorted(UsageHour.objects.values_list("hour", flat=True)) == [at(1, 11, 30), at(1, 12, 30)]
+    assert sorted(HourlyUsage.objects.values_list("hour", flat=True)) == [at(1, 11, 30), at(1, 12, 30)]
 
 
 def test_where_clocks_are_set_by_half_an_hour_every_call_still_has_its_hour(
-    calls: Callable[..., Any], settings: Any
+    requests: Callable[..., Any], settings: Any
 ) -> None:
     settings.TIME_ZONE = "Australia/Lord_Howe"  # on 4 October 2026 it jumps from 2:00 to 2:30
     begin = datetime(2026, 10, 3, 13, tzinfo=UTC)
     for quarters in range(20):
-        calls(created_at=begin + timedelta(minutes=15 * quarters))
+        requests(created_at=begin + timedelta(minutes=15 * quarters))
 
-    stretches = list(rollup.iter_stretches(begin, begin + timedelta(hours=6)))
+    stretches = list(rollup_check.iter_stretches(begin, begin + timedelta(hours=6)))
 
-    assert [each for stretch in stretches for each in rollup.differences(stretch)] == []
+    assert [each for stretch in stretches for each in rollup_check.differences(stretch)] == []
     assert all(begin_of_hour(stretch.begin) == stretch.hour for stretch in stretches)
     assert [earlier.end == later.begin for earlier, later in pairwise(stretches)] == [True] * 5
 
 
-def test_the_command_is_content_where_all_agrees(calls: Callable[..., Any]) -> None:
-    every_kind(calls)
+def test_the_command_is_content_where_all_agrees(requests: Callable[..., Any]) -> None:
+    every_kind(requests)
 
     assert run("--verify") == "3 hours are what their rows add up to.\n"
 
 
-def test_the_command_names_what_differs_and_fails(calls: Callable[..., Any]) -> None:
-    record = calls(created_at=at(1))
-    UsageHour.objects.update(calls=7)
+def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) -> None:
+    record = requests(created_at=at(1))
+    HourlyUsage.objects.update(requests=7)
 
     stdout = io.StringIO()
     with pytest.raises(CommandError, match="1 sums of the hours are not those of the rows") as failed:
@@ -147,7 +147,7 @@ def test_the_command_names_what_differs_and_fails(calls: Callable[..., Any]) -> 
                 "upstream": "local",
                 "status": "completed",
                 "usage_source": "reported",
-                "column": "calls",
+                "column": "requests",
                 "rows": 1,
                 "hours": 7,
             }
@@ -160,42 +160,13 @@ def test_the_command_names_what_differs_and_fails(calls: Callable[..., Any]) -> 
     assert run() == "1 hours are what their rows add up to.\n"
 
 
-def test_only_the_period_that_was_asked_for_is_looked_at(calls: Callable[..., Any]) -> None:
-    calls(created_at=at(1))
-    calls(created_at=at(5))
-    UsageHour.objects.update(calls=7)
+def test_only_the_period_that_was_asked_for_is_looked_at(requests: Callable[..., Any]) -> None:
+    requests(created_at=at(1))
+    requests(created_at=at(5))
+    HourlyUsage.objects.update(requests=7)
 
     run("--repair", "--from", "2026-07-04", "--to", "2026-07-05")
 
-    assert list(UsageHour.objects.order_by("hour").values_list("calls", flat=True)) == [7, 1]
+    assert list(HourlyUsage.objects.order_by("hour").values_list("requests", flat=True)) == [7, 1]
     with pytest.raises(CommandError, match="Give a day as"):
         run("--from", "yesterday")
-
-
-def test_an_upgrade_fills_the_hours_of_calls_that_were_settled_before_there_were_any(calls: Callable[..., Any]) -> None:
-    every_kind(calls)
-    hours = UsageHour.objects.order_by("hour", "model", "status").values_list("hour", "model", "status", "calls")
-    before = list(hours)
-    UsageHour.objects.filter(hour=at(1)).delete()  # settled before; the others since
-    migration = import_module("keys.migrations.0005_hours_of_settled_calls")
-
-    for _ in range(2):
-        with connection.schema_editor() as editor:
-            migration.fill_hours(apps, editor)
-
-        assert list(hours) == before and differing() == []
-    assert UsageRecord.objects.count() == 7
-
-
-def test_an_upgrade_tells_the_errors_of_callers_from_those_before(calls: Callable[..., Any]) -> None:
-    for error_type in ("invalid_request_error", "request_too_large", "overloaded_error"):
-        calls(created_at=at(1), status="failed", error_type=error_type)
-    calls(created_at=at(2))
-    before = list(UsageHour.objects.order_by("hour").values())
-    UsageHour.objects.update(caller_errors=0)
-
-    with connection.schema_editor() as editor:
-        import_module("keys.migrations.0008_count_caller_errors").count_caller_errors(apps, editor)
-
-    assert list(UsageHour.objects.order_by("hour").values()) == before and differing() == []
-    assert [hour["caller_errors"] for hour in before] == [2, 0]

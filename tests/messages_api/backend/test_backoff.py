@@ -6,14 +6,14 @@ from email.utils import format_datetime
 import pytest
 import time_machine
 
-from messages_api.backend.waiting import seconds_to_wait, wait_before
+from messages_api.backend.waiting import backoff_s, parse_retry_after
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("retry", "least", "most"), [(1, 0.25, 0.5), (2, 0.5, 1.0), (3, 1.0, 2.0), (9, 4.0, 8.0)])
 def test_the_wait_doubles_up_to_eight_seconds_and_is_never_the_same(retry: int, least: float, most: float) -> None:
-    waits = [wait_before(retry, asked_s=None) for _ in range(200)]
+    waits = [backoff_s(retry, asked_s=None) for _ in range(200)]
 
     assert all(wait is not None and least <= wait <= most for wait in waits)
     assert len(set(waits)) > 100
@@ -21,7 +21,7 @@ def test_the_wait_doubles_up_to_eight_seconds_and_is_never_the_same(retry: int, 
 
 @pytest.mark.parametrize("asked", [0.0, 3.0, 30.0])
 def test_a_wait_that_was_asked_for_is_kept_and_a_little_more(asked: float) -> None:
-    waits = [wait_before(1, asked_s=asked) for _ in range(200)]
+    waits = [backoff_s(1, asked_s=asked) for _ in range(200)]
 
     assert all(wait is not None and asked <= wait <= asked + 0.5 for wait in waits)
     assert len(set(waits)) > 100
@@ -29,7 +29,7 @@ def test_a_wait_that_was_asked_for_is_kept_and_a_little_more(asked: float) -> No
 
 @pytest.mark.parametrize("asked", [30.1, 600.0, 1e9, float("inf")])
 def test_nobody_is_waited_for_longer_than_thirty_seconds(asked: float) -> None:
-    assert wait_before(1, asked_s=asked) is None
+    assert backoff_s(1, asked_s=asked) is None
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_nobody_is_waited_for_longer_than_thirty_seconds(asked: float) -> None:
 )
 def test_what_a_retry_after_says(said: str, seconds: float | None) -> None:
     with time_machine.travel(NOW, tick=False):
-        assert seconds_to_wait(said) == seconds
+        assert parse_retry_after(said) == seconds

@@ -14,7 +14,7 @@ import urllib3
 
 from messages_api.backend import upstream
 from messages_api.backend.endpoint import Deadlines, Endpoint
-from messages_api.backend.errors import Aborted, Again, UpstreamError, cause_of
+from messages_api.backend.errors import Aborted, RetryScope, UpstreamError, cause_of
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream import Exchange
 from tests.faults.servers import full_listener
@@ -124,7 +124,7 @@ def test_an_exchange_that_was_aborted_before_it_connected_never_sends() -> None:
 def test_reading_keeps_the_first_byte_deadline_without_anybody_watching() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers([WaitForPeer()])
-        exchange = Exchange(endpoint(scripted.url, first_byte_s=0.3))
+        exchange = Exchange(endpoint(scripted.url, first_byte_timeout_s=0.3))
 
         with pytest.raises(UpstreamError) as caught:
             exchange.open("/chat/completions", b"{}", {})
@@ -155,9 +155,9 @@ def test_a_name_that_nobody_resolves_is_given_up_at_the_connect_deadline(monkeyp
 
     begun = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
-        asked("http://name.example", connect_s=0.3)
+        asked("http://name.example", connect_timeout_s=0.3)
 
-    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert (caught.value.status, caught.value.again) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
     answers.set()
 
@@ -172,7 +172,7 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
     with ScriptedUpstream() as scripted:
         monkeypatch.setattr(socket, "getaddrinfo", slowly)
         with pytest.raises(UpstreamError):
-            asked(scripted.url, connect_s=0.2)
+            asked(scripted.url, connect_timeout_s=0.2)
 
         may_go_on.set()
 
@@ -185,15 +185,17 @@ def test_a_tls_server_that_never_shakes_hands_was_sent_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         with pytest.raises(UpstreamError) as caught:
-            asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_s=0.3)
+            asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
 
-    assert (caught.value.status, caught.value.again) == (502, Again.HERE)
+    assert (caught.value.status, caught.value.again) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
 
 
 def test_connecting_does_not_outlive_the_call() -> None:
     with full_listener() as port:
-        exchange = Exchange(endpoint(f"http://127.0.0.1:{port}", connect_s=5), total_expires_at=time.monotonic() + 0.3)
+        exchange = Exchange(
+            endpoint(f"http://127.0.0.1:{port}", connect_timeout_s=5), total_expires_at=time.monotonic() + 0.3
+        )
         begun = time.monotonic()
         with pytest.raises(UpstreamError) as caught:
             exchange.open("/chat/completions", b"{}", {})
@@ -242,7 +244,7 @@ def test_what_follows_too_many_interim_answers_is_nobody_elses_answer() -> None:
 def test_bytes_of_a_whole_answer_are_progress() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
-        exchange = asked(scripted.url, silence_s=0.4, first_byte_s=0.4)
+        exchange = asked(scripted.url, idle_timeout_s=0.4, first_byte_timeout_s=0.4)
 
         assert exchange.read_all().strip() == b"{}"
         exchange.close()
@@ -253,7 +255,7 @@ def test_a_head_alone_is_no_progress() -> None:
         scripted.answers([Pause(0.3), Head(), WaitForPeer()])
 
         begun = time.monotonic()
-        exchange = asked(scripted.url, first_byte_s=0.6, silence_s=5)
+        exchange = asked(scripted.url, first_byte_timeout_s=0.6, idle_timeout_s=5)
         with pytest.raises(UpstreamError) as caught:
             exchange.read_all()
         exchange.close()

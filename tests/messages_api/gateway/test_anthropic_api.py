@@ -35,7 +35,7 @@ def test_a_plain_answer_is_a_message(gateway: Gateway, dialect: str) -> None:
         9,
         12,
     )
-    assert (gateway.record().lane, gateway.record().usage_source) == ("anthropic", "reported")
+    assert (gateway.record().api_format, gateway.record().usage_source) == ("anthropic", "reported")
 
 
 @both_dialects

@@ -21,7 +21,7 @@ from tests.support.gateway import Answer, Gateway, events, wait_until
 from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of
 from tests.upstream.certificates import Authority
 
-PATHS = {"envelope": "/api/v1/messages", "native": "/api/anthropic/v1/messages"}
+PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 PATH = PATHS["envelope"]
 PLAIN = {"model": "asked-for", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 STREAMED = PLAIN | {"stream": True}
@@ -79,15 +79,15 @@ def noted(row: UsageRecord) -> list[tuple[str, str, int | None, str]]:
 
 
 @both_bodies
-@pytest.mark.parametrize("lane", PATHS)
+@pytest.mark.parametrize("api_format", PATHS)
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 def test_an_overloaded_upstream_is_asked_three_times_and_then_the_next_one_answers(
-    pair: Pair, dialect: str, lane: str, body: dict[str, Any]
+    pair: Pair, dialect: str, api_format: str, body: dict[str, Any]
 ) -> None:
     pair.gateway.speak(dialect)
     pair.first.answers(failure(529, "Overloaded."), times=None)
 
-    answer = pair.ask(body, path=PATHS[lane])
+    answer = pair.ask(body, path=PATHS[api_format])
 
     assert (answer.status, answer.headers["x-gateway-target"]) == (200, "second/its-model")
     assert b'"asked-for"' in answer.body and b"its-model" not in answer.body
@@ -153,7 +153,7 @@ def test_what_is_wrong_with_the_request_is_tried_once_and_nowhere_else(
 
 @both_bodies
 def test_a_deadline_of_ours_is_neither_tried_again_nor_passed_on(pair: Pair, body: dict[str, Any]) -> None:
-    pair.gateway.speak("openai", first_byte_s=0.5)
+    pair.gateway.speak("openai", first_byte_timeout_s=0.5)
     pair.first.answers(WaitForPeer(), times=None)
 
     answer = pair.ask(body)
@@ -164,7 +164,7 @@ def test_a_deadline_of_ours_is_neither_tried_again_nor_passed_on(pair: Pair, bod
 
 
 def test_a_deadline_is_tried_again_and_passed_on_where_the_upstream_says_so(pair: Pair) -> None:
-    pair.gateway.speak("openai", first_byte_s=0.3, retry_timeouts=True)
+    pair.gateway.speak("openai", first_byte_timeout_s=0.3, retry_on_timeout=True)
     pair.first.answers(WaitForPeer(), times=None)
 
     answer = pair.ask()
@@ -268,7 +268,7 @@ def test_a_retry_after_of_ten_minutes_is_a_reason_to_ask_the_next_one_at_once(pa
 
 
 def test_no_wait_outlives_the_total_deadline(gateway: Gateway) -> None:
-    gateway.speak("openai", total_s=2.0)
+    gateway.speak("openai", request_timeout_s=2.0)
     gateway.upstream.answers(failure(429, headers=[("retry-after", "3")]), times=None)
 
     begun = time.monotonic()
@@ -279,8 +279,8 @@ def test_no_wait_outlives_the_total_deadline(gateway: Gateway) -> None:
 
 
 def test_the_total_deadline_is_one_for_all_attempts(pair: Pair) -> None:
-    pair.gateway.speak("openai", total_s=1.5)
-    pair.set(pair.second_row, total_s=1.5)
+    pair.gateway.speak("openai", request_timeout_s=1.5)
+    pair.set(pair.second_row, request_timeout_s=1.5)
     pair.first.answers(failure(529), times=None)
     pair.second.answers(WaitForPeer(), times=None)
 
@@ -391,7 +391,7 @@ def ask(upstreams: list[ScriptedUpstream], circuits: Circuits) -> None:
     try:
         attempts.run(adapters.message)
     finally:
-        attempts.conclude(is_whole=True, error=None)
+        attempts.finish(is_whole=True, error=None)
         attempts.close()
 
 

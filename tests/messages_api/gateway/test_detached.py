@@ -10,7 +10,17 @@ from django.contrib.auth.models import User
 
 from keys.models import UsageRecord
 from tests.support.gateway import Gateway, GatewayServer, read_until, wait_until
-from tests.upstream import Call, Pause, Reply, ScriptedUpstream, WaitForPeer, answered, body_of, replied, streamed
+from tests.upstream import (
+    Call,
+    Pause,
+    Reply,
+    ScriptedUpstream,
+    WaitForPeer,
+    answered,
+    body_of,
+    replied,
+    streamed,
+)
 from tests.upstream.answers import frames_of
 from tests.upstream.steps import Step
 
@@ -29,7 +39,7 @@ both_bodies = pytest.mark.parametrize("body", [PLAIN, STREAMED], ids=["plain", "
 
 @pytest.fixture(scope="module")
 def server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
-    with GatewayServer(READ_ON_CALLS=str(AT_MOST), HEARTBEAT_S="0.3") as server:
+    with GatewayServer(MAX_DETACHED_REQUESTS=str(AT_MOST), HEARTBEAT_S="0.3") as server:
         yield server
 
 
@@ -37,7 +47,7 @@ def server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]
 def reading(transactional_db: None, server: GatewayServer, upstream: ScriptedUpstream, owner: User) -> Gateway:
     """A gateway that reads on for five seconds."""
     gateway = Gateway(server, upstream, owner)
-    gateway.speak("openai", reads_on_s=5.0)
+    gateway.speak("openai", continue_after_disconnect_s=5.0)
     return gateway
 
 
@@ -101,7 +111,7 @@ def test_the_connection_of_an_answer_that_was_read_on_serves_the_next_call(readi
 
 @both_dialects
 def test_what_takes_longer_than_it_may_is_cut_and_estimated(reading: Gateway, dialect: str) -> None:
-    reading.speak(dialect, reads_on_s=0.6)
+    reading.speak(dialect, continue_after_disconnect_s=0.6)
     reading.upstream.answers(slowly(ENDLESS))
 
     leave_midway(reading)
@@ -118,7 +128,7 @@ def test_what_takes_longer_than_it_may_is_cut_and_estimated(reading: Gateway, di
 
 @both_bodies
 def test_a_silence_is_not_waited_for_longer_either(reading: Gateway, body: dict[str, Any]) -> None:
-    reading.speak("openai", reads_on_s=0.5)
+    reading.speak("openai", continue_after_disconnect_s=0.5)
     reading.upstream.answers(WaitForPeer())
     connection = reading.open(PATH, body)
     wait_until(lambda: reading.upstream.calls)
@@ -146,7 +156,7 @@ def test_no_attempt_begins_once_the_caller_has_left(reading: Gateway) -> None:
 
 
 def test_only_so_many_are_read_on_at_a_time_and_one_more_is_cut_at_once(reading: Gateway) -> None:
-    reading.speak("openai", reads_on_s=2.0)
+    reading.speak("openai", continue_after_disconnect_s=2.0)
     reading.upstream.answers(slowly(ENDLESS), times=None)
     for _ in range(AT_MOST + 1):
         leave_midway(reading)
@@ -175,7 +185,7 @@ def test_the_end_of_the_process_ends_the_reading_and_settles_the_row(
 ) -> None:
     with GatewayServer() as server:
         gateway = Gateway(server, upstream, owner)
-        gateway.speak("anthropic", reads_on_s=60.0)
+        gateway.speak("anthropic", continue_after_disconnect_s=60.0)
         upstream.answers(slowly(ENDLESS))
         leave_midway(gateway)
         time.sleep(0.3)  # three looks of the watcher: it is being read on

@@ -69,7 +69,12 @@ def test_every_call_is_a_settled_row_with_the_figures_of_the_upstream(
 
     row = gateway.record()
     assert row.id == answer.headers["request-id"]
-    assert (row.status, row.http_status, row.lane, row.streamed) == ("completed", 200, "envelope", body is STREAMED)
+    assert (row.status, row.http_status, row.api_format, row.streamed) == (
+        "completed",
+        200,
+        "envelope",
+        body is STREAMED,
+    )
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (9, 12, "reported")
     assert (row.api_key_id, row.model, row.upstream, row.stop_reason) == (
         gateway.key.pk,
@@ -131,7 +136,7 @@ def test_a_model_without_a_route_is_a_404_that_names_the_models_of_this_key(gate
         "message": "The requested model is not known here. Models for this key: claude-a.",
         "param": "model",
     }
-    assert gateway.record().status == "refused"
+    assert gateway.record().status == "rejected"
     assert gateway.upstream.calls == []
 
 

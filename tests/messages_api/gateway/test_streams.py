@@ -40,7 +40,9 @@ both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.fixture(scope="module")
 def impatient_server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
     """A gateway with short deadlines."""
-    with GatewayServer(HEARTBEAT_S="0.4", CALLER_STALL_S="1.5", BODY_READ_S="1", GRACEFUL_TIMEOUT_S="7") as server:
+    with GatewayServer(
+        HEARTBEAT_S="0.4", CLIENT_SEND_TIMEOUT_S="1.5", CLIENT_BODY_TIMEOUT_S="1", GRACEFUL_TIMEOUT_S="7"
+    ) as server:
         yield server
 
 
@@ -115,7 +117,7 @@ def test_an_upstream_that_is_not_there_is_a_502(gateway: Gateway, body: dict[str
 
 
 def test_an_upstream_that_never_answers_a_plain_call_is_a_504_at_the_first_byte_deadline(impatient: Gateway) -> None:
-    impatient.speak("openai", connect_s=0.5, first_byte_s=0.7)
+    impatient.speak("openai", connect_timeout_s=0.5, first_byte_timeout_s=0.7)
     impatient.upstream.answers([WaitForPeer()])
 
     begun = time.monotonic()
@@ -128,7 +130,7 @@ def test_an_upstream_that_never_answers_a_plain_call_is_a_504_at_the_first_byte_
 
 
 def test_a_silence_inside_a_stream_ends_it_at_the_silence_deadline(impatient: Gateway) -> None:
-    impatient.speak("openai", silence_s=1.0)
+    impatient.speak("openai", idle_timeout_s=1.0)
     impatient.upstream.answers(lambda call: [*beginning(call, 2), WaitForPeer()])
 
     lines = impatient.post(PATH, STREAMED).lines()
@@ -138,7 +140,7 @@ def test_a_silence_inside_a_stream_ends_it_at_the_silence_deadline(impatient: Ga
 
 
 def test_one_byte_a_second_does_not_outwit_the_deadlines(impatient: Gateway) -> None:
-    impatient.speak("openai", silence_s=1.0, total_s=30)
+    impatient.speak("openai", idle_timeout_s=1.0, request_timeout_s=30)
     impatient.upstream.answers(lambda call: [*beginning(call, 2), *paced([b"x"] * 100, 0.2)])
 
     begun = time.monotonic()
@@ -149,7 +151,7 @@ def test_one_byte_a_second_does_not_outwit_the_deadlines(impatient: Gateway) -> 
 
 
 def test_the_total_deadline_ends_a_stream_that_goes_on_for_ever(impatient: Gateway) -> None:
-    impatient.speak("openai", total_s=1.5)
+    impatient.speak("openai", request_timeout_s=1.5)
     impatient.upstream.answers(replied(Reply(["word "] * 500), every_s=0.05))
 
     begun = time.monotonic()
@@ -291,7 +293,7 @@ def test_kill_9_leaves_orphans_and_no_finished_call_is_touched(
 
     assert rows.pop(finished).status == "completed"
     (orphan,) = rows.values()
-    assert (orphan.status, orphan.usage_source) == ("orphaned", "estimated")
+    assert (orphan.status, orphan.usage_source) == ("interrupted", "estimated")
 
 
 def test_sigterm_lets_short_streams_end_and_tells_the_long_ones_honestly(

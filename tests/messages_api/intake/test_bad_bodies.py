@@ -38,10 +38,10 @@ def cases():
         statuses = row["expect_status"] if isinstance(row["expect_status"], list) else [row["expect_status"]]
         mentions = row["expect"].get("mentions", [])
         yield pytest.param(row, True, statuses, mentions, id=row["name"])
-        if row.get("native") is True:
+        if row.get("anthropic") is True:
             yield pytest.param(row, False, statuses, mentions, id=f"{row['name']}@native")
-        elif row.get("native"):
-            yield pytest.param(row, False, [row["native"]], [], id=f"{row['name']}@native")
+        elif row.get("anthropic"):
+            yield pytest.param(row, False, [row["anthropic"]], [], id=f"{row['name']}@native")
 
 
 @pytest.mark.parametrize("row, strict, statuses, mentions", list(cases()))

@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, Budget, ModelPrice
 from tests.conftest import missing
 from tests.messages_api.intake.bad_inputs import replay
@@ -62,7 +62,7 @@ ALLOWED_IP = "203.0.113.7"
 @pytest.fixture(scope="module")
 def patient_server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
     """As it ships, but for the time that it gives a slow body."""
-    with GatewayServer(BODY_READ_S="3") as server:
+    with GatewayServer(CLIENT_BODY_TIMEOUT_S="3") as server:
         yield server
 
 
@@ -75,7 +75,7 @@ def catalogue_gateway(
     gateway.upstream_row.targets.all().delete()
     for name in (MODEL, MODEL_UNPRICED):
         gateway.add_route(name, gateway.upstream_row)
-    ModelPrice.objects.create(pattern=MODEL, input=15_000_000, output=75_000_000)
+    ModelPrice.objects.create(model_pattern=MODEL, input_price=15_000_000, output_price=75_000_000)
     return gateway
 
 
@@ -83,7 +83,7 @@ def variables(gateway: Gateway) -> dict[str, str]:
     """A value for each placeholder of the catalogue."""
     return {
         "KEY": gateway.raw_key,
-        "KEY_UNKNOWN": hashing.generate(),
+        "KEY_UNKNOWN": raw_key.generate(),
         "KEY_REVOKED": issue(gateway, lambda key: key.revoke()),
         "KEY_DISABLED": issue(gateway, lambda key: key.disable()),
         "KEY_EXPIRED": issue(gateway, expire),
@@ -122,7 +122,7 @@ def allow_another_model(key: APIKey) -> None:
 
 
 def allow_another_address(key: APIKey) -> None:
-    key.allowed_addresses = [ALLOWED_IP]
+    key.allowed_ips = [ALLOWED_IP]
     key.save()
 
 

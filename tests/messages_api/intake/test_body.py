@@ -66,7 +66,7 @@ def document(source: Any) -> dict[str, Any]:
 # ---- the fields that both lanes check
 
 
-@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "native"])
+@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
 @pytest.mark.parametrize(
     "changes, path",
     [
@@ -87,7 +87,7 @@ def test_what_the_gateway_reads_is_checked_on_both_lanes(changes, path, strict):
     assert path in error.message
 
 
-@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "native"])
+@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
 @pytest.mark.parametrize("field", HELLO)
 def test_a_required_field_is_missed_by_name(field, strict):
     request = {name: value for name, value in HELLO.items() if name != field}
@@ -98,7 +98,7 @@ def test_a_required_field_is_missed_by_name(field, strict):
     assert (caught.value.message, caught.value.param) == (f"{field}: required.", field)
 
 
-@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "native"])
+@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -120,7 +120,7 @@ def test_legal_values_are_accepted_and_the_request_is_what_json_says(changes, st
     assert request == json.loads(raw)
 
 
-@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "native"])
+@pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
 def test_100_000_messages_are_accepted_and_one_more_is_refused(strict):
     messages = [user(text("a"))] * 100_000
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from messages_api.errors import RequestError
-from messages_api.intake import body
-from messages_api.intake import strict_json as strictjson
+from messages_api.intake import body, strict_json
 
 MIB = 2**20
 FULL = 32 * MIB
@@ -25,7 +24,7 @@ def is_accepted(raw: bytes, *, strict: bool = True) -> bool:
 
 
 def keys(value: bytes) -> bytes:
-    return b"{" + b",".join(b'"%07x": %b' % (i, value) for i in range(strictjson.MAX_VALUES - 1)) + b"}"
+    return b"{" + b",".join(b'"%07x": %b' % (i, value) for i in range(strict_json.MAX_VALUES - 1)) + b"}"
 
 
 def call(**fields: Any) -> bytes:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messages_api.errors import RequestError
-from messages_api.intake import media_sources as images
+from messages_api.intake import media_sources
 
 
 def is_refused(check, value: str) -> bool:
@@ -37,7 +37,7 @@ def is_refused(check, value: str) -> bool:
     ],
 )
 def test_an_https_url_of_a_public_host_is_accepted(url):
-    assert not is_refused(images.check_url, url)
+    assert not is_refused(media_sources.check_url, url)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_https_url_of_a_public_host_is_accepted(url):
     ],
 )
 def test_a_url_that_parsers_may_read_in_two_ways_or_that_is_not_https_is_refused(url):
-    assert is_refused(images.check_url, url)
+    assert is_refused(media_sources.check_url, url)
 
 
 @pytest.mark.parametrize(
@@ -149,17 +149,17 @@ def test_a_url_that_parsers_may_read_in_two_ways_or_that_is_not_https_is_refused
     ],
 )
 def test_a_host_that_is_not_public_or_not_canonical_is_refused(host):
-    assert is_refused(images.check_url, f"https://{host}/x.png")
+    assert is_refused(media_sources.check_url, f"https://{host}/x.png")
 
 
 @given(st.text())
 def test_a_url_never_raises_anything_but_a_refusal(text):
-    is_refused(images.check_url, f"https://{text}")
+    is_refused(media_sources.check_url, f"https://{text}")
 
 
 @given(st.binary(min_size=1))
 def test_base64_of_any_bytes_is_accepted(data):
-    assert not is_refused(images.check_base64, base64.b64encode(data).decode())
+    assert not is_refused(media_sources.check_base64, base64.b64encode(data).decode())
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_base64_of_any_bytes_is_accepted(data):
     ["", "=", "==", "A", "AA", "AAA", "A===", "AA=A", "AAAA=", "AAAA====", "AA\nA", "AAAA\n", "AA_-", "AÄAA", "data:"],
 )
 def test_what_is_not_strict_base64_is_refused(data):
-    assert is_refused(images.check_base64, data)
+    assert is_refused(media_sources.check_base64, data)
 
 
 def test_base64_has_a_largest_size():
-    assert not is_refused(images.check_base64, "A" * 10_000_000)
-    assert is_refused(images.check_base64, "A" * 10_000_004)
+    assert not is_refused(media_sources.check_base64, "A" * 10_000_000)
+    assert is_refused(media_sources.check_base64, "A" * 10_000_004)

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.models import APIKey
-from messages_api.gateway import request as gateway
+from messages_api.gateway import request
 from project.logs import MaskSecrets
 
 PATH = "/api/v1/messages"
@@ -55,7 +55,7 @@ def test_an_exception_in_our_own_code_is_a_500_without_its_text(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret of our insides")
 
-    monkeypatch.setattr(gateway.Call, "__init__", fail)
+    monkeypatch.setattr(request.InFlightRequest, "__init__", fail)
 
     answer = client.post(PATH, HELLO, content_type="application/json", headers=headers)
 

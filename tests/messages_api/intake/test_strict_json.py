@@ -7,14 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from messages_api.errors import RequestError
-from messages_api.intake import strict_json as strictjson
+from messages_api.intake import strict_json
 
 MIB = 2**20
 
 
 def refusal(raw: bytes) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        strictjson.read_object(raw)
+        strict_json.read_object(raw)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
     assert len(caught.value.message) <= 300
     return caught.value
@@ -58,7 +58,7 @@ def reference(raw: bytes) -> dict[str, Any] | None:
 
 def read(raw: bytes) -> dict[str, Any] | None:
     try:
-        return strictjson.read_object(raw)
+        return strict_json.read_object(raw)
     except RequestError:
         return None
 
@@ -95,7 +95,7 @@ TOKENS = [
 def test_a_valid_document_is_read_as_the_standard_library_reads_it(document, ascii_only, indent):
     raw = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
 
-    read_document = strictjson.read_object(raw)
+    read_document = strict_json.read_object(raw)
 
     assert repr(read_document) == repr(json.loads(raw))
 
@@ -129,11 +129,11 @@ def test_arbitrary_bytes_are_refused_and_nothing_else_is_raised(raw):
 def test_a_string_that_is_cut_into_two_pieces_is_still_removed(document, data):
     raw = json.dumps(document, ensure_ascii=False).encode()
     cut = data.draw(st.integers(0, len(raw)))
-    padding = b" " * (strictjson.PIECE_BYTES - cut)
+    padding = b" " * (strict_json.PIECE_BYTES - cut)
 
-    outside = b"".join(strictjson.outside_strings(padding + raw))
+    outside = b"".join(strict_json.outside_strings(padding + raw))
 
-    assert outside.lstrip() == b"".join(strictjson.outside_strings(raw))
+    assert outside.lstrip() == b"".join(strict_json.outside_strings(raw))
     assert b'"' not in outside
 
 
@@ -182,7 +182,7 @@ def test_what_is_not_strict_json_is_refused(raw):
 
 @pytest.mark.parametrize("text", ["a\0b", "\u2028\u2029\x85", "😀", "‮مرحبا", '\\":{}[],', "\x7f"])
 def test_legal_text_survives(text):
-    assert strictjson.read_object(json.dumps({"a": text}).encode()) == {"a": text}
+    assert strict_json.read_object(json.dumps({"a": text}).encode()) == {"a": text}
 
 
 @pytest.mark.parametrize("raw", [b"1e999", b"-1e999", b"1" * 5000, b"-" + b"1" * 5000])
@@ -241,14 +241,14 @@ def test_64_levels_are_read_and_65_are_refused(opening, closing):
     def nested(levels):
         return b'{"a":' + opening * (levels - 1) + b"1" + closing * (levels - 1) + b"}"
 
-    assert depth(strictjson.read_object(nested(64))) == 64
+    assert depth(strict_json.read_object(nested(64))) == 64
     assert "deeply" in refusal(nested(65)).message
     assert "deeply" in refusal(nested(900)).message
     assert "deeply" in refusal(nested(100_000)).message
 
 
 def test_empty_containers_count_as_levels():
-    assert strictjson.read_object(b'{"a":' + b"[" * 63 + b"]" * 63 + b"}")
+    assert strict_json.read_object(b'{"a":' + b"[" * 63 + b"]" * 63 + b"}")
     assert "deeply" in refusal(b'{"a":' + b"[" * 64 + b"]" * 64 + b"}").message
 
 
@@ -256,7 +256,7 @@ def test_a_document_of_the_most_values_is_read_and_one_more_is_refused():
     def array(elements):
         return b'{"a":[' + b"1," * (elements - 1) + b"1]}"
 
-    most = strictjson.MAX_VALUES - 1
+    most = strict_json.MAX_VALUES - 1
 
-    assert len(strictjson.read_object(array(most))["a"]) == most
+    assert len(strict_json.read_object(array(most))["a"]) == most
     assert "too many values" in refusal(array(most + 1)).message

@@ -2,7 +2,7 @@
 
 import pytest
 
-from messages_api.routing.circuit_breaker import Alone, Circuit, Circuits, Opened
+from messages_api.routing.circuit_breaker import CircuitBreaker, Circuits, LocalState, OpenState
 from messages_api.routing.retry_budget import RetryBudget
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
@@ -14,31 +14,31 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def circuit(clock: Clock) -> Circuit:
-    return Circuit("upstream", Alone(), clock=clock)
+def circuit(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("upstream", LocalState(), clock=clock)
 
 
-def fail(circuit: Circuit, times: int) -> None:
+def fail(circuit: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         circuit.failed("overloaded_error")
 
 
-def test_four_failures_in_a_row_are_too_few(circuit: Circuit) -> None:
+def test_four_failures_in_a_row_are_too_few(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
 
     assert circuit.opened is None
-    assert circuit.lets_through()
+    assert circuit.allows_request()
 
 
-def test_five_failures_in_a_row_open_it(circuit: Circuit) -> None:
+def test_five_failures_in_a_row_open_it(circuit: CircuitBreaker) -> None:
     fail(circuit, 5)
 
     assert circuit.opened is not None
     assert circuit.opened.reason == "overloaded_error"
-    assert not circuit.lets_through()
+    assert not circuit.allows_request()
 
 
-def test_an_answer_in_between_begins_a_new_row(circuit: Circuit) -> None:
+def test_an_answer_in_between_begins_a_new_row(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
     circuit.succeeded()
     fail(circuit, 4)
@@ -46,43 +46,43 @@ def test_an_answer_in_between_begins_a_new_row(circuit: Circuit) -> None:
     assert circuit.opened is None
 
 
-def test_one_call_in_ten_seconds_is_a_probe(circuit: Circuit, clock: Clock) -> None:
+def test_one_call_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     probes = []
     for second in range(35):
-        probes += [second for _ in range(20) if circuit.lets_through()]
+        probes += [second for _ in range(20) if circuit.allows_request()]
         clock.forward(1)
 
     assert probes == [10, 20, 30]
 
 
-def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: Circuit, clock: Clock) -> None:
+def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     first = circuit.opened
     clock.forward(10)
 
-    assert circuit.lets_through()
+    assert circuit.allows_request()
     circuit.failed("timeout_error")
 
     assert circuit.opened == first
-    assert not circuit.lets_through()
+    assert not circuit.allows_request()
     assert circuit.next_probe_in_s == 10
 
 
-def test_the_first_answer_of_a_probe_closes_it(circuit: Circuit, clock: Clock) -> None:
+def test_the_first_answer_of_a_probe_closes_it(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     clock.forward(10)
-    assert circuit.lets_through()
+    assert circuit.allows_request()
 
     circuit.answers()
 
     assert circuit.opened is None
-    assert all(circuit.lets_through() for _ in range(100))
+    assert all(circuit.allows_request() for _ in range(100))
     fail(circuit, 4)
     assert circuit.opened is None
 
 
-def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: Circuit) -> None:
+def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: CircuitBreaker) -> None:
     for _ in range(5):
         circuit.answers()
         circuit.failed("api_error")
@@ -95,29 +95,29 @@ def test_another_address_is_another_circuit(clock: Clock) -> None:
 
     fail(circuits.of(endpoint("http://one")), 5)
 
-    assert not circuits.of(endpoint("http://one")).lets_through()
-    assert circuits.of(endpoint("http://two")).lets_through()
+    assert not circuits.of(endpoint("http://one")).allows_request()
+    assert circuits.of(endpoint("http://two")).allows_request()
 
 
-class Known(Alone):
+class Known(LocalState):
     """What another process has said."""
 
     def __init__(self) -> None:
-        self.said: Opened | None = None
+        self.said: OpenState | None = None
 
-    def opened(self, upstream: str, *, otherwise: Opened | None) -> Opened | None:
+    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
         return self.said
 
-    def note_opened(self, upstream: str, opened: Opened) -> None:
+    def note_opened(self, upstream: str, opened: OpenState) -> None:
         self.said = opened
 
 
 def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> None:
     known = Known()
-    circuit = Circuit("upstream", known, clock=clock)
-    assert circuit.lets_through()
+    circuit = CircuitBreaker("upstream", known, clock=clock)
+    assert circuit.allows_request()
 
-    known.said = Opened(since=0, reason="api_error")
+    known.said = OpenState(since=0, reason="api_error")
     clock.forward(1)
 
     assert circuit.opened == known.said
@@ -125,7 +125,7 @@ def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> Non
 
 def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) -> None:
     known = Known()
-    circuit = Circuit("upstream", known, clock=clock)
+    circuit = CircuitBreaker("upstream", known, clock=clock)
     fail(circuit, 5)
     assert circuit.opened is not None
 

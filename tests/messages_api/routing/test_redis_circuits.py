@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from lib.shared_store import Store
 from messages_api.models import Route, RouteTarget
-from messages_api.routing.circuit_breaker import LOOK_EVERY_S, PROBE_EVERY_S, Circuit, Opened
+from messages_api.routing.circuit_breaker import LOOK_EVERY_S, PROBE_EVERY_S, CircuitBreaker, OpenState
 from messages_api.routing.redis_circuits import OPEN, TURN, SharedCircuits
 from tests.conftest import missing
 from tests.support.clock import Clock
@@ -48,33 +48,33 @@ def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture
-def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[list[Circuit]]:
+def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[list[CircuitBreaker]]:
     """The circuit of one upstream as two processes see it."""
     settings.REDIS_URL = redis_server.url
     stores = [Store(), Store()]
-    yield [Circuit("upstream", SharedCircuits(store), clock=clock) for store in stores]
+    yield [CircuitBreaker("upstream", SharedCircuits(store), clock=clock) for store in stores]
     for store in stores:
         store.close()
 
 
-def fail(circuit: Circuit) -> None:
+def fail(circuit: CircuitBreaker) -> None:
     for _ in range(5):
         circuit.failed("overloaded_error")
 
 
-def test_what_one_process_opened_the_other_skips_within_a_second(two: list[Circuit], clock: Clock) -> None:
+def test_what_one_process_opened_the_other_skips_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
     one, other = two
-    assert other.lets_through()
+    assert other.allows_request()
 
     fail(one)
     clock.forward(1)
 
     assert other.opened == one.opened
-    assert not other.lets_through()
+    assert not other.allows_request()
 
 
 def test_two_processes_probe_in_turns(
-    two: list[Circuit], clock: Clock, redis_server: RedisServer, store: Store
+    two: list[CircuitBreaker], clock: Clock, redis_server: RedisServer, store: Store
 ) -> None:
     one, other = two
     fail(one)
@@ -82,10 +82,10 @@ def test_two_processes_probe_in_turns(
         clock.forward(PROBE_EVERY_S)
         store.run(lambda redis: redis.delete(TURN.format("upstream")), otherwise=0)  # the ten seconds of Redis pass too
 
-        assert sorted([one.lets_through(), other.lets_through()]) == [False, True]
+        assert sorted([one.allows_request(), other.allows_request()]) == [False, True]
 
 
-def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[Circuit], store: Store) -> None:
+def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
     left_ms = store.run(lambda redis: redis.pttl(TURN.format("upstream")), otherwise=0)
@@ -93,27 +93,27 @@ def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[Circuit], store:
     assert PROBE_EVERY_S * 1000 - 1000 < left_ms <= PROBE_EVERY_S * 1000
 
 
-def test_what_one_process_saw_answer_is_closed_for_both(two: list[Circuit], clock: Clock) -> None:
+def test_what_one_process_saw_answer_is_closed_for_both(two: list[CircuitBreaker], clock: Clock) -> None:
     one, other = two
     fail(one)
     clock.forward(1)
-    assert not other.lets_through()
+    assert not other.allows_request()
 
     one.answers()
     clock.forward(1)
 
     assert other.opened is None
-    assert other.lets_through()
+    assert other.allows_request()
 
 
-def test_an_entry_that_nobody_renews_goes_by_itself(two: list[Circuit], store: Store) -> None:
+def test_an_entry_that_nobody_renews_goes_by_itself(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
     assert 0 < store.run(lambda redis: redis.ttl(OPEN.format("upstream")), otherwise=0) <= 120
 
 
 def test_while_redis_is_away_each_process_goes_by_what_it_knows(
-    two: list[Circuit], clock: Clock, redis_server: RedisServer
+    two: list[CircuitBreaker], clock: Clock, redis_server: RedisServer
 ) -> None:
     one, other = two
     fail(one)
@@ -121,16 +121,16 @@ def test_while_redis_is_away_each_process_goes_by_what_it_knows(
     clock.forward(1)
 
     assert one.opened is not None
-    assert not one.lets_through()
+    assert not one.allows_request()
     assert other.opened is None
     clock.forward(PROBE_EVERY_S)
-    assert one.lets_through()
+    assert one.allows_request()
     one.answers()
     assert one.opened is None
 
 
 def test_what_is_shared_reads_back_as_it_was_said(store: Store) -> None:
-    shared, opened = SharedCircuits(store), Opened(since=1_764_000_000.5, reason="timeout_error")
+    shared, opened = SharedCircuits(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
 
     shared.note_opened("upstream", opened)
 
@@ -147,8 +147,8 @@ def test_what_one_gateway_found_broken_the_other_does_not_ask(
 ) -> None:
     with (
         ScriptedUpstream() as second,
-        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as one_server,
-        GatewayServer(REDIS_URL=redis_server.url, REDIS_WAIT_S="0.5") as other_server,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_TIMEOUT_S="0.5") as one_server,
+        GatewayServer(REDIS_URL=redis_server.url, REDIS_TIMEOUT_S="0.5") as other_server,
     ):
         one = Gateway(one_server, upstream, owner)
         row = one.add_upstream("second", second.url, "openai")

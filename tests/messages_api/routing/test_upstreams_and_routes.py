@@ -69,7 +69,7 @@ def test_a_changed_address_gets_no_credential_by_whatever_road_it_was_changed(st
 
 def test_a_credential_that_was_copied_to_another_row_does_not_decrypt(stored: Upstream) -> None:
     copy = Upstream.objects.create(
-        name="copy", dialect="openai", base_url=stored.base_url, credential_token=stored.credential_token
+        name="copy", dialect="openai", base_url=stored.base_url, credential_ciphertext=stored.credential_ciphertext
     )
 
     assert not copy.has_usable_credential()
@@ -78,7 +78,7 @@ def test_a_credential_that_was_copied_to_another_row_does_not_decrypt(stored: Up
 def test_an_older_encryption_key_still_decrypts(stored: Upstream, settings: object) -> None:
     from cryptography.fernet import Fernet
 
-    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_KEYS]  # type: ignore[attr-defined]
+    settings.CREDENTIAL_ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_ENCRYPTION_KEYS]  # type: ignore[attr-defined]
 
     assert Upstream.objects.get().has_usable_credential()
 
@@ -128,9 +128,9 @@ def test_a_model_without_a_route_has_no_target_and_names_are_those_with_a_route_
     assert routes.table().names() == ["a", "b"]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_a_profile(db: None, preset: str) -> None:
-    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset=preset)
+@pytest.mark.parametrize("profile_preset", PRESETS)
+def test_every_preset_is_a_profile(db: None, profile_preset: str) -> None:
+    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", profile_preset=profile_preset)
 
     upstream.full_clean(exclude=["uid"])
 
@@ -138,17 +138,25 @@ def test_every_preset_is_a_profile(db: None, preset: str) -> None:
 
 
 def test_an_override_changes_one_field_of_the_preset() -> None:
-    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset="openai")
-    upstream.overrides = {"max_stop": 2}
+    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", profile_preset="openai")
+    upstream.profile_overrides = {"max_stop": 2}
 
     profile = upstream.endpoint().profile
 
     assert (profile.max_stop, profile.max_tokens_field) == (2, "max_completion_tokens")
 
 
-@pytest.mark.parametrize("overrides", [{"no_such_field": 1}, {"max_stop": "four"}, ["max_stop"]])
-def test_an_override_that_means_nothing_is_refused_in_the_form_and_left_out_in_a_call(overrides: object) -> None:
-    upstream = Upstream(name="x", dialect="openai", base_url="https://x.example", preset="openai", overrides=overrides)
+@pytest.mark.parametrize("profile_overrides", [{"no_such_field": 1}, {"max_stop": "four"}, ["max_stop"]])
+def test_an_override_that_means_nothing_is_refused_in_the_form_and_left_out_in_a_call(
+    profile_overrides: object,
+) -> None:
+    upstream = Upstream(
+        name="x",
+        dialect="openai",
+        base_url="https://x.example",
+        profile_preset="openai",
+        profile_overrides=profile_overrides,
+    )
 
     with pytest.raises(ValidationError):
         upstream.clean()

@@ -42,7 +42,7 @@ async def _run(run: Run, installation: Installation, streams: int, ramp_s: float
     run.figures |= {
         "finished": sum(visit.is_done for visit in books.visits.values()),
         "cut by the kill": len(cut),
-        "orphaned": sum(books.status(id) == "orphaned" for id in cut),
+        "interrupted": sum(books.status(id) == "interrupted" for id in cut),
         "last orphan settled after": f"{max(settled_s, default=0):.1f} s",
     }
     run.expect("the kill cut streams", len(cut) > streams / 10)
@@ -60,7 +60,7 @@ def _wall(monotonic: float) -> float:
 
 
 def _are_accounted_for(books: Books, cut: list[str]) -> bool:
-    return all(books.status(id) in ("orphaned", "completed") for id in cut)
+    return all(books.status(id) in ("interrupted", "completed") for id in cut)
 
 
 def _others_finished(books: Books, cut: list[str]) -> bool:

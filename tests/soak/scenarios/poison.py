@@ -39,7 +39,7 @@ async def _run(run: Run, installation: Installation, calls: int) -> None:
     books.balance(run)
     told = {visit.id: visit.status for visit in visits}
     kept = (installation.state / "spool" / "rejected.jsonl").read_text()
-    status = {row["caller_request_id"]: row["status"] for row in installation.ledger()}
+    status = {row["client_request_id"]: row["status"] for row in installation.ledger()}
     run.figures |= {
         "good ones stored": sum(books.status(order.id) == "completed" for order, _ in good),
         "the one without a row": told[NO_ROW],
@@ -50,7 +50,7 @@ async def _run(run: Run, installation: Installation, calls: int) -> None:
     run.expect("every good call is stored", all(books.status(order.id) == "completed" for order, _ in good))
     run.expect("a call that cannot have a row is refused", told[NO_ROW] == 503 and NO_ROW not in status)
     run.expect("a settlement that cannot be written is kept aside", kept.count("\n") == 1 and NO_SETTLEMENT in kept)
-    run.expect("and its row does not stay open", status[NO_SETTLEMENT] == "orphaned")
+    run.expect("and its row does not stay open", status[NO_SETTLEMENT] == "interrupted")
     run.expect("an address with a zone is an address", books.status(ODD_ADDRESS) == "completed")
 
 
@@ -61,7 +61,7 @@ async def _spoil(installation: Installation) -> None:
     installation.database.rows(f"DELETE FROM keys_keysecret WHERE id = {secret}")
     installation.database.rows(
         "ALTER TABLE keys_usagerecord ADD CONSTRAINT poison "
-        f"CHECK (caller_request_id <> '{NO_SETTLEMENT}' OR message_id = '')"
+        f"CHECK (client_request_id <> '{NO_SETTLEMENT}' OR message_id = '')"
     )
 
 

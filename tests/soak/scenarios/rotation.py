@@ -22,7 +22,7 @@ TTL_S = 5
 
 def run(site: Site, *, requests_per_s: int, overlap_s: int) -> Run:
     """Call at a steady pace, rotate, go on with both secrets in turn until the old one has been refused for a while."""
-    with site.installation(WEB_CONCURRENCY="2", SNAPSHOT_TTL_S=str(TTL_S)) as installation:
+    with site.installation(WEB_CONCURRENCY="2", CONFIG_CACHE_TTL_S=str(TTL_S)) as installation:
         return play(lambda run: _run(run, installation, requests_per_s, overlap_s))
 
 

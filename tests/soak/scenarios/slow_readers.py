@@ -18,7 +18,7 @@ CUT_MARGIN_S = 5.0
 
 def run(site: Site, *, callers: int, ramp_s: float, stall_s: float) -> Run:
     """Let callers begin to read streams, and never finish."""
-    with site.installation(CALLER_STALL_S=str(stall_s)) as installation:
+    with site.installation(CLIENT_SEND_TIMEOUT_S=str(stall_s)) as installation:
         return play(lambda run: _run(run, installation, callers, ramp_s, stall_s))
 
 
@@ -47,7 +47,7 @@ async def _run(run: Run, installation: Installation, callers: int, ramp_s: float
     await asyncio.gather(*visits, return_exceptions=True)
 
     books = Books(installation, [])
-    rows = [row for row in installation.ledger() if row["caller_request_id"].startswith("reader-")]
+    rows = [row for row in installation.ledger() if row["client_request_id"].startswith("reader-")]
     served = [call for call in installation.upstream.calls() if call.id.startswith("reader-")]
     cut_s = [row["duration_ms"] / 1000 for row in rows if row["status"] == "client_stalled"]
     sent = [call.sent_bytes for call in served]

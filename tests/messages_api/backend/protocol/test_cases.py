@@ -17,14 +17,14 @@ from messages_api.backend.protocol.decoder import StreamDecoder, message_from_op
 from messages_api.backend.protocol.failures import Failure, ProtocolFailure, failure_from_openai
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.repair import repair_for_anthropic
-from messages_api.backend.protocol.request import RequestRefused, local_answer, to_openai
+from messages_api.backend.protocol.request import UnsupportedRequest, local_answer, to_openai
 from messages_api.backend.protocol.tokens import estimate
 from tests.messages_api.backend.protocol.streams import counting_ids
 
 CASES = Path(__file__).parent / "cases"
 
 
-def refused(error: RequestRefused) -> Any:
+def refused(error: UnsupportedRequest) -> Any:
     return {"error": {"status": 400, "type": "invalid_request_error", "message": error.message}}
 
 
@@ -35,7 +35,7 @@ def failed(failure: Failure) -> Any:
 def request_a2o(case: Any) -> Any:
     try:
         body, dropped = to_openai(case["input"]["request"], Profile.from_mapping(case.get("profile", {})))
-    except RequestRefused as error:
+    except UnsupportedRequest as error:
         return refused(error)
     return {"body": body, "dropped": dropped}
 
@@ -116,7 +116,7 @@ def repaired(case: Any) -> Any:
 def answered_locally(case: Any) -> Any:
     try:
         return {"message": local_answer(case["input"]["request"], counting_ids())}
-    except RequestRefused as error:
+    except UnsupportedRequest as error:
         return refused(error)
 
 

@@ -17,7 +17,7 @@ CALLER = {
 
 
 def test_the_native_lane_forwards_what_is_anthropics() -> None:
-    assert upstream_headers(lane="native", style="bearer", key="UP", headers=CALLER) == {
+    assert upstream_headers(api_format="anthropic", style="bearer", key="UP", headers=CALLER) == {
         "content-type": "application/json",
         "anthropic-version": "2026-10-21",
         "anthropic-beta": "a-1",
@@ -28,7 +28,7 @@ def test_the_native_lane_forwards_what_is_anthropics() -> None:
 
 
 def test_the_envelope_lane_forwards_nothing_and_pins_the_version() -> None:
-    assert upstream_headers(lane="envelope", style="x-api-key", key="UP", headers=CALLER) == {
+    assert upstream_headers(api_format="envelope", style="x-api-key", key="UP", headers=CALLER) == {
         "content-type": "application/json",
         "anthropic-version": "2023-06-01",
         "x-api-key": "UP",
@@ -37,6 +37,6 @@ def test_the_envelope_lane_forwards_nothing_and_pins_the_version() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"anthropic-version": ""}])
 def test_the_version_has_a_default(headers: dict[str, str]) -> None:
-    sent = upstream_headers(lane="native", style="bearer", key="", headers=headers)
+    sent = upstream_headers(api_format="anthropic", style="bearer", key="", headers=headers)
 
     assert sent == {"content-type": "application/json", "anthropic-version": "2023-06-01"}

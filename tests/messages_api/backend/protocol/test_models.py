@@ -1,7 +1,7 @@
 import pytest
 
 from messages_api.backend.protocol import models
-from messages_api.backend.protocol.refusal import RequestRefused
+from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject
 
 ENTRIES = [{"id": name} for name in "abcde"]
@@ -54,7 +54,7 @@ def test_a_page_has_twenty_models_unless_asked() -> None:
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
 def test_a_limit_out_of_range_is_refused(limit: int) -> None:
-    with pytest.raises(RequestRefused) as refusal:
+    with pytest.raises(UnsupportedRequest) as refusal:
         models.page(ENTRIES, limit=limit)
 
     assert refusal.value.param == "limit"
@@ -67,7 +67,7 @@ def test_the_ends_of_the_range_are_in_it(limit: int) -> None:
 
 @pytest.mark.parametrize("param", ["after_id", "before_id"])
 def test_an_unknown_cursor_is_refused(param: str) -> None:
-    with pytest.raises(RequestRefused) as refusal:
+    with pytest.raises(UnsupportedRequest) as refusal:
         models.page(ENTRIES, limit=5, **{param: "z"})
 
     assert refusal.value.param == param

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.request import RequestRefused, local_answer
+from messages_api.backend.protocol.request import UnsupportedRequest, local_answer
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 from tests.messages_api.backend.protocol.translated import refusal_of, to_body
 
@@ -125,7 +125,7 @@ def test_a_request_for_no_tokens_is_answered_at_once(fields: Any) -> None:
     ],
 )
 def test_what_needs_tokens_is_refused_beside_none(fields: Any) -> None:
-    with pytest.raises(RequestRefused, match="max_tokens: must be at least 1 together with ") as raised:
+    with pytest.raises(UnsupportedRequest, match="max_tokens: must be at least 1 together with ") as raised:
         warm_up(**fields)
 
     assert raised.value.param == "max_tokens"

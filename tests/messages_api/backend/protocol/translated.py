@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.request import RequestRefused, to_openai
+from messages_api.backend.protocol.request import UnsupportedRequest, to_openai
 from tests.messages_api.backend.protocol.streams import REQUEST
 
 
@@ -24,9 +24,9 @@ def to_messages(*turns: Any, profile: dict[str, object] | None = None, **fields:
     return body["messages"]
 
 
-def refusal_of(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> RequestRefused:
+def refusal_of(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> UnsupportedRequest:
     """The refusal of a request with these turns, or with the smallest one."""
-    with pytest.raises(RequestRefused) as raised:
+    with pytest.raises(UnsupportedRequest) as raised:
         to_messages(*(turns or [("user", "hi")]), profile=profile, **fields)
     assert str(raised.value) == raised.value.message
     return raised.value

@@ -195,9 +195,9 @@ def exchange(base: str, request: bytes, seconds: float) -> Answer:
 # ---------------------------------------------------------------- an answer is judged
 
 
-def object_in(holder: dict, name: str) -> dict:
+def object_in(owner_choice: dict, name: str) -> dict:
     """The object under a name, or an empty one."""
-    value = holder.get(name)
+    value = owner_choice.get(name)
     return value if isinstance(value, dict) else {}
 
 
@@ -232,8 +232,8 @@ def native_problems(answer: Answer, document: dict) -> tuple[list[str], dict]:
     return problems + request_id_problems(answer, document), error
 
 
-def request_id_problems(answer: Answer, holder: dict) -> list[str]:
-    header, body = answer.headers.get("request-id"), holder.get("request_id")
+def request_id_problems(answer: Answer, owner_choice: dict) -> list[str]:
+    header, body = answer.headers.get("request-id"), owner_choice.get("request_id")
     return [] if header == body else [f"request_id {body!r} in the body, {header!r} in the header"]
 
 
