@@ -222,6 +222,7 @@ elif database["ENGINE"] == "django.db.backends.postgresql":
 # ---- Static files.
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "project" / "static"]
 STATIC_ROOT = STATE_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

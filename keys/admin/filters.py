@@ -96,7 +96,7 @@ class TimeFilter(admin.SimpleListFilter):
 class TextFilter(admin.SimpleListFilter):
     """A filter with a field to type into, for what has too many values to list."""
 
-    template = "keys/text_filter.html"
+    template = "keys/filters/text.html"
     placeholder = ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ class NameFilter(TextFilter):
     Of more than a thousand keys no names are counted: they say little there, and take their time.
     """
 
-    template = "keys/name_filter.html"
+    template = "keys/filters/name.html"
     SHOWN = 8
     MOST_KEYS = 1_000
 

@@ -48,7 +48,7 @@ class KeyActions(admin.ModelAdmin):
         if not confirmed or not form.is_valid():
             return page(
                 request,
-                "keys/extend_expiry.html",
+                "keys/list/extend_expiry.html",
                 {
                     "title": "Extend expiry",
                     "affected": affected,

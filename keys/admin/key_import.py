@@ -83,7 +83,7 @@ class KeyImport(admin.ModelAdmin):
             if not KeySecret.objects.filter(idempotency_key=token).exists():
                 raise
             context = {"title": "Already issued"}
-            return page(request, "keys/import_repeated.html", context, status=409, headers=NOT_STORED)
+            return page(request, "keys/import/repeated.html", context, status=409, headers=NOT_STORED)
         return _file(issued) if form.cleaned_data["answer"] == "csv" else _show(request, issued)
 
     @transaction.atomic
@@ -110,7 +110,7 @@ def _ask(request: HttpRequest, form: FileForm) -> HttpResponse:
         "max_rows": MAX_ROWS,
         "max_kib": MAX_BYTES // 1024,
     }
-    return page(request, "keys/import.html", context)
+    return page(request, "keys/import/upload.html", context)
 
 
 def _preview(request: HttpRequest, rows: list[Row], text: str, *, was_refused: bool = False) -> HttpResponse:
@@ -123,11 +123,11 @@ def _preview(request: HttpRequest, rows: list[Row], text: str, *, was_refused: b
         "form": form,
         "was_refused": was_refused,
     }
-    return page(request, "keys/import_preview.html", context, headers=KEPT_BY_NOBODY)
+    return page(request, "keys/import/preview.html", context, headers=KEPT_BY_NOBODY)
 
 
 def _show(request: HttpRequest, issued: list[Issued]) -> HttpResponse:
-    return page(request, "keys/imported.html", {"title": "Keys issued", "issued": issued}, headers=NOT_STORED)
+    return page(request, "keys/import/done.html", {"title": "Keys issued", "issued": issued}, headers=NOT_STORED)
 
 
 def _file(issued: list[Issued]) -> HttpResponse:

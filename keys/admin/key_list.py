@@ -95,10 +95,10 @@ class KeyList(admin.ModelAdmin):
 
     @admin.display(description="7 days")
     def requests(self, api_key: Any) -> SafeString:
-        days, refused = api_key.glance.days, api_key.glance.refused
+        days, rejected = api_key.glance.days, api_key.glance.rejected
         title = f"Calls by day, the last is today: {', '.join(f'{count:,}' for count in days)}"
-        if refused:
-            title += f". Refused besides: {refused:,}"
+        if rejected:
+            title += f". Refused besides: {rejected:,}"
         total = f"{sum(days):,}"
         return format_html('<span class="calls" title="{}">{} {}</span>', title, cells.sparkline(days), total)
 

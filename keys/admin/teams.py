@@ -166,7 +166,7 @@ class TeamAdmin(admin.ModelAdmin):
                 "unaffected": [team for team in teams if not change.applies_to(team)],
                 "checkbox_name": ACTION_CHECKBOX_NAME,
             }
-            return page(request, "keys/confirm_teams.html", context)
+            return page(request, "keys/teams/confirm_change.html", context)
         with transaction.atomic():
             for team in affected:
                 change.apply(team)

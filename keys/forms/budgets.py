@@ -59,7 +59,7 @@ class TeamBudgetForm(BudgetForm):
     class Meta(BudgetForm.Meta):
         fields = [*BudgetForm.Meta.fields, "temporary_increase", "temporary_increase_until"]
 
-    def clean_increase_until(self) -> datetime | None:
+    def clean_temporary_increase_until(self) -> datetime | None:
         until: datetime | None = self.cleaned_data["temporary_increase_until"]
         if until is not None:
             check_year(until)

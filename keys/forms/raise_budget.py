@@ -33,7 +33,7 @@ class IncreaseForm(forms.Form):
         self.fields["temporary_increase"].help_text = "Added to the amount until then."
         self.fields["until"].help_text = f"Time zone: {timezone.get_default_timezone_name()}."
 
-    def clean_increase(self) -> int:
+    def clean_temporary_increase(self) -> int:
         try:
             temporary_increase = amounts.parse(self.cleaned_data["temporary_increase"], unit=self._budget.unit)
         except ValueError as error:

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from keys.forms.fields import check_no_raw_key
 from keys.models import APIKey
 
-RevokeKind = APIKey.RevokeKind
+RevocationReason = APIKey.RevocationReason
 
 
 class RevokeForm(forms.Form):
@@ -17,8 +17,8 @@ class RevokeForm(forms.Form):
 
     kind = forms.ChoiceField(
         label="Why",
-        choices=RevokeKind.choices,
-        initial=RevokeKind.OTHER,
+        choices=RevocationReason.choices,
+        initial=RevocationReason.OTHER,
         required=False,
         help_text="Compromised keys lose their running streams too.",
     )
@@ -30,7 +30,7 @@ class RevokeForm(forms.Form):
     )
 
     def clean_kind(self) -> str:
-        return self.cleaned_data["kind"] or RevokeKind.OTHER
+        return self.cleaned_data["kind"] or RevocationReason.OTHER
 
 
 class RevokeOneForm(RevokeForm):
@@ -47,8 +47,8 @@ class RevokeOneForm(RevokeForm):
         super().__init__(*args, **kwargs)
         self._api_key = api_key
         kind: Any = self.fields["kind"]
-        kind.required, kind.widget = True, forms.RadioSelect(choices=RevokeKind.choices)
-        self.fields["kind"].initial = RevokeKind.UNUSED
+        kind.required, kind.widget = True, forms.RadioSelect(choices=RevocationReason.choices)
+        self.fields["kind"].initial = RevocationReason.UNUSED
         self.fields["reason"].required = False
 
     def clean_typed_name(self) -> str:
@@ -59,7 +59,7 @@ class RevokeOneForm(RevokeForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("kind") == RevokeKind.OTHER and not cleaned.get("reason") and "reason" not in self.errors:
+        if cleaned.get("kind") == RevocationReason.OTHER and not cleaned.get("reason") and "reason" not in self.errors:
             self.add_error("reason", "Say the reason in a few words.")
         return cleaned
 

@@ -65,7 +65,7 @@ class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: igno
 class APIKey(AccessPolicy):
     """A key with its life and its rules. Its secrets are rows of their own, so rotation keeps id and history."""
 
-    class RevokeKind(models.TextChoices):
+    class RevocationReason(models.TextChoices):
         UNUSED = "unused", "no longer needed"
         REPLACED = "replaced", "replaced by another key"
         OWNER_LEFT = "owner_left", "its owner has left"
@@ -101,7 +101,7 @@ class APIKey(AccessPolicy):
     )
     disabled_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
-    revocation_reason = models.CharField(max_length=16, choices=RevokeKind.choices, blank=True, editable=False)
+    revocation_reason = models.CharField(max_length=16, choices=RevocationReason.choices, blank=True, editable=False)
     revocation_note = models.CharField(max_length=200, blank=True, editable=False)
 
     objects = APIKeyManager()
@@ -179,7 +179,7 @@ class APIKey(AccessPolicy):
         if self.expires_at is not None:
             self._set(expires_at=max(self.expires_at, timezone.now()) + by)
 
-    def revoke(self, *, reason: str = "", kind: str = RevokeKind.OTHER) -> None:
+    def revoke(self, *, reason: str = "", kind: str = RevocationReason.OTHER) -> None:
         """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s).
 
         One that is compromised takes its running streams with it, within 15 s.

@@ -40,7 +40,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
         "is_used": requests > 0,
         "streams_end_within": STREAMS_END_WITHIN_S,
     }
-    return page(request, "keys/change_one.html", context)
+    return page(request, "keys/key/change_state.html", context)
 
 
 def change_several(
@@ -59,7 +59,7 @@ def change_several(
             "form": form,
             "checkbox_name": ACTION_CHECKBOX_NAME,
         }
-        return page(request, "keys/confirm_change.html", context)
+        return page(request, "keys/list/confirm_change.html", context)
     _apply(request, model_admin, affected, change, form.cleaned_data if form else {})
     messages.success(request, f"{len(affected)} API key{'' if len(affected) == 1 else 's'} {change.done}.")
     return HttpResponseRedirect(reverse("admin:keys_apikey_changelist"))

@@ -82,7 +82,7 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
         raise PermissionDenied
     draft = KeyDraft(request, model_admin)
     if not draft.is_valid or "check" in request.POST or "add_budget" in request.POST:
-        return page(request, "keys/issue.html", {"title": "Issue an API key", **draft.context})
+        return page(request, "keys/issue/form.html", {"title": "Issue an API key", **draft.context})
     token = draft.form.cleaned_data["token"]
     try:
         with transaction.atomic():
@@ -102,4 +102,4 @@ def outlook(request: HttpRequest, model_admin: Any) -> HttpResponse:
         raise PermissionDenied
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    return render(request, "keys/outlook.html", KeyDraft(request, model_admin).outlook)
+    return render(request, "keys/issue/preview.html", KeyDraft(request, model_admin).outlook)

@@ -85,7 +85,7 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
         # The form has changed the row in memory; what stands above it is how the key is.
         api_key = model_admin.get_queryset(request).get(pk=api_key.pk)
     context = {"title": api_key.name, "original": api_key, "within": within(), **(editor.context if editor else {})}
-    return page(request, "keys/key.html", context | _panels(request, model_admin, api_key))
+    return page(request, "keys/key/detail.html", context | _panels(request, model_admin, api_key))
 
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "may": model_admin.rights(request, api_key),
         "closed": closed(api_key),
         "holder_address": _holder_address(request, api_key),
-        "calls_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
+        "requests_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
         "snippets": snippets(
             PLACEHOLDER,
             origin=f"{request.scheme}://{request.get_host()}",

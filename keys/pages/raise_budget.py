@@ -49,7 +49,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
         messages.success(request, f"The budget is {limit} until {_moment(until)}. This holds at once.")
         return HttpResponseRedirect(address)
     context = {"title": "Raise a budget for now", "api_key": api_key, "row": row, "form": form}
-    return page(request, "keys/increase.html", context)
+    return page(request, "keys/key/raise_budget.html", context)
 
 
 def _proposed(resets_at: datetime | None) -> datetime:

@@ -15,7 +15,7 @@ def shown_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str
     model = example_model(api_key, model_admin.admin_site.model_names())
     ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
     shown = {"title": "Key issued", "api_key": api_key, "raw": raw, "snippets": ways, "model": model}
-    return page(request, "keys/issued.html", shown | context, headers=NOT_STORED)
+    return page(request, "keys/issue/raw_key.html", shown | context, headers=NOT_STORED)
 
 
 def already_shown(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
@@ -26,7 +26,7 @@ def already_shown(request: HttpRequest, model_admin: Any, api_key: APIKey) -> Ht
         "may": model_admin.rights(request, api_key),
         "may_issue": model_admin.has_add_permission(request),
     }
-    return page(request, "keys/already_issued.html", context, status=409, headers=NOT_STORED)
+    return page(request, "keys/issue/already_issued.html", context, status=409, headers=NOT_STORED)
 
 
 def example_model(api_key: APIKey, names: list[str]) -> str:

@@ -36,7 +36,7 @@ def find(request: HttpRequest, model_admin: Any) -> HttpResponse:
 @permission_required("keys.view_apikey", raise_exception=True)
 def key_hygiene(request: HttpRequest) -> HttpResponse:
     """What should be looked at, with the first keys of each kind and the way to all of them."""
-    return page(request, "keys/hygiene.html", {"title": "Key hygiene", "found": findings.examine()})
+    return page(request, "keys/hygiene/page.html", {"title": "Key hygiene", "found": findings.examine()})
 
 
 # ---- usage
@@ -48,8 +48,8 @@ def usage(request: HttpRequest) -> HttpResponse:
     """A period added up: totals, one chart by day, tables by key and by model."""
     form = PeriodForm(request.GET)
     report = reports.report(form.chosen_period())
-    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.calls_by_day(report.days)}
-    return page(request, "keys/usage.html", {"title": "Usage", **context})
+    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_by_day(report.days)}
+    return page(request, "keys/usage/report.html", {"title": "Usage", **context})
 
 
 @require_GET

@@ -40,7 +40,7 @@ def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpRespons
     live = [each for each in described(list(api_key.secrets.all())) if each.state != "ended"]
     context = {"title": f"Rotate {api_key.name}", "api_key": api_key, "form": form, "live": live, "within": within()}
     return page(
-        request, "keys/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
+        request, "keys/key/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
     )
 
 

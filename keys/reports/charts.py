@@ -14,7 +14,7 @@ OUTCOMES = {
 }
 
 
-def calls_by_day(days: Sequence[Row]) -> dict[str, Any]:
+def requests_by_day(days: Sequence[Row]) -> dict[str, Any]:
     """A bar for each day, by how its calls ended."""
     return {
         "type": "bar",

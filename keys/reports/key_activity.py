@@ -42,7 +42,7 @@ class KeyTotals:
     """Of upstreams, and ours."""
     client_errors: int = 0
     """What the upstream would not do: the caller's to mend."""
-    refused: int = 0
+    rejected: int = 0
     tokens: int = 0
     micros: int = 0
     unpriced: int = 0
@@ -151,7 +151,7 @@ def _busiest(by_model: dict[str, Counter[str]]) -> list[tuple[str, KeyTotals]]:
 
 
 def _requests(row: tuple[str, KeyTotals]) -> int:
-    return row[1].requests + row[1].refused
+    return row[1].requests + row[1].rejected
 
 
 # ---- calls

@@ -24,7 +24,7 @@ class KeyListStats:
 
     days: list[int] = field(default_factory=lambda: [0] * DAYS)
     """Calls of each of the last days, today the last. Without those that were refused."""
-    refused: int = 0
+    rejected: int = 0
     """In these days."""
     cost: int = 0
     """Micro-dollars, of this month's calls that have a price."""
@@ -52,10 +52,10 @@ def _add_days(found: dict[int, KeyListStats], ids: list[int]) -> None:
     today = timezone.localdate()
     week = Period(first=today - timedelta(days=DAYS - 1), last=today)
     hours = _hours(ids, week).annotate(day=usage.index_of_day("hour", week.days())).values("api_key_id", "day")
-    sums = hours.annotate(made=Sum("requests", filter=~_REFUSED), refused=Sum("requests", filter=_REFUSED))
-    for api_key_id, day, made, refused in sums.values_list("api_key_id", "day", "made", "refused"):
+    sums = hours.annotate(made=Sum("requests", filter=~_REFUSED), rejected=Sum("requests", filter=_REFUSED))
+    for api_key_id, day, made, rejected in sums.values_list("api_key_id", "day", "made", "rejected"):
         found[api_key_id].days[day] = made or 0
-        found[api_key_id].refused += refused or 0
+        found[api_key_id].rejected += rejected or 0
 
 
 def _add_month(found: dict[int, KeyListStats], ids: list[int]) -> None:

@@ -22,7 +22,7 @@ class Rejection:
     """What one rule refused."""
 
     words: str
-    refused: int = 0
+    rejected: int = 0
     would_have: int = 0
     """In shadow mode: noted, and let in."""
     last_at: datetime
@@ -49,16 +49,16 @@ def refusals(api_key: APIKey) -> Rejections:
         row = rows.setdefault(words, Rejection(words=words, last_at=hit["last_at"]))
         row.last_at = max(row.last_at, hit["last_at"])
         if hit["status"] == UsageRecord.Status.REJECTED:
-            row.refused += hit["made"]
+            row.rejected += hit["made"]
         else:
             row.would_have += hit["made"]
-    ordered = sorted(rows.values(), key=lambda row: row.refused + row.would_have, reverse=True)
+    ordered = sorted(rows.values(), key=lambda row: row.rejected + row.would_have, reverse=True)
     return Rejections(rows=ordered, is_cut=bool(beyond))
 
 
 def _counted(found: Any) -> Any:
     """A row for each rule and outcome."""
-    parts = {name: KT(f"limit_hit__{name}") for name in ("scope", "limit", "value")}
+    parts = {name: KT(f"limit_exceeded__{name}") for name in ("scope", "limit", "value")}
     grouped = found.annotate(**parts).values(*parts, "status")
     return grouped.annotate(made=Count("pk"), last_at=Max("created_at")).order_by()
 

@@ -106,8 +106,8 @@ def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterator[M
         return
     hours = HourlyUsage.objects.filter(api_key_id=key_id, hour__gte=begin, hour__lt=end)
     yield from hours.values("model", moment=F("hour")).annotate(
-        calls_sum=Sum("requests", filter=~REJECTED, default=0),
-        refused_sum=Sum("requests", filter=REJECTED, default=0),
+        requests_sum=Sum("requests", filter=~REJECTED, default=0),
+        rejected_sum=Sum("requests", filter=REJECTED, default=0),
         unpriced_sum=Sum("unpriced_requests"),
         **_token_sums(),
     )
@@ -116,8 +116,8 @@ def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterator[M
 def _minutes(records: QuerySet[UsageRecord]) -> Iterator[Mapping[str, Any]]:
     settled = records.exclude(status=UsageRecord.Status.STARTED)
     yield from settled.values("model", moment=TruncMinute("created_at", tzinfo=UTC)).annotate(
-        calls_sum=Count("pk", filter=~REJECTED),
-        refused_sum=Count("pk", filter=REJECTED),
+        requests_sum=Count("pk", filter=~REJECTED),
+        rejected_sum=Count("pk", filter=REJECTED),
         unpriced_sum=Count("pk", filter=~REJECTED & Q(cost_usd_micros=None)),
         **_token_sums(),
     )
@@ -142,7 +142,7 @@ def _said(sums: Counter[str], **more: Any) -> dict[str, Any]:
     return {
         **more,
         "requests": sums["requests"],
-        "refused_calls": sums["rejected"],
+        "rejected_requests": sums["rejected"],
         **{name: sums[name.removesuffix("_tokens")] for name in TOKENS},
         "cost_usd": dollars(sums["cost"]),
         "unpriced_requests": sums["unpriced"],

@@ -23,7 +23,7 @@ class Totals:
     errors: int = 0
     """Failed, or orphaned by a worker that died."""
     running: int = 0
-    refused: int = 0
+    rejected: int = 0
     input: int = 0
     cache_read: int = 0
     cache_write: int = 0

@@ -220,7 +220,7 @@ def _added(parts: Iterable[tuple[Any, Totals]]) -> dict[Any, Totals]:
 def _table(grouped: dict[Any, Totals], total: Totals) -> list[Row]:
     """The busiest, and all others in one row, so that the table adds up to the total."""
     rows = [Row(subject=subject, sums=part) for subject, part in grouped.items()]
-    rows.sort(key=lambda row: row.sums.requests + row.sums.refused, reverse=True)
+    rows.sort(key=lambda row: row.sums.requests + row.sums.rejected, reverse=True)
     others = total - _total(row.sums for row in rows[:SHOWN])
     return rows[:SHOWN] + ([] if others == Totals() else [Row(subject=None, sums=others)])
 

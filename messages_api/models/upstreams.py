@@ -40,7 +40,7 @@ class Upstream(models.Model):
         help_text="Such as https://api.anthropic.com or http://127.0.0.1:8081/v1. "
         "Changing it clears the stored credential.",
     )
-    credential_ciphertext = models.TextField(blank=True, editable=False)
+    credential_ciphertext = models.TextField("credential", blank=True, editable=False)
     credential_set_at = models.DateTimeField(null=True, editable=False)
     connect_timeout_s = models.FloatField("connect", default=5.0, validators=POSITIVE, help_text="Seconds.")
     first_byte_timeout_s = models.FloatField("first byte", default=120.0, validators=POSITIVE, help_text="Seconds.")

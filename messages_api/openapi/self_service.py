@@ -14,7 +14,7 @@ SCOPE: Schema = {"enum": ["key", "team"]}
 USAGE = exactly(
     {
         "calls": described(COUNT, "Calls that were let in."),
-        "refused_calls": described(COUNT, "Calls that a limit, a budget or a rule refused."),
+        "rejected_requests": described(COUNT, "Calls that a limit, a budget or a rule refused."),
         "input_tokens": described(COUNT, "Without those read from a cache or written to one."),
         "output_tokens": COUNT,
         "cache_read_tokens": COUNT,
@@ -100,7 +100,7 @@ SCHEMAS: dict[str, Schema] = {
 
 _A_DAY = {
     "calls": 12,
-    "refused_calls": 1,
+    "rejected_requests": 1,
     "input_tokens": 10_480,
     "output_tokens": 3_912,
     "cache_read_tokens": 0,

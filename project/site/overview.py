@@ -39,7 +39,7 @@ def _usage() -> dict[str, Any]:
         "yesterday": days[-2].sums,
         "days": days,
         "report": {"total": reduce(add, (row.sums for row in days), Totals())},
-        "chart": charts.calls_by_day(days),
+        "chart": charts.requests_by_day(days),
     }
 
 

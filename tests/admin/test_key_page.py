@@ -244,7 +244,7 @@ def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller
     page = browser.get(address_of(caller.api_key))
 
     assert [row[1:4] for row in table(page, "Last errors")] == [["Failed overloaded_error", "529", "claude-3"]]
-    assert len(table(page, "Last calls")) == 20
+    assert len(table(page, "Last requests")) == 20
     assert reverse("admin:keys_usagerecord_change", args=[failed.pk.replace("_", "_5F")]) in page.text
     links = re.findall(rf'href="([^"]*api_key__public_id={caller.api_key.public_id}[^"]*)"', page.text)
     assert len(links) > 2
@@ -256,7 +256,7 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
     lately = timezone.now() - timedelta(days=1)
     for _ in range(3):
         caller.requests(status="rejected", limit_exceeded=hit("requests_per_minute"), created_at=lately)
-    caller.requests(status="rejected", limit_exceeded=hit("budget_month_money", scope="team", value=20_000_000))
+    caller.requests(status="rejected", limit_exceeded=hit("budget_month_usd", scope="team", value=20_000_000))
     caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
     caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
     caller.requests(status="rejected", limit_exceeded=hit("addresses", value=None), created_at=lately)

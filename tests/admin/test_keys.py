@@ -123,7 +123,7 @@ def test_an_action_asks_first_and_changes_nothing(action: str, browser: Client, 
 
     assert APIKey.objects.values().get() == before
     assert "the name of it" in answer.text and "never" in answer.text  # its last use
-    assert answer.templates[0].name == "keys/confirm_change.html"
+    assert answer.templates[0].name == "keys/list/confirm_change.html"
 
 
 def test_disable_and_enable(browser: Client, issue: Issue) -> None:

@@ -101,7 +101,7 @@ def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: C
 
     page = browser.get("/admin/").text
 
-    block = re.search(r'<script id="calls-by-day" type="application/json">(.*?)</script>', page)
+    block = re.search(r'<script id="requests-by-day" type="application/json">(.*?)</script>', page)
     assert block
     chart = json.loads(block[1])
     assert (chart["labels"][0], len(chart["labels"]), chart["series"][0]["values"][:2]) == ("02 Jul", 14, [1, 0])

@@ -103,7 +103,7 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
 
     page = browser.get(USAGE).text
 
-    block = re.search(r'<script id="calls-by-day" type="application/json">(.*?)</script>', page)
+    block = re.search(r'<script id="requests-by-day" type="application/json">(.*?)</script>', page)
     assert block
     chart = json.loads(block[1])
     assert chart["labels"][-1] == "15 Jul" and len(chart["labels"]) == 7

@@ -335,7 +335,7 @@ def test_the_price_is_a_link_for_who_may_view_prices(
     ("hit", "words"),
     [
         ({"scope": "key", "limit": "requests_per_minute", "value": 60}, "60 requests a minute of this key"),
-        ({"scope": "team", "limit": "budget_month_money", "value": 20_000_000}, "$20.00 a month of its team"),
+        ({"scope": "team", "limit": "budget_month_usd", "value": 20_000_000}, "$20.00 a month of its team"),
         ({"scope": "key", "limit": "models", "value": None}, "The model is not on the list of this key"),
     ],
 )

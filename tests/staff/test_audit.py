@@ -70,7 +70,7 @@ def test_a_command_is_named_by_the_systems_user(issue: Issue) -> None:
     call_command("revoke_key", api_key.public_id, reason="left the team", stderr=StringIO())
 
     entry = history_of(api_key)[0]
-    assert entry.actor == ME and "Revoke reason: left the team" in entry.changes
+    assert entry.actor == ME and "Revocation note: left the team" in entry.changes
 
 
 def test_a_page_is_named_by_who_is_signed_in_and_from_where(browser: Client, admin: User, settings: Any) -> None:
@@ -142,7 +142,7 @@ def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: Use
     assert sentences[5] == ["Amount: 20,000,000 → 50,000,000"]
     assert "Amount: 50,000,000 → none" in sentences[6]
     assert sentences[7] == ["Allowed models: claude-* → none", "Name: app → robot", "Owner: root → none", "Team: crew"]
-    assert sentences[8][0] == "Revoke kind: compromised: somebody else may have it"
+    assert sentences[8][1] == "Revocation reason: compromised: somebody else may have it"
     assert raw_key.hint(raw) in first
 
 
@@ -183,7 +183,9 @@ def test_a_target_stands_in_the_history_of_its_route(upstream: Upstream) -> None
 def test_a_price_is_told_with_its_figures(db: None) -> None:
     price = ModelPrice.objects.create(model_pattern="claude-*", input_price=3_000_000, output_price=15_000_000)
 
-    assert {"Input: 3,000,000", "Output: 15,000,000", "Pattern: claude-*"} <= set(last_sentences(price))
+    assert {"Input price: 3,000,000", "Output price: 15,000,000", "Model pattern: claude-*"} <= set(
+        last_sentences(price)
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_an_error_page_is_ours(status: int, address: str, browser: Client) -> No
 def check_error_page(answer: Any) -> None:
     check_headers(answer)
     assert inline(answer.text) == []
-    assert "keys/gateway" in answer.text and "To the overview" in answer.text
+    assert "gateway/gateway" in answer.text and "To the overview" in answer.text
     assert "Traceback" not in answer.text and "Django" not in answer.text
 
 
@@ -239,12 +239,12 @@ def test_no_end_of_the_calendar_brings_a_form_down(
     team = Team.objects.create(name="crew")
     day, hour = moment
     budget = {"amount": "5", "unit": "usd", "period": "day", "alert_threshold_percent": "80", "temporary_increase": "1"}
-    budget |= {"increase_until_0": day, "increase_until_1": hour}
+    budget |= {"temporary_increase_until_0": day, "temporary_increase_until_1": hour}
     rows = {f"budgets-0-{name}": value for name, value in budget.items()}
     rows |= {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0"}
 
     of_team = browser.post(f"/admin/keys/team/{team.pk}/change/", {"name": "crew"} | rows)
-    price = {"pattern": "m", "input": "1", "output": "1", "valid_from_0": day, "valid_from_1": hour}
+    price = {"model_pattern": "m", "input_price": "1", "output_price": "1", "valid_from_0": day, "valid_from_1": hour}
     of_price = browser.post("/admin/keys/modelprice/add/", price)
 
     for answer in (of_team, of_price):

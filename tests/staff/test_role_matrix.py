@@ -346,7 +346,7 @@ def test_an_auditor_sees_no_part_of_a_password_or_a_credential(client_of: Client
 @pytest.mark.parametrize(
     "query",
     [
-        "/admin/messages_api/upstream/?credential_token__startswith=gAAAA",
+        "/admin/messages_api/upstream/?credential_ciphertext__startswith=gAAAA",
         "/admin/auth/user/?password__startswith=md5",
         "/admin/keys/apikey/?secrets__digest__startswith=a",
         "/admin/keys/usagerecord/?secret__digest__startswith=a",

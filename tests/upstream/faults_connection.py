@@ -139,7 +139,7 @@ def early_refusal(*after: Step) -> Script:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    **listed("U1", ("rejected", "resets, then refuses connections for s seconds: refused-s5", refused)),
+    **listed("U1", ("refused", "resets, then refuses connections for s seconds: refused-s5", refused)),
     **listed("U2", ("silent", "takes the request and never answers", script_of(WaitForPeer()))),
     **listed(
         "U3",

@@ -333,7 +333,7 @@ def test_each_scenario_plays_in_both_dialects_plain_and_streamed(name: str, upst
             except (TimeoutError, ConnectionResetError):
                 pass
 
-    calls = upstream.wait_for(lambda call: call.outcome or name == "rejected", count=4, within_s=2)
+    calls = upstream.wait_for(lambda call: call.outcome or name == "refused", count=4, within_s=2)
     assert {call.scenario for call in calls} == {name}
     assert {call.outcome for call in calls} <= {"played", "peer_closed", "peer_reset", ""}
 

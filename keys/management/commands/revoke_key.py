@@ -10,7 +10,7 @@ from keys.management.lookup import HELP, find_key
 from keys.models import APIKey
 
 MAX_REASON_LENGTH = 200
-Kind = APIKey.RevokeKind
+Kind = APIKey.RevocationReason
 
 
 class Command(BaseCommand):

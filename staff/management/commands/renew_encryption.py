@@ -17,8 +17,9 @@ from staff.models import Authenticator
 
 class Command(BaseCommand):
     help = (
-        "Encrypt everything with the first of CREDENTIAL_ENCRYPTION_KEYS, so that older ones can be removed, and name the "
-        "usable API keys that an older one of API_KEY_PEPPERS still verifies. May be run again, and while the gateway serves."
+        "Encrypt everything with the first of CREDENTIAL_ENCRYPTION_KEYS, so that older ones can be removed, and name "
+        "the usable API keys that an older one of API_KEY_PEPPERS still verifies. May be run again, and while the "
+        "gateway serves."
     )
 
     def handle(self, **options: Any) -> None:

@@ -95,7 +95,7 @@ def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
         left=2,
         errors=2,
         running=1,
-        refused=1,
+        rejected=1,
         input=9 + 9 + 9 + 7,
         cache_read=3,
         cache_write=12,

@@ -120,7 +120,7 @@ def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey
     assert usage["today"] | {"since": ""} == {
         "since": "",
         "requests": 2,
-        "refused_calls": 0,
+        "rejected_requests": 0,
         "input_tokens": 20,
         "output_tokens": 40,
         "cache_read_tokens": 0,

@@ -154,7 +154,7 @@ def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) 
         ],
     }
     assert run("--repair") == (
-        f"2026-07-01T12:00+00:00 {record.api_key.public_id} claude-3 local completed: calls 1 ≠ 7\n"
+        f"2026-07-01T12:00+00:00 {record.api_key.public_id} claude-3 local completed: requests 1 ≠ 7\n"
         "1 sums were put right.\n"
     )
     assert run() == "1 hours are what their rows add up to.\n"

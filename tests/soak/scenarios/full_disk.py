@@ -112,7 +112,7 @@ def _open_streams(installation: Installation, streams: int, longest_s: float) ->
 
 
 async def _expect_refusal(installation: Installation, run: Run) -> None:
-    refused = await installation.call(Order(id="rejected"))
+    refused = await installation.call(Order(id="refused"))
     run.expect("no call is let in meanwhile", refused.status == 503 and refused.retry_after)
 
 

@@ -88,7 +88,7 @@ async def _requests(installation: Installation, per_s: int, end: asyncio.Event) 
         order = Order(id=f"plain-{len(tasks):05d}", streamed=False, every_s=0.05)
         tasks.append(asyncio.create_task(installation.call(order)))
         await asyncio.sleep(1 / per_s)
-        if len(tasks) >= 2 and tasks[-2].done() and tasks[-2].result().broke == "rejected":
+        if len(tasks) >= 2 and tasks[-2].done() and tasks[-2].result().broke == "refused":
             break
     return await asyncio.gather(*tasks)
 

@@ -12,7 +12,7 @@ def stop(choice: Any, *, has_tools: bool = False, refused: bool = False) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("finish", "has_tools", "rejected", "stop_reason"),
+    ("finish", "has_tools", "refused", "stop_reason"),
     [
         ("length", True, True, "max_tokens"),
         ("content_filter", True, True, "refusal"),
