@@ -19,7 +19,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
     link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
     share = round(100 * row.spent / limit) if limit else 100
     Notification.objects.get_or_create(
-        key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
+        dedup_key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
         defaults={
             "kind": "budget_warning",
             "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],

@@ -19,14 +19,14 @@ def note_week() -> None:
     Its key is the week in the reporting time zone, so it is written once, by whichever process comes first.
     """
     key = f"hygiene-{_week()}"
-    if not (settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL) or Notification.objects.filter(key=key).exists():
+    if not (settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL) or Notification.objects.filter(dedup_key=key).exists():
         return
     found = findings.examine()
     where = admin_links.to("hygiene") or reverse("admin:hygiene")
     if not found.needs_attention:
         return
     Notification.objects.get_or_create(
-        key=key,
+        dedup_key=key,
         defaults={
             "kind": KIND,
             "subject": _subject(found),

@@ -2,7 +2,7 @@
 
 from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, digests, new_public_id
-from keys.models.notices import Notification
+from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice
 from keys.models.teams import Team
 from keys.models.usage import HourlyUsage, UsageRecord

@@ -57,7 +57,7 @@ def _send(notice: Notification) -> None:
     attempts = notice.attempts + 1
     is_over = not errors or attempts >= MAX_ATTEMPTS
     if errors:
-        logger.warning("Notice %s: attempt %d failed: %s", notice.key, attempts, "; ".join(errors))
+        logger.warning("Notice %s: attempt %d failed: %s", notice.dedup_key, attempts, "; ".join(errors))
     Notification.objects.filter(pk=notice.pk).update(
         emailed_at=notice.emailed_at,
         posted_at=notice.posted_at,
@@ -84,7 +84,7 @@ def _mail(notice: Notification) -> list[str]:
 
 
 def _post(notice: Notification) -> list[str]:
-    about = {"id": notice.key, "subject": notice.subject, "created_at": notice.created_at.isoformat()}
+    about = {"id": notice.dedup_key, "subject": notice.subject, "created_at": notice.created_at.isoformat()}
     body = json.dumps(about | notice.data)
     headers = {"Content-Type": "application/json", "User-Agent": "messages-gateway"}
     if settings.ALERT_WEBHOOK_SECRET:

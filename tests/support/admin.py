@@ -82,7 +82,7 @@ def objects(caller: Caller) -> dict[str, Any]:
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         # Sent already: a gateway of other tests that runs on this database would try to send it.
         Notification.objects.create(
-            key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at
+            dedup_key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at
         ),
         User.objects.create_user("eve"),
         Group.objects.create(name="crew"),

@@ -340,7 +340,7 @@ def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, ma
         with time_machine.travel(f"{moment}+00:00", tick=False):
             weekly_mail.note_week()
 
-    assert sorted(Notification.objects.values_list("key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
+    assert sorted(Notification.objects.values_list("dedup_key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
 
 
 def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:

@@ -37,7 +37,7 @@ def webhook(settings: Any) -> Iterator[Webhook]:
 
 def notice(**fields: Any) -> Notification:
     values: dict[str, Any] = {
-        "key": "budget-1",
+        "dedup_key": "budget-1",
         "kind": "budget_warning",
         "subject": "80 % of the budget",
         "text": "It is nearly spent.\n",
@@ -92,14 +92,14 @@ def test_a_server_that_refuses_is_asked_for_a_day_and_then_no_more(db: None, mai
 
 def test_a_name_that_no_header_can_say_holds_up_nobody(db: None, mailbox: Mailbox) -> None:
     notice(subject="80 % of the budget of the key a\rb")
-    notice(key="budget-2", recipients=["nobody@example.org\r"])
-    notice(key="budget-3")
+    notice(dedup_key="budget-2", recipients=["nobody@example.org\r"])
+    notice(dedup_key="budget-3")
 
     assert delivery.send_waiting() == 3
 
     subjects = [mail["Subject"] for _, mail in mailbox.mails]
     assert subjects == ["[messages-gateway] 80 % of the budget of the key a b", "[messages-gateway] 80 % of the budget"]
-    assert Notification.objects.get(key="budget-2").last_error.startswith("mail: ")
+    assert Notification.objects.get(dedup_key="budget-2").last_error.startswith("mail: ")
 
 
 def test_a_claimed_notice_is_nobody_elses(db: None, mailbox: Mailbox) -> None:

@@ -1,15 +1,19 @@
+"""The outbox: notifications that wait to be sent by e-mail and webhook."""
+
 from django.db import models
 
 
 class Notification(models.Model):
-    """A message to people that waits to be sent: written with what it is about, so that none is lost or sent twice."""
+    """A message to people. Written in the transaction of its cause, so that none is lost; sent by `delivery`."""
 
-    key = models.CharField(max_length=100, unique=True, help_text="What it is about; the same thing is told once.")
+    dedup_key = models.CharField(
+        max_length=100, unique=True, help_text="Identifies the cause. One notification is sent per cause."
+    )
     kind = models.CharField(max_length=32)
     subject = models.CharField(max_length=200)
     text = models.TextField()
     recipients = models.JSONField(default=list)
-    data = models.JSONField(default=dict, help_text="What the webhook gets.")
+    data = models.JSONField(default=dict, help_text="Payload of the webhook.")
     created_at = models.DateTimeField(auto_now_add=True)
     emailed_at = models.DateTimeField(null=True)
     posted_at = models.DateTimeField(null=True)
@@ -20,7 +24,7 @@ class Notification(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["next_attempt_at"], name="notice_open", condition=models.Q(done_at=None))]
+        indexes = [models.Index(fields=["next_attempt_at"], name="notification_open", condition=models.Q(done_at=None))]
 
     def __str__(self) -> str:
         return self.subject
