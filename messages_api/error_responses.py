@@ -9,7 +9,7 @@ from django.views import defaults
 from rest_framework.exceptions import MethodNotAllowed
 
 from messages_api import apis as lanes
-from messages_api.backend.errors import Aborted
+from messages_api.backend.upstream_error import Aborted
 
 API_PREFIX = "/api/"
 CALLER_LEFT = 499  # for the log of a server in front: nobody else is there to read it

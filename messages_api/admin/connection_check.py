@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import UpstreamError
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.types import Request
+from messages_api.backend.upstream_error import UpstreamError
 from messages_api.models import Upstream
 
 MAX_TOKENS = 1

@@ -2,9 +2,9 @@
 
 from typing import Protocol, cast
 
-from messages_api.backend import anthropic, openai
+from messages_api.backend import anthropic_adapter, openai_adapter
 from messages_api.backend.attempt import Answer, Attempt
-from messages_api.backend.source import EventSource
+from messages_api.backend.event_source import EventSource
 
 
 class Adapter(Protocol):
@@ -33,4 +33,4 @@ def count_tokens(attempt: Attempt) -> int:
 
 
 def _for(attempt: Attempt) -> Adapter:
-    return cast(Adapter, {"anthropic": anthropic, "openai": openai}[attempt.target.endpoint.dialect])
+    return cast(Adapter, {"anthropic": anthropic_adapter, "openai": openai_adapter}[attempt.target.endpoint.dialect])

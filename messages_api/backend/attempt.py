@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import ReportedUsage
+from messages_api.backend.exchange import NEVER, Exchange
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.protocol.error_mapping import Failure
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, Request
-from messages_api.backend.upstream import NEVER, Exchange
+from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.upstream_error import UpstreamError
 
 RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date, or a truth value
 

@@ -22,7 +22,7 @@ from keys.usage import ledger
 from keys.usage.rows import Admission
 from lib import deadlines
 from messages_api.backend.endpoint import Target
-from messages_api.backend.protocol.tokens import estimate
+from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
 from messages_api.intake.body import Body
 from messages_api.intake.client import ClientInfo

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from messages_api.backend.attempt import Attempt
+from messages_api.backend.backoff import backoff_s
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, RetryScope, UpstreamError, cause_of
-from messages_api.backend.waiting import backoff_s
+from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
 from messages_api.routing.circuit_breaker import CircuitBreaker, Circuits
 
 logger = logging.getLogger(__name__)

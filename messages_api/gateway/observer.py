@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from messages_api.backend.figures import ReportedUsage
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, Message
 from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.reported_usage import ReportedUsage
 
 REPORTED, PARTIAL, ESTIMATED, NONE = "reported", "partial", "estimated", "none"
 _TEXT_FIELDS = ("text", "thinking", "partial_json")

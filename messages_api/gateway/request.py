@@ -24,11 +24,11 @@ from lib.shared_store import store
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Answer, Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import Aborted, RetryScope, UpstreamError
-from messages_api.backend.figures import ReportedUsage
-from messages_api.backend.protocol.tokens import estimate
+from messages_api.backend.event_source import Batch, EventSource
+from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.source import Batch, EventSource
+from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl, find_targets
 from messages_api.gateway.attempts import Attempts

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self
 from django.conf import settings
 
 from lib.background import Background
-from messages_api.backend.errors import Aborted, UpstreamError
-from messages_api.backend.source import Batch, EventSource
-from messages_api.backend.upstream import NEVER
+from messages_api.backend.event_source import Batch, EventSource
+from messages_api.backend.exchange import NEVER
+from messages_api.backend.upstream_error import Aborted, UpstreamError
 
 if TYPE_CHECKING:
     from messages_api.gateway.request import InFlightRequest

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from messages_api.backend.protocol import chunks, models, sse
+from messages_api.backend.protocol import chunks, model_list, sse
 from messages_api.backend.protocol.types import Event, JSONObject, Message
 
 Schema = dict[str, Any]
@@ -287,7 +287,7 @@ ENVELOPE_EXAMPLE: JSONObject = {
     "message": "successful",
     "data": chunks.completion_from_message(MESSAGE_EXAMPLE, created=CREATED),
 }
-MODEL_PAGE_EXAMPLE = models.page([{"id": "claude-3-opus-20240229"}])
+MODEL_PAGE_EXAMPLE = model_list.page([{"id": "claude-3-opus-20240229"}])
 
 
 def event_stream_example() -> str:

@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from messages_api.apis import anthropic, envelope
-from messages_api.backend.protocol import models
+from messages_api.backend.protocol import model_list
 from messages_api.openapi import answers, bodies, self_service
 from messages_api.openapi.answers import TEXT, Schema, ref
 
@@ -221,7 +221,12 @@ PAGE_PARAMETERS = [
         "name": "limit",
         "in": "query",
         "description": "How many models a page has.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": models.MAX_LIMIT, "default": models.DEFAULT_LIMIT},
+        "schema": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": model_list.MAX_LIMIT,
+            "default": model_list.DEFAULT_LIMIT,
+        },
     },
     {"name": "after_id", "in": "query", "description": "The page behind this model.", "schema": TEXT},
     {"name": "before_id", "in": "query", "description": "The page in front of this model.", "schema": TEXT},

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from messages_api.backend.protocol import models
-from messages_api.backend.protocol.refusal import UnsupportedRequest
+from messages_api.backend.protocol import model_list
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 from messages_api.errors import RequestError
 
 MAX_DIGITS = 9
@@ -12,11 +12,11 @@ MAX_DIGITS = 9
 
 def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
     """The page that `limit`, `after_id` and `before_id` ask for. Raise RequestError for what these do not take."""
-    limit = query.get("limit", str(models.DEFAULT_LIMIT))
+    limit = query.get("limit", str(model_list.DEFAULT_LIMIT))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= MAX_DIGITS):
         raise RequestError("limit: expected a number.", param="limit")
     try:
-        return models.page(
+        return model_list.page(
             [{"id": name} for name in names],
             limit=int(limit),
             after_id=query.get("after_id"),
@@ -30,4 +30,4 @@ def one(name: str, *, is_known: bool) -> dict[str, Any]:
     """One model. Raise RequestError 404 unless it is known."""
     if not is_known:
         raise RequestError("The requested model is not known here.", status=404, type="not_found_error")
-    return models.model({"id": name})
+    return model_list.model({"id": name})

@@ -29,8 +29,8 @@ FORBIDDEN = {
 }
 ONLY_IN = {
     "tests": {"project/management/commands/fake_upstream.py"},
-    "requests": {"messages_api/backend/upstream.py", "keys/notifications/delivery.py"},
-    "urllib3": {"messages_api/backend/upstream.py", "messages_api/backend/connections.py"},
+    "requests": {"messages_api/backend/exchange.py", "keys/notifications/delivery.py"},
+    "urllib3": {"messages_api/backend/exchange.py", "messages_api/backend/connections.py"},
     "environ": {"project/environment.py", "project/settings.py"},
     "keys": {
         "keys",
@@ -50,7 +50,7 @@ ONLY_IN = {
 }
 SAME_FUNCTIONS = [
     ("messages_api/apis/envelope.py", "messages_api/apis/anthropic.py"),
-    ("messages_api/backend/openai.py", "messages_api/backend/anthropic.py"),
+    ("messages_api/backend/openai_adapter.py", "messages_api/backend/anthropic_adapter.py"),
 ]
 
 

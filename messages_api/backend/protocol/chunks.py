@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from messages_api.backend.protocol import sse, wire
-from messages_api.backend.protocol.failures import CUT_OFF
-from messages_api.backend.protocol.stop import finish_reason
+from messages_api.backend.protocol.error_mapping import CUT_OFF
+from messages_api.backend.protocol.stop_reasons import finish_reason
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 from messages_api.backend.protocol.usage import Usage
 

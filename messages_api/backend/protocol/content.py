@@ -1,7 +1,7 @@
 """Content blocks in OpenAI's words: as plain text where they have one, else as parts of a user message."""
 
-from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import Block, JSONObject
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 
 def rendered(block: Block) -> str | None:

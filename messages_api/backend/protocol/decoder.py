@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from messages_api.backend.protocol import events, wire
-from messages_api.backend.protocol.answer import arguments_of, fragments_in, refusal_in, text_in, thinking_in
-from messages_api.backend.protocol.calls import ToolCall, ToolCalls
-from messages_api.backend.protocol.failures import (
+from messages_api.backend.protocol.block_writer import BlockWriter
+from messages_api.backend.protocol.error_mapping import (
     CUT_OFF,
     CUT_OFF_IN_CALL,
     FAILED_FINISHES,
@@ -18,12 +17,13 @@ from messages_api.backend.protocol.failures import (
     failure_of_type,
 )
 from messages_api.backend.protocol.ids import Ids, tool_ids
+from messages_api.backend.protocol.response_content import arguments_of, fragments_in, refusal_in, text_in, thinking_in
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.stop import stop_fields
-from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.stop_reasons import stop_fields
+from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, Request
 from messages_api.backend.protocol.usage import UNKNOWN, Usage
-from messages_api.backend.protocol.writer import BlockWriter
 
 
 def message_from_openai(answer: object, *, request: Request, ids: Ids) -> Message:

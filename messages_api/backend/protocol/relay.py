@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from messages_api.backend.protocol import events, wire
-from messages_api.backend.protocol.failures import (
+from messages_api.backend.protocol.error_mapping import (
     CUT_OFF,
     NO_MESSAGE,
     NOT_AN_OBJECT,
@@ -16,7 +16,7 @@ from messages_api.backend.protocol.failures import (
     failure_of_type,
 )
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.tokens import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
 from messages_api.backend.protocol.types import Event, JSONObject, Message, Request
 from messages_api.backend.protocol.usage import Usage
 

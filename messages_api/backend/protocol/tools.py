@@ -1,8 +1,8 @@
 """Tools and the choice among them, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject, Request
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Families of tools that Anthropic runs. Each new version has another date behind the name.
 _SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_")

@@ -6,8 +6,8 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.blocks import content_flaw
 from messages_api.backend.protocol.content import attached, blocks_of, rendered, text_part
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import Block, JSONObject, Request
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Claude Code's attribution, meant for Anthropic. It changes with each request and would defeat a prefix cache.
 _ATTRIBUTION = "x-anthropic-billing-header:"

@@ -22,7 +22,7 @@ from keys.pricing.price_book import prices
 from keys.pricing.rating import Price
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
-from messages_api.backend.protocol.tokens import estimate
+from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.middleware import new_request_id
 from tests.support.gateway import Gateway, GatewayServer
 from tests.upstream import Reply, ScriptedUpstream, replied

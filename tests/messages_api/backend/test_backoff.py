@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import pytest
 import time_machine
 
-from messages_api.backend.waiting import backoff_s, parse_retry_after
+from messages_api.backend.backoff import backoff_s, parse_retry_after
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from messages_api.backend.event_source import Frames
 from messages_api.backend.protocol.sse import SSEParser
-from messages_api.backend.source import Frames
 
 STREAMS = [
     b"event: a\ndata: 1\n\n: comment\n\ndata: 2\n\ndata: rest",

@@ -12,11 +12,11 @@ import pytest
 import requests
 import urllib3
 
-from messages_api.backend import upstream
+from messages_api.backend import exchange
 from messages_api.backend.endpoint import Deadlines, Endpoint
-from messages_api.backend.errors import Aborted, RetryScope, UpstreamError, cause_of
+from messages_api.backend.exchange import Exchange
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.upstream import Exchange
+from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
 from tests.faults.servers import full_listener
 from tests.support.gateway import wait_until
 from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
@@ -33,12 +33,12 @@ FOREIGN = [
 
 @pytest.mark.parametrize("error", FOREIGN, ids=lambda error: f"{error.__module__}.{error.__name__}")
 def test_every_error_of_the_two_libraries_is_mapped(error: type[Exception]) -> None:
-    assert issubclass(error, (*upstream.FOREIGN, ValueError))
+    assert issubclass(error, (*exchange.FOREIGN, ValueError))
 
-    mapped = upstream._mapped_error(error.__new__(error))
+    mapped = exchange._mapped_error(error.__new__(error))
 
     assert (mapped.status, mapped.type) in {(502, "api_error"), (504, "timeout_error")}
-    assert (mapped.status == 504) == (issubclass(error, upstream.TIMEOUTS) and not issubclass(error, NOT_CONNECTED))
+    assert (mapped.status == 504) == (issubclass(error, exchange.TIMEOUTS) and not issubclass(error, NOT_CONNECTED))
 
 
 def endpoint(url: str, **deadlines: float) -> Endpoint:

@@ -11,7 +11,7 @@ from keys.models import APIKey, UsageRecord
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
-from messages_api.backend.errors import UpstreamError
+from messages_api.backend.upstream_error import UpstreamError
 from messages_api.gateway.attempts import Attempts
 from messages_api.models import Route, RouteTarget, Upstream
 from messages_api.routing.circuit_breaker import Circuits

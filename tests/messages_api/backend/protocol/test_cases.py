@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol import headers, models, sse, wire
+from messages_api.backend.protocol import headers, model_list, sse, wire
 from messages_api.backend.protocol.chunks import ChunkEncoder, completion_from_message
 from messages_api.backend.protocol.decoder import StreamDecoder, message_from_openai
-from messages_api.backend.protocol.failures import Failure, ProtocolFailure, failure_from_openai
+from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure, failure_from_openai
+from messages_api.backend.protocol.history_cleanup import repair_for_anthropic
+from messages_api.backend.protocol.openai_request import UnsupportedRequest, local_answer, to_openai
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.repair import repair_for_anthropic
-from messages_api.backend.protocol.request import UnsupportedRequest, local_answer, to_openai
-from messages_api.backend.protocol.tokens import estimate
+from messages_api.backend.protocol.token_estimate import estimate
 from tests.messages_api.backend.protocol.streams import counting_ids
 
 CASES = Path(__file__).parent / "cases"
@@ -125,7 +125,7 @@ def count_tokens(case: Any) -> Any:
 
 
 def models_page(case: Any) -> Any:
-    return models.page(case["input"]["models"], limit=case["input"]["limit"])
+    return model_list.page(case["input"]["models"], limit=case["input"]["limit"])
 
 
 RUNNERS = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.protocol.error_mapping import Failure
 from messages_api.backend.protocol.sse import Record
 from tests.messages_api.backend.protocol.streams import (
     DONE,

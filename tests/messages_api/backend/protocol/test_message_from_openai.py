@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from messages_api.backend.protocol.decoder import message_from_openai
-from messages_api.backend.protocol.failures import Failure, ProtocolFailure
+from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 
 

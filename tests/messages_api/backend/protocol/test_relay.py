@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.failures import Failure, ProtocolFailure
+from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure
 from messages_api.backend.protocol.relay import AnthropicDecoder, message_from_anthropic
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.usage import Usage

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from messages_api.backend.protocol.openai_request import UnsupportedRequest, to_openai
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.request import UnsupportedRequest, to_openai
 from tests.messages_api.backend.protocol.streams import REQUEST
 
 

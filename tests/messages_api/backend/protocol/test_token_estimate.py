@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.tokens import estimate
+from messages_api.backend.protocol.token_estimate import estimate
 from tests.messages_api.backend.protocol.translated import PDF, document, image, result, said, tool_use
 
 A_MESSAGE = 4

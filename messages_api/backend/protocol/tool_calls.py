@@ -2,7 +2,7 @@
 
 import re
 
-from messages_api.backend.protocol.answer import Fragment, parsed_object
+from messages_api.backend.protocol.response_content import Fragment, parsed_object
 
 PLACEHOLDER = "{}"
 

@@ -1,8 +1,8 @@
 """Structured output, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject, Request
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Where a JSON schema holds schemas: under names of its own, or as one or a list.
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")

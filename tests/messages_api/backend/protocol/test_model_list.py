@@ -1,8 +1,8 @@
 import pytest
 
-from messages_api.backend.protocol import models
-from messages_api.backend.protocol.refusal import UnsupportedRequest
+from messages_api.backend.protocol import model_list
 from messages_api.backend.protocol.types import JSONObject
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 ENTRIES = [{"id": name} for name in "abcde"]
 
@@ -12,7 +12,7 @@ def ids(page: JSONObject) -> str:
 
 
 def test_a_model_has_defaults_and_keeps_its_own_fields() -> None:
-    assert models.model({"id": "a", "display_name": None, "max_tokens": 5}) == {
+    assert model_list.model({"id": "a", "display_name": None, "max_tokens": 5}) == {
         "type": "model",
         "id": "a",
         "display_name": "a",
@@ -22,7 +22,7 @@ def test_a_model_has_defaults_and_keeps_its_own_fields() -> None:
 
 
 def test_an_empty_page_has_no_ids() -> None:
-    assert models.page([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert model_list.page([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_an_empty_page_has_no_ids() -> None:
     ],
 )
 def test_pages_follow_their_cursor(cursor: dict[str, str], limit: int, shown: str, has_more: bool) -> None:
-    page = models.page(ENTRIES, limit=limit, **cursor)
+    page = model_list.page(ENTRIES, limit=limit, **cursor)
 
     assert (ids(page), page["has_more"]) == (shown, has_more)
     assert (page["first_id"], page["last_id"]) == (shown[:1] or None, shown[-1:] or None)
 
 
 def test_a_page_has_twenty_models_unless_asked() -> None:
-    page = models.page([{"id": str(number)} for number in range(21)])
+    page = model_list.page([{"id": str(number)} for number in range(21)])
 
     assert (len(page["data"]), page["has_more"]) == (20, True)
 
@@ -55,19 +55,19 @@ def test_a_page_has_twenty_models_unless_asked() -> None:
 @pytest.mark.parametrize("limit", [0, 1001, -1])
 def test_a_limit_out_of_range_is_refused(limit: int) -> None:
     with pytest.raises(UnsupportedRequest) as refusal:
-        models.page(ENTRIES, limit=limit)
+        model_list.page(ENTRIES, limit=limit)
 
     assert refusal.value.param == "limit"
 
 
 @pytest.mark.parametrize("limit", [1, 1000])
 def test_the_ends_of_the_range_are_in_it(limit: int) -> None:
-    assert models.page(ENTRIES, limit=limit)["first_id"] == "a"
+    assert model_list.page(ENTRIES, limit=limit)["first_id"] == "a"
 
 
 @pytest.mark.parametrize("param", ["after_id", "before_id"])
 def test_an_unknown_cursor_is_refused(param: str) -> None:
     with pytest.raises(UnsupportedRequest) as refusal:
-        models.page(ENTRIES, limit=5, **{param: "z"})
+        model_list.page(ENTRIES, limit=5, **{param: "z"})
 
     assert refusal.value.param == param

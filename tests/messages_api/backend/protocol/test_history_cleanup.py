@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.repair import repair_for_anthropic
+from messages_api.backend.protocol.history_cleanup import repair_for_anthropic
 
 USER = {"role": "user", "content": "q"}
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.stop import finish_reason, stop_fields
+from messages_api.backend.protocol.stop_reasons import finish_reason, stop_fields
 
 REFUSAL = {"type": "refusal", "category": None, "explanation": None}
 

@@ -3,14 +3,14 @@
 import hashlib
 
 from messages_api.backend.protocol import events
-from messages_api.backend.protocol.formats import format_for
 from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.reasoning import reasoning_for
-from messages_api.backend.protocol.refusal import UnsupportedRequest
+from messages_api.backend.protocol.structured_output import format_for
 from messages_api.backend.protocol.tools import tools_for
 from messages_api.backend.protocol.turns import messages_for
 from messages_api.backend.protocol.types import JSONObject, Message, Request
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 from messages_api.backend.protocol.usage import Usage
 
 __all__ = ["UnsupportedRequest", "local_answer", "to_openai"]

@@ -4,14 +4,14 @@ import re
 import time
 from typing import NamedTuple, Protocol
 
-from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import ReportedUsage
+from messages_api.backend.exchange import Exchange
 from messages_api.backend.protocol import sse
-from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.protocol.error_mapping import Failure
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.redaction import redacted
-from messages_api.backend.upstream import Exchange
+from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.upstream_error import UpstreamError
 
 FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # the end of a line, and an empty line
 OVERLAP = 3

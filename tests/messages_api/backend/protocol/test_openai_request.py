@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.request import UnsupportedRequest, local_answer
+from messages_api.backend.protocol.openai_request import UnsupportedRequest, local_answer
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 from tests.messages_api.backend.protocol.translated import refusal_of, to_body
 

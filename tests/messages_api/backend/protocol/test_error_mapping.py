@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.failures import (
+from messages_api.backend.protocol.error_mapping import (
     CREDENTIALS_REJECTED,
     QUOTA_SPENT,
     Failure,

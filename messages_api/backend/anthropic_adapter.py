@@ -3,13 +3,13 @@
 from typing import Any, cast
 
 from messages_api.backend.attempt import Answer, Attempt
-from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import ReportedUsage
-from messages_api.backend.protocol import failures, relay, wire
+from messages_api.backend.event_source import EventSource
+from messages_api.backend.protocol import error_mapping, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
-from messages_api.backend.protocol.repair import repair_for_anthropic
+from messages_api.backend.protocol.history_cleanup import repair_for_anthropic
 from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.source import EventSource
+from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/messages"
 
@@ -20,7 +20,7 @@ def message(attempt: Attempt) -> Answer:
     answer, raw = attempt.answer()
     try:
         whole = relay.message_from_anthropic(answer, request=attempt.request)
-    except failures.ProtocolFailure as error:
+    except error_mapping.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     assert isinstance(answer, dict)
     figures = ReportedUsage.of(Usage.from_anthropic(answer.get("usage")), is_final=True)
@@ -54,7 +54,7 @@ def _send(attempt: Attempt, path: str) -> None:
         headers=attempt.caller_headers,
     )
     query = "?beta=true" if attempt.is_native and attempt.is_beta else ""
-    attempt.send(path + query, _body(attempt), headers=headers, failure_from=failures.failure_from_anthropic)
+    attempt.send(path + query, _body(attempt), headers=headers, failure_from=error_mapping.failure_from_anthropic)
 
 
 def _body(attempt: Attempt) -> bytes:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from messages_api.backend.attempt import Answer, Attempt
-from messages_api.backend.errors import UpstreamError
-from messages_api.backend.figures import ReportedUsage
-from messages_api.backend.protocol import decoder, failures, request, wire
+from messages_api.backend.event_source import EventSource
+from messages_api.backend.protocol import decoder, error_mapping, openai_request, wire
 from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.source import EventSource
+from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/chat/completions"
 
@@ -21,7 +21,7 @@ def message(attempt: Attempt) -> Answer:
     answer, _ = attempt.answer()
     try:
         whole = decoder.message_from_openai(answer, request=attempt.request, ids=attempt.ids)
-    except failures.ProtocolFailure as error:
+    except error_mapping.ProtocolFailure as error:
         raise UpstreamError.from_failure(error.failure, endpoint=attempt.target.endpoint) from error
     assert isinstance(answer, dict)
     return Answer(message=whole, figures=ReportedUsage.of(Usage.from_openai(answer.get("usage")), is_final=True))
@@ -45,7 +45,7 @@ def events(attempt: Attempt) -> EventSource:
 def _local_answer(attempt: Attempt) -> Answer | None:
     """The answer to a request for no tokens, which warms a cache that this upstream does not have."""
     with _refusals():
-        empty = request.local_answer(attempt.request, attempt.ids)
+        empty = openai_request.local_answer(attempt.request, attempt.ids)
     return None if empty is None else Answer(message=empty, figures=ReportedUsage())
 
 
@@ -58,13 +58,13 @@ def _send(attempt: Attempt) -> None:
     """Say the request in this dialect. Raise UpstreamError when this dialect cannot, or the upstream refuses it."""
     endpoint = attempt.target.endpoint
     with _refusals():
-        request.local_answer(attempt.request, attempt.ids)  # refuses a stream of no tokens
-        body, attempt.dropped = request.to_openai(attempt.request, endpoint.profile)
+        openai_request.local_answer(attempt.request, attempt.ids)  # refuses a stream of no tokens
+        body, attempt.dropped = openai_request.to_openai(attempt.request, endpoint.profile)
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),
         headers={"Authorization": f"Bearer {endpoint.credential}"} if endpoint.credential else {},
-        failure_from=failures.failure_from_openai,
+        failure_from=error_mapping.failure_from_openai,
     )
 
 
@@ -73,5 +73,5 @@ def _refusals() -> Iterator[None]:
     """What this dialect cannot say is the caller's to change: a 400 with the path of the field."""
     try:
         yield
-    except request.UnsupportedRequest as error:
+    except openai_request.UnsupportedRequest as error:
         raise UpstreamError.refused(error.message, param=error.param) from error

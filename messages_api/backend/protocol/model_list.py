@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from messages_api.backend.protocol.refusal import UnsupportedRequest
 from messages_api.backend.protocol.types import JSONObject
+from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000

@@ -15,10 +15,10 @@ Before the first byte only: after it nothing is tried again.
 
 import enum
 
+from messages_api.backend.backoff import parse_retry_after
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.protocol.failures import Failure
+from messages_api.backend.protocol.error_mapping import Failure
 from messages_api.backend.redaction import redacted
-from messages_api.backend.waiting import parse_retry_after
 
 
 class RetryScope(enum.Enum):

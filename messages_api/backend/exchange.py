@@ -21,7 +21,7 @@ from urllib3.util.wait import wait_for_read
 
 from messages_api.backend import connections
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.errors import Aborted, RetryScope, UpstreamError
+from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 
 READ_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
