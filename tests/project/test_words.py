@@ -1,0 +1,135 @@
+"""The texts of the project use the words of its glossary."""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from tests.support import words
+
+PENDING = (
+    ".ci",
+    ".env.example",
+    "CHANGELOG.md",
+    "Makefile",
+    "README.md",
+    "audit",
+    "bench",
+    "docs",
+    "keys",
+    "keys/access",
+    "keys/admin",
+    "keys/budgets",
+    "keys/display",
+    "keys/domain",
+    "keys/forms",
+    "keys/hygiene",
+    "keys/limits",
+    "keys/management",
+    "keys/management/commands",
+    "keys/models",
+    "keys/pages",
+    "keys/pricing",
+    "keys/reports",
+    "keys/static/keys",
+    "keys/templates/admin/keys/modelprice",
+    "keys/templates/admin/keys/team",
+    "keys/templates/admin/keys/usagerecord",
+    "keys/templates/keys/hygiene",
+    "keys/templates/keys/import",
+    "keys/templates/keys/issue",
+    "keys/templates/keys/key",
+    "keys/templates/keys/list",
+    "keys/templates/keys/usage",
+    "keys/templatetags",
+    "keys/usage",
+    "lib",
+    "messages_api",
+    "messages_api/admin",
+    "messages_api/apis",
+    "messages_api/backend",
+    "messages_api/backend/protocol",
+    "messages_api/gateway",
+    "messages_api/intake",
+    "messages_api/management/commands",
+    "messages_api/models",
+    "messages_api/openapi",
+    "messages_api/routing",
+    "messages_api/templates/admin/messages_api/route",
+    "messages_api/templates/admin/messages_api/upstream",
+    "project",
+    "project/management/commands",
+    "project/postgresql",
+    "project/quickstart",
+    "project/server",
+    "project/site",
+    "project/static/gateway",
+    "project/templates",
+    "project/templates/admin",
+    "pyproject.toml",
+    "staff",
+    "staff/management/commands",
+    "staff/templates/admin/staff",
+    "staff/templates/staff",
+    "tests",
+    "tests/admin",
+    "tests/browser",
+    "tests/clients",
+    "tests/faults",
+    "tests/keys/access",
+    "tests/keys/budgets",
+    "tests/keys/commands",
+    "tests/keys/domain",
+    "tests/keys/hygiene",
+    "tests/keys/limits",
+    "tests/keys/notifications",
+    "tests/keys/reports",
+    "tests/keys/usage",
+    "tests/lib",
+    "tests/messages_api/backend",
+    "tests/messages_api/backend/protocol",
+    "tests/messages_api/gateway",
+    "tests/messages_api/intake",
+    "tests/messages_api/intake/bad_inputs",
+    "tests/messages_api/routing",
+    "tests/project",
+    "tests/soak",
+    "tests/soak/scenarios",
+    "tests/staff",
+    "tests/support",
+    "tests/upstream",
+)
+"""Folders, without those inside them, and single files whose texts still have forbidden words. Remove what is clean."""
+
+
+def is_pending(name: str) -> bool:
+    return name in PENDING or PurePosixPath(name).parent.as_posix() in PENDING
+
+
+def test_no_text_has_a_forbidden_word() -> None:
+    found = [str(finding) for name in words.texts_to_read() if not is_pending(name) for finding in words.in_file(name)]
+
+    assert not found, "\n".join(found)
+
+
+def test_every_allowance_is_used() -> None:
+    assert words.unused_allowances() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "found"),
+    [
+        ("keys/a.py", '"""Reject the\nlane of the request."""', ["2: lane"]),
+        ("keys/a.py", "# a phrase let\n# in two lines", ["1: let in"]),
+        ("keys/a.py", 'label = "Callers"\nname = "lane"', ["1: Callers"]),
+        ("keys/a.py", 'raise Error(f"{name} may begin anew")', ["1: anew"]),
+        ("keys/a.py", '"""The connection was refused; `lane` is a name."""', []),
+        ("tests/a.py", 'send("Somebody")  # a placeholder', []),
+        ("keys/templates/a.html", "<p>\n{% if lane %}The <b>lane</b>{% endif %}</p>", ["2: lane"]),
+        ("keys/templates/a.html", '<a href="/lane" title="Endless">x</a>', ["1: Endless"]),
+        ("keys/static/a.js", 'import x from "./lane.js"; // whoever\nshow("at once");', ["1: whoever", "2: at once"]),
+        ("docs/a.md", "See [the page](lane.md) of `lane`.\n\n| knocks |", ["3: knocks"]),
+        ("Makefile", "run: lane ## Start a lane", ["1: lane"]),
+    ],
+)
+def test_words_are_found_in_texts_and_not_in_code(name: str, source: str, found: list[str]) -> None:
+    assert [f"{finding.line}: {finding.word}" for finding in words.in_source(name, source)] == found
