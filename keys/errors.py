@@ -11,7 +11,7 @@ Why a call is not let in. Each is told to the caller in the words of the lane.
 from datetime import datetime
 from typing import Any
 
-from lib import money
+from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount
 
 
 class RequestRejected(Exception):
@@ -57,8 +57,8 @@ class BudgetExceeded(RequestRejected):
         whose = {"key": "of this API key", "team": "of the team of this API key"}[scope]
         resets = f"It resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
         super().__init__(
-            f"The {PERIODS[period]} budget {whose} is {amount_in_words(limit, unit)}: "
-            f"{amount_in_words(left, unit)} are left, and this call may need {amount_in_words(needed, unit)}. {resets}",
+            f"The {PERIOD_ADJECTIVES[period]} budget {whose} is {format_amount(limit, unit)}: "
+            f"{format_amount(left, unit)} are left, and this call may need {format_amount(needed, unit)}. {resets}",
             headers={"x-should-retry": "false"},
         )
         self.hit = {
@@ -84,16 +84,6 @@ class Unpriced(RequestRejected):
             headers={"x-should-retry": "false"},
         )
         self.hit = {"scope": "model", "limit": "price", "value": None, "reset": None}
-
-
-PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total"}
-
-
-def amount_in_words(amount: int, unit: str) -> str:
-    """Micro-dollars as dollars with all their digits that count, or tokens."""
-    if unit == "tokens":
-        return f"{amount:,} tokens"
-    return money.dollars(amount)
 
 
 class RateLimitExceeded(RequestRejected):

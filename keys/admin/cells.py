@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from keys.budgets.status import BudgetStatus
-from keys.errors import PERIODS, amount_in_words
+from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount
 from keys.hygiene.conditions import Condition
 from lib import money
 
@@ -99,9 +99,9 @@ def standing(budget: BudgetStatus, *, is_own: bool = False) -> SafeString:
     kind = "bad" if budget.left == 0 else "warn" if budget.is_near else "good"
     whose = "the team's " if budget.scope == "team" and not is_own else ""
     unit = budget.budget.unit
-    used = amount_in_words(budget.spent + budget.reserved, unit)
-    title = f"{used} spent or held of {whose or 'the '}{PERIODS[budget.budget.period]} budget"
-    limit = money.short(budget.limit) if unit == "usd" else amount_in_words(budget.limit, unit)
+    used = format_amount(budget.spent + budget.reserved, unit)
+    title = f"{used} spent or held of {whose or 'the '}{PERIOD_ADJECTIVES[budget.budget.period]} budget"
+    limit = money.short(budget.limit) if unit == "usd" else format_amount(budget.limit, unit)
     words = f"{budget.percent} % of {whose}{limit} {budget.budget.get_period_display()}"
     svg = bar(budget.percent, kind=kind)
     return format_html('<span class="budget" title="{}">{} <span>{}</span></span>', title, svg, words)

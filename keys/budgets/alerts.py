@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.utils import timezone
 
-from keys.errors import PERIODS, amount_in_words
+from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount
 from keys.models import BudgetPeriod, Notification
 from lib import admin_links, periods
 
@@ -13,7 +13,8 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
     budget = row.budget
     key, team = budget.api_key, budget.team
     whose = f"the key {key.name} ({key.public_id})" if key else f"the team {team}"
-    spent, of = (amount_in_words(amount, budget.unit) for amount in (row.spent, limit))
+    which = f"{PERIOD_ADJECTIVES[budget.period]} budget"
+    spent, of = (format_amount(amount, budget.unit) for amount in (row.spent, limit))
     ends_at = periods.end_of(budget.period, row.starts_at)
     resets = f"It resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
     link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
@@ -21,13 +22,13 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
     Notification.objects.get_or_create(
         dedup_key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
         defaults={
-            "kind": "budget_warning",
-            "subject": f"{share} % of the {PERIODS[budget.period]} budget of {whose} is spent"[:200],
-            "text": f"Of the {PERIODS[budget.period]} budget of {whose}, {spent} of {of} are spent. {resets}\n"
-            "Once it is spent, calls are refused with 402.\n" + (f"{link}\n" if link else ""),
+            "kind": "budget_alert",
+            "subject": f"Budget alert: {share} % of the {which} of {whose} used"[:200],
+            "text": f"{spent} of the {of} {which} of {whose} are spent. {resets}\n"
+            "Requests that exceed the budget are rejected with 402.\n" + (f"{link}\n" if link else ""),
             "recipients": _recipients(row),
             "data": {
-                "kind": "budget_warning",
+                "kind": "budget_alert",
                 "scope": "key" if key else "team",
                 "key": key.public_id if key else None,
                 "team": team.name if team else None,

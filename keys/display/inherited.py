@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
-from keys.errors import amount_in_words
+from keys.domain.amounts import PERIOD_LABELS, format_amount
+from keys.domain.limits import LIMIT_LABELS
 from keys.models import Budget, Team
 
 SHOWN_MODELS = 8
@@ -12,7 +12,7 @@ OF_A_PERSON = {
     "owner_choice": "This person answers for the key and is told of its budgets. When they are deactivated, it stops.",
     "allowed_models": "One a line; a name may end in *. Empty: every model that has a route.",
     "budgets": "Without a budget the key may spend as much as it likes.",
-    **dict.fromkeys(LIMITS, "Empty: no limit."),
+    **dict.fromkeys(LIMIT_LABELS, "Empty: no limit."),
 }
 OF_NOBODY = OF_A_PERSON | {
     "owner_choice": "A person answers for the key; a team owns it, and its rules hold for all its keys together."
@@ -21,13 +21,13 @@ OF_NOBODY = OF_A_PERSON | {
 
 def of_team(team: Team) -> dict[str, str]:
     """By field, what it means to leave it empty for a key of this team."""
-    texts = {field: _limit(team, field) for field in LIMITS}
+    texts = {field: _limit(team, field) for field in LIMIT_LABELS}
     return texts | {"owner_choice": gives(team), "allowed_models": _models(team), "budgets": _budgets(team)}
 
 
 def gives(team: Team) -> str:
     """What comes with a team, in a sentence or two."""
-    limits = [f"{getattr(team, field):,} {words}" for field, words in LIMITS.items() if getattr(team, field)]
+    limits = [f"{getattr(team, field):,} {words}" for field, words in LIMIT_LABELS.items() if getattr(team, field)]
     budgets = [in_words(budget) for budget in team.budgets.all()]
     shared = [*limits, *budgets]
     told = f"All keys of team {team.name} share {listed(shared)}." if shared else f"Team {team.name} has no limits."
@@ -47,7 +47,7 @@ def _limit(team: Team, field: str) -> str:
     if most is None:
         return f"Empty: no limit; team {team.name} has none either."
     counts = ", which only counts" if team.shadow_mode else ""
-    return f"Empty: {most:,} {LIMITS[field]}{counts}, shared with the other keys of team {team.name}."
+    return f"Empty: {most:,} {LIMIT_LABELS[field]}{counts}, shared with the other keys of team {team.name}."
 
 
 def _models(team: Team) -> str:
@@ -65,7 +65,7 @@ def _budgets(team: Team) -> str:
 
 def in_words(budget: Budget) -> str:
     """`$20.00 a month`."""
-    return f"{amount_in_words(budget.amount, budget.unit)} {PERIOD_LABELS[budget.period]}"
+    return f"{format_amount(budget.amount, budget.unit)} {PERIOD_LABELS[budget.period]}"
 
 
 def listed(parts: Sequence[str]) -> str:

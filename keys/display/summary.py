@@ -7,9 +7,8 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from keys.display.inherited import in_words, listed, shortened
-from keys.domain.amounts import BudgetSpec
-from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
-from keys.errors import amount_in_words
+from keys.domain.amounts import PERIOD_LABELS, BudgetSpec, format_amount
+from keys.domain.limits import LIMIT_LABELS
 from keys.models import APIKey, Team
 
 SHOWN_ADDRESSES = 6
@@ -63,7 +62,7 @@ def _until(api_key: APIKey) -> str:
 
 
 def _budgets(api_key: APIKey, budgets: Sequence[BudgetSpec]) -> str:
-    own = [f"{amount_in_words(each.amount, each.unit)} {PERIOD_LABELS[each.period]}" for each in budgets]
+    own = [f"{format_amount(each.amount, each.unit)} {PERIOD_LABELS[each.period]}" for each in budgets]
     shared = [in_words(budget) for budget in api_key.team.budgets.all()] if api_key.team else []
     return _both(own, shared, none="as much as it likes: there is no budget")
 
@@ -73,7 +72,7 @@ def _limits(api_key: APIKey) -> str:
 
 
 def _limits_of(rules: APIKey | Team) -> list[str]:
-    found = [f"{getattr(rules, field):,} {words}" for field, words in LIMITS.items() if getattr(rules, field)]
+    found = [f"{getattr(rules, field):,} {words}" for field, words in LIMIT_LABELS.items() if getattr(rules, field)]
     return [f"{each} (only counted)" for each in found] if rules.shadow_mode else found
 
 

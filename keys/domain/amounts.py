@@ -6,6 +6,10 @@ from typing import NamedTuple
 from lib import money
 
 PERIODS = ("day", "week", "month", "total")
+"""From the shortest to the longest."""
+PERIOD_LABELS = {"day": "per day", "week": "per week", "month": "per month", "total": "in total"}
+"""After an amount: `$20.00 per month`."""
+PERIOD_ADJECTIVES = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total"}
 LARGEST = money.LARGEST
 """A thousand million dollars, or as many tokens as nobody has."""
 
@@ -34,6 +38,11 @@ def _tokens(text: str) -> int:
     if len(digits) > 16 or int(digits) > LARGEST:
         raise ValueError(f"Give at most {LARGEST:,} tokens.")
     return int(digits)
+
+
+def format_amount(amount: int, unit: str) -> str:
+    """Format micro-dollars as dollars with all significant digits, or tokens with their unit."""
+    return f"{amount:,} tokens" if unit == "tokens" else money.dollars(amount)
 
 
 def written(amount: int, *, unit: str) -> str:

@@ -8,15 +8,8 @@ both, so a team that is narrowed later narrows its keys at once.
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from keys.domain.amounts import PERIODS, BudgetSpec
-from keys.errors import amount_in_words
-
-LIMITS = {
-    "requests_per_minute": "requests a minute",
-    "tokens_per_minute": "tokens a minute",
-    "concurrent_requests": "calls at once",
-}
-PERIOD_LABELS = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
+from keys.domain.amounts import PERIOD_LABELS, PERIODS, BudgetSpec, format_amount
+from keys.domain.limits import LIMIT_LABELS
 
 
 class HasRules(Protocol):
@@ -28,7 +21,7 @@ class HasRules(Protocol):
 def exceeding_fields(rules: HasRules, team: HasRules, *, name: str) -> dict[str, str]:
     """By field, what of a key's rules its team does not have. Empty if it exceeds nothing."""
     found = {}
-    for field, words in LIMITS.items():
+    for field, words in LIMIT_LABELS.items():
         wanted, most = getattr(rules, field), getattr(team, field)
         if wanted is not None and most is not None and wanted > most:
             found[field] = f"The team {name} has {most:,} {words} for all its keys: give {most:,} or less."
@@ -54,6 +47,6 @@ def beyond_budgets(wanted: BudgetSpec, budgets: Iterable[BudgetSpec], *, name: s
     longer = PERIODS[PERIODS.index(wanted.period) :]
     for budget in budgets:
         if budget.unit == wanted.unit and budget.period in longer and wanted.amount > budget.amount:
-            most = amount_in_words(budget.amount, budget.unit)
+            most = format_amount(budget.amount, budget.unit)
             return f"The team {name} has {most} {PERIOD_LABELS[budget.period]} for all its keys: give {most} or less."
     return None

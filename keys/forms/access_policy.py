@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.html import escape
 
 from keys.display import inherited as inheritance
-from keys.domain.team_ceilings import LIMITS
+from keys.domain.limits import LIMITS
 from keys.forms.fields import (
     AddressesField,
     Holder,

@@ -7,7 +7,7 @@ from django import forms
 from django.forms.models import BaseInlineFormSet
 
 from keys.domain import amounts, team_ceilings
-from keys.domain.team_ceilings import PERIOD_LABELS
+from keys.domain.amounts import PERIOD_LABELS
 from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
 from keys.forms.partial_save import SavesItsFields

@@ -18,7 +18,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
 from keys.domain import amounts, team_ceilings
-from keys.errors import amount_in_words
+from keys.domain.amounts import format_amount
 from keys.forms.fields import ModelNamesField, check_no_raw_key, reach_everybody
 from keys.models import APIKey, Budget, Team
 from lib import expiry
@@ -91,7 +91,7 @@ class Row:
     def budget_in_words(self) -> str:
         if self.budget is None:
             return self.cells.get("budget", "")
-        amount = amount_in_words(self.budget["amount"], self.budget["unit"])
+        amount = format_amount(self.budget["amount"], self.budget["unit"])
         return f"{amount} {Budget.Period(self.budget['period']).label}"
 
     @property

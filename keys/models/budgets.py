@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from keys.domain.amounts import LARGEST, BudgetSpec
+from keys.domain.amounts import LARGEST, PERIOD_LABELS, BudgetSpec
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 
@@ -16,10 +16,10 @@ class Budget(models.Model):
     """An amount for each period of a key or of a team."""
 
     class Period(models.TextChoices):
-        DAY = "day", "a day"
-        WEEK = "week", "a week"
-        MONTH = "month", "a month"
-        TOTAL = "total", "in total"
+        DAY = "day", PERIOD_LABELS["day"]
+        WEEK = "week", PERIOD_LABELS["week"]
+        MONTH = "month", PERIOD_LABELS["month"]
+        TOTAL = "total", PERIOD_LABELS["total"]
 
     class Unit(models.TextChoices):
         USD = "usd", "US dollars"

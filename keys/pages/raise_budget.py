@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.budgets import status
-from keys.errors import amount_in_words
+from keys.domain.amounts import format_amount
 from keys.forms.raise_budget import IncreaseForm
 from keys.models import APIKey, Budget
 from keys.pages.render import page
@@ -31,7 +31,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
         with transaction.atomic():
             budget.end_increase()
             model_admin.log_change(request, api_key, f"Increase of the budget {budget} ended")
-        messages.success(request, f"The budget is {amount_in_words(budget.amount, budget.unit)} again.")
+        messages.success(request, f"The budget is {format_amount(budget.amount, budget.unit)} again.")
         return HttpResponseRedirect(address)
     form = IncreaseForm(
         request.POST or None, budget=budget, team=api_key.team, initial={"until": _proposed(row.resets_at)}
@@ -43,9 +43,9 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
             model_admin.log_change(
                 request,
                 api_key,
-                f"Budget {budget} raised by {amount_in_words(more, budget.unit)} until {_moment(until)}",
+                f"Budget {budget} raised by {format_amount(more, budget.unit)} until {_moment(until)}",
             )
-        limit = amount_in_words(budget.limit_at(timezone.now()), budget.unit)
+        limit = format_amount(budget.limit_at(timezone.now()), budget.unit)
         messages.success(request, f"The budget is {limit} until {_moment(until)}. This holds at once.")
         return HttpResponseRedirect(address)
     context = {"title": "Raise a budget for now", "api_key": api_key, "row": row, "form": form}

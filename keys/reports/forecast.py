@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from keys.budgets import status
 from keys.budgets.status import BudgetStatus
-from keys.domain.team_ceilings import LIMITS
+from keys.domain.limits import LIMIT_LABELS
 from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.limits.terms import LimitState
@@ -57,7 +57,7 @@ def _meter(state: LimitState) -> LimitMeter:
     ask = state.ask
     return LimitMeter(
         scope=ask.scope,
-        words=LIMITS[ask.limit],
+        words=LIMIT_LABELS[ask.limit],
         value=ask.value,
         is_shadow=ask.is_shadow,
         used=max(0, ask.value - state.remaining),

@@ -8,8 +8,8 @@ from django.db.models import Count, Max
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from keys.domain.team_ceilings import LIMITS, PERIOD_LABELS
-from keys.errors import amount_in_words
+from keys.domain.amounts import PERIOD_LABELS, format_amount
+from keys.domain.limits import LIMIT_LABELS
 from keys.models import APIKey, UsageRecord
 
 SPAN = timedelta(days=7)
@@ -67,8 +67,8 @@ def in_words(hit: Any) -> str:
     """The rule that a usage record's `limit_exceeded` names."""
     whose = {"key": "of this key", "team": "of its team"}.get(hit.get("scope") or "", "")
     limit, value = hit.get("limit") or "", _number(hit.get("value"))
-    if limit in LIMITS:
-        return f"{value:,} {LIMITS[limit]} {whose}" if value is not None else f"{LIMITS[limit]} {whose}"
+    if limit in LIMIT_LABELS:
+        return f"{value:,} {LIMIT_LABELS[limit]} {whose}" if value is not None else f"{LIMIT_LABELS[limit]} {whose}"
     if limit.startswith("budget_"):
         return _budget(limit, value, whose)
     return {
@@ -80,7 +80,7 @@ def in_words(hit: Any) -> str:
 
 def _budget(limit: str, value: int | None, whose: str) -> str:
     _, period, unit = [*limit.split("_"), "", ""][:3]
-    amount = amount_in_words(value, unit) if value is not None else "The budget"
+    amount = format_amount(value, unit) if value is not None else "The budget"
     return f"{amount} {PERIOD_LABELS.get(period, period)} {whose}"
 
 

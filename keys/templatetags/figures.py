@@ -6,7 +6,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from keys.admin import cells
-from keys.errors import amount_in_words
+from keys.domain.amounts import format_amount
 from keys.reports.totals import Totals
 from lib import money as amounts
 
@@ -28,13 +28,13 @@ def exact(value: datetime | None, none: str = cells.NONE) -> SafeString | str:
 @register.filter
 def amount(value: int, unit: str) -> str:
     """Micro-dollars or tokens, with their unit."""
-    return amount_in_words(value, unit)
+    return format_amount(value, unit)
 
 
 @register.filter
 def about(value: int, unit: str) -> str:
     """The same, of a value that nobody knows exactly: dollars to the cent, as long as there are cents."""
-    return amount_in_words(value // 10_000 * 10_000 if unit == "usd" and value >= 10_000 else value, unit)
+    return format_amount(value // 10_000 * 10_000 if unit == "usd" and value >= 10_000 else value, unit)
 
 
 @register.filter
@@ -42,7 +42,7 @@ def cost_of(micros: int | None, unpriced: int = 0) -> str:
     """What calls cost: a dash where none has a price, and a plus where some have none."""
     if micros is None or (unpriced and not micros):
         return "unpriced"
-    return amount_in_words(micros, "usd") + (" +" if unpriced else "")
+    return format_amount(micros, "usd") + (" +" if unpriced else "")
 
 
 @register.filter

@@ -81,13 +81,13 @@ def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: d
 def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Team, form: dict[str, Any]) -> None:
     page = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}", "check": "yes"}).text
 
-    assert "Empty: 100 requests a minute, shared with the other keys of team Search." in page
-    assert "Empty: 20 calls at once, shared with the other keys of team Search." in page
+    assert "Empty: 100 requests per minute, shared with the other keys of team Search." in page
+    assert "Empty: 20 concurrent requests, shared with the other keys of team Search." in page
     assert "Empty: those of team Search: claude-* and smol." in page
-    assert "Team Search has $200.00 a month, shared by all its keys. A budget here holds besides." in page
+    assert "Team Search has $200.00 per month, shared by all its keys. A budget here holds besides." in page
     assert (
-        "All keys of team Search share 100 requests a minute, 200,000 tokens a minute, 20 calls at once and $200.00 a "
-        "month. They may use claude-* and smol. Warnings go to search@example.com." in page
+        "All keys of team Search share 100 requests per minute, 200,000 tokens per minute, 20 concurrent requests and "
+        "$200.00 per month. They may use claude-* and smol. Warnings go to search@example.com." in page
     )
 
 
@@ -96,7 +96,7 @@ def test_the_page_has_the_same_words_for_its_script(browser: Client, team: Team)
 
     said = json.loads(page.text.split('<script id="inherited" type="application/json">')[1].split("</script>")[0])
     assert said == page.context["form"].inherited
-    assert said[f"team-{team.pk}"]["concurrent_requests"].startswith("Empty: 20 calls at once")
+    assert said[f"team-{team.pk}"]["concurrent_requests"].startswith("Empty: 20 concurrent requests")
     assert said[""]["concurrent_requests"] == "Empty: no limit."
 
 
@@ -112,9 +112,13 @@ def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, An
 @pytest.mark.parametrize(
     ("wrong", "field", "said"),
     [
-        ({"requests_per_minute": "101"}, "requests_per_minute", "100 requests a minute for all its keys: give 100 or"),
-        ({"tokens_per_minute": "200001"}, "tokens_per_minute", "200,000 tokens a minute"),
-        ({"concurrent_requests": "21"}, "concurrent_requests", "20 calls at once"),
+        (
+            {"requests_per_minute": "101"},
+            "requests_per_minute",
+            "100 requests per minute for all its keys: give 100 or",
+        ),
+        ({"tokens_per_minute": "200001"}, "tokens_per_minute", "200,000 tokens per minute"),
+        ({"concurrent_requests": "21"}, "concurrent_requests", "20 concurrent requests"),
         ({"allowed_models": "claude-3\r\ngpt-4"}, "allowed_models", "may use claude-*, smol; not gpt-4."),
         ({"allowed_models": "*"}, "allowed_models", "not *."),
         ({"allowed_models": "smol*"}, "allowed_models", "not smol*."),
@@ -146,7 +150,7 @@ def test_a_budget_does_not_exceed_the_teams(
     answer = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}"} | budgets(row))
 
     assert APIKey.objects.exists() == is_allowed
-    assert ("The team Search has $200.00 a month for all its keys" in answer.text) == (not is_allowed)
+    assert ("The team Search has $200.00 per month for all its keys" in answer.text) == (not is_allowed)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_a_budget_does_not_exceed_the_teams(
         ([{"amount": "x"}], "Give an amount in dollars, such as 12.50."),
         ([{"amount": "0.0000001"}], "give at most six decimals"),
         ([{"amount": "1.5", "unit": "tokens"}], "Give a whole number of tokens"),
-        ([{"amount": "1"}, {"amount": "2"}], "There is a budget of US dollars a month already."),
+        ([{"amount": "1"}, {"amount": "2"}], "There is a budget of US dollars per month already."),
         ([{"amount": "1", "alert_threshold_percent": "101"}], "less than or equal to 100"),
         ([{"amount": "9999999999"}], "Give an amount of at most"),
         ([{"amount": "", "period": "day"}], "This field is required."),
@@ -253,8 +257,9 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
         "Models": "those of team Search: claude-* and smol",
         "From": "10.0.0.0/8",
         "Until": "it is revoked: it does not expire (no clock)",
-        "At most": "$20.00 a month; shared with its team: $200.00 a month",
-        "At a time": "shared with its team: 100 requests a minute, 200,000 tokens a minute and 20 calls at once",
+        "At most": "$20.00 per month; shared with its team: $200.00 per month",
+        "At a time": "shared with its team: 100 requests per minute, 200,000 tokens per minute "
+        "and 20 concurrent requests",
     }
     assert not APIKey.objects.exists()
 

@@ -157,7 +157,7 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             "tokens_per_minute": "1000",
             "concurrent_requests": "5",
             "limits_only_count": "yes",
-            "budgets": "12.50 USD a month; 100 tokens a day",
+            "budgets": "12.50 USD per month; 100 tokens per day",
             "addresses": "10.0.0.0/8",
         }
     ]

@@ -65,8 +65,8 @@ def test_a_file_is_previewed_and_nothing_is_issued(browser: Client) -> None:
     for said in (
         "2026-10-13 12:00",
         "60 requests/min, 1000 tokens/min, 5 at once",
-        "$25.00 a month",
-        "5,000 tokens a day",
+        "$25.00 per month",
+        "5,000 tokens per day",
     ):
         assert said in preview.text
     assert "no-store" in preview["Cache-Control"]

@@ -217,7 +217,7 @@ def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, ca
 
     answer = browser.get(LIST)
 
-    assert cells_of(answer, "spending") == ["$0.018 + 1 unpriced 90 % of $0.02 a month"]
+    assert cells_of(answer, "spending") == ["$0.018 + 1 unpriced 90 % of $0.02 per month"]
     assert '<rect class="bar-part" width="90" height="6"/>' in answer.text
     assert 'title="$0.018 spent or held of the monthly budget"' in answer.text
 
@@ -232,7 +232,7 @@ def test_the_own_budget_of_a_key_is_shown_before_that_of_its_team(browser: Clien
     answer = browser.get(f"{LIST}?o=1")  # by name
 
     assert cells_of(answer, "spending") == [
-        "$0.00 0 % of 100 tokens a day",
+        "$0.00 0 % of 100 tokens per day",
         "$0.00 0 % of the team&#x27;s $5.00 in total",
         "$0.00",
     ]

@@ -72,7 +72,7 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
     for part in ("Active", str(api_key.secrets.get()), api_key.public_id, "Answers tickets. Ask Dana.", "OPS-17"):
         assert part in said
     assert "Issued now by root" in said and "Expires in 1 week" in said and "Last used never" in said
-    assert "Models claude-*" in said and "From 10.0.0.0/8" in said and "At a time 60 requests a minute" in said
+    assert "Models claude-*" in said and "From 10.0.0.0/8" in said and "At a time 60 requests per minute" in said
     assert f'href="/admin/auth/user/{admin.pk}/change/"' in page.text
     assert raw not in page.text and KeySecret.objects.get().digest.hex() not in page.text
 
@@ -161,8 +161,8 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
 
     said = text_of(browser.get(address_of(api_key)))
 
-    assert "$200.00 a month , shared with team Search" in said or "$200.00 a month, shared with team Search" in said
-    assert "5 calls at once" in said and "100 requests a minute, shared with team Search" in said
+    assert "$200.00 per month , shared with team Search" in said or "$200.00 per month, shared with team Search" in said
+    assert "5 concurrent requests" in said and "100 requests per minute, shared with team Search" in said
     assert "It only counts: nothing is refused." in said
 
 
@@ -173,8 +173,8 @@ def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> 
     said = text_of(browser.get(address_of(api_key)))
     limiter.release(grant)
 
-    assert "60 requests a minute 2 % 1 used now; all free again in 1 s." in said
-    assert "4 calls at once 25 % 1 used now." in said
+    assert "60 requests per minute 2 % 1 used now; all free again in 1 s." in said
+    assert "4 concurrent requests 25 % 1 used now." in said
 
 
 @pytest.mark.parametrize(
@@ -266,9 +266,9 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
     rows = table(browser.get(address_of(caller.api_key)), "Why calls were refused")
 
     assert sorted(row[:3] for row in rows) == [
-        ["$20.00 a month of its team", "1", "0"],
-        ["5 calls at once of this key", "0", "2"],
-        ["60 requests a minute of this key", "3", "0"],
+        ["$20.00 per month of its team", "1", "0"],
+        ["5 concurrent requests of this key", "0", "2"],
+        ["60 requests per minute of this key", "3", "0"],
         ["The address is not on the list of this key", "1", "0"],
     ]
 
@@ -485,7 +485,7 @@ def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tupl
     team = Team.objects.create(name="Search", requests_per_minute=4)
 
     answer = browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}"})
-    assert "The team Search has 4 requests a minute for all its keys: give 4 or less." in answer.text
+    assert "The team Search has 4 requests per minute for all its keys: give 4 or less." in answer.text
 
     browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}", "requests_per_minute": "4"})
     moved = APIKey.objects.get()

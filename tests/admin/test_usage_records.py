@@ -334,8 +334,8 @@ def test_the_price_is_a_link_for_who_may_view_prices(
 @pytest.mark.parametrize(
     ("hit", "words"),
     [
-        ({"scope": "key", "limit": "requests_per_minute", "value": 60}, "60 requests a minute of this key"),
-        ({"scope": "team", "limit": "budget_month_usd", "value": 20_000_000}, "$20.00 a month of its team"),
+        ({"scope": "key", "limit": "requests_per_minute", "value": 60}, "60 requests per minute of this key"),
+        ({"scope": "team", "limit": "budget_month_usd", "value": 20_000_000}, "$20.00 per month of its team"),
         ({"scope": "key", "limit": "models", "value": None}, "The model is not on the list of this key"),
     ],
 )
@@ -350,7 +350,7 @@ def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Calle
 
     facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=hit))))
 
-    assert facts["Would be refused by"] == "5 calls at once of this key" and "Refused by" not in facts
+    assert facts["Would be refused by"] == "5 concurrent requests of this key" and "Refused by" not in facts
 
 
 def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, caller: Caller) -> None:

@@ -79,7 +79,7 @@ def fills_in(page: Page) -> None:
     page.get_by_label("Amount").fill("20")
     outlook = page.locator("#outlook")
     expect(outlook).to_contain_text("Newsletter, a key of team Support")
-    expect(outlook).to_contain_text("$20.00 a month; shared with its team: $150.00 a month")
+    expect(outlook).to_contain_text("$20.00 per month; shared with its team: $150.00 per month")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
 
 

@@ -62,8 +62,8 @@ def test_the_form_says_at_once_what_its_fields_mean(visitor: Visitor, team: Team
 
     page.get_by_label("Belongs to").select_option("Search")
 
-    expect(limit).to_have_text("Empty: 100 requests a minute, shared with the other keys of team Search.")
-    expect(page.locator("#id_budgets_helptext")).to_contain_text("Team Search has $200.00 a month")
+    expect(limit).to_have_text("Empty: 100 requests per minute, shared with the other keys of team Search.")
+    expect(page.locator("#id_budgets_helptext")).to_contain_text("Team Search has $200.00 per month")
     page.get_by_label("Belongs to").select_option("root")
     expect(limit).to_have_text("Empty: no limit.")
 
@@ -80,9 +80,9 @@ def test_the_button_waits_for_what_is_missing_and_the_page_says_what_the_key_may
     expect(button).to_be_enabled()
     page.get_by_label("Belongs to").select_option("Search")
     page.get_by_label("Amount").fill("20")
-    expect(outlook).to_contain_text("$20.00 a month; shared with its team: $200.00 a month")
+    expect(outlook).to_contain_text("$20.00 per month; shared with its team: $200.00 per month")
     page.get_by_label("Amount").fill("201")
-    expect(outlook).to_contain_text("Amount: The team Search has $200.00 a month for all its keys")
+    expect(outlook).to_contain_text("Amount: The team Search has $200.00 per month for all its keys")
     expect(button).to_be_disabled()
 
     page.get_by_label("Amount").fill("20")
@@ -210,7 +210,7 @@ def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:
     page.get_by_label("Belongs to").select_option("Search")
 
     page.get_by_role("button", name="Check").click()
-    expect(page.locator("#id_requests_per_minute_helptext")).to_contain_text("Empty: 100 requests a minute, shared")
+    expect(page.locator("#id_requests_per_minute_helptext")).to_contain_text("Empty: 100 requests per minute, shared")
     expect(page.locator("#outlook")).to_contain_text("Support bot, a key of team Search")
     page.get_by_role("button", name="Add a budget").click()
     page.get_by_label("Amount").nth(1).fill("7")
@@ -325,7 +325,7 @@ def test_rules_are_changed_on_the_page(visitor: Visitor, caller: Caller) -> None
     page.get_by_role("button", name="Save").click()
 
     expect(page.locator(".messagelist")).to_contain_text("It takes effect everywhere within")
-    expect(page.locator(".meters")).to_contain_text("$12.50 a month")
+    expect(page.locator(".meters")).to_contain_text("$12.50 per month")
     assert APIKey.objects.get().requests_per_minute == 60
 
 
@@ -338,7 +338,7 @@ def test_a_budget_is_raised_for_now(visitor: Visitor, caller: Caller) -> None:
     page.get_by_label("Until").fill(f"{timezone.localtime() + timedelta(days=1):%Y-%m-%dT%H:%M}")
     page.get_by_role("button", name="Raise the budget").click()
 
-    expect(page.locator(".meters")).to_contain_text("$25.00 a month")
+    expect(page.locator(".meters")).to_contain_text("$25.00 per month")
 
 
 def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, caller: Caller) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys.errors import amount_in_words
+from keys.domain.amounts import format_amount
 from lib import money
 
 
@@ -65,7 +65,7 @@ def test_what_is_no_amount_is_said(text: str, said: str) -> None:
 )
 def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
     assert money.dollars(micros) == shown
-    assert micros < 0 or amount_in_words(micros, "usd") == shown
+    assert micros < 0 or format_amount(micros, "usd") == shown
 
 
 @pytest.mark.parametrize(

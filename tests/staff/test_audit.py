@@ -129,11 +129,11 @@ def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: Use
     assert subjects == [
         f"API key app ({api_key.public_id})",
         f"key secret {first}",
-        "budget US dollars a month",
+        "budget US dollars per month",
         f"key secret {first}",
         f"key secret {second}",
-        "budget US dollars a month",
-        "budget US dollars a month",
+        "budget US dollars per month",
+        "budget US dollars per month",
         f"API key robot ({api_key.public_id})",
         f"API key robot ({api_key.public_id})",
     ]
@@ -161,7 +161,7 @@ def test_a_budget_of_a_team_stands_in_the_history_of_the_team(db: None) -> None:
 
     Budget.objects.create(team=team, amount=1, unit="tokens", period="day")
 
-    assert [entry.subject for entry in history_of(team)] == ["budget tokens a day", "team crew"]
+    assert [entry.subject for entry in history_of(team)] == ["budget tokens per day", "team crew"]
 
 
 def test_a_target_stands_in_the_history_of_its_route(upstream: Upstream) -> None:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from keys.domain.amounts import written
-from keys.domain.team_ceilings import LIMITS
+from keys.domain.limits import LIMITS
 from keys.hygiene import conditions
 from keys.models import APIKey
 from lib.printable import printable

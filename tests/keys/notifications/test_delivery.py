@@ -38,11 +38,11 @@ def webhook(settings: Any) -> Iterator[Webhook]:
 def notice(**fields: Any) -> Notification:
     values: dict[str, Any] = {
         "dedup_key": "budget-1",
-        "kind": "budget_warning",
+        "kind": "budget_alert",
         "subject": "80 % of the budget",
         "text": "It is nearly spent.\n",
         "recipients": ["owner@example.org", "boss@example.org"],
-        "data": {"kind": "budget_warning", "spent": 80},
+        "data": {"kind": "budget_alert", "spent": 80},
         "next_attempt_at": timezone.now(),
     }
     return Notification.objects.create(**(values | fields))
