@@ -7,7 +7,7 @@ from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.types import Request
+from messages_api.backend.protocol.types import MessagesRequest
 from messages_api.backend.upstream_error import UpstreamError
 from messages_api.models import Upstream
 
@@ -27,7 +27,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    request: Request
+    request: MessagesRequest
 
     @property
     def raw(self) -> bytes:
@@ -36,12 +36,16 @@ class _Body:
 
 def test_connection(upstream: Upstream, *, model: str) -> Result:
     """Ask `model` for one token, with the credential and the deadlines of the row. Leaves no usage record."""
-    request: Request = {"model": model, "max_tokens": MAX_TOKENS, "messages": [{"role": "user", "content": "Hello"}]}
+    request: MessagesRequest = {
+        "model": model,
+        "max_tokens": MAX_TOKENS,
+        "messages": [{"role": "user", "content": "Hello"}],
+    }
     attempt = Attempt(
         body=_Body(request),
         target=Target(endpoint=upstream.endpoint(), model=model),
-        is_native=False,
-        caller_headers={},
+        is_anthropic_api=False,
+        client_headers={},
         input_estimate=1,
     )
     begun = time.monotonic()

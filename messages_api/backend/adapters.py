@@ -3,14 +3,14 @@
 from typing import Protocol, cast
 
 from messages_api.backend import anthropic_adapter, openai_adapter
-from messages_api.backend.attempt import Answer, Attempt
+from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventSource
 
 
 class Adapter(Protocol):
     """Our words in, the model server's words out."""
 
-    def message(self, attempt: Attempt) -> Answer:
+    def message(self, attempt: Attempt) -> UpstreamResponse:
         """Ask for a whole answer. Raise UpstreamError when there is none."""
 
     def events(self, attempt: Attempt) -> EventSource:
@@ -20,7 +20,7 @@ class Adapter(Protocol):
         """The input tokens of a request, as the upstream counts them or as we estimate them."""
 
 
-def message(attempt: Attempt) -> Answer:
+def message(attempt: Attempt) -> UpstreamResponse:
     return _for(attempt).message(attempt)
 
 

@@ -11,34 +11,34 @@ from typing import Any, Protocol
 from messages_api.backend.endpoint import Target
 from messages_api.backend.exchange import NEVER, Exchange
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.error_mapping import Failure
+from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
-from messages_api.backend.protocol.types import Message, Request
+from messages_api.backend.protocol.types import Message, MessagesRequest
 from messages_api.backend.reported_usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
 RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date, or a truth value
 
 
-class Body(Protocol):
+class AttemptBody(Protocol):
     """A request as it came and as it reads."""
 
     @property
     def raw(self) -> bytes: ...
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> MessagesRequest: ...
 
 
 @dataclass(kw_only=True)
 class Attempt:
     """What goes to an upstream, and the exchange it goes through."""
 
-    body: Body
+    body: AttemptBody
     target: Target
-    is_native: bool
+    is_anthropic_api: bool
     """Whether the caller speaks Anthropic's dialect, so that an Anthropic upstream's bytes may go out as they are."""
-    caller_headers: dict[str, str]
+    client_headers: dict[str, str]
     """The caller's `anthropic-*` headers. They matter on the native lane only."""
     is_beta: bool = False
     """Whether the caller asked with `?beta=true`: the one thing of a query string that is passed on."""
@@ -48,7 +48,7 @@ class Attempt:
     expires_at: float = NEVER
     """The monotonic moment at which the call's time is up."""
     exchange: Exchange = field(init=False)
-    failure: UpstreamError | None = None
+    error: UpstreamError | None = None
     """Why it failed, once it has."""
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Attempt:
         self.exchange = Exchange(self.target.endpoint, total_expires_at=self.expires_at)
 
     @property
-    def request(self) -> Request:
+    def request(self) -> MessagesRequest:
         return self.body.request
 
     @cached_property
@@ -64,16 +64,16 @@ class Attempt:
         return Ids(_new_id, taken=tool_ids(self.request))
 
     def send(
-        self, path: str, body: bytes, *, headers: dict[str, str], failure_from: Callable[[int, object], Failure]
+        self, path: str, body: bytes, *, headers: dict[str, str], map_error: Callable[[int, object], MappedError]
     ) -> None:
-        """Open the exchange. Raise UpstreamError for anything but a 200; `failure_from` reads the dialect's errors."""
+        """Open the exchange. Raise UpstreamError for anything but a 200; `map_error` reads the dialect's errors."""
         self.exchange.open(path, body, {"Content-Type": "application/json", **headers})
         status = self.exchange.response_status
         if status == 200:
             return
         assert status is not None
-        failure = failure_from(status, _json_or_text(self.exchange.read_all()))
-        raise UpstreamError.from_failure(failure, endpoint=self.target.endpoint, headers=self._retry_headers())
+        failure = map_error(status, _json_or_text(self.exchange.read_all()))
+        raise UpstreamError.from_mapped(failure, endpoint=self.target.endpoint, headers=self._retry_headers())
 
     def answer(self) -> tuple[object, bytes]:
         """The JSON of the whole answer, and its bytes. Raise UpstreamError for what is none."""
@@ -103,16 +103,16 @@ class Attempt:
             "model": self.target.model,
             "status": self.exchange.response_status,
             "ms": round((time.monotonic() - self._started_at) * 1000),
-            "error": self.failure.type if self.failure is not None else "",
+            "error": self.error.type if self.error is not None else "",
         }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class UpstreamResponse:
     """A whole answer, and what the upstream said it used."""
 
     message: Message
-    figures: ReportedUsage
+    reported_usage: ReportedUsage
     raw: bytes | None = None
     """The bytes it came in, where a caller who speaks the upstream's dialect may have them as they are."""
 

@@ -5,9 +5,9 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-FIRST_S = 0.5
-LONGEST_S = 8.0
-LONGEST_ASKED_S = 30.0
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 8.0
+MAX_RETRY_AFTER_S = 30.0
 """Whoever asks for more is not waited for."""
 JITTER_S = 0.5
 """What is added to a wait that was asked for, so that all who were told the same do not come back together."""
@@ -15,13 +15,13 @@ JITTER_S = 0.5
 SECONDS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def backoff_s(retry: int, *, asked_s: float | None) -> float | None:
+def backoff_s(retry: int, *, retry_after_s: float | None) -> float | None:
     """Seconds to wait before retry number `retry` (1, 2, …). None: the upstream asks for more than we wait."""
-    if asked_s is None:
-        return random.uniform(0.5, 1.0) * min(LONGEST_S, FIRST_S * 2 ** (retry - 1))
-    if asked_s > LONGEST_ASKED_S:
+    if retry_after_s is None:
+        return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (retry - 1))
+    if retry_after_s > MAX_RETRY_AFTER_S:
         return None
-    return asked_s + random.uniform(0, JITTER_S)
+    return retry_after_s + random.uniform(0, JITTER_S)
 
 
 def parse_retry_after(retry_after: str) -> float | None:

@@ -9,7 +9,7 @@ VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deadlines:
+class Timeouts:
     """Seconds, by our own monotonic clock: a client's timeouts are per read, so a byte a second never trips them."""
 
     connect_timeout_s: float = 5.0
@@ -29,7 +29,7 @@ class Endpoint:
     base_url: str
     credential: str
     profile: Profile
-    deadlines: Deadlines
+    timeouts: Timeouts
     retry_on_timeout: bool = False
     """Whether a deadline that passed is worth another attempt, although the answer may have been billed."""
     continue_after_disconnect_s: float = 0.0

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from messages_api.backend.exchange import Exchange
 from messages_api.backend.protocol import sse
-from messages_api.backend.protocol.error_mapping import Failure
+from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.redaction import redacted
@@ -18,7 +18,7 @@ OVERLAP = 3
 GRACE_S = 2.0  # how long the counts and the end mark may come after the finish reason
 
 
-class Batch(NamedTuple):
+class EventBatch(NamedTuple):
     """The events that one read brought. An empty batch is silence."""
 
     events: list[Event]
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 class Decoder(Protocol):
     """An upstream's records → events. No I/O: it is told when the stream ends, and how."""
 
-    error: Failure | None
+    error: MappedError | None
     """Why the stream ended in an error."""
     usage: Usage
     """The upstream's own counts so far."""
@@ -58,59 +58,59 @@ class Decoder(Protocol):
 class EventSource:
     """Reads an open exchange. Whoever opened it closes it; `close` may be called twice."""
 
-    def __init__(self, exchange: Exchange, decoder: Decoder, *, keeps_bytes: bool = False) -> None:
+    def __init__(self, exchange: Exchange, decoder: Decoder, *, keep_raw: bool = False) -> None:
         self._exchange = exchange
         self._decoder = decoder
-        self._frames = Frames() if keeps_bytes else None
+        self._frames = FrameBuffer() if keep_raw else None
         self._parser = sse.SSEParser()
         self._finishing_until: float | None = None
         self.first = self._read_first()
 
     @property
-    def failure(self) -> UpstreamError | None:
+    def error(self) -> UpstreamError | None:
         """What the upstream's own error, or a stream cut before its end, is to the caller."""
         failure = self._decoder.error
-        return None if failure is None else UpstreamError.from_failure(failure, endpoint=self._exchange.endpoint)
+        return None if failure is None else UpstreamError.from_mapped(failure, endpoint=self._exchange.endpoint)
 
     @property
-    def is_over(self) -> bool:
+    def is_ended(self) -> bool:
         return self._decoder.is_ended
 
-    def figures(self) -> ReportedUsage:
+    def reported_usage(self) -> ReportedUsage:
         """The upstream's own counts so far."""
         decoder = self._decoder
         return ReportedUsage.of(decoder.usage, is_final=decoder.is_whole or decoder.is_complete)
 
-    def _read_first(self) -> Batch:
+    def _read_first(self) -> EventBatch:
         """Wait for the first event. Nothing has been sent to the caller, so a failure can still be a status."""
         try:
             while True:
                 batch = self.read(wait_s=float("inf"))
                 if any(event["type"] != "ping" for event in batch.events):
                     break
-            if self.failure is not None:
-                raise self.failure
+            if self.error is not None:
+                raise self.error
         except BaseException:
             self.close()
             raise
         return batch
 
-    def read(self, *, wait_s: float) -> Batch:
+    def read(self, *, wait_s: float) -> EventBatch:
         """The events that come within `wait_s`; none for silence. Raise UpstreamError when the connection fails."""
         piece = self._exchange.read(wait_s=self._patience(wait_s))
         if piece is None:
-            return Batch(self._end()) if self._is_out_of_grace() else Batch([])
+            return EventBatch(self._end()) if self._is_out_of_grace() else EventBatch([])
         if not piece:
-            return Batch(self._end())
+            return EventBatch(self._end())
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment is a sign of life too; a line that never ends is none
         return self._batch(records, piece)
 
-    def _batch(self, records: list[sse.Record], piece: bytes) -> Batch:
+    def _batch(self, records: list[sse.Record], piece: bytes) -> EventBatch:
         """The events of some records, with their bytes if each record is its event, unchanged."""
         if self._frames is None:
-            return Batch(self._decode(records))
+            return EventBatch(self._decode(records))
         whole: bytes | None = self._frames.feed(piece)
         events: list[Event] = []
         for record in records:
@@ -118,7 +118,7 @@ class EventSource:
             events += came
             if len(came) != 1 or self._decoder.has_changed or self._decoder.error is not None:
                 whole = None
-        return Batch(events, whole if whole is not None and _is_utf8(whole) else None)
+        return EventBatch(events, whole if whole is not None and _is_utf8(whole) else None)
 
     def _parse(self, piece: bytes) -> list[sse.Record]:
         try:
@@ -166,7 +166,7 @@ def _is_utf8(whole: bytes) -> bool:
     return True
 
 
-class Frames:
+class FrameBuffer:
     """The bytes of a stream, given out in whole frames: what follows them can then be a frame of ours.
 
     A frame ends where the parser of records ends it, so that the two never disagree by a byte.

@@ -24,7 +24,7 @@ from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 
 READ_BYTES = 65_536
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 POOL_SIZE = 2_000  # at least as many as calls may run in one worker: a smaller pool closes and reopens connections
 SHORTEST_S = 0.01  # a client's timeout may not be 0
 # What the kernel holds of an answer that its caller does not read. It would hold up to 32 MiB (net.ipv4.tcp_rmem).
@@ -33,12 +33,12 @@ SOCKET_OPTIONS = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
 ]
-LAST_CHUNK_S = 0.02  # how long the end of a body may come after the end of an answer
+LAST_CHUNK_TIMEOUT_S = 0.02  # how long the end of a body may come after the end of an answer
 NEVER = float("inf")
 
 _CONNECTION_BROKE = "The connection to the upstream failed."
 _TIMED_OUT = "The upstream did not answer in time."
-_BROKEN_ANSWER = "The upstream's answer broke off or could not be understood."
+_INVALID_RESPONSE = "The upstream's answer broke off or could not be understood."
 
 
 class Exchange:
@@ -46,8 +46,8 @@ class Exchange:
 
     def __init__(self, endpoint: Endpoint, *, total_expires_at: float = NEVER) -> None:
         self.endpoint = endpoint
-        self._deadlines = endpoint.deadlines
-        self._total_expires_at = min(total_expires_at, time.monotonic() + self._deadlines.request_timeout_s)
+        self._timeouts = endpoint.timeouts
+        self._total_expires_at = min(total_expires_at, time.monotonic() + self._timeouts.request_timeout_s)
         self._phase_expires_at = NEVER
         self._response: requests.Response | None = None
         self._sock: socket.socket | None = None
@@ -70,7 +70,7 @@ class Exchange:
 
     def progress(self) -> None:
         """An event came, or a piece of a whole answer: the silence begins anew. Bytes of a stream are no progress."""
-        self._phase_expires_at = time.monotonic() + self._deadlines.idle_timeout_s
+        self._phase_expires_at = time.monotonic() + self._timeouts.idle_timeout_s
 
     def end_within(self, seconds: float) -> None:
         """Leave so much time, and no more, whatever the deadlines were."""
@@ -91,7 +91,7 @@ class Exchange:
         self._sock = sock
         if self._abort_error is not None:
             raise self._abort_error
-        self._phase_expires_at = time.monotonic() + self._deadlines.first_byte_timeout_s
+        self._phase_expires_at = time.monotonic() + self._timeouts.first_byte_timeout_s
         self._was_sent = True
 
     def _shutdown(self) -> None:
@@ -115,7 +115,7 @@ class Exchange:
         )
         prepared.body = body
         self._phase_expires_at = (
-            time.monotonic() + self._deadlines.connect_timeout_s + self._deadlines.first_byte_timeout_s
+            time.monotonic() + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
         )
         with self._mapped():
             self._response = self._send(prepared)
@@ -125,11 +125,11 @@ class Exchange:
             self.response_status in range(300, 400)
             or self.response_headers.get("content-encoding", "identity") != "identity"
         ):
-            raise UpstreamError(_BROKEN_ANSWER)
+            raise UpstreamError(_INVALID_RESPONSE)
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
         left_s = max(SHORTEST_S, self._total_expires_at - time.monotonic())
-        timeout = (min(self._deadlines.connect_timeout_s, left_s), self._deadlines.first_byte_timeout_s)
+        timeout = (min(self._timeouts.connect_timeout_s, left_s), self._timeouts.first_byte_timeout_s)
         connections.using.exchange = self
         try:
             return _adapter(self.endpoint.name, self.endpoint.base_url).send(
@@ -168,8 +168,8 @@ class Exchange:
             self.progress()
             pieces.append(piece)
             size += len(piece)
-            if size > MAX_ANSWER_BYTES:
-                raise UpstreamError(_BROKEN_ANSWER)
+            if size > MAX_RESPONSE_BYTES:
+                raise UpstreamError(_INVALID_RESPONSE)
         return b"".join(pieces)
 
     def _is_ready(self, raw: Any) -> bool:
@@ -206,7 +206,7 @@ class Exchange:
         if self._abort_error is not None:
             return False
         with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-            if not raw._fp.isclosed() and (self._is_ready(raw) or wait_for_read(self._sock, LAST_CHUNK_S)):  # type: ignore[arg-type]
+            if not raw._fp.isclosed() and (self._is_ready(raw) or wait_for_read(self._sock, LAST_CHUNK_TIMEOUT_S)):  # type: ignore[arg-type]
                 raw.read1(READ_BYTES)
         return bool(raw._fp.isclosed())
 
@@ -227,7 +227,7 @@ class Exchange:
 
 
 def _timeout() -> UpstreamError:
-    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", again=RetryScope.NONE)
+    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", retry_scope=RetryScope.NONE)
 
 
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -238,7 +238,7 @@ TIMEOUTS = (
     urllib3.exceptions.TimeoutError,
     TimeoutError,
 )
-BROKEN_ANSWERS = (
+INVALID_RESPONSES = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
     requests.exceptions.InvalidHeader,
@@ -254,8 +254,8 @@ def _mapped_error(error: Exception) -> UpstreamError:
         return UpstreamError(_CONNECTION_BROKE)  # nothing was sent: another attempt cannot be billed twice
     if isinstance(error, TIMEOUTS):
         return _timeout()
-    if isinstance(error, BROKEN_ANSWERS):
-        return UpstreamError(_BROKEN_ANSWER)
+    if isinstance(error, INVALID_RESPONSES):
+        return UpstreamError(_INVALID_RESPONSE)
     return UpstreamError(_CONNECTION_BROKE)
 
 

@@ -17,7 +17,7 @@ import enum
 
 from messages_api.backend.backoff import parse_retry_after
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.protocol.error_mapping import Failure
+from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.redaction import redacted
 
 
@@ -39,7 +39,7 @@ class UpstreamError(Exception):
         *,
         status: int = 502,
         type: str = "api_error",
-        again: RetryScope = RetryScope.SAME_TARGET,
+        retry_scope: RetryScope = RetryScope.SAME_TARGET,
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -47,13 +47,13 @@ class UpstreamError(Exception):
         self.message = message
         self.status = status
         self.type = type
-        self.again = again
+        self.retry_scope = retry_scope
         self.param = param
         self.headers = headers or {}
 
     @classmethod
-    def from_failure(
-        cls, failure: Failure, *, endpoint: Endpoint, headers: dict[str, str] | None = None
+    def from_mapped(
+        cls, failure: MappedError, *, endpoint: Endpoint, headers: dict[str, str] | None = None
     ) -> "UpstreamError":
         """What an upstream's own error becomes for the caller."""
         if failure.retry is False:
@@ -62,19 +62,19 @@ class UpstreamError(Exception):
             redacted(failure.message, endpoint),
             status=failure.status,
             type=failure.type,
-            again=_where_again(failure),
+            retry_scope=_retry_scope(failure),
             headers=headers,
         )
 
     @classmethod
-    def refused(cls, message: str, *, param: str | None) -> "UpstreamError":
+    def unsupported(cls, message: str, *, param: str | None) -> "UpstreamError":
         """The request asks for something that this upstream's dialect cannot say."""
-        return cls(message, status=400, type="invalid_request_error", again=RetryScope.NONE, param=param)
+        return cls(message, status=400, type="invalid_request_error", retry_scope=RetryScope.NONE, param=param)
 
     @property
-    def is_the_upstreams_fault(self) -> bool:
+    def is_upstream_fault(self) -> bool:
         """Whether it speaks against the upstream: what is wrong with a request says nothing of its health."""
-        return self.status in AGAIN_HERE
+        return self.status in RETRYABLE_STATUSES
 
     @property
     def retry_after_s(self) -> float | None:
@@ -82,13 +82,13 @@ class UpstreamError(Exception):
         return parse_retry_after(self.headers.get("retry-after", ""))
 
 
-AGAIN_HERE = {408, 429, 500, 502, 503, 504, 529}
+RETRYABLE_STATUSES = {408, 429, 500, 502, 503, 504, 529}
 
 
-def _where_again(failure: Failure) -> RetryScope:
+def _retry_scope(failure: MappedError) -> RetryScope:
     if failure.retry is False:
         return RetryScope.NEXT_TARGET
-    return RetryScope.SAME_TARGET if failure.status in AGAIN_HERE else RetryScope.NONE
+    return RetryScope.SAME_TARGET if failure.status in RETRYABLE_STATUSES else RetryScope.NONE
 
 
 class Aborted(Exception):

@@ -70,7 +70,7 @@ class AdmissionControl:
             raise
         finally:
             deadlines.release_connections()
-        longest_s = max(target.endpoint.deadlines.request_timeout_s for target in targets)
+        longest_s = max(target.endpoint.timeouts.request_timeout_s for target in targets)
         admission = self._row(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims, first=targets[0])
         ledger.admit(admission)
         return targets, admission

@@ -49,7 +49,7 @@ class Attempts:
                 return self._ask_target(target, ask)
             except UpstreamError as error:
                 last_error = error
-                if self._where_again(target, error) is RetryScope.NONE or self._time_is_up(target):
+                if self._retry_scope(target, error) is RetryScope.NONE or self._time_is_up(target):
                     break
         raise self._final_error(last_error)
 
@@ -79,7 +79,7 @@ class Attempts:
     def finish(self, *, is_whole: bool, error: BaseException | None) -> list[dict[str, Any]]:
         """Tell the circuit how the attempt that served the call ended. Return what the usage record keeps of all."""
         attempt = self.current
-        if attempt is None or attempt.failure is not None:
+        if attempt is None or attempt.error is not None:
             return self._made  # the last one failed, and was noted then
         if is_whole:
             self._circuit(attempt.target).succeeded()
@@ -110,7 +110,7 @@ class Attempts:
                     raise
 
     def _ask_once(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        attempt = self.current = self._begin(target, self._begun_at + target.endpoint.deadlines.request_timeout_s)
+        attempt = self.current = self._begin(target, self._begun_at + target.endpoint.timeouts.request_timeout_s)
         if self._abort_error is not None:
             attempt.exchange.abort(self._abort_error)
         try:
@@ -123,15 +123,15 @@ class Attempts:
         return result
 
     def _note_failure(self, attempt: Attempt, error: UpstreamError) -> None:
-        attempt.failure = error
+        attempt.error = error
         self._made.append(attempt.summary())
         if self.is_aborted:
             return  # by us, which says nothing of the upstream
-        if error.is_the_upstreams_fault or error.again is not RetryScope.NONE:
+        if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:
             why = cause_of(error) or f"status {attempt.exchange.response_status}"
             logger.warning("An attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, why)
         circuit = self._circuit(attempt.target)
-        if error.is_the_upstreams_fault:
+        if error.is_upstream_fault:
             circuit.failed(error.type)
         elif attempt.exchange.response_status is not None:
             circuit.succeeded()
@@ -140,9 +140,9 @@ class Attempts:
 
     def _waits_to_ask_again(self, target: Target, error: UpstreamError) -> bool:
         """Wait as long as it takes, if another attempt at this target makes sense. Raise what it was aborted with."""
-        if self._where_again(target, error) is not RetryScope.SAME_TARGET:
+        if self._retry_scope(target, error) is not RetryScope.SAME_TARGET:
             return False
-        wait_s = backoff_s(self._retries + 1, asked_s=error.retry_after_s)
+        wait_s = backoff_s(self._retries + 1, retry_after_s=error.retry_after_s)
         if wait_s is None or self._time_is_up(target, in_s=wait_s):
             return False
         if not self._may_retry(self._circuit(target)):
@@ -159,13 +159,17 @@ class Attempts:
         self._retries += 1
         return True
 
-    def _where_again(self, target: Target, error: UpstreamError) -> RetryScope:
-        if error.status == GATEWAY_TIMEOUT and error.again is RetryScope.NONE and target.endpoint.retry_on_timeout:
+    def _retry_scope(self, target: Target, error: UpstreamError) -> RetryScope:
+        if (
+            error.status == GATEWAY_TIMEOUT
+            and error.retry_scope is RetryScope.NONE
+            and target.endpoint.retry_on_timeout
+        ):
             return RetryScope.SAME_TARGET
-        return error.again
+        return error.retry_scope
 
     def _time_is_up(self, target: Target, *, in_s: float = 0.0) -> bool:
-        return time.monotonic() + in_s >= self._begun_at + target.endpoint.deadlines.request_timeout_s
+        return time.monotonic() + in_s >= self._begun_at + target.endpoint.timeouts.request_timeout_s
 
     def _final_error(self, error: UpstreamError) -> UpstreamError:
         """What the caller is told. One that retries by itself should not, where we have done what could be done."""

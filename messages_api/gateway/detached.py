@@ -40,7 +40,7 @@ class DetachedSlot:
 def begin(attempts: Attempts) -> DetachedSlot | None:
     """Let the attempt that serves a call go on for a while without its caller, or return None: it is to be cut."""
     attempt = attempts.current
-    if attempt is None or attempt.failure is not None or not attempt.exchange.may_be_billed:
+    if attempt is None or attempt.error is not None or not attempt.exchange.may_be_billed:
         return None
     if attempt.target.endpoint.continue_after_disconnect_s <= 0 or (reading := DetachedSlot.take()) is None:
         return None

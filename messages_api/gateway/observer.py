@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
 from messages_api.backend.protocol.types import Event, Message
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.reported_usage import ReportedUsage
@@ -77,7 +77,7 @@ class Observer:
             return figures.usage, REPORTED
         if not was_asked:
             return Usage(), NONE
-        estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_A_TOKEN))
+        estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_PER_TOKEN))
         if figures.usage is None:
             return estimate, ESTIMATED
         completed = figures.usage.completed_by(estimate)

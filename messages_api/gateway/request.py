@@ -22,9 +22,9 @@ from lib import deadlines
 from lib.background import Background
 from lib.shared_store import store
 from messages_api.backend import adapters
-from messages_api.backend.attempt import Answer, Attempt
+from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.endpoint import Target
-from messages_api.backend.event_source import Batch, EventSource
+from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.reported_usage import ReportedUsage
@@ -78,14 +78,14 @@ class InFlightRequest:
 
     # ---- the two ways through
 
-    def complete(self) -> Answer:
+    def complete(self) -> UpstreamResponse:
         """The whole answer. Raise Refused, RequestError or UpstreamError with what the caller is to be told."""
         attempts = self._let_in()
         try:
             answer = attempts.run(adapters.message)
-            self._figures = lambda: answer.figures
-            self._observer.see_message(answer.message, is_counted=answer.figures.is_final)
-            return answer if answer.figures.is_final else self._with_estimates(answer)
+            self._figures = lambda: answer.reported_usage
+            self._observer.see_message(answer.message, is_counted=answer.reported_usage.is_final)
+            return answer if answer.reported_usage.is_final else self._with_estimates(answer)
         except Exception as error:  # whatever it is, the row says how the call ended
             self._error = error
             raise
@@ -93,7 +93,7 @@ class InFlightRequest:
             attempts.close()
             self.settle()
 
-    def _with_estimates(self, answer: Answer) -> Answer:
+    def _with_estimates(self, answer: UpstreamResponse) -> UpstreamResponse:
         """The counts that the upstream did not give, as the row has them: 0 would confuse whoever counts on them."""
         message = answer.message
         return replace(
@@ -151,19 +151,19 @@ class InFlightRequest:
         return Attempt(
             body=self._body,
             target=target,
-            is_native=self._lane == "anthropic",
-            caller_headers=self._caller.headers,
+            is_anthropic_api=self._lane == "anthropic",
+            client_headers=self._caller.headers,
             is_beta=self._caller.is_beta,
             input_estimate=self._entry.input_estimate,
             expires_at=expires_at,
         )
 
-    def observe(self, source: EventSource, batch: Batch) -> None:
+    def observe(self, source: EventSource, batch: EventBatch) -> None:
         """Note what goes by."""
-        self._figures = source.figures
+        self._figures = source.reported_usage
         self._observer.see(batch.events)
-        if source.failure is not None:
-            self._error = source.failure
+        if source.error is not None:
+            self._error = source.error
 
     def note(self, error: Exception) -> None:
         """The call failed with this."""
@@ -198,7 +198,9 @@ class InFlightRequest:
 
     def on_drain_timeout(self) -> None:
         if self._attempts is not None:
-            self._attempts.abort(UpstreamError(RESTARTING, status=503, type="overloaded_error", again=RetryScope.NONE))
+            self._attempts.abort(
+                UpstreamError(RESTARTING, status=503, type="overloaded_error", retry_scope=RetryScope.NONE)
+            )
         if self.writing_since is not None and time.monotonic() - self.writing_since > LAST_WORD_S:
             self._stall()  # it cannot be told: it does not even read what it was told before
 
@@ -209,7 +211,9 @@ class InFlightRequest:
     def revoke(self) -> None:
         """The key may be in wrong hands: end the call with an error that says so. May be said more than once."""
         if self._attempts is not None:
-            self._attempts.abort(UpstreamError(REVOKED, status=401, type="authentication_error", again=RetryScope.NONE))
+            self._attempts.abort(
+                UpstreamError(REVOKED, status=401, type="authentication_error", retry_scope=RetryScope.NONE)
+            )
 
     def _end(self, how: str) -> bool:
         """The caller ends it, unless it has ended: whether it was this that ended it."""
@@ -341,8 +345,8 @@ def count_tokens(body: Body, *, key: Snapshot, caller: ClientInfo) -> int:
         return Attempt(
             body=body,
             target=target,
-            is_native=True,
-            caller_headers=caller.headers,
+            is_anthropic_api=True,
+            client_headers=caller.headers,
             is_beta=caller.is_beta,
             input_estimate=estimate(body.request),
             expires_at=expires_at,

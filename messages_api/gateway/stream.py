@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from django.conf import settings
 
 from lib.background import Background
-from messages_api.backend.event_source import Batch, EventSource
+from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.exchange import NEVER
 from messages_api.backend.upstream_error import Aborted, UpstreamError
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SILENCE = Batch(events=[])
+SILENCE = EventBatch(events=[])
 
 
-class Stream(Iterator[Batch]):
+class Stream(Iterator[EventBatch]):
     """An iterator with `close()`, and a class for that: a generator that never started does not run its `finally`.
 
     Failures after the first byte are error events, not exceptions; nothing follows them. After `HEARTBEAT_S` without a
@@ -33,7 +33,7 @@ class Stream(Iterator[Batch]):
         self._call = call
         self._opening = opening
         self._source: EventSource | None = None
-        self._first: Batch | None = None
+        self._first: EventBatch | None = None
         self._is_over = False
         self._is_closed = False
 
@@ -50,14 +50,14 @@ class Stream(Iterator[Batch]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> EventBatch:
         self._call.writing_since = None
         try:
             return self._next()
         finally:
             self._call.writing_since = time.monotonic()
 
-    def _next(self) -> Batch:
+    def _next(self) -> EventBatch:
         if self._is_over:
             raise StopIteration
         try:
@@ -70,12 +70,12 @@ class Stream(Iterator[Batch]):
         except Exception as error:  # ours: the caller is told that the answer is not whole, and we are told why
             logger.exception("A stream failed in our own code")
             return self._fail(error)
-        if self._source is not None and self._source.is_over:
+        if self._source is not None and self._source.is_ended:
             self._is_over = True
             self._call.settle()  # before it is sent: who has seen the end of an answer finds it in the ledger
         return batch
 
-    def _read(self) -> Batch:
+    def _read(self) -> EventBatch:
         if self._source is None:
             if not self._opening.wait(settings.HEARTBEAT_S):
                 return SILENCE
@@ -88,13 +88,13 @@ class Stream(Iterator[Batch]):
         self._call.observe(self._source, batch)
         return batch
 
-    def _fail(self, error: Exception) -> Batch:
+    def _fail(self, error: Exception) -> EventBatch:
         self._is_over = True
         self._call.note(error)
         self._call.settle()
         type = getattr(error, "type", "api_error")
         message = getattr(error, "message", "The gateway failed.")
-        return Batch(events=[{"type": "error", "error": {"type": type, "message": message}}])
+        return EventBatch(events=[{"type": "error", "error": {"type": type, "message": message}}])
 
     def close(self) -> None:
         """Close what is open upstream and settle the call, or have the rest read on first. May be called twice."""
@@ -113,7 +113,7 @@ class Stream(Iterator[Batch]):
                 self._opening.wait(TIMEOUT_MAX)
                 self._take(self._opening.result())
             assert self._source is not None
-            while not self._source.is_over:
+            while not self._source.is_ended:
                 self._call.observe(self._source, self._source.read(wait_s=NEVER))
         except (UpstreamError, Aborted) as error:
             logger.info("An answer was not read on to its end: %s", type(error).__name__)

@@ -15,7 +15,7 @@ import msgspec
 from django.conf import settings
 from django.http import HttpRequest
 
-from messages_api.backend.protocol.types import Request
+from messages_api.backend.protocol.types import MessagesRequest
 from messages_api.errors import RequestError
 from messages_api.intake import cross_field_rules
 from messages_api.intake.read_deadline import BodyDeadline
@@ -48,13 +48,13 @@ class Body:
     """A request as it came and as it reads."""
 
     raw: bytes  # as received: what an Anthropic upstream on the native lane gets
-    request: Request  # the same, parsed: validated, nothing added, nothing coerced
+    request: MessagesRequest  # the same, parsed: validated, nothing added, nothing coerced
 
 
 def read(http_request: HttpRequest, *, strict: bool, is_count: bool = False) -> Body:
     """Receive and parse the body of a call, or of a count. Raise RequestError: 400, 411 or 413."""
     raw = receive(http_request)
-    return Body(raw=raw, request=cast(Request, parse(raw, strict=strict, is_count=is_count)))
+    return Body(raw=raw, request=cast(MessagesRequest, parse(raw, strict=strict, is_count=is_count)))
 
 
 # ---- from the caller

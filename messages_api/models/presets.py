@@ -37,12 +37,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "thinking_toggle": "enable_thinking",
             "top_k": True,
             # Small models write broken JSON at times, and one broken call loses the whole answer in the client.
-            "whole_calls": True,
+            "buffer_tool_calls": True,
         },
     ),
     "ollama": (
         "Ollama",
-        {"efforts": ["none", "low", "medium", "high"], "parallel_tool_calls": False, "whole_calls": True},
+        {"efforts": ["none", "low", "medium", "high"], "parallel_tool_calls": False, "buffer_tool_calls": True},
     ),
     "openrouter": (
         "OpenRouter",

@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from lib import encryption
-from messages_api.backend.endpoint import Deadlines, Endpoint
+from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.protocol.profile import Profile, ProfileInvalid
 from messages_api.models.base_url import check_base_url
 from messages_api.models.presets import PRESETS
@@ -124,7 +124,7 @@ class Upstream(models.Model):
             base_url=self.base_url,
             credential=credential,
             profile=self._readable_profile(),
-            deadlines=Deadlines(
+            timeouts=Timeouts(
                 connect_timeout_s=self.connect_timeout_s,
                 first_byte_timeout_s=self.first_byte_timeout_s,
                 idle_timeout_s=self.idle_timeout_s,

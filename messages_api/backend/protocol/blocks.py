@@ -20,7 +20,7 @@ _SOURCE_FIELDS: dict[str, dict[str, type]] = {
 }
 
 
-def flaw_of(block: object) -> str | None:
+def invalid_field(block: object) -> str | None:
     """Return the path inside a block of the first field that is missing or of the wrong kind; None if all is well.
 
     The block itself has the path `""`. Types that are unknown have no flaws.
@@ -31,22 +31,22 @@ def flaw_of(block: object) -> str | None:
     if flaw is not None:
         return flaw
     if block["type"] in ("image", "document"):
-        return _source_flaw(block["source"])
+        return _invalid_source_field(block["source"])
     if block["type"] == "search_result":
-        return content_flaw(block["content"], only="text")
+        return invalid_content_field(block["content"], only="text")
     if block["type"] == "tool_result" and block.get("content") is not None:
-        return content_flaw(block["content"])
+        return invalid_content_field(block["content"])
     return None
 
 
-def content_flaw(content: object, *, only: str | None = None) -> str | None:
+def invalid_content_field(content: object, *, only: str | None = None) -> str | None:
     """Return the path, from the block that holds it, of the first flaw in `content`: a text, or blocks."""
     if isinstance(content, str):
         return None
     if not isinstance(content, list):
         return ".content"
     for position, block in enumerate(content):
-        flaw = flaw_of(block)
+        flaw = invalid_field(block)
         if flaw is None and only is not None and block["type"] != only:
             flaw = ".type"
         if flaw is not None:
@@ -54,10 +54,10 @@ def content_flaw(content: object, *, only: str | None = None) -> str | None:
     return None
 
 
-def _source_flaw(source: JSONObject) -> str | None:
+def _invalid_source_field(source: JSONObject) -> str | None:
     flaw = _missing(source, {"type": str}) or _missing(source, _SOURCE_FIELDS.get(source["type"], {}))
     if flaw is None and source["type"] == "content":
-        flaw = content_flaw(source.get("content"))
+        flaw = invalid_content_field(source.get("content"))
     return None if flaw is None else f".source{flaw}"
 
 

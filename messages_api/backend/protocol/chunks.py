@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from messages_api.backend.protocol import sse, wire
-from messages_api.backend.protocol.error_mapping import CUT_OFF
+from messages_api.backend.protocol.error_mapping import STREAM_CUT
 from messages_api.backend.protocol.stop_reasons import finish_reason
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 from messages_api.backend.protocol.usage import Usage
@@ -84,7 +84,7 @@ class ChunkEncoder:
         if self._is_ended:
             return []
         if self._stop_reason is None:
-            return self._fail(CUT_OFF.type, CUT_OFF.message)
+            return self._fail(STREAM_CUT.type, STREAM_CUT.message)
         return self._finish()
 
     def _name_chunks(self, message_id: str, model: str) -> None:

@@ -4,7 +4,7 @@ from messages_api.backend.protocol.types import Block, JSONObject
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 
-def rendered(block: Block) -> str | None:
+def block_text(block: Block) -> str | None:
     """Return a block as text, or None if it cannot be text: an image, a file, an unknown type."""
     kind = block["type"]
     if kind == "text":
@@ -18,7 +18,7 @@ def rendered(block: Block) -> str | None:
     return None
 
 
-def attached(block: Block, *, files: bool, path: str) -> JSONObject:
+def attachment_part(block: Block, *, files: bool, path: str) -> JSONObject:
     """Return the part for an image or a PDF. Raise UnsupportedRequest for a block that has none."""
     kind = block["type"]
     if kind not in ("image", "document"):

@@ -5,43 +5,49 @@ from dataclasses import replace
 from messages_api.backend.protocol import events, wire
 from messages_api.backend.protocol.block_writer import BlockWriter
 from messages_api.backend.protocol.error_mapping import (
-    CUT_OFF,
-    CUT_OFF_IN_CALL,
-    FAILED_FINISHES,
+    FAILED_FINISH_REASONS,
     NO_CHOICES,
     NOT_AN_OBJECT,
     NOT_JSON,
-    Failure,
-    ProtocolFailure,
-    failure_from_openai,
-    failure_of_type,
+    STREAM_CUT,
+    STREAM_CUT_IN_TOOL_CALL,
+    MappedError,
+    UpstreamResponseError,
+    gateway_error,
+    map_openai_error,
 )
 from messages_api.backend.protocol.ids import Ids, tool_ids
-from messages_api.backend.protocol.response_content import arguments_of, fragments_in, refusal_in, text_in, thinking_in
+from messages_api.backend.protocol.response_content import (
+    content_text,
+    parse_arguments,
+    refusal_text,
+    thinking_text,
+    tool_call_fragments,
+)
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import stop_fields
-from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
+from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
-from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, Request
+from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import UNKNOWN, Usage
 
 
-def message_from_openai(answer: object, *, request: Request, ids: Ids) -> Message:
+def message_from_openai(answer: object, *, request: MessagesRequest, ids: Ids) -> Message:
     """Return the Message that a `chat.completion` stands for, under the model name of the request.
 
     Raise ProtocolFailure for an error inside a 200, an answer without choices, or one whose generation failed.
     """
     if not isinstance(answer, dict):
-        raise ProtocolFailure(NO_CHOICES)
+        raise UpstreamResponseError(NO_CHOICES)
     if _is_error(answer):
-        raise ProtocolFailure(failure_from_openai(200, answer))
+        raise UpstreamResponseError(map_openai_error(200, answer))
     choice = _first_choice(answer)
     ids.avoid(tool_ids(request))
     content = _content(choice["message"], ids)
     stop = stop_fields(
         choice,
         has_tools=any(block["type"] == "tool_use" for block in content),
-        refused=bool(refusal_in(choice["message"]).strip()),
+        refused=bool(refusal_text(choice["message"]).strip()),
         asked=request.get("stop_sequences") or (),
     )
     usage = Usage.from_openai(answer.get("usage"))
@@ -53,25 +59,25 @@ def _first_choice(answer: JSONObject) -> JSONObject:
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
-        raise ProtocolFailure(NO_CHOICES)
+        raise UpstreamResponseError(NO_CHOICES)
     failure = _finish_failure(choice.get("finish_reason"))
     if failure is not None:
-        raise ProtocolFailure(failure)
+        raise UpstreamResponseError(failure)
     if not isinstance(choice.get("message"), dict):
-        raise ProtocolFailure(NO_CHOICES)
+        raise UpstreamResponseError(NO_CHOICES)
     return choice
 
 
 def _content(answer: JSONObject, ids: Ids) -> list[Block]:
     """Return the blocks of an answer: thinking, text, refusal, tool calls. Blank text would be refused in a history."""
     blocks: list[Block] = []
-    thinking = thinking_in(answer)
+    thinking = thinking_text(answer)
     if thinking:
         blocks.append({"type": "thinking", "thinking": thinking, "signature": ""})
-    blocks += [{"type": "text", "text": text} for text in (text_in(answer), refusal_in(answer)) if text.strip()]
+    blocks += [{"type": "text", "text": text} for text in (content_text(answer), refusal_text(answer)) if text.strip()]
     blocks += [
-        {"type": "tool_use", "id": ids.tool(call.id), "name": call.name, "input": arguments_of(call.arguments)}
-        for call in fragments_in(answer)
+        {"type": "tool_use", "id": ids.tool(call.id), "name": call.name, "input": parse_arguments(call.arguments)}
+        for call in tool_call_fragments(answer)
         if call.name
     ]
     return blocks
@@ -82,26 +88,28 @@ def _is_error(chunk: JSONObject) -> bool:
     return chunk.get("error") not in (None, "", False) or chunk.get("object") == "error"
 
 
-def _finish_failure(finish: object) -> Failure | None:
-    return FAILED_FINISHES.get(finish) if isinstance(finish, str) else None
+def _finish_failure(finish: object) -> MappedError | None:
+    return FAILED_FINISH_REASONS.get(finish) if isinstance(finish, str) else None
 
 
-class StreamDecoder:
+class OpenAIDecoder:
     """Turn the chunks of an OpenAI stream into Anthropic events.
 
     Whatever the chunks, the events keep Anthropic's grammar: one open block at a time, indexes without gaps, and one
     end, which is `message_stop` or an `error` event. Only a finish reason or `[DONE]` makes an answer whole.
 
-    `input_estimate` (tokens) stands in for counts that the upstream does not give. With `whole_calls` a tool call is
-    emitted when it is complete, with arguments that are valid JSON; otherwise its arguments go out as they come.
+    `input_estimate` (tokens) replaces counts that the upstream does not report. With `buffer_tool_calls`, a tool call
+    is emitted when it is complete, with arguments that are valid JSON; otherwise its arguments are passed on in pieces.
     """
 
     has_changed = True
     """Chunks are never the events that they become."""
 
-    def __init__(self, request: Request, *, ids: Ids, input_estimate: int = 0, whole_calls: bool = False) -> None:
+    def __init__(
+        self, request: MessagesRequest, *, ids: Ids, input_estimate: int = 0, buffer_tool_calls: bool = False
+    ) -> None:
         ids.avoid(tool_ids(request))
-        self.error: Failure | None = None
+        self.error: MappedError | None = None
         """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
         self.usage = Usage()
         """The upstream's last counts."""
@@ -110,7 +118,7 @@ class StreamDecoder:
         self._request = request
         self._ids = ids
         self._input_estimate = input_estimate
-        self._whole_calls = whole_calls
+        self._buffer_tool_calls = buffer_tool_calls
         self._is_started = False
         self._final: JSONObject | None = None
         self._calls = ToolCalls()
@@ -151,7 +159,7 @@ class StreamDecoder:
         except ValueError:
             return self._fail(NOT_JSON)
         if record.event == "error":
-            return self._fail(failure_from_openai(200, chunk))
+            return self._fail(map_openai_error(200, chunk))
         return self.feed(chunk)
 
     def start(self) -> list[Event]:
@@ -169,7 +177,7 @@ class StreamDecoder:
         if not isinstance(chunk, dict):
             return self._fail(NOT_AN_OBJECT)
         if _is_error(chunk):
-            return self._fail(failure_from_openai(200, chunk))
+            return self._fail(map_openai_error(200, chunk))
         usage = chunk.get("usage")
         if usage:
             self._note(Usage.from_openai(usage))
@@ -192,7 +200,7 @@ class StreamDecoder:
         if self.is_ended:
             return []
         if self._final is None and self._calls.has_unfinished():
-            return self._fail(CUT_OFF_IN_CALL)
+            return self._fail(STREAM_CUT_IN_TOOL_CALL)
         return self._finish()
 
     def eof(self) -> list[Event]:
@@ -200,16 +208,16 @@ class StreamDecoder:
         if self.is_ended:
             return []
         if self._final is None:
-            return self._fail(CUT_OFF)
+            return self._fail(STREAM_CUT)
         return self._finish()
 
     def fail(self, error_type: str, message: str) -> list[Event]:
         """Return the events for an end that the gateway puts to the stream, such as a timeout."""
         if self.is_ended:
             return []
-        return self._fail(failure_of_type(error_type, message))
+        return self._fail(gateway_error(error_type, message))
 
-    def _fail(self, failure: Failure) -> list[Event]:
+    def _fail(self, failure: MappedError) -> list[Event]:
         self.error = failure
         return [events.error(failure.type, failure.message)]
 
@@ -238,17 +246,17 @@ class StreamDecoder:
 
     def _delta(self, delta: JSONObject) -> list[Event]:
         out: list[Event] = []
-        thinking = thinking_in(delta)
+        thinking = thinking_text(delta)
         if thinking:
             out += self._say("thinking", thinking)
-        text = text_in(delta)
+        text = content_text(delta)
         if text:
             out += self._say("text", text)
-        refusal = refusal_in(delta)
+        refusal = refusal_text(delta)
         if refusal:
             self._is_refusal = self._is_refusal or not refusal.isspace()
             out += self._say("text", refusal)
-        for position, fragment in enumerate(fragments_in(delta)):
+        for position, fragment in enumerate(tool_call_fragments(delta)):
             self._calls.add(fragment, position=position)
             out += self._advance_calls()
         return out
@@ -273,7 +281,7 @@ class StreamDecoder:
         """Return what may go out of the live call. It ends when it is complete and another one waits behind it."""
         out: list[Event] = []
         while (call := self._calls.live) is not None:
-            if not self._whole_calls:
+            if not self._buffer_tool_calls:
                 out += self._begin_call(call) + self._blocks.arguments(call.take())
             if not (self._calls.has_waiting() and call.is_complete()):
                 break
@@ -291,8 +299,8 @@ class StreamDecoder:
         """Return the rest of the live call and its stop."""
         arguments = call.take(at_end=True)
         # An answer that was cut by its length keeps its cut arguments: they are nobody's mistake to repair.
-        if self._whole_calls and not self._is_cut_by_length():
-            arguments = wire.encode_text(arguments_of(arguments))
+        if self._buffer_tool_calls and not self._is_cut_by_length():
+            arguments = wire.encode_text(parse_arguments(arguments))
         self._calls.end_live()
         return self._begin_call(call) + self._blocks.arguments(arguments) + self._blocks.stop()
 
@@ -321,5 +329,5 @@ class StreamDecoder:
         if usage.input is None:
             usage = replace(usage, input=self._input_estimate)
         if usage.output is None:
-            usage = replace(usage, output=-(-self.characters // CHARACTERS_A_TOKEN))
+            usage = replace(usage, output=-(-self.characters // CHARACTERS_PER_TOKEN))
         return usage

@@ -16,7 +16,7 @@ MAX_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class MappedError:
     """An upstream's error as the caller gets it."""
 
     status: int
@@ -26,33 +26,33 @@ class Failure:
     """False: no attempt of the caller can succeed, which `x-should-retry` says. None: nothing is known."""
 
 
-class ProtocolFailure(Exception):
+class UpstreamResponseError(Exception):
     """An upstream answered with an error, or with something that is no answer."""
 
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
+    def __init__(self, mapped: MappedError) -> None:
+        super().__init__(mapped.message)
+        self.mapped = mapped
 
 
-CREDENTIALS_REJECTED = Failure(502, "api_error", "the upstream rejected the gateway's credentials", retry=False)
-QUOTA_SPENT = Failure(502, "api_error", "the upstream account has no remaining quota", retry=False)
-NO_CHOICES = Failure(502, "api_error", "the upstream returned no choices")
-NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
-CUT_OFF = Failure(502, "api_error", "the upstream stream ended before the answer was complete")
-CUT_OFF_IN_CALL = Failure(502, "api_error", "the upstream stream ended inside a tool call")
-NOT_JSON = Failure(502, "api_error", "the upstream sent a frame that is not JSON")
-NOT_AN_OBJECT = Failure(502, "api_error", "the upstream sent a frame that is not an object")
-WRONG_SHAPE = Failure(502, "api_error", "the upstream sent an event of the wrong shape")
-OUT_OF_ORDER = Failure(502, "api_error", "the upstream sent an event out of order")
+CREDENTIALS_REJECTED = MappedError(502, "api_error", "the upstream rejected the gateway's credentials", retry=False)
+QUOTA_EXCEEDED = MappedError(502, "api_error", "the upstream account has no remaining quota", retry=False)
+NO_CHOICES = MappedError(502, "api_error", "the upstream returned no choices")
+NO_MESSAGE = MappedError(502, "api_error", "the upstream returned no message")
+STREAM_CUT = MappedError(502, "api_error", "the upstream stream ended before the answer was complete")
+STREAM_CUT_IN_TOOL_CALL = MappedError(502, "api_error", "the upstream stream ended inside a tool call")
+NOT_JSON = MappedError(502, "api_error", "the upstream sent a frame that is not JSON")
+NOT_AN_OBJECT = MappedError(502, "api_error", "the upstream sent a frame that is not an object")
+INVALID_EVENT = MappedError(502, "api_error", "the upstream sent an event of the wrong shape")
+OUT_OF_ORDER = MappedError(502, "api_error", "the upstream sent an event out of order")
 
-FAILED_FINISHES = {
-    "error": Failure(500, "api_error", "the upstream ended with finish_reason 'error'"),
-    "abort": Failure(500, "api_error", "the upstream ended with finish_reason 'abort'"),
-    "insufficient_system_resource": Failure(529, "overloaded_error", "the upstream ran out of capacity"),
+FAILED_FINISH_REASONS = {
+    "error": MappedError(500, "api_error", "the upstream ended with finish_reason 'error'"),
+    "abort": MappedError(500, "api_error", "the upstream ended with finish_reason 'abort'"),
+    "insufficient_system_resource": MappedError(529, "overloaded_error", "the upstream ran out of capacity"),
 }
 """Finish reasons that are no end of an answer."""
 
-_OUR_ACCOUNT = {401: CREDENTIALS_REJECTED, 402: QUOTA_SPENT, 403: CREDENTIALS_REJECTED}
+_OUR_ACCOUNT = {401: CREDENTIALS_REJECTED, 402: QUOTA_EXCEEDED, 403: CREDENTIALS_REJECTED}
 
 _STATUS_AND_TYPE = {
     404: (404, "not_found_error"),
@@ -107,7 +107,7 @@ _OVERFLOW_WORDS = (
 _TOKEN_COUNT = re.compile(r"(?<![\w.,-])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{3,12})(?![0-9])")
 
 
-def failure_from_openai(status: int, body: object) -> Failure:
+def map_openai_error(status: int, body: object) -> MappedError:
     """Return what the caller gets for an error of an OpenAI-compatible upstream.
 
     `body` is the decoded body, or its text where it is no JSON. Status 200 is an error inside a body or a stream.
@@ -117,18 +117,18 @@ def failure_from_openai(status: int, body: object) -> Failure:
     if status == 200:
         status = _status_inside(error.get("code"), codes)
     if "insufficient_quota" in codes:
-        return QUOTA_SPENT
+        return QUOTA_EXCEEDED
     if status in _OUR_ACCOUNT:
         return _OUR_ACCOUNT[status]
 
     message = _text(body, error)
     is_request_fault = 400 <= status < 500 and (status == 413 or status not in _STATUS_AND_TYPE)
     if is_request_fault and _is_overflow(message, codes):
-        return Failure(400, "invalid_request_error", _overflow_message(message, error))
-    return Failure(*_status_and_type(status), message)
+        return MappedError(400, "invalid_request_error", _overflow_message(message, error))
+    return MappedError(*_status_and_type(status), message)
 
 
-def failure_from_anthropic(status: int, body: object) -> Failure:
+def map_anthropic_error(status: int, body: object) -> MappedError:
     """Return what the caller gets for an error of an Anthropic upstream: the same, unless it is about our account.
 
     `body` is the decoded body, its text where it is no JSON, or an `error` event with status 200.
@@ -145,13 +145,13 @@ def failure_from_anthropic(status: int, body: object) -> Failure:
         status = 502
     if error_type is None:
         error_type = _TYPE_OF_STATUS.get(status) or _status_and_type(status)[1]
-    return Failure(status, error_type, _text(body, error))
+    return MappedError(status, error_type, _text(body, error))
 
 
-def failure_of_type(error_type: str, message: str) -> Failure:
+def gateway_error(error_type: str, message: str) -> MappedError:
     """Return a failure that the gateway found itself, such as its own timeout."""
     status = 502 if error_type == "api_error" else _STATUS_OF_TYPE[error_type]
-    return Failure(status, error_type, message)
+    return MappedError(status, error_type, message)
 
 
 def _error_object(body: object) -> JSONObject:

@@ -11,7 +11,7 @@ _HASH_LENGTH = 8
 _ID_FIELDS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
-def repair_for_anthropic(body: JSONObject) -> tuple[bool, JSONObject]:
+def clean_history(body: JSONObject) -> tuple[bool, JSONObject]:
     """Return whether a request shows traces of another upstream, and the request without them.
 
     Thinking without a signature, blank text of the assistant and messages that become empty are removed; tool ids are

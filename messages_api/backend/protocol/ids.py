@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from messages_api.backend.protocol.types import Request
+from messages_api.backend.protocol.types import MessagesRequest
 
 
 class Ids:
@@ -32,7 +32,7 @@ class Ids:
         return tool_id
 
 
-def tool_ids(request: Request) -> set[str]:
+def tool_ids(request: MessagesRequest) -> set[str]:
     """Return the ids of the tool calls in a request's history."""
     return {
         block["id"]

@@ -9,11 +9,11 @@ from messages_api.backend.protocol.reasoning import reasoning_for
 from messages_api.backend.protocol.structured_output import format_for
 from messages_api.backend.protocol.tools import tools_for
 from messages_api.backend.protocol.turns import messages_for
-from messages_api.backend.protocol.types import JSONObject, Message, Request
+from messages_api.backend.protocol.types import JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 from messages_api.backend.protocol.usage import Usage
 
-__all__ = ["UnsupportedRequest", "local_answer", "to_openai"]
+__all__ = ["UnsupportedRequest", "empty_response", "to_openai"]
 
 _KINDS: dict[str, type] = {
     "stop_sequences": list,
@@ -44,11 +44,11 @@ _TRANSLATED = {
 }
 """The fields that have a counterpart, or whose function says what becomes of them. The others are hints."""
 
-_REFUSED = ("mcp_servers", "container")
+_UNSUPPORTED = ("mcp_servers", "container")
 """Fields without which the answer would be of another kind."""
 
 
-def to_openai(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def to_openai(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return the body of a Chat Completions request, and the names of what was dropped on the way.
 
     Hints are dropped, meaning is refused: raise UnsupportedRequest for what the upstream cannot do. The body is a
@@ -68,7 +68,7 @@ def to_openai(request: Request, profile: Profile) -> tuple[JSONObject, list[str]
     return body, dropped
 
 
-def local_answer(request: Request, ids: Ids) -> Message | None:
+def empty_response(request: MessagesRequest, ids: Ids) -> Message | None:
     """Return the answer to a request for no tokens, which warms a cache that only Anthropic has; None for another.
 
     Raise UnsupportedRequest for what may not go together with it.
@@ -88,14 +88,14 @@ def local_answer(request: Request, ids: Ids) -> Message | None:
     return events.message(ids.message(), model=request["model"], content=[], stop=stop, usage=Usage())
 
 
-def _check_kinds(request: Request) -> None:
+def _check_kinds(request: MessagesRequest) -> None:
     for field, kind in _KINDS.items():
         value = request.get(field)
         if value is not None and not isinstance(value, kind):
             raise UnsupportedRequest(f"{field}: must be {'an array' if kind is list else 'an object'}", field)
 
 
-def _stream(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def _stream(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     if not request.get("stream"):
         return {}, []
     fields: JSONObject = {"stream": True}
@@ -104,14 +104,14 @@ def _stream(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     return fields, []
 
 
-def _sampling(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def _sampling(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     accepted = {"temperature": profile.sampling, "top_p": profile.sampling, "top_k": profile.top_k}
     given = {field: value for field in accepted if (value := request.get(field)) is not None}
     fields = {field: value for field, value in given.items() if accepted[field]}
     return fields, [field for field in given if not accepted[field]]
 
 
-def _stops(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def _stops(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     stops = request.get("stop_sequences")
     if not stops:
         return {}, []
@@ -120,7 +120,7 @@ def _stops(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     return {"stop": stops}, []
 
 
-def _user(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def _user(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Name the user by a hash: Claude Code's id is longer than the limit, and a cut one may be another user's."""
     metadata = request.get("metadata")
     if metadata is None:
@@ -131,9 +131,9 @@ def _user(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
     return {profile.user_field: hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()}, []
 
 
-def _hints(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def _hints(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Name what has no counterpart. Clients send new fields with each release, so an unknown one is a hint."""
-    for field in _REFUSED:
+    for field in _UNSUPPORTED:
         if request.get(field):
             raise UnsupportedRequest(f"{field}: is not supported by this model", field)
     dropped = [field for field, value in request.items() if field not in _TRANSLATED and value is not None]

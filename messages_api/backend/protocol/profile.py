@@ -45,7 +45,7 @@ class Profile:
     server_tools: Literal["reject", "drop"] = "reject"
     prefill: Literal["reject", "forward"] = "reject"
     stream_options: bool = True
-    whole_calls: bool = False
+    buffer_tool_calls: bool = False
     """Emit each tool call of a stream only when it is complete."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header in which our credential travels."""

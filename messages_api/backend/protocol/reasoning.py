@@ -3,7 +3,7 @@
 from typing import get_args
 
 from messages_api.backend.protocol.profile import Effort, Profile
-from messages_api.backend.protocol.types import JSONObject, Request
+from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 
 _LEVELS = get_args(Effort)
 """From the weakest to the strongest."""
@@ -12,7 +12,7 @@ _LEVELS = get_args(Effort)
 _BUDGETS = ((4096, "high"), (2048, "medium"))
 
 
-def reasoning_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def reasoning_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return `reasoning_effort` and the vendor's switch, as far as the profile has them, and what was dropped."""
     thinking, effort = request.get("thinking"), (request.get("output_config") or {}).get("effort")
     fields: JSONObject = {}

@@ -4,38 +4,38 @@ from collections.abc import Callable
 
 from messages_api.backend.protocol import events, wire
 from messages_api.backend.protocol.error_mapping import (
-    CUT_OFF,
+    INVALID_EVENT,
     NO_MESSAGE,
     NOT_AN_OBJECT,
     NOT_JSON,
     OUT_OF_ORDER,
-    WRONG_SHAPE,
-    Failure,
-    ProtocolFailure,
-    failure_from_anthropic,
-    failure_of_type,
+    STREAM_CUT,
+    MappedError,
+    UpstreamResponseError,
+    gateway_error,
+    map_anthropic_error,
 )
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.token_estimate import CHARACTERS_A_TOKEN
-from messages_api.backend.protocol.types import Event, JSONObject, Message, Request
+from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
+from messages_api.backend.protocol.types import Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import Usage
 
 
-def message_from_anthropic(answer: object, *, request: Request) -> Message:
+def message_from_anthropic(answer: object, *, request: MessagesRequest) -> Message:
     """Return a whole answer as it came, under the model name of the request.
 
     One without usage is given counts of 0. Raise ProtocolFailure for an error inside a 200, or for something that is
     no Message.
     """
     if not isinstance(answer, dict):
-        raise ProtocolFailure(NO_MESSAGE)
+        raise UpstreamResponseError(NO_MESSAGE)
     if answer.get("type") == "error":
-        raise ProtocolFailure(failure_from_anthropic(200, answer))
+        raise UpstreamResponseError(map_anthropic_error(200, answer))
     content = answer.get("content")
     if not _has_texts(answer, "id", "model"):
-        raise ProtocolFailure(NO_MESSAGE)
+        raise UpstreamResponseError(NO_MESSAGE)
     if not isinstance(content, list) or not all(_is_block(block) for block in content):
-        raise ProtocolFailure(NO_MESSAGE)
+        raise UpstreamResponseError(NO_MESSAGE)
     message: Message = answer  # type: ignore[assignment]
     if not isinstance(answer.get("usage"), dict):
         message = {**message, "usage": Usage().anthropic()}
@@ -51,8 +51,8 @@ class AnthropicDecoder:
     gives none is helped out with `input_estimate` (tokens) and with what went by.
     """
 
-    def __init__(self, request: Request, *, input_estimate: int = 0) -> None:
-        self.error: Failure | None = None
+    def __init__(self, request: MessagesRequest, *, input_estimate: int = 0) -> None:
+        self.error: MappedError | None = None
         """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
         self.usage = Usage()
         """The upstream's counts so far; they are cumulative."""
@@ -105,8 +105,8 @@ class AnthropicDecoder:
         if not isinstance(event, dict):
             return self._fail(NOT_AN_OBJECT)
         if not isinstance(event.get("type"), str):
-            return self._fail(WRONG_SHAPE)
-        take = _TAKERS.get(event["type"])
+            return self._fail(INVALID_EVENT)
+        take = _HANDLERS.get(event["type"])
         if take is not None:
             return take(self, event)
         passed: Event = event  # type: ignore[assignment]
@@ -116,15 +116,15 @@ class AnthropicDecoder:
         """Return the events for the end of the bytes: an error, unless `message_stop` was seen."""
         if self.is_ended:
             return []
-        return self._fail(CUT_OFF)
+        return self._fail(STREAM_CUT)
 
     def fail(self, error_type: str, message: str) -> list[Event]:
         """Return the events for an end that the gateway puts to the stream, such as a timeout."""
         if self.is_ended:
             return []
-        return self._fail(failure_of_type(error_type, message))
+        return self._fail(gateway_error(error_type, message))
 
-    def _fail(self, failure: Failure) -> list[Event]:
+    def _fail(self, failure: MappedError) -> list[Event]:
         self.error = failure
         return [events.error(failure.type, failure.message)]
 
@@ -133,7 +133,7 @@ class AnthropicDecoder:
             return []
         message = event.get("message")
         if not isinstance(message, dict) or not _has_texts(message, "id", "model"):
-            return self._fail(WRONG_SHAPE)
+            return self._fail(INVALID_EVENT)
         self._is_started = True
         self.message_id = message["id"]
         self.usage = Usage.from_anthropic(message.get("usage"))
@@ -148,7 +148,7 @@ class AnthropicDecoder:
         if not self._is_started or (type(index) is int and index < self._blocks):
             return []
         if not _is_block(event.get("content_block")):
-            return self._fail(WRONG_SHAPE)
+            return self._fail(INVALID_EVENT)
         if index != self._blocks or self._open is not None or self._has_stop:
             return self._fail(OUT_OF_ORDER)
         self._open = index
@@ -160,12 +160,12 @@ class AnthropicDecoder:
             return []
         delta = event.get("delta")
         if not isinstance(delta, dict) or not _has_texts(delta, "type"):
-            return self._fail(WRONG_SHAPE)
+            return self._fail(INVALID_EVENT)
         field = events.PAYLOADS.get(delta["type"])
         if field is not None:
             payload = delta.get(field)
             if not isinstance(payload, str):
-                return self._fail(WRONG_SHAPE)
+                return self._fail(INVALID_EVENT)
             self.characters += len(payload)
         return _as_it_came(event)
 
@@ -180,7 +180,7 @@ class AnthropicDecoder:
             return []
         delta = event.get("delta")
         if not isinstance(delta, dict):
-            return self._fail(WRONG_SHAPE)
+            return self._fail(INVALID_EVENT)
         if self._open is not None:
             return self._fail(OUT_OF_ORDER)
         self._has_stop = True
@@ -195,20 +195,20 @@ class AnthropicDecoder:
         if isinstance(usage, dict) and "output_tokens" in usage:
             return event
         self.has_changed = True
-        output = self.usage.output if self.usage.output is not None else -(-self.characters // CHARACTERS_A_TOKEN)
+        output = self.usage.output if self.usage.output is not None else -(-self.characters // CHARACTERS_PER_TOKEN)
         return {**event, "usage": {**(usage if isinstance(usage, dict) else {}), "output_tokens": output}}
 
     def _message_stop(self, event: JSONObject) -> list[Event]:
         if not self._has_stop:
-            return self._fail(CUT_OFF)
+            return self._fail(STREAM_CUT)
         self.is_whole = True
         return _as_it_came(event)
 
     def _error(self, event: JSONObject) -> list[Event]:
-        return self._fail(failure_from_anthropic(200, event))
+        return self._fail(map_anthropic_error(200, event))
 
 
-_TAKERS: dict[str, Callable[[AnthropicDecoder, JSONObject], list[Event]]] = {
+_HANDLERS: dict[str, Callable[[AnthropicDecoder, JSONObject], list[Event]]] = {
     "message_start": AnthropicDecoder._message_start,
     "content_block_start": AnthropicDecoder._block_start,
     "content_block_delta": AnthropicDecoder._block_delta,

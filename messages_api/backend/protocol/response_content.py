@@ -10,7 +10,7 @@ _EMPTY_FIRST = re.compile(r"\s*\{\s*\}\s*(?=\{)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fragment:
+class ToolCallFragment:
     """A tool call, or a piece of one. An empty text is something that this piece does not say."""
 
     index: int | None
@@ -19,7 +19,7 @@ class Fragment:
     arguments: str
 
 
-def thinking_in(part: JSONObject) -> str:
+def thinking_text(part: JSONObject) -> str:
     """Return the reasoning text: `reasoning_content` or `reasoning`, never both, or Mistral's parts."""
     thinking = part.get("reasoning_content") or part.get("reasoning")
     if isinstance(thinking, str):
@@ -30,7 +30,7 @@ def thinking_in(part: JSONObject) -> str:
     return "".join(_joined(item.get("thinking")) for item in content if _is_thinking(item))
 
 
-def text_in(part: JSONObject) -> str:
+def content_text(part: JSONObject) -> str:
     """Return the content: a text, or parts."""
     content = part.get("content")
     if isinstance(content, str):
@@ -40,12 +40,12 @@ def text_in(part: JSONObject) -> str:
     return _joined([item for item in content if not _is_thinking(item)])
 
 
-def refusal_in(part: JSONObject) -> str:
+def refusal_text(part: JSONObject) -> str:
     refusal = part.get("refusal")
     return refusal if isinstance(refusal, str) else ""
 
 
-def fragments_in(part: JSONObject) -> list[Fragment]:
+def tool_call_fragments(part: JSONObject) -> list[ToolCallFragment]:
     """Return the tool calls, in order. The old `function_call` counts as one."""
     calls = part.get("tool_calls")
     if not calls:
@@ -56,7 +56,7 @@ def fragments_in(part: JSONObject) -> list[Fragment]:
     return [_fragment(call) for call in calls if isinstance(call, dict)]
 
 
-def arguments_of(arguments: str) -> JSONObject:
+def parse_arguments(arguments: str) -> JSONObject:
     """Return the input of a tool from its arguments, which models get wrong.
 
     Blank is an empty input. `{}{…}`, a placeholder with the real arguments behind it, is the second. What is no
@@ -80,11 +80,11 @@ def parsed_object(text: str) -> JSONObject | None:
     return value if isinstance(value, dict) else None
 
 
-def _fragment(call: JSONObject) -> Fragment:
+def _fragment(call: JSONObject) -> ToolCallFragment:
     index, function = call.get("index"), call.get("function")
     if not isinstance(function, dict):
         function = {}
-    return Fragment(
+    return ToolCallFragment(
         index=index if type(index) is int else None,
         id=_text(call.get("id")),
         name=_text(function.get("name")),

@@ -1,7 +1,7 @@
 """Structured output, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.types import JSONObject, Request
+from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Where a JSON schema holds schemas: under names of its own, or as one or a list.
@@ -21,7 +21,7 @@ _LISTED = (
 )
 
 
-def format_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def format_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return `response_format` for `output_config.format` or its old spelling `output_format`; nothing is dropped.
 
     Raise UnsupportedRequest where the upstream has no such thing: the answer would be of another kind.

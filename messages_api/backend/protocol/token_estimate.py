@@ -1,17 +1,17 @@
 """An estimate of how many tokens a request has, where no upstream counts them."""
 
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.blocks import flaw_of
-from messages_api.backend.protocol.content import rendered
-from messages_api.backend.protocol.types import Block, Request
+from messages_api.backend.protocol.blocks import invalid_field
+from messages_api.backend.protocol.content import block_text
+from messages_api.backend.protocol.types import Block, MessagesRequest
 
-CHARACTERS_A_TOKEN = 4
-TOKENS_A_MESSAGE = 4
-TOKENS_AN_IMAGE = 1600
-TOKENS_A_BINARY_DOCUMENT = 3000
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_MESSAGE = 4
+TOKENS_PER_IMAGE = 1600
+TOKENS_PER_BINARY_DOCUMENT = 3000
 
 
-def estimate(request: Request) -> int:
+def estimate(request: MessagesRequest) -> int:
     """Return the estimated input tokens of a request: its system, messages and tools.
 
     The figures are an average over models; the estimate serves limits and context meters, never a bill.
@@ -21,7 +21,9 @@ def estimate(request: Request) -> int:
     for turn in request["messages"]:
         size.add_content(turn["content"])
     size.add_tools(request.get("tools"))
-    return -(-size.characters // CHARACTERS_A_TOKEN) + TOKENS_A_MESSAGE * len(request["messages"]) + size.other_tokens
+    return (
+        -(-size.characters // CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(request["messages"]) + size.other_tokens
+    )
 
 
 class _Size:
@@ -51,18 +53,18 @@ class _Size:
         self.characters += len(wire.encode_text(value))
 
     def _add_block(self, block: Block) -> None:
-        if flaw_of(block) is not None:
+        if invalid_field(block) is not None:
             self._add_json(block)
             return
-        text = rendered(block)
+        text = block_text(block)
         if text is not None:
             self.characters += len(text)
             return
         kind = block["type"]
         if kind == "image":
-            self.other_tokens += TOKENS_AN_IMAGE
+            self.other_tokens += TOKENS_PER_IMAGE
         elif kind == "document":
-            self.other_tokens += TOKENS_A_BINARY_DOCUMENT
+            self.other_tokens += TOKENS_PER_BINARY_DOCUMENT
         elif kind == "thinking":
             self.characters += len(block["thinking"])
         elif kind == "tool_result":

@@ -2,7 +2,7 @@
 
 import re
 
-from messages_api.backend.protocol.response_content import Fragment, parsed_object
+from messages_api.backend.protocol.response_content import ToolCallFragment, parsed_object
 
 PLACEHOLDER = "{}"
 
@@ -22,7 +22,7 @@ class ToolCall:
         self._braces = _Braces()
         self._is_object: bool | None = None
 
-    def add(self, fragment: Fragment) -> None:
+    def add(self, fragment: ToolCallFragment) -> None:
         self.id = self.id or fragment.id
         self.name = self.name or fragment.name
         if fragment.arguments:
@@ -97,7 +97,7 @@ class ToolCalls:
         """Forget the calls that have no name; at the end of an answer they never got one."""
         self._calls[self._ended :] = [call for call in self._calls[self._ended :] if call.name]
 
-    def add(self, fragment: Fragment, *, position: int) -> None:
+    def add(self, fragment: ToolCallFragment, *, position: int) -> None:
         """Add a fragment to its call, which may be a new one. `position` is its place in the chunk's list."""
         call = self._find(fragment, position)
         if call is None:
@@ -105,7 +105,7 @@ class ToolCalls:
         call.add(fragment)
         self._by_id.setdefault(call.id, call)
 
-    def _find(self, fragment: Fragment, position: int) -> ToolCall | None:
+    def _find(self, fragment: ToolCallFragment, position: int) -> ToolCall | None:
         """Find the call by index; without index by id; without both by position, else it is the last one."""
         if fragment.index is not None:
             known = self._by_index.get(fragment.index)
@@ -118,7 +118,7 @@ class ToolCalls:
             return self._calls[-1] if self._calls else None
         return None if _is_another(known, fragment, may_be_new=True) else known
 
-    def _open(self, fragment: Fragment, position: int) -> ToolCall:
+    def _open(self, fragment: ToolCallFragment, position: int) -> ToolCall:
         call = ToolCall()
         self._calls.append(call)
         if fragment.index is not None:
@@ -128,7 +128,7 @@ class ToolCalls:
         return call
 
 
-def _is_another(known: ToolCall | None, fragment: Fragment, *, may_be_new: bool) -> bool:
+def _is_another(known: ToolCall | None, fragment: ToolCallFragment, *, may_be_new: bool) -> bool:
     """Whether a fragment at a known place begins a new call: its name differs, or the call there is complete."""
     if known is None or not may_be_new or not fragment.name:
         return False

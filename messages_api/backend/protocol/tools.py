@@ -1,7 +1,7 @@
 """Tools and the choice among them, in OpenAI's words."""
 
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.types import JSONObject, Request
+from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Families of tools that Anthropic runs. Each new version has another date behind the name.
@@ -13,7 +13,7 @@ _TOOL_SEARCH = "tool_search_"
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def tools_for(request: Request, profile: Profile) -> tuple[JSONObject, list[str]]:
+def tools_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
     """Return `tools`, `tool_choice` and `parallel_tool_calls`, and the names of what was dropped.
 
     Raise UnsupportedRequest for a tool that the upstream would have to run or to know, and for an unknown choice.

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.blocks import content_flaw
-from messages_api.backend.protocol.content import attached, blocks_of, rendered, text_part
+from messages_api.backend.protocol.blocks import invalid_content_field
+from messages_api.backend.protocol.content import attachment_part, block_text, blocks_of, text_part
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.types import Block, JSONObject, Request
+from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 # Claude Code's attribution, meant for Anthropic. It changes with each request and would defeat a prefix cache.
@@ -30,7 +30,7 @@ class Turn(NamedTuple):
     pieces: list[Piece]
 
 
-def messages_for(request: Request, profile: Profile) -> list[JSONObject]:
+def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]:
     """Return the `messages` of Chat Completions. Raise UnsupportedRequest for what they cannot say."""
     system, turns = _arranged(request, profile)
     messages: list[JSONObject] = []
@@ -52,7 +52,7 @@ def messages_for(request: Request, profile: Profile) -> list[JSONObject]:
     return messages
 
 
-def _arranged(request: Request, profile: Profile) -> tuple[list[str], list[Turn]]:
+def _arranged(request: MessagesRequest, profile: Profile) -> tuple[list[str], list[Turn]]:
     """Return the texts of the leading system message, and the turns.
 
     A system message further on stays where it is, or becomes a part of the user's turn, as the profile says.
@@ -85,7 +85,7 @@ def _add(turns: list[Turn], role: str, pieces: list[Piece]) -> None:
 
 
 def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
-    flaw = content_flaw(content)
+    flaw = invalid_content_field(content)
     if flaw is not None:
         raise UnsupportedRequest(f"{path}{flaw}: the value is missing or of the wrong type", f"{path}{flaw}")
     return [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
@@ -153,9 +153,9 @@ def _user(turn: Turn, profile: Profile) -> list[JSONObject]:
 
 
 def _parts(piece: Piece, profile: Profile) -> list[JSONObject]:
-    text = rendered(piece.block)
+    text = block_text(piece.block)
     if text is None:
-        return [attached(piece.block, files=profile.files, path=piece.path)]
+        return [attachment_part(piece.block, files=profile.files, path=piece.path)]
     return [text_part(text)] if text else []
 
 

@@ -12,18 +12,18 @@ Block: TypeAlias = dict[str, Any]
 """A content block: text, image, tool_use, tool_result … An open list, told apart by `type`."""
 
 
-class Turn(TypedDict):
+class InputMessage(TypedDict):
     """One entry of a request's `messages`."""
 
     role: str
     content: str | list[Block]
 
 
-class Request(TypedDict):
+class MessagesRequest(TypedDict):
     """A validated Messages request."""
 
     model: str
-    messages: list[Turn]
+    messages: list[InputMessage]
     max_tokens: int
     system: NotRequired[str | list[Block]]
     stop_sequences: NotRequired[list[str]]

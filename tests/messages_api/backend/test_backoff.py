@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize(("retry", "least", "most"), [(1, 0.25, 0.5), (2, 0.5, 1.0), (3, 1.0, 2.0), (9, 4.0, 8.0)])
 def test_the_wait_doubles_up_to_eight_seconds_and_is_never_the_same(retry: int, least: float, most: float) -> None:
-    waits = [backoff_s(retry, asked_s=None) for _ in range(200)]
+    waits = [backoff_s(retry, retry_after_s=None) for _ in range(200)]
 
     assert all(wait is not None and least <= wait <= most for wait in waits)
     assert len(set(waits)) > 100
@@ -21,7 +21,7 @@ def test_the_wait_doubles_up_to_eight_seconds_and_is_never_the_same(retry: int, 
 
 @pytest.mark.parametrize("asked", [0.0, 3.0, 30.0])
 def test_a_wait_that_was_asked_for_is_kept_and_a_little_more(asked: float) -> None:
-    waits = [backoff_s(1, asked_s=asked) for _ in range(200)]
+    waits = [backoff_s(1, retry_after_s=asked) for _ in range(200)]
 
     assert all(wait is not None and asked <= wait <= asked + 0.5 for wait in waits)
     assert len(set(waits)) > 100
@@ -29,7 +29,7 @@ def test_a_wait_that_was_asked_for_is_kept_and_a_little_more(asked: float) -> No
 
 @pytest.mark.parametrize("asked", [30.1, 600.0, 1e9, float("inf")])
 def test_nobody_is_waited_for_longer_than_thirty_seconds(asked: float) -> None:
-    assert backoff_s(1, asked_s=asked) is None
+    assert backoff_s(1, retry_after_s=asked) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from messages_api.backend.event_source import Frames
+from messages_api.backend.event_source import FrameBuffer
 from messages_api.backend.protocol.sse import SSEParser
 
 STREAMS = [
@@ -16,7 +16,7 @@ STREAMS = [
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("size", range(1, 12))
 def test_frames_and_records_agree_at_every_cut(stream: bytes, size: int) -> None:
-    frames, parser = Frames(), SSEParser()
+    frames, parser = FrameBuffer(), SSEParser()
     given_out, told = b"", []
 
     for start in range(0, len(stream), size):

@@ -13,7 +13,7 @@ import requests
 import urllib3
 
 from messages_api.backend import exchange
-from messages_api.backend.endpoint import Deadlines, Endpoint
+from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.exchange import Exchange
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
@@ -41,14 +41,14 @@ def test_every_error_of_the_two_libraries_is_mapped(error: type[Exception]) -> N
     assert (mapped.status == 504) == (issubclass(error, exchange.TIMEOUTS) and not issubclass(error, NOT_CONNECTED))
 
 
-def endpoint(url: str, **deadlines: float) -> Endpoint:
+def endpoint(url: str, **timeouts: float) -> Endpoint:
     return Endpoint(
         name="scripted",
         dialect="openai",
         base_url=url,
         credential="",
         profile=Profile(),
-        deadlines=Deadlines(**deadlines),
+        timeouts=Timeouts(**timeouts),
     )
 
 
@@ -142,9 +142,9 @@ def test_closing_twice_is_closing_once() -> None:
         exchange.close()
 
 
-def asked(url: str, **deadlines: float) -> Exchange:
+def asked(url: str, **timeouts: float) -> Exchange:
     """An exchange whose answer has begun. Whoever asks closes it."""
-    exchange = Exchange(endpoint(url, **deadlines))
+    exchange = Exchange(endpoint(url, **timeouts))
     exchange.open("/chat/completions", b"{}", {})
     return exchange
 
@@ -157,7 +157,7 @@ def test_a_name_that_nobody_resolves_is_given_up_at_the_connect_deadline(monkeyp
     with pytest.raises(UpstreamError) as caught:
         asked("http://name.example", connect_timeout_s=0.3)
 
-    assert (caught.value.status, caught.value.again) == (502, RetryScope.SAME_TARGET)
+    assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
     answers.set()
 
@@ -187,7 +187,7 @@ def test_a_tls_server_that_never_shakes_hands_was_sent_nothing() -> None:
         with pytest.raises(UpstreamError) as caught:
             asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
 
-    assert (caught.value.status, caught.value.again) == (502, RetryScope.SAME_TARGET)
+    assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
 
 

@@ -380,8 +380,8 @@ def ask(upstreams: list[ScriptedUpstream], circuits: Circuits) -> None:
         return Attempt(
             body=RequestBody(),
             target=target,
-            is_native=False,
-            caller_headers={},
+            is_anthropic_api=False,
+            client_headers={},
             input_estimate=1,
             expires_at=expires_at,
         )

@@ -13,7 +13,7 @@ from gunicorn.http.unreader import IterUnreader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages_api.backend.protocol.types import Request
+from messages_api.backend.protocol.types import MessagesRequest
 from messages_api.errors import RequestError
 from messages_api.intake import body
 
@@ -547,7 +547,7 @@ def test_the_body_is_read_as_it_came_whatever_its_type(content_type):
 
     received = body.read(request, strict=True)
 
-    assert received == body.Body(raw=RAW, request=cast(Request, HELLO))
+    assert received == body.Body(raw=RAW, request=cast(MessagesRequest, HELLO))
 
 
 def test_the_body_is_read_from_gunicorn_in_any_pieces():

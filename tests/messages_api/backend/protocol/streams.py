@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from messages_api.backend.protocol.decoder import StreamDecoder
+from messages_api.backend.protocol.decoder import OpenAIDecoder
 from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.types import Event
 
@@ -42,8 +42,8 @@ def text(piece: str) -> dict[str, Any]:
     return chunk({"content": piece})
 
 
-def decoder(*, request: Any = REQUEST, **options: Any) -> StreamDecoder:
-    return StreamDecoder(request, ids=counting_ids(), **options)
+def decoder(*, request: Any = REQUEST, **options: Any) -> OpenAIDecoder:
+    return OpenAIDecoder(request, ids=counting_ids(), **options)
 
 
 def decode(*frames: object, eof: bool = True, **options: Any) -> list[Event]:

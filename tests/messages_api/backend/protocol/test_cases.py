@@ -13,10 +13,10 @@ import pytest
 
 from messages_api.backend.protocol import headers, model_list, sse, wire
 from messages_api.backend.protocol.chunks import ChunkEncoder, completion_from_message
-from messages_api.backend.protocol.decoder import StreamDecoder, message_from_openai
-from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure, failure_from_openai
-from messages_api.backend.protocol.history_cleanup import repair_for_anthropic
-from messages_api.backend.protocol.openai_request import UnsupportedRequest, local_answer, to_openai
+from messages_api.backend.protocol.decoder import OpenAIDecoder, message_from_openai
+from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError, map_openai_error
+from messages_api.backend.protocol.history_cleanup import clean_history
+from messages_api.backend.protocol.openai_request import UnsupportedRequest, empty_response, to_openai
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.token_estimate import estimate
 from tests.messages_api.backend.protocol.streams import counting_ids
@@ -28,7 +28,7 @@ def refused(error: UnsupportedRequest) -> Any:
     return {"error": {"status": 400, "type": "invalid_request_error", "message": error.message}}
 
 
-def failed(failure: Failure) -> Any:
+def failed(failure: MappedError) -> Any:
     return {"error": {"status": failure.status, "type": failure.type, "message": failure.message}}
 
 
@@ -43,13 +43,13 @@ def request_a2o(case: Any) -> Any:
 def response_o2a(case: Any) -> Any:
     try:
         message = message_from_openai(case["input"]["response"], request=case["input"]["request"], ids=counting_ids())
-    except ProtocolFailure as error:
-        return failed(error.failure)
+    except UpstreamResponseError as error:
+        return failed(error.mapped)
     return {"message": message}
 
 
 def stream_o2a(case: Any) -> Any:
-    decoder = StreamDecoder(
+    decoder = OpenAIDecoder(
         case["input"]["request"],
         ids=counting_ids(),
         input_estimate=case["input"]["input_estimate"],
@@ -86,7 +86,7 @@ def frame_of(line: bytes) -> Any:
 
 
 def error_o2a(case: Any) -> Any:
-    failure = failure_from_openai(case["input"]["status"], case["input"]["body"])
+    failure = map_openai_error(case["input"]["status"], case["input"]["body"])
     outcome = {"status": failure.status, "type": failure.type, "message": failure.message}
     return outcome if failure.retry is None else {**outcome, "retry": failure.retry}
 
@@ -109,13 +109,13 @@ def upstream_headers(case: Any) -> Any:
 
 
 def repaired(case: Any) -> Any:
-    changed, body = repair_for_anthropic(case["input"]["body"])
+    changed, body = clean_history(case["input"]["body"])
     return {"changed": changed, "body": body}
 
 
 def answered_locally(case: Any) -> Any:
     try:
-        return {"message": local_answer(case["input"]["request"], counting_ids())}
+        return {"message": empty_response(case["input"]["request"], counting_ids())}
     except UnsupportedRequest as error:
         return refused(error)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.error_mapping import Failure
+from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.sse import Record
 from tests.messages_api.backend.protocol.streams import (
     DONE,
@@ -154,7 +154,7 @@ def test_an_error_before_anything_else_can_still_be_a_status() -> None:
     events = stream.feed({"error": {"message": "busy", "code": "server_overloaded"}})
 
     assert [event["type"] for event in events] == ["error"]
-    assert stream.error == Failure(529, "overloaded_error", "busy")
+    assert stream.error == MappedError(529, "overloaded_error", "busy")
     assert stream.is_ended
     assert stream.start() == []
 
@@ -228,7 +228,7 @@ def test_the_gateway_can_end_a_stream() -> None:
     events = stream.fail("timeout_error", "too slow")
 
     assert events == [{"type": "error", "error": {"type": "timeout_error", "message": "too slow"}}]
-    assert stream.error == Failure(504, "timeout_error", "too slow")
+    assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
 def test_a_slow_upstream_can_be_started_for() -> None:
@@ -337,7 +337,7 @@ def test_an_error_by_the_name_of_its_record_is_read_like_one_in_a_body() -> None
 
     stream.read(Record("error", '{"message":"m","code":529}'))
 
-    assert stream.error == Failure(529, "overloaded_error", "m")
+    assert stream.error == MappedError(529, "overloaded_error", "m")
 
 
 def test_a_record_that_is_no_json_is_an_error() -> None:

@@ -329,18 +329,20 @@ def test_calls_without_a_name_are_dropped() -> None:
         pytest.param([text(" ")], [["a", '{"x":', "1}"]], id="blank"),
     ],
 )
-@pytest.mark.parametrize("whole_calls", [False, True])
-def test_text_inside_a_call_waits_for_its_end(frames: list[Any], expected: list[Any], whole_calls: bool) -> None:
-    written_blocks = blocks(call(fragment('{"x":', name="a")), *frames, call(fragment("1}")), whole_calls=whole_calls)
+@pytest.mark.parametrize("buffer_tool_calls", [False, True])
+def test_text_inside_a_call_waits_for_its_end(frames: list[Any], expected: list[Any], buffer_tool_calls: bool) -> None:
+    written_blocks = blocks(
+        call(fragment('{"x":', name="a")), *frames, call(fragment("1}")), buffer_tool_calls=buffer_tool_calls
+    )
 
-    if whole_calls:
+    if buffer_tool_calls:
         expected = [["a", '{"x":1}'], *expected[1:]]
     assert written_blocks == expected
 
 
-@pytest.mark.parametrize("whole_calls", [False, True])
-def test_text_behind_a_complete_call_ends_it(whole_calls: bool) -> None:
-    stream = decoder(whole_calls=whole_calls)
+@pytest.mark.parametrize("buffer_tool_calls", [False, True])
+def test_text_behind_a_complete_call_ends_it(buffer_tool_calls: bool) -> None:
+    stream = decoder(buffer_tool_calls=buffer_tool_calls)
     stream.feed(call(fragment('{"x":1}', name="a")))
 
     blank = stream.feed(text("\n"))
@@ -377,12 +379,12 @@ def test_space_before_a_call_disappears() -> None:
         pytest.param(["{}"], ["a", "{}"], id="empty"),
     ],
 )
-def test_whole_calls_have_one_repaired_delta(frames: list[str], expected: list[Any]) -> None:
-    assert blocks(*(call(fragment(piece, name="a")) for piece in frames), whole_calls=True) == [expected]
+def test_buffered_tool_calls_have_one_repaired_delta(frames: list[str], expected: list[Any]) -> None:
+    assert blocks(*(call(fragment(piece, name="a")) for piece in frames), buffer_tool_calls=True) == [expected]
 
 
-def test_whole_calls_go_out_when_they_are_complete() -> None:
-    stream = decoder(whole_calls=True)
+def test_buffered_tool_calls_are_sent_when_complete() -> None:
+    stream = decoder(buffer_tool_calls=True)
 
     first = stream.feed(call(fragment('{"a": 1}', index=0, name="a")))
     second = stream.feed(call(fragment('{"b":', index=1, name="b")))
@@ -392,7 +394,7 @@ def test_whole_calls_go_out_when_they_are_complete() -> None:
 
 
 def test_a_whole_call_that_is_cut_by_the_length_is_left_as_it_is() -> None:
-    events = decode(call(fragment('{"a": ', name="a")), chunk(finish="length"), whole_calls=True)
+    events = decode(call(fragment('{"a": ', name="a")), chunk(finish="length"), buffer_tool_calls=True)
 
     assert written(events) == [["a", '{"a": '], "max_tokens"]
 

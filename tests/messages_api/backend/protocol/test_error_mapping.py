@@ -6,11 +6,11 @@ import pytest
 
 from messages_api.backend.protocol.error_mapping import (
     CREDENTIALS_REJECTED,
-    QUOTA_SPENT,
-    Failure,
-    failure_from_anthropic,
-    failure_from_openai,
-    failure_of_type,
+    QUOTA_EXCEEDED,
+    MappedError,
+    gateway_error,
+    map_anthropic_error,
+    map_openai_error,
 )
 
 
@@ -21,26 +21,26 @@ def error(message: object, **fields: object) -> Any:
 @pytest.mark.parametrize(
     ("status", "failure"),
     [
-        (302, Failure(502, "api_error", "m")),
-        (400, Failure(400, "invalid_request_error", "m")),
-        (404, Failure(404, "not_found_error", "m")),
-        (405, Failure(400, "invalid_request_error", "m")),
-        (408, Failure(504, "timeout_error", "m")),
-        (409, Failure(409, "conflict_error", "m")),
-        (413, Failure(413, "request_too_large", "m")),
-        (422, Failure(400, "invalid_request_error", "m")),
-        (429, Failure(429, "rate_limit_error", "m")),
-        (499, Failure(400, "invalid_request_error", "m")),
-        (500, Failure(500, "api_error", "m")),
-        (502, Failure(502, "api_error", "m")),
-        (503, Failure(529, "overloaded_error", "m")),
-        (504, Failure(504, "timeout_error", "m")),
-        (520, Failure(502, "api_error", "m")),
-        (529, Failure(529, "overloaded_error", "m")),
+        (302, MappedError(502, "api_error", "m")),
+        (400, MappedError(400, "invalid_request_error", "m")),
+        (404, MappedError(404, "not_found_error", "m")),
+        (405, MappedError(400, "invalid_request_error", "m")),
+        (408, MappedError(504, "timeout_error", "m")),
+        (409, MappedError(409, "conflict_error", "m")),
+        (413, MappedError(413, "request_too_large", "m")),
+        (422, MappedError(400, "invalid_request_error", "m")),
+        (429, MappedError(429, "rate_limit_error", "m")),
+        (499, MappedError(400, "invalid_request_error", "m")),
+        (500, MappedError(500, "api_error", "m")),
+        (502, MappedError(502, "api_error", "m")),
+        (503, MappedError(529, "overloaded_error", "m")),
+        (504, MappedError(504, "timeout_error", "m")),
+        (520, MappedError(502, "api_error", "m")),
+        (529, MappedError(529, "overloaded_error", "m")),
     ],
 )
-def test_each_status_has_its_own(status: int, failure: Failure) -> None:
-    assert failure_from_openai(status, error("m")) == failure
+def test_each_status_has_its_own(status: int, failure: MappedError) -> None:
+    assert map_openai_error(status, error("m")) == failure
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def test_each_status_has_its_own(status: int, failure: Failure) -> None:
         (
             401,
             error("bad key sk-1"),
-            Failure(502, "api_error", "the upstream rejected the gateway's credentials", False),
+            MappedError(502, "api_error", "the upstream rejected the gateway's credentials", False),
         ),
         (403, error("bad key sk-1"), CREDENTIALS_REJECTED),
-        (402, error("pay"), Failure(502, "api_error", "the upstream account has no remaining quota", False)),
-        (429, error("pay", code="insufficient_quota"), QUOTA_SPENT),
-        (429, error("pay", type="insufficient_quota"), QUOTA_SPENT),
-        (200, error("pay", code="insufficient_quota"), QUOTA_SPENT),
+        (402, error("pay"), MappedError(502, "api_error", "the upstream account has no remaining quota", False)),
+        (429, error("pay", code="insufficient_quota"), QUOTA_EXCEEDED),
+        (429, error("pay", type="insufficient_quota"), QUOTA_EXCEEDED),
+        (200, error("pay", code="insufficient_quota"), QUOTA_EXCEEDED),
         (200, error("bad key", code=401), CREDENTIALS_REJECTED),
-        (200, error("pay", code="402"), QUOTA_SPENT),
+        (200, error("pay", code="402"), QUOTA_EXCEEDED),
     ],
 )
-def test_an_error_of_our_account_has_a_fixed_text(status: int, body: Any, failure: Failure) -> None:
-    assert failure_from_openai(status, body) == failure
+def test_an_error_of_our_account_has_a_fixed_text(status: int, body: Any, failure: MappedError) -> None:
+    assert map_openai_error(status, body) == failure
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_error_of_our_account_has_a_fixed_text(status: int, body: Any, failur
     ],
 )
 def test_the_message_is_found_wherever_it_is(body: Any, message: str) -> None:
-    assert failure_from_openai(500, body) == Failure(500, "api_error", message)
+    assert map_openai_error(500, body) == MappedError(500, "api_error", message)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_message_is_found_wherever_it_is(body: Any, message: str) -> None:
     ],
 )
 def test_an_error_inside_a_200_is_read_by_its_code_and_then_its_type(fields: Any, status: int) -> None:
-    assert failure_from_openai(200, error("m", **fields)).status == status
+    assert map_openai_error(200, error("m", **fields)).status == status
 
 
 OVERFLOW = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens."
@@ -165,18 +165,16 @@ OVERFLOW = "This model's maximum context length is 8192 tokens. However, you req
 def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
     status: int, body: Any, message: str
 ) -> None:
-    assert failure_from_openai(status, body) == Failure(400, "invalid_request_error", f"prompt is too long: {message}")
+    assert map_openai_error(status, body) == MappedError(400, "invalid_request_error", f"prompt is too long: {message}")
 
 
 @pytest.mark.parametrize("status", [302, 404, 408, 409, 429, 500, 502, 503])
 def test_other_errors_may_speak_of_the_context(status: int) -> None:
-    assert failure_from_openai(status, error(OVERFLOW)).message == OVERFLOW
+    assert map_openai_error(status, error(OVERFLOW)).message == OVERFLOW
 
 
 def test_an_overflow_inside_a_stream_is_the_same() -> None:
-    assert (
-        failure_from_openai(200, error(OVERFLOW, code=400)).message == "prompt is too long: 9000 tokens > 8192 maximum"
-    )
+    assert map_openai_error(200, error(OVERFLOW, code=400)).message == "prompt is too long: 9000 tokens > 8192 maximum"
 
 
 def anthropic_error(error_type: object, message: str = "m") -> Any:
@@ -186,50 +184,50 @@ def anthropic_error(error_type: object, message: str = "m") -> Any:
 @pytest.mark.parametrize(
     ("status", "body", "failure"),
     [
-        (400, anthropic_error("invalid_request_error"), Failure(400, "invalid_request_error", "m")),
-        (529, anthropic_error("overloaded_error"), Failure(529, "overloaded_error", "m")),
-        (504, anthropic_error("timeout_error"), Failure(504, "timeout_error", "m")),
-        (400, anthropic_error("rate_limit_error"), Failure(400, "rate_limit_error", "m")),
+        (400, anthropic_error("invalid_request_error"), MappedError(400, "invalid_request_error", "m")),
+        (529, anthropic_error("overloaded_error"), MappedError(529, "overloaded_error", "m")),
+        (504, anthropic_error("timeout_error"), MappedError(504, "timeout_error", "m")),
+        (400, anthropic_error("rate_limit_error"), MappedError(400, "rate_limit_error", "m")),
         (401, anthropic_error("authentication_error", "key sk-1"), CREDENTIALS_REJECTED),
-        (402, anthropic_error("billing_error"), QUOTA_SPENT),
+        (402, anthropic_error("billing_error"), QUOTA_EXCEEDED),
         (403, anthropic_error("permission_error"), CREDENTIALS_REJECTED),
-        (413, "<html>", Failure(413, "request_too_large", "<html>")),
-        (418, anthropic_error("teapot"), Failure(418, "invalid_request_error", "m")),
-        (503, None, Failure(503, "overloaded_error", "upstream error")),
-        (520, None, Failure(520, "api_error", "upstream error")),
-        (302, None, Failure(502, "api_error", "upstream error")),
+        (413, "<html>", MappedError(413, "request_too_large", "<html>")),
+        (418, anthropic_error("teapot"), MappedError(418, "invalid_request_error", "m")),
+        (503, None, MappedError(503, "overloaded_error", "upstream error")),
+        (520, None, MappedError(520, "api_error", "upstream error")),
+        (302, None, MappedError(502, "api_error", "upstream error")),
     ],
 )
 def test_an_anthropic_upstreams_error_is_kept_unless_it_is_of_our_account(
-    status: int, body: Any, failure: Failure
+    status: int, body: Any, failure: MappedError
 ) -> None:
-    assert failure_from_anthropic(status, body) == failure
+    assert map_anthropic_error(status, body) == failure
 
 
 @pytest.mark.parametrize(
     ("error_type", "failure"),
     [
-        ("invalid_request_error", Failure(400, "invalid_request_error", "m")),
+        ("invalid_request_error", MappedError(400, "invalid_request_error", "m")),
         ("authentication_error", CREDENTIALS_REJECTED),
-        ("billing_error", QUOTA_SPENT),
+        ("billing_error", QUOTA_EXCEEDED),
         ("permission_error", CREDENTIALS_REJECTED),
-        ("not_found_error", Failure(404, "not_found_error", "m")),
-        ("conflict_error", Failure(409, "conflict_error", "m")),
-        ("request_too_large", Failure(413, "request_too_large", "m")),
-        ("rate_limit_error", Failure(429, "rate_limit_error", "m")),
-        ("api_error", Failure(500, "api_error", "m")),
-        ("timeout_error", Failure(504, "timeout_error", "m")),
-        ("overloaded_error", Failure(529, "overloaded_error", "m")),
-        ("never heard of", Failure(500, "api_error", "m")),
-        (["x"], Failure(500, "api_error", "m")),
+        ("not_found_error", MappedError(404, "not_found_error", "m")),
+        ("conflict_error", MappedError(409, "conflict_error", "m")),
+        ("request_too_large", MappedError(413, "request_too_large", "m")),
+        ("rate_limit_error", MappedError(429, "rate_limit_error", "m")),
+        ("api_error", MappedError(500, "api_error", "m")),
+        ("timeout_error", MappedError(504, "timeout_error", "m")),
+        ("overloaded_error", MappedError(529, "overloaded_error", "m")),
+        ("never heard of", MappedError(500, "api_error", "m")),
+        (["x"], MappedError(500, "api_error", "m")),
     ],
 )
-def test_an_error_event_has_the_status_of_its_type(error_type: object, failure: Failure) -> None:
-    assert failure_from_anthropic(200, anthropic_error(error_type)) == failure
+def test_an_error_event_has_the_status_of_its_type(error_type: object, failure: MappedError) -> None:
+    assert map_anthropic_error(200, anthropic_error(error_type)) == failure
 
 
 @pytest.mark.parametrize(
     ("error_type", "status"), [("api_error", 502), ("timeout_error", 504), ("overloaded_error", 529)]
 )
 def test_a_failure_that_the_gateway_finds_has_the_status_of_its_type(error_type: str, status: int) -> None:
-    assert failure_of_type(error_type, "m") == Failure(status, error_type, "m")
+    assert gateway_error(error_type, "m") == MappedError(status, error_type, "m")

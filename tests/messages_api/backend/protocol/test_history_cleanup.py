@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.history_cleanup import repair_for_anthropic
+from messages_api.backend.protocol.history_cleanup import clean_history
 
 USER = {"role": "user", "content": "q"}
 
@@ -34,7 +34,7 @@ CALL = {"type": "tool_use", "id": "toolu_A-1", "name": "a", "input": {}}
     ],
 )
 def test_a_history_without_traces_is_the_same_object(untouched: Any) -> None:
-    changed, repaired = repair_for_anthropic(untouched)
+    changed, repaired = clean_history(untouched)
 
     assert not changed
     assert repaired is untouched
@@ -53,7 +53,7 @@ def test_traces_of_another_upstream_are_removed(content: Any, kept: Any) -> None
     traced = body(USER, assistant(*content))
     before = copy.deepcopy(traced)
 
-    assert repair_for_anthropic(traced) == (True, body(USER, assistant(*kept)))
+    assert clean_history(traced) == (True, body(USER, assistant(*kept)))
     assert traced == before
 
 
@@ -61,7 +61,7 @@ def test_traces_of_another_upstream_are_removed(content: Any, kept: Any) -> None
 def test_an_assistant_message_with_nothing_left_is_removed(content: Any) -> None:
     traced = body(USER, {"role": "assistant", "content": content}, USER)
 
-    assert repair_for_anthropic(traced) == (True, body(USER, USER))
+    assert clean_history(traced) == (True, body(USER, USER))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_assistant_message_with_nothing_left_is_removed(content: Any) -> None
 def test_a_foreign_tool_id_is_rewritten_the_same_on_both_sides(foreign: str, repaired: str) -> None:
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": foreign}]}
 
-    _, fixed = repair_for_anthropic(body(USER, assistant({**CALL, "id": foreign}), result))
+    _, fixed = clean_history(body(USER, assistant({**CALL, "id": foreign}), result))
 
     tool_id = fixed["messages"][1]["content"][0]["id"]
     assert tool_id == fixed["messages"][2]["content"][0]["tool_use_id"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from messages_api.backend.protocol.decoder import message_from_openai
-from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure
+from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 
 
@@ -143,7 +143,7 @@ def test_without_counts_there_is_a_usage_all_the_same() -> None:
     assert set(decode({"content": "a"})["usage"].values()) == {0}
 
 
-NO_CHOICES = Failure(502, "api_error", "the upstream returned no choices")
+NO_CHOICES = MappedError(502, "api_error", "the upstream returned no choices")
 
 
 @pytest.mark.parametrize(
@@ -160,32 +160,32 @@ NO_CHOICES = Failure(502, "api_error", "the upstream returned no choices")
         pytest.param(answer(None), NO_CHOICES, id="a null message"),
         pytest.param(
             answer({"content": "a"}, finish="error"),
-            Failure(500, "api_error", "the upstream ended with finish_reason 'error'"),
+            MappedError(500, "api_error", "the upstream ended with finish_reason 'error'"),
             id="error",
         ),
         pytest.param(
             answer(None, finish="abort"),
-            Failure(500, "api_error", "the upstream ended with finish_reason 'abort'"),
+            MappedError(500, "api_error", "the upstream ended with finish_reason 'abort'"),
             id="abort",
         ),
         pytest.param(
             answer({}, finish="insufficient_system_resource"),
-            Failure(529, "overloaded_error", "the upstream ran out of capacity"),
+            MappedError(529, "overloaded_error", "the upstream ran out of capacity"),
             id="insufficient_system_resource",
         ),
-        pytest.param({"error": "m"}, Failure(500, "api_error", "m"), id="an error inside a 200"),
+        pytest.param({"error": "m"}, MappedError(500, "api_error", "m"), id="an error inside a 200"),
         pytest.param(
             {"object": "error", "message": "m", "code": 400},
-            Failure(400, "invalid_request_error", "m"),
+            MappedError(400, "invalid_request_error", "m"),
             id="an error object inside a 200",
         ),
     ],
 )
-def test_what_is_no_answer_is_a_failure(body: Any, failure: Failure) -> None:
-    with pytest.raises(ProtocolFailure) as raised:
+def test_what_is_no_answer_is_a_failure(body: Any, failure: MappedError) -> None:
+    with pytest.raises(UpstreamResponseError) as raised:
         message_from_openai(body, request=REQUEST, ids=counting_ids())
 
-    assert raised.value.failure == failure
+    assert raised.value.mapped == failure
     assert str(raised.value) == failure.message
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.openai_request import UnsupportedRequest, local_answer
+from messages_api.backend.protocol.openai_request import UnsupportedRequest, empty_response
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 from tests.messages_api.backend.protocol.translated import refusal_of, to_body
 
@@ -91,7 +91,7 @@ def test_too_many_stop_sequences_are_refused() -> None:
 
 
 def warm_up(**fields: object) -> Any:
-    return local_answer({**REQUEST, "max_tokens": 0, **fields}, counting_ids())  # type: ignore[typeddict-item]
+    return empty_response({**REQUEST, "max_tokens": 0, **fields}, counting_ids())  # type: ignore[typeddict-item]
 
 
 def test_a_request_for_tokens_needs_a_model() -> None:

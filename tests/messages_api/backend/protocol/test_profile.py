@@ -27,7 +27,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "server_tools": "reject",
         "prefill": "reject",
         "stream_options": True,
-        "whole_calls": False,
+        "buffer_tool_calls": False,
         "auth_style": "bearer",
     }
 

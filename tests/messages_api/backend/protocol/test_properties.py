@@ -50,8 +50,8 @@ def answers(draw: Any) -> tuple[list[Any], list[Any], dict[int, Any]]:
     return chunks, said, dict(enumerate(inputs))
 
 
-def decode(frames: list[Any], *, whole_calls: bool = False) -> list[Event]:
-    stream = decoder(whole_calls=whole_calls)
+def decode(frames: list[Any], *, buffer_tool_calls: bool = False) -> list[Event]:
+    stream = decoder(buffer_tool_calls=buffer_tool_calls)
     events = [event for frame in frames for event in (stream.done() if frame == DONE else stream.feed(frame))]
     return events + stream.eof()
 
@@ -75,10 +75,10 @@ def inputs_of(events: list[Event]) -> dict[int, Any]:
 
 @EXAMPLES
 @given(answers(), st.booleans(), st.sampled_from([[], [DONE], [chunk(usage=USAGE)]]))
-def test_no_text_thinking_or_argument_is_lost(answer: Any, whole_calls: bool, end: list[Any]) -> None:
+def test_no_text_thinking_or_argument_is_lost(answer: Any, buffer_tool_calls: bool, end: list[Any]) -> None:
     chunks, said, inputs = answer
 
-    events = decode([*chunks, chunk(finish="stop"), *end], whole_calls=whole_calls)
+    events = decode([*chunks, chunk(finish="stop"), *end], buffer_tool_calls=buffer_tool_calls)
 
     check_grammar(events)
     assert events[-1]["type"] == "message_stop"
@@ -90,10 +90,10 @@ def test_no_text_thinking_or_argument_is_lost(answer: Any, whole_calls: bool, en
 
 @EXAMPLES
 @given(answers(), st.booleans(), st.data())
-def test_a_cut_stream_is_never_taken_for_a_whole_one(answer: Any, whole_calls: bool, data: Any) -> None:
+def test_a_cut_stream_is_never_taken_for_a_whole_one(answer: Any, buffer_tool_calls: bool, data: Any) -> None:
     chunks, _, _ = answer
 
-    events = decode(chunks[: data.draw(st.integers(0, len(chunks)))], whole_calls=whole_calls)
+    events = decode(chunks[: data.draw(st.integers(0, len(chunks)))], buffer_tool_calls=buffer_tool_calls)
 
     check_grammar(events)
     assert events[-1]["type"] == "error"
@@ -137,10 +137,10 @@ CHUNKS = st.fixed_dictionaries(
 
 @settings(EXAMPLES, max_examples=400)
 @given(st.lists(CHUNKS | st.just(DONE) | ODD, max_size=8), st.booleans())
-def test_any_nonsense_keeps_the_grammar(frames: list[Any], whole_calls: bool) -> None:
+def test_any_nonsense_keeps_the_grammar(frames: list[Any], buffer_tool_calls: bool) -> None:
     frames = [frame for frame in frames if frame == DONE or not isinstance(frame, str)]
 
-    events = decode(frames, whole_calls=whole_calls)
+    events = decode(frames, buffer_tool_calls=buffer_tool_calls)
 
     check_grammar(events)
     finish = [choice.get("finish_reason") for frame in frames if isinstance(frame, dict) for choice in choices(frame)]

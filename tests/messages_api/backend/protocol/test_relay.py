@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.error_mapping import Failure, ProtocolFailure
+from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError
 from messages_api.backend.protocol.relay import AnthropicDecoder, message_from_anthropic
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.usage import Usage
@@ -99,8 +99,8 @@ def test_what_comes_before_the_start_is_dropped(early: Any) -> None:
 
 
 OUT_OF_ORDER = "the upstream sent an event out of order"
-CUT_OFF = "the upstream stream ended before the answer was complete"
-WRONG_SHAPE = "the upstream sent an event of the wrong shape"
+STREAM_CUT = "the upstream stream ended before the answer was complete"
+INVALID_EVENT = "the upstream sent an event of the wrong shape"
 
 
 @pytest.mark.parametrize(
@@ -111,27 +111,29 @@ WRONG_SHAPE = "the upstream sent an event of the wrong shape"
         pytest.param([START, BLOCK, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="two open blocks"),
         pytest.param([START, MESSAGE_DELTA, BLOCK], OUT_OF_ORDER, id="a block behind the end"),
         pytest.param([START, BLOCK, MESSAGE_DELTA], OUT_OF_ORDER, id="an end inside a block"),
-        pytest.param([STOP], CUT_OFF, id="an end before the start"),
-        pytest.param([START, STOP], CUT_OFF, id="an end without a stop reason"),
-        pytest.param(STREAM[:-1], CUT_OFF, id="no end"),
-        pytest.param([], CUT_OFF, id="nothing"),
+        pytest.param([STOP], STREAM_CUT, id="an end before the start"),
+        pytest.param([START, STOP], STREAM_CUT, id="an end without a stop reason"),
+        pytest.param(STREAM[:-1], STREAM_CUT, id="no end"),
+        pytest.param([], STREAM_CUT, id="nothing"),
         pytest.param([7], "the upstream sent a frame that is not an object", id="a number"),
-        pytest.param([{}], WRONG_SHAPE, id="no type"),
-        pytest.param([{"type": ["x"]}], WRONG_SHAPE, id="a type that is none"),
-        pytest.param([{"type": "message_start"}], WRONG_SHAPE, id="no message"),
-        pytest.param([{"type": "message_start", "message": {"id": "a"}}], WRONG_SHAPE, id="no model"),
-        pytest.param([{"type": "message_start", "message": {"model": "a"}}], WRONG_SHAPE, id="no id"),
-        pytest.param([START, {"type": "content_block_start", "index": 0}], WRONG_SHAPE, id="no block"),
-        pytest.param([START, {**BLOCK, "content_block": {"type": 1}}], WRONG_SHAPE, id="a block without a type"),
-        pytest.param([START, {**BLOCK, "content_block": {"type": "text", "text": None}}], WRONG_SHAPE, id="null text"),
-        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "id": "a"}}], WRONG_SHAPE, id="no name"),
-        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "name": "a"}}], WRONG_SHAPE, id="no id"),
-        pytest.param([START, BLOCK, {**DELTA, "delta": None}], WRONG_SHAPE, id="no delta"),
-        pytest.param([START, BLOCK, {**DELTA, "delta": {"type": []}}], WRONG_SHAPE, id="a delta without a type"),
+        pytest.param([{}], INVALID_EVENT, id="no type"),
+        pytest.param([{"type": ["x"]}], INVALID_EVENT, id="a type that is none"),
+        pytest.param([{"type": "message_start"}], INVALID_EVENT, id="no message"),
+        pytest.param([{"type": "message_start", "message": {"id": "a"}}], INVALID_EVENT, id="no model"),
+        pytest.param([{"type": "message_start", "message": {"model": "a"}}], INVALID_EVENT, id="no id"),
+        pytest.param([START, {"type": "content_block_start", "index": 0}], INVALID_EVENT, id="no block"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": 1}}], INVALID_EVENT, id="a block without a type"),
         pytest.param(
-            [START, BLOCK, {**DELTA, "delta": {"type": "text_delta"}}], WRONG_SHAPE, id="a delta without text"
+            [START, {**BLOCK, "content_block": {"type": "text", "text": None}}], INVALID_EVENT, id="null text"
         ),
-        pytest.param([START, {"type": "message_delta"}], WRONG_SHAPE, id="a message_delta without a delta"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "id": "a"}}], INVALID_EVENT, id="no name"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "name": "a"}}], INVALID_EVENT, id="no id"),
+        pytest.param([START, BLOCK, {**DELTA, "delta": None}], INVALID_EVENT, id="no delta"),
+        pytest.param([START, BLOCK, {**DELTA, "delta": {"type": []}}], INVALID_EVENT, id="a delta without a type"),
+        pytest.param(
+            [START, BLOCK, {**DELTA, "delta": {"type": "text_delta"}}], INVALID_EVENT, id="a delta without text"
+        ),
+        pytest.param([START, {"type": "message_delta"}], INVALID_EVENT, id="a message_delta without a delta"),
     ],
 )
 def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) -> None:
@@ -140,21 +142,21 @@ def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) ->
     passed = [event for item in events for event in stream.feed(item)] + stream.eof()
 
     assert passed[-1] == {"type": "error", "error": {"type": "api_error", "message": message}}
-    assert stream.error == Failure(502, "api_error", message)
+    assert stream.error == MappedError(502, "api_error", message)
     assert not stream.is_whole
 
 
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        ({"type": "overloaded_error", "message": "busy"}, Failure(529, "overloaded_error", "busy")),
+        ({"type": "overloaded_error", "message": "busy"}, MappedError(529, "overloaded_error", "busy")),
         (
             {"type": "authentication_error", "message": "key sk-1"},
-            Failure(502, "api_error", "the upstream rejected the gateway's credentials", retry=False),
+            MappedError(502, "api_error", "the upstream rejected the gateway's credentials", retry=False),
         ),
     ],
 )
-def test_an_error_event_is_the_end(error: Any, failure: Failure) -> None:
+def test_an_error_event_is_the_end(error: Any, failure: MappedError) -> None:
     stream = decoder()
 
     events = stream.feed({"type": "error", "error": error, "request_id": "req_up"})
@@ -171,7 +173,7 @@ def test_the_gateway_can_end_a_stream() -> None:
     events = stream.fail("timeout_error", "too slow")
 
     assert events == [{"type": "error", "error": {"type": "timeout_error", "message": "too slow"}}]
-    assert stream.error == Failure(504, "timeout_error", "too slow")
+    assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
 def test_usage_and_ending_are_noted() -> None:
@@ -270,7 +272,7 @@ def test_a_record_that_is_no_json_is_an_error() -> None:
 
     stream.read(Record(None, "{"))
 
-    assert stream.error == Failure(502, "api_error", "the upstream sent a frame that is not JSON")
+    assert stream.error == MappedError(502, "api_error", "the upstream sent a frame that is not JSON")
 
 
 @pytest.mark.parametrize(("model", "has_changed"), [("up", True), ("m1", False)])
@@ -312,7 +314,7 @@ def test_a_message_without_usage_is_whole_all_the_same(usage: Any) -> None:
     assert whole == {**answer, "model": "m1", "usage": Usage().anthropic()}
 
 
-NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
+NO_MESSAGE = MappedError(502, "api_error", "the upstream returned no message")
 
 
 @pytest.mark.parametrize(
@@ -326,13 +328,13 @@ NO_MESSAGE = Failure(502, "api_error", "the upstream returned no message")
         pytest.param({**MESSAGE, "content": [{"type": "text", "text": 7}]}, NO_MESSAGE, id="a text that is none"),
         pytest.param(
             {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
-            Failure(529, "overloaded_error", "busy"),
+            MappedError(529, "overloaded_error", "busy"),
             id="an error inside a 200",
         ),
     ],
 )
-def test_what_is_no_message_is_a_failure(answer: Any, failure: Failure) -> None:
-    with pytest.raises(ProtocolFailure) as raised:
+def test_what_is_no_message_is_a_failure(answer: Any, failure: MappedError) -> None:
+    with pytest.raises(UpstreamResponseError) as raised:
         message_from_anthropic(answer, request=REQUEST)
 
-    assert raised.value.failure == failure
+    assert raised.value.mapped == failure
