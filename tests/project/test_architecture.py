@@ -1,14 +1,188 @@
-"""Who may import whom. The rules keep the way of a call readable: down once and back once."""
+"""Who may import whom: the graph of the packages, without circles, and the libraries that each of them may use."""
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
 
-PACKAGES = ("audit", "keys", "lib", "messages_api", "project", "staff")
+WHOLE = ("audit", "lib", "staff")
+DIVIDED = ("keys", "messages_api", "project")
+"""Of these apps each folder and each module is a package of its own."""
+
+IMPORTS: dict[str, set[str]] = {
+    "audit": set(),
+    "keys/access": {"keys/budgets", "keys/domain", "keys/errors", "keys/limits", "keys/models", "keys/usage", "lib"},
+    "keys/admin": {
+        "audit",
+        "keys/budgets",
+        "keys/display",
+        "keys/domain",
+        "keys/errors",
+        "keys/forms",
+        "keys/hygiene",
+        "keys/models",
+        "keys/pages",
+        "keys/pricing",
+        "keys/reports",
+        "lib",
+    },
+    "keys/apps": set(),
+    "keys/budgets": {"keys/errors", "keys/models", "keys/pricing", "lib"},
+    "keys/display": {"keys/domain", "keys/errors", "keys/models"},
+    "keys/domain": {"keys/errors", "lib"},
+    "keys/errors": {"lib"},
+    "keys/forms": {"keys/display", "keys/domain", "keys/errors", "keys/models", "keys/reports", "lib"},
+    "keys/hygiene": {"keys/models", "keys/pricing", "lib"},
+    "keys/limits": {"keys/errors", "lib"},
+    "keys/management": {
+        "keys/display",
+        "keys/domain",
+        "keys/forms",
+        "keys/hygiene",
+        "keys/models",
+        "keys/reports",
+        "keys/usage",
+        "lib",
+    },
+    "keys/models": {"keys/domain", "lib"},
+    "keys/notifications": {"keys/models"},
+    "keys/pages": {
+        "audit",
+        "keys/budgets",
+        "keys/display",
+        "keys/domain",
+        "keys/errors",
+        "keys/forms",
+        "keys/hygiene",
+        "keys/models",
+        "keys/reports",
+    },
+    "keys/pricing": {"keys/errors", "keys/models", "lib"},
+    "keys/reports": {"keys/access", "keys/budgets", "keys/domain", "keys/errors", "keys/limits", "keys/models", "lib"},
+    "keys/templatetags": {"keys/admin", "keys/errors", "keys/hygiene", "keys/models", "keys/reports", "lib"},
+    "keys/usage": {"keys/budgets", "keys/errors", "keys/models", "keys/pricing", "lib"},
+    "lib": set(),
+    "messages_api/admin": {
+        "messages_api/backend",
+        "messages_api/gateway",
+        "messages_api/models",
+        "messages_api/routing",
+    },
+    "messages_api/apis": {"messages_api/backend"},
+    "messages_api/apps": set(),
+    "messages_api/backend": {"lib"},
+    "messages_api/error_responses": {"messages_api/apis", "messages_api/backend"},
+    "messages_api/errors": set(),
+    "messages_api/gateway": {
+        "keys/access",
+        "keys/budgets",
+        "keys/errors",
+        "keys/limits",
+        "keys/models",
+        "keys/pricing",
+        "keys/usage",
+        "lib",
+        "messages_api/backend",
+        "messages_api/errors",
+        "messages_api/intake",
+        "messages_api/routing",
+        "messages_api/watcher",
+    },
+    "messages_api/intake": {"messages_api/backend", "messages_api/errors", "messages_api/watcher"},
+    "messages_api/management": set(),
+    "messages_api/middleware": {"messages_api/error_responses", "messages_api/intake"},
+    "messages_api/models": {"lib", "messages_api/backend"},
+    "messages_api/openapi": {
+        "messages_api/apis",
+        "messages_api/backend",
+        "messages_api/intake",
+        "messages_api/self_service",
+        "messages_api/views",
+    },
+    "messages_api/routing": {
+        "lib",
+        "messages_api/backend",
+        "messages_api/errors",
+        "messages_api/gateway",
+        "messages_api/models",
+    },
+    "messages_api/self_service": {
+        "keys/access",
+        "keys/reports",
+        "messages_api/backend",
+        "messages_api/errors",
+        "messages_api/gateway",
+    },
+    "messages_api/urls": {"messages_api/apis", "messages_api/openapi", "messages_api/views"},
+    "messages_api/views": {
+        "messages_api/apis",
+        "messages_api/backend",
+        "messages_api/gateway",
+        "messages_api/intake",
+        "messages_api/self_service",
+    },
+    "messages_api/watcher": set(),
+    "project/apps": {"project/checks"},
+    "project/bind": set(),
+    "project/checks": {"project/bind", "project/settings"},
+    "project/environment": set(),
+    "project/logs": set(),
+    "project/management": {"project/quickstart", "project/settings"},
+    "project/middleware": {"audit", "messages_api/intake"},
+    "project/postgresql": {"lib"},
+    "project/quickstart": {
+        "keys/domain",
+        "keys/models",
+        "messages_api/management",
+        "messages_api/models",
+        "project/bind",
+        "project/checks",
+        "project/settings",
+    },
+    "project/server": {
+        "keys/access",
+        "keys/errors",
+        "keys/hygiene",
+        "keys/limits",
+        "keys/notifications",
+        "keys/pricing",
+        "keys/usage",
+        "lib",
+        "messages_api/errors",
+        "messages_api/gateway",
+        "messages_api/routing",
+        "messages_api/watcher",
+        "project/checks",
+    },
+    "project/settings": {"project/environment"},
+    "project/site": {
+        "keys/hygiene",
+        "keys/models",
+        "keys/pages",
+        "keys/pricing",
+        "keys/reports",
+        "keys/usage",
+        "lib",
+        "messages_api/models",
+        "messages_api/routing",
+        "project/checks",
+        "staff",
+    },
+    "project/urls": {"project/server"},
+    "project/wsgi": {"project/server"},
+    "staff": {"audit", "keys/admin", "keys/domain", "keys/models", "lib", "messages_api/intake", "messages_api/models"},
+}
+"""Each package and the packages that it imports. An edge that is not used fails as one that is missing does."""
+
+CIRCLES: list[list[str]] = [
+    ["messages_api.gateway.request", "messages_api.gateway.stream"],
+    ["messages_api/gateway", "messages_api/routing"],
+]
+"""The circles that remain between modules and between packages."""
 
 FORBIDDEN = {
     "keys": {"messages_api", "project", "staff"},
@@ -54,62 +228,128 @@ SAME_FUNCTIONS = [
 ]
 
 
-def modules() -> list[Path]:
-    return [
-        path
-        for package in PACKAGES
-        for path in sorted((ROOT / package).rglob("*.py"))
-        if "migrations" not in path.parts
-    ]
+# ---- The graph.
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
+def test_each_package_imports_the_packages_that_are_listed() -> None:
+    found = {package: set[str]() for package in sorted({package_of(name) for name in modules()} - {""})}
+    for name, imported in module_graph().items():
+        for other in imported:
+            if package_of(name) != package_of(other):
+                found[package_of(name)].add(package_of(other))
+
+    new = [f"{package} -> {other}" for package in found for other in found[package] - IMPORTS.get(package, set())]
+    unused = [f"{package} -> {other}" for package in IMPORTS for other in IMPORTS[package] - found.get(package, set())]
+    assert (sorted(new), sorted(unused)) == ([], []), "new edges, and edges that are listed and no longer used"
+    assert set(found) == set(IMPORTS)
+
+
+def test_there_is_no_circle() -> None:
+    assert sorted([*circles(module_graph()), *circles(IMPORTS)]) == sorted(CIRCLES)
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
+
+
+@cache
+def module_graph() -> dict[str, set[str]]:
+    """Return each module with the modules of the project that it imports, for type checking alone too."""
+    return {name: set(_imported_modules(tree_of(path))) - {name} for name, path in modules().items()}
+
+
+def _imported_modules(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name in modules())
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" in modules():
+                    yield f"{node.module}.{alias.name}"
+                elif node.module in modules():
+                    yield node.module
 
 
-def is_within(name: str, package: str) -> bool:
-    return name == package or name.startswith(package + ".")
+def package_of(module: str) -> str:
+    """Return `keys/usage` for `keys.usage.ledger`, and `lib` for all of it. The empty string for an app itself."""
+    app, *inner = module.split(".")
+    if app in WHOLE:
+        return app
+    return f"{app}/{inner[0]}" if inner else ""
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one node, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        index[node] = lowest[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == index[node]:
+            component = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_module_imports_only_what_its_place_allows(path: Path) -> None:
-    imported = set(imports(ast.parse(path.read_text())))
-
-    for place, forbidden in FORBIDDEN.items():
-        if name_of(path) == place or name_of(path).startswith(place + "/"):
-            assert not [name for name in imported for other in forbidden if is_within(name, other)]
-    for library, places in ONLY_IN.items():
-        if not any(name_of(path) == place or name_of(path).startswith(place + "/") for place in places):
-            assert not [name for name in imported if is_within(name, library)]
+# ---- Libraries, and what a module may do.
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_nothing_is_imported_inside_a_function(path: Path) -> None:
-    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+def test_a_module_imports_only_what_its_place_allows() -> None:
+    wrong = []
+    for path in modules().values():
+        imported = set(imports(tree_of(path)))
+        for place, forbidden in FORBIDDEN.items():
+            if is_in(path, place):
+                wrong += [(name_of(path), name) for name in imported for other in forbidden if is_within(name, other)]
+        for library, places in ONLY_IN.items():
+            if not any(is_in(path, place) for place in places):
+                wrong += [(name_of(path), name) for name in imported if is_within(name, library)]
+    assert wrong == []
 
-    assert not [function.name for function in functions if list(imports(function))]
+
+def test_every_rule_names_a_path_that_exists() -> None:
+    named = [*FORBIDDEN, *(place for places in ONLY_IN.values() for place in places)]
+
+    assert [place for place in named if not (ROOT / place).exists()] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_the_environment_is_read_in_the_settings_alone(path: Path) -> None:
-    if name_of(path) == "project/settings.py":
-        return
-    reads = [
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.environ"
+def test_nothing_is_imported_inside_a_function() -> None:
+    wrong = [
+        (name_of(path), function.name)
+        for path in modules().values()
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and list(imports(function))
     ]
-    # Naming the settings module is the one thing that has to happen before there are settings.
-    assert len(reads) <= path.read_text().count('os.environ.setdefault("DJANGO_SETTINGS_MODULE"')
+    assert wrong == []
+
+
+def test_the_environment_is_read_in_the_settings_alone() -> None:
+    wrong = []
+    for path in modules().values():
+        reads = [
+            node
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.Attribute) and node.attr == "environ" and ast.unparse(node.value) == "os"
+        ]
+        # The settings module is named before there are settings.
+        named = path.read_text().count('os.environ.setdefault("DJANGO_SETTINGS_MODULE"')
+        if len(reads) > named and name_of(path) != "project/settings.py":
+            wrong.append(name_of(path))
+    assert wrong == []
 
 
 @pytest.mark.parametrize("siblings", SAME_FUNCTIONS, ids=lambda siblings: siblings[0])
@@ -132,3 +372,43 @@ def signatures(path: Path) -> dict[str, str]:
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
             found[node.targets[0].id] = "constant"
     return found
+
+
+# ---- Reading the tree.
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return the path of each module of the project by its dotted name, without migrations."""
+    return {
+        name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+        for app in (*WHOLE, *DIVIDED)
+        for path in sorted((ROOT / app).rglob("*.py"))
+        if "migrations" not in path.parts
+    }
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(path: Path, place: str) -> bool:
+    return name_of(path) == place or name_of(path).startswith(place + "/")
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
