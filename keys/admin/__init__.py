@@ -1,5 +1,6 @@
-"""What admins see of keys and usage."""
+"""Django admin of API keys, teams, prices and usage records."""
 
-from keys.admin import api_key, prices, teams, usage
+from keys.admin import prices, teams, usage_records
+from keys.admin.api_keys import model_admin
 
-__all__ = ["api_key", "prices", "teams", "usage"]
+__all__ = ["model_admin", "prices", "teams", "usage_records"]

@@ -1,66 +1,30 @@
 """The teams: who owns keys in the place of a person, by which rules, and how their budgets stand."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db import transaction
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from keys.admin import cells
 from keys.budgets import status
+from keys.display.state_changes import DISABLE_TEAM, ENABLE_TEAM, StateChange
 from keys.forms.access_policy import LIMIT_LABELS
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
 from keys.forms.partial_save import SavesItsFields
 from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
-from keys.pages.render import page
+from keys.pages import change_state
 
 SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """A change of a team's state, asked for on one page and confirmed on the next."""
-
-    action: str
-    verb: str
-    promise: str
-    applies_to: Callable[[Team], bool]
-    apply: Callable[[Team], None]
-
-    def explanation(self) -> str:
-        return self.promise.format(seconds=f"{settings.CONFIG_CACHE_TTL_S:g}")
-
-
-DISABLE = Change(
-    action="disable_selected",
-    verb="Disable",
-    promise="Calls with any key of these teams are refused everywhere within {seconds} seconds. Running streams are "
-    "not cut. You can enable the teams again.",
-    applies_to=lambda team: team.disabled_at is None,
-    apply=Team.disable,
-)
-ENABLE = Change(
-    action="enable_selected",
-    verb="Enable",
-    promise="The keys of these teams work again within {seconds} seconds, but for those that are disabled, revoked or "
-    "expired themselves.",
-    applies_to=lambda team: team.disabled_at is not None,
-    apply=Team.enable,
-)
 
 
 class TeamForm(SavesItsFields):
@@ -149,30 +113,14 @@ class TeamAdmin(admin.ModelAdmin):
 
     @admin.action(description="Disable selected teams", permissions=["disable"])
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[Team]) -> HttpResponse:
-        return self._change_state(request, list(queryset), DISABLE)
+        return self._change_state(request, queryset, DISABLE_TEAM)
 
     @admin.action(description="Enable selected teams", permissions=["disable"])
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[Team]) -> HttpResponse:
-        return self._change_state(request, list(queryset), ENABLE)
+        return self._change_state(request, queryset, ENABLE_TEAM)
 
-    def _change_state(self, request: HttpRequest, teams: list[Any], change: Change) -> HttpResponse:
-        """Ask for a confirmation, then change the teams that the change applies to."""
-        affected = [team for team in teams if change.applies_to(team)]
-        if "confirmed" not in request.POST:
-            context = {
-                "title": f"{change.verb} teams",
-                "change": change,
-                "affected": affected,
-                "unaffected": [team for team in teams if not change.applies_to(team)],
-                "checkbox_name": ACTION_CHECKBOX_NAME,
-            }
-            return page(request, "keys/teams/confirm_change.html", context)
-        with transaction.atomic():
-            for team in affected:
-                change.apply(team)
-                self.log_change(request, team, f"{change.verb}d")
-        messages.success(request, f"{change.verb}d {len(affected)} team{'' if len(affected) == 1 else 's'}.")
-        return HttpResponseRedirect(reverse("admin:keys_team_changelist"))
+    def _change_state(self, request: HttpRequest, queryset: QuerySet[Team], change: StateChange) -> HttpResponse:
+        return change_state.change_several(request, self, queryset, change, template="keys/teams/confirm_change.html")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

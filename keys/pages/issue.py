@@ -12,7 +12,7 @@ from keys.display.summary import summary
 from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
 from keys.forms.issue import IssueForm
 from keys.models import APIKey, KeySecret, Team
-from keys.pages.raw_key import already_shown, shown_once
+from keys.pages.raw_key import show_already_issued, show_once
 from keys.pages.render import page
 
 SECTIONS: Any = [
@@ -50,10 +50,10 @@ class KeyDraft:
     def context(self) -> dict[str, Any]:
         """What the form's template shows."""
         admin_form = AdminForm(self.form, [("", {"fields": ["token"]}), *SECTIONS], {}, model_admin=self._model_admin)
-        return {"form": self.form, "sections": list(admin_form)[1:], "budgets": self.budgets, **self.outlook}
+        return {"form": self.form, "sections": list(admin_form)[1:], "budgets": self.budgets, **self.preview}
 
     @property
-    def outlook(self) -> dict[str, Any]:
+    def preview(self) -> dict[str, Any]:
         """What the key will be able to do, or what is missing until then."""
         if not self.form.is_bound:
             return {}
@@ -92,14 +92,14 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
         issued_before = KeySecret.objects.filter(idempotency_key=token).select_related("api_key").first()
         if issued_before is None:
             raise
-        return already_shown(request, model_admin, issued_before.api_key)
-    return shown_once(request, model_admin, api_key, raw)
+        return show_already_issued(request, model_admin, issued_before.api_key)
+    return show_once(request, model_admin, api_key, raw)
 
 
-def outlook(request: HttpRequest, model_admin: Any) -> HttpResponse:
+def preview(request: HttpRequest, model_admin: Any) -> HttpResponse:
     """What the form would issue, for the page's script: the same part of the page, alone. Changes nothing."""
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    return render(request, "keys/issue/preview.html", KeyDraft(request, model_admin).outlook)
+    return render(request, "keys/issue/preview.html", KeyDraft(request, model_admin).preview)

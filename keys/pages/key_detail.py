@@ -14,7 +14,7 @@ from django.utils import timezone
 from audit.log import history_of
 from keys.display.secrets import described
 from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
-from keys.display.state_changes import within
+from keys.display.state_changes import propagation_s
 from keys.display.summary import summary
 from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
 from keys.forms.edit import EditForm
@@ -39,7 +39,7 @@ SECTIONS: Any = [
 ]
 
 
-class Editor:
+class KeyEditor:
     """The form of a key's rules and, for those who may, of its budgets."""
 
     def __init__(self, request: HttpRequest, model_admin: Any, api_key: APIKey) -> None:
@@ -76,15 +76,20 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
     may_change = model_admin.has_change_permission(request, api_key)
     if request.method == "POST" and not may_change:
         raise PermissionDenied
-    editor = Editor(request, model_admin, api_key) if may_change else None
+    editor = KeyEditor(request, model_admin, api_key) if may_change else None
     if request.method == "POST" and editor and "add_budget" not in request.POST and editor.is_valid:
         editor.save()
-        messages.success(request, f"Saved. It takes effect everywhere within {within()} seconds.")
+        messages.success(request, f"Saved. It takes effect everywhere within {propagation_s()} seconds.")
         return HttpResponseRedirect(request.path)
     if request.method == "POST":
         # The form has changed the row in memory; what stands above it is how the key is.
         api_key = model_admin.get_queryset(request).get(pk=api_key.pk)
-    context = {"title": api_key.name, "original": api_key, "within": within(), **(editor.context if editor else {})}
+    context = {
+        "title": api_key.name,
+        "original": api_key,
+        "propagation_s": propagation_s(),
+        **(editor.context if editor else {}),
+    }
     return page(request, "keys/key/detail.html", context | _panels(request, model_admin, api_key))
 
 
@@ -100,7 +105,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "rules": summary(api_key, [each.status.budget.allowance for each in budgets if each.status.scope == "key"]),
         "history": history_of(api_key),
         "may": model_admin.rights(request, api_key),
-        "closed": closed(api_key),
+        "blocked_reasons": blocked_reasons(api_key),
         "holder_address": _holder_address(request, api_key),
         "requests_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
         "snippets": snippets(
@@ -122,7 +127,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
     return shown
 
 
-def closed(api_key: APIKey) -> list[str]:
+def blocked_reasons(api_key: APIKey) -> list[str]:
     """Why calls with this key are refused whatever they ask; empty if they are not."""
     found = []
     if api_key.revoked_at:

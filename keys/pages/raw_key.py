@@ -10,7 +10,7 @@ from keys.models import APIKey
 from keys.pages.render import NOT_STORED, page
 
 
-def shown_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
+def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
     """The raw key of a key that was just issued or rotated, with the ways to use it."""
     model = example_model(api_key, model_admin.admin_site.model_names())
     ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
@@ -18,7 +18,7 @@ def shown_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str
     return page(request, "keys/issue/raw_key.html", shown | context, headers=NOT_STORED)
 
 
-def already_shown(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
+def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
     """The same form was sent a second time."""
     context = {
         "title": "Already issued",

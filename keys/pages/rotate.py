@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from keys.display.secrets import described
-from keys.display.state_changes import within
+from keys.display.state_changes import propagation_s
 from keys.forms.rotate import RotateForm
 from keys.models import APIKey, KeyRevoked, KeySecret
-from keys.pages.raw_key import already_shown, shown_once
+from keys.pages.raw_key import show_already_issued, show_once
 from keys.pages.render import page
 
 
@@ -31,14 +31,20 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     except IntegrityError:
         if not KeySecret.objects.filter(idempotency_key=token).exists():
             raise
-        return already_shown(request, model_admin, api_key)
+        return show_already_issued(request, model_admin, api_key)
     old = KeySecret.objects.filter(api_key=api_key, expires_at__gt=timezone.now()).exclude(pk=secret.pk).first()
-    return shown_once(request, model_admin, api_key, raw, title="Key rotated", is_rotated=True, old=old)
+    return show_once(request, model_admin, api_key, raw, title="Key rotated", is_rotated=True, old=old)
 
 
 def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpResponse:
     live = [each for each in described(list(api_key.secrets.all())) if each.state != "ended"]
-    context = {"title": f"Rotate {api_key.name}", "api_key": api_key, "form": form, "live": live, "within": within()}
+    context = {
+        "title": f"Rotate {api_key.name}",
+        "api_key": api_key,
+        "form": form,
+        "live": live,
+        "propagation_s": propagation_s(),
+    }
     return page(
         request, "keys/key/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
     )

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys.pages import reports
+from keys.pages.urls import report_urls
 from messages_api.models import Route
 from project.site import lookup_guard, overview
 from project.site.field_labels import labelled
@@ -32,9 +32,7 @@ class GatewayAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
-            path("usage/", self.admin_view(reports.usage), name="usage"),
-            path("usage.csv", self.admin_view(reports.usage_csv), name="usage_csv"),
-            path("hygiene/", self.admin_view(reports.key_hygiene), name="hygiene"),
+            *report_urls(self.admin_view),
             path("second-factor/", staff_views.manage, name="second_factor"),
             path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
             path("second-factor/image.svg", staff_views.image, name="second_factor_image"),

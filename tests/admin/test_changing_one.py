@@ -111,8 +111,8 @@ def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Cl
     page = browser.get(address_of(caller.api_key, "revoke"))
 
     assert page.context["requests"] == "1" and "59\xa0minutes ago" in page.text
-    assert "Running streams are not cut, unless" in page.text and "within 15 seconds" in page.text
-    assert "Nothing brings a revoked key back; its history stays." in page.text
+    assert "In-flight streams continue unless" in page.text and "within 15 seconds" in page.text
+    assert "Revoking cannot be undone. Usage history is kept." in page.text
 
 
 def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: I
 
     assert APIKey.objects.values().get() == before
     if change == "enable":
-        assert "There is nothing to do. State of this key: active." in answer.text
+        assert "Nothing to change. State of this key: active." in answer.text
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])

@@ -13,7 +13,7 @@ from keys.models import APIKey, Budget, Team
 from messages_api.models import Route
 
 ADD = "/admin/keys/apikey/add/"
-OUTLOOK = "/admin/keys/apikey/add/outlook/"
+PREVIEW = "/admin/keys/apikey/add/preview/"
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
 
 
 def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[str, Any]) -> None:
-    answer = browser.post(OUTLOOK, form | {"name": "", "requests_per_minute": "0"})
+    answer = browser.post(PREVIEW, form | {"name": "", "requests_per_minute": "0"})
 
     assert answer.context["missing"] == [
         "Name: This field is required.",
@@ -276,7 +276,7 @@ def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[s
 
 def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: dict[str, Any]) -> None:
     for _ in range(2):
-        assert "app, a key of root" in browser.post(OUTLOOK, form).text
+        assert "app, a key of root" in browser.post(PREVIEW, form).text
     assert not APIKey.objects.exists()
 
     assert raw_key.is_well_formed(browser.post(ADD, form).context["raw"])
@@ -285,8 +285,8 @@ def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: d
 def test_looking_ahead_is_a_post_for_those_who_may_issue(
     browser: Client, browser_of: Callable[..., Client], form: dict[str, Any]
 ) -> None:
-    assert browser.get(OUTLOOK).status_code == 405
-    assert browser_of("view_apikey", "change_apikey").post(OUTLOOK, form).status_code == 403
+    assert browser.get(PREVIEW).status_code == 405
+    assert browser_of("view_apikey", "change_apikey").post(PREVIEW, form).status_code == 403
 
 
 def test_the_form_takes_as_many_queries_for_ten_teams_as_for_one(

@@ -11,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
-from keys.admin import key_actions
+from keys.admin.api_keys import bulk_actions
 from keys.domain import raw_key
 from keys.models import APIKey, Budget, KeySecret, Team
 
@@ -100,7 +100,7 @@ def test_extending_takes_the_right_to_change(browser_of: Callable[..., Client], 
 def test_more_keys_than_a_confirmation_can_name_are_refused(
     action: str, browser: Client, five: list[APIKey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_actions, "MOST", 4)
+    monkeypatch.setattr(bulk_actions, "MAX_SELECTED", 4)
     before = list(APIKey.objects.values())
 
     answer = act(browser, action, *five, confirmed="yes", by="30", reason="test")

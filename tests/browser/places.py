@@ -77,9 +77,9 @@ def fills_in(page: Page) -> None:
     page.get_by_label("Allowed models").fill("claude-haiku-*")
     page.get_by_label("Requests a minute").fill("30")
     page.get_by_label("Amount").fill("20")
-    outlook = page.locator("#outlook")
-    expect(outlook).to_contain_text("Newsletter, a key of team Support")
-    expect(outlook).to_contain_text("$20.00 per month; shared with its team: $150.00 per month")
+    preview = page.locator("#preview")
+    expect(preview).to_contain_text("Newsletter, a key of team Support")
+    expect(preview).to_contain_text("$20.00 per month; shared with its team: $150.00 per month")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
 
 

@@ -72,17 +72,17 @@ def test_the_button_waits_for_what_is_missing_and_the_page_says_what_the_key_may
     visitor: Visitor, team: Team
 ) -> None:
     page = visitor.goes(ADD)
-    button, outlook = page.get_by_role("button", name="Issue key"), page.locator("#outlook")
-    expect(outlook).to_contain_text("Name: This field is required.")
+    button, preview = page.get_by_role("button", name="Issue key"), page.locator("#preview")
+    expect(preview).to_contain_text("Name: This field is required.")
     expect(button).to_be_disabled()
 
     page.get_by_label("Name").fill("Support bot")
     expect(button).to_be_enabled()
     page.get_by_label("Belongs to").select_option("Search")
     page.get_by_label("Amount").fill("20")
-    expect(outlook).to_contain_text("$20.00 per month; shared with its team: $200.00 per month")
+    expect(preview).to_contain_text("$20.00 per month; shared with its team: $200.00 per month")
     page.get_by_label("Amount").fill("201")
-    expect(outlook).to_contain_text("Amount: The team Search has $200.00 per month for all its keys")
+    expect(preview).to_contain_text("Amount: The team Search has $200.00 per month for all its keys")
     expect(button).to_be_disabled()
 
     page.get_by_label("Amount").fill("20")
@@ -123,12 +123,12 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
 
 def test_an_answer_about_what_the_form_said_before_does_not_lock_the_button(visitor: Visitor) -> None:
     page, held = visitor.page, list[sync_api.Route]()
-    page.route("**/outlook/", lambda route: held.append(route))
-    with page.expect_request("**/outlook/"):
+    page.route("**/preview/", lambda route: held.append(route))
+    with page.expect_request("**/preview/"):
         visitor.goes(ADD)  # without a name
     page.get_by_label("Name").fill("Support bot")
 
-    with page.expect_response("**/outlook/"):
+    with page.expect_response("**/preview/"):
         held[0].continue_()
     page.evaluate("new Promise(requestAnimationFrame)")
 
@@ -142,11 +142,11 @@ def test_the_reason_is_asked_for_where_a_key_never_expires(visitor: Visitor) -> 
     expect(page.get_by_label("Why it never expires")).to_be_hidden()
 
     page.get_by_label("Expires:", exact=True).select_option("never")
-    expect(page.locator("#outlook")).to_contain_text("Why it never expires: Say why this key never expires.")
+    expect(page.locator("#preview")).to_contain_text("Why it never expires: Say why this key never expires.")
     expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
     page.get_by_label("Why it never expires").fill("it has no clock")
 
-    expect(page.locator("#outlook")).to_contain_text("it is revoked: it does not expire (it has no clock)")
+    expect(page.locator("#preview")).to_contain_text("it is revoked: it does not expire (it has no clock)")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
 
 
@@ -211,7 +211,7 @@ def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:
 
     page.get_by_role("button", name="Check").click()
     expect(page.locator("#id_requests_per_minute_helptext")).to_contain_text("Empty: 100 requests per minute, shared")
-    expect(page.locator("#outlook")).to_contain_text("Support bot, a key of team Search")
+    expect(page.locator("#preview")).to_contain_text("Support bot, a key of team Search")
     page.get_by_role("button", name="Add a budget").click()
     page.get_by_label("Amount").nth(1).fill("7")
     page.get_by_role("button", name="Issue key").click()

@@ -102,7 +102,7 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
     page.get_by_label("Select this object for an action").check()
     page.locator("select[name=action]").select_option("revoke_selected")
     page.get_by_role("button", name="Go", exact=True).click()
-    expect(page.locator(".warning")).to_contain_text(re.compile("Nothing brings a revoked key back"))
+    expect(page.locator(".warning")).to_contain_text(re.compile("Revoking cannot be undone"))
     assert APIKey.objects.get().state == "active"
     page.get_by_label("Reason", exact=True).fill("found in a repository")
     page.get_by_role("button", name="Revoke 1 key").click()

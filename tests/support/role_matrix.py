@@ -56,7 +56,7 @@ TABLES: dict[str, dict[str, Page]] = {
     "keys_apikey": edited(sees="AKU", writes="AK", deletes="A")
     | {
         "find": Page(opens="AKU", status=405),
-        "outlook": Page(opens="AK", status=405),
+        "preview": Page(opens="AK", status=405),
         "import": Page(opens="AK", writes="AK"),
         **dict.fromkeys(("rotate", "disable", "revoke", "temporary_increase"), Page(opens="AK", writes="AK")),
         "enable": Page(opens="AK", writes="AK", status=302),  # it is not disabled

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keys.display.state_changes import STREAMS_END_WITHIN_S, within
+from keys.display.state_changes import STREAM_TERMINATION_S, propagation_s
 from keys.management.lookup import HELP, find_key
 from keys.models import APIKey
 
@@ -36,5 +36,5 @@ class Command(BaseCommand):
         if not yes and sys.stdin.isatty() and input(f"Revoke {api_key} for good? [y/N] ").lower() not in ("y", "yes"):
             raise CommandError("Nothing was revoked.")
         api_key.revoke(reason=reason, kind=kind)
-        streams = f"; its streams end within {STREAMS_END_WITHIN_S} s" if kind == Kind.COMPROMISED else ""
-        self.stderr.write(f"Revoked {api_key}. Its calls are refused within {within()} s{streams}.", str)
+        streams = f"; its streams end within {STREAM_TERMINATION_S} s" if kind == Kind.COMPROMISED else ""
+        self.stderr.write(f"Revoked {api_key}. Its calls are refused within {propagation_s()} s{streams}.", str)

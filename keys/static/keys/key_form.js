@@ -48,18 +48,18 @@ function addBudget(event) {
 // ---- What the key may do: asked of the gateway, which knows; the button waits for what is missing
 
 const PAUSE_MS = 300;
-const outlook = document.getElementById("outlook");
+const preview = document.getElementById("preview");
 const buttons = form.querySelectorAll("[data-issue], [data-enter]");
 let waiting = 0;
 let asked = 0;
 
 async function look() {
   const number = ++asked;
-  const answer = await fetch(form.dataset.outlook, { method: "POST", body: new FormData(form) }).catch(() => null);
+  const answer = await fetch(form.dataset.preview, { method: "POST", body: new FormData(form) }).catch(() => null);
   const said = answer?.ok ? await answer.text().catch(() => null) : null;
   if (number !== asked) return;
-  if (said !== null) outlook.innerHTML = said; // else the form's own answer will say what is wrong
-  allow(said === null || outlook.querySelector("[data-missing]") === null);
+  if (said !== null) preview.innerHTML = said; // else the form's own answer will say what is wrong
+  allow(said === null || preview.querySelector("[data-missing]") === null);
 }
 
 function allow(issuing) {
@@ -79,7 +79,7 @@ if (form.elements.expires) {
   form.elements.expires.addEventListener("change", showWhatItNeeds);
   showWhatItNeeds();
 }
-if (outlook) {
+if (preview) {
   form.querySelector("[name=check]").hidden = true;
   form.addEventListener("input", lookSoon);
   look();

@@ -17,7 +17,7 @@ from keys.pricing.price_book import prices
 from keys.reports import usage, usage_csv
 from keys.reports.totals import Totals
 from keys.reports.usage import Period
-from keys.templatetags import figures
+from keys.templatetags import formatting
 from keys.usage import ledger
 from tests.support.usage_rows import Caller
 
@@ -251,7 +251,7 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
         "free": ("0.00", "0"),
         "dear": ("", "1"),
     }
-    shown = {row.subject: figures.cost(row.sums) for row in report.models}
+    shown = {row.subject: formatting.cost(row.sums) for row in report.models}
     assert shown == {"priced": "$0.000066", "free": "$0.00", "dear": "unpriced"}
 
 

@@ -45,7 +45,7 @@ class PreviewedForm(forms.Form):
     answer = forms.ChoiceField(choices=[("page", "page"), ("csv", "csv")])
 
 
-class KeyImport(admin.ModelAdmin):
+class CsvImportPages(admin.ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.import_view)
         return [path("import/", view, name="keys_apikey_import"), *super().get_urls()]

@@ -9,12 +9,12 @@ from django.db.models import prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
-from keys.display.state_changes import DISABLE, ENABLE, REVOKE
+from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY
 from keys.models import APIKey
-from keys.pages import change_state, issue, key_detail, raise_budget, reports, rotate
+from keys.pages import change_state, find_key, issue, key_detail, rotate, temporary_increase
 
 
-class OneKey(admin.ModelAdmin):
+class KeyDetailPages(admin.ModelAdmin):
     """What the admin of keys does with one of them."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -23,15 +23,15 @@ class OneKey(admin.ModelAdmin):
 
         changes = [
             page(f"<path:object_id>/{change.name}/", self._view(change_state.change_one, change=change), change.name)
-            for change in (DISABLE, ENABLE, REVOKE)
+            for change in (DISABLE_KEY, ENABLE_KEY, REVOKE_KEY)
         ]
         return [
             page("find/", self.find_view, "find"),
-            page("add/outlook/", self.outlook_view, "outlook"),
+            page("add/preview/", self.preview_view, "preview"),
             page("<path:object_id>/rotate/", self._view(rotate.rotate), "rotate"),
             page(
                 "<path:object_id>/budgets/<int:budget_id>/",
-                self._view(raise_budget.temporary_increase),
+                self._view(temporary_increase.temporary_increase),
                 "temporary_increase",
             ),
             *changes,
@@ -41,11 +41,11 @@ class OneKey(admin.ModelAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         return issue.issue(request, self)
 
-    def outlook_view(self, request: HttpRequest) -> HttpResponse:
-        return issue.outlook(request, self)
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        return issue.preview(request, self)
 
     def find_view(self, request: HttpRequest) -> HttpResponse:
-        return reports.find(request, self)
+        return find_key.find_key(request, self)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

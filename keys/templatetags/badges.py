@@ -4,7 +4,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from keys.admin import cells
-from keys.admin.usage import OUTCOMES
+from keys.admin.usage_records import OUTCOMES
 from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
 

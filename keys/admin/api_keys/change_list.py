@@ -14,7 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
-from keys.admin import cells, row_actions
+from keys.admin import cells
+from keys.admin.api_keys import row_actions
 from keys.admin.filters import (
     AllowedModelFilter,
     AttentionFilter,
@@ -49,7 +50,7 @@ class KeyChangeList(ChangeList):
             api_key.glance = glances[api_key.pk]
 
 
-class KeyList(admin.ModelAdmin):
+class KeyListPage(admin.ModelAdmin):
     """What the list of keys shows, and how it is searched and filtered."""
 
     list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
@@ -156,7 +157,7 @@ def _found(text: str) -> Q:
     if text.startswith(raw_key.PREFIX):
         return Q(pk__in=KeySecret.objects.filter(hint=hint).values("api_key_id"))
     found = Q(pk__in=KeySecret.objects.filter(hint__icontains=hint).values("api_key_id")) if hint else Q()
-    for name in KeyList.search_fields:
+    for name in KeyListPage.search_fields:
         found |= Q(**{f"{name}__icontains": text})
     return found
 

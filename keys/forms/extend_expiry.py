@@ -5,7 +5,7 @@ from datetime import timedelta
 from django import forms
 
 
-class ExtendForm(forms.Form):
+class ExtendExpiryForm(forms.Form):
     """By how long the end of keys is moved."""
 
     by = forms.TypedChoiceField(

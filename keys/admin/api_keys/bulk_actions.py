@@ -13,22 +13,22 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import log
-from keys.forms.extend import ExtendForm
+from keys.forms.extend_expiry import ExtendExpiryForm
 from keys.models import APIKey
 from keys.pages.render import page
 from keys.reports import keys_csv
 
-MOST = 500
+MAX_SELECTED = 500
 """Each key of an action is a field of its confirmation, and a form has a thousand at most."""
 
 
-def of_a_few(action: Callable[..., Any]) -> Callable[..., Any]:
+def limit_selection(action: Callable[..., Any]) -> Callable[..., Any]:
     """An action that is not done to more keys than a page of confirmation can name."""
 
     @wraps(action)
     def checked(admin: Any, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        if queryset.count() > MOST:
-            text = f"{MOST} keys at most are changed at once. Narrow the list with a filter, or select fewer."
+        if queryset.count() > MAX_SELECTED:
+            text = f"{MAX_SELECTED} keys at most are changed at once. Narrow the list with a filter, or select fewer."
             messages.error(request, text)
             return None
         return action(admin, request, queryset)
@@ -36,13 +36,13 @@ def of_a_few(action: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-class KeyActions(admin.ModelAdmin):
+class BulkActions(admin.ModelAdmin):
     @admin.action(description="Extend expiry of selected keys", permissions=["change"])
-    @of_a_few
+    @limit_selection
     def extend_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse:
         """Ask by how many days, then move the end of those keys that have one."""
         confirmed = "confirmed" in request.POST
-        form = ExtendForm(request.POST if confirmed else None)
+        form = ExtendExpiryForm(request.POST if confirmed else None)
         api_keys = list(queryset)
         affected = [api_key for api_key in api_keys if api_key.can_be_extended]
         if not confirmed or not form.is_valid():

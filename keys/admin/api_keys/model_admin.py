@@ -7,11 +7,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from keys.admin.key_actions import KeyActions, of_a_few
-from keys.admin.key_import import KeyImport
-from keys.admin.key_list import KeyList
-from keys.admin.key_pages import OneKey
-from keys.display.state_changes import DISABLE, ENABLE, REVOKE, KeyStateChange
+from keys.admin.api_keys.bulk_actions import BulkActions, limit_selection
+from keys.admin.api_keys.change_list import KeyListPage
+from keys.admin.api_keys.csv_import import CsvImportPages
+from keys.admin.api_keys.detail_pages import KeyDetailPages
+from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.domain import raw_key
 from keys.forms.fields import find_raw_key
 from keys.forms.find_key import FindForm
@@ -20,28 +20,28 @@ from keys.pages import change_state
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(OneKey, KeyImport, KeyActions, KeyList):
+class APIKeyAdmin(KeyDetailPages, CsvImportPages, BulkActions, KeyListPage):
     actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
 
     @admin.action(description="Disable selected keys", permissions=["disable"])
-    @of_a_few
+    @limit_selection
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        return self._change_state(request, queryset, DISABLE)
+        return self._change_state(request, queryset, DISABLE_KEY)
 
     @admin.action(description="Enable selected keys", permissions=["disable"])
-    @of_a_few
+    @limit_selection
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        return self._change_state(request, queryset, ENABLE)
+        return self._change_state(request, queryset, ENABLE_KEY)
 
     @admin.action(description="Revoke selected keys", permissions=["revoke"])
-    @of_a_few
+    @limit_selection
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        return self._change_state(request, queryset, REVOKE)
+        return self._change_state(request, queryset, REVOKE_KEY)
 
     def _change_state(
-        self, request: HttpRequest, queryset: QuerySet[APIKey], change: KeyStateChange
+        self, request: HttpRequest, queryset: QuerySet[APIKey], change: StateChange
     ) -> HttpResponse | None:
-        return change_state.change_several(request, self, list(queryset), change)
+        return change_state.change_several(request, self, queryset, change, template="keys/list/confirm_change.html")
 
     # ---- pages
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.budgets import status
 from keys.domain.amounts import format_amount
-from keys.forms.raise_budget import IncreaseForm
+from keys.forms.temporary_increase import TemporaryIncreaseForm
 from keys.models import APIKey, Budget
 from keys.pages.render import page
 
@@ -33,7 +33,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
             model_admin.log_change(request, api_key, f"Increase of the budget {budget} ended")
         messages.success(request, f"The budget is {format_amount(budget.amount, budget.unit)} again.")
         return HttpResponseRedirect(address)
-    form = IncreaseForm(
+    form = TemporaryIncreaseForm(
         request.POST or None, budget=budget, team=api_key.team, initial={"until": _proposed(row.resets_at)}
     )
     if form.is_valid():
@@ -49,7 +49,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
         messages.success(request, f"The budget is {limit} until {_moment(until)}. This holds at once.")
         return HttpResponseRedirect(address)
     context = {"title": "Raise a budget for now", "api_key": api_key, "row": row, "form": form}
-    return page(request, "keys/key/raise_budget.html", context)
+    return page(request, "keys/key/temporary_increase.html", context)
 
 
 def _proposed(resets_at: datetime | None) -> datetime:

@@ -14,7 +14,7 @@ from keys.forms.fields import check_year
 from keys.models import Budget, Team
 
 
-class IncreaseForm(forms.Form):
+class TemporaryIncreaseForm(forms.Form):
     """How much more, and until when."""
 
     temporary_increase = forms.CharField(

@@ -1,0 +1,1 @@
+"""Admin of API keys: list, detail pages, bulk actions and CSV import."""

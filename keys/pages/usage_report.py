@@ -1,0 +1,35 @@
+"""Usage report page and its CSV export."""
+
+from django.contrib.auth.decorators import permission_required
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.views.decorators.http import require_GET
+
+from audit import log
+from keys.forms.period import PeriodForm
+from keys.models import UsageRecord
+from keys.pages.render import page
+from keys.reports import charts, usage_csv
+from keys.reports import usage as usage_reports
+
+
+@require_GET
+@permission_required("keys.view_usagerecord", raise_exception=True)
+def usage_report(request: HttpRequest) -> HttpResponse:
+    """Show totals, a chart per day, and tables per key and per model for the period in the query string."""
+    form = PeriodForm(request.GET)
+    report = usage_reports.report(form.chosen_period())
+    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_by_day(report.days)}
+    return page(request, "keys/usage/report.html", {"title": "Usage", **context})
+
+
+@require_GET
+@permission_required("keys.export_usage", raise_exception=True)
+def usage_report_csv(request: HttpRequest) -> StreamingHttpResponse:
+    """Stream the hourly rollups of the same period as CSV and note the export in the audit log."""
+    period = PeriodForm(request.GET).chosen_period()
+    log.note_export(UsageRecord, f"{period.first} to {period.last}")
+    return StreamingHttpResponse(
+        usage_csv.csv_lines(period),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="usage_{period.first}_{period.last}.csv"'},
+    )
