@@ -17,7 +17,7 @@ from keys.admin import cells
 from keys.forms.amounts import MoneyField
 from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
-from keys.models.prices import LARGEST
+from keys.models.prices import MAX_PRICE
 from keys.pricing import unpriced
 from keys.pricing.breakdown import KINDS
 from lib import money
@@ -27,7 +27,7 @@ STATES = {"current": "good", "coming": "quiet", "past": "warn"}
 
 
 def _amount(label: str) -> MoneyField:
-    return MoneyField(label=label, required=False, largest=LARGEST)
+    return MoneyField(label=label, required=False, largest=MAX_PRICE)
 
 
 class PriceForm(forms.ModelForm):

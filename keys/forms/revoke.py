@@ -32,6 +32,11 @@ class RevokeForm(forms.Form):
     def clean_kind(self) -> str:
         return self.cleaned_data["kind"] or RevocationReason.OTHER
 
+    @property
+    def why(self) -> dict[str, str]:
+        """The arguments of `APIKey.revoke`."""
+        return {"reason": self.cleaned_data["kind"], "note": self.cleaned_data["reason"]}
+
 
 class RevokeOneForm(RevokeForm):
     """Besides, the name of the key, typed: a click alone ends nothing for good."""
@@ -62,8 +67,3 @@ class RevokeOneForm(RevokeForm):
         if cleaned.get("kind") == RevocationReason.OTHER and not cleaned.get("reason") and "reason" not in self.errors:
             self.add_error("reason", "Say the reason in a few words.")
         return cleaned
-
-    @property
-    def why(self) -> dict[str, str]:
-        """What `APIKey.revoke` takes."""
-        return {name: self.cleaned_data[name] for name in ("kind", "reason")}

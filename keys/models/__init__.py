@@ -1,4 +1,4 @@
-"""Who may call, how much, and what they used. Keys are written by their managers, usage by the ledger alone."""
+"""Models of keys, budgets, prices and usage. Keys are written by their managers, usage by the ledger only."""
 
 from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, digests, new_public_id

@@ -1,4 +1,4 @@
-"""The keys, their secrets and their life. Written by the managers and methods here, by nobody else."""
+"""API keys, their secrets and their state changes. The only writer of both tables."""
 
 from datetime import datetime, timedelta
 
@@ -9,19 +9,20 @@ from django.db.models import Max, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from keys.domain import raw_key, team_ceilings
-from keys.models.rules import AccessPolicy
+from keys.models.access_policy import AccessPolicy
 from keys.models.teams import Team
 from lib.networks import is_network
 
-LONGEST_CALL = timedelta(hours=1)
+MAX_REQUEST_DURATION = timedelta(hours=1)
+"""Upper bound of the lifetime of an in-flight request."""
 
 
 class KeyRevoked(Exception):
-    """The key has ended for good: nothing is issued for it any more."""
+    """The key is revoked: it cannot be rotated."""
 
 
 def new_public_id() -> str:
-    """A random name for a key, unrelated to its raw key."""
+    """Return a random public ID, unrelated to the raw key."""
     return "key_" + raw_key.random_text(16)
 
 
@@ -30,58 +31,58 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), disabled_at=None, revoked_at=None)
 
     def compromised(self) -> "APIKeyQuerySet":
-        """Those that were revoked as compromised so lately that calls of theirs may still run."""
-        return self.filter(revocation_reason="compromised", revoked_at__gt=timezone.now() - LONGEST_CALL)
+        """Keys revoked as compromised recently enough to still have in-flight requests."""
+        return self.filter(revocation_reason="compromised", revoked_at__gt=timezone.now() - MAX_REQUEST_DURATION)
 
     def last_use(self) -> Subquery:
-        """The latest use of any of a key's secrets, to be selected or to order by."""
+        """Return a subquery for the latest use of any secret of a key, to select or to order by."""
         of_key = KeySecret.objects.order_by().filter(api_key=OuterRef("pk")).values("api_key")
         return Subquery(of_key.annotate(latest=Max("last_used_at")).values("latest"))
 
     def with_last_use(self) -> "APIKeyQuerySet":
-        """Annotate `last_used_at`: the latest use of any of the key's secrets, or None.
+        """Annotate `last_used_at`: the latest use of any secret of the key, or None.
 
-        Not by a join, for which every key would be grouped, whichever few of them are shown.
+        A subquery, because a join would group all keys even when a page shows only a few.
         """
         return self.annotate(last_used_at=self.last_use())
 
     def with_raw_key(self, raw: str) -> "APIKeyQuerySet":
-        """The key that a full raw key belongs to, found by its digest."""
+        """The key with this raw key, found by its digest."""
         return self.filter(secrets__digest__in=digests(raw))
 
 
 class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: ignore[misc]
     @transaction.atomic
-    def issue(self, *, token: str | None = None, **fields: object) -> tuple["APIKey", str]:
-        """Create a key with its first secret. Return it with its raw key, which is stored nowhere.
+    def issue(self, *, idempotency_key: str | None = None, **fields: object) -> tuple["APIKey", str]:
+        """Create a key with its first secret. Return it with its raw key, which is not stored.
 
-        `token` names the form that asked: a second use of it raises IntegrityError and issues nothing.
+        Raise IntegrityError and issue nothing if the idempotency key was used before.
         """
         api_key = self.create(**fields)
-        _, raw = api_key.secrets.issue(token=token)
+        _, raw = api_key.secrets.issue(idempotency_key=idempotency_key)
         return api_key, raw
 
 
 class APIKey(AccessPolicy):
-    """A key with its life and its rules. Its secrets are rows of their own, so rotation keeps id and history."""
+    """An API key: owner, access policy and state. Secrets are separate rows, so rotation keeps ID and history."""
 
     class RevocationReason(models.TextChoices):
         UNUSED = "unused", "no longer needed"
         REPLACED = "replaced", "replaced by another key"
-        OWNER_LEFT = "owner_left", "its owner has left"
-        COMPROMISED = "compromised", "compromised: somebody else may have it"
-        OTHER = "other", "another reason"
+        OWNER_LEFT = "owner_left", "owner left"
+        COMPROMISED = "compromised", "compromised"
+        OTHER = "other", "other"
 
     public_id = models.CharField(max_length=20, unique=True, default=new_public_id, editable=False)
-    name = models.CharField(max_length=100, help_text="Who or what calls with this key.")
-    purpose = models.TextField(blank=True, help_text="What it is for, in your words.")
+    name = models.CharField(max_length=100, help_text="Client or system that uses the key.")
+    purpose = models.TextField(blank=True, help_text="What the key is used for.")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
         null=True,
         blank=True,
         related_name="api_keys",
-        help_text="Answers for the key. When the owner is deactivated, the key stops.",
+        help_text="User responsible for the key. The key stops working when the user is deactivated.",
     )
     team = models.ForeignKey(
         Team,
@@ -89,12 +90,12 @@ class APIKey(AccessPolicy):
         null=True,
         blank=True,
         related_name="api_keys",
-        help_text="Owns the key in place of a person: its rules hold for all its keys together.",
+        help_text="Team that owns the key. Team limits apply to all its keys combined.",
     )
-    allowed_ips = models.JSONField(default=list, blank=True)
+    allowed_ips = models.JSONField("IP allowlist", default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: the key does not expire.")
-    no_expiry_reason = models.CharField("why it never expires", max_length=200, blank=True, default="")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never expires.")
+    no_expiry_reason = models.CharField("reason for no expiry", max_length=200, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
@@ -147,54 +148,55 @@ class APIKey(AccessPolicy):
 
     @property
     def owner_name(self) -> str:
-        """The team or the person that answers for it, as people know them."""
+        """Name of the owning team or user."""
         return self.team.name if self.team else self.owner.get_username() if self.owner else ""
 
     def clean(self) -> None:
         super().clean()
         if (self.owner_id is None) == (self.team_id is None):
-            raise ValidationError({"team": "A key belongs to a person or to a team: choose one."})
+            raise ValidationError({"team": "Choose a user or a team as the owner."})
         if not isinstance(self.allowed_ips, list) or not all(map(is_network, self.allowed_ips)):
-            raise ValidationError({"allowed_ips": "Give a list of addresses or networks."})
+            raise ValidationError({"allowed_ips": "Enter a list of IP addresses or CIDR ranges."})
         if not isinstance(self.metadata, dict) or not all(isinstance(value, str) for value in self.metadata.values()):
-            raise ValidationError({"metadata": "Give pairs of a name and a text."})
+            raise ValidationError({"metadata": "Enter name=text pairs."})
         if self.team is not None and (excess := team_ceilings.exceeding_fields(self, self.team, name=self.team.name)):
             raise ValidationError(excess)
 
     def disable(self) -> None:
-        """Pause the key. `enable` brings it back."""
+        """Disable the key. `enable` reverses it."""
         self._set(disabled_at=timezone.now())
 
     def enable(self) -> None:
-        """End the pause. A revoked key stays revoked."""
+        """Enable a disabled key. A revoked key stays revoked."""
         self._set(disabled_at=None)
 
     @property
     def can_be_extended(self) -> bool:
-        """Whether it has an end that can be moved. What was revoked has ended for good."""
+        """Whether the key has an expiry that can be postponed. A revoked key cannot be extended."""
         return self.revoked_at is None and self.expires_at is not None
 
     def extend(self, *, by: timedelta) -> None:
-        """Move the end of the key: from where it is, or from now on if it is over; then the key works again."""
+        """Postpone the expiry, counted from the current one, or from now if the key has expired."""
         if self.expires_at is not None:
             self._set(expires_at=max(self.expires_at, timezone.now()) + by)
 
-    def revoke(self, *, reason: str = "", kind: str = RevocationReason.OTHER) -> None:
-        """End the key for good; its history stays. Effective everywhere within the snapshot's life (5 s).
+    def revoke(self, *, reason: str = RevocationReason.OTHER, note: str = "") -> None:
+        """Revoke the key, which cannot be undone. Effective in every process within CONFIG_CACHE_TTL_S (5 s).
 
-        One that is compromised takes its running streams with it, within 15 s.
+        In-flight streams of a compromised key are terminated within 15 s.
         """
         if self.revoked_at is None:
-            self._set(revoked_at=timezone.now(), revocation_note=reason, revocation_reason=kind)
+            self._set(revoked_at=timezone.now(), revocation_reason=reason, revocation_note=note)
 
     @transaction.atomic
-    def rotate(self, *, overlap: timedelta, token: str | None = None) -> tuple["KeySecret", str]:
-        """Add a secret; the others expire after the overlap. Return it with its raw key, which is stored nowhere.
+    def rotate(self, *, overlap: timedelta, idempotency_key: str | None = None) -> tuple["KeySecret", str]:
+        """Add a secret; the previous one expires after the overlap. Return it with its raw key, which is not stored.
 
-        At most two are live: older ones than the last end now. `token` as for `issue`. Raise KeyRevoked.
+        At most two secrets are valid: older ones expire now. `idempotency_key` as for `issue`. Raise KeyRevoked.
         """
-        # The row of the key is what two who rotate at once wait at: each then sees the secrets that the other left.
-        # Rows that refer to it may go on being written: the ledger, which writes such, would wait in a circle with us.
+        # Concurrent rotations wait for the lock on the key's row, so each sees the secrets that the other left.
+        # NO KEY UPDATE: a full lock would also block inserts that reference the key. The ledger does such inserts
+        # while it holds locks of its own, which would deadlock.
         if APIKey.objects.select_for_update(no_key=True).get(pk=self.pk).revoked_at is not None:
             raise KeyRevoked
         now = timezone.now()
@@ -205,7 +207,7 @@ class APIKey(AccessPolicy):
             if secret.expires_at is None or secret.expires_at > end:
                 secret.expires_at = end
                 secret.save(update_fields=["expires_at"])
-        return self.secrets.issue(token=token)
+        return self.secrets.issue(idempotency_key=idempotency_key)
 
     def _set(self, **fields: object) -> None:
         for name, value in fields.items():
@@ -215,27 +217,26 @@ class APIKey(AccessPolicy):
 
 class KeySecretQuerySet(models.QuerySet["KeySecret"]):
     def live(self, now: datetime) -> "KeySecretQuerySet":
-        """Those that have not expired."""
+        """Secrets that have not expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
 
 
 class KeySecretManager(models.Manager.from_queryset(KeySecretQuerySet)):  # type: ignore[misc]
-    def issue(self, *, token: str | None = None, **fields: object) -> tuple["KeySecret", str]:
-        """Add a secret to a key. Return it with its raw key, which is stored nowhere."""
+    def issue(self, **fields: object) -> tuple["KeySecret", str]:
+        """Add a secret to a key. Return it with its raw key, which is not stored."""
         raw = raw_key.generate()
         pepper = settings.API_KEY_PEPPERS[0]
         secret = self.create(
             digest=raw_key.digest(raw, pepper=pepper),
             pepper_id=raw_key.pepper_id(pepper),
             hint=raw_key.hint(raw),
-            idempotency_key=token,
             **fields,
         )
         return secret, raw
 
 
 class KeySecret(models.Model):
-    """One secret of a key: its digest, never the raw key."""
+    """One secret of a key, stored as a digest. The raw key is never stored."""
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="secrets")
     digest = models.BinaryField(max_length=32, unique=True, editable=False)
@@ -244,9 +245,9 @@ class KeySecret(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
-    # The last call that was turned away because the key is expired, disabled or revoked: somebody still has it.
+    # The last request rejected because the key was expired, disabled or revoked: a client still uses this secret.
     last_rejected_at = models.DateTimeField(null=True, editable=False)
-    # Set by the form that issued it: the same form sent twice issues once.
+    # Set by the form that issued the secret: submitting the same form twice issues only one.
     idempotency_key = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
 
     objects = KeySecretManager()
@@ -258,10 +259,10 @@ class KeySecret(models.Model):
         return f"{raw_key.PREFIX}{self.hint}…"
 
     def get_additional_data(self) -> dict[str, str]:
-        """For the audit log: a secret's changes stand in the history of its key."""
+        """Return data for the audit log that lists changes of a secret in the history of its key."""
         return {"part_of": f"{APIKey._meta.label_lower}/{self.api_key_id}"}
 
 
 def digests(raw: str) -> list[bytes]:
-    """The digests that a raw key may be stored under: one for each pepper that still verifies."""
+    """Return the possible digests of a raw key: one per pepper that is still accepted."""
     return [raw_key.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]

@@ -1,32 +1,33 @@
-"""What models cost, from when on. A record keeps the price that it was rated with, so prices are ended, not changed."""
+"""Model prices with their validity. Usage records refer to their price, so it is superseded, not edited."""
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
-LARGEST = 10**12
-PRICE = [MinValueValidator(0), MaxValueValidator(LARGEST)]
+MAX_PRICE = 10**12
+"""Micro-dollars per million tokens."""
+PRICE = [MinValueValidator(0), MaxValueValidator(MAX_PRICE)]
 
 
 class ModelPrice(models.Model):
-    """Micro-dollars per million tokens of each kind. A price of 0 needs the explicit `is_free`."""
+    """Prices of a model in micro-dollars per million tokens, by kind of token. A price of 0 requires `is_free`."""
 
     model_pattern = models.CharField(
-        max_length=256, help_text="The model's name at the upstream, or a prefix that ends in *."
+        max_length=256, help_text="Model name at the upstream, or a prefix that ends in *."
     )
-    upstream = models.CharField(max_length=64, blank=True, help_text="Only at this upstream. Empty: at any.")
+    upstream = models.CharField(max_length=64, blank=True, help_text="Name of the upstream. Empty: any upstream.")
     valid_from = models.DateTimeField(default=timezone.now)
     input_price = models.BigIntegerField(default=0, validators=PRICE)
     output_price = models.BigIntegerField(default=0, validators=PRICE)
     cache_read_price = models.BigIntegerField(default=0, validators=PRICE)
     cache_write_5m_price = models.BigIntegerField(default=0, validators=PRICE)
     cache_write_1h_price = models.BigIntegerField(default=0, validators=PRICE)
-    is_free = models.BooleanField("free", default=False, help_text="It costs nothing. 0 alone would mean a mistake.")
+    is_free = models.BooleanField("free", default=False, help_text="Requests cost nothing. Required for a price of 0.")
     max_output_tokens = models.PositiveIntegerField(
-        null=True, blank=True, help_text="The most that an answer can have: no call holds more of a budget than that."
+        null=True, blank=True, help_text="Maximum output tokens of the model; caps the budget reservation."
     )
-    source = models.CharField(max_length=200, blank=True, help_text="Where the price is from.")
+    source = models.CharField(max_length=200, blank=True, help_text="Origin of the price, such as a price list.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -43,7 +44,7 @@ class ModelPrice(models.Model):
 
     def clean(self) -> None:
         if "*" in self.model_pattern[:-1]:
-            raise ValidationError({"model_pattern": "A * may stand at the end only."})
+            raise ValidationError({"model_pattern": "* is only allowed at the end."})
         costs = any(
             (
                 self.input_price,
@@ -54,6 +55,6 @@ class ModelPrice(models.Model):
             )
         )
         if self.is_free and costs:
-            raise ValidationError({"is_free": "It is either free or has a price."})
+            raise ValidationError({"is_free": "A free model cannot have a price."})
         if not self.is_free and not (self.input_price and self.output_price):
-            raise ValidationError({"input_price": "Give a price for input and output, or mark the model as free."})
+            raise ValidationError({"input_price": "Enter an input and an output price, or mark the model as free."})

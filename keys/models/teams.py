@@ -1,14 +1,16 @@
+"""Team: owner of several keys, with limits and budgets that its keys share."""
+
 from django.db import models
 from django.utils import timezone
 
-from keys.models.rules import AccessPolicy
+from keys.models.access_policy import AccessPolicy
 
 
 class Team(AccessPolicy):
-    """Owns keys. Its rules hold for all of them together, and stand in where a key has none of its own."""
+    """Owner of keys. Its allowlist, limits and budgets apply to all its keys combined."""
 
     name = models.CharField(max_length=100, unique=True)
-    email = models.EmailField(blank=True, help_text="Gets the warnings about budgets.")
+    email = models.EmailField(blank=True, help_text="Receives the budget alerts of the team.")
     purpose = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     disabled_at = models.DateTimeField(null=True, editable=False)
@@ -22,10 +24,11 @@ class Team(AccessPolicy):
 
     @property
     def state(self) -> str:
+        """`disabled` or `active`."""
         return "disabled" if self.disabled_at else "active"
 
     def disable(self) -> None:
-        """Stop all keys of the team, within the snapshot's life (5 s). `enable` brings them back."""
+        """Block all keys of the team within CONFIG_CACHE_TTL_S. `enable` reverses it."""
         self.disabled_at = timezone.now()
         self.save(update_fields=["disabled_at"])
 

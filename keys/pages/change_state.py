@@ -65,7 +65,7 @@ def change_several(
             "checkbox_name": ACTION_CHECKBOX_NAME,
         }
         return page(request, template, context)
-    _apply(request, model_admin, affected, change, form.cleaned_data if form else {})
+    _apply(request, model_admin, affected, change, form.why if form else {})
     noun = options.verbose_name if len(affected) == 1 else options.verbose_name_plural
     messages.success(request, f"{len(affected)} {noun} {change.done}.")
     return HttpResponseRedirect(reverse(f"admin:{options.app_label}_{options.model_name}_changelist"))

@@ -65,7 +65,7 @@ class KeyDraft:
     def issue(self) -> tuple[APIKey, str]:
         """Raise IntegrityError if this very form has issued a key before."""
         fields = self.form.key_fields() | {"created_by": self._request.user}
-        api_key, raw = APIKey.objects.issue(token=self.form.cleaned_data["token"], **fields)
+        api_key, raw = APIKey.objects.issue(idempotency_key=self.form.cleaned_data["token"], **fields)
         self.budgets.instance = api_key
         self.budgets.save()
         return api_key, raw

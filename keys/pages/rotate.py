@@ -24,7 +24,7 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     token = form.cleaned_data["token"]
     try:
         with transaction.atomic():
-            secret, raw = api_key.rotate(overlap=form.chosen_overlap, token=token)
+            secret, raw = api_key.rotate(overlap=form.chosen_overlap, idempotency_key=token)
             model_admin.log_change(request, api_key, f"Rotated: the old secret ends {_ending(form)}")
     except KeyRevoked:  # a moment ago
         return _ask(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)

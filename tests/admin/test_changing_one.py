@@ -128,7 +128,7 @@ def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkey
 def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     if change != "enable":
-        api_key.revoke(reason="first")
+        api_key.revoke(note="first")
     before = APIKey.objects.values().get()
 
     answer = browser.post(address_of(api_key, change), revoking(), follow=True)

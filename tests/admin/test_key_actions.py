@@ -42,7 +42,7 @@ def five(issue: Issue) -> list[APIKey]:
                 "disabled": NOW + timedelta(days=10),
             }.items()
         ]
-        keys[3].revoke(reason="test")
+        keys[3].revoke(note="test")
         keys[4].disable()
     return keys
 

@@ -290,7 +290,7 @@ def test_no_row_exceeds_its_team(cells: dict[str, str], column: str, team: Team)
 def test_no_limit_is_imported_that_several_workers_could_not_keep(settings: Any) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
 
-    assert "set REDIS_URL first" in verdicts(row(rpm="60"))[0]["row"][0]
+    assert "Set REDIS_URL first" in verdicts(row(rpm="60"))[0]["row"][0]
     assert verdicts(row()) == [{}]
 
 

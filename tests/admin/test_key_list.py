@@ -74,7 +74,7 @@ def every_kind(issue: Issue, team: Team) -> None:
     issue(name="ownerless", **(in_time | {"owner": gone}))
     issue(name="team-disabled", **(in_time | {"owner": None, "team": closed}))
     issue(name="disabled", **(in_time | {"expires_at": now - timedelta(days=1)}))[0].disable()
-    issue(name="revoked", **in_time)[0].revoke(reason="test")
+    issue(name="revoked", **in_time)[0].revoke(note="test")
     issue(name="rotating", **in_time)[0].rotate(overlap=timedelta(days=1))
     issue(name="idle", **in_time)
     issue(name="unused", **in_time)
@@ -298,7 +298,7 @@ def test_the_list_is_ordered_by_its_columns(column: str, names: list[str], brows
 def three_states(issue: Issue) -> dict[str, APIKey]:
     keys = {name: issue(name=name)[0] for name in ("open", "disabled", "revoked")}
     keys["disabled"].disable()
-    keys["revoked"].revoke(reason="test")
+    keys["revoked"].revoke(note="test")
     return keys
 
 

@@ -155,7 +155,7 @@ def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) 
 
 def test_several_keys_at_once_and_those_it_is_not_for(browser: Client, issue: Issue) -> None:
     one, other, gone = (issue(name=name)[0] for name in ("one", "other", "gone"))
-    gone.revoke(reason="test")
+    gone.revoke(note="test")
 
     asked = act(browser, "disable_selected", one, other, gone)
     done = act(browser, "disable_selected", one, other, gone, confirmed="yes")
@@ -281,7 +281,7 @@ def test_a_key_with_usage_is_never_deleted(browser: Client, caller: Caller) -> N
 def test_hostile_names_are_inert(browser: Client, issue: Issue) -> None:
     hostile = '"><script>alert(1)</script>{{ 7|add:7 }}'
     api_key, _ = issue(name=hostile, allowed_models=['"onmouseover="alert(1)'])
-    api_key.revoke(reason=hostile)
+    api_key.revoke(note=hostile)
 
     for address in (LIST, page_of(api_key), "/admin/", f"{page_of(api_key)[:-7]}history/"):
         page = browser.get(address).text

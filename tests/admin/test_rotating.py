@@ -99,7 +99,7 @@ def test_rotating_sooner_does_not_lengthen_the_life_of_the_old_secret(issue: Iss
 def test_a_revoked_key_cannot_be_rotated(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     form = form_of(browser, api_key)
-    api_key.revoke(reason="test")
+    api_key.revoke(note="test")
 
     asked = browser.get(address_of(api_key))
     sent = browser.post(address_of(api_key), form)

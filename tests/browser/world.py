@@ -153,7 +153,7 @@ def _end(key: APIKey) -> None:
         case "Paused demo":
             key.disable()
         case "Lost laptop":
-            key.revoke(reason="left in a train", kind="compromised")
+            key.revoke(reason="compromised", note="left in a train")
 
 
 # ---- a month of calls, the oldest first

@@ -121,7 +121,7 @@ def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: Use
     team = Team.objects.create(name="crew")
     api_key.name, api_key.allowed_models, api_key.owner, api_key.team = "robot", [], None, team
     api_key.save()
-    api_key.revoke(reason="found", kind="compromised")
+    api_key.revoke(reason="compromised", note="found")
 
     subjects = [entry.subject for entry in reversed(history_of(api_key))]
     sentences = [entry.changes for entry in reversed(history_of(api_key))]
@@ -142,7 +142,7 @@ def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: Use
     assert sentences[5] == ["Amount: 20,000,000 → 50,000,000"]
     assert "Amount: 50,000,000 → none" in sentences[6]
     assert sentences[7] == ["Allowed models: claude-* → none", "Name: app → robot", "Owner: root → none", "Team: crew"]
-    assert sentences[8][1] == "Revocation reason: compromised: somebody else may have it"
+    assert sentences[8][1] == "Revocation reason: compromised"
     assert raw_key.hint(raw) in first
 
 
@@ -280,7 +280,7 @@ def test_what_a_group_may_is_told(browser: Client) -> None:
 
 def test_no_secret_enters_the_log(issue: Issue, upstream: Upstream, owner: User) -> None:
     api_key, raw = issue()
-    secret, rotated = api_key.rotate(overlap=timedelta(0), token="canary-issue-token-0123456789")
+    secret, rotated = api_key.rotate(overlap=timedelta(0), idempotency_key="canary-issue-token-0123456789")
     api_key.delete()
     upstream.delete()
     password = owner.password

@@ -91,7 +91,7 @@ class CsvImportPages(admin.ModelAdmin):
         """All of them or none. The first one keeps the token of the form, so that it issues nothing a second time."""
         issued = []
         for position, row in enumerate(rows):
-            first = {"token": token} if position == 0 else {}
+            first = {"idempotency_key": token} if position == 0 else {}
             api_key, raw = APIKey.objects.issue(**first, created_by=request.user, **row.key)
             if row.budget:
                 Budget.objects.create(api_key=api_key, **row.budget)

@@ -35,6 +35,6 @@ class Command(BaseCommand):
             return
         if not yes and sys.stdin.isatty() and input(f"Revoke {api_key} for good? [y/N] ").lower() not in ("y", "yes"):
             raise CommandError("Nothing was revoked.")
-        api_key.revoke(reason=reason, kind=kind)
+        api_key.revoke(reason=kind, note=reason)
         streams = f"; its streams end within {STREAM_TERMINATION_S} s" if kind == Kind.COMPROMISED else ""
         self.stderr.write(f"Revoked {api_key}. Its calls are refused within {propagation_s()} s{streams}.", str)

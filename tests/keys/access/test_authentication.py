@@ -54,7 +54,7 @@ def spoil_unknown(key: APIKey, raw: str) -> str:
 
 
 def spoil_revoked(key: APIKey, raw: str) -> str:
-    key.revoke(reason="lost")
+    key.revoke(note="lost")
     return raw
 
 
@@ -264,7 +264,7 @@ def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
         rows = execute(*arguments)
         if not revoked:
             revoked.append(True)
-            api_key.revoke(reason="test")
+            api_key.revoke(note="test")
             time.sleep(0.4)
         return rows
 

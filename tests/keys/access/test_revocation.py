@@ -176,7 +176,7 @@ def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateway
     try:
         began = [read_until(caller, b"data: ") for caller in running]
 
-        gateways[0].key.revoke(reason="test")
+        gateways[0].key.revoke(note="test")
         ends = [read_until(caller, b"data: [DONE]") for caller in running]
 
         assert all(b"200 OK" in head for head in began)

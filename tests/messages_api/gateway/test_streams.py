@@ -361,8 +361,8 @@ def test_a_compromised_key_takes_its_running_calls_with_it(gateway: Gateway) -> 
     read_until(stream, b"word")
 
     begun = time.monotonic()
-    other.revoke(kind="compromised")
-    gateway.key.revoke(kind="compromised", reason="found in a public repository")
+    other.revoke(reason="compromised")
+    gateway.key.revoke(reason="compromised", note="found in a public repository")
     ending = read_until(stream, b"0\r\n\r\n")
 
     assert time.monotonic() - begun < 15
@@ -376,7 +376,7 @@ def test_a_key_that_is_revoked_for_another_reason_lets_its_running_calls_end(gat
     stream = gateway.open(PATH, STREAMED)
     read_until(stream, b"word")
 
-    gateway.key.revoke(kind="unused")
+    gateway.key.revoke(reason="unused")
 
     assert b"data: [DONE]" in read_until(stream, b"0\r\n\r\n")
     stream.close()
