@@ -13,7 +13,7 @@ from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import wire
 from messages_api.gateway import admission
-from messages_api.gateway import request as gateway
+from messages_api.gateway.count_tokens import count_tokens
 from messages_api.gateway.request import InFlightRequest
 from messages_api.intake import body
 from messages_api.intake.client import ClientInfo
@@ -59,7 +59,7 @@ class CountTokensView(ApiFormatView):
     def post(self, http_request: DRFRequest) -> HttpResponse:
         request = body.read(http_request._request, strict=False, is_count=True)
         caller = ClientInfo.of(http_request._request, forwards_headers=True)
-        count = gateway.count_tokens(request, key=http_request.auth, caller=caller)  # type: ignore[arg-type]
+        count = count_tokens(request, key=http_request.auth, client=caller)  # type: ignore[arg-type]
         return as_json(wire.encode({"input_tokens": count}))
 
 

@@ -52,7 +52,7 @@ class Watcher:
         self._drain_at = at
 
     @property
-    def calls(self) -> list[Watched]:
+    def requests(self) -> list[Watched]:
         """What runs at the moment."""
         return list(self._calls)
 

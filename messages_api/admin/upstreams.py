@@ -15,9 +15,10 @@ from django.utils.safestring import SafeString
 
 from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, PreviewForm, UpstreamForm
-from messages_api.gateway import request as gateway
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.routing.upstream_health import state_of
+from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.preview import preview_route
+from messages_api.routing.upstream_health import health_of
 
 
 @admin.register(Upstream)
@@ -53,8 +54,8 @@ class UpstreamAdmin(admin.ModelAdmin):
     @admin.display(description="state", ordering="enabled")
     def state(self, upstream: Upstream) -> SafeString:
         """Whether it is asked, and if not, why and until when, as the process that shows this page knows it."""
-        state, mark = state_of(upstream), '<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>'
-        return format_html(mark, state.kind, state.word, state.why)
+        health, mark = health_of(upstream), '<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>'
+        return format_html(mark, health.kind, health.label, health.detail)
 
     @admin.display(description="connection")
     def connection(self, upstream: Upstream) -> SafeString:
@@ -78,7 +79,7 @@ class UpstreamAdmin(admin.ModelAdmin):
         if form.is_valid():
             result = connection_check.test_connection(upstream, model=form.cleaned_data["model"])
             if result.ok:
-                gateway.circuits.of(upstream.endpoint()).succeeded()  # what it was skipped for has been mended
+                circuit_breakers.of(upstream.endpoint()).record_success()  # what it was skipped for has been mended
             self.log_change(request, upstream, "Connection tested")
         context = {
             **self.admin_site.each_context(request),
@@ -148,7 +149,7 @@ class RouteAdmin(admin.ModelAdmin):
         form, preview = PreviewForm(request.GET or None), None
         if form.is_valid():
             try:
-                preview = gateway.preview_route(form.cleaned_data["model"], public_id=form.cleaned_data["key"].strip())
+                preview = preview_route(form.cleaned_data["model"], public_id=form.cleaned_data["key"].strip())
             except LookupError:
                 form.add_error("key", "There is no such key.")
         context = {

@@ -26,7 +26,7 @@ from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
 from messages_api.intake.body import Body
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.route_table import RouteTable, in_turn, routes
+from messages_api.routing.route_table import RouteTable, attempt_order, routes
 from messages_api.watcher import watcher
 
 LIMITS_LEASE_S = 24 * 3600.0  # longer than any call: a place that is lost all the same is free again after that
@@ -133,7 +133,7 @@ def models(*, key: Snapshot) -> list[str]:
 def knows(model: str, *, key: Snapshot) -> bool:
     """Whether a call for a model would be let in and find a route, by its name or by a pattern."""
     match = _routes().find(model)
-    return authorization.may_use(key, model) and match is not None and bool(match.choices)
+    return authorization.may_use(key, model) and match is not None and bool(match.targets)
 
 
 def find_targets(model: str, *, key: Snapshot) -> list[Target]:
@@ -142,13 +142,13 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
     Raise RequestError: 404, which names the models that this key may use, or 503 where a route leads nowhere now.
     """
     match = _routes().find(model)
-    if match is None or not match.choices:
+    if match is None or not match.targets:
         usable = models(key=key)
         known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
         raise RequestError(
             f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
         )
-    targets = in_turn(match.usable(lambda name: authorization.may_use(key, name)))
+    targets = attempt_order(match.usable(lambda name: authorization.may_use(key, name)))
     if not targets:
         raise RequestError("No upstream serves this model at the moment.", status=503, type="overloaded_error")
     return targets

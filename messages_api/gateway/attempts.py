@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.backoff import backoff_s
 from messages_api.backend.endpoint import Target
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
-from messages_api.routing.circuit_breaker import CircuitBreaker, Circuits
+from messages_api.routing.circuit_breaker import CircuitBreaker
+from messages_api.routing.circuit_registry import CircuitBreakers
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +24,18 @@ GATEWAY_TIMEOUT = 504
 Result = TypeVar("Result")
 
 
+class BeginAttempt(Protocol):
+    def __call__(self, *, target: Target, expires_at: float) -> Attempt:
+        """Create an attempt at a target. `expires_at` is monotonic."""
+
+
 class Attempts:
     """Goes through the targets of a call until one answers. May be aborted from another thread at any moment."""
 
-    def __init__(
-        self, targets: Sequence[Target], *, circuits: Circuits, begin: Callable[[Target, float], Attempt]
-    ) -> None:
+    def __init__(self, targets: Sequence[Target], *, circuit_breakers: CircuitBreakers, begin: BeginAttempt) -> None:
         self._targets = targets
-        self._circuits = circuits
+        self._circuit_breakers = circuit_breakers
         self._begin = begin
-        """Makes the attempt at a target; the second argument is the monotonic moment at which its time is up."""
         self._begun_at = time.monotonic()
         self._retries = 0
         self._is_exhausted = False
@@ -82,7 +85,7 @@ class Attempts:
         if attempt is None or attempt.error is not None:
             return self._made  # the last one failed, and was noted then
         if is_whole:
-            self._circuit(attempt.target).succeeded()
+            self._circuit(attempt.target).record_success()
         elif isinstance(error, UpstreamError):
             self._note_failure(attempt, error)
             return self._made
@@ -101,7 +104,7 @@ class Attempts:
             yield self._targets[0]
 
     def _ask_target(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        self._circuit(target).retries.call()
+        self._circuit(target).retry_budget.record_request()
         while True:
             try:
                 return self._ask_once(target, ask)
@@ -110,7 +113,9 @@ class Attempts:
                     raise
 
     def _ask_once(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        attempt = self.current = self._begin(target, self._begun_at + target.endpoint.timeouts.request_timeout_s)
+        attempt = self.current = self._begin(
+            target=target, expires_at=self._begun_at + target.endpoint.timeouts.request_timeout_s
+        )
         if self._abort_error is not None:
             attempt.exchange.abort(self._abort_error)
         try:
@@ -119,7 +124,7 @@ class Attempts:
             attempt.exchange.close()
             self._note_failure(attempt, error)
             raise
-        self._circuit(target).answers()
+        self._circuit(target).on_first_event()
         return result
 
     def _note_failure(self, attempt: Attempt, error: UpstreamError) -> None:
@@ -132,9 +137,9 @@ class Attempts:
             logger.warning("An attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, why)
         circuit = self._circuit(attempt.target)
         if error.is_upstream_fault:
-            circuit.failed(error.type)
+            circuit.record_failure(error.type)
         elif attempt.exchange.response_status is not None:
-            circuit.succeeded()
+            circuit.record_success()
 
     # ---- again?
 
@@ -154,7 +159,7 @@ class Attempts:
         return True
 
     def _may_retry(self, circuit: CircuitBreaker) -> bool:
-        if self._retries >= RETRIES or circuit.opened is not None or not circuit.retries.take():
+        if self._retries >= RETRIES or circuit.open_state is not None or not circuit.retry_budget.try_acquire():
             return False
         self._retries += 1
         return True
@@ -178,4 +183,4 @@ class Attempts:
         return error
 
     def _circuit(self, target: Target) -> CircuitBreaker:
-        return self._circuits.of(target.endpoint)
+        return self._circuit_breakers.of(target.endpoint)

@@ -9,37 +9,30 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from django.conf import settings
 
-from keys.access import authorization, snapshots
 from keys.access.snapshots import Snapshot
 from keys.limits import limiter
-from keys.models import APIKey
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
-from lib import deadlines
 from lib.background import Background
-from lib.shared_store import store
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
-from messages_api.backend.endpoint import Target
 from messages_api.backend.event_source import EventBatch, EventSource
-from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.backend.protocol.usage import Usage
 from messages_api.backend.reported_usage import ReportedUsage
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 from messages_api.gateway import detached
-from messages_api.gateway.admission import RESTARTING, AdmissionControl, find_targets
+from messages_api.gateway.admission import RESTARTING, AdmissionControl
 from messages_api.gateway.attempts import Attempts
 from messages_api.gateway.detached import DetachedSlot
 from messages_api.gateway.observer import Observer
 from messages_api.gateway.stream import Stream
 from messages_api.intake.body import Body
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.circuit_breaker import Circuits
-from messages_api.routing.preview import Preview, preview
-from messages_api.routing.redis_circuits import SharedCircuits
+from messages_api.routing.circuit_registry import circuit_breakers
 from messages_api.watcher import watcher
 
 logger = logging.getLogger(__name__)
@@ -48,9 +41,6 @@ HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # the names of fields are
 MAX_DROPPED = 32
 LAST_WORD_S = 1.0  # how long a caller may take to read, once the process is about to end
 REVOKED = "The API key was revoked."
-
-circuits = Circuits(SharedCircuits(store))
-"""What this process knows of each upstream's health."""
 
 
 class InFlightRequest:
@@ -143,20 +133,17 @@ class InFlightRequest:
     def _let_in(self) -> Attempts:
         """Pass the door. Only then is there a call."""
         targets, self._admission = self._entry.admit()
-        attempts = self._attempts = Attempts(targets, circuits=circuits, begin=self._begin)
-        watcher.add(self)
-        return attempts
-
-    def _begin(self, target: Target, expires_at: float) -> Attempt:
-        return Attempt(
+        begin = partial(
+            Attempt,
             body=self._body,
-            target=target,
             is_anthropic_api=self._lane == "anthropic",
             client_headers=self._caller.headers,
             is_beta=self._caller.is_beta,
             input_estimate=self._entry.input_estimate,
-            expires_at=expires_at,
         )
+        attempts = self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
+        watcher.add(self)
+        return attempts
 
     def observe(self, source: EventSource, batch: EventBatch) -> None:
         """Note what goes by."""
@@ -208,7 +195,7 @@ class InFlightRequest:
     def key_id(self) -> int:
         return self._key.key_id
 
-    def revoke(self) -> None:
+    def on_key_compromised(self) -> None:
         """The key may be in wrong hands: end the call with an error that says so. May be said more than once."""
         if self._attempts is not None:
             self._attempts.abort(
@@ -313,50 +300,6 @@ class InFlightRequest:
         if self._observer.is_whole:
             return Status.COMPLETED
         return Status.CLIENT_CLOSED if self._error is None else Status.FAILED
-
-
-def end_calls_of_compromised_keys() -> None:
-    """End the running calls of keys that were revoked as compromised. Asked every few seconds."""
-    running = [call for call in watcher.calls if isinstance(call, InFlightRequest)]
-    if not running:
-        return
-    compromised = set(APIKey.objects.compromised().values_list("pk", flat=True))
-    for call in running:
-        if call.key_id in compromised:
-            call.revoke()
-
-
-def preview_route(model: str, *, public_id: str = "") -> Preview:
-    """Which targets a call for a model would find now, by any key or by one. Raise LookupError for an unknown key."""
-    if not public_id:
-        return preview(model, may_use=lambda name: True, circuits=circuits)
-    key = snapshots.of_key(public_id)
-    return preview(model, may_use=lambda name: authorization.may_use(key, name), circuits=circuits)
-
-
-def count_tokens(body: Body, *, key: Snapshot, caller: ClientInfo) -> int:
-    """The input tokens of a request. Raise what a call of it would raise before it is admitted; leave no row."""
-    model = body.request["model"]
-    authorization.authorize(key, model=model, address=caller.address)
-    targets = find_targets(model, key=key)
-    deadlines.release_connections()
-
-    def begin(target: Target, expires_at: float) -> Attempt:
-        return Attempt(
-            body=body,
-            target=target,
-            is_anthropic_api=True,
-            client_headers=caller.headers,
-            is_beta=caller.is_beta,
-            input_estimate=estimate(body.request),
-            expires_at=expires_at,
-        )
-
-    attempts = Attempts(targets, circuits=circuits, begin=begin)
-    try:
-        return attempts.run(adapters.count_tokens)
-    finally:
-        attempts.close()
 
 
 def _five_minutes(usage: Usage) -> int | None:

@@ -1,0 +1,1 @@
+"""Routing: which targets serve a model, and which of them are healthy."""

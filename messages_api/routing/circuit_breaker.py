@@ -1,9 +1,9 @@
 """
-What the last calls say of each upstream: whether it is skipped for now.
+Circuit breaker of one upstream, and the state that processes share about it.
 
-A circuit opens after five failures in a row. While it is open, one call every ten seconds goes through as a probe; the
-first answer closes it. Failures are counted in each process; that a circuit is open, and whose turn it is to probe, is
-known to all processes where there is a shared store (`shared_circuits`).
+A circuit opens after five consecutive failures. While it is open, one request every ten seconds is allowed as a probe;
+the first response closes it. Each process counts failures by itself. Where there is a shared store, the processes share
+whether a circuit is open and which of them may send the next probe (`redis_circuits`).
 """
 
 import threading
@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from messages_api.backend.endpoint import Endpoint
 from messages_api.routing.retry_budget import RetryBudget
 
-FAILURES_IN_A_ROW = 5
-PROBE_EVERY_S = 10.0
-LOOK_EVERY_S = 1.0
-"""How old the view of what other processes know may be."""
+CONSECUTIVE_FAILURES = 5
+PROBE_INTERVAL_S = 10.0
+STATE_TTL_S = 1.0
+"""Maximum age of this process's copy of the shared state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,121 +27,107 @@ class OpenState:
     since: float
     """Unix time."""
     reason: str
-    """The error type of the failure that opened it."""
+    """Error type of the failure that opened it."""
 
 
 class StateStore(Protocol):
-    """What the processes of one gateway know together."""
+    """State of the circuits that the processes of one gateway share."""
 
-    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
-        """Why a circuit is open; `otherwise` while the store cannot tell."""
+    def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
+        """Return the state of an open circuit, None for a closed one, `default` while the store is unavailable."""
 
-    def note_opened(self, upstream: str, opened: OpenState) -> None:
-        """Tell the others, and begin the wait for the first probe."""
+    def set_open(self, upstream: str, state: OpenState) -> None:
+        """Publish that a circuit is open, and start the wait for the first probe."""
 
-    def note_closed(self, upstream: str) -> None: ...
+    def set_closed(self, upstream: str) -> None: ...
 
     def acquire_probe(self, upstream: str) -> bool:
-        """Whether this process may probe now. True while the store cannot tell: it has waited by its own clock."""
+        """Return whether this process may send the next probe. True while the store is unavailable.
+
+        The process has waited by its own clock before it asks.
+        """
 
 
 class LocalState:
-    """A process that shares nothing."""
+    """State of a process that shares nothing."""
 
-    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
-        return otherwise
+    def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
+        return default
 
-    def note_opened(self, upstream: str, opened: OpenState) -> None: ...
+    def set_open(self, upstream: str, state: OpenState) -> None: ...
 
-    def note_closed(self, upstream: str) -> None: ...
+    def set_closed(self, upstream: str) -> None: ...
 
     def acquire_probe(self, upstream: str) -> bool:
         return True
 
 
 class CircuitBreaker:
-    """The circuit of one upstream, as this process sees it."""
+    """The circuit of one upstream as this process sees it, and the upstream's retry budget."""
 
-    def __init__(self, upstream: str, shared: StateStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.retries = RetryBudget(clock=clock)
+    def __init__(self, upstream: str, store: StateStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.retry_budget = RetryBudget(clock=clock)
         self._upstream = upstream
-        self._shared = shared
+        self._store = store
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._opened: OpenState | None = None
+        self._open_state: OpenState | None = None
         self._probe_at = 0.0
-        self._looked_at = 0.0
+        self._refreshed_at = 0.0
 
     @property
-    def opened(self) -> OpenState | None:
-        """Why it is open; None while it is closed."""
+    def open_state(self) -> OpenState | None:
+        """Since when and why the circuit is open; None while it is closed."""
         now = self._clock()
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            was_opened, self._opened = self._opened, self._shared.opened(self._upstream, otherwise=self._opened)
-            if was_opened is not None and self._opened is None:
-                self._failures = 0  # another process has seen an answer, which ends the row
-        return self._opened
+        if now - self._refreshed_at >= STATE_TTL_S:
+            self._refreshed_at = now
+            before, self._open_state = self._open_state, self._store.get_open(self._upstream, default=self._open_state)
+            if before is not None and self._open_state is None:
+                self._failures = 0  # another process has received a response, which ends the series
+        return self._open_state
 
     @property
     def next_probe_in_s(self) -> float:
-        """How long until a probe is due; 0 when the next call will be one."""
+        """Seconds until a probe is due; 0 when the next request will be the probe."""
         return max(0.0, self._probe_at - self._clock())
 
     @property
-    def failures(self) -> int:
-        """How many failures in a row this process has seen."""
+    def consecutive_failures(self) -> int:
+        """Failures since the last success, in this process."""
         return self._failures
 
     def allows_request(self) -> bool:
-        """Whether a call may go to this upstream: always while closed, as a probe every ten seconds while open."""
-        if self.opened is None:
+        """Return whether a request may go to this upstream: always while closed, as a probe while open."""
+        if self.open_state is None:
             return True
         with self._lock:
             if self.next_probe_in_s:
                 return False
-            self._probe_at = self._clock() + PROBE_EVERY_S
-        return self._shared.acquire_probe(self._upstream)
+            self._probe_at = self._clock() + PROBE_INTERVAL_S
+        return self._store.acquire_probe(self._upstream)
 
-    def answers(self) -> None:
-        """The upstream begins to answer, which closes an open circuit. Whether the answer comes to an end is open."""
-        if self._opened is not None:
+    def on_first_event(self) -> None:
+        """Close an open circuit: the upstream responds. The response may still break off, so failures still count."""
+        if self._open_state is not None:
             self._close()
 
-    def succeeded(self) -> None:
-        """The upstream gave a whole answer, or refused a request for good reason: the row of failures has ended."""
+    def record_success(self) -> None:
+        """Reset the failure count after a complete response, or after an error that the request itself caused."""
         self._failures = 0
-        self.answers()
+        self.on_first_event()
 
-    def failed(self, reason: str) -> None:
-        """An attempt failed, and the upstream is to blame."""
+    def record_failure(self, reason: str) -> None:
+        """Count a failed attempt that the upstream caused, and open the circuit at the limit."""
         with self._lock:
             self._failures += 1
-            if self._opened is None and self._failures < FAILURES_IN_A_ROW:
+            if self._open_state is None and self._failures < CONSECUTIVE_FAILURES:
                 return
-            opened = self._opened = self._opened or OpenState(since=time.time(), reason=reason)
-            self._probe_at = max(self._probe_at, self._clock() + PROBE_EVERY_S)
-        self._shared.note_opened(self._upstream, opened)
+            state = self._open_state = self._open_state or OpenState(since=time.time(), reason=reason)
+            self._probe_at = max(self._probe_at, self._clock() + PROBE_INTERVAL_S)
+        self._store.set_open(self._upstream, state)
 
     def _close(self) -> None:
         with self._lock:
-            self._opened, self._failures = None, 0
-        self._shared.note_closed(self._upstream)
-
-
-class Circuits:
-    """The circuits of this process."""
-
-    def __init__(self, shared: StateStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shared = shared or LocalState()
-        self._clock = clock
-        self._circuits: dict[str, CircuitBreaker] = {}
-
-    def of(self, endpoint: Endpoint) -> CircuitBreaker:
-        """The circuit of an upstream. One that nothing is known of is closed."""
-        circuit = self._circuits.get(endpoint.identity)
-        if circuit is None:
-            new = CircuitBreaker(endpoint.identity, self._shared, clock=self._clock)
-            circuit = self._circuits.setdefault(endpoint.identity, new)
-        return circuit
+            self._open_state, self._failures = None, 0
+        self._store.set_closed(self._upstream)

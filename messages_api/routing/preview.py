@@ -1,71 +1,85 @@
-"""Which targets a model would be answered by at this moment, and why: what routing and circuits decide, in words."""
+"""Preview of a route: which targets would serve a model now, and why."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from messages_api.routing.circuit_breaker import Circuits
-from messages_api.routing.route_table import Choice, Match, routes
+from keys.access import authorization, snapshots
+from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.route_table import RoutedTarget, RouteMatch, routes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """One target of the route, and what becomes of it."""
+class TargetStatus:
+    """One target of the route, and whether requests are sent to it."""
 
-    choice: Choice
-    is_asked: bool
-    why: str
+    routed: RoutedTarget
+    is_used: bool
+    reason: str
     share: int | None
-    """Percent of the calls that ask it before its equals; None for what is not asked."""
+    """Percent of the requests that try it before other targets of its priority; None where it is not used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
-    """The route of a model and its targets, in the order in which they are asked."""
+    """The route of a model, and its targets in the order of attempts."""
 
-    match: Match | None
-    why: str
-    lines: list[Line]
+    match: RouteMatch | None
+    reason: str
+    targets: list[TargetStatus]
 
 
-def preview(model: str, *, may_use: Callable[[str], bool], circuits: Circuits) -> Preview:
-    """What a call for `model` would find now. `may_use` says which models the key may name."""
+def preview_route(model: str, *, public_id: str = "") -> Preview:
+    """Return what a request for `model` would find now, for one key or without a key's restrictions.
+
+    Raise LookupError for an unknown key.
+    """
+    if not public_id:
+        return _preview(model, may_use=lambda name: True)
+    key = snapshots.of_key(public_id)
+    return _preview(model, may_use=lambda name: authorization.may_use(key, name))
+
+
+def _preview(model: str, *, may_use: Callable[[str], bool]) -> Preview:
     match = routes.table(is_fresh=True).find(model)
     if match is None:
-        return Preview(match=None, why="No route matches: the call is refused with 404.", lines=[])
+        return Preview(match=None, reason="No route matches: requests are rejected with 404.", targets=[])
     if not may_use(model):
-        return Preview(match=match, why="The key may not use this model: the call is refused with 403.", lines=[])
+        reason = "The API key is not allowed to use this model: requests are rejected with 403."
+        return Preview(match=match, reason=reason, targets=[])
     usable = match.usable(may_use)
-    is_any_closed = any(circuits.of(choice.target.endpoint).opened is None for choice in usable)
-    lines = [_line(choice, usable, circuits, is_any_closed=is_any_closed) for choice in match.choices]
-    return Preview(match=match, why=_why_this_route(match, model), lines=lines)
+    is_any_closed = any(circuit_breakers.of(routed.target.endpoint).open_state is None for routed in usable)
+    targets = [_status(routed, usable, is_any_closed=is_any_closed) for routed in match.targets]
+    return Preview(match=match, reason=_reason_for_route(match, model), targets=targets)
 
 
-def _why_this_route(match: Match, model: str) -> str:
+def _reason_for_route(match: RouteMatch, model: str) -> str:
     if match.pattern == model:
-        return "The route has this very name."
+        return "Exact match."
     if match.pattern == "*":
-        return "No other route matches, so the one for every model does."
-    return "It is the longest pattern that matches."
+        return "Default route: no other route matches."
+    return "Longest matching prefix."
 
 
-def _line(choice: Choice, usable: list[Choice], circuits: Circuits, *, is_any_closed: bool) -> Line:
-    if not choice.is_enabled:
-        return Line(choice=choice, is_asked=False, why="Its upstream is disabled.", share=None)
-    if choice not in usable:
-        why = "It is another model than the one asked for, and the key may not use it."
-        return Line(choice=choice, is_asked=False, why=why, share=None)
-    equals = [other for other in usable if other.priority == choice.priority]
-    share = round(100 * choice.weight / sum(other.weight for other in equals))
-    circuit = circuits.of(choice.target.endpoint)
-    if (opened := circuit.opened) is not None:
-        failing = f"It keeps failing ({opened.reason})"
-        if not is_any_closed and choice is usable[0]:
-            return Line(choice=choice, is_asked=True, why=f"{failing}, but nothing else is left.", share=share)
-        why = f"{failing} and is skipped; one call tries it again in {circuit.next_probe_in_s:.0f} s."
-        return Line(choice=choice, is_asked=False, why=why, share=None)
-    return Line(choice=choice, is_asked=True, why=_when(choice, usable, share), share=share)
+def _status(routed: RoutedTarget, usable: list[RoutedTarget], *, is_any_closed: bool) -> TargetStatus:
+    if not routed.is_enabled:
+        return TargetStatus(routed=routed, is_used=False, reason="Upstream disabled.", share=None)
+    if routed not in usable:
+        reason = "Fallback model that the API key is not allowed to use."
+        return TargetStatus(routed=routed, is_used=False, reason=reason, share=None)
+    same_priority = [other for other in usable if other.priority == routed.priority]
+    share = round(100 * routed.weight / sum(other.weight for other in same_priority))
+    breaker = circuit_breakers.of(routed.target.endpoint)
+    if (state := breaker.open_state) is not None:
+        if not is_any_closed and routed is usable[0]:
+            reason = f"Circuit open ({state.reason}), but it is the only target left."
+            return TargetStatus(routed=routed, is_used=True, reason=reason, share=share)
+        reason = f"Circuit open ({state.reason}); next probe in {breaker.next_probe_in_s:.0f} s."
+        return TargetStatus(routed=routed, is_used=False, reason=reason, share=None)
+    return TargetStatus(routed=routed, is_used=True, reason=_reason_for_use(routed, usable, share), share=share)
 
 
-def _when(choice: Choice, usable: list[Choice], share: int) -> str:
-    when = "Asked first" if choice.priority == usable[0].priority else "Asked when those before it have failed"
-    return f"{when}." if share == 100 else f"{when}, before its equals in {share} % of the calls."
+def _reason_for_use(routed: RoutedTarget, usable: list[RoutedTarget], share: int) -> str:
+    which = "" if share == 100 else f" for {share} % of requests"
+    if routed.priority == usable[0].priority:
+        return f"First attempt{which}."
+    return f"Fallback{which}: used when higher-priority targets fail."

@@ -1,39 +1,41 @@
 """
-How many attempts of the last seconds were retries. An upstream that is down must not be asked three times as often as
-one that is up, so retries are at most a tenth of its calls, and three a second in any case.
+Retry budget of one upstream: which share of its recent attempts may be retries.
+
+An upstream that is down must not receive three times the traffic of a healthy one. Retries are at most a tenth of its
+requests, and three per second are always allowed.
 """
 
 import time
 from collections.abc import Callable
 
-SHARE = 0.1
-A_SECOND = 3
+MAX_SHARE = 0.1
+MIN_PER_SECOND = 3
 WINDOW_S = 10
 
 
 class RetryBudget:
-    """The calls and the retries of one upstream, counted by the second over the last ten."""
+    """Requests and retries of one upstream, counted per second over the last ten seconds."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._calls = _Recently()
-        self._retries = _Recently()
+        self._requests = _SlidingWindow()
+        self._retries = _SlidingWindow()
 
-    def call(self) -> None:
-        """A first attempt begins."""
-        self._calls.add(int(self._clock()))
+    def record_request(self) -> None:
+        """Count a first attempt."""
+        self._requests.add(int(self._clock()))
 
-    def take(self) -> bool:
-        """Whether there is room for a retry, which is then counted."""
+    def try_acquire(self) -> bool:
+        """Count a retry and return True, or return False where the budget is exhausted."""
         second = int(self._clock())
-        if self._retries.total(second) >= max(SHARE * self._calls.total(second), A_SECOND * WINDOW_S):
+        if self._retries.total(second) >= max(MAX_SHARE * self._requests.total(second), MIN_PER_SECOND * WINDOW_S):
             return False
         self._retries.add(second)
         return True
 
 
-class _Recently:
-    """A ring with a counter for each of the last seconds."""
+class _SlidingWindow:
+    """A ring with one counter for each of the last seconds."""
 
     def __init__(self) -> None:
         self._seconds = [0] * WINDOW_S

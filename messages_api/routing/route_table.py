@@ -1,4 +1,4 @@
-"""Model name → targets, in order. Read from the database at most every `settings.CONFIG_CACHE_TTL_S`."""
+"""Route table: model name to targets. Read from the database at most every `settings.CONFIG_CACHE_TTL_S`."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -12,105 +12,105 @@ from messages_api.models import Route, RouteTarget
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """One target of a route, as it stands among the others."""
+class RoutedTarget:
+    """A target with its position in a route."""
 
     target: Target
     priority: int
     weight: int
     is_enabled: bool
-    """Whether its upstream is."""
-    is_substitute: bool
-    """Whether it is another model than those of the first priority, which are what the caller's name means."""
+    """Whether its upstream is enabled."""
+    is_fallback_model: bool
+    """Whether its model differs from the requested one and from the models of the first priority."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Match:
-    """The route that a model goes by."""
+class RouteMatch:
+    """The route that matches a model."""
 
     pattern: str
-    choices: tuple[Choice, ...]
-    """All of its targets, by priority and then by weight, those of disabled upstreams too."""
+    targets: tuple[RoutedTarget, ...]
+    """By priority and then by weight, including those of disabled upstreams."""
 
-    def usable(self, may_use: Callable[[str], bool]) -> list[Choice]:
-        """Those that can be asked. A substitute is one only if the key may use its model by that name."""
+    def usable(self, may_use: Callable[[str], bool]) -> list[RoutedTarget]:
+        """Return the enabled targets. A fallback model is usable only if the key may use it by its own name."""
         return [
-            choice
-            for choice in self.choices
-            if choice.is_enabled and (not choice.is_substitute or may_use(choice.target.model))
+            routed
+            for routed in self.targets
+            if routed.is_enabled and (not routed.is_fallback_model or may_use(routed.target.model))
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All routes as they were when they were read. `*` and prefixes are patterns, everything else is a name."""
+    """All routes at the time of reading. `*` and prefixes are patterns, everything else is a model name."""
 
-    routes: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
+    routes: dict[str, tuple[RoutedTarget, ...]] = field(default_factory=dict)
 
-    def find(self, model: str) -> Match | None:
-        """The route of a model. An exact name wins, then the longest prefix, of which `*` is the shortest."""
+    def find(self, model: str) -> RouteMatch | None:
+        """Return the route of a model: an exact name, else the longest prefix, of which `*` is the shortest."""
         if model in self.routes and not model.endswith("*"):
             return self._match(model, model)
         matching = [pattern for pattern in self.routes if pattern.endswith("*") and model.startswith(pattern[:-1])]
         return self._match(max(matching, key=len), model) if matching else None
 
-    def _match(self, pattern: str, model: str) -> Match:
-        choices = [
-            replace(choice, target=replace(choice.target, model=choice.target.model or model))
-            for choice in self.routes[pattern]
+    def _match(self, pattern: str, model: str) -> RouteMatch:
+        targets = [
+            replace(routed, target=replace(routed.target, model=routed.target.model or model))
+            for routed in self.routes[pattern]
         ]
-        meant = {choice.target.model for choice in choices if choice.priority == choices[0].priority} | {model}
-        return Match(
+        primary = {routed.target.model for routed in targets if routed.priority == targets[0].priority} | {model}
+        return RouteMatch(
             pattern=pattern,
-            choices=tuple(replace(choice, is_substitute=choice.target.model not in meant) for choice in choices),
+            targets=tuple(replace(routed, is_fallback_model=routed.target.model not in primary) for routed in targets),
         )
 
     def names(self) -> list[str]:
-        """The models that have a route of their own with a target that can be asked, in alphabetical order."""
+        """Return the models with a route of their own and an enabled target, in alphabetical order."""
         return sorted(
             pattern
-            for pattern, choices in self.routes.items()
-            if not pattern.endswith("*") and any(choice.is_enabled for choice in choices)
+            for pattern, targets in self.routes.items()
+            if not pattern.endswith("*") and any(routed.is_enabled for routed in targets)
         )
 
 
-def in_turn(choices: Iterable[Choice]) -> list[Target]:
-    """The targets in the order in which one call asks them: by priority, and among equals by chance and weight."""
-    targets: list[Target] = []
-    for _, equals in groupby(choices, key=lambda choice: choice.priority):
+def attempt_order(targets: Iterable[RoutedTarget]) -> list[Target]:
+    """Order targets for one request: by priority, and within a priority at random by weight."""
+    ordered: list[Target] = []
+    for _, same_priority in groupby(targets, key=lambda routed: routed.priority):
         # The largest of weighted exponential draws comes first as often as its weight says (Efraimidis, Spirakis).
-        drawn = sorted(equals, key=lambda choice: random.expovariate(max(choice.weight, 1)))
-        targets += [choice.target for choice in drawn]
-    return targets
+        drawn = sorted(same_priority, key=lambda routed: random.expovariate(max(routed.weight, 1)))
+        ordered += [routed.target for routed in drawn]
+    return ordered
 
 
 def _load() -> RouteTable:
     routes = Route.objects.prefetch_related("targets__upstream")
-    return RouteTable({route.pattern: tuple(map(_choice, route.targets.all())) for route in routes})
+    return RouteTable({route.pattern: tuple(map(_routed, route.targets.all())) for route in routes})
 
 
-def _choice(row: RouteTarget) -> Choice:
-    return Choice(
+def _routed(row: RouteTarget) -> RoutedTarget:
+    return RoutedTarget(
         target=Target(endpoint=row.upstream.endpoint(), model=row.model),
         priority=row.priority,
         weight=row.weight,
         is_enabled=row.upstream.enabled,
-        is_substitute=False,  # known once the model is
+        is_fallback_model=False,  # set by `find`, which knows the requested model
     )
 
 
 class RouteCache(SingleFlightCache[RouteTable]):
-    """The table of this process."""
+    """The route table of this process."""
 
     def table(self, *, is_fresh: bool = False) -> RouteTable:
-        """The current table, read anew if it is to be fresh; while it cannot be read, the last one.
+        """Return the current table, or the last one while the database is unavailable.
 
-        Raise RequestError (503) if none was.
+        `is_fresh` reads it from the database now. Raise RequestError (503) if it was never read.
         """
         table = self.get(is_fresh=is_fresh)
         if table is None:
             raise RequestError(
-                "The gateway cannot read its routes right now; try again shortly.",
+                "Routing is temporarily unavailable. Retry shortly.",
                 status=503,
                 type="overloaded_error",
                 headers={"Retry-After": "2"},

@@ -1,29 +1,32 @@
-"""Whether an upstream is asked, and if not, why and until when, as the process that tells it knows it."""
+"""Health of an upstream as this process knows it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from messages_api.gateway import request
 from messages_api.models import Upstream
+from messages_api.routing.circuit_registry import circuit_breakers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
+class UpstreamHealth:
     kind: str
-    """How it is marked: good, warn or bad."""
-    word: str
-    why: str = ""
+    """Kind of its badge: good, warn or bad."""
+    label: str
+    detail: str = ""
 
 
-def state_of(upstream: Upstream) -> State:
+def health_of(upstream: Upstream) -> UpstreamHealth:
+    """Return whether requests are sent to an upstream, and if not, why and until when."""
     if not upstream.enabled:
-        return State(kind="warn", word="Disabled")
-    circuit = request.circuits.of(upstream.endpoint())
-    if (opened := circuit.opened) is None:
-        failing = f"{circuit.failures} failures in a row" if circuit.failures > 1 else ""
-        return State(kind="good", word="Healthy", why=failing)
-    since = timezone.localtime(datetime.fromtimestamp(opened.since, UTC))
-    again = f"tried again in {circuit.next_probe_in_s:.0f} s"
-    return State(kind="bad", word="Skipped", why=f"{opened.reason} since {since:%H:%M:%S}; {again}")
+        return UpstreamHealth(kind="warn", label="Disabled")
+    breaker = circuit_breakers.of(upstream.endpoint())
+    if (state := breaker.open_state) is None:
+        failures = breaker.consecutive_failures
+        return UpstreamHealth(
+            kind="good", label="Healthy", detail=f"{failures} consecutive failures" if failures > 1 else ""
+        )
+    since = timezone.localtime(datetime.fromtimestamp(state.since, UTC))
+    detail = f"{state.reason} since {since:%H:%M:%S}; next probe in {breaker.next_probe_in_s:.0f} s"
+    return UpstreamHealth(kind="bad", label="Circuit open", detail=detail)

@@ -17,7 +17,7 @@ from keys.usage import ledger
 from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
-from messages_api.gateway import request
+from messages_api.gateway import revocation
 from messages_api.routing.route_table import routes
 from messages_api.watcher import watcher
 from project import checks
@@ -26,7 +26,7 @@ from project.server.housekeeper import Housekeeper, PeriodicTask
 READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
 CHORES = [
-    PeriodicTask(do=request.end_calls_of_compromised_keys, every_s=5),
+    PeriodicTask(do=revocation.terminate_requests_of_compromised_keys, every_s=5),
     PeriodicTask(do=delivery.send_waiting, every_s=5),
     PeriodicTask(do=rejected_uses.write, every_s=15),
     PeriodicTask(do=weekly_mail.note_week, every_s=600),

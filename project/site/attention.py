@@ -23,7 +23,7 @@ from keys.usage.backlog import spool_folder
 from lib import periods
 from lib.shared_store import store
 from messages_api.models import Upstream
-from messages_api.routing.upstream_health import state_of
+from messages_api.routing.upstream_health import health_of
 from project import checks
 
 Status = UsageRecord.Status
@@ -102,11 +102,11 @@ def _of_upstreams() -> Iterator[AttentionItem]:
     address = reverse("admin:messages_api_upstream_changelist")
     failures = _failures_lately()
     for upstream in Upstream.objects.filter(enabled=True):
-        state = state_of(upstream)
-        if state.kind != "good":
-            yield AttentionItem(grade="bad", words=f"{upstream} is skipped", note=state.why, address=address)
-        elif state.why:
-            yield AttentionItem(grade="warn", words=f"{upstream} is failing", note=state.why, address=address)
+        health = health_of(upstream)
+        if health.kind != "good":
+            yield AttentionItem(grade="bad", words=f"{upstream} is skipped", note=health.detail, address=address)
+        elif health.detail:
+            yield AttentionItem(grade="warn", words=f"{upstream} is failing", note=health.detail, address=address)
         elif upstream.name in failures:
             yield AttentionItem(
                 grade="warn", words=f"{upstream} is failing", note=failures[upstream.name], address=address

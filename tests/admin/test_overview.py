@@ -18,8 +18,8 @@ from django.test.utils import CaptureQueriesContext
 from keys.models import APIKey, HourlyUsage, ModelPrice
 from keys.usage.backlog import spool_folder
 from lib import periods
-from messages_api.gateway import request
 from messages_api.models import Route, Upstream
+from messages_api.routing.circuit_registry import circuit_breakers
 from tests.support.usage_rows import Caller
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
@@ -49,7 +49,7 @@ def client_as(db: None) -> Callable[[str], Client]:
 def local(db: None) -> Iterator[Upstream]:
     upstream = Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     yield upstream
-    request.circuits.of(upstream.endpoint()).succeeded()
+    circuit_breakers.of(upstream.endpoint()).record_success()
 
 
 @pytest.fixture
@@ -168,15 +168,15 @@ def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: 
 
 
 def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream) -> None:
-    circuit = request.circuits.of(local.endpoint())
+    circuit = circuit_breakers.of(local.endpoint())
     for _ in range(2):
-        circuit.failed("timeout_error")
+        circuit.record_failure("timeout_error")
     failing = browser.get("/admin/")
     for _ in range(3):
-        circuit.failed("timeout_error")
+        circuit.record_failure("timeout_error")
     skipped = browser.get("/admin/")
 
-    assert items_for(failing) == ["local is failing"] and "2 failures in a row" in failing.text
+    assert items_for(failing) == ["local is failing"] and "2 consecutive failures" in failing.text
     assert items_for(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
     assert [matter.grade for matter in skipped.context["matters"]] == ["bad"]
 

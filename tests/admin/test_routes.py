@@ -7,8 +7,8 @@ import pytest
 from django.test import Client
 
 from keys.models import APIKey
-from messages_api.gateway import request
 from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.routing.circuit_registry import circuit_breakers
 
 LIST = "/admin/messages_api/route/"
 PREVIEW = f"{LIST}preview/"
@@ -29,22 +29,22 @@ def upstreams(db: None) -> Iterator[dict[str, Upstream]]:
     RouteTarget.objects.create(route=route, upstream=rows["off"], priority=2)
     yield rows
     for row in rows.values():
-        request.circuits.of(row.endpoint()).succeeded()
+        circuit_breakers.of(row.endpoint()).record_success()
 
 
 def lines(browser: Client, **query: str) -> list[tuple[str, bool, str]]:
     preview = browser.get(PREVIEW, query).context["preview"]
-    return [(line.choice.target.endpoint.name, line.is_asked, line.why) for line in preview.lines]
+    return [(status.routed.target.endpoint.name, status.is_used, status.reason) for status in preview.targets]
 
 
 def test_the_preview_names_the_targets_in_order_with_the_reason_for_each(
     browser: Client, upstreams: dict[str, Upstream]
 ) -> None:
     assert lines(browser, model="claude-3") == [
-        ("first", True, "Asked first, before its equals in 75 % of the calls."),
-        ("twin", True, "Asked first, before its equals in 25 % of the calls."),
-        ("other", True, "Asked when those before it have failed."),
-        ("off", False, "Its upstream is disabled."),
+        ("first", True, "First attempt for 75 % of requests."),
+        ("twin", True, "First attempt for 25 % of requests."),
+        ("other", True, "Fallback: used when higher-priority targets fail."),
+        ("off", False, "Upstream disabled."),
     ]
 
 
@@ -57,20 +57,20 @@ def test_a_fall_back_that_is_another_model_needs_the_leave_of_the_key(
     assert lines(browser, model="claude-3", key=narrow.public_id)[2] == (
         "other",
         False,
-        "It is another model than the one asked for, and the key may not use it.",
+        "Fallback model that the API key is not allowed to use.",
     )
     assert lines(browser, model="claude-3", key=wide.public_id)[2][1]
 
 
 def test_a_target_that_keeps_failing_is_shown_as_skipped(browser: Client, upstreams: dict[str, Upstream]) -> None:
-    circuit = request.circuits.of(upstreams["first"].endpoint())
+    circuit = circuit_breakers.of(upstreams["first"].endpoint())
     for _ in range(5):
-        circuit.failed("overloaded_error")
+        circuit.record_failure("overloaded_error")
 
     name, is_asked, why = lines(browser, model="claude-3")[0]
 
     assert (name, is_asked) == ("first", False)
-    assert why.startswith("It keeps failing (overloaded_error) and is skipped; one call tries it again in")
+    assert why.startswith("Circuit open (overloaded_error); next probe in")
     assert "overloaded_error since" in browser.get("/admin/messages_api/upstream/").text
 
 
@@ -79,7 +79,7 @@ def test_where_all_targets_fail_the_first_is_asked_all_the_same(
 ) -> None:
     for row in upstreams.values():
         for _ in range(5):
-            request.circuits.of(row.endpoint()).failed("api_error")
+            circuit_breakers.of(row.endpoint()).record_failure("api_error")
 
     assert [is_asked for _, is_asked, _ in lines(browser, model="claude-3")] == [True, False, False, False]
 
@@ -87,8 +87,8 @@ def test_where_all_targets_fail_the_first_is_asked_all_the_same(
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        pytest.param({"model": "gpt-5"}, "No route matches: the call is refused with 404.", id="no route"),
-        pytest.param({"model": "claude-3"}, "It is the longest pattern that matches.", id="prefix"),
+        pytest.param({"model": "gpt-5"}, "No route matches: requests are rejected with 404.", id="no route"),
+        pytest.param({"model": "claude-3"}, "Longest matching prefix.", id="prefix"),
         pytest.param({"model": "claude-3", "key": "key_nobody"}, "There is no such key.", id="unknown key"),
         pytest.param({"model": ""}, "This field is required.", id="no model"),
     ],
@@ -104,7 +104,7 @@ def test_a_key_that_may_not_use_the_model_is_refused(
 ) -> None:
     api_key, _ = issue(allowed_models=["gpt-*"])
 
-    assert "refused with 403" in browser.get(PREVIEW, {"model": "claude-3", "key": api_key.public_id}).text
+    assert "rejected with 403" in browser.get(PREVIEW, {"model": "claude-3", "key": api_key.public_id}).text
 
 
 def test_the_preview_needs_the_right_to_see_routes(browser_of: Callable[..., Client]) -> None:

@@ -254,7 +254,7 @@ class Gateway:
 def targets_of(model: str) -> list[Target]:
     """What a key without an allow-list may be answered by, by priority."""
     match = routes.table().find(model)
-    return [choice.target for choice in match.usable(lambda name: True)] if match else []
+    return [routed.target for routed in match.usable(lambda name: True)] if match else []
 
 
 def _bytes(body: object) -> bytes:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from messages_api.backend.endpoint import Target
 from messages_api.backend.upstream_error import UpstreamError
 from messages_api.gateway.attempts import Attempts
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.routing.circuit_breaker import Circuits
+from messages_api.routing.circuit_registry import CircuitBreakers
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
 from tests.support.gateway import Answer, Gateway, events, wait_until
@@ -334,35 +335,35 @@ def test_the_only_target_is_always_asked(gateway: Gateway) -> None:
 def test_an_upstream_that_was_skipped_serves_everything_again_once_it_answers(second: ScriptedUpstream) -> None:
     """In this process, for the sake of the clock: ten seconds pass between two probes."""
     clock = Clock()
-    circuits = Circuits(clock=clock)
+    circuit_breakers = CircuitBreakers(clock=clock)
     with ScriptedUpstream() as first:
         first.answers(failure(503), times=6)
         for _ in range(4):
-            ask([first, second], circuits)
+            ask([first, second], circuit_breakers)
         assert (len(first.calls), len(second.calls)) == (5, 4)
 
         clock.forward(10)
-        ask([first, second], circuits)  # a probe, which fails
-        ask([first, second], circuits)
+        ask([first, second], circuit_breakers)  # a probe, which fails
+        ask([first, second], circuit_breakers)
         assert (len(first.calls), len(second.calls)) == (6, 6)
 
         clock.forward(10)
         for _ in range(50):
-            ask([first, second], circuits)
+            ask([first, second], circuit_breakers)
 
         assert (len(first.calls), len(second.calls)) == (56, 6)
 
 
 def test_a_thousand_bad_requests_say_nothing_of_an_upstream() -> None:
-    circuits = Circuits()
+    circuit_breakers = CircuitBreakers()
     with ScriptedUpstream() as upstream:
         upstream.answers(failure(400), times=1000)
 
         for _ in range(1000):
             with pytest.raises(UpstreamError):
-                ask([upstream], circuits)
+                ask([upstream], circuit_breakers)
 
-        assert circuits.of(endpoint(upstream.url)).opened is None
+        assert circuit_breakers.of(endpoint(upstream.url)).open_state is None
         assert len(upstream.calls) == 1000
 
 
@@ -373,21 +374,12 @@ class RequestBody:
     request: Any = PLAIN
 
 
-def ask(upstreams: list[ScriptedUpstream], circuits: Circuits) -> None:
+def ask(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) -> None:
     """One plain call in this process: the first upstream, and then the others."""
 
-    def begin(target: Target, expires_at: float) -> Attempt:
-        return Attempt(
-            body=RequestBody(),
-            target=target,
-            is_anthropic_api=False,
-            client_headers={},
-            input_estimate=1,
-            expires_at=expires_at,
-        )
-
+    begin = partial(Attempt, body=RequestBody(), is_anthropic_api=False, client_headers={}, input_estimate=1)
     targets = [Target(endpoint=endpoint(upstream.url), model="m") for upstream in upstreams]
-    attempts = Attempts(targets, circuits=circuits, begin=begin)
+    attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
     try:
         attempts.run(adapters.message)
     finally:

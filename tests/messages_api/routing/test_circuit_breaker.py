@@ -2,7 +2,8 @@
 
 import pytest
 
-from messages_api.routing.circuit_breaker import CircuitBreaker, Circuits, LocalState, OpenState
+from messages_api.routing.circuit_breaker import CircuitBreaker, LocalState, OpenState
+from messages_api.routing.circuit_registry import CircuitBreakers
 from messages_api.routing.retry_budget import RetryBudget
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
@@ -20,30 +21,30 @@ def circuit(clock: Clock) -> CircuitBreaker:
 
 def fail(circuit: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        circuit.failed("overloaded_error")
+        circuit.record_failure("overloaded_error")
 
 
 def test_four_failures_in_a_row_are_too_few(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
 
-    assert circuit.opened is None
+    assert circuit.open_state is None
     assert circuit.allows_request()
 
 
 def test_five_failures_in_a_row_open_it(circuit: CircuitBreaker) -> None:
     fail(circuit, 5)
 
-    assert circuit.opened is not None
-    assert circuit.opened.reason == "overloaded_error"
+    assert circuit.open_state is not None
+    assert circuit.open_state.reason == "overloaded_error"
     assert not circuit.allows_request()
 
 
 def test_an_answer_in_between_begins_a_new_row(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
-    circuit.succeeded()
+    circuit.record_success()
     fail(circuit, 4)
 
-    assert circuit.opened is None
+    assert circuit.open_state is None
 
 
 def test_one_call_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Clock) -> None:
@@ -58,13 +59,13 @@ def test_one_call_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Cloc
 
 def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
-    first = circuit.opened
+    first = circuit.open_state
     clock.forward(10)
 
     assert circuit.allows_request()
-    circuit.failed("timeout_error")
+    circuit.record_failure("timeout_error")
 
-    assert circuit.opened == first
+    assert circuit.open_state == first
     assert not circuit.allows_request()
     assert circuit.next_probe_in_s == 10
 
@@ -74,29 +75,29 @@ def test_the_first_answer_of_a_probe_closes_it(circuit: CircuitBreaker, clock: C
     clock.forward(10)
     assert circuit.allows_request()
 
-    circuit.answers()
+    circuit.on_first_event()
 
-    assert circuit.opened is None
+    assert circuit.open_state is None
     assert all(circuit.allows_request() for _ in range(100))
     fail(circuit, 4)
-    assert circuit.opened is None
+    assert circuit.open_state is None
 
 
 def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: CircuitBreaker) -> None:
     for _ in range(5):
-        circuit.answers()
-        circuit.failed("api_error")
+        circuit.on_first_event()
+        circuit.record_failure("api_error")
 
-    assert circuit.opened is not None
+    assert circuit.open_state is not None
 
 
 def test_another_address_is_another_circuit(clock: Clock) -> None:
-    circuits = Circuits(clock=clock)
+    circuit_breakers = CircuitBreakers(clock=clock)
 
-    fail(circuits.of(endpoint("http://one")), 5)
+    fail(circuit_breakers.of(endpoint("http://one")), 5)
 
-    assert not circuits.of(endpoint("http://one")).allows_request()
-    assert circuits.of(endpoint("http://two")).allows_request()
+    assert not circuit_breakers.of(endpoint("http://one")).allows_request()
+    assert circuit_breakers.of(endpoint("http://two")).allows_request()
 
 
 class Known(LocalState):
@@ -105,11 +106,11 @@ class Known(LocalState):
     def __init__(self) -> None:
         self.said: OpenState | None = None
 
-    def opened(self, upstream: str, *, otherwise: OpenState | None) -> OpenState | None:
+    def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         return self.said
 
-    def note_opened(self, upstream: str, opened: OpenState) -> None:
-        self.said = opened
+    def set_open(self, upstream: str, state: OpenState) -> None:
+        self.said = state
 
 
 def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> None:
@@ -120,21 +121,21 @@ def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> Non
     known.said = OpenState(since=0, reason="api_error")
     clock.forward(1)
 
-    assert circuit.opened == known.said
+    assert circuit.open_state == known.said
 
 
 def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) -> None:
     known = Known()
     circuit = CircuitBreaker("upstream", known, clock=clock)
     fail(circuit, 5)
-    assert circuit.opened is not None
+    assert circuit.open_state is not None
 
     known.said = None  # the other one has probed it, and it answered
     clock.forward(1)
-    assert circuit.opened is None
+    assert circuit.open_state is None
     fail(circuit, 4)
 
-    assert circuit.opened is None
+    assert circuit.open_state is None
 
 
 # ---- the budget of retries
@@ -143,22 +144,22 @@ def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) 
 def test_three_retries_a_second_are_always_free(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
 
-    assert [budget.take() for _ in range(31)] == [True] * 30 + [False]
+    assert [budget.try_acquire() for _ in range(31)] == [True] * 30 + [False]
 
 
 def test_a_tenth_of_the_calls_may_be_retries(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
     for _ in range(1000):
-        budget.call()
+        budget.record_request()
 
-    assert sum(budget.take() for _ in range(1000)) == 100
+    assert sum(budget.try_acquire() for _ in range(1000)) == 100
 
 
 def test_what_is_older_than_ten_seconds_is_forgotten(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
     taken = []
     for _ in range(30):
-        taken.append(sum(budget.take() for _ in range(30)))
+        taken.append(sum(budget.try_acquire() for _ in range(30)))
         clock.forward(1)
 
     assert sum(taken[:10]) == sum(taken[10:20]) == sum(taken[20:]) == 30

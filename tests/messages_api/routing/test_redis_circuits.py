@@ -10,8 +10,8 @@ from pytest_django import Settings
 
 from lib.shared_store import Store
 from messages_api.models import Route, RouteTarget
-from messages_api.routing.circuit_breaker import LOOK_EVERY_S, PROBE_EVERY_S, CircuitBreaker, OpenState
-from messages_api.routing.redis_circuits import OPEN, TURN, SharedCircuits
+from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, STATE_TTL_S, CircuitBreaker, OpenState
+from messages_api.routing.redis_circuits import OPEN_KEY, PROBE_KEY, RedisState
 from tests.conftest import missing
 from tests.support.clock import Clock
 from tests.support.gateway import Gateway, GatewayServer
@@ -52,14 +52,14 @@ def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator
     """The circuit of one upstream as two processes see it."""
     settings.REDIS_URL = redis_server.url
     stores = [Store(), Store()]
-    yield [CircuitBreaker("upstream", SharedCircuits(store), clock=clock) for store in stores]
+    yield [CircuitBreaker("upstream", RedisState(store), clock=clock) for store in stores]
     for store in stores:
         store.close()
 
 
 def fail(circuit: CircuitBreaker) -> None:
     for _ in range(5):
-        circuit.failed("overloaded_error")
+        circuit.record_failure("overloaded_error")
 
 
 def test_what_one_process_opened_the_other_skips_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
@@ -69,7 +69,7 @@ def test_what_one_process_opened_the_other_skips_within_a_second(two: list[Circu
     fail(one)
     clock.forward(1)
 
-    assert other.opened == one.opened
+    assert other.open_state == one.open_state
     assert not other.allows_request()
 
 
@@ -79,8 +79,10 @@ def test_two_processes_probe_in_turns(
     one, other = two
     fail(one)
     for _ in range(3):
-        clock.forward(PROBE_EVERY_S)
-        store.run(lambda redis: redis.delete(TURN.format("upstream")), otherwise=0)  # the ten seconds of Redis pass too
+        clock.forward(PROBE_INTERVAL_S)
+        store.run(
+            lambda redis: redis.delete(PROBE_KEY.format("upstream")), otherwise=0
+        )  # the ten seconds of Redis pass too
 
         assert sorted([one.allows_request(), other.allows_request()]) == [False, True]
 
@@ -88,9 +90,9 @@ def test_two_processes_probe_in_turns(
 def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
-    left_ms = store.run(lambda redis: redis.pttl(TURN.format("upstream")), otherwise=0)
+    left_ms = store.run(lambda redis: redis.pttl(PROBE_KEY.format("upstream")), otherwise=0)
 
-    assert PROBE_EVERY_S * 1000 - 1000 < left_ms <= PROBE_EVERY_S * 1000
+    assert PROBE_INTERVAL_S * 1000 - 1000 < left_ms <= PROBE_INTERVAL_S * 1000
 
 
 def test_what_one_process_saw_answer_is_closed_for_both(two: list[CircuitBreaker], clock: Clock) -> None:
@@ -99,17 +101,17 @@ def test_what_one_process_saw_answer_is_closed_for_both(two: list[CircuitBreaker
     clock.forward(1)
     assert not other.allows_request()
 
-    one.answers()
+    one.on_first_event()
     clock.forward(1)
 
-    assert other.opened is None
+    assert other.open_state is None
     assert other.allows_request()
 
 
 def test_an_entry_that_nobody_renews_goes_by_itself(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
-    assert 0 < store.run(lambda redis: redis.ttl(OPEN.format("upstream")), otherwise=0) <= 120
+    assert 0 < store.run(lambda redis: redis.ttl(OPEN_KEY.format("upstream")), otherwise=0) <= 120
 
 
 def test_while_redis_is_away_each_process_goes_by_what_it_knows(
@@ -120,23 +122,23 @@ def test_while_redis_is_away_each_process_goes_by_what_it_knows(
     redis_server.stop()
     clock.forward(1)
 
-    assert one.opened is not None
+    assert one.open_state is not None
     assert not one.allows_request()
-    assert other.opened is None
-    clock.forward(PROBE_EVERY_S)
+    assert other.open_state is None
+    clock.forward(PROBE_INTERVAL_S)
     assert one.allows_request()
-    one.answers()
-    assert one.opened is None
+    one.on_first_event()
+    assert one.open_state is None
 
 
 def test_what_is_shared_reads_back_as_it_was_said(store: Store) -> None:
-    shared, opened = SharedCircuits(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
+    shared, opened = RedisState(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
 
-    shared.note_opened("upstream", opened)
+    shared.set_open("upstream", opened)
 
-    assert shared.opened("upstream", otherwise=None) == opened
-    shared.note_closed("upstream")
-    assert shared.opened("upstream", otherwise=opened) is None
+    assert shared.get_open("upstream", default=None) == opened
+    shared.set_closed("upstream")
+    assert shared.get_open("upstream", default=opened) is None
 
 
 # ---- two gateways
@@ -160,7 +162,7 @@ def test_what_one_gateway_found_broken_the_other_does_not_ask(
         for _ in range(2):
             assert one.post(PATH, BODY).status == 200
 
-        time.sleep(LOOK_EVERY_S)  # so old may the other's view be
+        time.sleep(STATE_TTL_S)  # so old may the other's view be
         asked = len(upstream.calls)
         answers = [other.post(PATH, BODY) for _ in range(5)]
 

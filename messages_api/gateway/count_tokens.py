@@ -1,0 +1,39 @@
+"""Token counting: the input tokens of a request, without sending it to a model."""
+
+from functools import partial
+
+from keys.access import authorization
+from keys.access.snapshots import Snapshot
+from lib import deadlines
+from messages_api.backend import adapters
+from messages_api.backend.attempt import Attempt
+from messages_api.backend.protocol.token_estimate import estimate
+from messages_api.gateway.admission import find_targets
+from messages_api.gateway.attempts import Attempts
+from messages_api.intake.body import Body
+from messages_api.intake.client import ClientInfo
+from messages_api.routing.circuit_registry import circuit_breakers
+
+
+def count_tokens(body: Body, *, key: Snapshot, client: ClientInfo) -> int:
+    """Return the input tokens of a request: counted by the upstream where it can, else estimated.
+
+    Raise RequestRejected, RequestError or UpstreamError. Limits and budgets do not apply; no usage record is written.
+    """
+    model = body.request["model"]
+    authorization.authorize(key, model=model, address=client.address)
+    targets = find_targets(model, key=key)
+    deadlines.release_connections()
+    begin = partial(
+        Attempt,
+        body=body,
+        is_anthropic_api=True,
+        client_headers=client.headers,
+        is_beta=client.is_beta,
+        input_estimate=estimate(body.request),
+    )
+    attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
+    try:
+        return attempts.run(adapters.count_tokens)
+    finally:
+        attempts.close()
