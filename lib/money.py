@@ -53,6 +53,11 @@ def plain(micros: int) -> str:
     return f"{'-' if micros < 0 else ''}{_digits(abs(micros), separator='')}"
 
 
+def six_decimals(micros: int) -> str:
+    """Return dollars with all six decimals, as the API returns amounts: `12.500000`."""
+    return f"{Decimal(micros).scaleb(-6):.6f}"
+
+
 def _digits(amount: int, *, separator: str, places: int = 6) -> str:
     whole, _, part = f"{Decimal(amount).scaleb(-places):{separator}.{places}f}".partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"

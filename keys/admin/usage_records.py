@@ -116,7 +116,7 @@ class UsageRecordAdmin(admin.ModelAdmin):
 
     @admin.display(description="outcome")
     def outcome(self, record: UsageRecord) -> SafeString:
-        return cells.badge(record.status, kind=OUTCOMES[Status(record.status)])
+        return cells.badge(record.get_status_display(), kind=OUTCOMES[Status(record.status)])
 
     @admin.display(description="HTTP")
     def http(self, record: UsageRecord) -> str:
@@ -162,12 +162,12 @@ class UsageRecordAdmin(admin.ModelAdmin):
 
     @admin.display(description="refused by")
     def refused_by(self, record: UsageRecord) -> str:
-        return rejections.in_words(record.limit_exceeded)
+        return rejections.rule_in_words(record.limit_exceeded)
 
     @admin.display(description="would be refused by")
     def would_be_refused_by(self, record: UsageRecord) -> str:
         """By a limit that only counts."""
-        return rejections.in_words(record.limit_exceeded)
+        return rejections.rule_in_words(record.limit_exceeded)
 
     @admin.display(description="first token")
     def first_token_after(self, record: UsageRecord) -> str:

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from keys.forms.fields import check_year
-from keys.reports.usage import Period
+from keys.reports.date_range import DateRange
 
 LONGEST_PERIOD_DAYS = 366
 
@@ -56,18 +56,18 @@ class PeriodForm(forms.Form):
             chosen |= {name: self.cleaned_data[name].isoformat() for name in ("start", "end")}
         return urlencode(chosen)
 
-    def chosen_period(self) -> Period:
+    def chosen_period(self) -> DateRange:
         today = timezone.localdate()
         chosen = self.chosen()
         if chosen == self.CUSTOM:
-            return Period(first=self.cleaned_data["start"], last=self.cleaned_data["end"])
+            return DateRange(first=self.cleaned_data["start"], last=self.cleaned_data["end"])
         if chosen == "last-month":
             last = today.replace(day=1) - timedelta(days=1)
-            return Period(first=last.replace(day=1), last=last)
+            return DateRange(first=last.replace(day=1), last=last)
         first = {
             "today": today,
             "7d": today - timedelta(days=6),
             "30d": today - timedelta(days=29),
             "month": today.replace(day=1),
         }[chosen]
-        return Period(first=first, last=today)
+        return DateRange(first=first, last=today)

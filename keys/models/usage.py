@@ -7,28 +7,33 @@ from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
 
 CLIENT_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
-"""The errors of an upstream that a caller can mend: what was asked for, it does not do."""
-HAS_FAILED = Q(status="failed") | Q(status="interrupted")
-"""In the same words in an index and in its queries: SQLite recognises equalities with parameters, no list of them."""
+"""Error types of failed requests that the client has to change."""
+IS_ERROR = Q(status="failed") | Q(status="interrupted")
+"""An error: a request that was admitted and then failed or was interrupted.
+
+The index and its queries use the same expression: SQLite matches equalities with parameters to an index, but no list.
+"""
+IS_CLIENT_ERROR = Q(status="failed", error_type__in=CLIENT_ERRORS)
+"""An error that the client causes. All others are upstream errors: of an upstream or of the gateway itself."""
 
 
 class UsageRecord(models.Model):
     """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""
 
     class Status(models.TextChoices):
-        STARTED = "started"
-        COMPLETED = "completed"
-        FAILED = "failed"
-        CLIENT_CLOSED = "client_closed"
-        CLIENT_STALLED = "client_stalled"
-        INTERRUPTED = "interrupted"
-        REJECTED = "rejected"
+        STARTED = "started", "In flight"
+        COMPLETED = "completed", "Completed"
+        FAILED = "failed", "Failed"
+        CLIENT_CLOSED = "client_closed", "Client disconnected"
+        CLIENT_STALLED = "client_stalled", "Client timed out"
+        INTERRUPTED = "interrupted", "Interrupted"
+        REJECTED = "rejected", "Rejected"
 
     class UsageSource(models.TextChoices):
-        REPORTED = "reported"
-        PARTIAL = "partial"
-        ESTIMATED = "estimated"
-        NONE = "none"
+        REPORTED = "reported", "Reported"
+        PARTIAL = "partial", "Partly reported"
+        ESTIMATED = "estimated", "Estimated"
+        NONE = "none", "Not available"
 
     id = models.CharField(max_length=36, primary_key=True)  # the request id: sorts by time
     created_at = models.DateTimeField()
@@ -87,7 +92,7 @@ class UsageRecord(models.Model):
             models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
             models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
             # What went wrong for a key is found however many calls went well.
-            models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=HAS_FAILED),
+            models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=IS_ERROR),
             models.Index(
                 fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_exceeded__isnull=False)
             ),

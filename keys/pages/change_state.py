@@ -14,7 +14,7 @@ from keys.display.state_changes import STREAM_TERMINATION_S, StateChange
 from keys.forms.revoke import RevokeForm, RevokeOneForm
 from keys.models import APIKey
 from keys.pages.render import page
-from keys.reports.key_activity import COUNTED_CALLS, count_of_last_hour
+from keys.reports.key_activity import COUNTED_REQUESTS, count_of_last_hour
 
 
 def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: StateChange) -> HttpResponse:
@@ -37,7 +37,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
         "api_key": api_key,
         "change": change,
         "form": form,
-        "requests": f"more than {COUNTED_CALLS:,}" if requests == COUNTED_CALLS else f"{requests:,}",
+        "requests": f"more than {COUNTED_REQUESTS:,}" if requests == COUNTED_REQUESTS else f"{requests:,}",
         "is_used": requests > 0,
         "stream_termination_s": STREAM_TERMINATION_S,
     }

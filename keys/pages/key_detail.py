@@ -22,17 +22,9 @@ from keys.models import APIKey, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
 from keys.pages.raw_key import example_model
 from keys.pages.render import page
-from keys.reports import forecast, key_activity
-from keys.reports.key_activity import Activity
-from keys.reports.rejections import refusals
+from keys.reports import charts, forecast, key_activity
+from keys.reports.rejections import rejections
 
-OUTCOMES = {
-    "completed": ("Completed", 1),
-    "left": ("Left by the caller", 2),
-    "client_errors": ("Caller's errors", 6),
-    "errors": ("Upstream's errors", 3),
-    "rejected": ("Refused", 4),
-}
 SECTIONS: Any = [
     (name, {"fields": ["expires_at", "no_expiry_reason"]} if name == "Expiry" else options)
     for name, options in ISSUE_SECTIONS
@@ -115,14 +107,14 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):
-        requests = key_activity.last_calls(api_key)
+        requests = key_activity.recent_requests(api_key)
         shown |= {
             "activity": done,
-            "chart": _chart(done),
+            "chart": charts.requests_per_day(done.days),
             "requests": requests,
-            "last_use": key_activity.last_use(api_key, requests),
-            "errors": key_activity.last_errors(api_key),
-            "refusals": refusals(api_key),
+            "last_use": key_activity.last_admitted(api_key, requests),
+            "errors": key_activity.recent_errors(api_key),
+            "rejections": rejections(api_key),
         }
     return shown
 
@@ -158,17 +150,3 @@ def _holder_address(request: HttpRequest, api_key: APIKey) -> str:
         return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[owner_choice.pk])
     except NoReverseMatch:
         return ""
-
-
-def _chart(done: Activity) -> dict[str, Any]:
-    """What `charts.js` draws: the rows of the table by day, by how the calls ended."""
-    return {
-        "type": "bar",
-        "stacked": True,
-        "unit": "requests",
-        "labels": [f"{day:%d %b}" for day, _ in done.days],
-        "series": [
-            {"name": name, "colour": colour, "values": [getattr(sums, column) for _, sums in done.days]}
-            for column, (name, colour) in OUTCOMES.items()
-        ],
-    }

@@ -9,7 +9,7 @@ from keys.forms.period import PeriodForm
 from keys.models import UsageRecord
 from keys.pages.render import page
 from keys.reports import charts, usage_csv
-from keys.reports import usage as usage_reports
+from keys.reports import usage_report as reports
 
 
 @require_GET
@@ -17,8 +17,8 @@ from keys.reports import usage as usage_reports
 def usage_report(request: HttpRequest) -> HttpResponse:
     """Show totals, a chart per day, and tables per key and per model for the period in the query string."""
     form = PeriodForm(request.GET)
-    report = usage_reports.report(form.chosen_period())
-    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_by_day(report.days)}
+    report = reports.report(form.chosen_period())
+    context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_per_day(report.days)}
     return page(request, "keys/usage/report.html", {"title": "Usage", **context})
 
 

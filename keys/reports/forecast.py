@@ -1,4 +1,4 @@
-"""How much of its limits and budgets a key has used, and how far they will reach."""
+"""Use of a key's limits and budgets, and when they will be exhausted at the current spend rate."""
 
 import math
 from dataclasses import dataclass
@@ -11,16 +11,20 @@ from keys.budgets.status import BudgetStatus
 from keys.domain.limits import LIMIT_LABELS
 from keys.limits import limiter
 from keys.limits.limiter import Limits
-from keys.limits.terms import LimitState
+from keys.limits.terms import LimitDecision, LimitState
 from keys.models import APIKey
-from keys.reports.key_activity import Activity, SpendRate, team_pace
+from keys.reports import totals
+from keys.reports.date_range import DateRange
+from keys.reports.key_activity import KeyActivity
+from keys.reports.totals import Totals, add_up
 
 DAY = timedelta(days=1)
+RATE_DAYS = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LimitMeter:
-    """One limit, of the key or of its team."""
+    """Use of one limit of a key or its team."""
 
     scope: str
     """`key` or `team`."""
@@ -29,7 +33,7 @@ class LimitMeter:
     is_shadow: bool
     used: int
     free_in_s: int
-    """0 for calls at once, which end when they end."""
+    """Seconds until the limit is fully replenished; 0 for concurrent requests."""
 
     @property
     def percent(self) -> int:
@@ -38,19 +42,33 @@ class LimitMeter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetMeter:
-    """One budget in its period, and where it will be at its end at the pace of the last days."""
+    """Use of one budget in its period, with the forecast for the end of the period."""
 
     status: BudgetStatus
     runs_out_at: datetime | None = None
-    """Before the period ends. None: it does not."""
+    """None if the budget lasts until the end of its period."""
     expected: int | None = None
-    """What will be spent when the period ends. None: nobody knows, or it never ends."""
+    """What will be spent at the end of the period. None if it is unknown or the period never ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpendRate:
+    """Money and tokens spent in a time."""
+
+    micros: int
+    tokens: int
+    elapsed: timedelta
 
 
 def limit_meters(api_key: APIKey) -> list[LimitMeter]:
-    """The limits that hold for a key's calls: its own, then those that it shares with its team."""
+    """Return the limits of a key's requests: its own, then those that it shares with its team."""
+    return [_meter(state) for state in limit_states(api_key).states]
+
+
+def limit_states(api_key: APIKey) -> LimitDecision:
+    """Return the current state of the limits of a key and its team, without consuming anything."""
     scopes = [Limits.of("key", api_key), *([Limits.of("team", api_key.team)] if api_key.team else [])]
-    return [_meter(state) for state in limiter.look(scopes).states]
+    return limiter.look(scopes)
 
 
 def _meter(state: LimitState) -> LimitMeter:
@@ -65,27 +83,43 @@ def _meter(state: LimitState) -> LimitMeter:
     )
 
 
-def budget_meters(api_key: APIKey, activity: Activity) -> list[BudgetMeter]:
-    """The budgets that a key's calls are charged to. Two queries, three if its team has budgets."""
-    standings = status.of_key(api_key)
-    paces = {"key": activity.pace}
-    if any(each.scope == "team" for each in standings):
-        paces["team"] = team_pace(api_key)
-    return [forecast(each, paces[each.scope]) for each in standings]
+def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
+    """Return the budgets that a key's requests are charged to. Two queries, three if its team has budgets."""
+    budgets = status.of_key(api_key)
+    spent = add_up(row.totals for row in activity.days[-RATE_DAYS:])
+    rates = {"key": _rate(spent, since=api_key.created_at)}
+    if any(each.scope == "team" for each in budgets):
+        rates["team"] = team_spend_rate(api_key)
+    return [forecast(each, rates[each.scope]) for each in budgets]
 
 
-def forecast(row: BudgetStatus, pace: SpendRate) -> BudgetMeter:
-    """Where a budget will be at this pace."""
-    per_pace = pace.micros if row.budget.unit == "usd" else pace.tokens
+def team_spend_rate(api_key: APIKey) -> SpendRate:
+    """Return what all keys of a key's team spent together in the last days. One query."""
+    assert api_key.team is not None
+    siblings = APIKey.objects.filter(team_id=api_key.team_id).values("pk")
+    hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(api_key__in=siblings)
+    return _rate(totals.total(hours), since=api_key.team.created_at)
+
+
+def _rate(spent: Totals, *, since: datetime) -> SpendRate:
+    """Relate totals of the last days to the time since the first of them or the beginning, at least one day."""
+    begin, _ = DateRange.last_days(RATE_DAYS).bounds()
+    elapsed = max(DAY, timezone.now() - max(begin, since))
+    return SpendRate(micros=spent.cost_micros, tokens=spent.tokens, elapsed=elapsed)
+
+
+def forecast(row: BudgetStatus, rate: SpendRate) -> BudgetMeter:
+    """Extrapolate a budget at a spend rate."""
+    per_elapsed = rate.micros if row.budget.unit == "usd" else rate.tokens
     now = timezone.now()
-    if per_pace <= 0 or row.left <= 0:
+    if per_elapsed <= 0 or row.left <= 0:
         return BudgetMeter(status=row)
-    seconds = int(pace.elapsed.total_seconds())
-    lasts_s = row.left * seconds // per_pace
+    seconds = int(rate.elapsed.total_seconds())
+    lasts_s = row.left * seconds // per_elapsed
     ends = row.resets_at
     if lasts_s < (ends - now).total_seconds() if ends else lasts_s < 1000 * DAY.total_seconds():
         return BudgetMeter(status=row, runs_out_at=now + timedelta(seconds=lasts_s))
     if ends is None:
         return BudgetMeter(status=row)
     ahead = int((ends - now).total_seconds())
-    return BudgetMeter(status=row, expected=row.spent + row.reserved + per_pace * ahead // seconds)
+    return BudgetMeter(status=row, expected=row.spent + row.reserved + per_elapsed * ahead // seconds)

@@ -1,4 +1,4 @@
-"""The list of keys as CSV. What opens anything is not in it: neither digests nor, of course, raw keys."""
+"""Key export: one CSV line for each API key, without digests or raw keys."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,24 +11,34 @@ from keys.models import APIKey, Budget
 from keys.reports.usage_csv import inert, written
 from lib import money
 
-HEADER = ["key", "name", "hints", "owner", "team", "purpose", "state", "created_at", "created_by", "expires_at"]
-HEADER += ["no_expiry_reason"]
-HEADER += [
+HEADER = [
+    "key",
+    "name",
+    "hints",
+    "owner",
+    "team",
+    "purpose",
+    "state",
+    "created_at",
+    "created_by",
+    "expires_at",
+    "no_expiry_reason",
     "last_used_at",
-    "models",
+    "allowed_models",
     "requests_per_minute",
     "tokens_per_minute",
     "concurrent_requests",
-    "limits_only_count",
+    "shadow_mode",
+    "budgets",
+    "allowed_ips",
 ]
-HEADER += ["budgets", "addresses"]
-AT_ONCE = 500
+BATCH_SIZE = 500
 
 
 def csv_lines(api_keys: QuerySet[APIKey]) -> Iterator[str]:
-    """One line for each key, read in batches, however many there are."""
+    """Yield one line for each key, read in batches."""
     rows = api_keys.select_related("owner", "team", "created_by").prefetch_related("secrets", "budgets")
-    return written(HEADER, map(_cells, rows.iterator(chunk_size=AT_ONCE)))
+    return written(HEADER, map(_cells, rows.iterator(chunk_size=BATCH_SIZE)))
 
 
 def _cells(api_key: Any) -> list[Any]:
@@ -45,17 +55,17 @@ def _cells(api_key: Any) -> list[Any]:
         "expires_at": _moment(api_key.expires_at),
         "no_expiry_reason": api_key.no_expiry_reason,
         "last_used_at": _moment(api_key.last_used_at),
-        "models": " ".join(api_key.allowed_models),
+        "allowed_models": " ".join(api_key.allowed_models),
         "budgets": "; ".join(map(_budget, api_key.budgets.all())),
-        "addresses": " ".join(api_key.allowed_ips),
+        "allowed_ips": " ".join(api_key.allowed_ips),
     }
-    rules = {
+    limits = {
         "requests_per_minute": api_key.requests_per_minute,
         "tokens_per_minute": api_key.tokens_per_minute,
         "concurrent_requests": api_key.concurrent_requests,
-        "limits_only_count": "yes" if api_key.shadow_mode else "no",
+        "shadow_mode": "yes" if api_key.shadow_mode else "no",
     }
-    return [inert(texts[name]) if name in texts else rules[name] for name in HEADER]
+    return [inert(texts[name]) if name in texts else limits[name] for name in HEADER]
 
 
 def _moment(value: datetime | None) -> str:

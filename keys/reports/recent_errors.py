@@ -1,16 +1,16 @@
-"""The calls that failed last, whosever they were."""
+"""Latest errors of all API keys."""
 
 from keys.models import UsageRecord
-from keys.models.usage import HAS_FAILED
+from keys.models.usage import IS_ERROR
 
 SHOWN = 8
 MOST = 5_000
-"""So many of the latest calls are looked at: where nothing ever fails, a page must not read all of them."""
+"""Number of latest requests that are searched: where errors are rare, a page must not read all requests."""
 
 
-def last_errors() -> list[UsageRecord]:
-    """Those of the latest calls that failed, or whose worker died. Two queries."""
+def recent_errors() -> list[UsageRecord]:
+    """Return the errors among the latest requests, newest first. Two queries."""
     latest = UsageRecord.objects.order_by("-created_at")
     beyond = list(latest.values_list("created_at", flat=True)[MOST : MOST + 1])
-    failed = latest.filter(HAS_FAILED).select_related("api_key").defer("attempts", "reservations")
-    return list((failed.filter(created_at__gt=beyond[0]) if beyond else failed)[:SHOWN])
+    errors = latest.filter(IS_ERROR).select_related("api_key").defer("attempts", "reservations")
+    return list((errors.filter(created_at__gt=beyond[0]) if beyond else errors)[:SHOWN])

@@ -1,4 +1,4 @@
-"""Who is being refused, and why: calls that a limit, a budget or a rule refused, or would have in shadow mode."""
+"""Rejections of one API key by rule: limits, budgets and allowlists that rejected requests, or would in shadow mode."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,61 +12,63 @@ from keys.domain.amounts import PERIOD_LABELS, format_amount
 from keys.domain.limits import LIMIT_LABELS
 from keys.models import APIKey, UsageRecord
 
-SPAN = timedelta(days=7)
+PERIOD = timedelta(days=7)
 MOST = 5_000
-"""So many of the latest are looked at: a caller who is refused all the time must not make a page slow."""
+"""Number of latest rejections that are counted: a client that is always rejected must not slow the page down."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Rejection:
-    """What one rule refused."""
+class RuleRejections:
+    """Requests that one rule rejected."""
 
-    words: str
+    rule: str
     rejected: int = 0
-    would_have: int = 0
-    """In shadow mode: noted, and let in."""
+    shadow: int = 0
+    """Requests that the rule would have rejected, but did not in shadow mode."""
     last_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejections:
-    rows: list[Rejection]
+    """Rejections of a key in the last seven days."""
+
+    rows: list[RuleRejections]
     """The most frequent first."""
     is_cut: bool
-    """Whether there were more than were looked at."""
+    """Whether there were more than `most`."""
     most: int = MOST
 
 
-def refusals(api_key: APIKey) -> Rejections:
-    """By rule, what was refused in the last seven days. Two queries, of `MOST` rows at most."""
+def rejections(api_key: APIKey) -> Rejections:
+    """Count rejections by rule. Two queries, of `MOST` rows at most."""
     found = UsageRecord.objects.filter(
-        api_key=api_key, limit_exceeded__isnull=False, created_at__gt=timezone.now() - SPAN
+        api_key=api_key, limit_exceeded__isnull=False, created_at__gt=timezone.now() - PERIOD
     ).order_by("-created_at")
     beyond = list(found.values_list("created_at", flat=True)[MOST : MOST + 1])
-    rows: dict[str, Rejection] = {}
-    for hit in _counted(found.filter(created_at__gt=beyond[0]) if beyond else found):
-        words = in_words(hit)
-        row = rows.setdefault(words, Rejection(words=words, last_at=hit["last_at"]))
-        row.last_at = max(row.last_at, hit["last_at"])
-        if hit["status"] == UsageRecord.Status.REJECTED:
-            row.rejected += hit["made"]
+    rows: dict[str, RuleRejections] = {}
+    for group in _counted(found.filter(created_at__gt=beyond[0]) if beyond else found):
+        rule = rule_in_words(group)
+        row = rows.setdefault(rule, RuleRejections(rule=rule, last_at=group["last_at"]))
+        row.last_at = max(row.last_at, group["last_at"])
+        if group["status"] == UsageRecord.Status.REJECTED:
+            row.rejected += group["count"]
         else:
-            row.would_have += hit["made"]
-    ordered = sorted(rows.values(), key=lambda row: row.rejected + row.would_have, reverse=True)
+            row.shadow += group["count"]
+    ordered = sorted(rows.values(), key=lambda row: row.rejected + row.shadow, reverse=True)
     return Rejections(rows=ordered, is_cut=bool(beyond))
 
 
 def _counted(found: Any) -> Any:
-    """A row for each rule and outcome."""
+    """Group by rule and outcome."""
     parts = {name: KT(f"limit_exceeded__{name}") for name in ("scope", "limit", "value")}
     grouped = found.annotate(**parts).values(*parts, "status")
-    return grouped.annotate(made=Count("pk"), last_at=Max("created_at")).order_by()
+    return grouped.annotate(count=Count("pk"), last_at=Max("created_at")).order_by()
 
 
-def in_words(hit: Any) -> str:
-    """The rule that a usage record's `limit_exceeded` names."""
-    whose = {"key": "of this key", "team": "of its team"}.get(hit.get("scope") or "", "")
-    limit, value = hit.get("limit") or "", _number(hit.get("value"))
+def rule_in_words(exceeded: Any) -> str:
+    """Describe the rule that a usage record's `limit_exceeded` names."""
+    whose = {"key": "of this key", "team": "of its team"}.get(exceeded.get("scope") or "", "")
+    limit, value = exceeded.get("limit") or "", _number(exceeded.get("value"))
     if limit in LIMIT_LABELS:
         return f"{value:,} {LIMIT_LABELS[limit]} {whose}" if value is not None else f"{LIMIT_LABELS[limit]} {whose}"
     if limit.startswith("budget_"):
@@ -85,5 +87,5 @@ def _budget(limit: str, value: int | None, whose: str) -> str:
 
 
 def _number(value: Any) -> int | None:
-    """PostgreSQL takes texts out of JSON, SQLite numbers."""
+    """Return a number from JSON: PostgreSQL extracts texts, SQLite numbers."""
     return int(value) if str(value).isdigit() else None

@@ -1,13 +1,17 @@
-"""What calls add up to: the sums of reports, read from the hours, and the calls that run now, which are in none yet."""
+"""Usage totals: the figures that every report, page, export and API response shows, and the queries that read them."""
 
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import reduce
 from typing import Any
 
 from django.db import connection
 from django.db.models import BigIntegerField, Count, Q, QuerySet, Sum, Value
 
 from keys.models import HourlyUsage, UsageRecord
+from keys.models.usage import IS_CLIENT_ERROR, IS_ERROR
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
@@ -15,30 +19,38 @@ UsageSource = UsageRecord.UsageSource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Totals:
-    """What some calls add up to. Refused calls are counted apart: they reached no upstream."""
+    """Usage totals of a set of requests.
+
+    A request has *finished* when it was admitted and then settled. An *error* is a finished request that failed or was
+    interrupted. It is a client error if the client has to change the request, otherwise an upstream error. The error
+    rate is the share of errors among finished requests. Rejected requests were not admitted and are counted apart.
+    """
 
     completed: int = 0
-    left: int = 0
-    """The caller left or stopped reading."""
-    errors: int = 0
-    """Failed, or orphaned by a worker that died."""
-    running: int = 0
+    client_disconnected: int = 0
+    """The client disconnected, or timed out while it should have read the response."""
+    client_errors: int = 0
+    """Failed because of the request itself, such as one that the upstream answers with 400."""
+    upstream_errors: int = 0
+    """Failed at the upstream or in the gateway, or interrupted by the end of a worker."""
+    in_flight: int = 0
     rejected: int = 0
-    input: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    output: int = 0
-    unknown: int = 0
-    """Ended calls of which nobody said the input or the output. What was said of them is in the sums."""
-    reported: int = 0
-    partial: int = 0
-    estimated: int = 0
-    unsaid: int = 0
-    """Ended calls with the usage source `none`."""
-    cost: int = 0
-    """Micro-dollars, of the calls that have a price."""
+    input_tokens: int = 0
+    """Without cache reads and cache writes."""
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    """With reasoning tokens."""
+    without_usage: int = 0
+    """Finished requests whose input or output tokens are unknown. Known counts of theirs are in the totals."""
+    source_reported: int = 0
+    source_partial: int = 0
+    source_estimated: int = 0
+    source_none: int = 0
+    cost_micros: int = 0
+    """Micro-dollars, of priced requests."""
     unpriced: int = 0
-    """Ended calls whose model had no price. Their cost is not known, so it is not in the sum."""
+    """Finished requests without a price. Their cost is unknown and not in `cost_micros`."""
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
@@ -48,92 +60,131 @@ class Totals:
 
     @property
     def requests(self) -> int:
-        return self.ended + self.running
+        """Admitted requests, finished or in flight."""
+        return self.finished + self.in_flight
 
     @property
-    def ended(self) -> int:
-        return self.completed + self.left + self.errors
+    def finished(self) -> int:
+        return self.completed + self.client_disconnected + self.errors
 
     @property
-    def tokens_in(self) -> int:
-        """All kinds of input: fresh, read from a cache, written to a cache."""
-        return self.input + self.cache_read + self.cache_write
+    def errors(self) -> int:
+        return self.client_errors + self.upstream_errors
+
+    @property
+    def all_input_tokens(self) -> int:
+        """Input tokens with cache reads and cache writes."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     @property
     def tokens(self) -> int:
-        return self.tokens_in + self.output
+        return self.all_input_tokens + self.output_tokens
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether no finished request has a price, so that the cost is unknown and not 0."""
+        return bool(self.unpriced) and self.unpriced == self.finished
 
 
 NAMES = tuple(item.name for item in fields(Totals))
 
 
-def from_columns(values: Any) -> Totals:
-    """Sums from the values of their columns, in order."""
+def from_columns(values: Iterable[int]) -> Totals:
+    """Return totals from the values of their columns, in the order of `grouped`."""
     return Totals(**dict(zip(NAMES, values, strict=True)))
 
 
-_HAS_ENDED = ~Q(status=Status.REJECTED)
+def add_up(parts: Iterable[Totals]) -> Totals:
+    return reduce(operator.add, parts, Totals())
 
 
-def _requests(condition: Q) -> Any:
-    return Sum("requests", filter=condition, default=0)
+def add_up_by(parts: Iterable[tuple[Any, Totals]]) -> dict[Any, Totals]:
+    """Add up totals by subject."""
+    found: dict[Any, Totals] = {}
+    for subject, part in parts:
+        found[subject] = found[subject] + part if subject in found else part
+    return found
 
 
-def _all(*columns: str) -> Any:
+# ---- the columns of both tables
+
+_FINISHED = ~Q(status=Status.REJECTED) & ~Q(status=Status.STARTED)
+_COUNTED = {
+    "completed": Q(status=Status.COMPLETED),
+    "client_disconnected": Q(status=Status.CLIENT_CLOSED) | Q(status=Status.CLIENT_STALLED),
+    "in_flight": Q(status=Status.STARTED),
+    "rejected": Q(status=Status.REJECTED),
+    "source_reported": _FINISHED & Q(usage_source=UsageSource.REPORTED),
+    "source_partial": _FINISHED & Q(usage_source=UsageSource.PARTIAL),
+    "source_estimated": _FINISHED & Q(usage_source=UsageSource.ESTIMATED),
+    "source_none": _FINISHED & Q(usage_source=UsageSource.NONE),
+}
+"""Figures that count requests, and the condition of each."""
+
+
+def _sum(*columns: str) -> Any:
     first, *others = (Sum(column, default=0) for column in columns)
     return sum(others, start=first)
 
 
+_SUMMED = {
+    "input_tokens": _sum("input_tokens"),
+    "cache_read_tokens": _sum("cache_read_tokens"),
+    "cache_write_tokens": _sum("cache_write_5m_tokens", "cache_write_1h_tokens"),
+    "output_tokens": _sum("output_tokens"),
+    "cost_micros": _sum("cost_usd_micros"),
+}
 _OF_HOURS: dict[str, Any] = {
-    "completed": _requests(Q(status=Status.COMPLETED)),
-    "left": _requests(Q(status__in=[Status.CLIENT_CLOSED, Status.CLIENT_STALLED])),
-    "errors": _requests(Q(status__in=[Status.FAILED, Status.INTERRUPTED])),
-    "running": Value(0, output_field=BigIntegerField()),
-    "rejected": _requests(Q(status=Status.REJECTED)),
-    "input": _all("input_tokens"),
-    "cache_read": _all("cache_read_tokens"),
-    "cache_write": _all("cache_write_5m_tokens", "cache_write_1h_tokens"),
-    "output": _all("output_tokens"),
-    "unknown": _all("requests_without_usage"),
-    "reported": _requests(_HAS_ENDED & Q(usage_source=UsageSource.REPORTED)),
-    "partial": _requests(_HAS_ENDED & Q(usage_source=UsageSource.PARTIAL)),
-    "estimated": _requests(_HAS_ENDED & Q(usage_source=UsageSource.ESTIMATED)),
-    "unsaid": _requests(_HAS_ENDED & Q(usage_source=UsageSource.NONE)),
-    "cost": _all("cost_usd_micros"),
-    "unpriced": _all("unpriced_requests"),
+    **{name: Sum("requests", filter=condition, default=0) for name, condition in _COUNTED.items()},
+    **_SUMMED,
+    "in_flight": Value(0, output_field=BigIntegerField()),  # hourly rollups hold settled requests only
+    "client_errors": _sum("client_errors"),
+    "upstream_errors": Sum("requests", filter=IS_ERROR, default=0) - _sum("client_errors"),
+    "without_usage": _sum("requests_without_usage"),
+    "unpriced": _sum("unpriced_requests"),
+}
+_OF_RECORDS: dict[str, Any] = {
+    **{name: Count("pk", filter=condition) for name, condition in _COUNTED.items()},
+    **_SUMMED,
+    "client_errors": Count("pk", filter=IS_CLIENT_ERROR),
+    "upstream_errors": Count("pk", filter=IS_ERROR & ~IS_CLIENT_ERROR),
+    "without_usage": Count("pk", filter=_FINISHED & (Q(input_tokens=None) | Q(output_tokens=None))),
+    "unpriced": Count("pk", filter=_FINISHED & Q(cost_usd_micros=None)),
 }
 
 
-def hours(begin: datetime, end: datetime) -> QuerySet[HourlyUsage]:
-    """The hours that begin in a half-open interval."""
+def grouped(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
+    """Return rows of values from hourly rollups or usage records: the subject, then the columns of the totals.
+
+    `constants` are annotations that may be named in `subject`, so that queries with different groupings can be united.
+    """
+    expressions = _OF_HOURS if rows.model is HourlyUsage else _OF_RECORDS
+    # Not the names themselves: Django would take those of columns for the aggregates.
+    columns = {f"{name}_sum": expressions[name] for name in NAMES}
+    return rows.annotate(**constants).values(*subject).annotate(**columns).values_list(*subject, *columns)
+
+
+def total(rows: QuerySet[Any]) -> Totals:
+    """Add up hourly rollups or usage records. One query."""
+    return add_up(from_columns(columns) for _, *columns in grouped(rows, "all", all=Value(0)))
+
+
+# ---- the rows
+
+
+def hourly(begin: datetime, end: datetime) -> QuerySet[HourlyUsage]:
+    """Return the hourly rollups that start in a half-open interval."""
     return HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end).order_by()
 
 
-def running(begin: datetime, end: datetime) -> QuerySet[UsageRecord]:
-    """The calls that began in it and have not ended."""
-    # By the condition of the index of running calls: that of their status would read every call of the period.
+def in_flight(begin: datetime, end: datetime) -> QuerySet[UsageRecord]:
+    """Return the requests that started in a half-open interval and are not settled."""
+    # The condition of the index of in-flight requests: one on the status would read every request of the interval.
     return UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at=None).order_by()
 
 
-def summed(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
-    """Rows of values: those of `subject`, by which it is grouped, and then a column for each of the Sums.
-
-    `constants` are columns of one value each that may be named in `subject`, so that such queries can be united.
-    """
-    columns = _OF_HOURS if rows.model is HourlyUsage else _OF_RUNNING
-    grouped = rows.annotate(**constants).values(*subject)
-    return grouped.annotate(**{f"{name}_sum": columns[name] for name in NAMES}).values_list(
-        *subject, *(f"{name}_sum" for name in NAMES)
-    )
-
-
-_OF_RUNNING: dict[str, Any] = {
-    name: Count("pk") if name == "running" else Value(0, output_field=BigIntegerField()) for name in NAMES
-}
-
-
 def named_models(*, limit: int) -> list[str]:
-    """The models that were ever asked for, in order. One step in an index for each, however many hours there are."""
+    """Return the models that were ever requested, in order. Takes one index step for each model."""
     table = HourlyUsage._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(

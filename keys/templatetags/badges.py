@@ -25,4 +25,4 @@ def state(api_key: APIKey) -> SafeString:
 
 @register.filter
 def outcome(record: UsageRecord) -> SafeString:
-    return cells.badge(record.status, kind=OUTCOMES[UsageRecord.Status(record.status)])
+    return cells.badge(record.get_status_display(), kind=OUTCOMES[UsageRecord.Status(record.status)])

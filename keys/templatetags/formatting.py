@@ -83,8 +83,12 @@ def unrounded_money(millionths: int) -> str:
 
 
 @register.filter
-def cost(sums: Totals) -> str:
+def cost(totals: Totals) -> str:
     """What calls cost, as far as their models have a price; in words where none has."""
-    if sums.unpriced and sums.unpriced == sums.ended:
-        return "unpriced"
-    return amounts.short(sums.cost)
+    return "unpriced" if totals.is_unpriced else amounts.short(totals.cost_micros)
+
+
+@register.filter
+def error_rate(totals: Totals) -> str:
+    """Return the share of errors among finished requests."""
+    return share(totals.errors, totals.finished)

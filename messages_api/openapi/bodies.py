@@ -41,7 +41,7 @@ FIELDS = {
     "top_k": "Choose among so many of the likeliest tokens.",
     "tools": "What the model may call. Names are unique; a client tool needs `name` and `input_schema`.",
     "tool_choice": "Whether the model may, must or must not call a tool. A `name` is that of one of `tools`.",
-    "thinking": "Whether the model thinks before it answers. `budget_tokens` is less than `max_tokens`.",
+    "thinking": "Whether the model thinks before it responses. `budget_tokens` is less than `max_tokens`.",
     "output_config": "How much effort the answer is worth, and the JSON schema that it follows.",
     "output_format": "The JSON schema that the answer follows; `output_config.format` is its newer place.",
     "metadata": "Who the call is for, as an opaque id.",

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
-from messages_api.openapi import answers, bodies, self_service
+from messages_api.openapi import bodies, responses, self_service
 from messages_api.openapi.operations import HEADERS, OPERATIONS, SECURITY_SCHEMES, TAGS
 
 
@@ -28,7 +28,7 @@ def with_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return result | {
         "tags": TAGS,
         "components": {
-            "schemas": answers.SCHEMAS | self_service.SCHEMAS | bodies.schemas(),
+            "schemas": responses.SCHEMAS | self_service.SCHEMAS | bodies.schemas(),
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },

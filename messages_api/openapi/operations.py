@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from messages_api.apis import anthropic, envelope
 from messages_api.backend.protocol import model_list
-from messages_api.openapi import answers, bodies, self_service
-from messages_api.openapi.answers import TEXT, Schema, ref
+from messages_api.openapi import bodies, responses, self_service
+from messages_api.openapi.responses import TEXT, Schema, ref
 
 REQUEST_ID = "req_0198f3c1a2b4c0ffee00c0ffee00c0ff"
 JSON = "application/json"
@@ -173,7 +173,7 @@ CHUNK_STREAM = (
     "after which the stream ends without `[DONE]`."
 )
 NATIVE_STREAM = 'With `"stream": true`: one `event:` line and one `data:` line an event.\n\n' + "\n".join(
-    f"- `{type}` (`{name}`): {meaning}" for type, (name, _, meaning) in answers.EVENTS.items()
+    f"- `{type}` (`{name}`): {meaning}" for type, (name, _, meaning) in responses.EVENTS.items()
 )
 
 
@@ -246,9 +246,9 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "responses": {
             "200": whole_or_streamed(
                 "Envelope",
-                answers.ENVELOPE_EXAMPLE,
+                responses.ENVELOPE_EXAMPLE,
                 stream=CHUNK_STREAM,
-                stream_example=answers.chunk_stream_example(),
+                stream_example=responses.chunk_stream_example(),
             ),
             **failures(envelope, ALL_ERRORS, limited=True),
         },
@@ -287,9 +287,9 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "responses": {
             "200": whole_or_streamed(
                 "Message",
-                answers.MESSAGE_EXAMPLE,
+                responses.MESSAGE_EXAMPLE,
                 stream=NATIVE_STREAM,
-                stream_example=answers.event_stream_example(),
+                stream_example=responses.event_stream_example(),
             ),
             **failures(anthropic, ALL_ERRORS, limited=True),
         },
@@ -311,7 +311,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "security": EITHER_KEY,
         "parameters": PAGE_PARAMETERS,
         "responses": {
-            "200": plain("ModelPage", answers.MODEL_PAGE_EXAMPLE),
+            "200": plain("ModelPage", responses.MODEL_PAGE_EXAMPLE),
             **failures(anthropic, LIST_ERRORS),
         },
     },
@@ -322,7 +322,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "security": EITHER_KEY,
         "parameters": [MODEL_PARAMETER],
         "responses": {
-            "200": plain("Model", answers.MODEL_PAGE_EXAMPLE["data"][0]),
+            "200": plain("Model", responses.MODEL_PAGE_EXAMPLE["data"][0]),
             **failures(anthropic, (*LIST_ERRORS, 404)),
         },
     },

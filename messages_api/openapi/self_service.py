@@ -3,8 +3,8 @@
 from typing import Any
 
 from messages_api.apis.success_envelope import success_envelope
-from messages_api.openapi.answers import COUNT, TEXT, TEXT_OR_NULL, Schema, always, described, exactly, list_of, ref
-from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT, WIDTHS
+from messages_api.openapi.responses import COUNT, TEXT, TEXT_OR_NULL, Schema, always, described, exactly, list_of, ref
+from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT
 
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 MOMENT_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -13,8 +13,10 @@ SCOPE: Schema = {"enum": ["key", "team"]}
 
 USAGE = exactly(
     {
-        "calls": described(COUNT, "Calls that were let in."),
-        "rejected_requests": described(COUNT, "Calls that a limit, a budget or a rule refused."),
+        "requests": described(COUNT, "Accepted requests that have finished."),
+        "errors": described(COUNT, "Accepted requests that failed or were interrupted."),
+        "client_errors": described(COUNT, "Errors that the client caused, such as an invalid field."),
+        "rejected_requests": described(COUNT, "Requests that a limit, a budget or an allowlist rejected."),
         "input_tokens": described(COUNT, "Without those read from a cache or written to one."),
         "output_tokens": COUNT,
         "cache_read_tokens": COUNT,
@@ -36,7 +38,7 @@ LIMIT = exactly(
         "value": COUNT,
         "remaining": COUNT,
         "resets_at": described(MOMENT_OR_NULL, "When nothing of it is used any more. Null: as calls end."),
-        "only_counts": described({"type": "boolean"}, "Whether it refuses nothing."),
+        "shadow": described({"type": "boolean"}, "Whether the limit is in shadow mode: recorded, not enforced."),
     }
 )
 BUDGET = exactly(
@@ -47,7 +49,7 @@ BUDGET = exactly(
         "limit": AMOUNT,
         "spent": AMOUNT,
         "reserved": described(AMOUNT, "Held by calls that run."),
-        "left": AMOUNT,
+        "remaining": AMOUNT,
         "resets_at": described(MOMENT_OR_NULL, "When the period ends. Null: never."),
     }
 )
@@ -99,7 +101,9 @@ SCHEMAS: dict[str, Schema] = {
 # ---- examples
 
 _A_DAY = {
-    "calls": 12,
+    "requests": 12,
+    "errors": 1,
+    "client_errors": 0,
     "rejected_requests": 1,
     "input_tokens": 10_480,
     "output_tokens": 3_912,
@@ -126,7 +130,7 @@ KEY_EXAMPLE: dict[str, Any] = success_envelope(
                 "value": 60,
                 "remaining": 58,
                 "resets_at": "2026-11-25T14:02:13+00:00",
-                "only_counts": False,
+                "shadow": False,
             }
         ],
         "budgets": [
@@ -137,7 +141,7 @@ KEY_EXAMPLE: dict[str, Any] = success_envelope(
                 "limit": "25.000000",
                 "spent": "3.120480",
                 "reserved": "0.000000",
-                "left": "21.879520",
+                "remaining": "21.879520",
                 "resets_at": "2026-12-01T00:00:00+00:00",
             }
         ],
@@ -170,11 +174,11 @@ def _parameter(name: str, description: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-_LIMITS = ", ".join(f"{DEFAULT_LIMIT[width]} (at most {MAX_LIMIT[width]}) for {width}" for width in WIDTHS)
+_LIMITS = ", ".join(f"{DEFAULT_LIMIT[width]} (at most {MAX_LIMIT[width]}) for {width}" for width in DEFAULT_LIMIT)
 USAGE_PARAMETERS = [
     _parameter("starting_at", "The bucket that this moment lies in is the first.", MOMENT),
     _parameter("ending_at", "The bucket before this moment is the last; by default the current one.", MOMENT),
-    _parameter("bucket_width", "How long a bucket is.", {"enum": list(WIDTHS), "default": "1d"}),
+    _parameter("bucket_width", "How long a bucket is.", {"enum": list(DEFAULT_LIMIT), "default": "1d"}),
     _parameter("group_by", "`model`: a result for each model.", {"enum": ["model"]}),
     _parameter(
         "limit",

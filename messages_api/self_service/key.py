@@ -1,28 +1,21 @@
-"""What a key may ask about itself."""
+"""Key info and key usage: what an API key may read about itself."""
 
 from typing import Any
 
 from keys.access import authorization
 from keys.access.snapshots import Snapshot
-from keys.reports import key_info, self_service
+from keys.reports import key_info, key_usage
+from keys.reports.key_usage import BucketQuery
 from messages_api.gateway.admission import models
-from messages_api.self_service.usage_query import UsageQuery
 
 
 def describe_key(*, key: Snapshot) -> dict[str, Any]:
-    """What a key may know of itself. Raise NotAuthenticated for one that is not usable any more."""
+    """Describe the key of the request. Raise NotAuthenticated if it is no longer usable."""
     authorization.check_usable(key)
-    return key_info.describe(key, models=models(key=key))
+    return key_info.describe(key.key_id, secret_id=key.secret_id, available_models=models(key=key))
 
 
-def usage(query: UsageQuery, *, key: Snapshot) -> dict[str, Any]:
-    """What a key used, in buckets. Raise NotAuthenticated for one that is not usable any more."""
+def usage(query: BucketQuery, *, key: Snapshot) -> dict[str, Any]:
+    """Return the usage of the key in buckets. Raise NotAuthenticated if it is no longer usable."""
     authorization.check_usable(key)
-    span = self_service.Span(
-        begin=query.starting_at,
-        end=query.ending_at,
-        width=query.bucket_width,
-        limit=query.limit,
-        by_model=query.by_model,
-    )
-    return self_service.buckets(key.key_id, span)
+    return key_usage.buckets(key.key_id, query)

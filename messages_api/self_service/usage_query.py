@@ -1,47 +1,34 @@
-"""The query of a usage report, as a key asks for its own: parameters in, checked values out, or a 400."""
+"""Query parameters of a usage report of an API key: parsed and checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from django.utils import timezone
 
+from keys.reports.key_usage import BUCKET_WIDTHS, BucketQuery
 from messages_api.errors import RequestError
 
-WIDTHS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 DEFAULT_LIMIT = {"1m": 60, "1h": 24, "1d": 7}
 MAX_LIMIT = {"1m": 1440, "1h": 168, "1d": 31}
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsageQuery:
-    """What a report is to cover."""
-
-    starting_at: datetime
-    ending_at: datetime
-    """Exclusive."""
-    bucket_width: str
-    limit: int
-    """Buckets a page."""
-    by_model: bool
-
-
-def parse(query: Mapping[str, str]) -> UsageQuery:
-    """Check the parameters of a URL. Raise RequestError for one that cannot be understood; others are ignored."""
+def parse(query: Mapping[str, str]) -> BucketQuery:
+    """Parse the parameters of a URL. Ignore unknown ones. Raise RequestError for an invalid value."""
     width = query.get("bucket_width", "1d")
-    if width not in WIDTHS:
+    if width not in BUCKET_WIDTHS:
         raise RequestError("bucket_width: expected 1m, 1h or 1d.", param="bucket_width")
     group_by = query.get("group_by", "")
     if group_by not in ("", "model"):
         raise RequestError("group_by: expected model, or nothing.", param="group_by")
     limit = _limit(query.get("limit"), width)
     ending_at = _moment(query, "ending_at") or timezone.now()
-    starting_at = _moment(query, "page") or _moment(query, "starting_at") or ending_at - (limit - 1) * WIDTHS[width]
+    by_default = ending_at - (limit - 1) * BUCKET_WIDTHS[width]
+    starting_at = _moment(query, "page") or _moment(query, "starting_at") or by_default
     if starting_at >= ending_at:
-        raise RequestError("starting_at: expected a moment before ending_at.", param="starting_at")
-    return UsageQuery(
+        raise RequestError("starting_at: expected a time before ending_at.", param="starting_at")
+    return BucketQuery(
         starting_at=starting_at,
         ending_at=ending_at,
         bucket_width=width,
@@ -59,7 +46,7 @@ def _limit(text: str | None, width: str) -> int:
 
 
 def _moment(query: Mapping[str, str], name: str) -> datetime | None:
-    """A moment with its offset, as RFC 3339 writes it. A space stands for the + that a URL made of it."""
+    """Parse an RFC 3339 time with its offset. Accept a space for the + that URL decoding replaced."""
     text = query.get(name)
     if text is None:
         return None
@@ -68,5 +55,5 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None or not EARLIEST <= moment <= LATEST:
-        raise RequestError(f"{name}: expected a moment such as 2026-11-25T00:00:00Z.", param=name)
+        raise RequestError(f"{name}: expected a time such as 2026-11-25T00:00:00Z.", param=name)
     return moment

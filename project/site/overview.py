@@ -1,18 +1,14 @@
 """What the first page of the admin shows to one who opens it: how it goes, what to look at, what is to be done."""
 
-from datetime import timedelta
-from functools import reduce
-from operator import add
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
 
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.reports import charts, usage
-from keys.reports.recent_errors import last_errors
-from keys.reports.totals import Totals
-from keys.reports.usage import Period
+from keys.reports import charts, usage_report
+from keys.reports.date_range import DateRange
+from keys.reports.recent_errors import recent_errors
+from keys.reports.totals import add_up
 from messages_api.models import Route, Upstream
 from project.site import attention
 
@@ -25,21 +21,20 @@ def of(user: Any) -> dict[str, Any]:
     if user.has_perm("messages_api.add_upstream"):
         found["first_steps"] = _first_steps()
     if user.has_perm("keys.view_usagerecord"):
-        found |= _usage() | {"errors": last_errors()}
+        found |= _usage() | {"errors": recent_errors()}
     if attention.concerns(user):
         found["matters"] = attention.items_for(user)
     return found
 
 
 def _usage() -> dict[str, Any]:
-    today = timezone.localdate()
-    days = usage.days(Period(first=today - timedelta(days=DAYS - 1), last=today))
+    days = usage_report.days(DateRange.last_days(DAYS))
     return {
-        "today": days[-1].sums,
-        "yesterday": days[-2].sums,
+        "today": days[-1].totals,
+        "yesterday": days[-2].totals,
         "days": days,
-        "report": {"total": reduce(add, (row.sums for row in days), Totals())},
-        "chart": charts.requests_by_day(days),
+        "report": {"total": add_up(row.totals for row in days)},
+        "chart": charts.requests_per_day(days),
     }
 
 

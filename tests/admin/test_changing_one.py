@@ -116,8 +116,8 @@ def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Cl
 
 
 def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keys.reports.key_activity.COUNTED_CALLS", 2)
-    monkeypatch.setattr("keys.pages.change_state.COUNTED_CALLS", 2)
+    monkeypatch.setattr("keys.reports.key_activity.COUNTED_REQUESTS", 2)
+    monkeypatch.setattr("keys.pages.change_state.COUNTED_REQUESTS", 2)
     for _ in range(3):
         caller.requests()
 

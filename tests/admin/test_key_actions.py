@@ -152,13 +152,13 @@ def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
             "expires_at": "2026-08-14T12:00:00+00:00",
             "no_expiry_reason": "",
             "last_used_at": "2026-07-15T12:00:00+00:00",
-            "models": "claude-* llama",
+            "allowed_models": "claude-* llama",
             "requests_per_minute": "60",
             "tokens_per_minute": "1000",
             "concurrent_requests": "5",
-            "limits_only_count": "yes",
+            "shadow_mode": "yes",
             "budgets": "12.50 USD per month; 100 tokens per day",
-            "addresses": "10.0.0.0/8",
+            "allowed_ips": "10.0.0.0/8",
         }
     ]
     secret = KeySecret.objects.get()
@@ -174,7 +174,7 @@ def test_no_cell_of_an_export_is_a_formula(text: str, browser: Client, issue: Is
 
     (line,) = lines_of(act(browser, "export_selected", api_key))
 
-    assert line["name"][0] == line["purpose"][0] == line["models"][0] == "'"
+    assert line["name"][0] == line["purpose"][0] == line["allowed_models"][0] == "'"
 
 
 def test_all_keys_of_a_filter_are_exported_with_as_many_queries_as_one(

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.models import APIKey
-from keys.reports.usage import Period
+from keys.reports.date_range import DateRange
 from tests.support.usage_rows import Caller
 
 USAGE = "/admin/usage/"
@@ -44,7 +44,7 @@ def in_july(admin: User, client: Client) -> Iterator[None]:
 def test_periods(query: str, first: str, last: str, browser: Client) -> None:
     page = browser.get(f"{USAGE}?{query}")
 
-    period = page.context["report"].period
+    period = page.context["report"].dates
     assert (str(period.first), str(period.last)) == (first, last)
     assert "errorlist" not in page.text
 
@@ -66,7 +66,7 @@ def test_a_period_that_is_none_is_said_and_the_default_is_shown(query: str, brow
 
     assert page.status_code == 200
     assert "errorlist" in page.text
-    assert page.context["report"].period == Period(first=datetime(2026, 7, 9).date(), last=NOW.date())
+    assert page.context["report"].dates == DateRange(first=datetime(2026, 7, 9).date(), last=NOW.date())
 
 
 def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Client, settings: Any) -> None:
@@ -75,7 +75,7 @@ def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Cli
     page = browser.get(f"{USAGE}?period=today")
 
     assert "Days begin at midnight, Pacific/Auckland." in page.text
-    assert str(page.context["report"].period.first) == "2026-07-16"
+    assert str(page.context["report"].dates.first) == "2026-07-16"
 
 
 def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
@@ -109,10 +109,11 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
     assert chart["labels"][-1] == "15 Jul" and len(chart["labels"]) == 7
     assert {series["name"]: series["values"][-1] for series in chart["series"]} == {
         "Completed": 1,
-        "Left by the caller": 0,
-        "Errors": 1,
-        "Refused": 0,
-        "Running": 0,
+        "Client disconnected": 0,
+        "Client errors": 0,
+        "Upstream errors": 1,
+        "Rejected": 0,
+        "In flight": 0,
     }
 
 

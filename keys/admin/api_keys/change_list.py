@@ -27,7 +27,8 @@ from keys.admin.filters import (
 from keys.domain import raw_key
 from keys.hygiene import conditions
 from keys.models import APIKey, KeySecret
-from keys.reports import key_columns
+from keys.reports import key_list_stats
+from keys.reports.totals import Totals
 from lib import money
 
 FEW = 1_000  # that a query can name
@@ -42,12 +43,12 @@ class KeyChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         told = conditions.of_each(api_key.pk for api_key in self.result_list)
-        glances = key_columns.of(self.result_list)
+        stats = key_list_stats.stats_for(self.result_list)
         allowed = row_actions.allowed(request)
         for api_key in self.result_list:
             api_key.allowed = allowed
             api_key.conditions = told.get(api_key.pk, [])
-            api_key.glance = glances[api_key.pk]
+            api_key.stats = stats[api_key.pk]
 
 
 class KeyListPage(admin.ModelAdmin):
@@ -90,13 +91,14 @@ class KeyListPage(admin.ModelAdmin):
     @admin.display(description="this month")
     def spending(self, api_key: Any) -> SafeString:
         """What the calls of this month cost, and how the budget stands that tells most."""
-        figures = api_key.glance
-        budget = cells.standing(figures.budget) if figures.budget else ""
-        return format_html('<span class="spending">{}{}</span>', _spent(figures), budget)
+        stats = api_key.stats
+        budget = cells.standing(stats.budget) if stats.budget else ""
+        return format_html('<span class="spending">{}{}</span>', _spent(stats.month), budget)
 
     @admin.display(description="7 days")
     def requests(self, api_key: Any) -> SafeString:
-        days, rejected = api_key.glance.days, api_key.glance.rejected
+        days = [day.finished for day in api_key.stats.days]
+        rejected = api_key.stats.week.rejected
         title = f"Calls by day, the last is today: {', '.join(f'{count:,}' for count in days)}"
         if rejected:
             title += f". Refused besides: {rejected:,}"
@@ -162,13 +164,13 @@ def _found(text: str) -> Q:
     return found
 
 
-def _spent(figures: key_columns.KeyListStats) -> SafeString:
-    unpriced = f"{figures.unpriced:,} unpriced"
-    if figures.unpriced and figures.unpriced == figures.ended:
+def _spent(totals: Totals) -> SafeString:
+    unpriced = f"{totals.unpriced:,} unpriced"
+    if totals.is_unpriced:
         return format_html("<span>{}</span>", unpriced)
-    exact = money.dollars(figures.cost)
-    note = format_html(' <span class="quiet">+ {}</span>', unpriced) if figures.unpriced else ""
-    return format_html('<span title="{}">{}{}</span>', exact, money.short(figures.cost), note)
+    exact = money.dollars(totals.cost_micros)
+    note = format_html(' <span class="quiet">+ {}</span>', unpriced) if totals.unpriced else ""
+    return format_html('<span title="{}">{}{}</span>', exact, money.short(totals.cost_micros), note)
 
 
 def list_of(**filters: str) -> str:

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from keys.models import APIKey
-from keys.reports.usage import Period
+from keys.reports.date_range import DateRange
 from keys.usage import rollup_check
 from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Difference
@@ -32,8 +32,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="write the outcome to stdout as JSON")
 
     def handle(self, *, repair: bool, first: date | None, last: date | None, **options: Any) -> None:
-        begin = Period(first=first, last=first).bounds()[0] if first else BEGINNING
-        end = Period(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
+        begin = DateRange(first=first, last=first).bounds()[0] if first else BEGINNING
+        end = DateRange(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
         hours, found = 0, []
         for stretch in rollup_check.iter_stretches(begin, end):
             hours += 1

@@ -9,11 +9,11 @@ const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 function datasets({ type, series }) {
   return series
     .filter(({ values }) => values.some((value) => value !== 0))
-    .map(({ name, values, colour }, index) => ({
+    .map(({ name, values, color }, index) => ({
       label: name,
       data: values,
-      backgroundColor: variable(`--chart-${colour ?? index + 1}`),
-      borderColor: variable(type === "line" ? `--chart-${colour ?? index + 1}` : "--panel-bg"),
+      backgroundColor: variable(`--chart-${color ?? index + 1}`),
+      borderColor: variable(type === "line" ? `--chart-${color ?? index + 1}` : "--panel-bg"),
       borderDash: type === "line" ? PATTERNS[index % PATTERNS.length] : [],
       borderWidth: type === "line" ? 2 : { top: 1 },
       borderRadius: 2,

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from keys.models import APIKey, ModelPrice, UsageRecord
 from keys.pricing.price_book import prices
-from keys.reports import usage, usage_csv
+from keys.reports import usage_csv, usage_report
+from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals
-from keys.reports.usage import Period
 from keys.templatetags import formatting
 from keys.usage import ledger
 from tests.support.usage_rows import Caller
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
 ZONES = ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "Asia/Kathmandu", "America/Havana"]
-JULY = Period(first=date(2026, 7, 1), last=date(2026, 7, 31))
+JULY = DateRange(first=date(2026, 7, 1), last=date(2026, 7, 31))
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_periods_tile_time_without_gap_or_overlap(zone: str, settings: Any) -> N
 
     @given(DAYS)
     def tiles(day: date) -> None:
-        begin, end = Period(first=day, last=day).bounds()
-        next_begin, _ = Period(first=day + timedelta(days=1), last=day + timedelta(days=1)).bounds()
+        begin, end = DateRange(first=day, last=day).bounds()
+        next_begin, _ = DateRange(first=day + timedelta(days=1), last=day + timedelta(days=1)).bounds()
         assert begin <= end == next_begin  # Apia had no 30 December 2011; a day may be empty, never negative
 
     tiles()
@@ -52,7 +52,7 @@ def test_periods_tile_time_without_gap_or_overlap(zone: str, settings: Any) -> N
 def test_a_day_of_a_clock_change_is_whole(day: date, hours: int, settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
 
-    begin, end = Period(first=day, last=day).bounds()
+    begin, end = DateRange(first=day, last=day).bounds()
 
     assert end - begin == timedelta(hours=hours)
 
@@ -62,9 +62,12 @@ def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(requests: Callable
     requests(created_at=at(9, 15))
     requests(created_at=at(9, 14, minute=59))
 
-    report = usage.report(Period(first=date(2026, 7, 9), last=date(2026, 7, 10)))
+    report = usage_report.report(DateRange(first=date(2026, 7, 9), last=date(2026, 7, 10)))
 
-    assert [(row.subject, row.sums.requests) for row in report.days] == [(date(2026, 7, 9), 1), (date(2026, 7, 10), 1)]
+    assert [(row.subject, row.totals.requests) for row in report.days] == [
+        (date(2026, 7, 9), 1),
+        (date(2026, 7, 10), 1),
+    ]
 
 
 def test_the_end_of_a_period_is_not_in_it(requests: Callable[..., Any]) -> None:
@@ -72,7 +75,7 @@ def test_the_end_of_a_period_is_not_in_it(requests: Callable[..., Any]) -> None:
     requests(created_at=at(31, 23, minute=59, second=59, microsecond=999_999))
     requests(created_at=datetime(2026, 8, 1, tzinfo=UTC))
 
-    assert usage.totals(JULY).requests == 2
+    assert usage_report.total(JULY).requests == 2
 
 
 def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
@@ -88,26 +91,26 @@ def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
     ledger.start()  # its first chore settles what outlived its lease
     ledger.close()
 
-    total = usage.totals(JULY)
+    total = usage_report.total(JULY)
 
     assert total == Totals(
         completed=1,
-        left=2,
-        errors=2,
-        running=1,
+        client_disconnected=2,
+        upstream_errors=2,
+        in_flight=1,
         rejected=1,
-        input=9 + 9 + 9 + 7,
-        cache_read=3,
-        cache_write=12,
-        output=36,
-        unknown=2,
-        reported=1,
-        partial=1,
-        estimated=2,
-        unsaid=1,
+        input_tokens=9 + 9 + 9 + 7,
+        cache_read_tokens=3,
+        cache_write_tokens=12,
+        output_tokens=36,
+        without_usage=2,
+        source_reported=1,
+        source_partial=1,
+        source_estimated=2,
+        source_none=1,
         unpriced=4,  # what ended without an answer of an upstream has cost nothing; the others have no price
     )
-    assert (total.requests, total.ended, total.tokens_in) == (6, 5, 49)
+    assert (total.requests, total.finished, total.all_input_tokens) == (6, 5, 49)
 
 
 def random_calls(requests: Callable[..., Any], owner: User, *, seed: int) -> None:
@@ -132,18 +135,18 @@ def test_every_table_adds_up_to_the_total(
     zone: str, seed: int, requests: Callable[..., Any], owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TIME_ZONE = zone
-    monkeypatch.setattr(usage, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
+    monkeypatch.setattr(usage_report, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
     random_calls(requests, owner, seed=seed)
 
-    report = usage.report(JULY)
+    report = usage_report.report(JULY)
     lines = list(csv.DictReader(usage_csv.csv_lines(JULY)))
 
-    assert report.total == usage.totals(JULY)
+    assert report.total == usage_report.total(JULY)
     assert report.total.requests == 60
     for rows in (report.days, report.keys, report.models):
-        assert sum((row.sums for row in rows), Totals()) == report.total
+        assert sum((row.totals for row in rows), Totals()) == report.total
     assert len(report.keys) == len(report.models) == 3
-    assert sum(int(line["output_tokens"]) for line in lines) == report.total.output
+    assert sum(int(line["output_tokens"]) for line in lines) == report.total.output_tokens
     assert sum(int(line["requests"]) for line in lines) == report.total.requests
 
 
@@ -152,7 +155,7 @@ def test_two_keys_of_one_name_are_two_rows_with_their_hints(requests: Callable[.
     for api_key in api_keys:
         requests(as_key=api_key, created_at=at(1))
 
-    report = usage.report(JULY)
+    report = usage_report.report(JULY)
 
     hints = {api_key.public_id: api_key.secrets.get().hint for api_key in api_keys}
     assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
@@ -164,9 +167,9 @@ def test_a_report_takes_three_queries_however_much_there_is(
     random_calls(requests, owner, seed=1)
 
     with django_assert_num_queries(3):  # the names of the models, the sums, the names and hints of the keys
-        usage.report(JULY)
+        usage_report.report(JULY)
     with django_assert_num_queries(1):
-        usage.totals(JULY)
+        usage_report.total(JULY)
 
 
 @pytest.mark.parametrize(
@@ -207,15 +210,16 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(requests: Callabl
         "model": "'@SUM(A1),\r\n=2",
         "requests": "1",
         "completed": "1",
-        "left": "0",
+        "client_disconnected": "0",
         "errors": "0",
-        "running": "0",
-        "rejected": "0",
+        "client_errors": "0",
+        "in_flight": "0",
+        "rejected_requests": "0",
         "input_tokens": "9",
         "cache_read_tokens": "0",
         "cache_write_tokens": "0",
         "output_tokens": "12",
-        "calls_with_unknown_tokens": "0",
+        "requests_without_usage": "0",
         "usage_reported": "1",
         "usage_partial": "0",
         "usage_estimated": "0",
@@ -237,11 +241,11 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
         for _ in range(count):
             requests(created_at=at(2), model=model, upstream_model=model)
 
-    report = usage.report(JULY)
+    report = usage_report.report(JULY)
     lines = {line["model"]: line for line in csv.DictReader(usage_csv.csv_lines(JULY))}
 
-    assert (report.total.cost, report.total.unpriced) == (2 * (9 + 24), 1)
-    assert {row.subject: (row.sums.cost, row.sums.unpriced) for row in report.models} == {
+    assert (report.total.cost_micros, report.total.unpriced) == (2 * (9 + 24), 1)
+    assert {row.subject: (row.totals.cost_micros, row.totals.unpriced) for row in report.models} == {
         "priced": (66, 0),
         "free": (0, 0),
         "dear": (0, 1),
@@ -251,7 +255,7 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
         "free": ("0.00", "0"),
         "dear": ("", "1"),
     }
-    shown = {row.subject: formatting.cost(row.sums) for row in report.models}
+    shown = {row.subject: formatting.cost(row.totals) for row in report.models}
     assert shown == {"priced": "$0.000066", "free": "$0.00", "dear": "unpriced"}
 
 
@@ -259,22 +263,22 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
 def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
     shown: int, requests: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "SHOWN", shown)
+    monkeypatch.setattr(usage_report, "SHOWN", shown)
     requests(created_at=at(2), model="used")
     new = APIKey.objects.issue(name="new", owner=owner)[0]
     requests(created_at=at(2), status="started", model="new", as_key=new)
 
-    report = usage.report(JULY)
+    report = usage_report.report(JULY)
 
     assert [row.subject for row in report.models] == (["used", "new"] if shown == 50 else ["used", None])
     assert [row.subject and row.subject.name for row in report.keys] == (
         ["app", "new"] if shown == 50 else ["app", None]
     )
-    assert [row.sums.running for row in report.keys] == [0, 1]
+    assert [row.totals.in_flight for row in report.keys] == [0, 1]
 
 
 def test_what_reports_read_stays_when_its_rows_are_gone(requests: Callable[..., Any]) -> None:
     requests(created_at=at(2))
     UsageRecord.objects.all().delete()
 
-    assert usage.totals(JULY).completed == 1
+    assert usage_report.total(JULY).completed == 1

@@ -13,7 +13,7 @@ from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, ModelPrice, Team
 from keys.pricing.price_book import prices
-from keys.reports.self_service import Span, bucket_of
+from keys.reports.key_usage import BucketQuery, start_of_bucket
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
 from messages_api.middleware import new_request_id
@@ -75,7 +75,7 @@ def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple
     assert (found["id"], found["name"], found["team"]) == (key.public_id, "search", "Research")
     assert found["hint"] == raw[:10]
     assert found["models"] == {"allowed": ["claude-*"], "available": []}
-    assert [(each["scope"], each["unit"], each["limit"], each["left"]) for each in found["budgets"]] == [
+    assert [(each["scope"], each["unit"], each["limit"], each["remaining"]) for each in found["budgets"]] == [
         ("key", "usd", "25.000000", "25.000000"),
         ("team", "tokens", "1000", "1000"),
     ]
@@ -95,7 +95,7 @@ def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tup
     found = {(each["scope"], each["limit"]): each for each in get(KEY)["limits"]}
     limiter.release(grant)
 
-    assert {of: (each["value"], each["remaining"], each["only_counts"]) for of, each in found.items()} == {
+    assert {of: (each["value"], each["remaining"], each["shadow"]) for of, each in found.items()} == {
         ("key", "requests_per_minute"): (6, 5, False),
         ("key", "concurrent_requests"): (3, 2, False),
         ("team", "tokens_per_minute"): (6, 2, True),
@@ -120,6 +120,8 @@ def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey
     assert usage["today"] | {"since": ""} == {
         "since": "",
         "requests": 2,
+        "errors": 0,
+        "client_errors": 0,
         "rejected_requests": 0,
         "input_tokens": 20,
         "output_tokens": 40,
@@ -237,10 +239,12 @@ def test_only_what_key_and_team_both_allow_is_told(
 def test_hours_go_on_where_a_clock_is_moved_by_half_an_hour(settings: Any) -> None:
     settings.TIME_ZONE = "Australia/Lord_Howe"  # on 2026-04-04 at 15:00 UTC
     begin = datetime(2026, 4, 4, 12, tzinfo=UTC)
-    span = Span(begin=begin, end=begin + timedelta(hours=8), width="1h", limit=100, by_model=False)
+    query = BucketQuery(
+        starting_at=begin, ending_at=begin + timedelta(hours=8), bucket_width="1h", limit=100, by_model=False
+    )
 
-    edges = span.edges()
+    edges = query.edges()
 
     assert [f"{edge:%H:%M}" for edge in edges[:5]] == ["12:00", "13:00", "14:00", "15:30", "16:30"]
-    assert edges[-1] >= span.end and all(bucket_of(edge, "1h") == edge for edge in edges)
-    assert {bucket_of(begin + timedelta(minutes=minutes), "1h") for minutes in (120, 155, 185, 209)} == {edges[2]}
+    assert edges[-1] >= query.ending_at and all(start_of_bucket(edge, "1h") == edge for edge in edges)
+    assert {start_of_bucket(begin + timedelta(minutes=minutes), "1h") for minutes in (120, 155, 185, 209)} == {edges[2]}
