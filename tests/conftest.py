@@ -1,4 +1,4 @@
-"""What tests share: real parts, each skipped with its reason where it is missing, or failed if it must not be."""
+"""Shared fixtures. A real part that is missing skips its tests, or fails them where REQUIRE_REAL_PARTS=1."""
 
 import fcntl
 import os
@@ -28,26 +28,28 @@ from tests.upstream import ScriptedUpstream
 
 pytest_plugins = ["tests.support.admin"]
 
-# Else each test client looks at all static files before its first page.
+# Without it, each test client scans all static files before its first page.
 settings.WHITENOISE_AUTOREFRESH = True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-faults-table", action="store_true", help="write what tests/faults sees to tests/README.md"
+        "--write-faults-table", action="store_true", help="write the results of tests/faults to tests/README.md"
     )
-    parser.addoption("--at-length", action="store_true", help="play what has a short and a long form in its long one")
+    parser.addoption(
+        "--at-length", action="store_true", help="run tests that have a short and a long form in the long one"
+    )
 
 
 def missing(part: str) -> None:
-    """A real part is not on this machine: skip with the reason, or fail where nothing may be skipped."""
+    """Skip the test because a real part is missing, or fail it where every part is required."""
     if environment.REQUIRES_REAL_PARTS:
         pytest.fail(part)
     pytest.skip(part)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where every real part is required, a run that skipped something has failed, whatever it skipped."""
+    """Fail a run that skipped any test where every real part is required."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if environment.REQUIRES_REAL_PARTS and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -75,48 +77,48 @@ TIMED = (
     "tests/messages_api/routing/test_redis_circuits.py",
     "tests/messages_api/gateway/test_streams.py",
 )
-"""What goes by a clock. These tests wait more than they work: they run beside each other, and not beside others."""
+"""Tests with deadlines. They wait more than they compute, and run in a pass of their own on an idle machine."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "timed: goes by a clock, which others must not keep busy")
+    config.addinivalue_line("markers", "timed: has deadlines, and needs a machine that is not busy")
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # marked before the marks are looked at, and dealt after
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # marks before `-m` selects, and distributes afterwards
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     for item in items:
         if item.nodeid.startswith(TIMED):
             item.add_marker("timed")
     yield
-    items[:] = _dealt(items, processes=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    items[:] = _distributed(items, processes=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
-def _dealt(items: list[pytest.Item], *, processes: int) -> list[pytest.Item]:
-    """What takes long goes first in the share of each process: at the end it would keep one busy and others waiting."""
+def _distributed(items: list[pytest.Item], *, processes: int) -> list[pytest.Item]:
+    """Put long tests first in the share of each process: at the end, one process would run them while others idle."""
     groups = [[item for item in items if item.nodeid.startswith(prefix)] for prefix in LONGEST]
     rest = [item for item in items if not item.nodeid.startswith(LONGEST)]
     heads: list[list[pytest.Item]] = [[] for _ in range(processes)]
     for position, group in enumerate(filter(None, groups)):
         heads[position % processes] += group
-    dealt: list[pytest.Item] = []
+    distributed: list[pytest.Item] = []
     for position, head in enumerate(heads):
-        share = (len(items) - len(dealt)) // (processes - position)  # as xdist cuts them
+        share = (len(items) - len(distributed)) // (processes - position)  # as xdist splits them
         taken = max(0, share - len(head))
-        dealt += head + rest[:taken]
+        distributed += head + rest[:taken]
         rest = rest[taken:]
-    return dealt + rest
+    return distributed + rest
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails at a running gateway tells what that last wrote."""
+    """Add the last log lines of a running gateway to the report of a test that failed with it."""
     report = yield
     if report.when == "call" and report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, Gateway):
-                report.sections.append((f"the gateway of {name}", value.server.log_path.read_text()[-4_000:]))
+                report.sections.append((f"log of {name}", value.server.log_path.read_text()[-4_000:]))
     return report
 
 
@@ -127,7 +129,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_xdist_suffix: None) -> None:
-    """A file for SQLite: the ledger's thread and the gateway's process open the test database too."""
+    """Put SQLite into a file, because the ledger's thread and the gateway's process open the test database too."""
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -142,12 +144,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture
 def owner(db: None) -> User:
-    return User.objects.create_user("owner")  # without a password: hashing one takes a third of a second
+    return User.objects.create_user("owner")  # without a password, whose hash takes a third of a second
 
 
 @pytest.fixture
 def client() -> Client:
-    """A caller without a server in between. It names its host, as HTTP/1.1 wants it."""
+    """A test client with a Host header, as HTTP/1.1 requires."""
     return Client(HTTP_HOST="testserver", raise_request_exception=False)
 
 
@@ -159,7 +161,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 @pytest.fixture(scope="session")
 def static_files() -> None:
-    """What pages and the running gateway serve, collected once."""
+    """Static files of pages and of the running gateway, collected once."""
     call_command("collectstatic", interactive=False, verbosity=0)
 
 
@@ -168,22 +170,22 @@ NPM_CI = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-
 
 @pytest.fixture(scope="session")
 def npm_packages() -> None:
-    """Node and its pinned packages, installed anew when the lock is newer."""
+    """Node and its pinned packages, installed again when the lock file is newer."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             missing(f"{program} is not installed")
     installed, locked = clients.FOLDER / "node_modules" / ".package-lock.json", clients.FOLDER / "package-lock.json"
     with locked.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may install in parallel
         if not installed.exists() or installed.stat().st_mtime < locked.stat().st_mtime:
             installing = subprocess.run(NPM_CI, cwd=clients.FOLDER, capture_output=True, text=True)
             if installing.returncode:
-                missing(f"the packages of npm could not be installed: {installing.stderr[-500:]}")
+                missing(f"npm packages could not be installed: {installing.stderr[-500:]}")
 
 
 @pytest.fixture(scope="session")
 def gateway_server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
-    """A gateway as it ships, gunicorn and all, on the test database. One for the whole run."""
+    """A gateway under gunicorn as in production, on the test database. One for the whole run."""
     with GatewayServer() as server:
         yield server
 
@@ -196,7 +198,7 @@ def gateway(transactional_db: None, gateway_server: GatewayServer, upstream: Scr
 
 @pytest.fixture(scope="session")
 def at_length(pytestconfig: pytest.Config) -> bool:
-    """Whether a test that has a short and a long form is to be played in its long one."""
+    """Whether tests that have a short and a long form run in the long one."""
     return bool(pytestconfig.getoption("at_length"))
 
 
@@ -210,7 +212,7 @@ def local_model() -> Iterator[LocalModel]:
 
 @pytest.fixture
 def real(gateway: Gateway, local_model: LocalModel) -> Gateway:
-    """The running gateway with the real model behind it."""
+    """The running gateway with the embedded model as its upstream."""
     gateway.upstream_row.base_url = local_model.url
     gateway.upstream_row.save()
     return gateway
@@ -218,7 +220,7 @@ def real(gateway: Gateway, local_model: LocalModel) -> Gateway:
 
 @pytest.fixture
 def quiet_ledger(transactional_db: None) -> Iterator[None]:
-    """The ledger of this process, closed at the end: its connection must not outlive the test's database."""
+    """Close the ledger of this process at the end: its connection must not outlive the test's database."""
     yield
     ledger.close()
 

@@ -30,6 +30,27 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
+def test_every_path_that_make_and_the_documents_name_exists() -> None:
+    named = re.compile(
+        r"(?<![\w/.-])(?:audit|bench|docs|keys|lib|messages_api|project|requirements|staff|tests)/[\w/.-]*\w/?"
+    )
+    documents = [
+        ROOT / "Makefile",
+        ROOT / "tests/conftest.py",
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("tests/*.md"),
+    ]
+
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in documents
+        for path in named.findall(document.read_text())
+        if not (ROOT / path).exists() and not (document.parent / path).exists()
+    ]
+    assert missing == []
+
+
 def test_no_file_names_a_package_index() -> None:
     address = re.compile(
         rb'--(?:extra-)?index-url|registry *= *"?https?:|"resolved": *"https?:|https?://[^ "]+\.(?:whl|tar\.gz|tgz)'
