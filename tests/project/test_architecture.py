@@ -64,11 +64,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/templatetags": {"keys/admin", "keys/domain", "keys/hygiene", "keys/models", "keys/reports", "lib"},
     "keys/usage": {"keys/budgets", "keys/errors", "keys/models", "keys/pricing", "lib"},
     "lib": set(),
-    "messages_api/admin": {
-        "messages_api/backend",
-        "messages_api/models",
-        "messages_api/routing",
-    },
+    "messages_api/admin": {"messages_api/backend", "messages_api/models", "messages_api/routing"},
     "messages_api/apis": {"messages_api/backend"},
     "messages_api/apps": set(),
     "messages_api/backend": {"lib"},
