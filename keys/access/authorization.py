@@ -3,8 +3,8 @@
 from typing import Any
 
 from keys.access.snapshots import Snapshot
-from keys.domain.team_ceilings import is_listed
 from keys.errors import NotAuthenticated, NotPermitted
+from lib import model_patterns
 from lib.networks import is_within
 
 
@@ -23,13 +23,13 @@ def authorize(snapshot: Snapshot, *, model: str, address: str | None) -> None:
     if snapshot.networks and not is_within(address, snapshot.networks):
         raise NotPermitted("This API key may not be used from your address.", hit=_hit("key", "addresses"))
     if not may_use(snapshot, model):
-        scope = "key" if not is_listed(model, snapshot.allowed_models) else "team"
+        scope = "key" if not model_patterns.allows(snapshot.allowed_models, model) else "team"
         raise NotPermitted("This API key may not use the requested model.", param="model", hit=_hit(scope, "models"))
 
 
 def may_use(snapshot: Snapshot, model: str) -> bool:
     """Whether the key's allow-list, if it has one, names the model, and so does its team's."""
-    return is_listed(model, snapshot.allowed_models) and is_listed(model, snapshot.team_models)
+    return all(model_patterns.allows(each, model) for each in (snapshot.allowed_models, snapshot.team_models))
 
 
 def _hit(scope: str, limit: str) -> dict[str, Any]:

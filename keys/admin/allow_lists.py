@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db.models import BooleanField, F, Func, Q
 
+from lib import model_patterns
+
 Lists = tuple[list[str], list[str]]
 """The allow-list of a key, and that of its team. An empty one allows every model."""
 
@@ -15,7 +17,7 @@ def may_call(model: str) -> Q:
 
     `model` may be a pattern that ends in `*`: then all that it matches must be allowed.
     """
-    patterns = _covering(model)
+    patterns = model_patterns.covering(model)
     return (Q(allowed_models=[]) | Q(_NamesOneOf("allowed_models", patterns))) & (
         Q(team=None) | Q(team__allowed_models=[]) | Q(_NamesOneOf("team__allowed_models", patterns))
     )
@@ -23,7 +25,7 @@ def may_call(model: str) -> Q:
 
 def allows(lists: Lists, model: str) -> bool:
     """Whether both lists allow a model, or a pattern."""
-    patterns = set(_covering(model))
+    patterns = set(model_patterns.covering(model))
     return all(not names or not patterns.isdisjoint(names) for names in lists)
 
 
@@ -33,12 +35,6 @@ def most_named(lists: Iterable[tuple[Lists, int]], *, limit: int) -> list[str]:
     for (own, of_team), count in lists:
         named.update(dict.fromkeys([*own, *of_team], count))
     return [name for name, _ in named.most_common(limit)]
-
-
-def _covering(model: str) -> list[str]:
-    """What a list may hold to allow a model: its name, and every prefix of it that ends in `*`."""
-    fixed = model.removesuffix("*")
-    return [model, *(f"{fixed[:length]}*" for length in range(len(fixed) + 1))]
 
 
 class _NamesOneOf(Func):

@@ -14,6 +14,7 @@ from keys.admin import allow_lists
 from keys.hygiene import conditions
 from keys.hygiene.conditions import Condition
 from keys.models import APIKey
+from lib.model_patterns import WILDCARD, is_prefix
 
 
 def _left_by_others(spec: admin.SimpleListFilter, changelist: ChangeList) -> QuerySet[Any]:
@@ -223,4 +224,4 @@ class ModelFilter(TextFilter):
         name = self.value()
         if not name:
             return queryset
-        return queryset.filter(Q(model__startswith=name[:-1]) if name.endswith("*") else Q(model=name))
+        return queryset.filter(Q(model__startswith=name.removesuffix(WILDCARD)) if is_prefix(name) else Q(model=name))

@@ -5,11 +5,12 @@ It is checked where people enter it, so that nobody is promised what is not ther
 both, so a team that is narrowed later narrows its keys at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from keys.domain.amounts import PERIOD_LABELS, PERIODS, BudgetSpec, format_amount
 from keys.domain.limits import LIMIT_LABELS
+from lib import model_patterns
 
 
 class HasRules(Protocol):
@@ -25,21 +26,11 @@ def exceeding_fields(rules: HasRules, team: HasRules, *, name: str) -> dict[str,
         wanted, most = getattr(rules, field), getattr(team, field)
         if wanted is not None and most is not None and wanted > most:
             found[field] = f"The team {name} has {most:,} {words} for all its keys: give {most:,} or less."
-    strange = [model for model in rules.allowed_models if not is_listed(model, team.allowed_models)]
+    strange = [model for model in rules.allowed_models if not model_patterns.allows(team.allowed_models, model)]
     if strange:
         allowed = ", ".join(team.allowed_models)
         found["allowed_models"] = f"The team {name} may use {allowed}; not {', '.join(strange)}."
     return found
-
-
-def is_listed(model: str, patterns: Sequence[str]) -> bool:
-    """Whether an allow-list has a model, or all that a pattern stands for. An empty list has every model."""
-    return not patterns or any(covers(pattern, model) for pattern in patterns)
-
-
-def covers(pattern: str, model: str) -> bool:
-    """Whether a pattern stands for all that another one, or a name, stands for."""
-    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
 
 
 def beyond_budgets(wanted: BudgetSpec, budgets: Iterable[BudgetSpec], *, name: str) -> str | None:

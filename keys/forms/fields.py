@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from keys.domain import raw_key
 from keys.models import Team
+from lib import model_patterns
 from lib.networks import Network, network
 
 LONGEST_MODEL_NAME = 256
@@ -94,7 +95,7 @@ class ModelNamesField(LinesField):
     def validate(self, value: list[str]) -> None:
         super().validate(value)
         for name in value:
-            if "*" in name[:-1]:
+            if not model_patterns.is_valid(name):
                 raise ValidationError("A * may stand at the end of a name only.")
             if len(name) > LONGEST_MODEL_NAME or not name.isprintable() or " " in name:
                 raise ValidationError("Give one model name a line, without spaces.")

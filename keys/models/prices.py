@@ -5,6 +5,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from lib import model_patterns
+
 MAX_PRICE = 10**12
 """Micro-dollars per million tokens."""
 PRICE = [MinValueValidator(0), MaxValueValidator(MAX_PRICE)]
@@ -43,7 +45,7 @@ class ModelPrice(models.Model):
         return f"{self.model_pattern} from {self.valid_from:%Y-%m-%d}"
 
     def clean(self) -> None:
-        if "*" in self.model_pattern[:-1]:
+        if not model_patterns.is_valid(self.model_pattern):
             raise ValidationError({"model_pattern": "* is only allowed at the end."})
         costs = any(
             (

@@ -5,9 +5,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from keys.display.snippets import EXAMPLE_MODEL, SOME_MODEL, snippets
-from keys.domain.team_ceilings import is_listed
 from keys.models import APIKey
 from keys.pages.render import NOT_STORED, page
+from lib import model_patterns
 
 
 def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
@@ -32,6 +32,7 @@ def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey)
 def example_model(api_key: APIKey, names: list[str]) -> str:
     """A model that the key may call; empty where none is known by its name."""
     of_team = api_key.team.allowed_models if api_key.team else []
-    known = [name for name in [*api_key.allowed_models, *of_team, *names, EXAMPLE_MODEL] if not name.endswith("*")]
-    allowed = [name for name in known if is_listed(name, api_key.allowed_models) and is_listed(name, of_team)]
+    known = model_patterns.names([*api_key.allowed_models, *of_team, *names, EXAMPLE_MODEL])
+    allowlists = (api_key.allowed_models, of_team)
+    allowed = [name for name in known if all(model_patterns.allows(each, name) for each in allowlists)]
     return next(iter(allowed), "")

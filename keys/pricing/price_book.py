@@ -1,12 +1,12 @@
 """Model → price, as this process knows the table of prices. Read at most every `settings.CONFIG_CACHE_TTL_S`."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from keys.errors import LedgerUnavailable
 from keys.models import ModelPrice
 from keys.pricing.rating import Price
+from lib import model_patterns
 from lib.cached import SingleFlightCache
 
 
@@ -21,7 +21,8 @@ class PriceBook:
 
         One for this upstream wins over one for any, then the exact name over the longest prefix, then the latest.
         """
-        found = [row for pattern in self._matching(model) for row in self.rows[pattern] if row.valid_from <= at]
+        matching = [pattern for pattern in self.rows if model_patterns.covers(pattern, model)]
+        found = [row for pattern in matching for row in self.rows[pattern] if row.valid_from <= at]
         best = max(
             (row for row in found if row.upstream in ("", upstream)),
             key=lambda row: (
@@ -33,11 +34,6 @@ class PriceBook:
             default=None,
         )
         return None if best is None else _price(best)
-
-    def _matching(self, model: str) -> Iterable[str]:
-        for pattern in self.rows:
-            if pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1])):
-                yield pattern
 
 
 def _price(row: ModelPrice) -> Price:

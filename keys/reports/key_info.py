@@ -4,12 +4,12 @@ from typing import Any
 
 from keys.budgets import status
 from keys.budgets.status import BudgetStatus
-from keys.domain import raw_key, team_ceilings
+from keys.domain import raw_key
 from keys.limits.headers import reset
 from keys.limits.terms import LimitDecision
 from keys.models import APIKey
 from keys.reports import forecast, key_usage
-from lib import money
+from lib import model_patterns, money
 
 
 def describe(key_id: int, *, secret_id: int, available_models: list[str]) -> dict[str, Any]:
@@ -39,10 +39,10 @@ def _allowed(api_key: APIKey) -> list[str]:
     """
     own, of_team = api_key.allowed_models, api_key.team.allowed_models if api_key.team else []
     if not own:
-        return of_team or ["*"]
+        return of_team or [model_patterns.EVERY_MODEL]
     return [
-        *(name for name in own if team_ceilings.is_listed(name, of_team)),
-        *(name for name in of_team if name not in own and team_ceilings.is_listed(name, own)),
+        *(name for name in own if model_patterns.allows(of_team, name)),
+        *(name for name in of_team if name not in own and model_patterns.allows(own, name)),
     ]
 
 

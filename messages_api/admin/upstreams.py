@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from lib import model_patterns
 from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, PreviewForm, UpstreamForm
 from messages_api.models import Route, RouteTarget, Upstream
@@ -102,7 +103,7 @@ def _known_model(upstream: Upstream) -> str:
     """A model's name that this upstream is likely to know: from its targets, else from their routes."""
     for target in upstream.targets.select_related("route"):
         name = target.model or target.route.pattern
-        if not name.endswith("*"):
+        if not model_patterns.is_prefix(name):
             return name
     return ""
 

@@ -20,7 +20,7 @@ from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission
-from lib import deadlines
+from lib import deadlines, model_patterns
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
@@ -126,7 +126,7 @@ class AdmissionControl:
 def models(*, key: Snapshot) -> list[str]:
     """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
     table = _routes()
-    listed = [name for name in (*key.allowed_models, *key.team_models) if not name.endswith("*") and table.find(name)]
+    listed = filter(table.find, model_patterns.names([*key.allowed_models, *key.team_models]))
     return sorted({name for name in (*table.names(), *listed) if authorization.may_use(key, name)})
 
 

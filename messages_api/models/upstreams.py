@@ -9,7 +9,7 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from lib import encryption
+from lib import encryption, model_patterns
 from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.protocol.profile import Profile, ProfileInvalid
 from messages_api.models.base_url import check_base_url
@@ -169,7 +169,7 @@ class Route(models.Model):
         return self.pattern
 
     def clean(self) -> None:
-        if "*" in self.pattern[:-1]:
+        if not model_patterns.is_valid(self.pattern):
             raise ValidationError({"pattern": "A * may stand at the end only."})
 
 

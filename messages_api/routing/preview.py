@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keys.access import authorization, snapshots
+from lib.model_patterns import EVERY_MODEL
 from messages_api.routing.circuit_registry import circuit_breakers
 from messages_api.routing.route_table import RoutedTarget, RouteMatch, routes
 
@@ -55,7 +56,7 @@ def _preview(model: str, *, may_use: Callable[[str], bool]) -> Preview:
 def _reason_for_route(match: RouteMatch, model: str) -> str:
     if match.pattern == model:
         return "Exact match."
-    if match.pattern == "*":
+    if match.pattern == EVERY_MODEL:
         return "Default route: no other route matches."
     return "Longest matching prefix."
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from lib import model_patterns
 from lib.cached import SingleFlightCache
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
@@ -49,10 +50,8 @@ class RouteTable:
 
     def find(self, model: str) -> RouteMatch | None:
         """Return the route of a model: an exact name, else the longest prefix, of which `*` is the shortest."""
-        if model in self.routes and not model.endswith("*"):
-            return self._match(model, model)
-        matching = [pattern for pattern in self.routes if pattern.endswith("*") and model.startswith(pattern[:-1])]
-        return self._match(max(matching, key=len), model) if matching else None
+        pattern = model_patterns.most_specific(self.routes, model)
+        return None if pattern is None else self._match(pattern, model)
 
     def _match(self, pattern: str, model: str) -> RouteMatch:
         targets = [
@@ -67,11 +66,8 @@ class RouteTable:
 
     def names(self) -> list[str]:
         """Return the models with a route of their own and an enabled target, in alphabetical order."""
-        return sorted(
-            pattern
-            for pattern, targets in self.routes.items()
-            if not pattern.endswith("*") and any(routed.is_enabled for routed in targets)
-        )
+        reachable = [pattern for pattern, targets in self.routes.items() if any(each.is_enabled for each in targets)]
+        return sorted(model_patterns.names(reachable))
 
 
 def attempt_order(targets: Iterable[RoutedTarget]) -> list[Target]:

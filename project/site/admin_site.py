@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
 from keys.pages.urls import report_urls
+from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
 from project.site import lookup_guard, overview
 from project.site.field_labels import labelled
@@ -72,7 +73,7 @@ class GatewayAdminSite(admin.AdminSite):
 
     def model_names(self) -> list[str]:
         """The models that have a route, by name or by pattern: what the forms of keys offer."""
-        return list(Route.objects.exclude(pattern="*").values_list("pattern", flat=True))
+        return list(Route.objects.exclude(pattern=EVERY_MODEL).values_list("pattern", flat=True))
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """In the order in which people need it: keys and usage, model servers, then who may enter here."""
