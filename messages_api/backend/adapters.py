@@ -1,4 +1,4 @@
-"""The two adapters, by the name of their dialect. Each is a module with the functions of `Adapter`."""
+"""Dispatch to the adapter of an upstream's dialect."""
 
 from typing import Protocol, cast
 
@@ -8,16 +8,16 @@ from messages_api.backend.event_source import EventSource
 
 
 class Adapter(Protocol):
-    """Our words in, the model server's words out."""
+    """The functions that the module of each dialect has."""
 
     def message(self, attempt: Attempt) -> UpstreamResponse:
-        """Ask for a whole answer. Raise UpstreamError when there is none."""
+        """Request a complete response. Raise UpstreamError if the attempt fails."""
 
     def events(self, attempt: Attempt) -> EventSource:
-        """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
+        """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
 
     def count_tokens(self, attempt: Attempt) -> int:
-        """The input tokens of a request, as the upstream counts them or as we estimate them."""
+        """Return the input tokens of the request, as counted by the upstream or estimated by the gateway."""
 
 
 def message(attempt: Attempt) -> UpstreamResponse:

@@ -1,4 +1,4 @@
-"""The adapter for upstreams that speak Anthropic's Messages API."""
+"""Adapter for upstreams with Anthropic's Messages API."""
 
 from typing import Any, cast
 
@@ -15,37 +15,37 @@ PATH = "/messages"
 
 
 def message(attempt: Attempt) -> UpstreamResponse:
-    """Ask for a whole answer. Raise UpstreamError when there is none."""
+    """Request a complete response. Raise UpstreamError if the attempt fails."""
     _send(attempt, PATH)
-    answer, raw = attempt.answer()
+    response, raw = attempt.read_json()
     try:
-        whole = relay.message_from_anthropic(answer, request=attempt.request)
+        message = relay.message_from_anthropic(response, request=attempt.request)
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
-    assert isinstance(answer, dict)
-    reported_usage = ReportedUsage.of(Usage.from_anthropic(answer.get("usage")), is_final=True)
-    return UpstreamResponse(message=whole, reported_usage=reported_usage, raw=raw if whole == answer else None)
+    assert isinstance(response, dict)
+    reported_usage = ReportedUsage.of(Usage.from_anthropic(response.get("usage")), is_final=True)
+    return UpstreamResponse(message=message, reported_usage=reported_usage, raw=raw if message == response else None)
 
 
 def events(attempt: Attempt) -> EventSource:
-    """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
+    """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt, PATH)
     decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate)
     return EventSource(attempt.exchange, decoder, keep_raw=attempt.is_anthropic_api)
 
 
 def count_tokens(attempt: Attempt) -> int:
-    """Ask how many input tokens a request has. Raise UpstreamError when it is not told."""
+    """Return the upstream's count of input tokens. Raise UpstreamError if it returns none."""
     _send(attempt, PATH + "/count_tokens")
-    answer, _ = attempt.answer()
-    count = answer.get("input_tokens") if isinstance(answer, dict) else None
+    response, _ = attempt.read_json()
+    count = response.get("input_tokens") if isinstance(response, dict) else None
     if type(count) is not int or count < 0:
-        raise UpstreamError("The upstream did not count the tokens.")
+        raise UpstreamError("The upstream returned no token count.")
     return count
 
 
 def _send(attempt: Attempt, path: str) -> None:
-    """Send the request as it reads. Raise UpstreamError when the upstream refuses it."""
+    """Send the request. Raise UpstreamError unless the upstream responds with 200."""
     endpoint = attempt.target.endpoint
     headers = upstream_headers(
         api_format="anthropic" if attempt.is_anthropic_api else "envelope",
@@ -58,8 +58,8 @@ def _send(attempt: Attempt, path: str) -> None:
 
 
 def _body(attempt: Attempt) -> bytes:
-    """The bytes as they came, unless the model has another name there or the history has traces of other upstreams."""
-    has_traces, body = clean_history(cast(dict[str, Any], attempt.request))
-    if not has_traces and attempt.target.model == attempt.request["model"]:
+    """Return the client's bytes unchanged, unless the upstream's model name differs or the history was cleaned."""
+    is_changed, body = clean_history(cast(dict[str, Any], attempt.request))
+    if not is_changed and attempt.target.model == attempt.request["model"]:
         return attempt.body.raw
     return wire.encode({**body, "model": attempt.target.model})

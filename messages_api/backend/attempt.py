@@ -1,6 +1,5 @@
-"""One try at one target: what the adapters are given, and what they give back."""
+"""One attempt at one target: the input of the adapters and their result."""
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -14,14 +13,15 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, MessagesRequest
+from messages_api.backend.random_ids import new_id
 from messages_api.backend.reported_usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
-RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date, or a truth value
+RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date or a truth value
 
 
 class AttemptBody(Protocol):
-    """A request as it came and as it reads."""
+    """A request body: the client's bytes and the parsed request."""
 
     @property
     def raw(self) -> bytes: ...
@@ -32,24 +32,25 @@ class AttemptBody(Protocol):
 
 @dataclass(kw_only=True)
 class Attempt:
-    """What goes to an upstream, and the exchange it goes through."""
+    """A request to one target, and the HTTP exchange that carries it."""
 
     body: AttemptBody
     target: Target
     is_anthropic_api: bool
-    """Whether the caller speaks Anthropic's dialect, so that an Anthropic upstream's bytes may go out as they are."""
+    """Whether the client uses the Anthropic API, so that the bytes of an Anthropic upstream can be passed through."""
     client_headers: dict[str, str]
-    """The caller's `anthropic-*` headers. They matter on the native lane only."""
+    """The client's `anthropic-*` headers. Used for the Anthropic API only."""
     is_beta: bool = False
-    """Whether the caller asked with `?beta=true`: the one thing of a query string that is passed on."""
+    """Whether the client sent `?beta=true`, the only query parameter that is forwarded."""
     input_estimate: int
+    """Estimated input tokens."""
     dropped: list[str] = field(default_factory=list)
-    """What the upstream's dialect cannot say and the answer does not depend on; set by the adapter."""
+    """Paths of optional fields that the upstream's dialect does not have. Set by the adapter."""
     expires_at: float = NEVER
-    """The monotonic moment at which the call's time is up."""
+    """The request timeout, as a monotonic time."""
     exchange: Exchange = field(init=False)
     error: UpstreamError | None = None
-    """Why it failed, once it has."""
+    """The error of a failed attempt."""
 
     def __post_init__(self) -> None:
         self._started_at = time.monotonic()
@@ -61,43 +62,43 @@ class Attempt:
 
     @cached_property
     def ids(self) -> Ids:
-        return Ids(_new_id, taken=tool_ids(self.request))
+        return Ids(new_id, taken=tool_ids(self.request))
 
     def send(
         self, path: str, body: bytes, *, headers: dict[str, str], map_error: Callable[[int, object], MappedError]
     ) -> None:
-        """Open the exchange. Raise UpstreamError for anything but a 200; `map_error` reads the dialect's errors."""
+        """Open the exchange. Raise UpstreamError unless the status is 200; `map_error` reads the dialect's errors."""
         self.exchange.open(path, body, {"Content-Type": "application/json", **headers})
         status = self.exchange.response_status
         if status == 200:
             return
         assert status is not None
-        failure = map_error(status, _json_or_text(self.exchange.read_all()))
-        raise UpstreamError.from_mapped(failure, endpoint=self.target.endpoint, headers=self._retry_headers())
+        mapped = map_error(status, _json_or_text(self.exchange.read_all()))
+        raise UpstreamError.from_mapped(mapped, endpoint=self.target.endpoint, headers=self._retry_headers())
 
-    def answer(self) -> tuple[object, bytes]:
-        """The JSON of the whole answer, and its bytes. Raise UpstreamError for what is none."""
+    def read_json(self) -> tuple[object, bytes]:
+        """Read the complete response. Return its JSON value and its bytes. Raise UpstreamError if it is not JSON."""
         raw = self.exchange.read_all()
         try:
             return wire.decode(raw), raw
         except ValueError as error:
-            raise UpstreamError("The upstream's answer is not JSON.") from error
+            raise UpstreamError("The upstream's response is not JSON.") from error
 
     def _retry_headers(self) -> dict[str, str]:
-        """What the upstream says of another attempt. Nothing else of its headers reaches the caller."""
+        """Return the upstream's headers about retries. None of its other headers reaches the client."""
         headers = {name: self.exchange.response_headers.get(name) for name in ("retry-after", "x-should-retry")}
         return {name: value for name, value in headers.items() if value is not None and RETRY_VALUE.fullmatch(value)}
 
     @property
     def upstream_request_id(self) -> str:
-        """The upstream's own name for this exchange, for whoever asks its operator."""
+        """The upstream's request ID, for inquiries to its operator. Empty if it sent none."""
         for name in ("request-id", "x-request-id"):
             if value := self.exchange.response_headers.get(name):
                 return str(value)
         return ""
 
     def summary(self) -> dict[str, Any]:
-        """What the usage record keeps of this attempt."""
+        """Return the entry of this attempt in the usage record."""
         return {
             "upstream": self.target.endpoint.name,
             "model": self.target.model,
@@ -109,21 +110,17 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpstreamResponse:
-    """A whole answer, and what the upstream said it used."""
+    """A complete response and the usage that the upstream reported."""
 
     message: Message
     reported_usage: ReportedUsage
     raw: bytes | None = None
-    """The bytes it came in, where a caller who speaks the upstream's dialect may have them as they are."""
+    """The upstream's bytes, if they equal the message and can be passed through to a client of the Anthropic API."""
 
 
 def _json_or_text(raw: bytes) -> object:
-    """The body of an error, as its upstream's dialect reads it: decoded, or its text where it is no JSON."""
+    """Decode the body of an error: its JSON value, or its text if it is not JSON."""
     try:
         return wire.decode(raw)
     except ValueError:
         return raw.decode("utf-8", "replace")
-
-
-def _new_id(kind: str) -> str:
-    return f"{kind}_{os.urandom(12).hex()}"

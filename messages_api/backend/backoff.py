@@ -1,4 +1,4 @@
-"""How long to wait before another attempt: exponential, with jitter, and as long as the upstream asks for."""
+"""Backoff before a retry: exponential with jitter, or as requested by the upstream's `retry-after`."""
 
 import random
 import re
@@ -8,15 +8,15 @@ from email.utils import parsedate_to_datetime
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0
 MAX_RETRY_AFTER_S = 30.0
-"""Whoever asks for more is not waited for."""
+"""A longer `retry-after` is not waited for."""
 JITTER_S = 0.5
-"""What is added to a wait that was asked for, so that all who were told the same do not come back together."""
+"""Added to a `retry-after`, so that clients with the same value do not retry together."""
 
 SECONDS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 def backoff_s(retry: int, *, retry_after_s: float | None) -> float | None:
-    """Seconds to wait before retry number `retry` (1, 2, …). None: the upstream asks for more than we wait."""
+    """Return the seconds to wait before retry number `retry` (1, 2, …), or None if `retry_after_s` is too long."""
     if retry_after_s is None:
         return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (retry - 1))
     if retry_after_s > MAX_RETRY_AFTER_S:
@@ -25,7 +25,7 @@ def backoff_s(retry: int, *, retry_after_s: float | None) -> float | None:
 
 
 def parse_retry_after(retry_after: str) -> float | None:
-    """What a `Retry-After` says (RFC 9110, 10.2.3), in seconds from now, never negative; None for what says nothing."""
+    """Return the seconds of a `Retry-After` (RFC 9110, 10.2.3), never negative; None if it is invalid."""
     text = retry_after.strip()
     if SECONDS.fullmatch(text):
         return max(0.0, float(text))

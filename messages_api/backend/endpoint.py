@@ -1,4 +1,4 @@
-"""Where an attempt goes, and how long it may take."""
+"""The destination of an attempt and its timeouts."""
 
 import re
 from dataclasses import dataclass
@@ -10,19 +10,22 @@ VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """Seconds, by our own monotonic clock: a client's timeouts are per read, so a byte a second never trips them."""
+    """Timeouts in seconds, enforced by the gateway's own monotonic clock.
+
+    The timeout of an HTTP library applies to each read, so one byte per second would never trip it.
+    """
 
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 90.0
-    """Between two events. Bytes that make no event are no progress."""
+    """Between two events. Bytes that complete no event do not count."""
     request_timeout_s: float = 600.0
-    """Over all attempts of a call."""
+    """Over all attempts of a request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """An upstream as an attempt needs it. Equal endpoints share their connections."""
+    """The settings of an upstream that an attempt needs. Equal endpoints share their connections."""
 
     name: str
     dialect: str
@@ -31,20 +34,20 @@ class Endpoint:
     profile: Profile
     timeouts: Timeouts
     retry_on_timeout: bool = False
-    """Whether a deadline that passed is worth another attempt, although the answer may have been billed."""
+    """Whether to retry after a timeout, although the upstream may have billed the response."""
     continue_after_disconnect_s: float = 0.0
-    """How long the rest of an answer is read after its caller has left, for the sake of its usage. 0: it is cut."""
+    """How long to read the response for its usage after the client disconnected. 0: abort it."""
     ca_file: str = ""
-    """Certificate authorities to trust in place of the usual ones."""
+    """Certificate authorities to trust instead of the default ones."""
 
     def url(self, path: str) -> str:
-        """The address of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
+        """Return the URL of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
         base = self.base_url.rstrip("/")
         return base + path if VERSION_SEGMENT.search(base) else f"{base}/v1{path}"
 
     @property
     def identity(self) -> str:
-        """What its health is known by. A changed address begins anew."""
+        """The name under which its health is recorded. It includes the base URL, so a new one starts healthy."""
         return f"{self.name}@{self.base_url}"
 
     def __repr__(self) -> str:
@@ -53,7 +56,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One choice of a route: an upstream and the model's name there."""
+    """One target of a route: an upstream and its name for the model."""
 
     endpoint: Endpoint
     model: str

@@ -1,4 +1,4 @@
-"""The events of one upstream's stream: bytes → records → events, with the deadlines of a stream."""
+"""Event source: the events of one upstream stream, from bytes to records to events, with the timeouts of a stream."""
 
 import re
 import time
@@ -13,42 +13,42 @@ from messages_api.backend.redaction import redacted
 from messages_api.backend.reported_usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
-FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # the end of a line, and an empty line
+FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # a line end and an empty line
 OVERLAP = 3
-GRACE_S = 2.0  # how long the counts and the end mark may come after the finish reason
+GRACE_S = 2.0  # how long usage and end mark may arrive after the finish reason
 
 
 class EventBatch(NamedTuple):
-    """The events that one read brought. An empty batch is silence."""
+    """The events of one read. Empty if no data arrived."""
 
     events: list[Event]
     raw: bytes | None = None
-    """The bytes they came in, where a caller who speaks the upstream's dialect may have them as they are."""
+    """The upstream's bytes, if they equal the events and can be passed through to a client of the Anthropic API."""
 
 
 class Decoder(Protocol):
-    """An upstream's records → events. No I/O: it is told when the stream ends, and how."""
+    """Decode an upstream's records into events, without I/O."""
 
     error: MappedError | None
-    """Why the stream ended in an error."""
+    """The error that ended the stream."""
     usage: Usage
-    """The upstream's own counts so far."""
+    """The counts that the upstream reported so far."""
     is_whole: bool
-    """The answer ended as it should."""
+    """The response is complete, including its end mark."""
     has_changed: bool
-    """The event of the last record is not the record as it came."""
+    """The event of the last record differs from the record."""
 
     @property
     def is_complete(self) -> bool:
-        """The reason why the answer ended is known, whatever became of the stream's own end."""
+        """The finish reason of the response is known."""
 
     @property
     def is_finishing(self) -> bool:
-        """The answer is complete; only its usage and an end mark may follow."""
+        """The response is complete; only usage and an end mark may follow."""
 
     @property
     def is_ended(self) -> bool:
-        """No event follows any more."""
+        """No event follows."""
 
     def read(self, record: sse.Record) -> list[Event]: ...
 
@@ -56,33 +56,33 @@ class Decoder(Protocol):
 
 
 class EventSource:
-    """Reads an open exchange. Whoever opened it closes it; `close` may be called twice."""
+    """Read events from an open exchange. `close()` must be called and may be repeated."""
 
     def __init__(self, exchange: Exchange, decoder: Decoder, *, keep_raw: bool = False) -> None:
         self._exchange = exchange
         self._decoder = decoder
         self._frames = FrameBuffer() if keep_raw else None
         self._parser = sse.SSEParser()
-        self._finishing_until: float | None = None
+        self._grace_expires_at: float | None = None
         self.first = self._read_first()
 
     @property
     def error(self) -> UpstreamError | None:
-        """What the upstream's own error, or a stream cut before its end, is to the caller."""
-        failure = self._decoder.error
-        return None if failure is None else UpstreamError.from_mapped(failure, endpoint=self._exchange.endpoint)
+        """The error that ended the stream: the upstream's own, or a stream that ended early."""
+        mapped = self._decoder.error
+        return None if mapped is None else UpstreamError.from_mapped(mapped, endpoint=self._exchange.endpoint)
 
     @property
     def is_ended(self) -> bool:
         return self._decoder.is_ended
 
     def reported_usage(self) -> ReportedUsage:
-        """The upstream's own counts so far."""
+        """Return the counts that the upstream reported so far."""
         decoder = self._decoder
         return ReportedUsage.of(decoder.usage, is_final=decoder.is_whole or decoder.is_complete)
 
     def _read_first(self) -> EventBatch:
-        """Wait for the first event. Nothing has been sent to the caller, so a failure can still be a status."""
+        """Wait for the first event. Nothing was sent to the client yet, so an error can still be an HTTP status."""
         try:
             while True:
                 batch = self.read(wait_s=float("inf"))
@@ -96,29 +96,29 @@ class EventSource:
         return batch
 
     def read(self, *, wait_s: float) -> EventBatch:
-        """The events that come within `wait_s`; none for silence. Raise UpstreamError when the connection fails."""
-        piece = self._exchange.read(wait_s=self._patience(wait_s))
+        """Return the events that arrive within `wait_s`, which may be none. Raise UpstreamError if the read fails."""
+        piece = self._exchange.read(wait_s=self._within_grace(wait_s))
         if piece is None:
-            return EventBatch(self._end()) if self._is_out_of_grace() else EventBatch([])
+            return EventBatch(self._end()) if self._is_grace_over() else EventBatch([])
         if not piece:
             return EventBatch(self._end())
         records = self._parse(piece)
         if records or b"\n" in piece:
-            self._exchange.progress()  # a comment is a sign of life too; a line that never ends is none
+            self._exchange.progress()  # a comment counts as progress, a line that never ends does not
         return self._batch(records, piece)
 
     def _batch(self, records: list[sse.Record], piece: bytes) -> EventBatch:
-        """The events of some records, with their bytes if each record is its event, unchanged."""
+        """Return the events of some records, with their bytes if each record is exactly its event."""
         if self._frames is None:
             return EventBatch(self._decode(records))
-        whole: bytes | None = self._frames.feed(piece)
+        raw: bytes | None = self._frames.feed(piece)
         events: list[Event] = []
         for record in records:
-            came = self._decode([record])
-            events += came
-            if len(came) != 1 or self._decoder.has_changed or self._decoder.error is not None:
-                whole = None
-        return EventBatch(events, whole if whole is not None and _is_utf8(whole) else None)
+            decoded = self._decode([record])
+            events += decoded
+            if len(decoded) != 1 or self._decoder.has_changed or self._decoder.error is not None:
+                raw = None
+        return EventBatch(events, raw if raw is not None and _is_utf8(raw) else None)
 
     def _parse(self, piece: bytes) -> list[sse.Record]:
         try:
@@ -132,8 +132,8 @@ class EventSource:
             events += self._decoder.read(record)
         if self._decoder.error is not None:
             self._redact(events)
-        if self._decoder.is_finishing and self._finishing_until is None:
-            self._finishing_until = time.monotonic() + GRACE_S
+        if self._decoder.is_finishing and self._grace_expires_at is None:
+            self._grace_expires_at = time.monotonic() + GRACE_S
         return events
 
     def _redact(self, events: list[Event]) -> None:
@@ -141,51 +141,51 @@ class EventSource:
             if event["type"] == "error":
                 event["error"]["message"] = redacted(event["error"]["message"], self._exchange.endpoint)
 
-    def _patience(self, wait_s: float) -> float:
-        if self._finishing_until is None:
+    def _within_grace(self, wait_s: float) -> float:
+        if self._grace_expires_at is None:
             return wait_s
-        return max(0.0, min(wait_s, self._finishing_until - time.monotonic()))
+        return max(0.0, min(wait_s, self._grace_expires_at - time.monotonic()))
 
-    def _is_out_of_grace(self) -> bool:
-        return self._finishing_until is not None and time.monotonic() >= self._finishing_until
+    def _is_grace_over(self) -> bool:
+        return self._grace_expires_at is not None and time.monotonic() >= self._grace_expires_at
 
     def _end(self) -> list[Event]:
-        """The bytes are at their end: what is still open is said now, an unfinished answer as an error."""
-        return self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in our own words
+        """Return the events for the end of the bytes: buffered ones, and an error if the response is incomplete."""
+        return self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in the gateway's own words
 
     def close(self) -> None:
         self._exchange.close()
 
 
-def _is_utf8(whole: bytes) -> bool:
-    """Whether a caller can decode the bytes. What it cannot goes out as the events that we read, with U+FFFD."""
+def _is_utf8(raw: bytes) -> bool:
+    """Whether a client can decode the bytes. Otherwise the parsed events are sent, with U+FFFD."""
     try:
-        whole.decode()
+        raw.decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
 class FrameBuffer:
-    """The bytes of a stream, given out in whole frames: what follows them can then be a frame of ours.
+    """Split the bytes of a stream into complete frames, so that a frame of the gateway can follow them.
 
-    A frame ends where the parser of records ends it, so that the two never disagree by a byte.
+    A frame ends where the record parser ends it, so that the two never differ by a byte.
     """
 
     def __init__(self) -> None:
-        self._held: list[bytes] = []
+        self._buffered: list[bytes] = []
         self._tail = b""
-        """The last of what is held: a frame's end may be cut in two."""
+        """The last buffered bytes: the end of a frame may be split between two reads."""
 
     def feed(self, piece: bytes) -> bytes:
-        """The frames that are whole now, as they came."""
+        """Return the bytes of the frames that are complete now."""
         seen = self._tail + piece
         end = max((match.end() for match in FRAME_END.finditer(seen)), default=0) - len(self._tail)
         if end <= 0:
-            self._held.append(piece)
+            self._buffered.append(piece)
             self._tail = seen[-OVERLAP:]
             return b""
-        whole = b"".join([*self._held, piece[:end]])
-        self._held = [piece[end:]]
+        complete = b"".join([*self._buffered, piece[:end]])
+        self._buffered = [piece[end:]]
         self._tail = piece[end:][-OVERLAP:]
-        return whole
+        return complete

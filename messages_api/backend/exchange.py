@@ -1,11 +1,12 @@
-"""The only module that opens a connection to a model server: sends, reads, keeps the deadlines, maps the errors.
+"""HTTP exchanges with upstreams: connect, send, read, enforce timeouts, map errors. No other module connects to them.
 
-requests is used lean: one HTTPAdapter for each endpoint and a prepared request, without a Session. Measured per call:
-311 µs against 812 µs for a Session with `trust_env`, which also replaces our Authorization header by the machine's
-`.netrc`. Nothing in the environment changes what is sent, no redirect is followed, no cookie is kept.
+requests is used through one HTTPAdapter per endpoint and a prepared request, without a Session. Measured per request:
+311 µs against 812 µs for a Session with `trust_env`, which also replaces the Authorization header by the machine's
+`.netrc`. The environment does not change what is sent, redirects are not followed, and cookies are not kept.
 """
 
 import contextlib
+import math
 import socket
 import ssl
 import time
@@ -20,92 +21,74 @@ from urllib3.connection import HTTPConnection
 from urllib3.util.wait import wait_for_read
 
 from messages_api.backend import connections
+from messages_api.backend.connections import ExchangeSocket
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 
 READ_BYTES = 65_536
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-POOL_SIZE = 2_000  # at least as many as calls may run in one worker: a smaller pool closes and reopens connections
-SHORTEST_S = 0.01  # a client's timeout may not be 0
-# What the kernel holds of an answer that its caller does not read. It would hold up to 32 MiB (net.ipv4.tcp_rmem).
+POOL_SIZE = 2_000  # at least the concurrent requests of one worker: a smaller pool closes and reopens connections
+MIN_TIMEOUT_S = 0.01  # urllib3 rejects a timeout of 0
+# What the kernel buffers of a response that the client does not read. The default is up to 32 MiB (net.ipv4.tcp_rmem).
 RECEIVE_BUFFER_BYTES = 256 * 1024
 SOCKET_OPTIONS = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
 ]
-LAST_CHUNK_TIMEOUT_S = 0.02  # how long the end of a body may come after the end of an answer
-NEVER = float("inf")
+LAST_CHUNK_TIMEOUT_S = 0.02  # between the last event of a response and the end of its body
+NEVER = math.inf
 
-_CONNECTION_BROKE = "The connection to the upstream failed."
-_TIMED_OUT = "The upstream did not answer in time."
-_INVALID_RESPONSE = "The upstream's answer broke off or could not be understood."
+_CONNECTION_FAILED = "The connection to the upstream failed."
+_TIMED_OUT = "The upstream did not respond in time."
+_INVALID_RESPONSE = "The upstream's response is incomplete or invalid."
 
 
 class Exchange:
-    """One HTTP exchange with an upstream. It may be aborted from another thread at any moment; close it in any case."""
+    """One HTTP exchange with an upstream. Another thread may abort it at any time. `close()` must be called."""
 
     def __init__(self, endpoint: Endpoint, *, total_expires_at: float = NEVER) -> None:
         self.endpoint = endpoint
         self._timeouts = endpoint.timeouts
         self._total_expires_at = min(total_expires_at, time.monotonic() + self._timeouts.request_timeout_s)
-        self._phase_expires_at = NEVER
+        self._socket = ExchangeSocket(first_byte_timeout_s=self._timeouts.first_byte_timeout_s)
         self._response: requests.Response | None = None
-        self._sock: socket.socket | None = None
-        self._abort_error: Exception | None = None
-        self._was_sent = False
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the request may have reached the upstream, and was not refused."""
-        return self._was_sent and self.response_status in (None, 200)
+        """Whether the request may have reached the upstream, and was not rejected."""
+        return self._socket.was_sent and self.response_status in (None, 200)
 
-    # ---- deadlines
+    # ---- timeouts
 
     @property
     def expires_at(self) -> float:
-        """The monotonic moment at which this exchange is to be aborted as timed out."""
-        return min(self._phase_expires_at, self._total_expires_at)
+        """The monotonic time at which this exchange has timed out."""
+        return min(self._socket.phase_expires_at, self._total_expires_at)
 
     def progress(self) -> None:
-        """An event came, or a piece of a whole answer: the silence begins anew. Bytes of a stream are no progress."""
-        self._phase_expires_at = time.monotonic() + self._timeouts.idle_timeout_s
+        """Restart the idle timeout: an event or a piece of a complete response arrived."""
+        self._socket.phase_expires_at = time.monotonic() + self._timeouts.idle_timeout_s
 
     def end_within(self, seconds: float) -> None:
-        """Leave so much time, and no more, whatever the deadlines were."""
+        """Limit the rest of the exchange to `seconds`."""
         self._total_expires_at = min(self._total_expires_at, time.monotonic() + seconds)
 
     def expire(self) -> None:
-        """End the exchange because its deadline has passed."""
+        """Abort the exchange because it timed out."""
         self.abort(_timeout())
 
     def abort(self, error: Exception | None = None) -> None:
-        """End the exchange from outside: whoever reads from it gets `error` (an Aborted by default), at once."""
-        if self._abort_error is None:
-            self._abort_error = error or Aborted()
-        self._shutdown()
-
-    def attach(self, sock: socket.socket | None) -> None:
-        """The connection's socket, as soon as there is one."""
-        self._sock = sock
-        if self._abort_error is not None:
-            raise self._abort_error
-        self._phase_expires_at = time.monotonic() + self._timeouts.first_byte_timeout_s
-        self._was_sent = True
-
-    def _shutdown(self) -> None:
-        # Unlike close, shutdown wakes a reader, in another greenlet as well as in another thread.
-        if self._sock is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._sock.shutdown(socket.SHUT_RDWR)
+        """Abort the exchange from another thread. Its reader gets `error` (an Aborted by default) immediately."""
+        self._socket.abort(error or Aborted())
 
     # ---- the exchange
 
     def open(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        """Send a POST and wait for the head of the answer; status and headers are then known.
+        """Send a POST and wait for the head of the response; then status and headers are known.
 
-        Raise UpstreamError when there is none, when it redirects, or when it is encoded although we asked for identity.
+        Raise UpstreamError if none arrives, for a redirect, and for an encoded body: the request asks for identity.
         """
         prepared = requests.PreparedRequest()
         prepared.prepare_method("POST")
@@ -114,7 +97,7 @@ class Exchange:
             {**headers, "Accept-Encoding": "identity", "Content-Length": str(len(body))}
         )
         prepared.body = body
-        self._phase_expires_at = (
+        self._socket.phase_expires_at = (
             time.monotonic() + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
         )
         with self._mapped():
@@ -128,40 +111,40 @@ class Exchange:
             raise UpstreamError(_INVALID_RESPONSE)
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
-        left_s = max(SHORTEST_S, self._total_expires_at - time.monotonic())
-        timeout = (min(self._timeouts.connect_timeout_s, left_s), self._timeouts.first_byte_timeout_s)
-        connections.using.exchange = self
+        remaining_s = max(MIN_TIMEOUT_S, self._total_expires_at - time.monotonic())
+        timeout = (min(self._timeouts.connect_timeout_s, remaining_s), self._timeouts.first_byte_timeout_s)
+        connections.current.socket = self._socket
         try:
             return _adapter(self.endpoint.name, self.endpoint.base_url).send(
                 prepared, stream=True, timeout=timeout, verify=self.endpoint.ca_file or True
             )
         finally:
-            connections.using.exchange = None
+            connections.current.socket = None
 
     def read(self, *, wait_s: float) -> bytes | None:
-        """The next bytes of the answer, `b""` at its end, or None if none came for `wait_s` seconds."""
+        """Return the next bytes of the response, `b""` at its end, or None if none arrive within `wait_s` seconds."""
         assert self._response is not None
         raw = self._response.raw
         with self._mapped():
             if not self._is_ready(raw) and not self._wait(wait_s):
                 return None
             piece: bytes = raw.read1(READ_BYTES)
-        if not piece and self._abort_error is not None:
-            raise self._abort_error
+        if not piece and self._socket.abort_error is not None:
+            raise self._socket.abort_error
         return piece
 
     def _wait(self, wait_s: float) -> bool:
-        """Whether the answer goes on within `wait_s`. Raise when a deadline passes meanwhile."""
-        assert self._sock is not None
-        left_s = self.expires_at - time.monotonic()
-        if wait_for_read(self._sock, max(0.0, min(wait_s, left_s))):
+        """Wait for data, at most `wait_s`. Return whether there is some. Raise if a timeout passes meanwhile."""
+        assert self._socket.sock is not None
+        remaining_s = self.expires_at - time.monotonic()
+        if wait_for_read(self._socket.sock, max(0.0, min(wait_s, remaining_s))):
             return True
-        if left_s <= wait_s:
+        if remaining_s <= wait_s:
             raise _timeout()
         return False
 
     def read_all(self) -> bytes:
-        """The whole answer, at most 64 MiB. Raise UpstreamError when it is larger, broken or too slow."""
+        """Return the complete response. Raise UpstreamError if it is incomplete, too slow or larger than 64 MiB."""
         pieces: list[bytes] = []
         size = 0
         while piece := self.read(wait_s=NEVER):
@@ -173,56 +156,58 @@ class Exchange:
         return b"".join(pieces)
 
     def _is_ready(self, raw: Any) -> bool:
-        """Whether a read would not wait. A read that timed out could not be resumed: http.client refuses to."""
-        answer, sock = raw._fp, self._sock
-        if answer.fp is None or sock is None or answer.length == 0:
+        """Whether a read would return without waiting. http.client cannot resume a read that timed out."""
+        response, sock = raw._fp, self._socket.sock
+        if response.fp is None or sock is None or response.length == 0:
             return True
         timeout = sock.gettimeout()
         sock.settimeout(0)
         try:
-            received = answer.fp.peek(1)
+            received = response.fp.peek(1)
         except ssl.SSLWantReadError:
             return False
         finally:
             sock.settimeout(timeout)
-        if answer.chunked and not answer.chunk_left:
-            # Between two chunks: the line with the size of the next one has to be there, behind the end of the last.
+        if response.chunked and not response.chunk_left:
+            # Between two chunks: the line with the size of the next one must be complete, after the end of the last.
             return b"\n" in received.removeprefix(b"\r\n")
         return bool(received)
 
     def close(self) -> None:
-        """Give the connection back when the answer was read to its end, else close it. May be called twice."""
+        """Return the connection to the pool if the response was read completely, else close it. May be repeated."""
         response, self._response = self._response, None
         if response is None:
             return
-        if self._is_read_to_its_end(response.raw):
+        if self._is_fully_read(response.raw):
             response.raw.release_conn()
         else:
             response.raw.close()
-        self._sock = None
+        self._socket.sock = None
 
-    def _is_read_to_its_end(self, raw: Any) -> bool:
-        """Whether nothing of the answer is left, so that the connection may serve another."""
-        if self._abort_error is not None:
+    def _is_fully_read(self, raw: Any) -> bool:
+        """Whether no byte of the response remains, so that the connection can serve another request."""
+        if self._socket.abort_error is not None:
             return False
         with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-            if not raw._fp.isclosed() and (self._is_ready(raw) or wait_for_read(self._sock, LAST_CHUNK_TIMEOUT_S)):  # type: ignore[arg-type]
+            if not raw._fp.isclosed() and (
+                self._is_ready(raw) or wait_for_read(self._socket.sock, LAST_CHUNK_TIMEOUT_S)  # type: ignore[arg-type]
+            ):
                 raw.read1(READ_BYTES)
         return bool(raw._fp.isclosed())
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
-        """Say in our words what requests and urllib3 raise. Both do: `raw.read1` translates nothing."""
+        """Map the errors of requests and urllib3. Both occur: `raw.read1` does not translate those of urllib3."""
         try:
             yield
         except (*FOREIGN, ValueError, AttributeError) as error:
-            if self._abort_error is not None:
-                # A reader whose socket is shut under it stumbles in many ways, half closed objects included.
-                raise self._abort_error from error
+            if self._socket.abort_error is not None:
+                # Shutting the socket down under a reader causes many errors, also those of half-closed objects.
+                raise self._socket.abort_error from error
             if not isinstance(error, FOREIGN):
                 raise
-            if not self._was_sent:
-                raise UpstreamError(_CONNECTION_BROKE) from error  # also by a deadline: nothing could be billed
+            if not self._socket.was_sent:
+                raise UpstreamError(_CONNECTION_FAILED) from error  # timeouts too: nothing can have been billed
             raise _mapped_error(error) from error
 
 
@@ -249,14 +234,14 @@ INVALID_RESPONSES = (
 
 
 def _mapped_error(error: Exception) -> UpstreamError:
-    """The UpstreamError that a foreign error becomes: by its class, never by its text."""
+    """Return the UpstreamError for an error of requests or urllib3: by its class, never by its text."""
     if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
-        return UpstreamError(_CONNECTION_BROKE)  # nothing was sent: another attempt cannot be billed twice
+        return UpstreamError(_CONNECTION_FAILED)  # nothing was sent: a retry cannot be billed twice
     if isinstance(error, TIMEOUTS):
         return _timeout()
     if isinstance(error, INVALID_RESPONSES):
         return UpstreamError(_INVALID_RESPONSE)
-    return UpstreamError(_CONNECTION_BROKE)
+    return UpstreamError(_CONNECTION_FAILED)
 
 
 class _Adapter(HTTPAdapter):
@@ -267,5 +252,5 @@ class _Adapter(HTTPAdapter):
 
 @lru_cache(maxsize=256)
 def _adapter(name: str, base_url: str) -> HTTPAdapter:
-    """The connections of one endpoint. A changed address gets connections of its own."""
+    """Return the connection pool of one endpoint. A changed base URL gets a pool of its own."""
     return _Adapter(max_retries=0, pool_connections=1, pool_maxsize=POOL_SIZE)

@@ -1,4 +1,4 @@
-"""The adapter for upstreams that speak OpenAI's Chat Completions."""
+"""Adapter for upstreams with OpenAI's Chat Completions API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,23 +14,22 @@ PATH = "/chat/completions"
 
 
 def message(attempt: Attempt) -> UpstreamResponse:
-    """Ask for a whole answer. Raise UpstreamError when there is none."""
-    if (local := _empty_response(attempt)) is not None:
-        return local
+    """Request a complete response. Raise UpstreamError if the attempt fails."""
+    if (empty := _empty_response(attempt)) is not None:
+        return empty
     _send(attempt)
-    answer, _ = attempt.answer()
+    response, _ = attempt.read_json()
     try:
-        whole = decoder.message_from_openai(answer, request=attempt.request, ids=attempt.ids)
+        message = decoder.message_from_openai(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
-    assert isinstance(answer, dict)
-    return UpstreamResponse(
-        message=whole, reported_usage=ReportedUsage.of(Usage.from_openai(answer.get("usage")), is_final=True)
-    )
+    assert isinstance(response, dict)
+    usage = Usage.from_openai(response.get("usage"))
+    return UpstreamResponse(message=message, reported_usage=ReportedUsage.of(usage, is_final=True))
 
 
 def events(attempt: Attempt) -> EventSource:
-    """Ask for a stream, and wait for its first event. Raise UpstreamError until then."""
+    """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt)
     profile = attempt.target.endpoint.profile
     return EventSource(
@@ -44,23 +43,23 @@ def events(attempt: Attempt) -> EventSource:
     )
 
 
+def count_tokens(attempt: Attempt) -> int:
+    """Return the estimated input tokens: this dialect has no endpoint for it. Never raise UpstreamError."""
+    return attempt.input_estimate
+
+
 def _empty_response(attempt: Attempt) -> UpstreamResponse | None:
-    """The answer to a request for no tokens, which warms a cache that this upstream does not have."""
+    """Return the response to `max_tokens: 0`, which warms a cache that this upstream does not have; else None."""
     with _unsupported_as_error():
         empty = openai_request.empty_response(attempt.request, attempt.ids)
     return None if empty is None else UpstreamResponse(message=empty, reported_usage=ReportedUsage())
 
 
-def count_tokens(attempt: Attempt) -> int:
-    """Estimate how many input tokens a request has: this dialect has no way to ask. Raise UpstreamError never."""
-    return attempt.input_estimate
-
-
 def _send(attempt: Attempt) -> None:
-    """Say the request in this dialect. Raise UpstreamError when this dialect cannot, or the upstream refuses it."""
+    """Translate and send the request. Raise UpstreamError if it is unsupported or the upstream rejects it."""
     endpoint = attempt.target.endpoint
     with _unsupported_as_error():
-        openai_request.empty_response(attempt.request, attempt.ids)  # refuses a stream of no tokens
+        openai_request.empty_response(attempt.request, attempt.ids)  # raises for a stream with `max_tokens: 0`
         body, attempt.dropped = openai_request.to_openai(attempt.request, endpoint.profile)
     attempt.send(
         PATH,
@@ -72,7 +71,7 @@ def _send(attempt: Attempt) -> None:
 
 @contextmanager
 def _unsupported_as_error() -> Iterator[None]:
-    """What this dialect cannot say is the caller's to change: a 400 with the path of the field."""
+    """Turn UnsupportedRequest into a 400 with the path of the field: the client can change the request."""
     try:
         yield
     except openai_request.UnsupportedRequest as error:

@@ -1,16 +1,16 @@
 """
-What can go wrong upstream. Each becomes an UpstreamError(status, type, message, again).
+Errors of an attempt. Each becomes an UpstreamError(status, type, message, retry_scope).
 
-* no connection, or one that broke      502 api_error         here again, then at the next target
-* a deadline of ours has passed         504 timeout_error     nowhere: the answer may have been generated and billed
-                                                              (unless the upstream is marked `retry_on_timeout`)
-* it is overloaded (503, 529)           529 overloaded_error  here again, then at the next target
-* it is limited or broken (429, 5xx)    its status            here again, after its retry-after
-* it refuses us (401, 402, 403)         502 api_error         at the next target: our account, our fault
-* it refuses the request (400, 404 …)   its status            nowhere
-* an answer that cannot be understood   502 api_error         here again, then at the next target
+* connection failed                      502 api_error         same target, then the next
+* timeout of the gateway                 504 timeout_error     no retry: the response may have been generated and
+                                                               billed (unless the upstream has `retry_on_timeout`)
+* overloaded (503, 529)                  529 overloaded_error  same target, then the next
+* rate-limited or failing (429, 5xx)     its status            same target after its retry-after, then the next
+* the gateway's account (401, 402, 403)  502 api_error         next target
+* invalid request (400, 404 …)           its status            no retry
+* invalid response                       502 api_error         same target, then the next
 
-Before the first byte only: after it nothing is tried again.
+Retries happen before the first byte of the response only.
 """
 
 import enum
@@ -22,16 +22,16 @@ from messages_api.backend.redaction import redacted
 
 
 class RetryScope(enum.Enum):
-    """Where another attempt makes sense."""
+    """Which targets may be tried after an error."""
 
-    SAME_TARGET = "here"
-    """At the same target, and then at the next."""
-    NEXT_TARGET = "elsewhere"
-    NONE = "nowhere"
+    SAME_TARGET = "same target"
+    """The same target, and then the next."""
+    NEXT_TARGET = "next target"
+    NONE = "none"
 
 
 class UpstreamError(Exception):
-    """An attempt failed. `message` is safe to show: it never names our account, an address or a connection."""
+    """A failed attempt. `message` is safe to show: it contains no credential, URL or connection details."""
 
     def __init__(
         self,
@@ -53,57 +53,57 @@ class UpstreamError(Exception):
 
     @classmethod
     def from_mapped(
-        cls, failure: MappedError, *, endpoint: Endpoint, headers: dict[str, str] | None = None
+        cls, mapped: MappedError, *, endpoint: Endpoint, headers: dict[str, str] | None = None
     ) -> "UpstreamError":
-        """What an upstream's own error becomes for the caller."""
-        if failure.retry is False:
+        """Return the error for a mapped error of the upstream, with the credential and URLs redacted."""
+        if mapped.retry is False:
             headers = {**(headers or {}), "x-should-retry": "false"}
         return cls(
-            redacted(failure.message, endpoint),
-            status=failure.status,
-            type=failure.type,
-            retry_scope=_retry_scope(failure),
+            redacted(mapped.message, endpoint),
+            status=mapped.status,
+            type=mapped.type,
+            retry_scope=_retry_scope(mapped),
             headers=headers,
         )
 
     @classmethod
     def unsupported(cls, message: str, *, param: str | None) -> "UpstreamError":
-        """The request asks for something that this upstream's dialect cannot say."""
+        """Return the 400 for a request that this upstream's dialect cannot express."""
         return cls(message, status=400, type="invalid_request_error", retry_scope=RetryScope.NONE, param=param)
 
     @property
     def is_upstream_fault(self) -> bool:
-        """Whether it speaks against the upstream: what is wrong with a request says nothing of its health."""
+        """Whether the error counts against the upstream's health. An invalid request does not."""
         return self.status in RETRYABLE_STATUSES
 
     @property
     def retry_after_s(self) -> float | None:
-        """How many seconds the upstream asks to wait. None: it does not say, or nothing that can be understood."""
+        """The seconds of the upstream's `retry-after`; None if it is missing or invalid."""
         return parse_retry_after(self.headers.get("retry-after", ""))
 
 
 RETRYABLE_STATUSES = {408, 429, 500, 502, 503, 504, 529}
 
 
-def _retry_scope(failure: MappedError) -> RetryScope:
-    if failure.retry is False:
+def _retry_scope(mapped: MappedError) -> RetryScope:
+    if mapped.retry is False:
         return RetryScope.NEXT_TARGET
-    return RetryScope.SAME_TARGET if failure.status in RETRYABLE_STATUSES else RetryScope.NONE
+    return RetryScope.SAME_TARGET if mapped.status in RETRYABLE_STATUSES else RetryScope.NONE
 
 
 class Aborted(Exception):
-    """The exchange was ended from our side. Whoever ended it knows why."""
+    """The gateway aborted the exchange; the code that did so handles the consequences."""
 
 
 def cause_of(error: UpstreamError) -> str:
-    """Why an exchange failed, for the log: the innermost class, with the system's own words where it has some.
+    """Return the cause of an error for the log: the innermost class, with the operating system's text if it has one.
 
-    Nothing else of a foreign error is said: it may hold an address, or parts of an answer.
+    Other texts of foreign errors are left out: they may contain a URL or parts of a response.
     """
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
     if inner is error:
         return ""
-    words = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
-    return f"{type(inner).__name__}: {words}" if words else type(inner).__name__
+    text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None)
+    return f"{type(inner).__name__}: {text}" if text else type(inner).__name__

@@ -134,7 +134,7 @@ ERRORS = {
         headers=WAIT,
     ),
     503: Error("overloaded_error", "Try again shortly.", "The gateway is restarting; try again.", headers=WAIT),
-    504: Error("timeout_error", "The upstream did not answer in time.", "The upstream did not answer in time."),
+    504: Error("timeout_error", "The upstream did not respond in time.", "The upstream did not respond in time."),
     529: Error("overloaded_error", "Try again shortly.", "the upstream is overloaded", headers=WAIT),
 }
 """Every status of a failure. The shape of its body is that of the lane."""
