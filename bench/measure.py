@@ -24,7 +24,7 @@ ADDRESSES = [
     "/admin/keys/apikey/",
     "/admin/keys/apikey/?o=9",
     "/admin/keys/apikey/?o=7&p=3",
-    "/admin/keys/apikey/?state=active&look=unlimited",
+    "/admin/keys/apikey/?state=active&finding=unlimited",
     "/admin/keys/apikey/?model=claude-3-opus",
     "/admin/keys/apikey/?q=team+42",
     "/admin/usage/",

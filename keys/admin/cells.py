@@ -90,7 +90,7 @@ def _height(value: int, highest: int) -> int:
 
 def chips(conditions: Iterable[Condition]) -> SafeString:
     """What a key is, as badges."""
-    badges = ((badge(each.chip, kind=each.kind),) for each in conditions)
+    badges = ((badge(each.badge, kind=each.kind),) for each in conditions)
     return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", badges))
 
 

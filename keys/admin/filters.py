@@ -36,7 +36,7 @@ class ConditionFilter(admin.SimpleListFilter):
         chosen = self.value()
         if chosen not in {condition.name for condition in self.conditions}:
             return queryset
-        return conditions.keys_that_are(chosen, among=queryset)
+        return conditions.keys_with(chosen, among=queryset)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         counted = conditions.counts(_left_by_others(self, changelist), self.conditions)
@@ -53,11 +53,11 @@ class StateFilter(ConditionFilter):
     conditions = [*conditions.STATES, *conditions.INACTIVE_FLAGS]
 
 
-class AttentionFilter(ConditionFilter):
-    """Active keys that somebody may want to look at."""
+class FindingFilter(ConditionFilter):
+    """Active keys with a hygiene finding or another flag."""
 
-    title = "attention"
-    parameter_name = "look"
+    title = "finding"
+    parameter_name = "finding"
     conditions = conditions.ACTIVE_FLAGS
     leaves_out_none = True
 

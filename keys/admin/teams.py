@@ -142,7 +142,7 @@ class TeamAdmin(admin.ModelAdmin):
         facts["standings"] = [(each, cells.standing(each, is_own=True)) for each in standings]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])
-            told = conditions.of_each(api_key.pk for api_key in keys)
+            told = conditions.conditions_of(api_key.pk for api_key in keys)
             facts["team_keys"] = [
                 (key, cells.chips(told[key.pk]), cells.moment(key.last_used_at, none="never")) for key in keys
             ]

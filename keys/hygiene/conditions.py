@@ -1,8 +1,4 @@
-"""
-What keys are: active, expired, idle … Each condition once, as the database tells it.
-
-The chips of the list, its filters with their counts, and the findings of hygiene are all made of these.
-"""
+"""Conditions of API keys, such as active, expired or idle: the badges, filters, counts and hygiene findings of keys."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,55 +26,58 @@ from django.utils import timezone
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
 from lib import periods
 
-SOON = timedelta(days=14)
-LONG_AGO = timedelta(days=90)
-LATELY = timedelta(days=7)
-"""For how long a call with what is over is told of."""
-ENDS_SOON = timedelta(days=3)
-"""How near the end of an old secret is when whoever still uses it should be told."""
+EXPIRES_SOON = timedelta(days=14)
+IDLE_AFTER = timedelta(days=90)
+REJECTED_RECENTLY = timedelta(days=7)
+"""How long the use of an inactive key or an expired secret is reported."""
+SECRET_EXPIRES_SOON = timedelta(days=3)
+"""How long before its expiry an old secret in use is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryContext:
-    """When it is asked, and about which keys: none for all of them, or a few."""
+    """The time of a query, and the keys that it is about: None for all of them."""
 
     now: datetime
     ids: Sequence[int] | None = None
 
-    def has_secret(self, *kinds: Any, **that: Any) -> Q:
-        """Which keys have a secret of that kind."""
-        secrets = KeySecret.objects.order_by().filter(*kinds, **that)
+    def has_secret(self, *conditions: Any, **lookups: Any) -> Q:
+        """Match keys with a secret that meets the conditions."""
+        secrets = KeySecret.objects.order_by().filter(*conditions, **lookups)
         return Q(pk__in=self._among(secrets).values("api_key_id"))
 
     def has_budget(self) -> Q:
-        """Which keys are charged to a budget: their own or their team's."""
+        """Match keys whose requests are charged to a budget: their own or their team's."""
         budgets = Budget.objects.order_by()
         own, of_teams = self._among(budgets.filter(team=None)), budgets.filter(api_key=None)
         return Q(pk__in=own.values("api_key_id")) | Q(team__in=of_teams.values("team_id"))
 
-    def has_budget_that(self, *, is_spent: bool) -> Q:
-        """The same of budgets that are spent in their current period, or past their warning and not spent."""
-        found = [row for row in self._warned if (row["spent"] >= row["limit"]) == is_spent]
+    def has_budget_that(self, *, is_exhausted: bool) -> Q:
+        """Match keys with a budget that is exhausted, or else above its alert threshold, in its current period."""
+        found = [row for row in self._budgets_above_threshold if (row["spent"] >= row["limit"]) == is_exhausted]
         keys = {row["budget__api_key_id"] for row in found} - {None}
         teams = {row["budget__team_id"] for row in found} - {None}
         return Q(pk__in=keys) | Q(team__in=teams)
 
     @cached_property
-    def _warned(self) -> list[dict[str, Any]]:
-        """The budgets that are past their warning or spent. Two queries: two conditions want them, and they are few."""
+    def _budgets_above_threshold(self) -> list[dict[str, Any]]:
+        """The budgets that are exhausted or above their alert threshold. Two queries.
+
+        They are read once, since two conditions need them and they are few.
+        """
         current = Q()
         for period in Budget.Period.values:
             current |= Q(budget__period=period, starts_at=periods.begin_of(period, self.now))
         rows = BudgetPeriod.objects.order_by().filter(current).annotate(limit=_limit_at(self.now))
-        rows = rows.annotate(warns=F("limit") * F("budget__alert_threshold_percent"), percent=F("spent") * 100)
-        rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("warns")))
+        rows = rows.annotate(threshold=F("limit") * F("budget__alert_threshold_percent"), percent=F("spent") * 100)
+        rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("threshold")))
         if self.ids is not None:
             rows = rows.filter(Q(budget__api_key__in=self.ids) | Q(budget__api_key=None))
         found = [dict(row) for row in rows.values("budget__api_key_id", "budget__team_id", "spent", "limit")]
-        return [*found, *self._empty()]
+        return [*found, *self._zero_budgets()]
 
-    def _empty(self) -> Iterator[dict[str, Any]]:
-        """The budgets of nothing, which are spent before a call has begun their period."""
+    def _zero_budgets(self) -> Iterator[dict[str, Any]]:
+        """Yield the budgets of zero: they are exhausted before a request has started their period."""
         budgets = Budget.objects.order_by().filter(amount=0)
         budgets = budgets.filter(
             Q(temporary_increase=0) | Q(temporary_increase_until=None) | Q(temporary_increase_until__lte=self.now)
@@ -89,12 +88,12 @@ class QueryContext:
             yield {"budget__api_key_id": api_key_id, "budget__team_id": team_id, "spent": 0, "limit": 0}
 
     def _among(self, rows: Any) -> Any:
-        # For a page of keys a database would otherwise gather those of all keys first.
+        # For a page of keys a database would otherwise collect those of all keys first.
         return rows if self.ids is None else rows.filter(api_key__in=self.ids)
 
 
 def _limit_at(now: datetime) -> Any:
-    """What a budget allows at a moment: `Budget.limit_at`, as the database tells it."""
+    """Return `Budget.limit_at` as an expression over budget periods."""
     temporary_increase = Case(
         When(budget__temporary_increase_until__gt=now, then=F("budget__temporary_increase")), default=Value(0)
     )
@@ -103,38 +102,38 @@ def _limit_at(now: datetime) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """Something that may be true of a key."""
+    """A condition that a key may meet."""
 
     name: str
-    chip: str
-    """The words beside the key."""
+    badge: str
+    """The text of the badge of such keys."""
     label: str
-    """The words of a filter."""
+    """The text of the filter."""
     kind: str
-    """How it is marked: good, warn, bad or quiet."""
+    """The style of the badge: good, warn, bad or quiet."""
     matches: Callable[[QueryContext], Q]
-    """For which keys; a trait, for which of the active ones."""
+    """Return the query for such keys; for an active flag, such keys among the active ones."""
 
 
-def _is_open(asked: QueryContext) -> Q:
-    return Q(revoked_at=None, disabled_at=None) & (Q(expires_at=None) | Q(expires_at__gt=asked.now))
+def _is_open(context: QueryContext) -> Q:
+    return Q(revoked_at=None, disabled_at=None) & (Q(expires_at=None) | Q(expires_at__gt=context.now))
 
 
-def _is_ownerless() -> Q:
+def _has_inactive_owner() -> Q:
     return Q(owner__in=get_user_model().objects.filter(is_active=False).values("pk"))
 
 
-def _is_of_disabled_team() -> Q:
+def _has_disabled_team() -> Q:
     return Q(team__in=Team.objects.order_by().filter(disabled_at__isnull=False).values("pk"))
 
 
-def _is_active(asked: QueryContext) -> Q:
-    """Its calls are let in. Whoever answers for it is there."""
-    return _is_open(asked) & ~_is_ownerless() & ~_is_of_disabled_team()
+def _is_active(context: QueryContext) -> Q:
+    """Match keys whose requests are admitted."""
+    return _is_open(context) & ~_has_inactive_owner() & ~_has_disabled_team()
 
 
 def _has_limit() -> Q:
-    """Limits that only count hold nobody up, so they are none here."""
+    """Match keys with an enforced limit. Limits in shadow mode reject nothing, so they do not count."""
     limited = Q()
     for scope in ("", "team__"):
         own = Q()
@@ -145,7 +144,7 @@ def _has_limit() -> Q:
 
 
 def _used_after_its_successor() -> Exists:
-    """Of secrets: whether one was used after a newer one of its key was issued."""
+    """Match secrets that were used after a newer secret of their key was issued."""
     newer = KeySecret.objects.order_by().filter(
         api_key=OuterRef("api_key"), created_at__gt=OuterRef("created_at"), created_at__lt=OuterRef("last_used_at")
     )
@@ -153,179 +152,183 @@ def _used_after_its_successor() -> Exists:
 
 
 STATES = [
-    Condition(name="active", chip="Active", label="Active", kind="good", matches=_is_active),
+    Condition(name="active", badge="Active", label="Active", kind="good", matches=_is_active),
     Condition(
         name="expired",
-        chip="Expired",
+        badge="Expired",
         label="Expired",
         kind="warn",
-        matches=lambda asked: Q(expires_at__lte=asked.now, disabled_at=None, revoked_at=None),
+        matches=lambda context: Q(expires_at__lte=context.now, disabled_at=None, revoked_at=None),
     ),
     Condition(
         name="disabled",
-        chip="Disabled",
+        badge="Disabled",
         label="Disabled",
         kind="warn",
-        matches=lambda asked: Q(disabled_at__isnull=False, revoked_at=None),
+        matches=lambda context: Q(disabled_at__isnull=False, revoked_at=None),
     ),
     Condition(
         name="revoked",
-        chip="Revoked",
+        badge="Revoked",
         label="Revoked",
         kind="bad",
-        matches=lambda asked: Q(revoked_at__isnull=False),
+        matches=lambda context: Q(revoked_at__isnull=False),
     ),
     Condition(
-        name="ownerless",
-        chip="Owner inactive",
+        name="owner-inactive",
+        badge="Owner inactive",
         label="Owner inactive",
         kind="bad",
-        matches=lambda asked: _is_open(asked) & _is_ownerless(),
+        matches=lambda context: _is_open(context) & _has_inactive_owner(),
     ),
     Condition(
         name="team-disabled",
-        chip="Team disabled",
+        badge="Team disabled",
         label="Team disabled",
         kind="bad",
-        matches=lambda asked: _is_open(asked) & _is_of_disabled_team(),
+        matches=lambda context: _is_open(context) & _has_disabled_team(),
     ),
 ]
-"""Exactly one of them holds for each key."""
+"""A key meets exactly one of them."""
 
 INACTIVE_FLAGS = [
     Condition(
-        name="tried",
-        chip="Still tried",
-        label=f"Not active, tried in the last {LATELY.days} days",
+        name="used-after-deactivation",
+        badge="Used after deactivation",
+        label=f"Inactive, but used in the last {REJECTED_RECENTLY.days} days",
         kind="warn",
-        matches=lambda asked: ~_is_active(asked) & asked.has_secret(last_rejected_at__gt=asked.now - LATELY),
+        matches=lambda context: (
+            ~_is_active(context) & context.has_secret(last_rejected_at__gt=context.now - REJECTED_RECENTLY)
+        ),
     ),
 ]
-"""What may be true besides of a key that is not active."""
+"""Conditions of keys that are not active."""
 
 ACTIVE_FLAGS = [
     Condition(
         name="expiring",
-        chip="Expires soon",
-        label=f"Expires within {SOON.days} days",
+        badge="Expires soon",
+        label=f"Expires within {EXPIRES_SOON.days} days",
         kind="warn",
-        matches=lambda asked: Q(expires_at__lte=asked.now + SOON),
+        matches=lambda context: Q(expires_at__lte=context.now + EXPIRES_SOON),
     ),
     Condition(
         name="rotating",
-        chip="Rotating",
-        label="Rotating: an old secret still works",
+        badge="Rotating",
+        label="Rotating: previous secret still valid",
         kind="quiet",
-        matches=lambda asked: asked.has_secret(expires_at__gt=asked.now),
+        matches=lambda context: context.has_secret(expires_at__gt=context.now),
     ),
     Condition(
-        name="old-secret",
-        chip="Old secret in use",
-        label=f"An old secret that ends within {ENDS_SOON.days} days is still used",
+        name="old-secret-in-use",
+        badge="Old secret in use",
+        label=f"Old secret in use that expires within {SECRET_EXPIRES_SOON.days} days",
         kind="warn",
-        matches=lambda asked: asked.has_secret(
+        matches=lambda context: context.has_secret(
             _used_after_its_successor(),
-            expires_at__gt=asked.now,
-            expires_at__lte=asked.now + ENDS_SOON,
-            last_used_at__gt=asked.now - timedelta(days=1),
+            expires_at__gt=context.now,
+            expires_at__lte=context.now + SECRET_EXPIRES_SOON,
+            last_used_at__gt=context.now - timedelta(days=1),
         ),
     ),
     Condition(
-        name="old-secret-tried",
-        chip="Old secret tried",
-        label=f"A secret that has ended was tried in the last {LATELY.days} days",
+        name="expired-secret-used",
+        badge="Expired secret used",
+        label=f"Expired secret used in the last {REJECTED_RECENTLY.days} days",
         kind="warn",
-        matches=lambda asked: asked.has_secret(
-            expires_at__lte=asked.now, last_rejected_at__gt=asked.now - LATELY, last_rejected_at__gte=F("expires_at")
+        matches=lambda context: context.has_secret(
+            expires_at__lte=context.now,
+            last_rejected_at__gt=context.now - REJECTED_RECENTLY,
+            last_rejected_at__gte=F("expires_at"),
         ),
     ),
     Condition(
-        name="budget-spent",
-        chip="Budget spent",
-        label="Its budget is spent",
+        name="budget-exhausted",
+        badge="Budget exhausted",
+        label="Budget exhausted",
         kind="bad",
-        matches=lambda asked: asked.has_budget_that(is_spent=True),
+        matches=lambda context: context.has_budget_that(is_exhausted=True),
     ),
     Condition(
-        name="budget-near",
-        chip="Budget nearly spent",
-        label="Its budget is past its warning",
+        name="budget-near-limit",
+        badge="Near budget limit",
+        label="Budget above alert threshold",
         kind="warn",
-        matches=lambda asked: asked.has_budget_that(is_spent=False),
+        matches=lambda context: context.has_budget_that(is_exhausted=False),
     ),
     Condition(
-        name="unused",
-        chip="Never used",
+        name="never-used",
+        badge="Never used",
         label="Never used",
         kind="quiet",
-        matches=lambda asked: ~asked.has_secret(last_used_at__isnull=False),
+        matches=lambda context: ~context.has_secret(last_used_at__isnull=False),
     ),
     Condition(
         name="idle",
-        chip="Idle",
-        label=f"Unused for {LONG_AGO.days} days",
+        badge="Idle",
+        label=f"Unused for {IDLE_AFTER.days} days",
         kind="warn",
-        matches=lambda asked: (
-            Q(created_at__lte=asked.now - LONG_AGO) & ~asked.has_secret(last_used_at__gt=asked.now - LONG_AGO)
+        matches=lambda context: (
+            Q(created_at__lte=context.now - IDLE_AFTER) & ~context.has_secret(last_used_at__gt=context.now - IDLE_AFTER)
         ),
     ),
     Condition(
         name="unlimited",
-        chip="No limit",
+        badge="No limit",
         label="No limit and no budget",
         kind="quiet",
-        matches=lambda asked: ~(_has_limit() | asked.has_budget()),
+        matches=lambda context: ~(_has_limit() | context.has_budget()),
     ),
     Condition(
-        name="endless",
-        chip="No expiry",
-        label="Never expires, and nobody said why",
+        name="no-expiry",
+        badge="No expiry",
+        label="No expiry, no reason given",
         kind="quiet",
-        matches=lambda asked: Q(expires_at=None, no_expiry_reason=""),
+        matches=lambda context: Q(expires_at=None, no_expiry_reason=""),
     ),
     Condition(
-        name="meant-endless",
-        chip="No expiry",
-        label="Never expires, for a reason",
+        name="no-expiry-with-reason",
+        badge="No expiry",
+        label="No expiry, reason given",
         kind="quiet",
-        matches=lambda asked: Q(expires_at=None) & ~Q(no_expiry_reason=""),
+        matches=lambda context: Q(expires_at=None) & ~Q(no_expiry_reason=""),
     ),
 ]
-"""What may be true besides of a key that is active."""
+"""Conditions of keys that are active."""
 
 NAMED = {condition.name: condition for condition in [*STATES, *INACTIVE_FLAGS, *ACTIVE_FLAGS]}
 
 
-def keys_that_are(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIKey]:
-    """The keys for which the condition of that name holds now."""
-    asked = QueryContext(now=timezone.now())
-    possible = _possible(NAMED[name], APIKey.objects.all() if among is None else among, asked)
-    return possible.filter(NAMED[name].matches(asked))
+def keys_with(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIKey]:
+    """Return the keys that meet the condition of that name now."""
+    context = QueryContext(now=timezone.now())
+    possible = _possible(NAMED[name], APIKey.objects.all() if among is None else among, context)
+    return possible.filter(NAMED[name].matches(context))
 
 
-def of_each(ids: Iterable[int]) -> dict[int, list[Condition]]:
-    """What some keys are. One query."""
-    asked = QueryContext(now=timezone.now(), ids=list(ids))
-    told = {
-        _column(each): ExpressionWrapper(each.matches(asked), output_field=BooleanField()) for each in NAMED.values()
+def conditions_of(ids: Iterable[int]) -> dict[int, list[Condition]]:
+    """Return the conditions of keys by their ids. One query, and two for budgets."""
+    context = QueryContext(now=timezone.now(), ids=list(ids))
+    columns = {
+        _column(each): ExpressionWrapper(each.matches(context), output_field=BooleanField()) for each in NAMED.values()
     }
-    rows = APIKey.objects.order_by().filter(pk__in=asked.ids or []).annotate(**told).values("pk", *told)
-    return {row["pk"]: [each for each in NAMED.values() if _is_so(each, row)] for row in rows}
+    rows = APIKey.objects.order_by().filter(pk__in=context.ids or []).annotate(**columns).values("pk", *columns)
+    return {row["pk"]: [each for each in NAMED.values() if _is_met(each, row)] for row in rows}
 
 
 def counts(among: QuerySet[Any], conditions: Sequence[Condition]) -> dict[str, int]:
-    """How many keys are so, by the name of the condition: all of them traits, or none. One query."""
-    asked = QueryContext(now=timezone.now())
-    counted = {_column(each): Count("pk", filter=each.matches(asked)) for each in conditions}
-    found = _possible(conditions[0], among, asked).order_by().aggregate(**counted)
+    """Count keys by condition: either all of the conditions are active flags, or none is. One query."""
+    context = QueryContext(now=timezone.now())
+    counted = {_column(each): Count("pk", filter=each.matches(context)) for each in conditions}
+    found = _possible(conditions[0], among, context).order_by().aggregate(**counted)
     return {each.name: found[_column(each)] for each in conditions}
 
 
-def _possible(condition: Condition, among: QuerySet[APIKey], asked: QueryContext) -> QuerySet[APIKey]:
-    return among.filter(_is_active(asked)) if condition in ACTIVE_FLAGS else among
+def _possible(condition: Condition, among: QuerySet[APIKey], context: QueryContext) -> QuerySet[APIKey]:
+    return among.filter(_is_active(context)) if condition in ACTIVE_FLAGS else among
 
 
-def _is_so(condition: Condition, row: dict[str, Any]) -> bool:
+def _is_met(condition: Condition, row: dict[str, Any]) -> bool:
     return bool(row[_column(condition)] and (condition not in ACTIVE_FLAGS or row[_column(NAMED["active"])]))
 
 

@@ -12,4 +12,4 @@ from keys.pages.render import page
 @permission_required("keys.view_apikey", raise_exception=True)
 def key_hygiene(request: HttpRequest) -> HttpResponse:
     """Show each finding with its first keys and a link to all of them."""
-    return page(request, "keys/hygiene/page.html", {"title": "Key hygiene", "found": findings.examine()})
+    return page(request, "keys/hygiene/page.html", {"title": "Key hygiene", "hygiene": findings.examine()})

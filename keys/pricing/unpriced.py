@@ -23,7 +23,7 @@ class Unpriced:
 
     model: str
     upstream: str
-    asked_as: tuple[str, ...]
+    requested_models: tuple[str, ...]
     """What callers call it."""
     last_hour: datetime
     """In which it was last called without a price."""
@@ -41,7 +41,7 @@ def models() -> list[Unpriced]:
         Unpriced(
             model=upstream_model,
             upstream=upstream,
-            asked_as=tuple(sorted(names)),
+            requested_models=tuple(sorted(names)),
             last_hour=max(last_hours[name, upstream] for name in names),
         )
         for (upstream_model, upstream), names in asked.items()

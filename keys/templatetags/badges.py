@@ -8,7 +8,7 @@ from keys.admin.usage_records import OUTCOMES
 from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
 
-STATES = {each.chip.lower(): each.kind for each in conditions.STATES}
+STATES = {each.badge.lower(): each.kind for each in conditions.STATES}
 
 register = template.Library()
 

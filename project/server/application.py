@@ -9,7 +9,7 @@ from django.urls import get_resolver
 
 from keys.access.rejected_uses import rejected_uses
 from keys.errors import LedgerUnavailable
-from keys.hygiene import weekly_mail
+from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
@@ -29,7 +29,7 @@ CHORES = [
     PeriodicTask(do=revocation.terminate_requests_of_compromised_keys, every_s=5),
     PeriodicTask(do=delivery.send_waiting, every_s=5),
     PeriodicTask(do=rejected_uses.write, every_s=15),
-    PeriodicTask(do=weekly_mail.note_week, every_s=600),
+    PeriodicTask(do=weekly_notification.queue, every_s=600),
 ]
 
 

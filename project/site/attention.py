@@ -10,14 +10,15 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.db.models import Q, Sum
+from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
 from keys.hygiene import findings
-from keys.hygiene.findings import GRADES
+from keys.hygiene.checks import Severity
 from keys.models import HourlyUsage, UsageRecord
 from keys.pricing import unpriced
+from keys.reports.totals import from_columns, grouped
 from keys.usage import spool
 from keys.usage.backlog import spool_folder
 from lib import periods
@@ -36,16 +37,11 @@ SHOWN_MODELS = 3
 class AttentionItem:
     """One thing to look at."""
 
-    grade: str
-    """`bad` or `warn`, as in hygiene."""
+    severity: Severity
     words: str
     note: str = ""
     address: str = ""
     """Where to look."""
-
-    @property
-    def grade_word(self) -> str:
-        return GRADES[self.grade]
 
 
 def concerns(user: Any) -> bool:
@@ -56,26 +52,28 @@ def concerns(user: Any) -> bool:
 def items_for(user: Any) -> list[AttentionItem]:
     """All of it that somebody may see, the urgent first."""
     found = [matter for permission, part in PARTS.items() if user.has_perm(permission) for matter in part()]
-    return sorted(found, key=lambda matter: matter.grade != "bad")
+    return sorted(found, key=lambda matter: matter.severity != Severity.CRITICAL)
 
 
 def _of_keys() -> Iterator[AttentionItem]:
     address = reverse("admin:keys_apikey_changelist")
-    for finding in findings.in_short():
+    for finding in findings.counts():
         if finding.needs_attention:
-            grade = finding.advice.grade
-            yield AttentionItem(grade=grade, words=finding.words, address=f"{address}?{finding.query}")
+            severity = finding.check.severity
+            yield AttentionItem(severity=severity, words=finding.title, address=f"{address}?{finding.query}")
 
 
 def _of_prices() -> Iterator[AttentionItem]:
     names = list(dict.fromkeys(each.model for each in unpriced.models()))
     if names:
         words = (
-            "1 model was called without a price" if len(names) == 1 else f"{len(names)} models were called without one"
+            "1 model was used without a price" if len(names) == 1 else f"{len(names)} models were used without a price"
         )
         more = f" and {len(names) - SHOWN_MODELS} more" if len(names) > SHOWN_MODELS else ""
         note = ", ".join(names[:SHOWN_MODELS]) + more
-        yield AttentionItem(grade="warn", words=words, note=note, address=reverse("admin:keys_modelprice_changelist"))
+        yield AttentionItem(
+            severity=Severity.WARNING, words=words, note=note, address=reverse("admin:keys_modelprice_changelist")
+        )
 
 
 def _of_calls() -> Iterator[AttentionItem]:
@@ -88,7 +86,9 @@ def _of_calls() -> Iterator[AttentionItem]:
         address = reverse(
             "admin:keys_usagerecord_changelist", query={"status__exact": Status.INTERRUPTED, "time": "day"}
         )
-        yield AttentionItem(grade="warn", words=words, note="A worker was killed, or a machine lost.", address=address)
+        yield AttentionItem(
+            severity=Severity.WARNING, words=words, note="A worker was killed, or a machine lost.", address=address
+        )
 
 
 def _of_the_machine() -> Iterator[AttentionItem]:
@@ -100,28 +100,32 @@ def _of_the_machine() -> Iterator[AttentionItem]:
 def _of_upstreams() -> Iterator[AttentionItem]:
     """Those that are skipped, and those whose calls fail often: a circuit knows what its own process has seen."""
     address = reverse("admin:messages_api_upstream_changelist")
-    failures = _failures_lately()
+    failures = _recent_failures()
     for upstream in Upstream.objects.filter(enabled=True):
         health = health_of(upstream)
         if health.kind != "good":
-            yield AttentionItem(grade="bad", words=f"{upstream} is skipped", note=health.detail, address=address)
+            yield AttentionItem(
+                severity=Severity.CRITICAL, words=f"{upstream} is skipped", note=health.detail, address=address
+            )
         elif health.detail:
-            yield AttentionItem(grade="warn", words=f"{upstream} is failing", note=health.detail, address=address)
+            yield AttentionItem(
+                severity=Severity.WARNING, words=f"{upstream} is failing", note=health.detail, address=address
+            )
         elif upstream.name in failures:
             yield AttentionItem(
-                grade="warn", words=f"{upstream} is failing", note=failures[upstream.name], address=address
+                severity=Severity.WARNING, words=f"{upstream} is failing", note=failures[upstream.name], address=address
             )
 
 
-def _failures_lately() -> dict[str, str]:
-    """By the names of upstreams of which a quarter of the calls failed, in the hour that runs and the one before it."""
+def _recent_failures() -> dict[str, str]:
+    """By upstream name, where a quarter of the requests since the start of the previous hour had upstream errors."""
     since = periods.begin_of_hour(timezone.now()) - timedelta(hours=1)
-    hours = HourlyUsage.objects.filter(hour__gte=since).exclude(status=Status.REJECTED).order_by().values("upstream")
-    sums = hours.annotate(made=Sum("requests"), failed=Sum("requests", filter=Q(status=Status.FAILED), default=0))
+    hours = HourlyUsage.objects.filter(hour__gte=since).order_by()
+    by_upstream = {name: from_columns(columns) for name, *columns in grouped(hours, "upstream")}
     return {
-        row["upstream"]: f"{row['failed']:,} of {row['made']:,} calls since {timezone.localtime(since):%H:%M}"
-        for row in sums
-        if row["failed"] >= MANY_FAILURES and row["failed"] * 4 >= row["made"]
+        name: f"{usage.upstream_errors:,} of {usage.finished:,} requests since {timezone.localtime(since):%H:%M}"
+        for name, usage in by_upstream.items()
+        if usage.upstream_errors >= MANY_FAILURES and usage.upstream_errors * 4 >= usage.finished
     }
 
 
@@ -130,10 +134,10 @@ def _of_spool() -> Iterator[AttentionItem]:
     if waiting := spool.count_waiting(folder):
         note = "The database did not take it. It is brought home as soon as it does."
         words = f"Usage waits on the disk, in {waiting} file{'' if waiting == 1 else 's'}"
-        yield AttentionItem(grade="warn", words=words, note=note)
+        yield AttentionItem(severity=Severity.WARNING, words=words, note=note)
     if spool.has_rejected(folder):
         note = f"Look at {spool.REJECTED} in {folder}, and remove it."
-        yield AttentionItem(grade="bad", words="Some usage could not be written at all", note=note)
+        yield AttentionItem(severity=Severity.CRITICAL, words="Some usage could not be written at all", note=note)
 
 
 def _of_settings() -> Iterator[AttentionItem]:
@@ -141,11 +145,15 @@ def _of_settings() -> Iterator[AttentionItem]:
         yield _told_by(message)
     if store.is_configured and store.is_away:
         note = "Each worker goes by its share of the limits."
-        yield AttentionItem(grade="bad", words="Redis does not answer", note=note)
+        yield AttentionItem(severity=Severity.CRITICAL, words="Redis does not answer", note=note)
 
 
 def _told_by(message: CheckMessage) -> AttentionItem:
-    return AttentionItem(grade="bad" if message.is_serious() else "warn", words=message.msg, note=message.hint or "")
+    return AttentionItem(
+        severity=Severity.CRITICAL if message.is_serious() else Severity.WARNING,
+        words=message.msg,
+        note=message.hint or "",
+    )
 
 
 PARTS = {

@@ -52,14 +52,14 @@ def every_finding(issue: Issue) -> None:
 
 
 FOUND = {
-    "1 key has spent its budget": ["spent"],
-    "1 key belongs to somebody who is inactive": ["ownerless"],
-    "1 key belongs to a disabled team": ["of a closed team"],
-    "1 key is still called with an old secret that is about to end": ["rotated"],
-    "1 key is still tried with a secret that has ended": ["late"],
-    "2 keys are not active and still tried": ["revoked and tried", "expired and tried"],
+    "1 key has an exhausted budget": ["spent"],
+    "1 key has an inactive owner": ["ownerless"],
+    "1 key has a disabled team": ["of a closed team"],
+    "1 key still uses a secret that is about to expire": ["rotated"],
+    "1 key was used with an expired secret": ["late"],
+    "2 keys were used after deactivation": ["revoked and tried", "expired and tried"],
     "1 key expires within 14 days": ["expiring"],
-    "1 key has a budget past its warning": ["near"],
+    "1 key has a budget above its alert threshold": ["near"],
     "1 key has no limit and no budget": ["unlimited"],
     "1 key never expires": ["endless"],
     "1 key was not used for 90 days": ["idle"],
@@ -71,22 +71,28 @@ FOUND = {
 def test_each_finding_says_what_to_do_and_leads_to_as_many_keys_as_it_counts(browser: Client) -> None:
     answer = browser.get(PAGE)
 
-    findings = answer.context["found"].findings
-    assert {finding.words: [key.name for key in finding.keys] for finding in findings} == FOUND
-    assert [finding.words for finding in findings] == list(FOUND)
+    findings = answer.context["hygiene"].findings
+    assert {finding.title: [key.name for key in finding.keys] for finding in findings} == FOUND
+    assert [finding.title for finding in findings] == list(FOUND)
     links = re.findall(r'href="(/admin/keys/apikey/\?[^"]+)"', answer.text)
     assert len(links) == len(findings)
     for finding, link in zip(findings, links, strict=True):
-        assert finding.advice.todo.replace("'", "&#x27;") in answer.text
+        assert finding.check.recommendation.replace("'", "&#x27;") in answer.text
         assert browser.get(link).context["cl"].result_count == finding.count
 
 
 @pytest.mark.usefixtures("every_finding")
-def test_the_chips_of_the_list_say_the_same(browser: Client) -> None:
+def test_the_key_list_has_the_same_badges(browser: Client) -> None:
     page = browser.get("/admin/keys/apikey/").text
 
-    for chip in ("Still tried", "Old secret in use", "Old secret tried", "Budget spent", "Budget nearly spent"):
-        assert f">{chip}</span>" in page
+    for badge in (
+        "Used after deactivation",
+        "Old secret in use",
+        "Expired secret used",
+        "Budget exhausted",
+        "Near budget limit",
+    ):
+        assert f">{badge}</span>" in page
 
 
 def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
@@ -97,14 +103,14 @@ def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
 
     mine = browser.get(PAGE).text
 
-    assert "1 model was called without a price" in mine
+    assert "1 model was used without a price" in mine
     assert 'href="/admin/keys/modelprice/add/?model_pattern=new%26model"' in mine
     theirs = reader.get(PAGE).text
     assert "new&amp;model" in theirs and "modelprice/add" not in theirs
 
 
 def test_where_nothing_is_found_the_page_says_so(browser: Client) -> None:
-    assert "Nothing to look at" in browser.get(PAGE).text
+    assert "No findings" in browser.get(PAGE).text
 
 
 def test_the_page_reads_only_and_only_for_who_may_see_keys(browser: Client, browser_of: Callable[..., Client]) -> None:

@@ -95,16 +95,16 @@ ACTIVE += ["unlimited", "unused"]
         ("state=expired", ["expired"]),
         ("state=disabled", ["disabled"]),
         ("state=revoked", ["revoked"]),
-        ("state=ownerless", ["ownerless"]),
+        ("state=owner-inactive", ["ownerless"]),
         ("state=team-disabled", ["team-disabled"]),
-        ("look=expiring", ["expiring"]),
-        ("look=endless", ["endless"]),
-        ("look=idle", ["idle"]),
-        ("look=unused", ["unused"]),
-        ("look=rotating", ["rotating"]),
-        ("look=unlimited", ["limits that only count", "unlimited"]),
-        ("state=active&look=idle", ["idle"]),
-        ("state=revoked&look=idle", []),
+        ("finding=expiring", ["expiring"]),
+        ("finding=no-expiry", ["endless"]),
+        ("finding=idle", ["idle"]),
+        ("finding=never-used", ["unused"]),
+        ("finding=rotating", ["rotating"]),
+        ("finding=unlimited", ["limits that only count", "unlimited"]),
+        ("state=active&finding=idle", ["idle"]),
+        ("state=revoked&finding=idle", []),
         ("state=nonsense", sorted([*ACTIVE, "disabled", "expired", "ownerless", "revoked", "team-disabled"])),
     ],
 )
@@ -115,11 +115,11 @@ def test_a_filter_shows_the_keys_that_are_so(query: str, names: list[str], brows
 @pytest.mark.usefixtures("every_kind")
 def test_a_filter_counts_what_each_choice_would_leave(browser: Client) -> None:
     everything = choices(browser.get(LIST))
-    of_active = choices(browser.get(f"{LIST}?look=unlimited"))
+    of_active = choices(browser.get(f"{LIST}?finding=unlimited"))
 
     states = {"Active": 9, "Expired": 1, "Disabled": 1, "Revoked": 1, "Owner inactive": 1, "Team disabled": 1}
     traits = {
-        "Never expires, and nobody said why": 1,
+        "No expiry, no reason given": 1,
         "No limit and no budget": 2,
         "Expires within 14 days": 1,
         "Never used": 1,
@@ -127,7 +127,7 @@ def test_a_filter_counts_what_each_choice_would_leave(browser: Client) -> None:
     assert states.items() <= everything.items() and traits.items() <= everything.items()
     assert of_active["Active"] == 2 and of_active["Revoked"] == 0
     assert (
-        of_active["No limit and no budget"] == 2 and of_active["Never expires, and nobody said why"] == 1
+        of_active["No limit and no budget"] == 2 and of_active["No expiry, no reason given"] == 1
     )  # its own choice does not count
 
 

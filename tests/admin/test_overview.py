@@ -159,12 +159,12 @@ def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: 
     assert items_for(answer) == [
         "1 key has no limit and no budget",
         "1 key never expires",
-        "1 model was called without a price",
+        "1 model was used without a price",
     ]
-    assert 'href="/admin/keys/apikey/?look=endless"' in answer.text
-    assert 'href="/admin/keys/modelprice/">1 model was called without a price</a>' in answer.text
+    assert 'href="/admin/keys/apikey/?finding=no-expiry"' in answer.text
+    assert 'href="/admin/keys/modelprice/">1 model was used without a price</a>' in answer.text
     assert "new-model" in answer.text
-    assert browser.get("/admin/keys/apikey/?look=endless").context["cl"].result_count == 1
+    assert browser.get("/admin/keys/apikey/?finding=no-expiry").context["cl"].result_count == 1
 
 
 def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream) -> None:
@@ -178,30 +178,36 @@ def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream)
 
     assert items_for(failing) == ["local is failing"] and "2 consecutive failures" in failing.text
     assert items_for(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
-    assert [matter.grade for matter in skipped.context["matters"]] == ["bad"]
+    assert [matter.severity for matter in skipped.context["matters"]] == ["critical"]
 
 
-@pytest.mark.parametrize("failed, made, is_told", [(5, 20, True), (4, 4, False), (5, 21, False)])
+@pytest.mark.parametrize("failed, made, is_told", [(5, 20, True), (4, 7, False), (5, 21, False)])
 def test_an_upstream_of_which_a_quarter_fails_is_told_of_whichever_process_asks(
     failed: int, made: int, is_told: bool, browser: Client, local: Upstream, admin: User
 ) -> None:
     api_key, _ = APIKey.objects.issue(
         name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1
     )
-    for status, requests in (("failed", failed), ("completed", made - failed)):
+    client_errors = 3
+    for model, status, requests, of_clients in (
+        ("m", "failed", failed, 0),
+        ("m", "completed", made - failed - client_errors, 0),
+        ("unknown", "failed", client_errors, client_errors),
+    ):
         HourlyUsage.objects.create(
             hour=NOW - timedelta(hours=1),
             api_key=api_key,
-            model="m",
+            model=model,
             upstream="local",
             status=status,
             requests=requests,
+            client_errors=of_clients,
         )
 
     answer = browser.get("/admin/")
 
     assert ("local is failing" in items_for(answer)) == is_told
-    assert (f"{failed} of {made} calls since 11:00" in answer.text) == is_told
+    assert (f"{failed} of {made} requests since 11:00" in answer.text) == is_told
 
 
 def test_orphaned_calls_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
@@ -257,7 +263,7 @@ def test_several_workers_that_count_alone_are_urgent(
     APIKey.objects.issue(name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1)
 
     answer = browser.get("/admin/")
-    [alone] = [matter for matter in answer.context["matters"] if matter.grade == "bad"]
+    [alone] = [matter for matter in answer.context["matters"] if matter.severity == "critical"]
     assert "each worker would count alone" in alone.words and "REDIS_URL" in alone.note
 
 
@@ -272,7 +278,7 @@ def test_each_part_is_for_who_may_see_it(
     caller.requests(status="failed", upstream_model="new-model", created_at=NOW)
     (spool / "gone.spool").write_text("{}\n")
     of_keys = ["1 key has no limit and no budget", "1 key never expires"]
-    of_prices, of_disk = ["1 model was called without a price"], ["Usage waits on the disk, in 1 file"]
+    of_prices, of_disk = ["1 model was used without a price"], ["Usage waits on the disk, in 1 file"]
 
     pages = {letter: client_as(role).get("/admin/") for letter, role in ROLES.items()}
 

@@ -77,8 +77,8 @@ def test_the_table_of_presets_and_profile_fields_is_true() -> None:
     assert {field.name for field in dataclasses.fields(Profile)} <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
 
 
-def test_the_chips_of_keys_are_described() -> None:
+def test_the_badges_of_keys_are_described() -> None:
     tables = re.findall(r"^\| (\*.+?) \|", (ROOT / "docs" / "keys.md").read_text(), flags=re.M)
 
-    told = {chip for names in tables for chip in re.findall(r"\*([^*]+)\*", names)}
-    assert told == {condition.chip for condition in conditions.NAMED.values()}
+    told = {badge for names in tables for badge in re.findall(r"\*([^*]+)\*", names)}
+    assert told == {condition.badge for condition in conditions.NAMED.values()}

@@ -18,8 +18,8 @@ from keys.admin import cells
 from keys.admin.api_keys import row_actions
 from keys.admin.filters import (
     AllowedModelFilter,
-    AttentionFilter,
     CreatorFilter,
+    FindingFilter,
     OwnerFilter,
     StateFilter,
     TeamFilter,
@@ -42,7 +42,7 @@ class KeyChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
-        told = conditions.of_each(api_key.pk for api_key in self.result_list)
+        told = conditions.conditions_of(api_key.pk for api_key in self.result_list)
         stats = key_list_stats.stats_for(self.result_list)
         allowed = row_actions.allowed(request)
         for api_key in self.result_list:
@@ -55,7 +55,7 @@ class KeyListPage(admin.ModelAdmin):
     """What the list of keys shows, and how it is searched and filtered."""
 
     list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
-    list_filter = [StateFilter, AttentionFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
+    list_filter = [StateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
     list_per_page = 50
     list_select_related = ["owner", "team"]
     search_fields = ["name", "owner__username", "team__name", "public_id"]

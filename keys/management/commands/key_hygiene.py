@@ -1,4 +1,4 @@
-"""What hygiene finds, in the shell."""
+"""Command that prints the hygiene report."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from keys.hygiene import findings, text
+from keys.hygiene import findings, report
 
 
 class Command(BaseCommand):
@@ -22,8 +22,8 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         found = findings.examine()
         if options["json"]:
-            self.stdout.write(json.dumps(text.as_dict(found), indent=2, ensure_ascii=False))
+            self.stdout.write(json.dumps(report.as_dict(found), indent=2, ensure_ascii=False))
         else:
-            self.stdout.write(text.as_text(found) or "Nothing needs attention.")
+            self.stdout.write(report.as_text(found) or "Nothing needs attention.")
         if found.needs_attention:
             sys.exit(1)

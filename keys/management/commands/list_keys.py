@@ -14,7 +14,7 @@ from keys.hygiene import conditions
 from keys.models import APIKey
 from lib.printable import printable
 
-STATES = [each.chip.lower() for each in conditions.STATES]
+STATES = [each.badge.lower() for each in conditions.STATES]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
 
 

@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from keys.access.rejected_uses import RejectedUseRecorder, rejected_uses
-from keys.hygiene import findings, weekly_mail
+from keys.hygiene import findings, weekly_notification
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Notification, Team
 from keys.notifications import delivery
 from lib import periods
@@ -47,7 +47,7 @@ def issue(owner: User) -> Issue:
 
 
 def found() -> dict[str, int]:
-    return {finding.advice.condition: finding.count for finding in findings.examine().findings}
+    return {finding.check.condition: finding.count for finding in findings.examine().findings}
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -154,22 +154,22 @@ INCREASE_OVER = {"temporary_increase": 9000, "temporary_increase_until": datetim
 @pytest.mark.parametrize(
     "make, expected",
     [
-        pytest.param(expired, {"tried": 1}, id="expired-and-tried"),
-        pytest.param(revoked, {"tried": 1}, id="revoked-and-tried"),
+        pytest.param(expired, {"used-after-deactivation": 1}, id="expired-and-tried"),
+        pytest.param(revoked, {"used-after-deactivation": 1}, id="revoked-and-tried"),
         pytest.param(once_disabled, {}, id="tried-while-it-was-disabled"),
-        pytest.param(old_in_use, {"old-secret": 1}, id="old-secret-in-use-near-its-end"),
+        pytest.param(old_in_use, {"old-secret-in-use": 1}, id="old-secret-in-use-near-its-end"),
         pytest.param(old_left, {}, id="old-secret-not-used-any-more"),
         pytest.param(old_with_time, {}, id="old-secret-with-time-left"),
-        pytest.param(old_tried, {"old-secret-tried": 1}, id="ended-secret-tried"),
-        pytest.param(ownerless, {"ownerless": 1}, id="ownerless"),
+        pytest.param(old_tried, {"expired-secret-used": 1}, id="ended-secret-tried"),
+        pytest.param(ownerless, {"owner-inactive": 1}, id="ownerless"),
         pytest.param(of_disabled_team, {"team-disabled": 1}, id="team-disabled"),
         pytest.param(lambda issue: warned(issue, 799), {}, id="budget-before-its-warning"),
-        pytest.param(lambda issue: warned(issue, 800), {"budget-near": 1}, id="budget-past-its-warning"),
-        pytest.param(lambda issue: warned(issue, 1000), {"budget-spent": 1}, id="budget-spent"),
+        pytest.param(lambda issue: warned(issue, 800), {"budget-near-limit": 1}, id="budget-past-its-warning"),
+        pytest.param(lambda issue: warned(issue, 1000), {"budget-exhausted": 1}, id="budget-spent"),
         pytest.param(lambda issue: warned(issue, 999, alert_threshold_percent=None), {}, id="budget-without-a-warning"),
         pytest.param(lambda issue: warned(issue, 1000, **INCREASED), {}, id="budget-increased"),
-        pytest.param(lambda issue: warned(issue, 1000, **INCREASE_OVER), {"budget-spent": 1}, id="increase-over"),
-        pytest.param(of_a_team_that_spent, {"budget-spent": 2}, id="budget-of-a-team"),
+        pytest.param(lambda issue: warned(issue, 1000, **INCREASE_OVER), {"budget-exhausted": 1}, id="increase-over"),
+        pytest.param(of_a_team_that_spent, {"budget-exhausted": 2}, id="budget-of-a-team"),
         pytest.param(spent_last_month, {}, id="budget-of-last-month"),
     ],
 )
@@ -188,23 +188,23 @@ def test_the_most_urgent_comes_first_with_its_first_keys_and_their_number(issue:
 
     expiring, endless = findings.examine().findings
 
-    assert (expiring.words, endless.words) == ("2 keys expire within 14 days", "7 keys never expire")
+    assert (expiring.title, endless.title) == ("2 keys expire within 14 days", "7 keys never expire")
     assert [key.name for key in expiring.keys] == ["ends in 2", "ends in 13"]
     assert (len(endless.keys), endless.more) == (5, 2)
-    assert (expiring.query, findings.Finding(advice=_advice("tried"), count=1).query) == (
-        "look=expiring",
-        "state=tried",
+    assert (expiring.query, findings.Finding(check=_check("used-after-deactivation"), count=1).query) == (
+        "finding=expiring",
+        "state=used-after-deactivation",
     )
 
 
-def _advice(name: str) -> findings.Check:
-    return next(each for each in findings.ADVICE if each.condition == name)
+def _check(condition: str) -> findings.Check:
+    return next(check for check in findings.CHECKS if check.condition == condition)
 
 
 def test_a_key_that_was_never_used_is_told_of_but_needs_no_attention(issue: Issue) -> None:
     issue("new").secrets.update(last_used_at=None)
 
-    assert found() == {"unused": 1} and not findings.examine().needs_attention
+    assert found() == {"never-used": 1} and not findings.examine().needs_attention
 
 
 def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_num_queries: Any) -> None:
@@ -215,7 +215,7 @@ def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_
         with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
             findings.examine()
         with django_assert_num_queries(4):
-            findings.in_short()
+            findings.counts()
 
 
 # ---- who knocks
@@ -232,7 +232,7 @@ def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
     rejected_uses.write()
 
     assert api_key.secrets.get().last_rejected_at is not None
-    assert found() == {"tried": 1}
+    assert found() == {"used-after-deactivation": 1}
     with django_assert_num_queries(0):
         rejected_uses.write()
 
@@ -275,11 +275,11 @@ def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
 
     assert (code, json_code) == (1, 1)
     assert "1 key expires within 14 days." in words and f"- ends?soon ({api_key.public_id}) of owner" in words
-    assert "1 model was called without a price: m at u." in words
+    assert "1 model was used without a price: m at u." in words
     [finding] = json.loads(data)["findings"]
-    assert (finding["name"], finding["count"], finding["grade"]) == ("expiring", 1, "warn")
+    assert (finding["name"], finding["count"], finding["severity"]) == ("expiring", 1, "warning")
     assert finding["keys"] == [{"id": api_key.public_id, "name": "ends\nsoon", "owner": "owner"}]
-    assert json.loads(data)["unpriced_models"] == [{"model": "m", "upstream": "u", "asked_as": ["m"]}]
+    assert json.loads(data)["unpriced_models"] == [{"model": "m", "upstream": "u", "requested_models": ["m"]}]
 
 
 def test_the_command_tells_what_is_new_without_failing(issue: Issue) -> None:
@@ -307,13 +307,13 @@ def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, se
     api_key = issue("endless", expires_at=None)
     with Webhook() as webhook:
         settings.ALERT_WEBHOOK_URL = webhook.url
-        weekly_mail.note_week()
+        weekly_notification.queue()
         assert delivery.send_waiting() == 1
 
     ((recipients, mail),) = mailbox.mails
     text = mail.get_payload(decode=True).decode()  # type: ignore[union-attr]
     assert recipients == ["ops@example.org"]
-    assert mail["Subject"] == "[messages-gateway] 1 thing about keys needs attention"
+    assert mail["Subject"] == "[messages-gateway] API keys: 1 finding needs attention"
     assert "1 key never expires." in text and api_key.public_id in text and "/admin/hygiene/" in text
     ((_, body),) = webhook.posts
     posted = json.loads(body)
@@ -324,10 +324,10 @@ def test_a_mail_leads_to_the_keys_it_is_about(issue: Issue, mailbox: Mailbox, se
     settings.PUBLIC_URL = "https://gateway.example.org"
     issue("endless", expires_at=None)
 
-    weekly_mail.note_week()
+    weekly_notification.queue()
 
     notice = Notification.objects.get()
-    endless = "https://gateway.example.org/admin/keys/apikey/?look=endless"
+    endless = "https://gateway.example.org/admin/keys/apikey/?finding=no-expiry"
     assert f"\n  {endless}\n" in notice.text and "(https://gateway.example.org/admin/hygiene/)" in notice.text
     assert notice.data["findings"][0]["link"] == endless
 
@@ -338,7 +338,7 @@ def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, ma
         issue("endless", expires_at=None)
     for moment in ("2026-07-12T11:00", "2026-07-12T11:59", "2026-07-12T12:01", "2026-07-19T11:59"):
         with time_machine.travel(f"{moment}+00:00", tick=False):
-            weekly_mail.note_week()
+            weekly_notification.queue()
 
     assert sorted(Notification.objects.values_list("dedup_key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
 
@@ -346,7 +346,7 @@ def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, ma
 def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:
     issue("new").secrets.update(last_used_at=None)
 
-    weekly_mail.note_week()
+    weekly_notification.queue()
 
     assert not Notification.objects.exists()
 
@@ -355,7 +355,7 @@ def test_where_nobody_is_to_be_told_nothing_is_written(issue: Issue, settings: A
     settings.ALERT_EMAILS, settings.ALERT_WEBHOOK_URL = [], ""
     issue("endless", expires_at=None)
 
-    weekly_mail.note_week()
+    weekly_notification.queue()
 
     assert not Notification.objects.exists()
 
@@ -367,7 +367,7 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
     def work() -> None:
         together.wait()
         try:
-            weekly_mail.note_week()
+            weekly_notification.queue()
         finally:
             connections.close_all()
 
@@ -384,8 +384,8 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
 def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
     issue("endless", expires_at=None)
     chores = [chore.do for chore in application.CHORES]
-    assert {weekly_mail.note_week, rejected_uses.write, delivery.send_waiting} <= set(chores)
-    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_mail.note_week, delivery.send_waiting)]
+    assert {weekly_notification.queue, rejected_uses.write, delivery.send_waiting} <= set(chores)
+    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_waiting)]
     housekeepers = [Housekeeper(often), Housekeeper(often)]
     for housekeeper in housekeepers:
         housekeeper.start()
@@ -403,15 +403,15 @@ def test_a_key_that_is_meant_to_be_endless_needs_no_attention(issue: Issue) -> N
 
     code, words = run()
 
-    assert found() == {"meant-endless": 1}
-    assert code == 0 and "1 key is meant never to expire." in words
+    assert found() == {"no-expiry-with-reason": 1}
+    assert code == 0 and "1 key never expires (reason given)." in words
 
 
 def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
     api_key = issue("paused by its budget")
     budget = Budget.objects.create(api_key=api_key, amount=0)
 
-    assert found() == {"budget-spent": 1}
+    assert found() == {"budget-exhausted": 1}
     budget.temporary_increase, budget.temporary_increase_until = 5, timezone.now() + timedelta(days=1)
     budget.save()
     assert found() == {}
