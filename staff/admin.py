@@ -6,9 +6,8 @@ from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.options import ShowFacets
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Exists, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
@@ -19,18 +18,20 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from audit import log
-from keys.admin import cells
-from keys.admin.filters import TextFilter, TimeFilter
-from keys.admin.paging import KeysetChangeList
+from lib.admin import cells
+from lib.admin.filters import TextFilter, TimeFilter
+from lib.admin.keyset_list import KeysetModelAdmin
+from lib.admin.model_admin import GatewayModelAdmin, ReadOnlyModelAdmin
 from staff import second_factor
 from staff.models import AuditEntry, Authenticator, FailedLogin, Login
 
 admin.site.unregister(User)
+admin.site.unregister(Group)
 admin.site.unregister(LogEntry)  # auditlog's own page, which counts and sorts a table that grows for ever
 
 
 @admin.register(User)
-class StaffAdmin(UserAdmin):
+class StaffAdmin(GatewayModelAdmin, UserAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         confirmed = Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)
         return super().get_queryset(request).annotate(has_second_factor=Exists(confirmed))
@@ -54,31 +55,16 @@ class StaffAdmin(UserAdmin):
         return bool(user.has_second_factor)
 
 
-class OnlyToLookAt(admin.ModelAdmin):
-    """Superusers neither add, change nor delete here."""
-
-    actions: Any = None
-    empty_value_display = cells.NONE
-    list_per_page = 50
-    show_facets = ShowFacets.NEVER
-    show_full_result_count = False
-    sortable_by = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+@admin.register(Group)
+class StaffGroupAdmin(GatewayModelAdmin, GroupAdmin):
+    pass
 
 
 # ---- changes
 
 
 class ChangeTimeFilter(TimeFilter):
-    moment = "timestamp"
+    time_field = "timestamp"
     DEFAULT = "month"
 
 
@@ -120,12 +106,8 @@ class TableFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ChangesByTime(KeysetChangeList):
-    moment = "timestamp"
-
-
 @admin.register(AuditEntry)
-class AuditEntryAdmin(OnlyToLookAt):
+class AuditEntryAdmin(KeysetModelAdmin):
     fieldsets = [
         ("Change", {"fields": ["moment", "who", "done", "subject", "address"]}),
         (
@@ -136,6 +118,7 @@ class AuditEntryAdmin(OnlyToLookAt):
     list_display = ["moment", "who", "done", "subject", "in_short", "address"]
     list_filter = [ChangeTimeFilter, ActorFilter, ObjectFilter, TableFilter, "action"]
     list_select_related = ["actor", "content_type"]
+    time_field = "timestamp"
 
     @admin.display(description="time")
     def moment(self, row: AuditEntry) -> SafeString | str:
@@ -169,9 +152,6 @@ class AuditEntryAdmin(OnlyToLookAt):
     def address(self, row: AuditEntry) -> str:
         return row.remote_addr or cells.NONE
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
-        return ChangesByTime
-
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Audit log", **(extra_context or {})})
 
@@ -191,7 +171,7 @@ def _page_of(row: LogEntry) -> str | None:
 
 
 class LoginTimeFilter(TimeFilter):
-    moment = "attempt_time"
+    time_field = "attempt_time"
     DEFAULT = "month"
 
 
@@ -204,15 +184,12 @@ class UsernameFilter(TextFilter):
         return queryset.filter(username=self.value()) if self.value() else queryset
 
 
-class LoginsByTime(KeysetChangeList):
-    moment = "attempt_time"
-
-
 @admin.register(Login)
-class LoginAdmin(OnlyToLookAt):
+class LoginAdmin(KeysetModelAdmin):
     fields = ["moment", "username", "ip_address", "user_agent", "logged_out"]
     list_display = ["moment", "username", "ip_address", "user_agent", "logged_out"]
     list_filter = [LoginTimeFilter, UsernameFilter]
+    time_field = "attempt_time"
 
     @admin.display(description="time")
     def moment(self, row: Login) -> SafeString | str:
@@ -222,15 +199,12 @@ class LoginAdmin(OnlyToLookAt):
     def logged_out(self, row: Login) -> SafeString | str:
         return cells.exact(row.logout_time)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
-        return LoginsByTime
-
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Logins", **(extra_context or {})})
 
 
 @admin.register(FailedLogin)
-class FailedLoginAdmin(OnlyToLookAt):
+class FailedLoginAdmin(ReadOnlyModelAdmin):
     """What is counted now: rows older than the lock lasts go away by themselves."""
 
     actions = ["unlock_selected"]

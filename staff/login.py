@@ -2,7 +2,6 @@
 
 import ipaddress
 import math
-from typing import Any
 
 from axes.handlers.proxy import AxesProxyHandler
 from axes.helpers import get_client_parameters
@@ -11,9 +10,9 @@ from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
 from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 
+from lib.admin.render import admin_page
 from messages_api.intake import client
 
 IPV6_NETWORK = 64
@@ -45,17 +44,11 @@ def succeeded(http_request: HttpRequest, *, username: str) -> None:
     AccessAttempt.objects.filter(username=username, ip_address=address(http_request)).delete()
 
 
-def locked_out(http_request: HttpRequest, *, context: dict[str, Any]) -> HttpResponse:
+def locked_out(http_request: HttpRequest) -> HttpResponse:
     """What to do now, in plain words, with 429 and the seconds until the next attempt counts."""
     wait_s = _wait_s(http_request)
-    response = render(
-        http_request,
-        "staff/locked_out.html",
-        {**context, "title": "Locked", "minutes": math.ceil(wait_s / 60)},
-        status=429,
-    )
-    response.headers["Retry-After"] = str(wait_s)
-    return response
+    context = {"title": "Locked", "minutes": math.ceil(wait_s / 60)}
+    return admin_page(http_request, "staff/locked_out.html", context, status=429, headers={"Retry-After": str(wait_s)})
 
 
 def _wait_s(http_request: HttpRequest) -> int:

@@ -5,18 +5,18 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET
 
+from lib.admin.render import admin_page
 from lib.encryption import CredentialUnreadable
 from staff import login, second_factor
 from staff.forms import WRONG, CodeForm
@@ -59,7 +59,7 @@ def verify(request: HttpRequest) -> HttpResponse:
         if login.is_locked_out(request):
             return _locked_out(request)
     context = {"title": "Second factor", "form": form, REDIRECT_FIELD_NAME: _next(request)}
-    return _page(request, "staff/verify.html", context)
+    return admin_page(request, "staff/verify.html", context)
 
 
 @_for_staff
@@ -88,7 +88,7 @@ def manage(request: HttpRequest) -> HttpResponse:
         "codes_left": RecoveryCode.objects.filter(authenticator=authenticator).count() if is_confirmed else 0,
         "is_required": second_factor.is_required(),
     }
-    return _page(request, "staff/second_factor.html", context)
+    return admin_page(request, "staff/second_factor.html", context)
 
 
 @_for_staff
@@ -112,7 +112,7 @@ def _done(request: HttpRequest, result: list[str] | bool) -> HttpResponse:
     """Recovery codes are shown in the answer to the POST, and nowhere else."""
     if isinstance(result, list):
         codes = [f"{code[:5]}-{code[5:]}" for code in result]
-        return _page(request, "staff/recovery_codes.html", {"title": "Recovery codes", "codes": codes})
+        return admin_page(request, "staff/recovery_codes.html", {"title": "Recovery codes", "codes": codes})
     messages.success(request, "The second factor was removed.")
     return HttpResponseRedirect(reverse("admin:second_factor"))
 
@@ -130,7 +130,7 @@ def _setup_key(authenticator: Authenticator | None) -> str:
 
 
 def _locked_out(request: HttpRequest) -> HttpResponse:
-    return login.locked_out(request, context=admin.site.each_context(request))
+    return login.locked_out(request)
 
 
 def _next(request: HttpRequest) -> str:
@@ -138,8 +138,3 @@ def _next(request: HttpRequest) -> str:
     address = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME) or ""
     is_here = url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=request.is_secure())
     return address if is_here else reverse("admin:index")
-
-
-def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    request.current_app = admin.site.name  # what the admin's templates ask for
-    return render(request, template, {**admin.site.each_context(request), **context})

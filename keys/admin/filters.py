@@ -1,19 +1,18 @@
 """The filters of the lists of keys and calls. Each keeps its state in the URL."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from keys.admin import allow_lists
 from keys.hygiene import conditions
 from keys.hygiene.conditions import Condition
 from keys.models import APIKey
+from lib.admin.filters import TextFilter
 from lib.model_patterns import WILDCARD, is_prefix
 
 
@@ -60,64 +59,6 @@ class FindingFilter(ConditionFilter):
     parameter_name = "finding"
     conditions = conditions.ACTIVE_FLAGS
     leaves_out_none = True
-
-
-class TimeFilter(admin.SimpleListFilter):
-    """How far back a list reaches. It has a default: nobody reads a table that grows for ever as a whole."""
-
-    title = "time"
-    parameter_name = "time"
-    moment = "created_at"
-    SPANS = {
-        "hour": ("Last hour", timedelta(hours=1)),
-        "day": ("Last 24 hours", timedelta(days=1)),
-        "week": ("Last 7 days", timedelta(days=7)),
-        "month": ("Last 30 days", timedelta(days=30)),
-        "all": ("Any time", None),
-    }
-    DEFAULT = "day"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, label) for name, (label, _) in self.SPANS.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        _, span = self.SPANS.get(self.value() or self.DEFAULT, self.SPANS[self.DEFAULT])
-        return queryset if span is None else queryset.filter((f"{self.moment}__gte", timezone.now() - span))
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        chosen = self.value() or self.DEFAULT
-        for name, label in self.lookup_choices:
-            yield {
-                "selected": name == chosen,
-                "query_string": changelist.get_query_string({self.parameter_name: name}),
-                "display": label,
-            }
-
-
-class TextFilter(admin.SimpleListFilter):
-    """A filter with a field to type into, for what has too many values to list."""
-
-    template = "keys/filters/text.html"
-    placeholder = ""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return []
-
-    def has_output(self) -> bool:
-        return True
-
-    def value(self) -> str:
-        return (super().value() or "").replace("\0", "").strip()  # PostgreSQL takes no NUL
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """One choice: the other parameters, so that the field's form keeps them, and the way to clear it."""
-        others = changelist.get_filters_params()
-        yield {
-            "hidden": [
-                (name, value) for name, values in others.items() if name != self.parameter_name for value in values
-            ],
-            "query_string": changelist.get_query_string(remove=[str(self.parameter_name)]),
-        }
 
 
 class NameFilter(TextFilter):

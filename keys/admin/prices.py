@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keys.admin import cells
 from keys.forms.amounts import MoneyField
 from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
@@ -21,6 +20,8 @@ from keys.models.prices import MAX_PRICE
 from keys.pricing import unpriced
 from keys.pricing.breakdown import KINDS
 from lib import money
+from lib.admin import cells
+from lib.admin.model_admin import GatewayModelAdmin
 
 PRICES = tuple(f"{kind}_price" for kind in KINDS)
 STATES = {"current": "good", "coming": "quiet", "past": "warn"}
@@ -72,7 +73,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ModelPrice)
-class ModelPriceAdmin(admin.ModelAdmin):
+class ModelPriceAdmin(GatewayModelAdmin):
     actions = None  # a price is ended by the next one, not deleted in bulk
     fieldsets = [
         (None, {"fields": ["model_pattern", "upstream", "valid_from"]}),
@@ -99,9 +100,7 @@ class ModelPriceAdmin(admin.ModelAdmin):
         "next_price",
     ]
     list_filter = [StateFilter]
-    list_per_page = 50
     search_fields = ["model_pattern", "upstream", "source"]
-    show_full_result_count = False
 
     @admin.display(description="upstream", ordering="upstream")
     def at(self, price: ModelPrice) -> str:

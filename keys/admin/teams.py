@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.admin import cells
+from keys.admin.cells import chips, standing
 from keys.budgets import status
 from keys.display.state_changes import DISABLE_TEAM, ENABLE_TEAM, StateChange
 from keys.forms.access_policy import LIMIT_LABELS
@@ -22,6 +22,8 @@ from keys.forms.partial_save import SavesItsFields
 from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
 from keys.pages import change_state
+from lib.admin import cells
+from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
 
 SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}
@@ -45,8 +47,7 @@ class TeamForm(SavesItsFields):
         }
 
 
-class BudgetInline(admin.TabularInline):
-    extra = 0
+class BudgetInline(GatewayTabularInline):
     form = TeamBudgetForm
     model = Budget
 
@@ -65,7 +66,7 @@ class TeamChangeList(ChangeList):
 
 
 @admin.register(Team)
-class TeamAdmin(admin.ModelAdmin):
+class TeamAdmin(GatewayModelAdmin):
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
         (None, {"fields": ["name", "email", "purpose"]}),
@@ -84,9 +85,7 @@ class TeamAdmin(admin.ModelAdmin):
     form = TeamForm
     inlines = [BudgetInline]
     list_display = ["name", "state", "keys", "budgets", "models", "created"]
-    list_per_page = 50
     search_fields = ["name", "email"]
-    show_full_result_count = False
 
     @admin.display(description="state", ordering="disabled_at")
     def state(self, team: Team) -> SafeString:
@@ -100,7 +99,7 @@ class TeamAdmin(admin.ModelAdmin):
     @admin.display(description="budgets")
     def budgets(self, team: Any) -> SafeString | str:
         # Its own: whose they are need not be said.
-        bars = ((cells.standing(each, is_own=True),) for each in team.standings)
+        bars = ((standing(each, is_own=True),) for each in team.standings)
         return format_html_join("", "{}", bars) or cells.NONE
 
     @admin.display(description="models")
@@ -139,12 +138,12 @@ class TeamAdmin(admin.ModelAdmin):
     def _facts(self, request: HttpRequest, team: Team) -> dict[str, Any]:
         facts: dict[str, Any] = {"state": self.state(team)}
         standings = status.of_budgets(team.budgets.all())
-        facts["standings"] = [(each, cells.standing(each, is_own=True)) for each in standings]
+        facts["standings"] = [(each, standing(each, is_own=True)) for each in standings]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])
             told = conditions.conditions_of(api_key.pk for api_key in keys)
             facts["team_keys"] = [
-                (key, cells.chips(told[key.pk]), cells.moment(key.last_used_at, none="never")) for key in keys
+                (key, chips(told[key.pk]), cells.moment(key.last_used_at, none="never")) for key in keys
             ]
             facts["keys_count"] = team.api_keys.count()
         return facts

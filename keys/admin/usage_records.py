@@ -3,20 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import ShowFacets
 from django.db.models import BooleanField, Q, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.admin import cells
-from keys.admin.filters import KeyFilter, ModelFilter, TimeFilter
-from keys.admin.paging import KeysetChangeList
+from keys.admin.filters import KeyFilter, ModelFilter
 from keys.models import UsageRecord
 from keys.pricing import breakdown
 from keys.reports import rejections
 from lib import money
+from lib.admin import cells
+from lib.admin.filters import TimeFilter
+from lib.admin.keyset_list import KeysetModelAdmin
 
 Status = UsageRecord.Status
 
@@ -32,11 +32,11 @@ OUTCOMES = {
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(admin.ModelAdmin):
+class UsageRecordAdmin(KeysetModelAdmin):
     """A table that grows for ever: nothing here counts it, sorts it otherwise, or lists the values of a column."""
 
-    actions = None
-    empty_value_display = cells.NONE
+    change_form_template = "admin/keys/usagerecord/change_form.html"
+    change_list_template = "admin/keys/usagerecord/change_list.html"
     fieldsets = [
         ("Call", {"fields": ["id", "outcome", "http", "error_type", "stop_reason", "created", "settled"]}),
         (
@@ -91,16 +91,12 @@ class UsageRecordAdmin(admin.ModelAdmin):
         "id",
     ]
     list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
-    list_per_page = 50
     list_select_related = ["api_key", "secret", "price"]
     search_fields = ["pk"]  # shows the field; `get_search_results` is what searches
     search_help_text = (
         "Jump to a call by its request id (req_…). A message id (msg_…), the upstream's id or the caller's own id "
         "is found within the chosen time."
     )
-    show_facets = ShowFacets.NEVER
-    show_full_result_count = False
-    sortable_by = ()
 
     @admin.display(description="time")
     def created(self, record: UsageRecord) -> SafeString | str:
@@ -214,9 +210,6 @@ class UsageRecordAdmin(admin.ModelAdmin):
         queryset = super().get_queryset(request)
         return queryset.annotate(leads_to_key=may("keys.view_apikey"), leads_to_price=may("keys.view_modelprice"))
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
-        return KeysetChangeList
-
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
     ) -> tuple[QuerySet[UsageRecord], bool]:
@@ -228,15 +221,6 @@ class UsageRecordAdmin(admin.ModelAdmin):
         if by_request_id.exists():
             return by_request_id.order_by("-created_at", "-pk"), False
         return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)), False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: UsageRecord | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: UsageRecord | None = None) -> bool:
-        return False
 
 
 def _no_amount(record: UsageRecord) -> str:

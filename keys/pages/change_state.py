@@ -13,8 +13,8 @@ from django.urls import reverse
 from keys.display.state_changes import STREAM_TERMINATION_S, StateChange
 from keys.forms.revoke import RevokeForm, RevokeOneForm
 from keys.models import APIKey
-from keys.pages.render import page
 from keys.reports.key_activity import COUNTED_REQUESTS, count_of_last_hour
+from lib.admin.render import admin_page
 
 
 def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: StateChange) -> HttpResponse:
@@ -41,7 +41,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
         "is_used": requests > 0,
         "stream_termination_s": STREAM_TERMINATION_S,
     }
-    return page(request, "keys/key/change_state.html", context)
+    return admin_page(request, "keys/key/change_state.html", context)
 
 
 def change_several(
@@ -64,7 +64,7 @@ def change_several(
             "form": form,
             "checkbox_name": ACTION_CHECKBOX_NAME,
         }
-        return page(request, template, context)
+        return admin_page(request, template, context)
     _apply(request, model_admin, affected, change, form.why if form else {})
     noun = options.verbose_name if len(affected) == 1 else options.verbose_name_plural
     messages.success(request, f"{len(affected)} {noun} {change.done}.")

@@ -13,7 +13,7 @@ from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
 from keys.forms.issue import IssueForm
 from keys.models import APIKey, KeySecret, Team
 from keys.pages.raw_key import show_already_issued, show_once
-from keys.pages.render import page
+from lib.admin.render import admin_page
 
 SECTIONS: Any = [
     ("Purpose and owner", {"fields": ["name", "purpose", "owner_choice"]}),
@@ -82,7 +82,7 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
         raise PermissionDenied
     draft = KeyDraft(request, model_admin)
     if not draft.is_valid or "check" in request.POST or "add_budget" in request.POST:
-        return page(request, "keys/issue/form.html", {"title": "Issue an API key", **draft.context})
+        return admin_page(request, "keys/issue/form.html", {"title": "Issue an API key", **draft.context})
     token = draft.form.cleaned_data["token"]
     try:
         with transaction.atomic():

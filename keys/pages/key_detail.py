@@ -21,9 +21,9 @@ from keys.forms.edit import EditForm
 from keys.models import APIKey, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
 from keys.pages.raw_key import example_model
-from keys.pages.render import page
 from keys.reports import charts, forecast, key_activity
 from keys.reports.rejections import rejections
+from lib.admin.render import admin_page
 
 SECTIONS: Any = [
     (name, {"fields": ["expires_at", "no_expiry_reason"]} if name == "Expiry" else options)
@@ -82,7 +82,7 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
         "propagation_s": propagation_s(),
         **(editor.context if editor else {}),
     }
-    return page(request, "keys/key/detail.html", context | _panels(request, model_admin, api_key))
+    return admin_page(request, "keys/key/detail.html", context | _panels(request, model_admin, api_key))
 
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:

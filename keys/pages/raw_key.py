@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 
 from keys.display.snippets import EXAMPLE_MODEL, SOME_MODEL, snippets
 from keys.models import APIKey
-from keys.pages.render import NOT_STORED, page
 from lib import model_patterns
+from lib.admin.render import NO_STORE_NO_REFERRER, admin_page
 
 
 def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
@@ -15,7 +15,7 @@ def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str,
     model = example_model(api_key, model_admin.admin_site.model_names())
     ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
     shown = {"title": "Key issued", "api_key": api_key, "raw": raw, "snippets": ways, "model": model}
-    return page(request, "keys/issue/raw_key.html", shown | context, headers=NOT_STORED)
+    return admin_page(request, "keys/issue/raw_key.html", shown | context, headers=NO_STORE_NO_REFERRER)
 
 
 def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
@@ -26,7 +26,7 @@ def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey)
         "may": model_admin.rights(request, api_key),
         "may_issue": model_admin.has_add_permission(request),
     }
-    return page(request, "keys/issue/already_issued.html", context, status=409, headers=NOT_STORED)
+    return admin_page(request, "keys/issue/already_issued.html", context, status=409, headers=NO_STORE_NO_REFERRER)
 
 
 def example_model(api_key: APIKey, names: list[str]) -> str:

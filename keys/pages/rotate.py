@@ -12,7 +12,7 @@ from keys.display.state_changes import propagation_s
 from keys.forms.rotate import RotateForm
 from keys.models import APIKey, KeyRevoked, KeySecret
 from keys.pages.raw_key import show_already_issued, show_once
-from keys.pages.render import page
+from lib.admin.render import admin_page
 
 
 def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
@@ -45,7 +45,7 @@ def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpRespons
         "live": live,
         "propagation_s": propagation_s(),
     }
-    return page(
+    return admin_page(
         request, "keys/key/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
     )
 

@@ -14,7 +14,7 @@ from keys.budgets import status
 from keys.domain.amounts import format_amount
 from keys.forms.temporary_increase import TemporaryIncreaseForm
 from keys.models import APIKey, Budget
-from keys.pages.render import page
+from lib.admin.render import admin_page
 
 WEEK = timedelta(days=7)
 
@@ -49,7 +49,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
         messages.success(request, f"The budget is {limit} until {_moment(until)}. This holds at once.")
         return HttpResponseRedirect(address)
     context = {"title": "Raise a budget for now", "api_key": api_key, "row": row, "form": form}
-    return page(request, "keys/key/temporary_increase.html", context)
+    return admin_page(request, "keys/key/temporary_increase.html", context)
 
 
 def _proposed(resets_at: datetime | None) -> datetime:

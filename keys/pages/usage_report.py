@@ -7,9 +7,9 @@ from django.views.decorators.http import require_GET
 from audit import log
 from keys.forms.period import PeriodForm
 from keys.models import UsageRecord
-from keys.pages.render import page
 from keys.reports import charts, usage_csv
 from keys.reports import usage_report as reports
+from lib.admin.render import admin_page
 
 
 @require_GET
@@ -19,7 +19,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     form = PeriodForm(request.GET)
     report = reports.report(form.chosen_period())
     context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_per_day(report.days)}
-    return page(request, "keys/usage/report.html", {"title": "Usage", **context})
+    return admin_page(request, "keys/usage/report.html", {"title": "Usage", **context})
 
 
 @require_GET

@@ -3,10 +3,10 @@
 from django import template
 from django.utils.safestring import SafeString
 
-from keys.admin import cells
 from keys.admin.usage_records import OUTCOMES
 from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
+from lib.admin import cells
 
 STATES = {each.badge.lower(): each.kind for each in conditions.STATES}
 

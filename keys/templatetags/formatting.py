@@ -5,10 +5,10 @@ from datetime import datetime
 from django import template
 from django.utils.safestring import SafeString
 
-from keys.admin import cells
 from keys.domain.amounts import format_amount
 from keys.reports.totals import Totals
 from lib import money as amounts
+from lib.admin import cells
 
 register = template.Library()
 register.filter("milliseconds", cells.milliseconds)

@@ -5,15 +5,17 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.forms import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from lib import model_patterns
+from lib.admin import cells
+from lib.admin.field_labels import LabeledInlineFormSet
+from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
+from lib.admin.render import admin_page
 from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, PreviewForm, UpstreamForm
 from messages_api.models import Route, RouteTarget, Upstream
@@ -23,7 +25,7 @@ from messages_api.routing.upstream_health import health_of
 
 
 @admin.register(Upstream)
-class UpstreamAdmin(admin.ModelAdmin):
+class UpstreamAdmin(GatewayModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "dialect", "base_url", "enabled"]}),
         ("Credential", {"fields": ["credential", "clear_credential"], "description": "What we show to this upstream."}),
@@ -55,8 +57,9 @@ class UpstreamAdmin(admin.ModelAdmin):
     @admin.display(description="state", ordering="enabled")
     def state(self, upstream: Upstream) -> SafeString:
         """Whether it is asked, and if not, why and until when, as the process that shows this page knows it."""
-        health, mark = health_of(upstream), '<span class="badge badge-{}">{}</span> <span class="quiet-line">{}</span>'
-        return format_html(mark, health.kind, health.label, health.detail)
+        health = health_of(upstream)
+        badge = cells.badge(health.label, kind=health.kind)
+        return format_html('{} <span class="quiet-line">{}</span>', badge, health.detail)
 
     @admin.display(description="connection")
     def connection(self, upstream: Upstream) -> SafeString:
@@ -83,7 +86,6 @@ class UpstreamAdmin(admin.ModelAdmin):
                 circuit_breakers.of(upstream.endpoint()).record_success()  # what it was skipped for has been mended
             self.log_change(request, upstream, "Connection tested")
         context = {
-            **self.admin_site.each_context(request),
             "title": "Test connection",
             "subtitle": upstream.name,
             "upstream": upstream,
@@ -91,7 +93,7 @@ class UpstreamAdmin(admin.ModelAdmin):
             "result": result,
             "opts": self.opts,
         }
-        return render(request, "admin/messages_api/upstream/test.html", context)
+        return admin_page(request, "admin/messages_api/upstream/test.html", context)
 
     def save_model(self, request: HttpRequest, obj: Upstream, form: Any, change: bool) -> None:
         if form.lost_credential:
@@ -108,12 +110,11 @@ def _known_model(upstream: Upstream) -> str:
     return ""
 
 
-class RouteTargetFormSet(BaseInlineFormSet):
+class RouteTargetFormSet(LabeledInlineFormSet):
     default_error_messages = {"too_few_forms": "A route needs a target: calls that match it would be refused."}
 
 
-class RouteTargetInline(admin.TabularInline):
-    extra = 0
+class RouteTargetInline(GatewayTabularInline):
     formset = RouteTargetFormSet
     min_num = 1
     model = RouteTarget
@@ -123,7 +124,7 @@ class RouteTargetInline(admin.TabularInline):
 
 
 @admin.register(Route)
-class RouteAdmin(admin.ModelAdmin):
+class RouteAdmin(GatewayModelAdmin):
     change_list_template = "admin/messages_api/route/change_list.html"
     inlines = [RouteTargetInline]
     list_display = ["pattern", "goes_to"]
@@ -154,10 +155,9 @@ class RouteAdmin(admin.ModelAdmin):
             except LookupError:
                 form.add_error("key", "There is no such key.")
         context = {
-            **self.admin_site.each_context(request),
             "title": "Which target answers?",
             "form": form,
             "preview": preview,
             "opts": self.opts,
         }
-        return render(request, "admin/messages_api/route/preview.html", context)
+        return admin_page(request, "admin/messages_api/route/preview.html", context)

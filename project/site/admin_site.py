@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ModelAdmin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -14,8 +13,7 @@ from django.views.decorators.cache import never_cache
 from keys.pages.urls import report_urls
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
-from project.site import lookup_guard, overview
-from project.site.field_labels import labelled
+from project.site import overview
 from staff import login as staff_login
 from staff import second_factor
 from staff import views as staff_views
@@ -57,17 +55,13 @@ class GatewayAdminSite(admin.AdminSite):
             return HttpResponseRedirect(f"{reverse(STEPS[step])}?{query}")
         response = super().login(request, extra_context)
         if staff_login.is_locked_out(request):
-            return staff_login.locked_out(request, context=self.each_context(request))
+            return staff_login.locked_out(request)
         if _is_staff(request) and second_factor.missing_step(request.user) is None:
             staff_login.succeeded(request, username=request.user.get_username())
         return response
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return super().each_context(request) | {"is_second_factor_offered": second_factor.is_offered()}
-
-    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Whoever's list it is, it answers what cannot be looked up, and hides what must not be found out."""
-        super().register(model_or_iterable, labelled(lookup_guard.guarded(admin_class or ModelAdmin)), **options)
 
     # ---- what is shown
 

@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.admin import cells
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Team
 from keys.pricing.price_book import prices
 from lib import periods
+from lib.admin.cells import sparkline
 from tests.support.usage_rows import Caller
 
 LIST = "/admin/keys/apikey/"
@@ -260,7 +260,7 @@ def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, c
 
 @pytest.mark.parametrize("values", [[0] * 7, [1, 0, 0, 0, 0, 0, 10**9], [5] * 7])
 def test_a_day_with_a_call_does_not_look_like_one_without(values: list[int]) -> None:
-    heights = [int(height) for height in re.findall(r'height="(\d+)"/>', cells.sparkline(values))]
+    heights = [int(height) for height in re.findall(r'height="(\d+)"/>', sparkline(values))]
 
     assert all((height > 1) == (value > 0) for height, value in zip(heights, values, strict=True))
     assert max(heights) <= 20

@@ -15,8 +15,9 @@ from django.utils import timezone
 from audit import log
 from keys.forms.extend_expiry import ExtendExpiryForm
 from keys.models import APIKey
-from keys.pages.render import page
 from keys.reports import keys_csv
+from lib.admin.model_admin import GatewayModelAdmin
+from lib.admin.render import admin_page
 
 MAX_SELECTED = 500
 """Each key of an action is a field of its confirmation, and a form has a thousand at most."""
@@ -36,7 +37,7 @@ def limit_selection(action: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-class BulkActions(admin.ModelAdmin):
+class BulkActions(GatewayModelAdmin):
     @admin.action(description="Extend expiry of selected keys", permissions=["change"])
     @limit_selection
     def extend_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse:
@@ -46,7 +47,7 @@ class BulkActions(admin.ModelAdmin):
         api_keys = list(queryset)
         affected = [api_key for api_key in api_keys if api_key.can_be_extended]
         if not confirmed or not form.is_valid():
-            return page(
+            return admin_page(
                 request,
                 "keys/list/extend_expiry.html",
                 {

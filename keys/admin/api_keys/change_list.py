@@ -14,8 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
-from keys.admin import cells
 from keys.admin.api_keys import row_actions
+from keys.admin.cells import chips, standing
 from keys.admin.filters import (
     AllowedModelFilter,
     CreatorFilter,
@@ -30,6 +30,8 @@ from keys.models import APIKey, KeySecret
 from keys.reports import key_list_stats
 from keys.reports.totals import Totals
 from lib import money
+from lib.admin import cells
+from lib.admin.model_admin import GatewayModelAdmin
 
 FEW = 1_000  # that a query can name
 # Where keys stand that were never used, and those that never expire: databases do not agree on it.
@@ -51,7 +53,7 @@ class KeyChangeList(ChangeList):
             api_key.stats = stats[api_key.pk]
 
 
-class KeyListPage(admin.ModelAdmin):
+class KeyListPage(GatewayModelAdmin):
     """What the list of keys shows, and how it is searched and filtered."""
 
     list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
@@ -74,7 +76,7 @@ class KeyListPage(admin.ModelAdmin):
 
     @admin.display(description="status")
     def status(self, api_key: Any) -> SafeString:
-        return cells.chips(api_key.conditions)
+        return chips(api_key.conditions)
 
     @admin.display(description="belongs to", ordering="owner__username")
     def owner_name(self, api_key: APIKey) -> SafeString | str:
@@ -92,7 +94,7 @@ class KeyListPage(admin.ModelAdmin):
     def spending(self, api_key: Any) -> SafeString:
         """What the calls of this month cost, and how the budget stands that tells most."""
         stats = api_key.stats
-        budget = cells.standing(stats.budget) if stats.budget else ""
+        budget = standing(stats.budget) if stats.budget else ""
         return format_html('<span class="spending">{}{}</span>', _spent(stats.month), budget)
 
     @admin.display(description="7 days")

@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Iterator
 
 from django import forms
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
@@ -14,8 +13,9 @@ from django.utils import timezone
 
 from keys.forms.csv_import import COLUMNS, EXAMPLE, MAX_BYTES, MAX_ROWS, REQUIRED, Row, Unreadable, read
 from keys.models import APIKey, Budget, KeySecret
-from keys.pages.render import KEPT_BY_NOBODY, NOT_STORED, page
 from keys.reports.usage_csv import inert, written
+from lib.admin.model_admin import GatewayModelAdmin
+from lib.admin.render import NO_STORE, NO_STORE_NO_REFERRER, admin_page
 
 Issued = tuple[APIKey, str]
 """A key and its raw key."""
@@ -45,7 +45,7 @@ class PreviewedForm(forms.Form):
     answer = forms.ChoiceField(choices=[("page", "page"), ("csv", "csv")])
 
 
-class CsvImportPages(admin.ModelAdmin):
+class CsvImportPages(GatewayModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.import_view)
         return [path("import/", view, name="keys_apikey_import"), *super().get_urls()]
@@ -83,7 +83,7 @@ class CsvImportPages(admin.ModelAdmin):
             if not KeySecret.objects.filter(idempotency_key=token).exists():
                 raise
             context = {"title": "Already issued"}
-            return page(request, "keys/import/repeated.html", context, status=409, headers=NOT_STORED)
+            return admin_page(request, "keys/import/repeated.html", context, status=409, headers=NO_STORE_NO_REFERRER)
         return _file(issued) if form.cleaned_data["answer"] == "csv" else _show(request, issued)
 
     @transaction.atomic
@@ -110,7 +110,7 @@ def _ask(request: HttpRequest, form: FileForm) -> HttpResponse:
         "max_rows": MAX_ROWS,
         "max_kib": MAX_BYTES // 1024,
     }
-    return page(request, "keys/import/upload.html", context)
+    return admin_page(request, "keys/import/upload.html", context)
 
 
 def _preview(request: HttpRequest, rows: list[Row], text: str, *, was_refused: bool = False) -> HttpResponse:
@@ -123,11 +123,13 @@ def _preview(request: HttpRequest, rows: list[Row], text: str, *, was_refused: b
         "form": form,
         "was_refused": was_refused,
     }
-    return page(request, "keys/import/preview.html", context, headers=KEPT_BY_NOBODY)
+    return admin_page(request, "keys/import/preview.html", context, headers=NO_STORE)
 
 
 def _show(request: HttpRequest, issued: list[Issued]) -> HttpResponse:
-    return page(request, "keys/import/done.html", {"title": "Keys issued", "issued": issued}, headers=NOT_STORED)
+    return admin_page(
+        request, "keys/import/done.html", {"title": "Keys issued", "issued": issued}, headers=NO_STORE_NO_REFERRER
+    )
 
 
 def _file(issued: list[Issued]) -> HttpResponse:
@@ -136,7 +138,7 @@ def _file(issued: list[Issued]) -> HttpResponse:
     return HttpResponse(
         "".join(_lines(issued)),
         content_type="text/csv; charset=utf-8",
-        headers={**NOT_STORED, "Content-Disposition": f'attachment; filename="{name}"'},
+        headers={**NO_STORE_NO_REFERRER, "Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import prefetch_related_objects
@@ -12,9 +11,10 @@ from django.urls import URLPattern, path
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY
 from keys.models import APIKey
 from keys.pages import change_state, find_key, issue, key_detail, rotate, temporary_increase
+from lib.admin.model_admin import GatewayModelAdmin
 
 
-class KeyDetailPages(admin.ModelAdmin):
+class KeyDetailPages(GatewayModelAdmin):
     """What the admin of keys does with one of them."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -1,4 +1,4 @@
-"""Pages inside the admin."""
+"""Rendering of pages inside the admin's frame."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-KEPT_BY_NOBODY = {"Cache-Control": "no-store"}
-"""For a page whose form goes on. A browser that may send no referrer hides where the form is from: it is refused."""
-NOT_STORED = {**KEPT_BY_NOBODY, "Referrer-Policy": "no-referrer"}
-"""For the one answer that has a raw key in it."""
+NO_STORE = {"Cache-Control": "no-store"}
+"""For pages with secrets and a form. Without a referrer the CSRF check would reject what the form sends."""
+NO_STORE_NO_REFERRER = {**NO_STORE, "Referrer-Policy": "no-referrer"}
+"""For the one response that contains a raw key."""
 
 
-def page(
+def admin_page(
     request: HttpRequest,
     template: str,
     context: Mapping[str, Any],
@@ -21,8 +21,8 @@ def page(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A page with the admin's frame around it."""
-    request.current_app = admin.site.name
+    """Render a template that extends the admin's base template."""
+    request.current_app = admin.site.name  # the admin's templates read it to reverse URLs
     response = render(request, template, {**admin.site.each_context(request), **context}, status=status)
     for name, value in (headers or {}).items():
         response.headers[name] = value

@@ -1,8 +1,4 @@
-"""
-A list that pages by where it stands and never counts: as fast at a million rows as at ten.
-
-A page is named by the row at its edge (`?before=…` or `?after=…`), so new rows never move what one reads.
-"""
+"""Lists with keyset pagination: `?before=` or `?after=` a row, without COUNT and OFFSET, in constant time per page."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +9,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from lib.admin.model_admin import ReadOnlyModelAdmin
+
 OLDER_VAR = "before"
 NEWER_VAR = "after"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,72 +18,88 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ends: a moment, and the id of the row, since rows may share a moment."""
+    """Position between two rows: the time of a row and its primary key, since rows may share a time."""
 
-    moment: datetime
+    time: datetime
     id: str
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Read what `str` wrote. Raise IncorrectLookupParameters for anything else."""
-        microseconds, _, id = text.replace("\0", "").partition(".")  # PostgreSQL takes no NUL
+        """Parse the text form. Raise IncorrectLookupParameters for anything else."""
+        microseconds, _, id = text.replace("\0", "").partition(".")  # PostgreSQL rejects NUL in text
         try:
             return cls(_EPOCH + timedelta(microseconds=int(microseconds)), id)
         except (ValueError, OverflowError) as error:
             raise IncorrectLookupParameters from error
 
     def __str__(self) -> str:
-        return f"{(self.moment - _EPOCH) // timedelta(microseconds=1)}.{self.id}"
+        return f"{(self.time - _EPOCH) // timedelta(microseconds=1)}.{self.id}"
 
-    # The first comparison alone would do, were moments unique; it is the one that an index serves.
+    # The first comparison is redundant, but it is the one that the index serves.
     def older(self, field: str) -> Q:
-        return Q((f"{field}__lte", self.moment)) & (Q((f"{field}__lt", self.moment)) | Q(pk__lt=self.id))
+        """Return the condition of the rows before this position."""
+        return Q((f"{field}__lte", self.time)) & (Q((f"{field}__lt", self.time)) | Q(pk__lt=self.id))
 
     def newer(self, field: str) -> Q:
-        return Q((f"{field}__gte", self.moment)) & (Q((f"{field}__gt", self.moment)) | Q(pk__gt=self.id))
+        """Return the condition of the rows after this position."""
+        return Q((f"{field}__gte", self.time)) & (Q((f"{field}__gt", self.time)) | Q(pk__gt=self.id))
 
 
 class KeysetChangeList(ChangeList):
-    """Newest first, with "Older" and "Newer" in the place of page numbers."""
+    """ChangeList in descending order of time, with "Older" and "Newer" links instead of page numbers."""
 
-    moment = "created_at"
-    """The field that the rows are ordered by; it has an index."""
+    model_admin: "KeysetModelAdmin"
     older_link: str | None = None
     newer_link: str | None = None
+
+    @property
+    def time_field(self) -> str:
+        return self.model_admin.time_field
 
     def get_filters_params(self, params: Any = None) -> Any:
         found = super().get_filters_params(params)
         return {name: value for name, value in found.items() if name not in (OLDER_VAR, NEWER_VAR)}
 
     def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
-        """A changed filter begins at its newest row."""
+        """Drop the position: a changed filter starts at its newest row."""
         return super().get_query_string({OLDER_VAR: None, NEWER_VAR: None} | (new_params or {}), remove)
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return [f"-{self.moment}", "-pk"]
+        return [f"-{self.time_field}", "-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
         rows, has_newer, has_older = self._page()
         self.result_list = rows
         self.newer_link = self._link(NEWER_VAR, rows[0]) if has_newer and rows else None
         self.older_link = self._link(OLDER_VAR, rows[-1]) if has_older and rows else None
-        # What the templates ask for; equal counts: no "n of m results", which would need a COUNT.
+        # Read by the templates. Equal counts suppress "n of m results", which would need a COUNT.
         self.result_count = self.full_result_count = len(rows)
         self.show_full_result_count = self.show_admin_actions = False
         self.can_show_all = self.multi_page = False
 
     def _page(self) -> tuple[list[Any], bool, bool]:
-        """The rows, newest first, and whether there are newer and older ones. One row more than shown tells."""
+        """Return the rows, newest first, and whether newer and older ones exist, for which one extra row is read."""
         size = self.list_per_page
         if NEWER_VAR in self.params:
-            edge = Cursor.parse(self.params[NEWER_VAR])
-            rows = list(self.queryset.filter(edge.newer(self.moment)).reverse()[: size + 1])
+            cursor = Cursor.parse(self.params[NEWER_VAR])
+            rows = list(self.queryset.filter(cursor.newer(self.time_field)).reverse()[: size + 1])
             return rows[:size][::-1], len(rows) > size, True
         queryset = self.queryset
         if OLDER_VAR in self.params:
-            queryset = queryset.filter(Cursor.parse(self.params[OLDER_VAR]).older(self.moment))
+            queryset = queryset.filter(Cursor.parse(self.params[OLDER_VAR]).older(self.time_field))
         rows = list(queryset[: size + 1])
         return rows[:size], OLDER_VAR in self.params, len(rows) > size
 
     def _link(self, direction: str, row: Any) -> str:
-        return self.get_query_string({direction: str(Cursor(getattr(row, self.moment), row.pk))})
+        return self.get_query_string({direction: str(Cursor(getattr(row, self.time_field), row.pk))})
+
+
+class KeysetModelAdmin(ReadOnlyModelAdmin):
+    """Read-only admin of records in order of time."""
+
+    change_list_template = "admin/keyset_list.html"
+    time_field = "created_at"
+    """The field that orders the rows. It needs an index."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return KeysetChangeList
