@@ -1,4 +1,4 @@
-"""The views of both lanes: a request in, a Message or a stream of events out."""
+"""Views of the envelope API and the Anthropic API."""
 
 from types import ModuleType
 from typing import Any
@@ -12,16 +12,17 @@ from messages_api.apis import envelope
 from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import wire
-from messages_api.gateway import admission
 from messages_api.gateway.count_tokens import count_tokens
 from messages_api.gateway.request import InFlightRequest
+from messages_api.gateway.stream import open_stream
 from messages_api.intake import body
 from messages_api.intake.client import ClientInfo
+from messages_api.routing import key_routes
 from messages_api.self_service import key, models_page, usage_query
 
 
 class IgnoreAcceptHeader(BaseContentNegotiation):
-    """`Accept` never causes a 406. A renderer for streams would cure that too, and label JSON errors as streams."""
+    """Never respond with 406. A renderer for streams would avoid it too, but label JSON errors as streams."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return None
@@ -31,60 +32,62 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
 
 
 class ApiFormatView(APIView):
-    """A view of one lane: it answers, and fails, in that lane's dialect."""
+    """A view of one API format: responses and errors have its form."""
 
     content_negotiation_class = IgnoreAcceptHeader
-    api_format: ModuleType = envelope  # or messages_api.lanes.anthropic, set in urls.py
+    api_format: ModuleType = envelope  # or apis.anthropic, set in urls.py
 
 
 class MessagesView(ApiFormatView):
-    """One call on one lane: a request in, a Message or a stream of events out."""
+    """Serve one request of the Messages API: a message, or a stream of events."""
 
     http_method_names = ["post"]
 
     def post(self, http_request: DRFRequest) -> HttpResponseBase:
-        request = body.read(http_request._request, strict=self.api_format.IS_STRICT)
-        caller = ClientInfo.of(http_request._request, forwards_headers=not self.api_format.IS_STRICT)
-        call = InFlightRequest(request, key=http_request.auth, caller=caller, api_format=self.api_format.NAME)  # type: ignore[arg-type]
-        if request.request.get("stream"):
-            return EventStreamResponse(call.stream(), encoder=self.api_format.Encoder(), headers=call.headers)
-        return as_json(self.api_format.success(call.complete()), headers=call.headers)
+        request_body = body.read(http_request._request, strict=self.api_format.IS_STRICT)
+        client = ClientInfo.of(http_request._request, forwards_headers=not self.api_format.IS_STRICT)
+        key: Any = http_request.auth
+        request = InFlightRequest(request_body, key=key, client=client, api_format=self.api_format.NAME)
+        if request_body.request.get("stream"):
+            stream = open_stream(request)
+            return EventStreamResponse(stream, encoder=self.api_format.Encoder(), headers=request.headers)
+        return as_json(self.api_format.success(request.complete()), headers=request.headers)
 
 
 class CountTokensView(ApiFormatView):
-    """How many input tokens a request has. Makes no call of a model and no usage record."""
+    """Count the input tokens of a request. Sends it to no model and writes no usage record."""
 
     http_method_names = ["post"]
 
     def post(self, http_request: DRFRequest) -> HttpResponse:
-        request = body.read(http_request._request, strict=False, is_count=True)
-        caller = ClientInfo.of(http_request._request, forwards_headers=True)
-        count = count_tokens(request, key=http_request.auth, client=caller)  # type: ignore[arg-type]
+        request_body = body.read(http_request._request, strict=False, is_count=True)
+        client = ClientInfo.of(http_request._request, forwards_headers=True)
+        count = count_tokens(request_body, key=http_request.auth, client=client)  # type: ignore[arg-type]
         return as_json(wire.encode({"input_tokens": count}))
 
 
 class ModelsView(ApiFormatView):
-    """The models that this key may use, page by page. Asks no upstream."""
+    """List the models that the key may use, in pages. Sends no request to an upstream."""
 
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
-        names = admission.models(key=http_request.auth)  # type: ignore[arg-type]
+        names = key_routes.models(key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(models_page.page(names, http_request._request.GET)))
 
 
 class ModelView(ApiFormatView):
-    """One model that this key may use, listed or by a pattern."""
+    """Describe one model that the key may use."""
 
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        is_known = admission.knows(model, key=http_request.auth)  # type: ignore[arg-type]
+        is_known = key_routes.is_available(model, key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(models_page.one(model, is_known=is_known)))
 
 
 class KeyView(ApiFormatView):
-    """The key itself: its rules, its budgets, what it used."""
+    """Describe the key of the request: access policy, budgets and current usage."""
 
     http_method_names = ["get"]
 
@@ -93,7 +96,7 @@ class KeyView(ApiFormatView):
 
 
 class UsageView(ApiFormatView):
-    """What the key used, in buckets of time."""
+    """Report the key's usage in time buckets."""
 
     http_method_names = ["get"]
 
@@ -103,7 +106,7 @@ class UsageView(ApiFormatView):
 
 
 def hello(http_request: HttpRequest) -> HttpResponse:
-    """What some clients look for before they send a key: somebody is there."""
+    """Respond to the reachability check that some clients make before they send a key."""
     return HttpResponse()
 
 

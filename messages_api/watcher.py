@@ -1,9 +1,9 @@
 """
-What watches over the running calls of this process: callers who leave, deadlines that pass, the end of the process.
+Watcher of a process: client disconnects, deadlines and shutdown of the in-flight requests.
 
-One loop looks at all of them ten times a second. A caller's socket is polled for POLLRDHUP, which no byte is read for,
-so a pipelined request does not look like a caller who has left, and TLS makes no difference. Polling 1,000 sockets
-costs 0.1 ms; a waiting greenlet for each would cost 10 to 20 KB.
+One loop checks all requests ten times per second. It polls the clients' sockets for POLLRDHUP and reads no byte, so a
+pipelined request is not mistaken for a disconnect, and TLS makes no difference. Polling 1,000 sockets costs 0.1 ms; a
+waiting greenlet for each would cost 10 to 20 KB.
 """
 
 import os
@@ -15,96 +15,95 @@ from typing import Protocol
 from gevent import monkey
 
 TICK_S = 0.1
-GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
+DISCONNECTED = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Watched(Protocol):
-    """A running call."""
+    """A request that the watcher checks."""
 
     def fileno(self) -> int | None:
-        """The caller's socket, if the server shows it."""
+        """Return the client's socket, or None where the server does not expose it."""
 
     def tick(self, now: float) -> None:
-        """Look at the deadlines. Must not wait."""
+        """Check the deadlines. Must not block."""
 
     def on_client_disconnect(self) -> None:
-        """The caller closed its side. May be said more than once."""
+        """Handle the end of the client's connection. May be called more than once."""
 
     def on_drain_timeout(self) -> None:
-        """The process ends: bring the call to an honest end. May be said more than once."""
+        """End the request with an error, because the process shuts down. May be called more than once."""
 
 
 class Watcher:
-    """The loop of one process. It starts with the first call, in whatever process that comes (workers fork)."""
+    """The loop of one process. Its thread starts with the first request, after gunicorn has forked the worker."""
 
     def __init__(self) -> None:
-        self._calls: set[Watched] = set()
+        self._requests: set[Watched] = set()
         self._pid = 0
         self._drain_at: float | None = None
 
     @property
     def is_draining(self) -> bool:
-        """Whether the process is about to end: no new call is let in."""
+        """Whether the process shuts down and admits no request."""
         return self._drain_at is not None
 
     def drain(self, *, at: float) -> None:
-        """Let no new call in; running ones have until the monotonic moment `at`."""
+        """Stop admission. In-flight requests may continue until the monotonic time `at`."""
         self._drain_at = at
 
     @property
     def requests(self) -> list[Watched]:
-        """What runs at the moment."""
-        return list(self._calls)
+        return list(self._requests)
 
-    def add(self, call: Watched) -> None:
-        self._calls.add(call)
+    def add(self, request: Watched) -> None:
+        self._requests.add(request)
         if self._pid != os.getpid():
             self._pid = os.getpid()
             threading.Thread(target=self._run, name="watcher", daemon=True).start()
 
-    def remove(self, call: Watched) -> None:
+    def remove(self, request: Watched) -> None:
         """May be called twice."""
-        self._calls.discard(call)
+        self._requests.discard(request)
 
     def finish(self, *, within_s: float) -> bool:
-        """Bring whatever still runs to its end. Return whether it ended in time."""
+        """End all requests that are still in flight. Return whether they ended in time."""
         deadline = time.monotonic() + within_s
-        while calls := list(self._calls):
+        while requests := list(self._requests):
             if time.monotonic() > deadline:
                 return False
-            for call in calls:
-                call.on_drain_timeout()
+            for request in requests:
+                request.on_drain_timeout()
             time.sleep(TICK_S / 10)
         return True
 
     def _run(self) -> None:
         try:
             while True:
-                self._look(list(self._calls))
+                self._check(list(self._requests))
                 time.sleep(TICK_S)
         finally:
-            self._pid = 0  # after an error of ours the next call starts the loop again
+            self._pid = 0  # after an unhandled error the next request starts the loop again
 
-    def _look(self, calls: list[Watched]) -> None:
-        self._look_at_callers(calls)
+    def _check(self, requests: list[Watched]) -> None:
+        self._check_clients(requests)
         now = time.monotonic()
-        for call in calls:
-            call.tick(now)
+        for request in requests:
+            request.tick(now)
             if self._drain_at is not None and now >= self._drain_at:
-                call.on_drain_timeout()
+                request.on_drain_timeout()
 
-    def _look_at_callers(self, calls: list[Watched]) -> None:
-        by_fd = {fd: call for call in calls if (fd := call.fileno()) is not None}
+    def _check_clients(self, requests: list[Watched]) -> None:
+        by_fd = {fd: request for request in requests if (fd := request.fileno()) is not None}
         poll = _poll()
         for fd in by_fd:
             poll.register(fd, select.POLLRDHUP)
         for fd, event in poll.poll(0):
-            if event & GONE:
+            if event & DISCONNECTED:
                 by_fd[fd].on_client_disconnect()
 
 
 def _poll() -> "select.poll":
-    """The system's own poll: it returns at once, so it need not be gevent's, which knows no POLLRDHUP."""
+    """Return the system's poll object. It does not block, and gevent's own has no POLLRDHUP."""
     poll: select.poll = monkey.get_original("select", "poll")()
     return poll
 

@@ -1,0 +1,1 @@
+"""The gateway: one request from admission through attempts and stream to settlement."""

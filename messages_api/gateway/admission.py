@@ -1,12 +1,11 @@
 """
-The way in: what a call has to pass before it is one. Only then is there a row.
+Admission control: authorize, check limits, route and budgets, then create the usage record.
 
-The order is the one in which a caller learns what is wrong: the gate (403), the limits (429), the route (404), the
-budgets (402), and last the ledger itself (503). Who is refused leaves a row as well.
+The order decides which error a client receives first: key and allowlists (403), rate limits (429), route (404),
+budgets (402), ledger (503). A rejected request has a usage record as well.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 from django.conf import settings
 from django.utils import timezone
@@ -20,64 +19,67 @@ from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission
-from lib import deadlines, model_patterns
+from lib import deadlines
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
 from messages_api.intake.body import Body
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.route_table import RouteTable, attempt_order, routes
+from messages_api.routing.key_routes import find_targets, refresh_deadline
 from messages_api.watcher import watcher
 
-LIMITS_LEASE_S = 24 * 3600.0  # longer than any call: a place that is lost all the same is free again after that
-RESTARTING = "The gateway is restarting; try again."
+LIMITS_LEASE_S = 24 * 3600.0  # longer than any request: the lease frees a slot that was lost all the same
+RESTARTING = "The gateway is restarting. Retry shortly."
 
 
 class AdmissionControl:
-    """One call at the door. `admit` opens it once; what is granted then is settled or released with the call."""
+    """Admission of one request. The limits and budgets that it takes are settled or released with the request."""
 
-    def __init__(self, body: Body, *, key: Snapshot, caller: ClientInfo, api_format: str) -> None:
+    def __init__(self, body: Body, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
         self.input_estimate = estimate(body.request)
-        self.grant = limiter.LimitGrant(call_id=caller.request_id)
-        """What the call holds of its limits."""
+        self.grant = limiter.LimitGrant(call_id=client.request_id)
+        """The limits that the request has taken."""
         self._body = body
         self._key = key
-        self._caller = caller
-        self._lane = api_format
+        self._client = client
+        self._api_format = api_format
 
     def admit(self) -> tuple[list[Target], Admission]:
-        """The targets that may answer, in order, and the row that now stands. Raise Refused or RequestError."""
+        """Return the targets in the order of attempts and the admission in the ledger.
+
+        Raise RequestRejected or RequestError, and take nothing.
+        """
         _check_open()
         try:
-            return self._let_in()
+            return self._admit()
         except BaseException:
             limiter.release(self.grant)
             raise
 
-    def _let_in(self) -> tuple[list[Target], Admission]:
+    def _admit(self) -> tuple[list[Target], Admission]:
         model = self._body.request["model"]
         try:
-            authorization.authorize(self._key, model=model, address=self._caller.address)
+            authorization.authorize(self._key, model=model, address=self._client.address)
             self.grant = limiter.take(
-                self._caller.request_id,
+                self._client.request_id,
                 self._key.limits,
                 tokens=self.input_estimate + self._body.request["max_tokens"],
                 lease_s=LIMITS_LEASE_S,
             )
-            targets, claims = self._charged(find_targets(model, key=self._key))
+            targets, claims = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
-            ledger.refuse(self._row(error=error), http_status=error.status, error_type=error.type)
+            ledger.refuse(self._record(error=error), http_status=error.status, error_type=error.type)
             raise
         finally:
             deadlines.release_connections()
         longest_s = max(target.endpoint.timeouts.request_timeout_s for target in targets)
-        admission = self._row(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims, first=targets[0])
+        admission = self._record(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims, first=targets[0])
         ledger.admit(admission)
         return targets, admission
 
-    def _charged(self, targets: list[Target]) -> tuple[list[Target], list[ReservationRequest]]:
-        """The targets that the key can pay for, and what it has to hold of its budgets. Raise Unpriced if none is."""
-        with _patience(prices.last):
+    def _price(self, targets: list[Target]) -> tuple[list[Target], list[ReservationRequest]]:
+        """Return the targets that the key's budgets can pay for, and the amounts to reserve. Raise Unpriced if none."""
+        with refresh_deadline(prices.last):
             book = prices.book()
         now = timezone.now()
         if not self._key.budgets:
@@ -96,7 +98,7 @@ class AdmissionControl:
         )
         return [target for target, _ in found], claims
 
-    def _row(
+    def _record(
         self,
         *,
         lease_s: float = 0,
@@ -105,67 +107,26 @@ class AdmissionControl:
         error: Exception | None = None,
     ) -> Admission:
         return Admission(
-            id=self._caller.request_id,
+            id=self._client.request_id,
             api_key_id=self._key.key_id,
             secret_id=self._key.secret_id,
-            api_format=self._lane,
+            api_format=self._api_format,
             model=self._body.request["model"],
             streamed=self._body.request.get("stream", False),
             estimated_input_tokens=self.input_estimate,
             lease_s=lease_s,
             upstream=first.endpoint.name if first else "",
             upstream_model=first.model if first else "",
-            client_ip=self._caller.address,
-            client_request_id=self._caller.client_request_id,
-            user_agent=self._caller.user_agent,
+            client_ip=self._client.address,
+            client_request_id=self._client.client_request_id,
+            user_agent=self._client.user_agent,
             claims=claims,
             limit_exceeded=getattr(error, "hit", self.grant.shadow_exceeded),
         )
 
 
-def models(*, key: Snapshot) -> list[str]:
-    """The model names that a key may use: those with a route of their own, and those that its allow-list names."""
-    table = _routes()
-    listed = filter(table.find, model_patterns.names([*key.allowed_models, *key.team_models]))
-    return sorted({name for name in (*table.names(), *listed) if authorization.may_use(key, name)})
-
-
-def knows(model: str, *, key: Snapshot) -> bool:
-    """Whether a call for a model would be let in and find a route, by its name or by a pattern."""
-    match = _routes().find(model)
-    return authorization.may_use(key, model) and match is not None and bool(match.targets)
-
-
-def find_targets(model: str, *, key: Snapshot) -> list[Target]:
-    """What answers for a model, in the order in which one call asks.
-
-    Raise RequestError: 404, which names the models that this key may use, or 503 where a route leads nowhere now.
-    """
-    match = _routes().find(model)
-    if match is None or not match.targets:
-        usable = models(key=key)
-        known = f"Models for this key: {', '.join(usable)}." if usable else "This key has no model to use."
-        raise RequestError(
-            f"The requested model is not known here. {known}", param="model", status=404, type="not_found_error"
-        )
-    targets = attempt_order(match.usable(lambda name: authorization.may_use(key, name)))
-    if not targets:
-        raise RequestError("No upstream serves this model at the moment.", status=503, type="overloaded_error")
-    return targets
-
-
-def _routes() -> RouteTable:
-    with _patience(routes.last):
-        return routes.table()
-
-
-def _patience(last: object | None) -> AbstractContextManager[None]:
-    """How long to wait for what can be had in an older form: it leaves time for the row, which comes next."""
-    return deadlines.deadline(settings.DATABASE_TIMEOUT_S if last is None else settings.DATABASE_TIMEOUT_S / 2)
-
-
 def _check_open() -> None:
-    """Raise RequestError when the process is about to end, LedgerUnavailable when no row can be written."""
+    """Raise RequestError while the process shuts down, LedgerUnavailable while no usage record can be written."""
     if watcher.is_draining:
         raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
     if ledger.is_away():

@@ -1,7 +1,8 @@
 """
-The attempts of one call: at a target, at most twice more, then at the next. All of it happens before the first byte.
+Attempts of one request: first attempt, retries at the same target, fallback to the next one.
 
-Every attempt is noted for the usage record. None begins after the total deadline, which is one for all of them.
+All attempts happen before the first byte of the response. Each is recorded for the usage record. No attempt begins
+after the request timeout, which covers all of them.
 """
 
 import logging
@@ -19,7 +20,7 @@ from messages_api.routing.circuit_registry import CircuitBreakers
 
 logger = logging.getLogger(__name__)
 
-RETRIES = 2
+MAX_RETRIES = 2
 GATEWAY_TIMEOUT = 504
 Result = TypeVar("Result")
 
@@ -30,41 +31,44 @@ class BeginAttempt(Protocol):
 
 
 class Attempts:
-    """Goes through the targets of a call until one answers. May be aborted from another thread at any moment."""
+    """Tries the targets of a request until one responds. Another thread may abort it at any moment."""
 
     def __init__(self, targets: Sequence[Target], *, circuit_breakers: CircuitBreakers, begin: BeginAttempt) -> None:
         self._targets = targets
         self._circuit_breakers = circuit_breakers
         self._begin = begin
-        self._begun_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._retries = 0
         self._is_exhausted = False
-        self._made: list[dict[str, Any]] = []
+        self._summaries: list[dict[str, Any]] = []
         self._abort_error: Exception | None = None
         self._was_aborted = threading.Event()
         self.current: Attempt | None = None
-        """The last attempt that began: the one that serves the call, if one does."""
+        """The most recent attempt: the one that serves the request, once one does."""
 
-    def run(self, ask: Callable[[Attempt], Result]) -> Result:
-        """What `ask` returns of the first attempt that succeeds. Raise the last one's UpstreamError if none does."""
+    def run(self, send: Callable[[Attempt], Result]) -> Result:
+        """Return the result of `send` for the first attempt that succeeds.
+
+        Raise the UpstreamError of the last attempt if none succeeds, and the error of an abort.
+        """
         for target in self._available_targets():
             try:
-                return self._ask_target(target, ask)
+                return self._try_target(target, send)
             except UpstreamError as error:
                 last_error = error
-                if self._retry_scope(target, error) is RetryScope.NONE or self._time_is_up(target):
+                if self._retry_scope(target, error) is RetryScope.NONE or self._is_timed_out(target):
                     break
         raise self._final_error(last_error)
 
     def abort(self, error: Exception | None = None) -> None:
-        """End what is going on, and begin nothing more. Whoever waits for it gets `error` (an Aborted by default)."""
+        """Abort the current attempt and begin no other. `run` raises `error`, or Aborted without one."""
         self._abort_error = self._abort_error or error or Aborted()
         self._was_aborted.set()
         if self.current is not None:
             self.current.exchange.abort(error)
 
     def stop_after_current(self, *, within_s: float) -> None:
-        """Let the current attempt go on for so long, and begin no other."""
+        """Let the current attempt continue for `within_s` seconds and begin no other."""
         self._abort_error = self._abort_error or Aborted()
         self._was_aborted.set()
         if self.current is not None:
@@ -75,82 +79,81 @@ class Attempts:
         return self._abort_error is not None
 
     def close(self) -> None:
-        """Give the connection back. May be called twice."""
+        """Release the connection. May be called twice."""
         if self.current is not None:
             self.current.exchange.close()
 
-    def finish(self, *, is_whole: bool, error: BaseException | None) -> list[dict[str, Any]]:
-        """Tell the circuit how the attempt that served the call ended. Return what the usage record keeps of all."""
+    def finish(self, *, is_complete: bool, error: BaseException | None) -> list[dict[str, Any]]:
+        """Record the outcome of the last attempt with its circuit breaker. Return the summaries of all attempts."""
         attempt = self.current
         if attempt is None or attempt.error is not None:
-            return self._made  # the last one failed, and was noted then
-        if is_whole:
-            self._circuit(attempt.target).record_success()
+            return self._summaries  # a failed attempt was recorded when it failed
+        if is_complete:
+            self._breaker(attempt.target).record_success()
         elif isinstance(error, UpstreamError):
-            self._note_failure(attempt, error)
-            return self._made
-        return [*self._made, attempt.summary()]
+            self._record_failure(attempt, error)
+            return self._summaries
+        return [*self._summaries, attempt.summary()]
 
-    # ---- one target after the other
+    # ---- targets
 
     def _available_targets(self) -> Iterator[Target]:
-        """The targets whose circuit lets the call through. If none does, the first: somebody has to be asked."""
-        was_any_asked = False
+        """Yield the targets whose circuit breaker allows the request. If none does, yield the first target."""
+        is_any_available = False
         for target in self._targets:
-            if self._circuit(target).allows_request():
-                was_any_asked = True
+            if self._breaker(target).allows_request():
+                is_any_available = True
                 yield target
-        if not was_any_asked:
+        if not is_any_available:
             yield self._targets[0]
 
-    def _ask_target(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        self._circuit(target).retry_budget.record_request()
+    def _try_target(self, target: Target, send: Callable[[Attempt], Result]) -> Result:
+        self._breaker(target).retry_budget.record_request()
         while True:
             try:
-                return self._ask_once(target, ask)
+                return self._try_once(target, send)
             except UpstreamError as error:
-                if not self._waits_to_ask_again(target, error):
+                if not self._wait_for_retry(target, error):
                     raise
 
-    def _ask_once(self, target: Target, ask: Callable[[Attempt], Result]) -> Result:
-        attempt = self.current = self._begin(
-            target=target, expires_at=self._begun_at + target.endpoint.timeouts.request_timeout_s
-        )
+    def _try_once(self, target: Target, send: Callable[[Attempt], Result]) -> Result:
+        expires_at = self._started_at + target.endpoint.timeouts.request_timeout_s
+        attempt = self.current = self._begin(target=target, expires_at=expires_at)
         if self._abort_error is not None:
             attempt.exchange.abort(self._abort_error)
         try:
-            result = ask(attempt)
+            result = send(attempt)
         except UpstreamError as error:
             attempt.exchange.close()
-            self._note_failure(attempt, error)
+            self._record_failure(attempt, error)
             raise
-        self._circuit(target).on_first_event()
+        self._breaker(target).on_first_event()
         return result
 
-    def _note_failure(self, attempt: Attempt, error: UpstreamError) -> None:
+    def _record_failure(self, attempt: Attempt, error: UpstreamError) -> None:
         attempt.error = error
-        self._made.append(attempt.summary())
+        self._summaries.append(attempt.summary())
         if self.is_aborted:
-            return  # by us, which says nothing of the upstream
+            return  # the gateway ended it, so it says nothing about the upstream's health
         if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:
-            why = cause_of(error) or f"status {attempt.exchange.response_status}"
-            logger.warning("An attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, why)
-        circuit = self._circuit(attempt.target)
+            cause = cause_of(error) or f"status {attempt.exchange.response_status}"
+            logger.warning("Attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, cause)
+        breaker = self._breaker(attempt.target)
         if error.is_upstream_fault:
-            circuit.record_failure(error.type)
+            breaker.record_failure(error.type)
         elif attempt.exchange.response_status is not None:
-            circuit.record_success()
+            breaker.record_success()
 
-    # ---- again?
+    # ---- retries
 
-    def _waits_to_ask_again(self, target: Target, error: UpstreamError) -> bool:
-        """Wait as long as it takes, if another attempt at this target makes sense. Raise what it was aborted with."""
+    def _wait_for_retry(self, target: Target, error: UpstreamError) -> bool:
+        """Return True after the backoff, or False where no retry is possible. Raise the error of an abort."""
         if self._retry_scope(target, error) is not RetryScope.SAME_TARGET:
             return False
         wait_s = backoff_s(self._retries + 1, retry_after_s=error.retry_after_s)
-        if wait_s is None or self._time_is_up(target, in_s=wait_s):
+        if wait_s is None or self._is_timed_out(target, in_s=wait_s):
             return False
-        if not self._may_retry(self._circuit(target)):
+        if not self._acquire_retry(self._breaker(target)):
             self._is_exhausted = True
             return False
         if self._was_aborted.wait(wait_s):
@@ -158,29 +161,24 @@ class Attempts:
             raise self._abort_error
         return True
 
-    def _may_retry(self, circuit: CircuitBreaker) -> bool:
-        if self._retries >= RETRIES or circuit.open_state is not None or not circuit.retry_budget.try_acquire():
+    def _acquire_retry(self, breaker: CircuitBreaker) -> bool:
+        if self._retries >= MAX_RETRIES or breaker.open_state is not None or not breaker.retry_budget.try_acquire():
             return False
         self._retries += 1
         return True
 
     def _retry_scope(self, target: Target, error: UpstreamError) -> RetryScope:
-        if (
-            error.status == GATEWAY_TIMEOUT
-            and error.retry_scope is RetryScope.NONE
-            and target.endpoint.retry_on_timeout
-        ):
-            return RetryScope.SAME_TARGET
-        return error.retry_scope
+        is_timeout = error.status == GATEWAY_TIMEOUT and error.retry_scope is RetryScope.NONE
+        return RetryScope.SAME_TARGET if is_timeout and target.endpoint.retry_on_timeout else error.retry_scope
 
-    def _time_is_up(self, target: Target, *, in_s: float = 0.0) -> bool:
-        return time.monotonic() + in_s >= self._begun_at + target.endpoint.timeouts.request_timeout_s
+    def _is_timed_out(self, target: Target, *, in_s: float = 0.0) -> bool:
+        return time.monotonic() + in_s >= self._started_at + target.endpoint.timeouts.request_timeout_s
 
     def _final_error(self, error: UpstreamError) -> UpstreamError:
-        """What the caller is told. One that retries by itself should not, where we have done what could be done."""
+        """Return the error for the client. It tells the client's own retries to stop once ours are exhausted."""
         if self._is_exhausted:
             error.headers = {**error.headers, "x-should-retry": "false"}
         return error
 
-    def _circuit(self, target: Target) -> CircuitBreaker:
+    def _breaker(self, target: Target) -> CircuitBreaker:
         return self._circuit_breakers.of(target.endpoint)

@@ -1,4 +1,4 @@
-"""What the ledger wants to know of an answer, noted while its events go by. Keeps counts, never content."""
+"""Observation of a response for the usage record: counts and times, never content."""
 
 import time
 from collections.abc import Iterable
@@ -15,44 +15,44 @@ _TEXT_FIELDS = ("text", "thinking", "partial_json")
 
 
 class Observer:
-    """Sees the events of one call, or its Message."""
+    """Observes the events of one request, or its complete message."""
 
     def __init__(self) -> None:
         self._started_at = time.monotonic()
         self._characters = 0
-        self.first_at: float | None = None
+        self._first_content_at: float | None = None
         self.message_id = ""
         self.stop_reason = ""
-        self.is_whole = False
-        """`message_stop` was seen. The end of the bytes proves nothing."""
+        self.is_complete = False
+        """Whether `message_stop` was seen. The end of the bytes proves nothing."""
 
-    def see(self, events: Iterable[Event]) -> None:
+    def observe_events(self, events: Iterable[Event]) -> None:
         for event in events:
-            self._see_one(event)
+            self._observe(event)
 
-    def _see_one(self, event: Event) -> None:
+    def _observe(self, event: Event) -> None:
         kind = event["type"]
         if kind == "content_block_delta":
             delta = event["delta"]
             for field in _TEXT_FIELDS:
                 if field in delta:
                     self._characters += len(delta[field])
-            if self.first_at is None:
-                self.first_at = time.monotonic()
+            if self._first_content_at is None:
+                self._first_content_at = time.monotonic()
         elif kind == "message_start":
             self.message_id = event["message"].get("id") or ""
         elif kind == "message_delta":
             self.stop_reason = event["delta"].get("stop_reason") or ""
         elif kind == "message_stop":
-            self.is_whole = True
+            self.is_complete = True
 
-    def see_message(self, message: Message, *, is_counted: bool) -> None:
-        """A whole answer at once: there is no first token to time. `is_counted`: its upstream said all counts."""
+    def observe_message(self, message: Message, *, is_counted: bool) -> None:
+        """Observe a complete message. It has no time to first token. `is_counted`: the upstream reported all counts."""
         self.message_id = message.get("id") or ""
         self.stop_reason = message.get("stop_reason") or ""
-        self.is_whole = True
+        self.is_complete = True
         if is_counted:
-            return  # nothing is estimated
+            return  # no estimate is needed
         for block in message["content"]:
             self._characters += sum(len(block[field]) for field in _TEXT_FIELDS if isinstance(block.get(field), str))
             if block["type"] == "tool_use":
@@ -60,27 +60,27 @@ class Observer:
 
     @property
     def ttft_ms(self) -> int | None:
-        """Milliseconds from the start of the call to the first piece of content, in a stream."""
-        return None if self.first_at is None else round((self.first_at - self._started_at) * 1000)
+        """Milliseconds from the start of the request to the first content of a stream."""
+        return None if self._first_content_at is None else round((self._first_content_at - self._started_at) * 1000)
 
     @property
     def duration_ms(self) -> int:
         return round((time.monotonic() - self._started_at) * 1000)
 
-    def usage(self, figures: ReportedUsage, *, input_estimate: int, was_asked: bool) -> tuple[Usage, str]:
-        """The tokens of this call and where they come from.
+    def usage(self, reported: ReportedUsage, *, input_estimate: int, was_sent: bool) -> tuple[Usage, str]:
+        """Return the tokens of this request and their usage source.
 
-        `reported` when the upstream's final figures came; `partial` when only some did and the rest is estimated;
-        `estimated` when it gave none; `none` when it was never asked, or refused without an answer.
+        `reported`: the upstream's final counts. `partial`: it reported some, the rest is estimated. `estimated`: it
+        reported none. `none`: the request was never sent, or was rejected without a response.
         """
-        if figures.usage is not None and figures.is_final:
-            return figures.usage, REPORTED
-        if not was_asked:
+        if reported.usage is not None and reported.is_final:
+            return reported.usage, REPORTED
+        if not was_sent:
             return Usage(), NONE
         estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_PER_TOKEN))
-        if figures.usage is None:
+        if reported.usage is None:
             return estimate, ESTIMATED
-        completed = figures.usage.completed_by(estimate)
-        if self.is_whole and figures.usage.output is not None:  # a count of the whole answer, however small
-            completed = replace(completed, output=figures.usage.output)
+        completed = reported.usage.completed_by(estimate)
+        if self.is_complete and reported.usage.output is not None:  # it counts the complete response, however small
+            completed = replace(completed, output=reported.usage.output)
         return completed, PARTIAL

@@ -1,11 +1,11 @@
-"""A stream on its way to a caller: batches of events as they come, silence as empty batches, one close."""
+"""Stream of one request: batches of events as they arrive, empty batches as heartbeats, one close."""
 
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from django.conf import settings
 
@@ -14,119 +14,161 @@ from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.exchange import NEVER
 from messages_api.backend.upstream_error import Aborted, UpstreamError
 
-if TYPE_CHECKING:
-    from messages_api.gateway.request import InFlightRequest
-
 logger = logging.getLogger(__name__)
 
-SILENCE = EventBatch(events=[])
+HEARTBEAT = EventBatch(events=[])
+
+
+class StreamedRequest(Protocol):
+    """The in-flight request below a stream. It never calls the stream."""
+
+    writing_since: float | None
+    """When the server began to write to the client; None while it waits for the stream."""
+
+    def admit(self) -> None:
+        """Admit the request. Raise RequestRejected or RequestError."""
+
+    def open_source(self) -> EventSource:
+        """Send the request and wait for the first event. Raise UpstreamError, or Aborted after `abort_upstream`."""
+
+    def observe(self, source: EventSource, batch: EventBatch) -> None:
+        """Observe the events that were read."""
+
+    def record_error(self, error: BaseException) -> None:
+        """Record the error that ended the request."""
+
+    def on_stream_abandoned(self) -> bool:
+        """Handle a stream that is closed before its end. Return whether it is to be read to the end all the same."""
+
+    def abort_upstream(self) -> None:
+        """End the exchange with the upstream, unless the response is complete."""
+
+    def settle(self) -> None:
+        """Settle the request. May be called more than once."""
+
+
+def open_stream(request: StreamedRequest) -> "Stream":
+    """Admit a request and return its stream with the first event, or after `HEARTBEAT_S` without one.
+
+    Raise RequestRejected, RequestError or UpstreamError until then. The stream must be closed, which settles the
+    request.
+    """
+    request.admit()
+    stream = Stream(request)
+    try:
+        stream.open()
+    except BaseException as error:
+        request.record_error(error)
+        stream.close()
+        raise
+    return stream
 
 
 class Stream(Iterator[EventBatch]):
-    """An iterator with `close()`, and a class for that: a generator that never started does not run its `finally`.
+    """An iterator with `close()`. It is a class because a generator that never started does not run its `finally`.
 
-    Failures after the first byte are error events, not exceptions; nothing follows them. After `HEARTBEAT_S` without a
-    word from the upstream there is an empty batch, for the lane to send a ping.
+    Errors after the first byte are error events, not exceptions, and end the stream. After `HEARTBEAT_S` without data
+    from the upstream the batch is empty, for the API to send a ping.
     """
 
-    def __init__(self, call: "InFlightRequest", opening: Background[EventSource]) -> None:
-        self._call = call
-        self._opening = opening
+    def __init__(self, request: StreamedRequest) -> None:
+        self._request = request
+        self._opening = Background(request.open_source)
         self._source: EventSource | None = None
         self._first: EventBatch | None = None
-        self._is_over = False
+        self._is_ended = False
         self._is_closed = False
 
     def open(self) -> None:
-        """Wait for the first event, at most `HEARTBEAT_S`. Raise what goes wrong: it can still be a status."""
+        """Wait for the first event, at most `HEARTBEAT_S`. Raise errors, which can still become an HTTP status."""
         if self._opening.wait(settings.HEARTBEAT_S):
-            self._take(self._opening.result())
+            self._start(self._opening.result())
 
-    def _take(self, source: EventSource) -> None:
+    def _start(self, source: EventSource) -> None:
         self._source = source
         self._first = source.first
-        self._call.observe(source, source.first)
+        self._request.observe(source, source.first)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> EventBatch:
-        self._call.writing_since = None
+        self._request.writing_since = None
         try:
             return self._next()
         finally:
-            self._call.writing_since = time.monotonic()
+            self._request.writing_since = time.monotonic()
 
     def _next(self) -> EventBatch:
-        if self._is_over:
+        if self._is_ended:
             raise StopIteration
         try:
             batch = self._read()
         except Aborted:
-            self._is_over = True
+            self._is_ended = True
             raise StopIteration from None
         except UpstreamError as error:
             return self._fail(error)
-        except Exception as error:  # ours: the caller is told that the answer is not whole, and we are told why
-            logger.exception("A stream failed in our own code")
+        except Exception as error:  # a defect of the gateway: the client must learn that the response is incomplete
+            logger.exception("Unhandled error while streaming")
             return self._fail(error)
         if self._source is not None and self._source.is_ended:
-            self._is_over = True
-            self._call.settle()  # before it is sent: who has seen the end of an answer finds it in the ledger
+            self._is_ended = True
+            self._request.settle()  # before it is sent: a client that has the end finds the request in the ledger
         return batch
 
     def _read(self) -> EventBatch:
         if self._source is None:
             if not self._opening.wait(settings.HEARTBEAT_S):
-                return SILENCE
-            self._take(self._opening.result())
+                return HEARTBEAT
+            self._start(self._opening.result())
         assert self._source is not None
         if self._first is not None:
             first, self._first = self._first, None
             return first
         batch = self._source.read(wait_s=settings.HEARTBEAT_S)
-        self._call.observe(self._source, batch)
+        self._request.observe(self._source, batch)
         return batch
 
     def _fail(self, error: Exception) -> EventBatch:
-        self._is_over = True
-        self._call.note(error)
-        self._call.settle()
+        self._is_ended = True
+        self._request.record_error(error)
+        self._request.settle()
         type = getattr(error, "type", "api_error")
-        message = getattr(error, "message", "The gateway failed.")
+        message = getattr(error, "message", "Internal gateway error.")
         return EventBatch(events=[{"type": "error", "error": {"type": type, "message": message}}])
 
     def close(self) -> None:
-        """Close what is open upstream and settle the call, or have the rest read on first. May be called twice."""
+        """Close the upstream and settle the request; a detached request first reads the rest. May be called twice."""
         if self._is_closed:
             return
-        self._is_closed = self._is_over = True
-        if self._call.on_stream_abandoned():
-            Background(self._read_on)
+        self._is_closed = self._is_ended = True
+        if self._request.on_stream_abandoned():
+            Background(self._read_detached)
         else:
             self._end()
 
-    def _read_on(self) -> None:
-        """Read the rest for the sake of its usage. The exchange's deadline bounds it."""
+    def _read_detached(self) -> None:
+        """Read the rest for its usage. The deadline of the exchange bounds it."""
         try:
             if self._source is None:
                 self._opening.wait(TIMEOUT_MAX)
-                self._take(self._opening.result())
+                self._start(self._opening.result())
             assert self._source is not None
             while not self._source.is_ended:
-                self._call.observe(self._source, self._source.read(wait_s=NEVER))
+                self._request.observe(self._source, self._source.read(wait_s=NEVER))
         except (UpstreamError, Aborted) as error:
-            logger.info("An answer was not read on to its end: %s", type(error).__name__)
+            logger.info("Detached request ended early: %s", type(error).__name__)
         finally:
             self._end()
 
     def _end(self) -> None:
         try:
-            self._call.cut()
+            self._request.abort_upstream()
             if self._source is None and self._opening.wait(0):
-                with suppress(UpstreamError, Aborted):  # then there is nothing to close
+                with suppress(UpstreamError, Aborted):  # a source that failed to open is closed already
                     self._source = self._opening.result()
             if self._source is not None:
                 self._source.close()
         finally:
-            self._call.settle()
+            self._request.settle()

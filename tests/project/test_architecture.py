@@ -109,7 +109,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/reports",
         "messages_api/backend",
         "messages_api/errors",
-        "messages_api/gateway",
+        "messages_api/routing",
     },
     "messages_api/urls": {"messages_api/apis", "messages_api/openapi", "messages_api/views"},
     "messages_api/views": {
@@ -117,6 +117,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/backend",
         "messages_api/gateway",
         "messages_api/intake",
+        "messages_api/routing",
         "messages_api/self_service",
     },
     "messages_api/watcher": set(),
@@ -172,9 +173,7 @@ IMPORTS: dict[str, set[str]] = {
 }
 """Each package and the packages that it imports. An edge that is not used fails as one that is missing does."""
 
-CIRCLES: list[list[str]] = [
-    ["messages_api.gateway.request", "messages_api.gateway.stream"],
-]
+CIRCLES: list[list[str]] = []
 """The circles that remain between modules and between packages."""
 
 FORBIDDEN = {
@@ -207,6 +206,7 @@ ONLY_IN = {
         "messages_api/gateway/count_tokens.py",
         "messages_api/gateway/request.py",
         "messages_api/gateway/revocation.py",
+        "messages_api/routing/key_routes.py",
         "messages_api/routing/preview.py",
         "messages_api/self_service/key.py",
         "messages_api/self_service/usage_query.py",

@@ -132,8 +132,8 @@ def test_the_log_says_why_an_attempt_failed_and_the_answer_does_not(pair: Pair) 
 
         assert distrusted.calls == []
     log = pair.gateway.server.log_path.read_text()
-    assert "An attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
-    assert "An attempt at second failed: api_error (status 401)" in log
+    assert "Attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
+    assert "Attempt at second failed: api_error (status 401)" in log
     assert answer.status == 502
     assert b"certificate" not in answer.body and b"SSL" not in answer.body
 
@@ -383,7 +383,7 @@ def ask(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) ->
     try:
         attempts.run(adapters.message)
     finally:
-        attempts.finish(is_whole=True, error=None)
+        attempts.finish(is_complete=True, error=None)
         attempts.close()
 
 

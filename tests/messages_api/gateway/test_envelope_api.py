@@ -133,7 +133,7 @@ def test_a_model_without_a_route_is_a_404_that_names_the_models_of_this_key(gate
     assert answer.status == 404
     assert answer.json()["data"]["error"] == {
         "type": "not_found_error",
-        "message": "The requested model is not known here. Models for this key: claude-a.",
+        "message": "Model not found. Models for this key: claude-a.",
         "param": "model",
     }
     assert gateway.record().status == "rejected"
