@@ -32,6 +32,11 @@ def parse(text: str) -> datetime | None:
     return moment
 
 
+def has_expired(expires_at: datetime | None, *, now: datetime) -> bool:
+    """Return whether an expiry has passed. None never expires."""
+    return expires_at is not None and expires_at <= now
+
+
 def _after_days(text: str) -> datetime | None:
     match = _DAYS.fullmatch(text)
     return timezone.now() + timedelta(days=int(match[1])) if match else None

@@ -22,9 +22,10 @@ from keys.budgets.reservations import BudgetRef
 from keys.domain import raw_key
 from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Budget, KeySecret, Team
+from keys.models import APIKey, Budget, KeySecret, KeyState, Team
 from keys.usage import ledger
 from lib import deadlines
+from lib.expiry import has_expired
 from lib.networks import Network, network
 
 MISS_TTL_S = 2.0
@@ -48,13 +49,13 @@ class Snapshot:
     """Those of the key and of its team, as far as they have any."""
     budgets: tuple[BudgetRef, ...] = ()
     """The same."""
-    is_open: bool
-    """Neither revoked nor disabled, and its owner or team is active."""
+    is_enabled: bool
+    """Neither the key nor its team is revoked or disabled, and its owner is active."""
     expires_at: datetime | None
     """The earlier of the key's and the secret's expiry."""
 
     def is_usable(self) -> bool:
-        return self.is_open and (self.expires_at is None or self.expires_at > timezone.now())
+        return self.is_enabled and not has_expired(self.expires_at, now=timezone.now())
 
 
 class PendingLookup:
@@ -166,15 +167,10 @@ def _snapshot(secret: KeySecret) -> Snapshot:
         networks=tuple(map(network, api_key.allowed_ips)),
         limits=tuple(limits for limits in (_limits("key", api_key), _limits("team", team)) if limits),
         budgets=_budgets(api_key),
-        is_open=api_key.revoked_at is None and api_key.disabled_at is None and _is_answered_for(api_key),
+        # Expiry is evaluated at each request: the snapshot may outlive the key.
+        is_enabled=not set(api_key.blocking_states()) - {KeyState.EXPIRED},
         expires_at=min(expiries, default=None),
     )
-
-
-def _is_answered_for(api_key: APIKey) -> bool:
-    if api_key.team is not None:
-        return api_key.team.disabled_at is None
-    return api_key.owner is not None and api_key.owner.is_active
 
 
 def _limits(scope: str, rules: APIKey | Team | None) -> Limits | None:

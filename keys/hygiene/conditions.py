@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db.models import (
     BigIntegerField,
     BooleanField,
@@ -23,7 +22,8 @@ from django.db.models import (
 )
 from django.utils import timezone
 
-from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
+from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, KeyState
+from keys.models.key_state import in_state
 from lib import periods
 
 EXPIRES_SOON = timedelta(days=14)
@@ -115,21 +115,8 @@ class Condition:
     """Return the query for such keys; for an active flag, such keys among the active ones."""
 
 
-def _is_open(context: QueryContext) -> Q:
-    return Q(revoked_at=None, disabled_at=None) & (Q(expires_at=None) | Q(expires_at__gt=context.now))
-
-
-def _has_inactive_owner() -> Q:
-    return Q(owner__in=get_user_model().objects.filter(is_active=False).values("pk"))
-
-
-def _has_disabled_team() -> Q:
-    return Q(team__in=Team.objects.order_by().filter(disabled_at__isnull=False).values("pk"))
-
-
 def _is_active(context: QueryContext) -> Q:
-    """Match keys whose requests are admitted."""
-    return _is_open(context) & ~_has_inactive_owner() & ~_has_disabled_team()
+    return in_state(KeyState.ACTIVE, now=context.now)
 
 
 def _has_limit() -> Q:
@@ -151,43 +138,24 @@ def _used_after_its_successor() -> Exists:
     return Exists(newer)
 
 
+def _state(state: KeyState, *, kind: str) -> Condition:
+    label = str(state.label)
+    return Condition(
+        name=state.value,
+        badge=label,
+        label=label,
+        kind=kind,
+        matches=lambda context: in_state(state, now=context.now),
+    )
+
+
 STATES = [
-    Condition(name="active", badge="Active", label="Active", kind="good", matches=_is_active),
-    Condition(
-        name="expired",
-        badge="Expired",
-        label="Expired",
-        kind="warn",
-        matches=lambda context: Q(expires_at__lte=context.now, disabled_at=None, revoked_at=None),
-    ),
-    Condition(
-        name="disabled",
-        badge="Disabled",
-        label="Disabled",
-        kind="warn",
-        matches=lambda context: Q(disabled_at__isnull=False, revoked_at=None),
-    ),
-    Condition(
-        name="revoked",
-        badge="Revoked",
-        label="Revoked",
-        kind="bad",
-        matches=lambda context: Q(revoked_at__isnull=False),
-    ),
-    Condition(
-        name="owner-inactive",
-        badge="Owner inactive",
-        label="Owner inactive",
-        kind="bad",
-        matches=lambda context: _is_open(context) & _has_inactive_owner(),
-    ),
-    Condition(
-        name="team-disabled",
-        badge="Team disabled",
-        label="Team disabled",
-        kind="bad",
-        matches=lambda context: _is_open(context) & _has_disabled_team(),
-    ),
+    _state(KeyState.ACTIVE, kind="good"),
+    _state(KeyState.EXPIRED, kind="warn"),
+    _state(KeyState.DISABLED, kind="warn"),
+    _state(KeyState.REVOKED, kind="bad"),
+    _state(KeyState.OWNER_INACTIVE, kind="bad"),
+    _state(KeyState.TEAM_DISABLED, kind="bad"),
 ]
 """A key meets exactly one of them."""
 

@@ -1,6 +1,7 @@
 """Models of keys, budgets, prices and usage. Keys are written by their managers, usage by the ledger only."""
 
 from keys.models.budgets import Budget, BudgetPeriod
+from keys.models.key_state import KeyState
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, digests, new_public_id
 from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice
@@ -14,6 +15,7 @@ __all__ = [
     "HourlyUsage",
     "KeyRevoked",
     "KeySecret",
+    "KeyState",
     "ModelPrice",
     "Notification",
     "Team",

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from keys.domain import raw_key, team_ceilings
 from keys.models.access_policy import AccessPolicy
+from keys.models.key_state import KeyState, blocking_states, in_state
 from keys.models.teams import Team
 from lib.networks import is_network
 
@@ -27,8 +28,12 @@ def new_public_id() -> str:
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
+    def in_state(self, state: KeyState) -> "APIKeyQuerySet":
+        return self.filter(in_state(state, now=timezone.now()))
+
     def active(self) -> "APIKeyQuerySet":
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), disabled_at=None, revoked_at=None)
+        """Usable keys."""
+        return self.in_state(KeyState.ACTIVE)
 
     def compromised(self) -> "APIKeyQuerySet":
         """Keys revoked as compromised recently enough to still have in-flight requests."""
@@ -134,17 +139,12 @@ class APIKey(AccessPolicy):
         return f"{self.name} ({self.public_id})"
 
     @property
-    def state(self) -> str:
-        """`revoked`, `disabled`, `expired`, `owner inactive`, `team disabled` or `active`: the strongest that holds."""
-        if self.revoked_at:
-            return "revoked"
-        if self.disabled_at:
-            return "disabled"
-        if self.expires_at and self.expires_at <= timezone.now():
-            return "expired"
-        if self.owner and not self.owner.is_active:
-            return "owner inactive"
-        return "team disabled" if self.team and self.team.disabled_at else "active"
+    def state(self) -> KeyState:
+        return next(iter(self.blocking_states()), KeyState.ACTIVE)
+
+    def blocking_states(self) -> list[KeyState]:
+        """Return every state that makes the key unusable now, in order of precedence."""
+        return blocking_states(self, now=timezone.now())
 
     @property
     def owner_name(self) -> str:

@@ -23,7 +23,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
         raise PermissionDenied
     key_url = reverse("admin:keys_apikey_change", args=[api_key.pk])
     if not change.applies_to(api_key):
-        messages.warning(request, f"Nothing to change. State of this key: {api_key.state}.")
+        messages.warning(request, f"Nothing to change. State of this key: {api_key.state.label.lower()}.")
         return HttpResponseRedirect(key_url)
     data = request.POST if request.method == "POST" else None
     form = RevokeOneForm(data, api_key=api_key) if change.needs_reason else None

@@ -18,7 +18,7 @@ from keys.display.state_changes import propagation_s
 from keys.display.summary import summary
 from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
 from keys.forms.edit import EditForm
-from keys.models import APIKey, Team
+from keys.models import APIKey, KeyState, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
 from keys.pages.raw_key import example_model
 from keys.reports import charts, forecast, key_activity
@@ -120,24 +120,27 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
 
 
 def blocked_reasons(api_key: APIKey) -> list[str]:
-    """Why calls with this key are refused whatever they ask; empty if they are not."""
-    found = []
-    if api_key.revoked_at:
-        why = "; ".join(filter(None, [api_key.get_revocation_reason_display(), api_key.revocation_note]))
-        found.append(f"Revoked on {_moment(api_key.revoked_at)}: {why or 'no reason was given'}")
-    if api_key.disabled_at:
-        found.append(f"Disabled since {_moment(api_key.disabled_at)}: its calls are refused until it is enabled.")
-    if api_key.expires_at and api_key.expires_at <= timezone.now():
-        found.append(f"Expired on {_moment(api_key.expires_at)}: its calls are refused.")
-    if api_key.team and api_key.team.disabled_at:
-        found.append(f"The team {api_key.team.name} is disabled, and all its keys with it.")
-    if api_key.owner and not api_key.owner.is_active:
-        found.append(f"{api_key.owner.get_username()} is deactivated, and the key with them.")
-    return found
+    """Return why every request with this key is rejected. Empty for a usable key."""
+    return [_reason(state, api_key) for state in api_key.blocking_states()]
 
 
-def _moment(moment: datetime) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+def _reason(state: KeyState, api_key: APIKey) -> str:
+    match state:
+        case KeyState.REVOKED:
+            why = "; ".join(filter(None, [api_key.get_revocation_reason_display(), api_key.revocation_note]))
+            return f"Revoked on {_moment(api_key.revoked_at)}: {why or 'no reason was given'}"
+        case KeyState.DISABLED:
+            return f"Disabled since {_moment(api_key.disabled_at)}: its requests are rejected until it is enabled."
+        case KeyState.TEAM_DISABLED:
+            return f"The team {api_key.owner_name} is disabled, and all its keys with it."
+        case KeyState.OWNER_INACTIVE:
+            return f"The owner {api_key.owner_name} is deactivated."
+        case _:
+            return f"Expired on {_moment(api_key.expires_at)}: its requests are rejected."
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}" if moment else ""
 
 
 def _holder_address(request: HttpRequest, api_key: APIKey) -> str:

@@ -8,7 +8,7 @@ from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
 from lib.admin import cells
 
-STATES = {each.badge.lower(): each.kind for each in conditions.STATES}
+STATES = {each.name: each.kind for each in conditions.STATES}
 
 register = template.Library()
 
@@ -20,7 +20,7 @@ def badge(word: str, kind: str) -> SafeString:
 
 @register.filter
 def state(api_key: APIKey) -> SafeString:
-    return cells.badge(api_key.state, kind=STATES[api_key.state])
+    return cells.badge(api_key.state.label, kind=STATES[api_key.state])
 
 
 @register.filter

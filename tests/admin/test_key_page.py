@@ -106,7 +106,7 @@ def test_a_key_that_is_refused_says_why(browser: Client, issue: Issue, owner: Us
     api_key.revoke(reason="compromised", note="found in a repository")
     revoked = text_of(browser.get(address_of(api_key)))
 
-    assert "Expired on" in said and "Disabled since" in said and "owner is deactivated, and the key with them." in said
+    assert "Expired on" in said and "Disabled since" in said and "The owner owner is deactivated." in said
     assert "compromised; found in a repository" in revoked
 
 
@@ -465,19 +465,19 @@ def test_who_may_only_change_budgets_adds_and_removes_none(
     assert Budget.objects.get().amount == 30_000_000
 
 
-@pytest.mark.parametrize("whose", ["owner inactive", "team disabled"])
+@pytest.mark.parametrize("state", ["owner-inactive", "team-disabled"])
 def test_a_key_whose_holder_is_away_is_not_called_active(
-    whose: str, browser: Client, issue: Issue, owner: User
+    state: str, browser: Client, issue: Issue, owner: User
 ) -> None:
-    if whose == "owner inactive":
+    if state == "owner-inactive":
         api_key, _ = issue(owner=owner)
         User.objects.filter(pk=owner.pk).update(is_active=False)
     else:
         team = Team.objects.create(name="crew", disabled_at=timezone.now())
         api_key, _ = issue(owner=None, team=team)
 
-    assert APIKey.objects.get().state == whose
-    assert f">{whose.capitalize()}</span>" in browser.get(address_of(api_key)).text
+    assert APIKey.objects.get().state == state
+    assert f">{state.replace('-', ' ').capitalize()}</span>" in browser.get(address_of(api_key)).text
 
 
 def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:

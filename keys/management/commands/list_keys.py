@@ -10,11 +10,10 @@ from django.utils import timezone
 
 from keys.domain.amounts import written
 from keys.domain.limits import LIMITS
-from keys.hygiene import conditions
-from keys.models import APIKey
+from keys.models import APIKey, KeyState
+from lib.expiry import has_expired
 from lib.printable import printable
 
-STATES = [each.badge.lower() for each in conditions.STATES]
 COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
 
 
@@ -25,13 +24,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--state", choices=STATES, help="only those in this state")
+        parser.add_argument("--state", choices=KeyState.values, help="only those in this state")
         parser.add_argument("--json", action="store_true", help="a list of objects")
 
     def handle(self, *, state: str | None, json: bool, **options: Any) -> None:
         keys = APIKey.objects.with_last_use().select_related("owner", "team").prefetch_related("secrets", "budgets")
         newest_first = keys.order_by("-created_at", "-pk")  # what is grouped forgets its order
-        found = [api_key for api_key in newest_first if state in (None, api_key.state)]
+        found = newest_first.in_state(KeyState(state)) if state else newest_first
         self.stdout.write(_as_json(found) if json else _as_table(found))
 
 
@@ -77,9 +76,8 @@ def _as_table(keys: Sequence[Any]) -> str:
 
 
 def _row(api_key: Any) -> list[str]:
-    live = [
-        str(secret) for secret in api_key.secrets.all() if not secret.expires_at or secret.expires_at > timezone.now()
-    ]
+    now = timezone.now()
+    live = [str(secret) for secret in api_key.secrets.all() if not has_expired(secret.expires_at, now=now)]
     whose = f"team {api_key.team.name}" if api_key.team else api_key.owner_name
     cells = [api_key.public_id, api_key.state, api_key.name, whose, " ".join(live)]
     return [*map(printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]

@@ -17,7 +17,7 @@ def snapshot(**changes: object) -> Snapshot:
         "public_id": "key_1",
         "secret_id": 1,
         "allowed_models": (),
-        "is_open": True,
+        "is_enabled": True,
         "expires_at": None,
     }
     return Snapshot(**(values | changes))  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() ->
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"is_open": False}, id="closed"),
+        pytest.param({"is_enabled": False}, id="closed"),
         pytest.param({"expires_at": timezone.now() - timedelta(seconds=1)}, id="expired"),
     ],
 )
