@@ -1,34 +1,43 @@
 """
-Why a call is not let in. Each is told to the caller in the words of the lane.
+The errors that reject a request, with their HTTP status and error type. Each API states them in its own format.
 
-* no credential, or not one of a usable key    401 authentication_error
-* a budget has not as much left                402 billing_error
-* the key may not do this                      403 permission_error
-* too much at a time                           429 rate_limit_error
-* its row cannot be written now                503 overloaded_error
+* no valid API key                                401 authentication_error
+* a budget is exceeded, or the model is unpriced  402 billing_error
+* the access policy does not allow the request    403 permission_error
+* a rate or concurrency limit is exceeded         429 rate_limit_error
+* the usage record cannot be written              503 overloaded_error
 """
 
 from datetime import datetime
-from typing import Any
 
 from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount
+from keys.domain.limits import BUDGET, PRICE, LimitExceeded
 
 
 class RequestRejected(Exception):
-    """The call is not let in. `message` is safe to show: it never names a key, a digest or an allow-list."""
+    """The request is not admitted. `message` is safe to show: it never names a key, a digest or an allowlist."""
 
     status = 403
     type = "permission_error"
 
-    def __init__(self, message: str, *, param: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+        limit_exceeded: LimitExceeded | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.headers = headers or {}
+        self.limit_exceeded = limit_exceeded
+        """The limit that rejects the request, for the usage record."""
 
 
 class NotAuthenticated(RequestRejected):
-    """One answer for unknown, revoked, expired, disabled and ownerless keys: the difference is nobody's business."""
+    """The key is unknown, revoked, expired, disabled or without an active owner. The response is the same for all."""
 
     status = 401
     type = "authentication_error"
@@ -38,56 +47,54 @@ class NotAuthenticated(RequestRejected):
 
 
 class NotPermitted(RequestRejected):
-    """The key is good, but not for this. `hit` says which rule refused, for the usage record."""
-
-    def __init__(self, message: str, *, hit: dict[str, Any], param: str | None = None) -> None:
-        super().__init__(message, param=param)
-        self.hit = hit
+    """The key is valid, but its access policy does not allow the request."""
 
 
 class BudgetExceeded(RequestRejected):
-    """A budget has not as much left as the call may cost. No attempt of the caller can succeed before it is reset."""
+    """The maximum cost of the request exceeds the remaining budget. A retry cannot succeed before the budget resets."""
 
     status = 402
     type = "billing_error"
 
     def __init__(
-        self, *, scope: str, period: str, unit: str, limit: int, left: int, needed: int, resets_at: datetime | None
+        self, *, scope: str, period: str, unit: str, limit: int, remaining: int, needed: int, resets_at: datetime | None
     ) -> None:
-        whose = {"key": "of this API key", "team": "of the team of this API key"}[scope]
-        resets = f"It resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
+        owner = {"key": "this API key", "team": "the team of this API key"}[scope]
+        resets = f"Resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
         super().__init__(
-            f"The {PERIOD_ADJECTIVES[period]} budget {whose} is {format_amount(limit, unit)}: "
-            f"{format_amount(left, unit)} are left, and this call may need {format_amount(needed, unit)}. {resets}",
+            f"Budget exceeded: {format_amount(remaining, unit)} remaining of the {PERIOD_ADJECTIVES[period]} budget "
+            f"of {format_amount(limit, unit)} for {owner}; "
+            f"this request may cost up to {format_amount(needed, unit)}. {resets}",
             headers={"x-should-retry": "false"},
+            limit_exceeded=LimitExceeded(
+                scope=scope,
+                limit=BUDGET,
+                value=limit,
+                reset=resets_at.isoformat() if resets_at else None,
+                period=period,
+                unit=unit,
+                needed=needed,
+            ),
         )
-        self.hit = {
-            "scope": scope,
-            "limit": f"budget_{period}_{unit}",
-            "value": limit,
-            "needed": needed,
-            "reset": resets_at.isoformat() if resets_at else None,
-        }
 
 
 class Unpriced(RequestRejected):
-    """A key that has a budget in money calls a model without a price: nobody could say what it would spend."""
+    """The key has a cost budget and the model has no price, so the cost of the request would be unknown."""
 
     status = 402
     type = "billing_error"
 
     def __init__(self) -> None:
         super().__init__(
-            "The requested model has no price here, so a key with a budget in money cannot use it. "
-            "Ask the operator of this gateway for a price.",
+            "Model has no price configured, so it cannot be used with a cost budget. Contact the gateway operator.",
             param="model",
             headers={"x-should-retry": "false"},
+            limit_exceeded=LimitExceeded(scope="model", limit=PRICE),
         )
-        self.hit = {"scope": "model", "limit": "price", "value": None, "reset": None}
 
 
 class RateLimitExceeded(RequestRejected):
-    """Too much at a time. `hit` says which limit of the key or its team refused, for the usage record."""
+    """A rate or concurrency limit of the key or its team is exceeded."""
 
     status = 429
     type = "rate_limit_error"
@@ -98,17 +105,20 @@ class RateLimitExceeded(RequestRejected):
         *,
         retry_after_s: int,
         headers: dict[str, str] | None = None,
-        hit: dict[str, Any] | None = None,
+        limit_exceeded: LimitExceeded | None = None,
     ) -> None:
-        super().__init__(message, headers={"retry-after": str(retry_after_s), **(headers or {})})
-        self.hit = hit
+        headers = {"retry-after": str(retry_after_s), **(headers or {})}
+        super().__init__(message, headers=headers, limit_exceeded=limit_exceeded)
 
 
 class LedgerUnavailable(RequestRejected):
-    """The database is away or too slow: without a row there is no call. Never a 401, which would blame the key."""
+    """The database is unavailable or too slow. Without a usage record no request is admitted.
+
+    Never a 401, which would blame the key.
+    """
 
     status = 503
     type = "overloaded_error"
 
     def __init__(self) -> None:
-        super().__init__("The gateway cannot record calls right now; try again shortly.", headers={"Retry-After": "2"})
+        super().__init__("Usage recording is temporarily unavailable. Retry shortly.", headers={"Retry-After": "2"})

@@ -1,8 +1,7 @@
 """The one gate: every call passes it, whatever header its key came in and whether its snapshot was cached."""
 
-from typing import Any
-
 from keys.access.snapshots import Snapshot
+from keys.domain.limits import ALLOWED_IPS, ALLOWED_MODELS, LimitExceeded
 from keys.errors import NotAuthenticated, NotPermitted
 from lib import model_patterns
 from lib.networks import is_within
@@ -21,16 +20,19 @@ def authorize(snapshot: Snapshot, *, model: str, address: str | None) -> None:
     """
     check_usable(snapshot)
     if snapshot.networks and not is_within(address, snapshot.networks):
-        raise NotPermitted("This API key may not be used from your address.", hit=_hit("key", "addresses"))
+        raise NotPermitted(
+            "This API key may not be used from your address.",
+            limit_exceeded=LimitExceeded(scope="key", limit=ALLOWED_IPS),
+        )
     if not may_use(snapshot, model):
         scope = "key" if not model_patterns.allows(snapshot.allowed_models, model) else "team"
-        raise NotPermitted("This API key may not use the requested model.", param="model", hit=_hit(scope, "models"))
+        raise NotPermitted(
+            "This API key may not use the requested model.",
+            param="model",
+            limit_exceeded=LimitExceeded(scope=scope, limit=ALLOWED_MODELS),
+        )
 
 
 def may_use(snapshot: Snapshot, model: str) -> bool:
     """Whether the key's allow-list, if it has one, names the model, and so does its team's."""
     return all(model_patterns.allows(each, model) for each in (snapshot.allowed_models, snapshot.team_models))
-
-
-def _hit(scope: str, limit: str) -> dict[str, Any]:
-    return {"scope": scope, "limit": limit, "value": None, "reset": None}

@@ -10,6 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from keys.admin.filters import KeyFilter, ModelFilter
+from keys.domain.limits import LimitExceeded
 from keys.models import UsageRecord
 from keys.pricing import breakdown
 from keys.reports import rejections
@@ -158,12 +159,12 @@ class UsageRecordAdmin(KeysetModelAdmin):
 
     @admin.display(description="refused by")
     def refused_by(self, record: UsageRecord) -> str:
-        return rejections.rule_in_words(record.limit_exceeded)
+        return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
 
     @admin.display(description="would be refused by")
     def would_be_refused_by(self, record: UsageRecord) -> str:
         """By a limit that only counts."""
-        return rejections.rule_in_words(record.limit_exceeded)
+        return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
 
     @admin.display(description="first token")
     def first_token_after(self, record: UsageRecord) -> str:
@@ -195,10 +196,9 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
         """With what refused the call, or would have, where that is known."""
         (name, options), *others = super().get_fieldsets(request, obj)
-        hit = obj.limit_exceeded if obj else None
-        if not hit:
+        if not obj or not obj.limit_exceeded:
             return [(name, options), *others]
-        line = "would_be_refused_by" if hit.get("shadow") else "refused_by"
+        line = "would_be_refused_by" if LimitExceeded.from_json(obj.limit_exceeded).shadow else "refused_by"
         return [(name, {**options, "fields": [*options["fields"], line]}), *others]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:

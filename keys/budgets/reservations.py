@@ -94,7 +94,7 @@ class LockedPeriods:
                     period=claim.terms.period,
                     unit=claim.terms.unit,
                     limit=limit,
-                    left=max(0, limit - row.spent - row.reserved),
+                    remaining=max(0, limit - row.spent - row.reserved),
                     needed=claim.amount,
                     resets_at=periods.end_of(claim.terms.period, row.starts_at),
                 )

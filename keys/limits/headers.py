@@ -1,69 +1,67 @@
-"""What is said of limits: the headers of an answer, and the words and figures of a refusal."""
+"""Rate-limit response headers, and the 429 error of a request over a limit."""
 
 import math
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
+from keys.domain.limits import CONCURRENCY, LIMIT_LABELS, REQUESTS, TOKENS, LimitExceeded
 from keys.errors import RateLimitExceeded
-from keys.limits.terms import CALLS, REQUESTS, TOKENS, LimitDecision, LimitState
+from keys.limits.checks import LimitDecision, LimitState
 
 HEADERS = {REQUESTS: "anthropic-ratelimit-requests", TOKENS: "anthropic-ratelimit-tokens"}
-SCOPES = {"key": "This key", "team": "The team of this key"}
-RULES = {
-    REQUESTS: ("may make {:,} request a minute", "may make {:,} requests a minute"),
-    TOKENS: ("may use {:,} token a minute", "may use {:,} tokens a minute"),
-    CALLS: ("may run {:,} call at once", "may run {:,} calls at once"),
-}
+SCOPES = {"key": "this API key", "team": "the team of this API key"}
+SINGULAR = {REQUESTS: "request per minute", TOKENS: "token per minute", CONCURRENCY: "concurrent request"}
 
 
-def headers(verdict: LimitDecision) -> dict[str, str]:
-    """The `anthropic-ratelimit-*` headers: for each kind, those of the scope that has the least left for a next call.
+def rate_limit_headers(decision: LimitDecision) -> dict[str, str]:
+    """Return the `anthropic-ratelimit-*` headers: for each kind, those of the scope with the least remaining.
 
-    Limits that only count are left out. `reset` is when the limit is full again.
+    Shadow limits are left out. `-reset` is the time at which the limit is fully replenished.
     """
     found: dict[str, str] = {}
     for limit, name in HEADERS.items():
-        states = [state for state in verdict.states if state.ask.limit == limit and not state.ask.is_shadow]
+        states = [state for state in decision.states if state.check.limit == limit and not state.check.is_shadow]
         if states:
             least = min(states, key=lambda state: (state.remaining, -state.full_in_ms))
-            found[f"{name}-limit"] = str(least.ask.value)
+            found[f"{name}-limit"] = str(least.check.value)
             found[f"{name}-remaining"] = str(least.remaining)
-            found[f"{name}-reset"] = reset(verdict, least)
+            found[f"{name}-reset"] = reset_time(decision, least)
     return found
 
 
-def hit(verdict: LimitDecision, *, is_shadow: bool) -> dict[str, Any] | None:
-    """The limit that refused, or would have, as the usage record keeps it: the one that makes wait the longest."""
-    short = verdict.short(is_shadow=is_shadow)
-    if not short:
+def exceeded_limit(decision: LimitDecision, *, is_shadow: bool) -> LimitExceeded | None:
+    """Return the limit with the longest wait among those that reject the request, or would; None if none does."""
+    limited = decision.limited(is_shadow=is_shadow)
+    if not limited:
         return None
-    state = _longest(short)
-    told = {"scope": state.ask.scope, "limit": state.ask.limit, "value": state.ask.value}
-    told["reset"] = None if state.ask.is_concurrency else reset(verdict, state)
-    return told | {"shadow": True} if is_shadow else told
+    state = _longest_wait(limited)
+    check = state.check
+    reset = None if check.is_concurrency else reset_time(decision, state)
+    return LimitExceeded(scope=check.scope, limit=check.limit, value=check.value, reset=reset, shadow=is_shadow)
 
 
-def refusal(verdict: LimitDecision) -> RateLimitExceeded:
-    """The error for a call that was not let in."""
-    state = _longest(verdict.short(is_shadow=False))
-    wait_s = math.ceil(state.wait_ms / 1000)
-    rule = RULES[state.ask.limit][state.ask.value != 1].format(state.ask.value)
-    then = "try again when one has ended" if state.ask.is_concurrency else f"try again in {wait_s} s"
+def rate_limit_error(decision: LimitDecision) -> RateLimitExceeded:
+    """Return the error for a request that was not admitted."""
+    state = _longest_wait(decision.limited(is_shadow=False))
+    check, retry_after_s = state.check, math.ceil(state.wait_ms / 1000)
+    label = (SINGULAR if check.value == 1 else LIMIT_LABELS)[check.limit]
+    kind = "Concurrency limit" if check.is_concurrency else "Rate limit"
+    retry = "Retry when one finishes." if check.is_concurrency else f"Retry after {retry_after_s} s."
     return RateLimitExceeded(
-        f"{SCOPES[state.ask.scope]} {rule}; {then}.",
-        retry_after_s=wait_s,
-        headers=headers(verdict),
-        hit=hit(verdict, is_shadow=False),
+        f"{kind} exceeded: {check.value:,} {label} for {SCOPES[check.scope]}. {retry}",
+        retry_after_s=retry_after_s,
+        headers=rate_limit_headers(decision),
+        limit_exceeded=exceeded_limit(decision, is_shadow=False),
     )
 
 
-def _longest(states: list[LimitState]) -> LimitState:
+def _longest_wait(states: list[LimitState]) -> LimitState:
     return max(states, key=lambda state: state.wait_ms)
 
 
-def reset(verdict: LimitDecision, state: LimitState) -> str:
-    return _rfc_3339(math.ceil(verdict.at + state.full_in_ms / 1000))
+def reset_time(decision: LimitDecision, state: LimitState) -> str:
+    """Return when a limit is fully replenished, in RFC 3339."""
+    return _rfc_3339(math.ceil(decision.at + state.full_in_ms / 1000))
 
 
 @lru_cache(maxsize=1_000)

@@ -1,8 +1,8 @@
 """
-What the running calls of this process hold in the shared store.
+Leases of concurrency slots: renews in Redis what the in-flight requests of this process hold.
 
-Their places are renewed: also those of calls that were let in while the store was away, so that it knows of them once
-it is back, whatever it has lost. What could not be given back is given back as soon as the store answers.
+Requests that were admitted while Redis was unavailable are renewed as well, so that Redis learns of them when it
+recovers, whatever data it lost. Refunds that failed are repeated as soon as Redis is available.
 """
 
 import os
@@ -12,98 +12,101 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from keys.limits.checks import LimitCheck, LimitDecision, Usage
 from keys.limits.redis_buckets import RedisRateLimiter
-from keys.limits.terms import LimitCheck, LimitDecision, Used
 from lib.shared_store import Store
 
-RENEW_EVERY_S = 5.0
+RENEW_INTERVAL_S = 5.0
 TICK_S = 1.0
-TICK_WHILE_AWAY_S = 0.1  # what was let in meanwhile is to be known before others ask
-MAX_OWED = 10_000
+TICK_DURING_OUTAGE_S = 0.1  # requests admitted meanwhile must be renewed before other workers check their limits
+MAX_PENDING_REFUNDS = 10_000
 
 
 @dataclass(kw_only=True, slots=True)
-class _Call:
-    asks: Sequence[LimitCheck]
+class _Lease:
+    checks: Sequence[LimitCheck]
     ends_at: float
-    is_known: bool
-    """Whether the store may know of it: it did, or it was asked and did not answer."""
+    is_in_redis: bool
+    """Whether Redis may have recorded it: it confirmed, or it was asked and did not respond."""
 
     @property
-    def places(self) -> list[LimitCheck]:
-        return [ask for ask in self.asks if ask.is_concurrency]
+    def slots(self) -> list[LimitCheck]:
+        return [check for check in self.checks if check.is_concurrency]
 
 
 class ConcurrencyLeases:
-    """The calls of one process, and its loop. That starts with the first call, wherever that comes (workers fork)."""
+    """The leases of the in-flight requests of one process, and the loop that renews them, started on first use."""
 
     def __init__(self, shared: RedisRateLimiter, store: Store) -> None:
         self._shared = shared
         self._store = store
-        self._requests: dict[str, _Call] = {}
-        self._owed: deque[tuple[str, Sequence[LimitCheck], Used]] = deque(maxlen=MAX_OWED)
+        self._leases: dict[str, _Lease] = {}
+        self._pending_refunds: deque[tuple[str, Sequence[LimitCheck], Usage]] = deque(maxlen=MAX_PENDING_REFUNDS)
         self._pid = 0
         self._is_closed = threading.Event()
 
-    def add(self, call_id: str, asks: Sequence[LimitCheck], *, lease_s: float, is_known: bool) -> None:
-        """A call runs. It is renewed for as long as `lease_s`, unless it is settled."""
-        self._requests[call_id] = _Call(asks=asks, ends_at=time.monotonic() + lease_s, is_known=is_known)
+    def add(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float, is_in_redis: bool) -> None:
+        """Renew the slots of a request until it is settled, for `lease_s` at most."""
+        self._leases[request_id] = _Lease(checks=checks, ends_at=time.monotonic() + lease_s, is_in_redis=is_in_redis)
         self._start()
 
     def _start(self) -> None:
         if self._pid != os.getpid() and not self._is_closed.is_set():
             self._pid = os.getpid()
-            threading.Thread(target=self._run, name="open calls", daemon=True).start()
+            threading.Thread(target=self._run, name="limit leases", daemon=True).start()
 
-    def settle(self, call_id: str, used: Used) -> LimitDecision | None:
-        """Give back what the call holds in the store: now, or later. None if that does not answer, or knows nothing."""
-        call = self._requests.pop(call_id, None)
-        if call is None or not call.is_known:
+    def settle(self, request_id: str, usage: Usage) -> LimitDecision | None:
+        """Settle a request in Redis, now or as soon as possible.
+
+        Return None if Redis did not respond or has no record of the request.
+        """
+        lease = self._leases.pop(request_id, None)
+        if lease is None or not lease.is_in_redis:
             return None
-        verdict = self._shared.settle(call_id, call.asks, used)
-        if verdict is None:
-            self._owed.append((call_id, call.asks, used))
-        return verdict
+        decision = self._shared.settle(request_id, lease.checks, usage)
+        if decision is None:
+            self._pending_refunds.append((request_id, lease.checks, usage))
+        return decision
 
-    def forget(self, call_id: str, asks: Sequence[LimitCheck]) -> None:
-        """The store did not answer for a call that was not let in: what it may have taken is given back."""
-        self._owed.append((call_id, asks, {}))
+    def refund_later(self, request_id: str, checks: Sequence[LimitCheck]) -> None:
+        """Refund what Redis may have consumed for a request that was rejected because Redis did not respond."""
+        self._pending_refunds.append((request_id, checks, {}))
         self._start()
 
     def close(self) -> None:
-        """End the loop. What is still held is free again after its lease."""
+        """Stop the loop. Slots that are still held expire with their lease."""
         self._is_closed.set()
 
     def _run(self) -> None:
         renewed_at = 0.0
         try:
-            while not self._is_closed.wait(TICK_WHILE_AWAY_S if self._store.is_away else TICK_S):
+            while not self._is_closed.wait(TICK_DURING_OUTAGE_S if self._store.is_away else TICK_S):
                 if self._store.is_away:
                     renewed_at = 0.0
                     continue
-                self._give_back_owed()
-                if time.monotonic() - renewed_at >= RENEW_EVERY_S:
+                self._send_pending_refunds()
+                if time.monotonic() - renewed_at >= RENEW_INTERVAL_S:
                     self._renew()
                     renewed_at = time.monotonic()
         finally:
-            self._pid = 0  # after an error of ours the next call starts the loop again
+            self._pid = 0  # after an unexpected error the next request starts the loop again
 
-    def _give_back_owed(self) -> None:
-        while self._owed:
-            call_id, asks, used = self._owed[0]
-            if self._shared.settle(call_id, asks, used) is None:
+    def _send_pending_refunds(self) -> None:
+        while self._pending_refunds:
+            request_id, checks, usage = self._pending_refunds[0]
+            if self._shared.settle(request_id, checks, usage) is None:
                 return
-            self._owed.popleft()
+            self._pending_refunds.popleft()
 
     def _renew(self) -> None:
         now = time.monotonic()
-        for call_id, call in list(self._requests.items()):
-            if call.ends_at <= now:
-                self._requests.pop(call_id, None)
-        holding = {call_id: call for call_id, call in list(self._requests.items()) if call.places}
-        for call in holding.values():
-            call.is_known = True
-        self._shared.renew({call_id: call.places for call_id, call in holding.items()})
-        for call_id, call in holding.items():
-            if call_id not in self._requests:  # settled meanwhile: the renewal may have come after it
-                self._owed.append((call_id, call.places, {}))
+        for request_id, lease in list(self._leases.items()):
+            if lease.ends_at <= now:
+                self._leases.pop(request_id, None)
+        held = {request_id: lease for request_id, lease in list(self._leases.items()) if lease.slots}
+        for lease in held.values():
+            lease.is_in_redis = True
+        self._shared.renew({request_id: lease.slots for request_id, lease in held.items()})
+        for request_id, lease in held.items():
+            if request_id not in self._leases:  # settled meanwhile: the renewal may have arrived after it
+                self._pending_refunds.append((request_id, lease.slots, {}))

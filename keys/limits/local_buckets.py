@@ -1,8 +1,8 @@
 """
-Limits as one process counts them: alone, or for its share of them while the shared store is away.
+The local rate limiter: the limits as one process counts them, alone or for its share while Redis is unavailable.
 
-With several workers each has its part of a limit, and at least what lets one call through whenever it has filled up.
-Time is the monotonic clock's. What has filled up and holds no call is forgotten.
+With several workers, each enforces its part of a limit, but at least what admits one request whenever it is fully
+replenished. Time is the monotonic clock. Counters that are full and hold no slot are evicted.
 """
 
 import threading
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
-from keys.limits.terms import CALL_MAY_END_IN_MS, PARTS, LimitCheck, LimitDecision, LimitState, Used, taken
+from keys.limits.checks import PARTS, SLOT_RETRY_MS, LimitCheck, LimitDecision, LimitState, Usage, consumed
 
-KEPT_ANYWAY = 1_000  # so many cost less memory than it costs to look through them
+KEPT_ANYWAY = 1_000  # so many counters cost less memory than it costs to scan them
 
 
 def monotonic_ms() -> int:
@@ -22,154 +22,155 @@ def monotonic_ms() -> int:
 
 
 class LocalRateLimiter:
-    """All limits of this process. May be used by threads and greenlets at once."""
+    """All limits of this process. Safe for threads and greenlets."""
 
     def __init__(self, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._measures: OrderedDict[str, _Bucket | _ConcurrencySlots] = OrderedDict()
+        self._counters: OrderedDict[str, _TokenBucket | _ConcurrencySlots] = OrderedDict()
 
-    def take(self, call_id: str, asks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision:
-        """Take all that a call asks for, or nothing. A place that is not given back is free again after the lease."""
+    def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision:
+        """Consume everything that a request needs, or nothing. A slot is free again after `lease_s` at the latest."""
         with self._lock:
             now = self._now_ms()
-            measures = self._measured(asks, now)
-            waits = [measure.wait_ms(ask) for measure, ask in zip(measures, asks, strict=True)]
-            takes = taken(asks, waits)
-            for measure, ask in zip(measures, asks, strict=True):
-                if ask in takes:
-                    measure.take(ask, call_id, now + round(lease_s * 1000))
-            self._forget_idle(len(asks) + 1, now)
-            return _verdict(asks, measures, waits)
+            counters = self._refreshed(checks, now)
+            waits = [counter.wait_ms(check) for counter, check in zip(counters, checks, strict=True)]
+            consuming = consumed(checks, waits)
+            for counter, check in zip(counters, checks, strict=True):
+                if check in consuming:
+                    counter.consume(check, request_id, now + round(lease_s * 1000))
+            self._evict_idle(len(checks) + 1, now)
+            return _decision(checks, counters, waits)
 
-    def settle(self, call_id: str, asks: Sequence[LimitCheck], used: Used) -> LimitDecision:
-        """Give back what was taken and not used, take what was used beyond it, and give the places back."""
+    def settle(self, request_id: str, checks: Sequence[LimitCheck], usage: Usage) -> LimitDecision:
+        """Replace what was consumed by the actual usage, and free the slots."""
         with self._lock:
-            measures = self._measured(asks, self._now_ms())
-            for measure, ask in zip(measures, asks, strict=True):
-                measure.give_back(ask, call_id, used.get(ask.limit, 0))
-            return _verdict(asks, measures, [0] * len(asks))
+            counters = self._refreshed(checks, self._now_ms())
+            for counter, check in zip(counters, checks, strict=True):
+                counter.settle(check, request_id, usage.get(check.limit, 0))
+            return _decision(checks, counters, [0] * len(checks))
 
-    def look(self, asks: Sequence[LimitCheck]) -> LimitDecision:
-        """How limits stand now. Takes nothing."""
+    def check(self, checks: Sequence[LimitCheck]) -> LimitDecision:
+        """Return the current state of limits without consuming."""
         with self._lock:
-            measures = self._measured(asks, self._now_ms())
-            return _verdict(asks, measures, [0] * len(asks))
+            counters = self._refreshed(checks, self._now_ms())
+            return _decision(checks, counters, [0] * len(checks))
 
     def __len__(self) -> int:
-        return len(self._measures)
+        return len(self._counters)
 
-    def _measured(self, asks: Sequence[LimitCheck], now: int) -> "list[_Bucket | _ConcurrencySlots]":
-        """What counts for each ask, as it is now."""
+    def _refreshed(self, checks: Sequence[LimitCheck], now: int) -> "list[_TokenBucket | _ConcurrencySlots]":
+        """Return the counter of each check, at its current level."""
         share = settings.WEB_CONCURRENCY
-        measures = []
-        for ask in asks:
-            measure = self._measures.get(ask.key)
-            if measure is None:
-                measure = self._measures[ask.key] = (
-                    _ConcurrencySlots() if ask.is_concurrency else _Bucket(ask, now, share)
+        counters = []
+        for check in checks:
+            counter = self._counters.get(check.key)
+            if counter is None:
+                counter = self._counters[check.key] = (
+                    _ConcurrencySlots() if check.is_concurrency else _TokenBucket(check, now, share)
                 )
             else:
-                self._measures.move_to_end(ask.key)
-            measure.look(ask, now, share)
-            measures.append(measure)
-        return measures
+                self._counters.move_to_end(check.key)
+            counter.refresh(check, now, share)
+            counters.append(counter)
+        return counters
 
-    def _forget_idle(self, looks: int, now: int) -> None:
-        """Look at the oldest: at more of them than a call brings in, so that all are looked at in time."""
-        for _ in range(min(looks, len(self._measures) - KEPT_ANYWAY)):
-            key, measure = next(iter(self._measures.items()))
-            if measure.is_idle(now):
-                del self._measures[key]
+    def _evict_idle(self, most: int, now: int) -> None:
+        """Examine the oldest counters: more of them than a request adds, so that each is examined in time."""
+        for _ in range(min(most, len(self._counters) - KEPT_ANYWAY)):
+            key, counter = next(iter(self._counters.items()))
+            if counter.is_idle(now):
+                del self._counters[key]
             else:
-                self._measures.move_to_end(key)
+                self._counters.move_to_end(key)
 
 
-class _Bucket:
-    """Units that flow in all the time. It may be in debt: what a call used cannot be refused afterwards."""
+class _TokenBucket:
+    """Units that refill continuously. The level may be negative: usage beyond the estimate is charged afterwards."""
 
-    __slots__ = ("_at", "_capacity", "_inflow", "_level", "_unit")
+    __slots__ = ("_at", "_capacity", "_level", "_refill_rate", "_unit")
 
-    def __init__(self, ask: LimitCheck, now: int, share: int) -> None:
+    def __init__(self, check: LimitCheck, now: int, share: int) -> None:
         self._at = now
-        self._set_size(ask, share)
+        self._resize(check, share)
         self._level = self._capacity
 
-    def _set_size(self, ask: LimitCheck, share: int) -> None:
-        self._inflow = ask.value
+    def _resize(self, check: LimitCheck, share: int) -> None:
+        self._refill_rate = check.value
         self._unit = PARTS * share
-        self._capacity = max(ask.value * PARTS, self._unit)
+        self._capacity = max(check.value * PARTS, self._unit)
 
-    def look(self, ask: LimitCheck, now: int, share: int) -> None:
-        """Let flow in what has come since, at the rate that the limit has now."""
-        self._set_size(ask, share)
+    def refresh(self, check: LimitCheck, now: int, share: int) -> None:
+        """Refill for the time since the last refresh, at the current rate of the limit."""
+        self._resize(check, share)
         self._level = self._level_at(now)
         self._at = now
 
     def _level_at(self, now: int) -> int:
-        return min(self._capacity, self._level + (now - self._at) * self._inflow)
+        return min(self._capacity, self._level + (now - self._at) * self._refill_rate)
 
-    def wait_ms(self, ask: LimitCheck) -> int:
-        return max(0, _rounded_up(self._parts(ask) - self._level, self._inflow))
+    def wait_ms(self, check: LimitCheck) -> int:
+        return max(0, _rounded_up(self._parts(check) - self._level, self._refill_rate))
 
-    def take(self, ask: LimitCheck, call_id: str, end: int) -> None:
-        self._level -= self._parts(ask)
+    def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None:
+        self._level -= self._parts(check)
 
-    def give_back(self, ask: LimitCheck, call_id: str, used: int) -> None:
-        self._level = min(self._capacity, self._level + self._parts(ask) - used * self._unit)
+    def settle(self, check: LimitCheck, request_id: str, used: int) -> None:
+        self._level = min(self._capacity, self._level + self._parts(check) - used * self._unit)
 
-    def _parts(self, ask: LimitCheck) -> int:
-        """What an ask takes: at most all that there can be, or a large call would be refused for ever."""
-        return min(ask.amount, self._capacity // self._unit) * self._unit
+    def _parts(self, check: LimitCheck) -> int:
+        """Return what a check consumes: at most the capacity, or a large request could never be admitted."""
+        return min(check.amount, self._capacity // self._unit) * self._unit
 
-    def state(self, ask: LimitCheck, wait_ms: int) -> LimitState:
-        full_in_ms = _rounded_up(self._capacity - self._level, self._inflow)
-        return LimitState(ask, wait_ms, max(0, self._level // self._unit), full_in_ms)
+    def state(self, check: LimitCheck, wait_ms: int) -> LimitState:
+        full_in_ms = _rounded_up(self._capacity - self._level, self._refill_rate)
+        return LimitState(check, wait_ms, max(0, self._level // self._unit), full_in_ms)
 
     def is_idle(self, now: int) -> bool:
         return self._level_at(now) == self._capacity
 
 
 class _ConcurrencySlots:
-    """Calls at once, each with the end of its lease."""
+    """The slots of in-flight requests, each with the end of its lease."""
 
-    __slots__ = ("_count", "_first_end", "_requests")
+    __slots__ = ("_count", "_first_end", "_lease_ends")
 
     def __init__(self) -> None:
-        self._requests: dict[str, int] = {}
+        self._lease_ends: dict[str, int] = {}
         self._first_end = 0
 
-    def look(self, ask: LimitCheck, now: int, share: int) -> None:
-        self._count = max(1, ask.value // share)
-        self._end_leases(now)
+    def refresh(self, check: LimitCheck, now: int, share: int) -> None:
+        """Free the slots whose lease has expired."""
+        self._count = max(1, check.value // share)
+        self._expire(now)
 
-    def _end_leases(self, now: int) -> None:
-        if self._requests and self._first_end <= now:
-            self._requests = {call_id: end for call_id, end in self._requests.items() if end > now}
-            self._first_end = min(self._requests.values(), default=0)
+    def _expire(self, now: int) -> None:
+        if self._lease_ends and self._first_end <= now:
+            self._lease_ends = {request_id: end for request_id, end in self._lease_ends.items() if end > now}
+            self._first_end = min(self._lease_ends.values(), default=0)
 
-    def wait_ms(self, ask: LimitCheck) -> int:
-        return 0 if len(self._requests) < self._count else CALL_MAY_END_IN_MS
+    def wait_ms(self, check: LimitCheck) -> int:
+        return 0 if len(self._lease_ends) < self._count else SLOT_RETRY_MS
 
-    def take(self, ask: LimitCheck, call_id: str, end: int) -> None:
-        self._first_end = min(end, self._first_end) if self._requests else end
-        self._requests[call_id] = end
+    def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None:
+        self._first_end = min(lease_ends_at, self._first_end) if self._lease_ends else lease_ends_at
+        self._lease_ends[request_id] = lease_ends_at
 
-    def give_back(self, ask: LimitCheck, call_id: str, used: int) -> None:
-        self._requests.pop(call_id, None)
+    def settle(self, check: LimitCheck, request_id: str, used: int) -> None:
+        self._lease_ends.pop(request_id, None)
 
-    def state(self, ask: LimitCheck, wait_ms: int) -> LimitState:
-        return LimitState(ask, wait_ms, max(0, self._count - len(self._requests)), 0)
+    def state(self, check: LimitCheck, wait_ms: int) -> LimitState:
+        return LimitState(check, wait_ms, max(0, self._count - len(self._lease_ends)), 0)
 
     def is_idle(self, now: int) -> bool:
-        self._end_leases(now)
-        return not self._requests
+        self._expire(now)
+        return not self._lease_ends
 
 
-def _verdict(
-    asks: Sequence[LimitCheck], measures: Sequence[_Bucket | _ConcurrencySlots], waits_ms: Sequence[int]
+def _decision(
+    checks: Sequence[LimitCheck], counters: Sequence[_TokenBucket | _ConcurrencySlots], waits_ms: Sequence[int]
 ) -> LimitDecision:
-    states = [measure.state(ask, wait_ms) for measure, ask, wait_ms in zip(measures, asks, waits_ms, strict=True)]
+    states = [counter.state(check, wait_ms) for counter, check, wait_ms in zip(counters, checks, waits_ms, strict=True)]
     return LimitDecision(tuple(states), time.time())
 
 

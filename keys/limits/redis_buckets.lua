@@ -1,110 +1,111 @@
--- The limits of a call, in one atomic step by Redis's own clock: the arithmetic of keys/buckets.py.
+-- The limits of a request, in one atomic step by the clock of Redis: the arithmetic of keys/limits/local_buckets.py.
 --
--- KEYS[1]  the mark of the call: it stands from `take` to `settle`, so each of them counts once, however often it comes
--- KEYS[2…] a key for each ask
--- ARGV[1]  what to do; ARGV[2] the call
--- ARGV[3]  numbers: the lease of a place, the longest lease there is, the life of the mark, all in ms; then for each ask
---          1 for a place or 0 for a bucket, the limit, the amount, 1 where the limit only counts. One text for all of
---          them, and one for the answer, since a client spends more on each value than Redis on the whole script
+-- KEYS[1]  the mark of the request, from `consume` to `settle`: each of them counts once, however often it is sent
+-- KEYS[2…] a key for each check
+-- ARGV[1]  the verb; ARGV[2] the request ID
+-- ARGV[3]  numbers: the lease of a slot, the longest lease, the life of the mark, all in ms; then for each check 1 for a
+--          slot or 0 for a bucket, the limit, the amount, and 1 in shadow mode. One text for all numbers, and one for
+--          the reply, since a client spends more time on each value than Redis on the whole script
 --
--- `take`   takes every amount, or nothing
--- `settle` gives the amounts back (they may be negative), and the places
--- `renew`  begins the leases of the places anew
--- `look`   changes nothing
+-- `consume` consumes every amount, or nothing
+-- `settle`  refunds the amounts (they may be negative), and frees the slots
+-- `renew`   starts the leases of the slots again
+-- `check`   changes nothing
 --
--- Returns numbers: the time in ms; then for each ask ms to wait (0: it can be met), what remains, ms until it is full.
+-- Returns numbers: the time in ms; then for each check the wait in ms (0: available), the remaining units, and the ms
+-- until the limit is fully replenished.
 
-local PARTS, CALL_MAY_END_IN_MS = 60000, 1000
-local verb, call = ARGV[1], ARGV[2]
+local PARTS, SLOT_RETRY_MS = 60000, 1000
+local verb, request = ARGV[1], ARGV[2]
 local numbers = string.gmatch(ARGV[3], '%S+')
 local function number() return tonumber(numbers()) end
 local lease, longest_lease, life = number(), number(), number()
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function look(ask)
-  if ask.is_place then
-    -- Later than any lease can end: the clock was set back. Those who still run renew theirs.
-    redis.call('ZREMRANGEBYSCORE', ask.key, '(' .. now + longest_lease, '+inf')
-    redis.call('ZREMRANGEBYSCORE', ask.key, '-inf', now)
-    ask.free = ask.limit - redis.call('ZCARD', ask.key)
-    ask.wait = ask.free > 0 and 0 or CALL_MAY_END_IN_MS
+local function refresh(check)
+  if check.is_slot then
+    -- Later than any lease can end: the clock was set back. In-flight requests renew theirs.
+    redis.call('ZREMRANGEBYSCORE', check.key, '(' .. now + longest_lease, '+inf')
+    redis.call('ZREMRANGEBYSCORE', check.key, '-inf', now)
+    check.free = check.limit - redis.call('ZCARD', check.key)
+    check.wait = check.free > 0 and 0 or SLOT_RETRY_MS
     return
   end
-  local kept = redis.call('HMGET', ask.key, 'level', 'at')
-  ask.level = ask.limit * PARTS
-  if kept[1] then
-    ask.level = math.min(ask.level, kept[1] + math.max(0, now - kept[2]) * ask.limit)
+  local stored = redis.call('HMGET', check.key, 'level', 'at')
+  check.level = check.limit * PARTS
+  if stored[1] then
+    check.level = math.min(check.level, stored[1] + math.max(0, now - stored[2]) * check.limit)
   end
-  ask.wait = math.max(0, math.ceil((ask.amount * PARTS - ask.level) / ask.limit))
+  check.wait = math.max(0, math.ceil((check.amount * PARTS - check.level) / check.limit))
 end
 
-local function ms_until_full(ask)
-  return math.ceil((ask.limit * PARTS - ask.level) / ask.limit)
+local function ms_until_full(check)
+  return math.ceil((check.limit * PARTS - check.level) / check.limit)
 end
 
-local function keep(ask)
-  local full_in = ms_until_full(ask)
+local function store(check)
+  local full_in = ms_until_full(check)
   if full_in <= 0 then
-    redis.call('DEL', ask.key)
+    redis.call('DEL', check.key)
   else
-    redis.call('HSET', ask.key, 'level', ask.level, 'at', now)
-    redis.call('PEXPIRE', ask.key, full_in + 1000)
+    redis.call('HSET', check.key, 'level', check.level, 'at', now)
+    redis.call('PEXPIRE', check.key, full_in + 1000)
   end
 end
 
-local function hold_place(ask)
-  redis.call('ZADD', ask.key, now + lease, call)
-  redis.call('PEXPIRE', ask.key, longest_lease + 1000)
-  ask.free = ask.limit - redis.call('ZCARD', ask.key)
+local function take_slot(check)
+  redis.call('ZADD', check.key, now + lease, request)
+  redis.call('PEXPIRE', check.key, longest_lease + 1000)
+  check.free = check.limit - redis.call('ZCARD', check.key)
 end
 
-local asks, is_refused, is_noted = {}, false, false
+local checks, is_limited, is_shadow_limited = {}, false, false
 for i = 2, #KEYS do
-  local ask = { key = KEYS[i], is_place = number() == 1, limit = number(), amount = number(), is_shadow = number() == 1 }
-  look(ask)
-  is_refused = is_refused or (ask.wait > 0 and not ask.is_shadow)
-  is_noted = is_noted or (ask.wait > 0 and ask.is_shadow)
-  asks[#asks + 1] = ask
+  local check = { key = KEYS[i], is_slot = number() == 1, limit = number(), amount = number(), is_shadow = number() == 1 }
+  refresh(check)
+  is_limited = is_limited or (check.wait > 0 and not check.is_shadow)
+  is_shadow_limited = is_shadow_limited or (check.wait > 0 and check.is_shadow)
+  checks[#checks + 1] = check
 end
 
-if verb == 'take' then
-  for _, ask in ipairs(asks) do
-    local takes = not is_refused and not (ask.is_shadow and is_noted)
-    if ask.is_place then
-      if takes then hold_place(ask) end
+if verb == 'consume' then
+  for _, check in ipairs(checks) do
+    local consumes = not is_limited and not (check.is_shadow and is_shadow_limited)
+    if check.is_slot then
+      if consumes then take_slot(check) end
     else
-      if takes then ask.level = ask.level - ask.amount * PARTS end
-      keep(ask) -- also after a refusal, or the level would stand still until a clock that was set back has caught up
+      if consumes then check.level = check.level - check.amount * PARTS end
+      store(check) -- also of a rejected request, or the level would stand still until a clock that was set back catches up
     end
   end
-  if not is_refused then redis.call('SET', KEYS[1], 1, 'PX', life) end
+  if not is_limited then redis.call('SET', KEYS[1], 1, 'PX', life) end
 elseif verb == 'renew' then
-  for _, ask in ipairs(asks) do hold_place(ask) end
+  for _, check in ipairs(checks) do take_slot(check) end
 elseif verb == 'settle' then
-  local was_taken = redis.call('DEL', KEYS[1]) == 1
-  for _, ask in ipairs(asks) do
-    ask.wait = 0
-    if ask.is_place then
-      ask.free = ask.free + redis.call('ZREM', ask.key, call)
-    elseif was_taken then
-      ask.level = math.min(ask.limit * PARTS, ask.level + ask.amount * PARTS)
-      keep(ask)
+  local was_consumed = redis.call('DEL', KEYS[1]) == 1
+  for _, check in ipairs(checks) do
+    check.wait = 0
+    if check.is_slot then
+      check.free = check.free + redis.call('ZREM', check.key, request)
+    elseif was_consumed then
+      check.level = math.min(check.limit * PARTS, check.level + check.amount * PARTS)
+      store(check)
     end
   end
 end
 
-local answer = {}
-local function say(number) answer[#answer + 1] = string.format('%.0f', number) end
-say(now)
-for _, ask in ipairs(asks) do
-  say(ask.wait)
-  if ask.is_place then
-    say(math.max(0, ask.free))
-    say(0)
+local reply = {}
+local function add(number) reply[#reply + 1] = string.format('%.0f', number) end
+add(now)
+for _, check in ipairs(checks) do
+  add(check.wait)
+  if check.is_slot then
+    add(math.max(0, check.free))
+    add(0)
   else
-    say(math.max(0, math.floor(ask.level / PARTS)))
-    say(ms_until_full(ask))
+    add(math.max(0, math.floor(check.level / PARTS)))
+    add(ms_until_full(check))
   end
 end
-return table.concat(answer, ' ')
+return table.concat(reply, ' ')

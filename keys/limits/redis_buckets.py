@@ -1,8 +1,9 @@
 """
-Limits as all processes count them together, in Redis or Valkey: one script, one round trip, the server's clock.
+The Redis rate limiter: the limits as all processes count them together, in Redis or Valkey.
 
-A place of a running call is leased for fifteen seconds and renewed by its process (`open_calls`), so those of a process
-that died are free again by themselves. Every key goes by itself when nothing is left to know.
+One script, one round trip, by the clock of the server. A slot is leased for fifteen seconds and renewed by the process
+of its request (`leases`), so the slots of a process that died expire. Every Redis key expires when it holds no
+information.
 """
 
 import hashlib
@@ -14,64 +15,72 @@ from typing import Any
 
 import redis
 
-from keys.limits.terms import LimitCheck, LimitDecision, LimitState, Used
+from keys.limits.checks import LimitCheck, LimitDecision, LimitState, Usage
 from lib.shared_store import Store
 
 LEASE_S = 15.0
 PREFIX = "messages-gateway:"
-RENEWED_AT_ONCE = 200
+MAX_RENEWAL_BATCH = 200
 
 
 class RedisRateLimiter:
-    """The sibling of `LocalRateLimiter`. While the store does not answer, its methods return None."""
+    """The sibling of `LocalRateLimiter`. While Redis does not respond, its methods return None."""
 
     def __init__(self, store: Store, *, longest_lease_s: float = LEASE_S) -> None:
         self._store = store
         self._longest_lease_ms = round(longest_lease_s * 1000)
 
-    def take(self, call_id: str, asks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision | None:
-        """Take all that a call asks for, or nothing. A place is free again after `LEASE_S` if nobody renews it."""
-        amounts = [_amount(ask) for ask in asks]
-        return self._run(asks, self._command("take", call_id, asks, amounts, life_ms=round(lease_s * 1000)))
+    def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision | None:
+        """Consume everything that a request needs, or nothing. A slot is free after `LEASE_S` unless it is renewed."""
+        amounts = [_amount(check) for check in checks]
+        return self._run(checks, self._command("consume", request_id, checks, amounts, life_ms=round(lease_s * 1000)))
 
-    def settle(self, call_id: str, asks: Sequence[LimitCheck], used: Used) -> LimitDecision | None:
-        """Give back what was taken and not used, take what was used beyond it, and give the places back.
+    def settle(self, request_id: str, checks: Sequence[LimitCheck], usage: Usage) -> LimitDecision | None:
+        """Replace what was consumed by the actual usage, and free the slots.
 
-        It counts once, and not at all for a call that took nothing here.
+        Only the first call counts, and only for a request that consumed in Redis.
         """
-        amounts = [_amount(ask) - used.get(ask.limit, 0) for ask in asks]
-        return self._run(asks, self._command("settle", call_id, asks, amounts))
+        amounts = [_amount(check) - usage.get(check.limit, 0) for check in checks]
+        return self._run(checks, self._command("settle", request_id, checks, amounts))
 
-    def look(self, asks: Sequence[LimitCheck]) -> LimitDecision | None:
-        """How limits stand now. Takes nothing."""
-        return self._run(asks, self._command("look", "", asks, [0] * len(asks)))
+    def check(self, checks: Sequence[LimitCheck]) -> LimitDecision | None:
+        """Return the current state of limits without consuming."""
+        return self._run(checks, self._command("check", "", checks, [0] * len(checks)))
 
-    def renew(self, places: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
-        """Begin the leases of running calls anew. One that had none here gets it, also beyond the limit."""
-        commands = (self._command("renew", call_id, asks, [1] * len(asks)) for call_id, asks in places.items())
-        while batch := list(islice(commands, RENEWED_AT_ONCE)):
+    def renew(self, slots: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
+        """Renew the leases of in-flight requests. A request without a slot gets one, even beyond the limit."""
+        commands = (
+            self._command("renew", request_id, checks, [1] * len(checks)) for request_id, checks in slots.items()
+        )
+        while batch := list(islice(commands, MAX_RENEWAL_BATCH)):
             if self._store.run(lambda client: _execute_all(client, batch), otherwise=None) is None:
                 return None
         return True
 
     def _command(
-        self, verb: str, call_id: str, asks: Sequence[LimitCheck], amounts: Sequence[int], *, life_ms: int | None = None
+        self,
+        verb: str,
+        request_id: str,
+        checks: Sequence[LimitCheck],
+        amounts: Sequence[int],
+        *,
+        life_ms: int | None = None,
     ) -> list[Any]:
         longest_ms = self._longest_lease_ms
         life_ms = life_ms or longest_ms
-        keys = [f"{PREFIX}call:{call_id}", *[f"{PREFIX}limit:{ask.key}" for ask in asks]]
+        keys = [f"{PREFIX}request:{request_id}", *[f"{PREFIX}limit:{check.key}" for check in checks]]
         numbers = [f"{min(life_ms, longest_ms)} {longest_ms} {life_ms}"]
-        for ask, amount in zip(asks, amounts, strict=True):
-            numbers.append(f"{ask.is_concurrency:d} {ask.value} {amount} {ask.is_shadow:d}")
-        return [len(keys), *keys, verb, call_id, " ".join(numbers)]
+        for check, amount in zip(checks, amounts, strict=True):
+            numbers.append(f"{check.is_concurrency:d} {check.value} {amount} {check.is_shadow:d}")
+        return [len(keys), *keys, verb, request_id, " ".join(numbers)]
 
-    def _run(self, asks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
+    def _run(self, checks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
         text, digest = _script()
         try:
-            answer = self._store.ask("EVALSHA", digest, *command, otherwise=None)
-        except redis.exceptions.NoScriptError:  # the server has just begun
-            answer = self._store.ask("EVAL", text, *command, otherwise=None)
-        return None if answer is None else _verdict(asks, answer)
+            reply = self._store.ask("EVALSHA", digest, *command, otherwise=None)
+        except redis.exceptions.NoScriptError:  # the server has restarted
+            reply = self._store.ask("EVAL", text, *command, otherwise=None)
+        return None if reply is None else _decision(checks, reply)
 
 
 def _execute_all(client: redis.Redis, commands: list[list[Any]]) -> Any:
@@ -89,12 +98,12 @@ def _script() -> tuple[str, str]:
     return text, hashlib.sha1(text.encode()).hexdigest()
 
 
-def _amount(ask: LimitCheck) -> int:
-    """At most all that there can be, or a large call would be refused for ever."""
-    return min(ask.amount, ask.value)
+def _amount(check: LimitCheck) -> int:
+    """Return what a check consumes: at most the capacity, or a large request could never be admitted."""
+    return min(check.amount, check.value)
 
 
-def _verdict(asks: Sequence[LimitCheck], answer: str) -> LimitDecision:
-    now, *figures = map(int, answer.split())
-    states = map(LimitState, asks, figures[::3], figures[1::3], figures[2::3])
+def _decision(checks: Sequence[LimitCheck], reply: str) -> LimitDecision:
+    now, *figures = map(int, reply.split())
+    states = map(LimitState, checks, figures[::3], figures[1::3], figures[2::3])
     return LimitDecision(tuple(states), now / 1000)

@@ -10,8 +10,8 @@ from keys.budgets import status
 from keys.budgets.status import BudgetStatus
 from keys.domain.limits import LIMIT_LABELS
 from keys.limits import limiter
+from keys.limits.checks import LimitDecision, LimitState
 from keys.limits.limiter import Limits
-from keys.limits.terms import LimitDecision, LimitState
 from keys.models import APIKey
 from keys.reports import totals
 from keys.reports.date_range import DateRange
@@ -68,17 +68,17 @@ def limit_meters(api_key: APIKey) -> list[LimitMeter]:
 def limit_states(api_key: APIKey) -> LimitDecision:
     """Return the current state of the limits of a key and its team, without consuming anything."""
     scopes = [Limits.of("key", api_key), *([Limits.of("team", api_key.team)] if api_key.team else [])]
-    return limiter.look(scopes)
+    return limiter.check(scopes)
 
 
 def _meter(state: LimitState) -> LimitMeter:
-    ask = state.ask
+    check = state.check
     return LimitMeter(
-        scope=ask.scope,
-        words=LIMIT_LABELS[ask.limit],
-        value=ask.value,
-        is_shadow=ask.is_shadow,
-        used=max(0, ask.value - state.remaining),
+        scope=check.scope,
+        words=LIMIT_LABELS[check.limit],
+        value=check.value,
+        is_shadow=check.is_shadow,
+        used=max(0, check.value - state.remaining),
         free_in_s=math.ceil(state.full_in_ms / 1000),
     )
 

@@ -5,8 +5,8 @@ from typing import Any
 from keys.budgets import status
 from keys.budgets.status import BudgetStatus
 from keys.domain import raw_key
-from keys.limits.headers import reset
-from keys.limits.terms import LimitDecision
+from keys.limits.checks import LimitDecision
+from keys.limits.headers import reset_time
 from keys.models import APIKey
 from keys.reports import forecast, key_usage
 from lib import model_patterns, money
@@ -49,12 +49,12 @@ def _allowed(api_key: APIKey) -> list[str]:
 def _limits(decision: LimitDecision) -> list[dict[str, Any]]:
     return [
         {
-            "scope": state.ask.scope,
-            "limit": state.ask.limit,
-            "value": state.ask.value,
+            "scope": state.check.scope,
+            "limit": state.check.limit,
+            "value": state.check.value,
             "remaining": state.remaining,
-            "resets_at": None if state.ask.is_concurrency else reset(decision, state),
-            "shadow": state.ask.is_shadow,
+            "resets_at": None if state.check.is_concurrency else reset_time(decision, state),
+            "shadow": state.check.is_shadow,
         }
         for state in decision.states
     ]

@@ -9,7 +9,7 @@ from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from keys.domain.amounts import PERIOD_LABELS, format_amount
-from keys.domain.limits import LIMIT_LABELS
+from keys.domain.limits import ALLOWED_IPS, ALLOWED_MODELS, BUDGET, LIMIT_LABELS, PRICE, LimitExceeded
 from keys.models import APIKey, UsageRecord
 
 PERIOD = timedelta(days=7)
@@ -47,7 +47,7 @@ def rejections(api_key: APIKey) -> Rejections:
     beyond = list(found.values_list("created_at", flat=True)[MOST : MOST + 1])
     rows: dict[str, RuleRejections] = {}
     for group in _counted(found.filter(created_at__gt=beyond[0]) if beyond else found):
-        rule = rule_in_words(group)
+        rule = rule_in_words(_limit(group))
         row = rows.setdefault(rule, RuleRejections(rule=rule, last_at=group["last_at"]))
         row.last_at = max(row.last_at, group["last_at"])
         if group["status"] == UsageRecord.Status.REJECTED:
@@ -60,32 +60,29 @@ def rejections(api_key: APIKey) -> Rejections:
 
 def _counted(found: Any) -> Any:
     """Group by rule and outcome."""
-    parts = {name: KT(f"limit_exceeded__{name}") for name in ("scope", "limit", "value")}
+    parts = {name: KT(f"limit_exceeded__{name}") for name in ("scope", "limit", "value", "period", "unit")}
     grouped = found.annotate(**parts).values(*parts, "status")
     return grouped.annotate(count=Count("pk"), last_at=Max("created_at")).order_by()
 
 
-def rule_in_words(exceeded: Any) -> str:
+def rule_in_words(exceeded: LimitExceeded) -> str:
     """Describe the rule that a usage record's `limit_exceeded` names."""
-    whose = {"key": "of this key", "team": "of its team"}.get(exceeded.get("scope") or "", "")
-    limit, value = exceeded.get("limit") or "", _number(exceeded.get("value"))
+    limit, value = exceeded.limit, exceeded.value
+    owner = {"key": "of this key", "team": "of its team"}.get(exceeded.scope, "")
     if limit in LIMIT_LABELS:
-        return f"{value:,} {LIMIT_LABELS[limit]} {whose}" if value is not None else f"{LIMIT_LABELS[limit]} {whose}"
-    if limit.startswith("budget_"):
-        return _budget(limit, value, whose)
+        return f"{value:,} {LIMIT_LABELS[limit]} {owner}" if value is not None else f"{LIMIT_LABELS[limit]} {owner}"
+    if limit == BUDGET:
+        period, unit = exceeded.period or "", exceeded.unit or ""
+        amount = format_amount(value, unit) if value is not None else "The budget"
+        return f"{amount} {PERIOD_LABELS.get(period, period)} {owner}"
     return {
-        "models": f"The model is not on the list {whose}",
-        "addresses": f"The address is not on the list {whose}",
-        "price": "The model has no price, and the key a budget in money",
+        ALLOWED_MODELS: f"The model is not on the list {owner}",
+        ALLOWED_IPS: f"The address is not on the list {owner}",
+        PRICE: "The model has no price, and the key a budget in money",
     }.get(limit, limit or "unknown")
 
 
-def _budget(limit: str, value: int | None, whose: str) -> str:
-    _, period, unit = [*limit.split("_"), "", ""][:3]
-    amount = format_amount(value, unit) if value is not None else "The budget"
-    return f"{amount} {PERIOD_LABELS.get(period, period)} {whose}"
-
-
-def _number(value: Any) -> int | None:
-    """Return a number from JSON: PostgreSQL extracts texts, SQLite numbers."""
-    return int(value) if str(value).isdigit() else None
+def _limit(row: dict[str, Any]) -> LimitExceeded:
+    """Return the limit of a grouped row. PostgreSQL extracts texts from JSON, SQLite numbers."""
+    value = int(row["value"]) if str(row["value"]).isdigit() else None
+    return LimitExceeded.from_json({**row, "value": value})

@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from keys.budgets import reservations
 from keys.budgets.reservations import LockedPeriods, Reservation
+from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret, UsageRecord
 from keys.pricing.price_book import PriceBook, prices
@@ -32,7 +33,7 @@ from keys.usage.backlog import LAST_USE_EVERY, Backlog, spool_folder
 from keys.usage.group_commit import MAX_BATCH, GroupCommit
 from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.rows import Admission, Row, Settlement, Status, UsageSource
-from keys.usage.spool import iter_dead, reject
+from keys.usage.spool import iter_dead, quarantine
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,11 @@ def settle(admission: Admission, settlement: Settlement) -> None:
         logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
 
 
-def refuse(admission: Admission, *, http_status: int, error_type: str) -> None:
-    """Write the row of a call that was recognised but not let in: no upstream call, no cost. Does not wait."""
-    _writer.submit(_Settle(_closed(admission, rows.refusal(http_status, error_type))))
+def reject(
+    admission: Admission, *, http_status: int, error_type: str, limit_exceeded: LimitExceeded | None = None
+) -> None:
+    """Write the usage record of an authenticated request that is not admitted. Does not wait for the commit."""
+    _writer.submit(_Settle(_rejected(admission, http_status, error_type, limit_exceeded)))
 
 
 def start() -> None:
@@ -96,6 +99,14 @@ def _closed(admission: Admission, settlement: Settlement) -> Row:
     return rows.closed(admission, settlement, boot_id=_house.boot_id)
 
 
+def _rejected(
+    admission: Admission, http_status: int, error_type: str, limit_exceeded: LimitExceeded | None = None
+) -> Row:
+    """Return the row of a request that is not admitted, with the limit that rejects it."""
+    admission = replace(admission, limit_exceeded=limit_exceeded or admission.limit_exceeded)
+    return _closed(admission, Settlement(status=Status.REJECTED, http_status=http_status, error_type=error_type))
+
+
 # ---- what the writer's thread writes
 
 
@@ -121,8 +132,7 @@ class _Admit:
         except BudgetExceeded as error:
             self.verdict = error
             self._admission.reservations[:] = []
-            refused = _closed(self._admission, rows.refusal(error.status, error.type))
-            books.add(refused | {"limit_exceeded": error.hit})
+            books.add(_rejected(self._admission, error.status, error.type, error.limit_exceeded))
             return
         self._admission.reservations[:] = reservations
         books.held_here.add(self._admission.id)
@@ -135,7 +145,7 @@ class _Admit:
 
     def come_too_late(self) -> None:
         """The caller was refused. If there is a row, it must not stay open."""
-        _house.keep(_closed(self._admission, rows.refusal(LedgerUnavailable.status, LedgerUnavailable.type)))
+        _house.keep(_rejected(self._admission, LedgerUnavailable.status, LedgerUnavailable.type))
 
 
 class _Settle:
@@ -259,7 +269,7 @@ def _replay_alone(row: Row) -> None:
     try:
         _settle_rows([rows.from_json(row)])
     except UNFIT:
-        reject(spool_folder(), json.dumps(row).encode())
+        quarantine(spool_folder(), json.dumps(row).encode())
         _orphan(Q(id=row.get("id")))
 
 

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from keys.budgets.reservations import Reservation, ReservationRequest
+from keys.domain.limits import LimitExceeded
 from keys.models import UsageRecord
 from keys.pricing.rating import Tokens
 
@@ -39,8 +40,8 @@ class Admission:
     client_ip: str | None = None
     client_request_id: str = ""
     user_agent: str = ""
-    limit_exceeded: dict[str, Any] | None = None
-    """The limit or budget that refused it, or that would have if it did not only count."""
+    limit_exceeded: LimitExceeded | None = None
+    """The limit that rejected it, or that would have outside shadow mode."""
     created_at: datetime = field(default_factory=timezone.now)
     claims: Sequence[ReservationRequest] = ()
     """What the call is to hold of each budget. If one has not as much left, the call is refused."""
@@ -93,6 +94,7 @@ def opening(admission: Admission, *, boot_id: str) -> Row:
     """The columns that are known when a call is admitted."""
     row = {name: getattr(admission, name) for name in _OPENING}
     row["lease_expires_at"] = admission.created_at + timedelta(seconds=admission.lease_s)
+    row["limit_exceeded"] = admission.limit_exceeded.to_json() if admission.limit_exceeded else None
     row["boot_id"] = boot_id
     row["status"] = Status.STARTED
     return _sanitised(row)
@@ -107,11 +109,6 @@ def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row
     """All columns of a call that has ended."""
     opened = opening(admission, boot_id=boot_id)
     return opened | {"settled_at": timezone.now(), "reservations": admission.reservations} | closing(settlement)
-
-
-def refusal(http_status: int, error_type: str) -> Settlement:
-    """How a call ended that was not let in."""
-    return Settlement(status=Status.REJECTED, http_status=http_status, error_type=error_type)
 
 
 def last_known(record: UsageRecord) -> Settlement:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SUFFIX = ".spool"
-REJECTED = "rejected.jsonl"
+QUARANTINE = "quarantine.jsonl"
 
 logger = logging.getLogger(__name__)
 
@@ -118,16 +118,16 @@ def count_waiting(folder: Path) -> int:
     return sum(_size(path) > 0 for path in folder.glob("*" + SUFFIX))
 
 
-def has_rejected(folder: Path) -> bool:
+def has_quarantined(folder: Path) -> bool:
     """Whether there are lines for a person to look at."""
-    return (folder / REJECTED).exists()
+    return (folder / QUARANTINE).exists()
 
 
-def reject(folder: Path, line: bytes) -> None:
+def quarantine(folder: Path, line: bytes) -> None:
     """Keep a line that cannot be replayed, for a person to look at, and say so."""
-    logger.error("A line of the spool cannot be replayed; it is kept in %s", folder / REJECTED)
-    with (folder / REJECTED).open("ab") as rejected:
-        rejected.write(line + b"\n")
+    logger.error("A line of the spool cannot be replayed; it is kept in %s", folder / QUARANTINE)
+    with (folder / QUARANTINE).open("ab") as file:
+        file.write(line + b"\n")
 
 
 def _size(path: Path) -> int:
@@ -144,5 +144,5 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            reject(path.parent, line)
+            quarantine(path.parent, line)
     return rows

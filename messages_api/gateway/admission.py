@@ -37,7 +37,7 @@ class AdmissionControl:
 
     def __init__(self, body: Body, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
         self.input_estimate = estimate(body.request)
-        self.grant = limiter.LimitGrant(call_id=client.request_id)
+        self.grant = limiter.LimitGrant(request_id=client.request_id)
         """The limits that the request has taken."""
         self._body = body
         self._key = key
@@ -60,7 +60,7 @@ class AdmissionControl:
         model = self._body.request["model"]
         try:
             authorization.authorize(self._key, model=model, address=self._client.address)
-            self.grant = limiter.take(
+            self.grant = limiter.consume(
                 self._client.request_id,
                 self._key.limits,
                 tokens=self.input_estimate + self._body.request["max_tokens"],
@@ -68,7 +68,8 @@ class AdmissionControl:
             )
             targets, claims = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
-            ledger.refuse(self._record(error=error), http_status=error.status, error_type=error.type)
+            exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None
+            ledger.reject(self._record(), http_status=error.status, error_type=error.type, limit_exceeded=exceeded)
             raise
         finally:
             deadlines.release_connections()
@@ -104,7 +105,6 @@ class AdmissionControl:
         lease_s: float = 0,
         claims: Sequence[ReservationRequest] = (),
         first: Target | None = None,
-        error: Exception | None = None,
     ) -> Admission:
         return Admission(
             id=self._client.request_id,
@@ -121,7 +121,7 @@ class AdmissionControl:
             client_request_id=self._client.client_request_id,
             user_agent=self._client.user_agent,
             claims=claims,
-            limit_exceeded=getattr(error, "hit", self.grant.shadow_exceeded),
+            limit_exceeded=self.grant.shadow_exceeded,
         )
 
 

@@ -100,8 +100,8 @@ ERRORS = {
     402: Error(
         "billing_error",
         "Wait until the budget resets, or ask for a higher one.",
-        "The monthly budget of this API key is $25.00: $0.01 are left, and this call may need $0.05. "
-        "It resets at 2026-12-01T00:00:00+00:00.",
+        "Budget exceeded: $0.01 remaining of the monthly budget of $25.00 for this API key; this request may cost up "
+        "to $0.05. Resets at 2026-12-01T00:00:00+00:00.",
         headers=("x-should-retry",),
     ),
     403: Error(
@@ -121,7 +121,7 @@ ERRORS = {
     429: Error(
         "rate_limit_error",
         "A limit of the key, of its team or of the upstream: wait as long as `retry-after` says.",
-        "This key may make 60 requests a minute; try again in 3 s.",
+        "Rate limit exceeded: 60 requests per minute for this API key. Retry after 3 s.",
         headers=WAIT,
     ),
     500: Error(

@@ -135,8 +135,8 @@ def _of_spool() -> Iterator[AttentionItem]:
         note = "The database did not take it. It is brought home as soon as it does."
         words = f"Usage waits on the disk, in {waiting} file{'' if waiting == 1 else 's'}"
         yield AttentionItem(severity=Severity.WARNING, words=words, note=note)
-    if spool.has_rejected(folder):
-        note = f"Look at {spool.REJECTED} in {folder}, and remove it."
+    if spool.has_quarantined(folder):
+        note = f"Look at {spool.QUARANTINE} in {folder}, and remove it."
         yield AttentionItem(severity=Severity.CRITICAL, words="Some usage could not be written at all", note=note)
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.budgets.status import of_key
+from keys.domain.limits import LimitExceeded
 from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
@@ -48,8 +49,8 @@ def table(answer: Any, caption: str) -> list[list[str]]:
     ]
 
 
-def hit(limit: str, *, scope: str = "key", value: int | None = 60, **more: Any) -> dict[str, Any]:
-    return {"scope": scope, "limit": limit, "value": value, "reset": None} | more
+def exceeded(limit: str, *, scope: str = "key", value: int | None = 60, **more: Any) -> LimitExceeded:
+    return LimitExceeded(scope=scope, limit=limit, value=value, **more)
 
 
 # ---- how it is
@@ -168,7 +169,7 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
 
 def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(requests_per_minute=60, concurrent_requests=4)
-    grant = limiter.take("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
+    grant = limiter.consume("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
 
     said = text_of(browser.get(address_of(api_key)))
     limiter.release(grant)
@@ -255,12 +256,16 @@ def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller
 def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
     lately = timezone.now() - timedelta(days=1)
     for _ in range(3):
-        caller.requests(status="rejected", limit_exceeded=hit("requests_per_minute"), created_at=lately)
-    caller.requests(status="rejected", limit_exceeded=hit("budget_month_usd", scope="team", value=20_000_000))
-    caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
-    caller.requests(limit_exceeded=hit("concurrent_requests", value=5, shadow=True), created_at=lately)
-    caller.requests(status="rejected", limit_exceeded=hit("addresses", value=None), created_at=lately)
-    caller.requests(status="rejected", limit_exceeded=hit("models", value=None), created_at=lately - timedelta(days=7))
+        caller.requests(status="rejected", limit_exceeded=exceeded("requests_per_minute"), created_at=lately)
+    caller.requests(
+        status="rejected", limit_exceeded=exceeded("budget", scope="team", value=20_000_000, period="month", unit="usd")
+    )
+    caller.requests(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
+    caller.requests(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
+    caller.requests(status="rejected", limit_exceeded=exceeded("allowed_ips", value=None), created_at=lately)
+    caller.requests(
+        status="rejected", limit_exceeded=exceeded("allowed_models", value=None), created_at=lately - timedelta(days=7)
+    )
     caller.requests(status="rejected")
 
     rows = table(browser.get(address_of(caller.api_key)), "Why calls were refused")
@@ -278,7 +283,7 @@ def test_refusals_beyond_those_that_are_counted_are_said(
 ) -> None:
     monkeypatch.setattr("keys.reports.rejections.MOST", 3)
     for _ in range(4):
-        caller.requests(status="rejected", limit_exceeded=hit("requests_per_minute"))
+        caller.requests(status="rejected", limit_exceeded=exceeded("requests_per_minute"))
 
     page = browser.get(address_of(caller.api_key))
 
@@ -510,7 +515,9 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
         browser.get(address_of(caller.api_key))
     for i in range(30):
         caller.requests(
-            model=f"m{i % 5}", status=["completed", "failed", "rejected"][i % 3], limit_exceeded=hit("models")
+            model=f"m{i % 5}",
+            status=["completed", "failed", "rejected"][i % 3],
+            limit_exceeded=exceeded("allowed_models"),
         )
         LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(caller.api_key.pk), action_flag=2)
         caller.api_key.secrets.issue()

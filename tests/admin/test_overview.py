@@ -57,7 +57,7 @@ def spool() -> Iterator[Path]:
     """The folder of spools, empty before and after."""
     folder = spool_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    made = [folder / "gone.spool", folder / "rejected.jsonl"]
+    made = [folder / "gone.spool", folder / "quarantine.jsonl"]
     yield folder
     for path in made:
         path.unlink(missing_ok=True)
@@ -229,7 +229,7 @@ def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstrea
     assert items_for(browser.get("/admin/")) == []
 
     (spool / "gone.spool").write_text("{}\n")
-    (spool / "rejected.jsonl").write_text("{}\n")
+    (spool / "quarantine.jsonl").write_text("{}\n")
 
     assert items_for(browser.get("/admin/")) == [
         "Some usage could not be written at all",

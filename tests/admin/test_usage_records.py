@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, ModelPrice, UsageRecord
 from keys.pricing import breakdown, rating
 from keys.pricing.price_book import prices
@@ -332,23 +333,30 @@ def test_the_price_is_a_link_for_who_may_view_prices(
 
 
 @pytest.mark.parametrize(
-    ("hit", "words"),
+    ("fields", "words"),
     [
         ({"scope": "key", "limit": "requests_per_minute", "value": 60}, "60 requests per minute of this key"),
-        ({"scope": "team", "limit": "budget_month_usd", "value": 20_000_000}, "$20.00 per month of its team"),
-        ({"scope": "key", "limit": "models", "value": None}, "The model is not on the list of this key"),
+        (
+            {"scope": "team", "limit": "budget", "value": 20_000_000, "period": "month", "unit": "usd"},
+            "$20.00 per month of its team",
+        ),
+        ({"scope": "key", "limit": "allowed_models"}, "The model is not on the list of this key"),
     ],
 )
-def test_a_refused_call_says_what_refused_it(hit: dict[str, Any], words: str, browser: Client, caller: Caller) -> None:
-    facts = facts_of(browser.get(page_of(caller.requests(status="rejected", limit_exceeded=hit))))
+def test_a_refused_call_says_what_refused_it(
+    fields: dict[str, Any], words: str, browser: Client, caller: Caller
+) -> None:
+    record = caller.requests(status="rejected", limit_exceeded=LimitExceeded(**fields))
+
+    facts = facts_of(browser.get(page_of(record)))
 
     assert facts["Refused by"] == words and "Would be refused by" not in facts
 
 
 def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Caller) -> None:
-    hit = {"scope": "key", "limit": "concurrent_requests", "value": 5, "shadow": True}
+    exceeded = LimitExceeded(scope="key", limit="concurrent_requests", value=5, shadow=True)
 
-    facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=hit))))
+    facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=exceeded))))
 
     assert facts["Would be refused by"] == "5 concurrent requests of this key" and "Refused by" not in facts
 
@@ -368,7 +376,7 @@ def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
     fields = ("model", "user_agent", "client_request_id", "error_type", "upstream", "upstream_model", "message_id")
     hostile: dict[str, Any] = dict.fromkeys(fields, HOSTILE)
     record = caller.requests(
-        attempts=[{HOSTILE: HOSTILE}], limit_exceeded={"scope": "key", "limit": HOSTILE}, **hostile
+        attempts=[{HOSTILE: HOSTILE}], limit_exceeded=LimitExceeded(scope="key", limit=HOSTILE), **hostile
     )
 
     for address in (LIST, page_of(record), f"{LIST}?model={HOSTILE}", f"{LIST}?q={HOSTILE}"):

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
+from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, Budget, KeySecret, ModelPrice, Team, UsageRecord
 from keys.pricing.price_book import prices
 from keys.usage import ledger
@@ -176,6 +177,9 @@ def _call(keys: dict[str, APIKey], calls_a_day: int) -> None:
     ledger.close()
 
 
+BUSY_LIMIT = LimitExceeded(scope="key", limit="requests_per_minute", value=120)
+
+
 def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str | None = None) -> None:
     own = "qwen3-32b" if key.name == "Search ranking" else ""
     model = own or chance.choices(list(MODELS), [weight for _, weight in MODELS.values()])[0]
@@ -184,10 +188,10 @@ def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str |
         id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, api_format="anthropic",
         model=model, streamed=chance.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
         client_ip="10.20.4.7", user_agent="anthropic-python/0.70", claims=_claims(key),
-        limit_exceeded={"scope": "key", "limit": "requests_per_minute", "value": 120} if ending == "rejected" else None,
+        limit_exceeded=BUSY_LIMIT if ending == "rejected" else None,
     )  # fmt: skip
     if ending == "rejected":
-        ledger.refuse(admission, http_status=429, error_type="rate_limit_error")
+        ledger.reject(admission, http_status=429, error_type="rate_limit_error")
         return
     ledger.admit(admission)
     first = chance.randrange(180, 1500)

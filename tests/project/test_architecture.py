@@ -36,7 +36,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/errors": {"keys/domain"},
     "keys/forms": {"keys/display", "keys/domain", "keys/models", "keys/reports", "lib"},
     "keys/hygiene": {"keys/models", "keys/pricing", "lib"},
-    "keys/limits": {"keys/errors", "lib"},
+    "keys/limits": {"keys/domain", "keys/errors", "lib"},
     "keys/management": {
         "keys/display",
         "keys/domain",
@@ -63,7 +63,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/pricing": {"keys/errors", "keys/models", "lib"},
     "keys/reports": {"keys/budgets", "keys/domain", "keys/limits", "keys/models", "lib"},
     "keys/templatetags": {"keys/admin", "keys/domain", "keys/hygiene", "keys/models", "keys/reports", "lib"},
-    "keys/usage": {"keys/budgets", "keys/errors", "keys/models", "keys/pricing", "lib"},
+    "keys/usage": {"keys/budgets", "keys/domain", "keys/errors", "keys/models", "keys/pricing", "lib"},
     "lib": set(),
     "messages_api/admin": {"lib", "messages_api/backend", "messages_api/models", "messages_api/routing"},
     "messages_api/apis": {"messages_api/backend"},

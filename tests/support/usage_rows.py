@@ -45,8 +45,8 @@ class Caller:
         admission = Admission(**values)
         settlement = Settlement(**(SETTLEMENT | ended))
         if settlement.status == "rejected":
-            ledger.refuse(admission, http_status=403, error_type="permission_error")
-            ledger.close()  # a refusal does not wait for its commit; the end of the writer does
+            ledger.reject(admission, http_status=403, error_type="permission_error")
+            ledger.close()  # `reject` does not wait for its commit; closing the writer does
         else:
             ledger.admit(admission)
         if settlement.status not in ("rejected", "started", "interrupted"):

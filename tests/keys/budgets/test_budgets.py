@@ -109,7 +109,7 @@ def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_
     with pytest.raises(BudgetExceeded) as caught:
         ledger.admit(refused)
 
-    assert "100 tokens" in caught.value.message and "40 tokens are left" in caught.value.message
+    assert "40 tokens remaining of the monthly budget of 100 tokens" in caught.value.message
     assert standing(monthly) == (0, 60)
     row = UsageRecord.objects.get(id=refused.id)
     assert (row.status, row.http_status, row.error_type, row.cost_usd_micros) == (
@@ -118,8 +118,16 @@ def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_
         "billing_error",
         None,
     )
-    assert row.limit_exceeded is not None
-    assert row.limit_exceeded["scope"] == "key" and row.limit_exceeded["value"] == 100 and row.limit_exceeded["reset"]
+    assert row.limit_exceeded is not None and row.limit_exceeded.pop("reset")
+    assert row.limit_exceeded == {
+        "scope": "key",
+        "limit": "budget",
+        "value": 100,
+        "shadow": False,
+        "period": "month",
+        "unit": "tokens",
+        "needed": 41,
+    }
 
 
 def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
@@ -286,7 +294,7 @@ def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
         call = admission(key, created_at=now - timedelta(hours=hours))
         ledger.admit(call)
         ledger.settle(call, completed(7, 20))
-    ledger.refuse(admission(key), http_status=403, error_type="permission_error")
+    ledger.reject(admission(key), http_status=403, error_type="permission_error")
     ledger.close()
 
     assert sum(HourlyUsage.objects.values_list("requests", flat=True)) == UsageRecord.objects.count() == 5

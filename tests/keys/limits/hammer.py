@@ -34,10 +34,10 @@ def hammer(limiter: Limiter, limits: list[dict[str, Any]], *, name: str, threads
 
     def call(thread: int) -> None:
         for number in range(CALLS_A_THREAD):
-            call_id = f"{name}-{thread}-{number}"
+            request_id = f"{name}-{thread}-{number}"
             with suppress(RateLimitExceeded):
-                limiter.take(call_id, [Limits(**each) for each in limits], tokens=1, lease_s=60)
-                got_through.append(call_id)
+                limiter.consume(request_id, [Limits(**each) for each in limits], tokens=1, lease_s=60)
+                got_through.append(request_id)
 
     running = [threading.Thread(target=call, args=(thread,)) for thread in range(threads)]
     for each in running:

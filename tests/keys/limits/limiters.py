@@ -38,8 +38,8 @@ class SharedTime:
     def go_by(self, seconds: float) -> None:
         for key in self._client.scan_iter("messages-gateway:limit:*"):
             if self._client.type(key) == "zset":
-                for call_id in self._client.zrange(key, 0, -1):
-                    self._client.zincrby(key, -round(seconds * 1000), call_id)
+                for request_id in self._client.zrange(key, 0, -1):
+                    self._client.zincrby(key, -round(seconds * 1000), request_id)
             else:
                 self._client.hincrby(key, "at", -round(seconds * 1000))
 
@@ -68,7 +68,7 @@ class Counted:
 
     def take(self, *limits: Limits, tokens: int = 1) -> LimitGrant:
         self._calls += 1
-        return self.limiter.take(f"req_{self._calls}", limits, tokens=tokens, lease_s=LEASE_S)
+        return self.limiter.consume(f"req_{self._calls}", limits, tokens=tokens, lease_s=LEASE_S)
 
     def settle(self, grant: LimitGrant, *, tokens: int = 0) -> None:
         self.limiter.settle(grant, tokens=tokens)

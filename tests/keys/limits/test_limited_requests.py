@@ -76,7 +76,7 @@ def test_a_call_over_the_limit_is_a_429_in_the_words_of_the_lane_and_asks_no_ups
 
     answer = limited.post(path, body, headers=headers(limited.raw_key))
 
-    message = "This key may make 1 request a minute; try again in 60 s."
+    message = "Rate limit exceeded: 1 request per minute for this API key. Retry after 60 s."
     assert (first.status, answer.status) == (200, 429)
     if path == ENVELOPE:
         error = {"type": "rate_limit_error", "message": message, "param": None}
@@ -111,6 +111,7 @@ def test_it_is_written_down_with_the_limit_that_refused(limited: Gateway) -> Non
         "limit": "tokens_per_minute",
         "value": 30,
         "reset": answer.headers["anthropic-ratelimit-tokens-reset"],
+        "shadow": False,
     }
     assert UsageRecord.objects.exclude(id=row.id).get().limit_exceeded is None
 
@@ -122,7 +123,9 @@ def test_the_limits_of_a_team_hold_for_all_its_keys_together(limited: Gateway) -
     answers = [limited.post(ENVELOPE, PLAIN, headers=bearer(raw)) for raw in keys]
 
     assert [answer.status for answer in answers] == [200, 200, 429]
-    assert error_of(answers[2])["message"].startswith("The team of this key may make 2 requests a minute;")
+    assert error_of(answers[2])["message"].startswith(
+        "Rate limit exceeded: 2 requests per minute for the team of this API key."
+    )
     limited.settled(3)
 
 
@@ -230,7 +233,9 @@ def test_a_stream_holds_its_place_until_its_caller_leaves(limited: Gateway) -> N
     connection.close()
 
     assert answer.status == 429
-    assert error_of(answer)["message"] == "This key may run 1 call at once; try again when one has ended."
+    assert error_of(answer)["message"] == (
+        "Concurrency limit exceeded: 1 concurrent request for this API key. Retry when one finishes."
+    )
     assert answer.headers["retry-after"] == "1"
     calls = 2 + calls_until_one_gets_through(limited, within_s=2)
     limited.settled(calls)

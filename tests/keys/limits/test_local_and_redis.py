@@ -1,11 +1,12 @@
 """What a limit lets through, in whichever form it is counted."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
+from keys.domain.limits import LimitExceeded
 from keys.errors import RateLimitExceeded
 from keys.limits.limiter import Limits
 from tests.keys.limits.limiters import Counted, SharedTime, of_key, of_team, remaining
@@ -76,16 +77,16 @@ def test_a_call_that_was_not_made_gives_its_request_back(counted: Counted) -> No
 
 def test_a_look_tells_what_is_left_and_takes_nothing(counted: Counted) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_requests=2)
-    untouched = counted.limiter.look([limits])
+    untouched = counted.limiter.check([limits])
     counted.take(limits, tokens=100)
 
-    looks = [counted.limiter.look([limits, SHADOW]) for _ in range(3)]
+    looks = [counted.limiter.check([limits, SHADOW]) for _ in range(3)]
 
     assert [state.remaining for state in untouched.states] == [6, 600, 2]
     assert [[state.remaining for state in look.states] for look in looks] == [[5, 500, 1, 2, 2]] * 3
     requests, tokens, places, *_ = looks[0].states
     assert 0 < requests.full_in_ms <= 10_000 and 0 < tokens.full_in_ms <= 10_000 and places.full_in_ms == 0
-    assert counted.limiter.look([]).states == ()
+    assert counted.limiter.check([]).states == ()
 
 
 # ---- tokens
@@ -147,7 +148,9 @@ def test_so_many_calls_at_once_and_the_next_one_when_one_has_ended(counted: Coun
     counted.take(limits)
 
     assert error.headers == {"retry-after": "1"}
-    assert error.message == "This key may run 2 calls at once; try again when one has ended."
+    assert error.message == (
+        "Concurrency limit exceeded: 2 concurrent requests for this API key. Retry when one finishes."
+    )
     refused(counted, limits)
 
 
@@ -179,7 +182,7 @@ def test_a_call_that_is_refused_takes_nothing_of_any_limit(counted: Counted, tea
 
     error = refused(counted, key, of_team(**team), tokens=5)
 
-    assert error.hit is not None and error.hit["scope"] == "team"
+    assert error.limit_exceeded is not None and error.limit_exceeded.scope == "team"
     grant = counted.take(key, tokens=1)
     assert remaining(grant.headers) == (5, 59)
     counted.take(key)
@@ -212,19 +215,31 @@ def test_a_refusal_names_scope_limit_value_and_the_longest_wait(counted: Counted
 
     error = refused(counted, key, tokens=500)
 
-    assert error.message == "This key may use 1,000 tokens a minute; try again in 30 s."
+    assert error.message == ("Rate limit exceeded: 1,000 tokens per minute for this API key. Retry after 30 s.")
     assert (error.status, error.type, error.headers["retry-after"]) == (429, "rate_limit_error", "30")
-    assert error.hit is not None
-    assert error.hit.pop("reset") == error.headers["anthropic-ratelimit-tokens-reset"]
-    assert error.hit == {"scope": "key", "limit": "tokens_per_minute", "value": 1_000}
+    assert error.limit_exceeded == LimitExceeded(
+        scope="key",
+        limit="tokens_per_minute",
+        value=1_000,
+        reset=error.headers["anthropic-ratelimit-tokens-reset"],
+    )
 
 
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (of_key(requests_per_minute=1), "This key may make 1 request a minute; try again in 60 s."),
-        (of_team(requests_per_minute=6), "The team of this key may make 6 requests a minute; try again in 10 s."),
-        (of_team(concurrent_requests=1), "The team of this key may run 1 call at once; try again when one has ended."),
+        (
+            of_key(requests_per_minute=1),
+            "Rate limit exceeded: 1 request per minute for this API key. Retry after 60 s.",
+        ),
+        (
+            of_team(requests_per_minute=6),
+            "Rate limit exceeded: 6 requests per minute for the team of this API key. Retry after 10 s.",
+        ),
+        (
+            of_team(concurrent_requests=1),
+            "Concurrency limit exceeded: 1 concurrent request for the team of this API key. Retry when one finishes.",
+        ),
     ],
 )
 def test_it_does_so_in_plain_words(counted: Counted, limits: Limits, words: str) -> None:
@@ -263,10 +278,11 @@ def test_a_call_without_limits_holds_nothing(counted: Counted) -> None:
 def test_a_limit_that_only_counts_refuses_nothing_and_says_what_it_would_have_refused(counted: Counted) -> None:
     grants = [counted.take(SHADOW) for _ in range(3)]
 
-    told: Any = grants[2].shadow_exceeded
+    exceeded = grants[2].shadow_exceeded
     assert [grant.shadow_exceeded for grant in grants[:2]] == [None, None]
-    assert told.pop("reset") is not None
-    assert told == {"scope": "team", "limit": "requests_per_minute", "value": 2, "shadow": True}
+    assert exceeded is not None and exceeded.reset is not None
+    expected = LimitExceeded(scope="team", limit="requests_per_minute", value=2, shadow=True)
+    assert replace(exceeded, reset=None) == expected
     assert grants[2].headers == {}
 
 

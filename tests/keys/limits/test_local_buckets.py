@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
+from keys.domain.limits import CONCURRENCY, REQUESTS, TOKENS
+from keys.limits.checks import LimitCheck
 from keys.limits.local_buckets import KEPT_ANYWAY, LocalRateLimiter
-from keys.limits.terms import CALLS, REQUESTS, TOKENS, LimitCheck
 from tests.keys.limits.limiters import LocalTime
 
 
@@ -28,51 +29,51 @@ def buckets(time: LocalTime) -> LocalRateLimiter:
 @pytest.mark.parametrize("value", [1, 6, 7, 13, 999, 60_000, 70_001])
 def test_the_wait_is_exact_to_the_millisecond(buckets: LocalRateLimiter, time: LocalTime, value: int) -> None:
     wanted = [ask(TOKENS, value, amount=value)]
-    assert buckets.take("first", wanted, lease_s=60).is_granted
+    assert buckets.consume("first", wanted, lease_s=60).is_allowed
 
-    (state,) = buckets.take("second", wanted, lease_s=60).states
+    (state,) = buckets.consume("second", wanted, lease_s=60).states
     assert state.wait_ms == state.full_in_ms == 60_000
     buckets.settle("first", [ask(TOKENS, value, amount=value)], {TOKENS: value + 1})
-    (state,) = buckets.take("second", wanted, lease_s=60).states
+    (state,) = buckets.consume("second", wanted, lease_s=60).states
 
     time.go_by((state.wait_ms - 1) / 1000)
-    assert not buckets.take("second", wanted, lease_s=60).is_granted
+    assert not buckets.consume("second", wanted, lease_s=60).is_allowed
     time.go_by(0.001)
-    assert buckets.take("second", wanted, lease_s=60).is_granted
+    assert buckets.consume("second", wanted, lease_s=60).is_allowed
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_the_clock_on_the_wall_changes_nothing(hours: int) -> None:
     buckets = LocalRateLimiter()
-    wanted = [ask(REQUESTS, 1), ask(CALLS, 1)]
-    assert buckets.take("first", wanted, lease_s=60).is_granted
+    wanted = [ask(REQUESTS, 1), ask(CONCURRENCY, 1)]
+    assert buckets.consume("first", wanted, lease_s=60).is_allowed
 
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours)):
-        verdict = buckets.take("second", wanted, lease_s=60)
+        decision = buckets.consume("second", wanted, lease_s=60)
 
-    assert not verdict.is_granted
-    assert 50_000 < verdict.states[0].wait_ms <= 60_000
+    assert not decision.is_allowed
+    assert 50_000 < decision.states[0].wait_ms <= 60_000
 
 
 def test_threads_get_as_much_as_there_is(buckets: LocalRateLimiter) -> None:
-    wanted = [ask(REQUESTS, 100), ask(TOKENS, 1_000, amount=3), ask(CALLS, 90)]
+    wanted = [ask(REQUESTS, 100), ask(TOKENS, 1_000, amount=3), ask(CONCURRENCY, 90)]
 
     def call(number: int) -> bool:
-        return buckets.take(f"call {number}", wanted, lease_s=60).is_granted
+        return buckets.consume(f"call {number}", wanted, lease_s=60).is_allowed
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(call, range(2_000))) == 90
 
 
 def test_what_is_idle_is_forgotten_and_what_is_not_is_kept(buckets: LocalRateLimiter, time: LocalTime) -> None:
-    held = [ask(CALLS, 1, key="held")]
-    buckets.take("held", held, lease_s=10**6)
+    held = [ask(CONCURRENCY, 1, key="held")]
+    buckets.consume("held", held, lease_s=10**6)
     indebted = [ask(TOKENS, 1, key="indebted")]
     buckets.settle("indebted", indebted, {TOKENS: 10**6})
     for number in range(20 * KEPT_ANYWAY):
         time.go_by(0.1)
-        buckets.take("call", [ask(REQUESTS, 60, key=f"key:{number}")], lease_s=60)
+        buckets.consume("call", [ask(REQUESTS, 60, key=f"key:{number}")], lease_s=60)
 
     assert KEPT_ANYWAY <= len(buckets) <= KEPT_ANYWAY + 20
-    assert not buckets.take("another", held, lease_s=60).is_granted
-    assert not buckets.take("another", indebted, lease_s=60).is_granted
+    assert not buckets.consume("another", held, lease_s=60).is_allowed
+    assert not buckets.consume("another", indebted, lease_s=60).is_allowed

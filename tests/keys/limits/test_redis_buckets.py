@@ -14,10 +14,10 @@ import pytest
 from pytest_django import Settings
 
 from keys.errors import RateLimitExceeded
+from keys.limits.checks import LimitCheck
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.limiter import Limiter, LimitGrant, Limits
 from keys.limits.redis_buckets import LEASE_S, RedisRateLimiter
-from keys.limits.terms import LimitCheck
 from lib.shared_store import Store
 from tests.keys.limits.limiters import SharedTime, of_key, of_team, remaining
 from tests.support import ROOT
@@ -28,13 +28,13 @@ New = Callable[[], Limiter]
 NO_DELAY_S = 0.02  # what nobody waits for Redis takes; a wait for it takes 0.05
 
 
-def take(limiter: Limiter, *limits: Limits, call_id: str = "req_1", tokens: int = 1) -> LimitGrant:
-    return limiter.take(call_id, limits, tokens=tokens, lease_s=3600)
+def take(limiter: Limiter, *limits: Limits, request_id: str = "req_1", tokens: int = 1) -> LimitGrant:
+    return limiter.consume(request_id, limits, tokens=tokens, lease_s=3600)
 
 
-def is_refused(limiter: Limiter, *limits: Limits, call_id: str = "req_asked") -> bool:
+def is_refused(limiter: Limiter, *limits: Limits, request_id: str = "req_asked") -> bool:
     try:
-        limiter.release(take(limiter, *limits, call_id=call_id))
+        limiter.release(take(limiter, *limits, request_id=request_id))
     except RateLimitExceeded:
         return True
     return False
@@ -140,7 +140,7 @@ def test_a_running_call_keeps_its_place_for_longer_than_a_lease(redis_server: Re
 
     for _ in range(3):
         passing.go_by(LEASE_S * 0.6)
-        limiter._open_calls._renew()
+        limiter._leases._renew()
         assert is_refused(other, of_key(concurrent_requests=1))
 
     limiter.settle(grant, tokens=0)
@@ -159,12 +159,12 @@ def test_a_call_that_ends_while_it_is_renewed_keeps_no_place(redis_server: Redis
     open_calls = ConcurrencyLeases(shared, store)
     open_calls.close()  # it is renewed by hand here
     places = of_key(concurrent_requests=1)
-    asks = places.asks(tokens=0)
-    shared.take("req_1", asks, lease_s=60)
-    open_calls.add("req_1", asks, lease_s=60, is_known=True)
+    asks = places.checks(tokens=0)
+    shared.consume("req_1", asks, lease_s=60)
+    open_calls.add("req_1", asks, lease_s=60, is_in_redis=True)
 
     open_calls._renew()
-    open_calls._give_back_owed()
+    open_calls._send_pending_refunds()
 
     assert gets_through(new_limiter(), places)
     store.close()
@@ -175,7 +175,7 @@ def test_nothing_is_left_in_redis_when_all_calls_have_ended(redis_server: RedisS
     limits = of_key(requests_per_minute=60, tokens_per_minute=600, concurrent_requests=5)
     passing = SharedTime(redis_server.url)
     for number in range(5):
-        limiter.settle(take(limiter, limits, call_id=f"req_{number}", tokens=50), tokens=70)
+        limiter.settle(take(limiter, limits, request_id=f"req_{number}", tokens=50), tokens=70)
 
     kept = passing.keys()
     assert kept == [f"messages-gateway:limit:key:1:{name}_per_minute" for name in ("requests", "tokens")]
@@ -242,7 +242,7 @@ class Load:
             number += 1
             begun = time.monotonic()
             try:
-                grant = take(self._limiter, *self._limits, call_id=f"load-{thread}-{number}")
+                grant = take(self._limiter, *self._limits, request_id=f"load-{thread}-{number}")
                 self._limiter.settle(grant, tokens=1)
             except RateLimitExceeded:
                 self.refusals.append(begun)
@@ -293,7 +293,7 @@ def test_while_it_is_away_each_process_has_its_share_and_no_more(
     for number, limiter in enumerate(limiters):
         with suppress(RateLimitExceeded):
             while True:
-                limiter.settle(take(limiter, limits, call_id=f"req_{number}"), tokens=1)
+                limiter.settle(take(limiter, limits, request_id=f"req_{number}"), tokens=1)
                 got_through[number] += 1
 
     redis_server.start()
@@ -302,7 +302,7 @@ def test_while_it_is_away_each_process_has_its_share_and_no_more(
 
 def notice_the_outage(limiter: Limiter) -> None:
     while not limiter._store.is_away:
-        take(limiter, of_team(requests_per_minute=1_000), call_id="req_notices")
+        take(limiter, of_team(requests_per_minute=1_000), request_id="req_notices")
 
 
 @pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "concurrent_requests"])
@@ -338,7 +338,7 @@ def test_nor_is_anything_left_of_a_call_that_was_refused_meanwhile(
     limiter, other = new_limiter(), new_limiter()
     redis_server.stop()
     notice_the_outage(limiter)
-    grant = take(limiter, of_key(concurrent_requests=2), call_id="req_local")
+    grant = take(limiter, of_key(concurrent_requests=2), request_id="req_local")
     redis_server.start()
     wait_until(lambda: not both_places_are_free(other))
     redis_server.freeze()
@@ -352,7 +352,7 @@ def test_nor_is_anything_left_of_a_call_that_was_refused_meanwhile(
 
 
 def take_and_release(limiter: Limiter, limits: Limits) -> LimitGrant:
-    grant = take(limiter, limits, call_id="req_looks")
+    grant = take(limiter, limits, request_id="req_looks")
     limiter.release(grant)
     return grant
 
@@ -380,10 +380,10 @@ def test_a_server_that_lost_all_it_knew_learns_again_of_the_calls_that_run(
     redis_server: RedisServer, new_limiter: New
 ) -> None:
     limiter, other = new_limiter(), new_limiter()
-    known = take(limiter, of_key(concurrent_requests=2), call_id="req_known")
+    known = take(limiter, of_key(concurrent_requests=2), request_id="req_known")
     redis_server.stop()
     notice_the_outage(limiter)
-    local = take(limiter, of_key(concurrent_requests=2), call_id="req_local")
+    local = take(limiter, of_key(concurrent_requests=2), request_id="req_local")
     redis_server.start()
 
     wait_until(lambda: is_refused(other, of_key(concurrent_requests=2)), within_s=10)
@@ -397,7 +397,7 @@ def both_places_are_free(limiter: Limiter) -> bool:
     grants = []
     with suppress(RateLimitExceeded):
         for number in range(2):
-            grants.append(take(limiter, of_key(concurrent_requests=2), call_id=f"req_free_{number}"))
+            grants.append(take(limiter, of_key(concurrent_requests=2), request_id=f"req_free_{number}"))
     for grant in grants:
         limiter.release(grant)
     return len(grants) == 2

@@ -26,7 +26,7 @@ import django
 django.setup()
 import time
 import gevent
-from keys.store import Store
+from lib.shared_store import Store
 
 def call():
     answers = set()

@@ -43,20 +43,20 @@ class Plain:
     def held(self, tokens: int) -> int:
         return min(max(1, tokens), self.most_tokens)
 
-    def take(self, call_id: str, tokens: int, ends_at: int) -> None:
+    def take(self, request_id: str, tokens: int, ends_at: int) -> None:
         self.requests -= 1
         self.tokens -= self.held(tokens)
-        self.running[call_id] = ends_at
+        self.running[request_id] = ends_at
 
-    def give_back(self, call_id: str, *, held: int, used: int, requests: int) -> None:
+    def give_back(self, request_id: str, *, held: int, used: int, requests: int) -> None:
         self.requests = min(self.most_requests, self.requests + requests)
         self.tokens = min(self.most_tokens, self.tokens + self.held(held) - used)
-        self.running.pop(call_id, None)
+        self.running.pop(request_id, None)
 
     def go_by(self, seconds: int, now: int) -> None:
         self.requests = min(self.most_requests, self.requests + seconds * self.most_requests // 60)
         self.tokens = min(self.most_tokens, self.tokens + seconds * self.most_tokens // 60)
-        self.running = {call_id: ends_at for call_id, ends_at in self.running.items() if ends_at > now}
+        self.running = {request_id: ends_at for request_id, ends_at in self.running.items() if ends_at > now}
 
 
 class Machine(RuleBasedStateMachine):
@@ -86,7 +86,7 @@ class Machine(RuleBasedStateMachine):
         assert (grant.shadow_exceeded is None) == all(each.can_take(tokens) for each in shadow)
         counts = binding + (shadow if grant.shadow_exceeded is None else [])
         for each in counts:
-            each.take(grant.call_id, tokens, self.now + round(LEASE_S))
+            each.take(grant.request_id, tokens, self.now + round(LEASE_S))
         self.check(grant, binding)
         return (grant, counts, binding, tokens)
 
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         if again:
             self.counted.settle(grant, tokens=0)
         for each in counts:
-            each.give_back(grant.call_id, held=tokens, used=used, requests=0)
+            each.give_back(grant.request_id, held=tokens, used=used, requests=0)
         self.check(grant, binding)
 
     @rule(taken=consumes(grants))
@@ -105,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         grant, counts, binding, tokens = taken
         self.counted.release(grant)
         for each in counts:
-            each.give_back(grant.call_id, held=tokens, used=0, requests=1)
+            each.give_back(grant.request_id, held=tokens, used=0, requests=1)
         self.check(grant, binding)
 
     @rule(taken=consumes(grants))

@@ -89,7 +89,7 @@ def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tup
     team = Team.objects.get()
     team.tokens_per_minute, team.shadow_mode = 6, True
     team.save()
-    grant = limiter.take("req_1", [Limits.of("key", key), Limits.of("team", team)], tokens=4, lease_s=60)
+    grant = limiter.consume("req_1", [Limits.of("key", key), Limits.of("team", team)], tokens=4, lease_s=60)
 
     get(KEY)
     found = {(each["scope"], each["limit"]): each for each in get(KEY)["limits"]}

@@ -104,7 +104,7 @@ def test_a_call_is_settled_once_and_the_first_time_counts(admission: Admission) 
 
 
 def test_a_refused_call_is_a_row_without_tokens(admission: Admission) -> None:
-    ledger.refuse(admission, http_status=403, error_type="permission_error")
+    ledger.reject(admission, http_status=403, error_type="permission_error")
     ledger.close()
 
     row = UsageRecord.objects.get()
@@ -409,7 +409,7 @@ def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey,
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="0-1-dead")
     spool = spool_folder()
-    dead, rejected = spool / "0-1-dead.spool", spool / "rejected.jsonl"
+    dead, rejected = spool / "0-1-dead.spool", spool / "quarantine.jsonl"
     rejected.unlink(missing_ok=True)  # it may hold what other tests have left behind
     dead.write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
 

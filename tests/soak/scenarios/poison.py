@@ -38,7 +38,7 @@ async def _run(run: Run, installation: Installation, calls: int) -> None:
     books = Books(installation, (visit for visit in visits if visit.id not in (NO_ROW, NO_SETTLEMENT)))
     books.balance(run)
     told = {visit.id: visit.status for visit in visits}
-    kept = (installation.state / "spool" / "rejected.jsonl").read_text()
+    kept = (installation.state / "spool" / "quarantine.jsonl").read_text()
     status = {row["client_request_id"]: row["status"] for row in installation.ledger()}
     run.figures |= {
         "good ones stored": sum(books.status(order.id) == "completed" for order, _ in good),
