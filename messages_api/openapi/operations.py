@@ -130,7 +130,7 @@ ERRORS = {
     502: Error(
         "api_error",
         "The upstream failed, or refused the gateway's account.",
-        "the upstream returned no message",
+        "The upstream returned no message.",
         headers=WAIT,
     ),
     503: Error("overloaded_error", "Try again shortly.", "The gateway is restarting; try again.", headers=WAIT),

@@ -34,8 +34,8 @@ HEADERS = {
 """Ours, and the two that an upstream may say of another attempt. No other of its headers goes on."""
 SECRETS = (CREDENTIAL, "127.0.0.1", "certificate", "ssl", "errno", "urllib3", "traceback")
 FIXED_TEXTS = {
-    "the upstream rejected the gateway's credentials",
-    "the upstream account has no remaining quota",
+    "The upstream rejected the gateway's credential.",
+    "The upstream account has run out of credit.",
 }
 DESCRIPTORS_MORE = 12
 BOMB_GROWTH_MIB = 32

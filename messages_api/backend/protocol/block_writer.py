@@ -1,23 +1,23 @@
-"""The content blocks of a stream, one at a time."""
+"""Writer of a stream's content blocks, one open block at a time."""
 
 from messages_api.backend.protocol import events
 from messages_api.backend.protocol.types import Block, Event
 
 
 class BlockWriter:
-    """Write blocks so that one is open at a time, indexes have no gaps and each block has one stop."""
+    """Write blocks so that one is open at a time, indexes have no gaps, and each block has one stop event."""
 
     def __init__(self) -> None:
         self.characters = 0
-        """How much was written: text, thinking and arguments."""
+        """Characters written: text, thinking and arguments."""
         self._open: str | None = None
         self._index = -1
         self._space = ""
 
-    def say(self, kind: str, piece: str) -> list[Event]:
+    def write(self, kind: str, piece: str) -> list[Event]:
         """Return the delta for a piece of `text` or `thinking`, in a new block if another kind is open.
 
-        Whitespace at the start of a text waits for the text itself: a blank block would be refused in a history.
+        Whitespace at the start of a text is buffered until more follows: Anthropic rejects a blank block in a history.
         """
         if kind == self._open:
             return [self._delta(f"{kind}_delta", piece)]
@@ -28,8 +28,8 @@ class BlockWriter:
                 return []
         return [*self._start(kind, events.EMPTY_BLOCKS[kind]), self._delta(f"{kind}_delta", piece)]
 
-    def call(self, tool_id: str, name: str) -> list[Event]:
-        """Return the start of a tool call. Whitespace that waited for a text is dropped."""
+    def start_tool_call(self, tool_id: str, name: str) -> list[Event]:
+        """Return the start of a tool call. Buffered whitespace is dropped."""
         self._space = ""
         return self._start("tool_use", {"type": "tool_use", "id": tool_id, "name": name, "input": {}})
 
@@ -37,7 +37,7 @@ class BlockWriter:
         return [self._delta("input_json_delta", piece)] if piece else []
 
     def stop(self) -> list[Event]:
-        """Return the stop of the open block, if there is one."""
+        """Return the stop event of the open block, if there is one."""
         if self._open is None:
             return []
         self._open = None

@@ -1,4 +1,7 @@
-"""The fields of content blocks that our code reads. Only callers of the native lane can get one wrong: it is open."""
+"""Validation of the content block fields that are translated.
+
+Only clients of the Anthropic API can send invalid ones: its schema is open.
+"""
 
 from messages_api.backend.protocol.types import JSONObject
 
@@ -21,15 +24,15 @@ _SOURCE_FIELDS: dict[str, dict[str, type]] = {
 
 
 def invalid_field(block: object) -> str | None:
-    """Return the path inside a block of the first field that is missing or of the wrong kind; None if all is well.
+    """Return the path inside a block of its first missing or mistyped field, or None if the block is valid.
 
-    The block itself has the path `""`. Types that are unknown have no flaws.
+    The path of the block itself is `""`. Blocks of unknown types are valid.
     """
     if not isinstance(block, dict):
         return ""
-    flaw = _missing(block, {"type": str}) or _missing(block, _FIELDS.get(block["type"], {}))
-    if flaw is not None:
-        return flaw
+    path = _missing(block, {"type": str}) or _missing(block, _FIELDS.get(block["type"], {}))
+    if path is not None:
+        return path
     if block["type"] in ("image", "document"):
         return _invalid_source_field(block["source"])
     if block["type"] == "search_result":
@@ -40,25 +43,25 @@ def invalid_field(block: object) -> str | None:
 
 
 def invalid_content_field(content: object, *, only: str | None = None) -> str | None:
-    """Return the path, from the block that holds it, of the first flaw in `content`: a text, or blocks."""
+    """Return the path of the first invalid field in `content` (text or blocks), relative to the block that has it."""
     if isinstance(content, str):
         return None
     if not isinstance(content, list):
         return ".content"
     for position, block in enumerate(content):
-        flaw = invalid_field(block)
-        if flaw is None and only is not None and block["type"] != only:
-            flaw = ".type"
-        if flaw is not None:
-            return f".content[{position}]{flaw}"
+        path = invalid_field(block)
+        if path is None and only is not None and block["type"] != only:
+            path = ".type"
+        if path is not None:
+            return f".content[{position}]{path}"
     return None
 
 
 def _invalid_source_field(source: JSONObject) -> str | None:
-    flaw = _missing(source, {"type": str}) or _missing(source, _SOURCE_FIELDS.get(source["type"], {}))
-    if flaw is None and source["type"] == "content":
-        flaw = invalid_content_field(source.get("content"))
-    return None if flaw is None else f".source{flaw}"
+    path = _missing(source, {"type": str}) or _missing(source, _SOURCE_FIELDS.get(source["type"], {}))
+    if path is None and source["type"] == "content":
+        path = invalid_content_field(source.get("content"))
+    return None if path is None else f".source{path}"
 
 
 def _missing(value: JSONObject, fields: dict[str, type]) -> str | None:

@@ -1,4 +1,4 @@
-"""Anthropic → OpenAI: whole Messages, and streams of events as the bytes of `chat.completion.chunk` lines."""
+"""Encoding from Anthropic to OpenAI: Messages as `chat.completion`, events as lines of `chat.completion.chunk`."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,19 @@ _TAIL = b',"finish_reason":null}]}\n\n'
 def completion_from_message(message: Message, *, created: int) -> JSONObject:
     """Return the `chat.completion` for a Message. `created` is in seconds since the epoch.
 
-    It equals what the chunks of the same answer add up to. Signatures, citations and the work of server tools have no
-    counterpart and are left out.
+    It equals the sum of the chunks of the same response. Signatures, citations and server tools have no counterpart and
+    are left out.
     """
     blocks = message["content"]
-    calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
+    tool_calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
     text = _joined(blocks, "text")
-    answer: JSONObject = {"role": "assistant", "content": None if calls and not text else text}
+    assistant: JSONObject = {"role": "assistant", "content": None if tool_calls and not text else text}
     thinking = _joined(blocks, "thinking")
     if thinking:
-        answer["reasoning_content"] = thinking
-    if calls:
-        answer["tool_calls"] = calls
-    choice = {"index": 0, "message": answer, "finish_reason": finish_reason(message.get("stop_reason"))}
+        assistant["reasoning_content"] = thinking
+    if tool_calls:
+        assistant["tool_calls"] = tool_calls
+    choice = {"index": 0, "message": assistant, "finish_reason": finish_reason(message.get("stop_reason"))}
     return {
         "id": message["id"],
         "object": "chat.completion",
@@ -38,7 +38,7 @@ def completion_from_message(message: Message, *, created: int) -> JSONObject:
 
 
 def _joined(blocks: list[Block], kind: str) -> str:
-    """Return the texts of one kind of block, joined with nothing: citations cut sentences into blocks."""
+    """Return the texts of one type of block, joined without a separator: citations split sentences into blocks."""
     return "".join(block.get(kind, "") for block in blocks if block["type"] == kind)
 
 
@@ -48,7 +48,7 @@ def _tool_call(block: Block) -> JSONObject:
 
 
 class _Tool:
-    """A tool call that is going out. Its number counts tools, not blocks."""
+    """A tool call being sent. Its number counts tool calls, not blocks."""
 
     def __init__(self, number: int, block: Block) -> None:
         self.number = number
@@ -57,10 +57,10 @@ class _Tool:
 
 
 class ChunkEncoder:
-    """Turn the events of one answer into the lines of a chunk stream, ready to be sent.
+    """Encode the events of one response as the lines of a chunk stream.
 
-    It ends with a finish chunk, which has the usage, and `[DONE]`; or with an error line and no `[DONE]`. `created` is
-    in seconds since the epoch.
+    It ends with a finish chunk, which has the usage, and `[DONE]`; or with an error line and without `[DONE]`.
+    `created` is in seconds since the epoch.
     """
 
     def __init__(self, *, created: int) -> None:
@@ -73,14 +73,14 @@ class ChunkEncoder:
         self._name_chunks("", "")
 
     def feed(self, event: Event) -> list[bytes]:
-        """Return the lines for an event. After the end there are none."""
+        """Return the lines for an event; none after the end."""
         if self._is_ended:
             return []
         encode = _ENCODERS.get(event["type"])
         return [] if encode is None else encode(self, event)
 
     def eof(self) -> list[bytes]:
-        """Return the lines for the end of the events: without a stop reason the answer was cut."""
+        """Return the lines for the end of the events: an error if no stop reason was seen."""
         if self._is_ended:
             return []
         if self._stop_reason is None:
@@ -88,7 +88,7 @@ class ChunkEncoder:
         return self._finish()
 
     def _name_chunks(self, message_id: str, model: str) -> None:
-        """Prepare the bytes that all chunks of the stream begin with, so that a piece of text is cheap."""
+        """Encode the bytes that all chunks of the stream start with once, so that a piece of text is cheap."""
         chunk = {"id": message_id, "object": "chat.completion.chunk", "created": self._created, "model": model}
         self._head = b"data: " + wire.encode_line(chunk)[:-1] + b',"choices":[{"index":0,"delta":'
         self._text_head = self._head + b'{"content":'
@@ -124,8 +124,8 @@ class ChunkEncoder:
         tool = self._tools[event["index"]] = _Tool(self._tool_count, block)
         self._tool_count += 1
         function = {"name": block["name"], "arguments": ""}
-        call = {"index": tool.number, "id": block["id"], "type": "function", "function": function}
-        return [self._chunk({"tool_calls": [call]})]
+        tool_call = {"index": tool.number, "id": block["id"], "type": "function", "function": function}
+        return [self._chunk({"tool_calls": [tool_call]})]
 
     def _block_delta(self, event: Event) -> list[bytes]:
         delta = event["delta"]
@@ -140,7 +140,7 @@ class ChunkEncoder:
         return []
 
     def _block_stop(self, event: Event) -> list[bytes]:
-        """End a block. Only now is it known that a tool has no arguments; `{}` at its start would be one too many."""
+        """Return the lines for a block's end: the `input` of its start, if no arguments followed it."""
         tool = self._tools.pop(event["index"], None)
         if tool is None or tool.has_arguments:
             return []

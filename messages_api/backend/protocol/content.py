@@ -1,11 +1,11 @@
-"""Content blocks in OpenAI's words: as plain text where they have one, else as parts of a user message."""
+"""Translation of content blocks to OpenAI: as text where possible, otherwise as parts of a user message."""
 
 from messages_api.backend.protocol.types import Block, JSONObject
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
 
 def block_text(block: Block) -> str | None:
-    """Return a block as text, or None if it cannot be text: an image, a file, an unknown type."""
+    """Return a block as text, or None if it has none: an image, a file, an unknown type."""
     kind = block["type"]
     if kind == "text":
         return str(block["text"])
@@ -19,7 +19,7 @@ def block_text(block: Block) -> str | None:
 
 
 def attachment_part(block: Block, *, files: bool, path: str) -> JSONObject:
-    """Return the part for an image or a PDF. Raise UnsupportedRequest for a block that has none."""
+    """Return the part for an image or a PDF. Raise UnsupportedRequest for any other block."""
     kind = block["type"]
     if kind not in ("image", "document"):
         raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
@@ -43,12 +43,12 @@ def text_part(text: str) -> JSONObject:
 
 
 def blocks_of(content: str | list[Block]) -> list[Block]:
-    """Return content as blocks; a text is one text block."""
+    """Return content as blocks: a string is one text block."""
     return [text_part(content)] if isinstance(content, str) else content
 
 
 def is_text_document(block: Block) -> bool:
-    """Whether a document can be rendered: its source holds text, not a file."""
+    """Whether a document can be sent as text: its source is text, not a file."""
     source = block["source"]
     if source["type"] == "content":
         return all(item["type"] == "text" for item in blocks_of(source["content"]))

@@ -1,4 +1,4 @@
-"""OpenAI → Anthropic: whole answers, and streams of chunks."""
+"""Decoding from OpenAI to Anthropic: `chat.completion` objects, and streams of chunks."""
 
 from dataclasses import replace
 
@@ -32,109 +32,116 @@ from messages_api.backend.protocol.types import Block, Event, JSONObject, Messag
 from messages_api.backend.protocol.usage import UNKNOWN, Usage
 
 
-def message_from_openai(answer: object, *, request: MessagesRequest, ids: Ids) -> Message:
-    """Return the Message that a `chat.completion` stands for, under the model name of the request.
+def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids) -> Message:
+    """Return the Message for a `chat.completion`, with the model name of the request.
 
-    Raise ProtocolFailure for an error inside a 200, an answer without choices, or one whose generation failed.
+    Raise UpstreamResponseError for an error inside a 200, for a response without choices and for a failed generation.
     """
-    if not isinstance(answer, dict):
+    if not isinstance(response, dict):
         raise UpstreamResponseError(NO_CHOICES)
-    if _is_error(answer):
-        raise UpstreamResponseError(map_openai_error(200, answer))
-    choice = _first_choice(answer)
+    if _is_error(response):
+        raise UpstreamResponseError(map_openai_error(200, response))
+    choice = _first_choice(response)
     ids.avoid(tool_ids(request))
     content = _content(choice["message"], ids)
     stop = stop_fields(
         choice,
         has_tools=any(block["type"] == "tool_use" for block in content),
-        refused=bool(refusal_text(choice["message"]).strip()),
-        asked=request.get("stop_sequences") or (),
+        is_refusal=bool(refusal_text(choice["message"]).strip()),
+        stop_sequences=request.get("stop_sequences") or (),
     )
-    usage = Usage.from_openai(answer.get("usage"))
+    usage = Usage.from_openai(response.get("usage"))
     return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
 
 
-def _first_choice(answer: JSONObject) -> JSONObject:
-    """Return the first choice, which has a message. Raise ProtocolFailure if there is none, or if it failed."""
-    choices = answer.get("choices")
+def _first_choice(response: JSONObject) -> JSONObject:
+    """Return the first choice, which has a message. Raise UpstreamResponseError if it is missing or failed."""
+    choices = response.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise UpstreamResponseError(NO_CHOICES)
-    failure = _finish_failure(choice.get("finish_reason"))
-    if failure is not None:
-        raise UpstreamResponseError(failure)
+    error = _finish_error(choice.get("finish_reason"))
+    if error is not None:
+        raise UpstreamResponseError(error)
     if not isinstance(choice.get("message"), dict):
         raise UpstreamResponseError(NO_CHOICES)
     return choice
 
 
-def _content(answer: JSONObject, ids: Ids) -> list[Block]:
-    """Return the blocks of an answer: thinking, text, refusal, tool calls. Blank text would be refused in a history."""
+def _content(message: JSONObject, ids: Ids) -> list[Block]:
+    """Return the blocks of a message. Blank text is left out: Anthropic rejects it in a history."""
     blocks: list[Block] = []
-    thinking = thinking_text(answer)
+    thinking = thinking_text(message)
     if thinking:
         blocks.append({"type": "thinking", "thinking": thinking, "signature": ""})
-    blocks += [{"type": "text", "text": text} for text in (content_text(answer), refusal_text(answer)) if text.strip()]
     blocks += [
-        {"type": "tool_use", "id": ids.tool(call.id), "name": call.name, "input": parse_arguments(call.arguments)}
-        for call in tool_call_fragments(answer)
-        if call.name
+        {"type": "text", "text": text} for text in (content_text(message), refusal_text(message)) if text.strip()
+    ]
+    blocks += [
+        {
+            "type": "tool_use",
+            "id": ids.tool(fragment.id),
+            "name": fragment.name,
+            "input": parse_arguments(fragment.arguments),
+        }
+        for fragment in tool_call_fragments(message)
+        if fragment.name
     ]
     return blocks
 
 
 def _is_error(chunk: JSONObject) -> bool:
-    # Some servers write the field into every chunk, empty.
+    # Some servers send an empty `error` field in every chunk.
     return chunk.get("error") not in (None, "", False) or chunk.get("object") == "error"
 
 
-def _finish_failure(finish: object) -> MappedError | None:
+def _finish_error(finish: object) -> MappedError | None:
     return FAILED_FINISH_REASONS.get(finish) if isinstance(finish, str) else None
 
 
 class OpenAIDecoder:
-    """Turn the chunks of an OpenAI stream into Anthropic events.
+    """Decode the chunks of an OpenAI stream into Anthropic events.
 
-    Whatever the chunks, the events keep Anthropic's grammar: one open block at a time, indexes without gaps, and one
-    end, which is `message_stop` or an `error` event. Only a finish reason or `[DONE]` makes an answer whole.
+    For any chunks, the events keep Anthropic's grammar: one open block at a time, indexes without gaps, and one end,
+    which is `message_stop` or an `error` event. Only a finish reason or `[DONE]` makes a response complete.
 
     `input_estimate` (tokens) replaces counts that the upstream does not report. With `buffer_tool_calls`, a tool call
     is emitted when it is complete, with arguments that are valid JSON; otherwise its arguments are passed on in pieces.
     """
 
     has_changed = True
-    """Chunks are never the events that they become."""
+    """Events always differ from the chunks they are decoded from."""
 
     def __init__(
         self, request: MessagesRequest, *, ids: Ids, input_estimate: int = 0, buffer_tool_calls: bool = False
     ) -> None:
         ids.avoid(tool_ids(request))
         self.error: MappedError | None = None
-        """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
+        """The error that ended the stream. Before the first byte was sent, it can still be an HTTP error."""
         self.usage = Usage()
-        """The upstream's last counts."""
+        """The last counts that the upstream reported."""
         self.is_whole = False
-        """The answer ended as it should."""
+        """The response is complete, including its end mark."""
         self._request = request
         self._ids = ids
         self._input_estimate = input_estimate
         self._buffer_tool_calls = buffer_tool_calls
         self._is_started = False
         self._final: JSONObject | None = None
-        self._calls = ToolCalls()
+        self._tool_calls = ToolCalls()
         self._has_tools = False
         self._is_refusal = False
         self._blocks = BlockWriter()
-        self._late: list[tuple[str, str]] = []
+        self._deferred: list[tuple[str, str]] = []
 
     @property
     def characters(self) -> int:
-        """How much was emitted: text, thinking and arguments."""
+        """Characters emitted: text, thinking and arguments."""
         return self._blocks.characters
 
     @property
     def is_ended(self) -> bool:
-        """No event follows any more."""
+        """No event follows."""
         return self.is_whole or self.error is not None
 
     @property
@@ -144,7 +151,7 @@ class OpenAIDecoder:
 
     @property
     def is_finishing(self) -> bool:
-        """The answer is complete; only its usage and `[DONE]` are still to come."""
+        """The response is complete; only its usage and `[DONE]` may follow."""
         return self.is_complete and not self.is_ended
 
     def read(self, record: Record) -> list[Event]:
@@ -163,7 +170,7 @@ class OpenAIDecoder:
         return self.feed(chunk)
 
     def start(self) -> list[Event]:
-        """Return `message_start` if it has not been sent, for a client that waits for an upstream that thinks."""
+        """Return `message_start`, unless it was returned before. It is a heartbeat while the model is thinking."""
         if self._is_started or self.is_ended:
             return []
         self._is_started = True
@@ -180,7 +187,7 @@ class OpenAIDecoder:
             return self._fail(map_openai_error(200, chunk))
         usage = chunk.get("usage")
         if usage:
-            self._note(Usage.from_openai(usage))
+            self._set_usage(Usage.from_openai(usage))
         if self._final is not None:
             return []
         choices = chunk.get("choices", [])
@@ -199,12 +206,12 @@ class OpenAIDecoder:
         """Return the events for `[DONE]`."""
         if self.is_ended:
             return []
-        if self._final is None and self._calls.has_unfinished():
+        if self._final is None and self._tool_calls.has_unfinished():
             return self._fail(STREAM_CUT_IN_TOOL_CALL)
         return self._finish()
 
     def eof(self) -> list[Event]:
-        """Return the events for the end of the bytes, which proves nothing: without a finish reason it is a cut."""
+        """Return the events for the end of the bytes: an error unless the finish reason was seen."""
         if self.is_ended:
             return []
         if self._final is None:
@@ -212,17 +219,17 @@ class OpenAIDecoder:
         return self._finish()
 
     def fail(self, error_type: str, message: str) -> list[Event]:
-        """Return the events for an end that the gateway puts to the stream, such as a timeout."""
+        """Return the events for a stream that the gateway ends, such as after a timeout."""
         if self.is_ended:
             return []
         return self._fail(gateway_error(error_type, message))
 
-    def _fail(self, failure: MappedError) -> list[Event]:
-        self.error = failure
-        return [events.error(failure.type, failure.message)]
+    def _fail(self, error: MappedError) -> list[Event]:
+        self.error = error
+        return [events.error(error.type, error.message)]
 
-    def _note(self, usage: Usage) -> None:
-        """Replace the counts: the last ones hold, unless they say nothing."""
+    def _set_usage(self, usage: Usage) -> None:
+        """Replace the counts, unless the new ones are empty."""
         if usage != UNKNOWN:
             self.usage = usage
 
@@ -238,9 +245,9 @@ class OpenAIDecoder:
         out = self._delta(delta)
         finish = choice.get("finish_reason")
         if finish:
-            failure = _finish_failure(finish)
-            if failure is not None:
-                return out + self._fail(failure)
+            error = _finish_error(finish)
+            if error is not None:
+                return out + self._fail(error)
             self._final = choice
         return out
 
@@ -248,83 +255,83 @@ class OpenAIDecoder:
         out: list[Event] = []
         thinking = thinking_text(delta)
         if thinking:
-            out += self._say("thinking", thinking)
+            out += self._write("thinking", thinking)
         text = content_text(delta)
         if text:
-            out += self._say("text", text)
+            out += self._write("text", text)
         refusal = refusal_text(delta)
         if refusal:
             self._is_refusal = self._is_refusal or not refusal.isspace()
-            out += self._say("text", refusal)
+            out += self._write("text", refusal)
         for position, fragment in enumerate(tool_call_fragments(delta)):
-            self._calls.add(fragment, position=position)
-            out += self._advance_calls()
+            self._tool_calls.add(fragment, position=position)
+            out += self._advance_tool_calls()
         return out
 
-    def _say(self, kind: str, piece: str) -> list[Event]:
-        """Return the events for a piece of text or thinking, unless it has to wait for a tool call to end."""
-        call = self._calls.live
-        if call is None:
-            return self._blocks.say(kind, piece)
-        if kind == "text" and not self._late and piece.isspace():
+    def _write(self, kind: str, piece: str) -> list[Event]:
+        """Return the events for a piece of text or thinking, or defer it until the open tool call ends."""
+        tool_call = self._tool_calls.active
+        if tool_call is None:
+            return self._blocks.write(kind, piece)
+        if kind == "text" and not self._deferred and piece.isspace():
             return []
-        self._late.append((kind, piece))
-        if not call.is_complete():
+        self._deferred.append((kind, piece))
+        if not tool_call.is_complete():
             return []
-        return self._end_call(call) + self._say_late()
+        return self._end_tool_call(tool_call) + self._write_deferred()
 
-    def _say_late(self) -> list[Event]:
-        late, self._late = self._late, []
-        return [event for kind, piece in late for event in self._blocks.say(kind, piece)]
+    def _write_deferred(self) -> list[Event]:
+        deferred, self._deferred = self._deferred, []
+        return [event for kind, piece in deferred for event in self._blocks.write(kind, piece)]
 
-    def _advance_calls(self) -> list[Event]:
-        """Return what may go out of the live call. It ends when it is complete and another one waits behind it."""
+    def _advance_tool_calls(self) -> list[Event]:
+        """Return the events that the active tool call has ready. It ends when it is complete and another one waits."""
         out: list[Event] = []
-        while (call := self._calls.live) is not None:
+        while (tool_call := self._tool_calls.active) is not None:
             if not self._buffer_tool_calls:
-                out += self._begin_call(call) + self._blocks.arguments(call.take())
-            if not (self._calls.has_waiting() and call.is_complete()):
+                out += self._start_tool_call(tool_call) + self._blocks.arguments(tool_call.take_arguments())
+            if not (self._tool_calls.has_waiting() and tool_call.is_complete()):
                 break
-            out += self._end_call(call)
+            out += self._end_tool_call(tool_call)
         return out
 
-    def _begin_call(self, call: ToolCall) -> list[Event]:
-        if call.is_begun:
+    def _start_tool_call(self, tool_call: ToolCall) -> list[Event]:
+        if tool_call.is_started:
             return []
-        call.is_begun = True
+        tool_call.is_started = True
         self._has_tools = True
-        return self._blocks.call(self._ids.tool(call.id), call.name)
+        return self._blocks.start_tool_call(self._ids.tool(tool_call.id), tool_call.name)
 
-    def _end_call(self, call: ToolCall) -> list[Event]:
-        """Return the rest of the live call and its stop."""
-        arguments = call.take(at_end=True)
-        # An answer that was cut by its length keeps its cut arguments: they are nobody's mistake to repair.
+    def _end_tool_call(self, tool_call: ToolCall) -> list[Event]:
+        """Return the rest of the active tool call and its stop event."""
+        arguments = tool_call.take_arguments(at_end=True)
+        # After `finish_reason: length` the arguments are incomplete on purpose and are not repaired.
         if self._buffer_tool_calls and not self._is_cut_by_length():
             arguments = wire.encode_text(parse_arguments(arguments))
-        self._calls.end_live()
-        return self._begin_call(call) + self._blocks.arguments(arguments) + self._blocks.stop()
+        self._tool_calls.end_active()
+        return self._start_tool_call(tool_call) + self._blocks.arguments(arguments) + self._blocks.stop()
 
     def _is_cut_by_length(self) -> bool:
         return self._final is not None and self._final["finish_reason"] == "length"
 
     def _finish(self) -> list[Event]:
-        """Return what was held back, and the end of the answer."""
+        """Return the deferred events and the end of the response."""
         out = self.start()
-        self._calls.drop_nameless()
-        while (call := self._calls.live) is not None:
-            out += self._end_call(call)
-        out += self._say_late() + self._blocks.stop()
+        self._tool_calls.drop_nameless()
+        while (tool_call := self._tool_calls.active) is not None:
+            out += self._end_tool_call(tool_call)
+        out += self._write_deferred() + self._blocks.stop()
         stop = stop_fields(
             self._final or {},
             has_tools=self._has_tools,
-            refused=self._is_refusal,
-            asked=self._request.get("stop_sequences") or (),
+            is_refusal=self._is_refusal,
+            stop_sequences=self._request.get("stop_sequences") or (),
         )
         self.is_whole = True
         return [*out, events.message_delta(stop=stop, usage=self._known_usage()), events.message_stop()]
 
     def _known_usage(self) -> Usage:
-        """Return the upstream's counts, with estimates in the place of those that it does not give."""
+        """Return the upstream's counts, with estimates for those that it does not report."""
         usage = self.usage
         if usage.input is None:
             usage = replace(usage, input=self._input_estimate)

@@ -1,21 +1,21 @@
-"""The events of an Anthropic stream, and the Message that they add up to."""
+"""Constructors of Anthropic stream events and of the Message that they add up to."""
 
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 from messages_api.backend.protocol.usage import Usage
 
 PAYLOADS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-"""The field of each delta that carries what the model produced."""
+"""The field of each delta type that has the model's output."""
 
 EMPTY_BLOCKS: dict[str, Block] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
 }
-"""The blocks that begin empty."""
+"""Blocks that start empty."""
 
 
 def message(message_id: str, *, model: str, content: list[Block], stop: JSONObject, usage: Usage) -> Message:
-    """Return a Message; `stop` holds `stop_reason`, `stop_sequence` and perhaps `stop_details`."""
-    whole: Message = {
+    """Return a Message. `stop` has `stop_reason`, `stop_sequence` and optionally `stop_details`."""
+    built: Message = {
         "id": message_id,
         "type": "message",
         "role": "assistant",
@@ -26,16 +26,18 @@ def message(message_id: str, *, model: str, content: list[Block], stop: JSONObje
         "usage": usage.anthropic(),
     }
     if "stop_details" in stop:
-        whole["stop_details"] = stop["stop_details"]
-    return whole
+        built["stop_details"] = stop["stop_details"]
+    return built
 
 
 def message_start(message_id: str, *, model: str, usage: Usage) -> Event:
-    """Return the first event. Its output count is 0, whatever the usage says: nothing has been produced yet."""
-    begun = message(message_id, model=model, content=[], stop={"stop_reason": None, "stop_sequence": None}, usage=usage)
-    begun["usage"] = {**begun["usage"], "output_tokens": 0}
-    begun["usage"].pop("output_tokens_details", None)
-    return {"type": "message_start", "message": begun}
+    """Return the first event. Its output count is 0 for any usage: no output exists yet."""
+    started = message(
+        message_id, model=model, content=[], stop={"stop_reason": None, "stop_sequence": None}, usage=usage
+    )
+    started["usage"] = {**started["usage"], "output_tokens": 0}
+    started["usage"].pop("output_tokens_details", None)
+    return {"type": "message_start", "message": started}
 
 
 def block_start(index: int, block: Block) -> Event:

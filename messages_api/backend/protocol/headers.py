@@ -1,10 +1,10 @@
-"""The headers that an Anthropic upstream gets. Header names are matched in any case."""
+"""Request headers for Anthropic upstreams. Header names are matched case-insensitively."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 VERSION = "2023-06-01"
-"""The version of Anthropic's API that still has all the fields of our envelope lane."""
+"""The version of Anthropic's API with all the fields of the envelope API."""
 
 _FORWARDED = ("anthropic-", "x-claude-code-")
 
@@ -16,10 +16,10 @@ def upstream_headers(
     key: str,
     headers: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the headers for an Anthropic upstream, with names in lower case: `headers` are the caller's.
+    """Return the headers for an Anthropic upstream, with names in lower case. `headers` are the client's.
 
-    The native lane forwards the caller's version, betas and Claude Code's own headers, the envelope lane nothing. The
-    caller's credential, cookies and addresses never leave. An empty `key` sends no credential.
+    The Anthropic API forwards the client's version, betas and Claude Code's own headers; the envelope API forwards
+    none. The client's API key, cookies and IP address are never forwarded. An empty `key` sends no credential.
     """
     sent = {"content-type": "application/json", "anthropic-version": VERSION}
     if api_format == "anthropic":

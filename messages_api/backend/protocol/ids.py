@@ -1,4 +1,4 @@
-"""Ids of our own for Messages and tool calls."""
+"""IDs of messages and tool calls, unique within a conversation."""
 
 from collections.abc import Callable, Iterable
 
@@ -6,10 +6,10 @@ from messages_api.backend.protocol.types import MessagesRequest
 
 
 class Ids:
-    """The ids of one answer.
+    """The IDs of one response.
 
-    `new` makes them: it takes a kind, `msg` or `toolu`, and returns an id such as `msg_7f3a`, each time another one.
-    It is where the randomness comes in. `taken` are tool ids that may not occur again.
+    `new` generates them: it takes a kind, `msg` or `toolu`, and returns a new ID such as `msg_7f3a`. It is passed in
+    because this package has no source of randomness. `taken` are tool IDs that must not be used again.
     """
 
     def __init__(self, new: Callable[[str], str], *, taken: Iterable[str] = ()) -> None:
@@ -17,14 +17,14 @@ class Ids:
         self._taken = set(taken)
 
     def avoid(self, taken: Iterable[str]) -> None:
-        """Treat these tool ids as used."""
+        """Treat these tool IDs as used."""
         self._taken.update(taken)
 
     def message(self) -> str:
         return self._new("msg")
 
     def tool(self, upstream_id: str) -> str:
-        """Return the upstream's id, or a new one if it is empty or already used in the conversation."""
+        """Return the upstream's ID, or a new one if it is empty or already used in the conversation."""
         tool_id = upstream_id
         while not tool_id or tool_id in self._taken:
             tool_id = self._new("toolu")
@@ -33,7 +33,7 @@ class Ids:
 
 
 def tool_ids(request: MessagesRequest) -> set[str]:
-    """Return the ids of the tool calls in a request's history."""
+    """Return the IDs of the tool calls in a request's history."""
     return {
         block["id"]
         for turn in request["messages"]

@@ -1,4 +1,4 @@
-"""The pages of Anthropic's list of models."""
+"""Pages of Anthropic's list of models."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ MAX_LIMIT = 1000
 
 
 def model(entry: JSONObject) -> JSONObject:
-    """Return one model in Anthropic's shape. `entry` has an `id`, and perhaps more of its fields."""
+    """Return one model in Anthropic's format. `entry` has an `id` and optionally more of its fields."""
     defaults = {"type": "model", "id": entry["id"], "display_name": entry["id"], "created_at": "1970-01-01T00:00:00Z"}
     return defaults | {field: value for field, value in entry.items() if value is not None}
 
@@ -22,10 +22,10 @@ def page(
     after_id: str | None = None,
     before_id: str | None = None,
 ) -> JSONObject:
-    """Return the page behind `after_id`, or the page that ends in front of `before_id`.
+    """Return the page after `after_id`, or the page before `before_id`.
 
-    `has_more` is about the direction of paging. Raise UnsupportedRequest for a limit outside 1 to
-    1000 or an unknown id.
+    `has_more` refers to the direction of paging. Raise UnsupportedRequest for a limit outside 1 to 1000 and for an
+    unknown ID.
     """
     if not 1 <= limit <= MAX_LIMIT:
         raise UnsupportedRequest(f"limit: must be between 1 and {MAX_LIMIT}", "limit")
@@ -47,4 +47,4 @@ def _position(entries: Sequence[JSONObject], model_id: str, param: str) -> int:
     for position, entry in enumerate(entries):
         if entry["id"] == model_id:
             return position
-    raise UnsupportedRequest(f"{param}: there is no such model", param)
+    raise UnsupportedRequest(f"{param}: unknown model", param)

@@ -1,4 +1,4 @@
-"""An Anthropic request in OpenAI's words, and what has to happen to one on the way to Anthropic."""
+"""Translation of an Anthropic request to Chat Completions."""
 
 import hashlib
 
@@ -15,7 +15,7 @@ from messages_api.backend.protocol.usage import Usage
 
 __all__ = ["UnsupportedRequest", "empty_response", "to_openai"]
 
-_KINDS: dict[str, type] = {
+_TYPES: dict[str, type] = {
     "stop_sequences": list,
     "tools": list,
     "tool_choice": dict,
@@ -23,7 +23,7 @@ _KINDS: dict[str, type] = {
     "output_config": dict,
     "metadata": dict,
 }
-"""The fields that are read below and that the native lane does not check."""
+"""Fields that are read here and that the schema of the Anthropic API does not check."""
 
 _TRANSLATED = {
     "model",
@@ -42,19 +42,19 @@ _TRANSLATED = {
     "output_format",
     "metadata",
 }
-"""The fields that have a counterpart, or whose function says what becomes of them. The others are hints."""
+"""Fields that have a counterpart or a function of their own. All others are hints."""
 
 _UNSUPPORTED = ("mcp_servers", "container")
-"""Fields without which the answer would be of another kind."""
+"""Fields that cannot be dropped, because that would change the meaning of the request."""
 
 
 def to_openai(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Return the body of a Chat Completions request, and the names of what was dropped on the way.
+    """Return the body of a Chat Completions request, and the paths of the dropped fields.
 
-    Hints are dropped, meaning is refused: raise UnsupportedRequest for what the upstream cannot do. The body is a
-    function of the request, with keys in the order they came: prefix caches upstream live on that.
+    Hints are dropped. Raise UnsupportedRequest if the upstream does not support a field that changes the meaning. The
+    body depends on the request alone, and keys keep their order: prefix caches of upstreams rely on both.
     """
-    _check_kinds(request)
+    _check_types(request)
     body: JSONObject = {
         "model": request["model"],
         "messages": messages_for(request, profile),
@@ -69,30 +69,30 @@ def to_openai(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, l
 
 
 def empty_response(request: MessagesRequest, ids: Ids) -> Message | None:
-    """Return the answer to a request for no tokens, which warms a cache that only Anthropic has; None for another.
+    """Return the response to `max_tokens: 0`, which warms a cache that only Anthropic has; None for other requests.
 
-    Raise UnsupportedRequest for what may not go together with it.
+    Raise UnsupportedRequest for fields that cannot be combined with it.
     """
     if request["max_tokens"] != 0:
         return None
-    for asked, what in (
+    for is_set, field in (
         (request.get("stream"), "stream"),
         ((request.get("thinking") or {}).get("type") == "enabled", "thinking"),
         ((request.get("output_config") or {}).get("format"), "output_config.format"),
         (request.get("output_format"), "output_format"),
         ((request.get("tool_choice") or {}).get("type") in ("any", "tool"), "tool_choice"),
     ):
-        if asked:
-            raise UnsupportedRequest(f"max_tokens: must be at least 1 together with {what}", "max_tokens")
+        if is_set:
+            raise UnsupportedRequest(f"max_tokens: must be at least 1 together with {field}", "max_tokens")
     stop: JSONObject = {"stop_reason": "max_tokens", "stop_sequence": None}
     return events.message(ids.message(), model=request["model"], content=[], stop=stop, usage=Usage())
 
 
-def _check_kinds(request: MessagesRequest) -> None:
-    for field, kind in _KINDS.items():
+def _check_types(request: MessagesRequest) -> None:
+    for field, expected in _TYPES.items():
         value = request.get(field)
-        if value is not None and not isinstance(value, kind):
-            raise UnsupportedRequest(f"{field}: must be {'an array' if kind is list else 'an object'}", field)
+        if value is not None and not isinstance(value, expected):
+            raise UnsupportedRequest(f"{field}: must be {'an array' if expected is list else 'an object'}", field)
 
 
 def _stream(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
@@ -121,7 +121,7 @@ def _stops(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list
 
 
 def _user(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Name the user by a hash: Claude Code's id is longer than the limit, and a cut one may be another user's."""
+    """Send a hash of the user ID: Claude Code's is longer than the limit, and truncated ones may be equal."""
     metadata = request.get("metadata")
     if metadata is None:
         return {}, []
@@ -132,10 +132,10 @@ def _user(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[
 
 
 def _hints(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Name what has no counterpart. Clients send new fields with each release, so an unknown one is a hint."""
+    """Return the fields without a counterpart. Clients send new fields with each release: an unknown one is a hint."""
     for field in _UNSUPPORTED:
         if request.get(field):
-            raise UnsupportedRequest(f"{field}: is not supported by this model", field)
+            raise UnsupportedRequest(f"{field}: not supported by this model", field)
     dropped = [field for field, value in request.items() if field not in _TRANSLATED and value is not None]
     config = request.get("output_config") or {}
     return {}, dropped + [f"output_config.{field}" for field in config if field not in ("effort", "format")]

@@ -1,4 +1,4 @@
-"""How much a model shall think, in OpenAI's words."""
+"""Translation of thinking and effort settings to OpenAI."""
 
 from typing import get_args
 
@@ -6,14 +6,14 @@ from messages_api.backend.protocol.profile import Effort, Profile
 from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 
 _LEVELS = get_args(Effort)
-"""From the weakest to the strongest."""
+"""From weakest to strongest."""
 
-# The budgets at which LiteLLM changes its level: whoever moves here from there sees no difference.
+# The thinking budgets at which LiteLLM changes its level, so that a migration from LiteLLM changes nothing.
 _BUDGETS = ((4096, "high"), (2048, "medium"))
 
 
 def reasoning_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Return `reasoning_effort` and the vendor's switch, as far as the profile has them, and what was dropped."""
+    """Return `reasoning_effort` and the provider's switch, if the profile has them, and the dropped fields."""
     thinking, effort = request.get("thinking"), (request.get("output_config") or {}).get("effort")
     fields: JSONObject = {}
     dropped: list[str] = []
@@ -39,7 +39,7 @@ def reasoning_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObjec
 
 
 def _level(thinking: JSONObject | None, effort: str | None) -> str | None:
-    """Return the level that is asked for. None leaves it to the upstream, as adaptive thinking does."""
+    """Return the requested level. None leaves it to the upstream, as adaptive thinking does."""
     if thinking and thinking.get("type") == "disabled":
         return "none"
     if effort is not None:
@@ -51,7 +51,7 @@ def _level(thinking: JSONObject | None, effort: str | None) -> str | None:
 
 
 def _accepted(level: str | None, efforts: tuple[Effort, ...]) -> str | None:
-    """Return the strongest accepted level that is not stronger than asked; if all are, the weakest."""
+    """Return the strongest accepted level up to the requested one; if there is none, the weakest."""
     if level not in _LEVELS or not efforts:
         return None
     if level == "none":

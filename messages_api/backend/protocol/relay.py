@@ -1,4 +1,4 @@
-"""Anthropic → Anthropic: the identity, guarded. Notes usage and ending, and lets no invalid stream through."""
+"""Relay from Anthropic to Anthropic: pass events on, record usage and stop reason, and reject invalid streams."""
 
 from collections.abc import Callable
 
@@ -21,47 +21,47 @@ from messages_api.backend.protocol.types import Event, JSONObject, Message, Mess
 from messages_api.backend.protocol.usage import Usage
 
 
-def message_from_anthropic(answer: object, *, request: MessagesRequest) -> Message:
-    """Return a whole answer as it came, under the model name of the request.
+def message_from_anthropic(response: object, *, request: MessagesRequest) -> Message:
+    """Return a complete response unchanged, but with the model name of the request.
 
-    One without usage is given counts of 0. Raise ProtocolFailure for an error inside a 200, or for something that is
-    no Message.
+    Missing usage becomes counts of 0. Raise UpstreamResponseError for an error inside a 200, and for anything that is
+    not a Message.
     """
-    if not isinstance(answer, dict):
+    if not isinstance(response, dict):
         raise UpstreamResponseError(NO_MESSAGE)
-    if answer.get("type") == "error":
-        raise UpstreamResponseError(map_anthropic_error(200, answer))
-    content = answer.get("content")
-    if not _has_texts(answer, "id", "model"):
+    if response.get("type") == "error":
+        raise UpstreamResponseError(map_anthropic_error(200, response))
+    content = response.get("content")
+    if not _has_texts(response, "id", "model"):
         raise UpstreamResponseError(NO_MESSAGE)
     if not isinstance(content, list) or not all(_is_block(block) for block in content):
         raise UpstreamResponseError(NO_MESSAGE)
-    message: Message = answer  # type: ignore[assignment]
-    if not isinstance(answer.get("usage"), dict):
+    message: Message = response  # type: ignore[assignment]
+    if not isinstance(response.get("usage"), dict):
         message = {**message, "usage": Usage().anthropic()}
     return {**message, "model": request["model"]}
 
 
 class AnthropicDecoder:
-    """Watch the events of an Anthropic stream and pass them on.
+    """Check the events of an Anthropic stream and pass them on.
 
-    What would repeat itself or belong to nothing is dropped: a second `message_start`, a delta or a stop for a block
-    that is not open, anything after the end. What would leave a gap is an error. Event types that are unknown pass.
-    The answer is given under the model name of the request, and with usage where clients need it: an upstream that
-    gives none is helped out with `input_estimate` (tokens) and with what went by.
+    Duplicate and unattached events are dropped: a second `message_start`, a delta or a stop for a block that is not
+    open, and anything after the end. A gap is an error. Events of unknown types are passed on. The response has the
+    model name of the request. Usage that the upstream does not report and clients need is added: `input_estimate`
+    (tokens), and an output count from the characters that were passed on.
     """
 
     def __init__(self, request: MessagesRequest, *, input_estimate: int = 0) -> None:
         self.error: MappedError | None = None
-        """Why the stream ended in an error. Until something was sent, it can still be an HTTP error."""
+        """The error that ended the stream. Before the first byte was sent, it can still be an HTTP error."""
         self.usage = Usage()
-        """The upstream's counts so far; they are cumulative."""
+        """The counts that the upstream reported so far. They are cumulative."""
         self.characters = 0
-        """How much went by: text, thinking and arguments."""
+        """Characters passed on: text, thinking and arguments."""
         self.is_whole = False
-        """`message_stop` was seen."""
+        """Whether `message_stop` was seen."""
         self.has_changed = False
-        """The last event is not the one that came: the upstream has another name for the model, or no usage."""
+        """Whether the last event differs from the record: the upstream has another name for the model, or no usage."""
         self.message_id: str | None = None
         self.stop_reason: str | None = None
         self._model = request["model"]
@@ -73,7 +73,7 @@ class AnthropicDecoder:
 
     @property
     def is_ended(self) -> bool:
-        """No event follows any more."""
+        """No event follows."""
         return self.is_whole or self.error is not None
 
     @property
@@ -83,11 +83,11 @@ class AnthropicDecoder:
 
     @property
     def is_finishing(self) -> bool:
-        """The answer is complete; only `message_stop` is still to come."""
+        """The response is complete; only `message_stop` may follow."""
         return self.is_complete and not self.is_ended
 
     def read(self, record: Record) -> list[Event]:
-        """Return the events for one record of the stream: itself, nothing, or an error."""
+        """Return the events for one record of the stream: the record itself, none, or an error."""
         data = record.data.strip()
         self.has_changed = False
         if self.is_ended or not data:
@@ -106,27 +106,27 @@ class AnthropicDecoder:
             return self._fail(NOT_AN_OBJECT)
         if not isinstance(event.get("type"), str):
             return self._fail(INVALID_EVENT)
-        take = _HANDLERS.get(event["type"])
-        if take is not None:
-            return take(self, event)
+        handle = _HANDLERS.get(event["type"])
+        if handle is not None:
+            return handle(self, event)
         passed: Event = event  # type: ignore[assignment]
         return [passed]
 
     def eof(self) -> list[Event]:
-        """Return the events for the end of the bytes: an error, unless `message_stop` was seen."""
+        """Return the events for the end of the bytes: an error unless `message_stop` was seen."""
         if self.is_ended:
             return []
         return self._fail(STREAM_CUT)
 
     def fail(self, error_type: str, message: str) -> list[Event]:
-        """Return the events for an end that the gateway puts to the stream, such as a timeout."""
+        """Return the events for a stream that the gateway ends, such as after a timeout."""
         if self.is_ended:
             return []
         return self._fail(gateway_error(error_type, message))
 
-    def _fail(self, failure: MappedError) -> list[Event]:
-        self.error = failure
-        return [events.error(failure.type, failure.message)]
+    def _fail(self, error: MappedError) -> list[Event]:
+        self.error = error
+        return [events.error(error.type, error.message)]
 
     def _message_start(self, event: JSONObject) -> list[Event]:
         if self._is_started:
@@ -141,7 +141,7 @@ class AnthropicDecoder:
         self.has_changed = message["model"] != self._model or not has_usage
         if not has_usage:
             message = {**message, "usage": {"input_tokens": self._input_estimate, "output_tokens": 0}}
-        return _as_it_came({**event, "message": {**message, "model": self._model}})
+        return _unchanged({**event, "message": {**message, "model": self._model}})
 
     def _block_start(self, event: JSONObject) -> list[Event]:
         index = event.get("index")
@@ -153,7 +153,7 @@ class AnthropicDecoder:
             return self._fail(OUT_OF_ORDER)
         self._open = index
         self._blocks += 1
-        return _as_it_came(event)
+        return _unchanged(event)
 
     def _block_delta(self, event: JSONObject) -> list[Event]:
         if self._open is None or event.get("index") != self._open:
@@ -167,13 +167,13 @@ class AnthropicDecoder:
             if not isinstance(payload, str):
                 return self._fail(INVALID_EVENT)
             self.characters += len(payload)
-        return _as_it_came(event)
+        return _unchanged(event)
 
     def _block_stop(self, event: JSONObject) -> list[Event]:
         if self._open is None or event.get("index") != self._open:
             return []
         self._open = None
-        return _as_it_came(event)
+        return _unchanged(event)
 
     def _message_delta(self, event: JSONObject) -> list[Event]:
         if not self._is_started:
@@ -187,10 +187,10 @@ class AnthropicDecoder:
         if _has_texts(delta, "stop_reason"):
             self.stop_reason = delta["stop_reason"]
         self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
-        return _as_it_came(self._with_usage(event))
+        return _unchanged(self._with_usage(event))
 
     def _with_usage(self, event: JSONObject) -> JSONObject:
-        """The last counts, with the one of them that clients count on."""
+        """Return the event with an output count, which clients rely on."""
         usage = event.get("usage")
         if isinstance(usage, dict) and "output_tokens" in usage:
             return event
@@ -202,7 +202,7 @@ class AnthropicDecoder:
         if not self._has_stop:
             return self._fail(STREAM_CUT)
         self.is_whole = True
-        return _as_it_came(event)
+        return _unchanged(event)
 
     def _error(self, event: JSONObject) -> list[Event]:
         return self._fail(map_anthropic_error(200, event))
@@ -220,7 +220,7 @@ _HANDLERS: dict[str, Callable[[AnthropicDecoder, JSONObject], list[Event]]] = {
 
 
 def _is_block(value: object) -> bool:
-    """Whether a value is a content block with the fields that our encoders read. Unknown types are welcome."""
+    """Whether a value is a content block with the fields that the encoders read. Unknown types are valid."""
     if not isinstance(value, dict) or not _has_texts(value, "type"):
         return False
     if value["type"] == "tool_use":
@@ -232,6 +232,6 @@ def _has_texts(value: JSONObject, *fields: str) -> bool:
     return all(isinstance(value.get(field), str) for field in fields)
 
 
-def _as_it_came(event: JSONObject) -> list[Event]:
-    came: Event = event  # type: ignore[assignment]
-    return [came]
+def _unchanged(event: JSONObject) -> list[Event]:
+    passed: Event = event  # type: ignore[assignment]
+    return [passed]

@@ -1,4 +1,4 @@
-"""What an OpenAI `message` or `delta` says, whichever of the vendors' spellings it uses."""
+"""Reader of the content of an OpenAI `message` or `delta`, in the spellings of all providers."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _EMPTY_FIRST = re.compile(r"\s*\{\s*\}\s*(?=\{)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolCallFragment:
-    """A tool call, or a piece of one. An empty text is something that this piece does not say."""
+    """A tool call, or a piece of one. A field that the piece does not have is empty."""
 
     index: int | None
     id: str
@@ -20,7 +20,7 @@ class ToolCallFragment:
 
 
 def thinking_text(part: JSONObject) -> str:
-    """Return the reasoning text: `reasoning_content` or `reasoning`, never both, or Mistral's parts."""
+    """Return the reasoning text: `reasoning_content`, else `reasoning`, else Mistral's thinking parts."""
     thinking = part.get("reasoning_content") or part.get("reasoning")
     if isinstance(thinking, str):
         return thinking
@@ -31,7 +31,7 @@ def thinking_text(part: JSONObject) -> str:
 
 
 def content_text(part: JSONObject) -> str:
-    """Return the content: a text, or parts."""
+    """Return the text of the content, which is a string or parts."""
     content = part.get("content")
     if isinstance(content, str):
         return content
@@ -46,21 +46,22 @@ def refusal_text(part: JSONObject) -> str:
 
 
 def tool_call_fragments(part: JSONObject) -> list[ToolCallFragment]:
-    """Return the tool calls, in order. The old `function_call` counts as one."""
-    calls = part.get("tool_calls")
-    if not calls:
+    """Return the tool calls in order. The deprecated `function_call` counts as one."""
+    tool_calls = part.get("tool_calls")
+    if not tool_calls:
         function = part.get("function_call")
-        calls = [{"function": function}] if function else []
-    if not isinstance(calls, list):
+        tool_calls = [{"function": function}] if function else []
+    if not isinstance(tool_calls, list):
         return []
-    return [_fragment(call) for call in calls if isinstance(call, dict)]
+    return [_fragment(tool_call) for tool_call in tool_calls if isinstance(tool_call, dict)]
 
 
 def parse_arguments(arguments: str) -> JSONObject:
-    """Return the input of a tool from its arguments, which models get wrong.
+    """Return the input of a tool from its arguments, which models sometimes write wrong.
 
-    Blank is an empty input. `{}{…}`, a placeholder with the real arguments behind it, is the second. What is no
-    object is kept as `_unparsed_arguments`: a tool must not run with defaults that nobody chose.
+    Blank arguments are an empty input. Of `{}{…}`, a placeholder before the real arguments, the second object counts.
+    Anything else that is not an object is kept as `_unparsed_arguments`: a tool must not run with default values that
+    the model did not choose.
     """
     if not arguments.strip():
         return {}
@@ -72,7 +73,7 @@ def parse_arguments(arguments: str) -> JSONObject:
 
 
 def parsed_object(text: str) -> JSONObject | None:
-    """Return the JSON object that a text is, or None if it is none."""
+    """Return the JSON object in a text, or None if it is not one."""
     try:
         value = wire.decode(text)
     except ValueError:
@@ -80,13 +81,13 @@ def parsed_object(text: str) -> JSONObject | None:
     return value if isinstance(value, dict) else None
 
 
-def _fragment(call: JSONObject) -> ToolCallFragment:
-    index, function = call.get("index"), call.get("function")
+def _fragment(tool_call: JSONObject) -> ToolCallFragment:
+    index, function = tool_call.get("index"), tool_call.get("function")
     if not isinstance(function, dict):
         function = {}
     return ToolCallFragment(
         index=index if type(index) is int else None,
-        id=_text(call.get("id")),
+        id=_text(tool_call.get("id")),
         name=_text(function.get("name")),
         arguments=_arguments_text(function.get("arguments")),
     )
@@ -103,7 +104,7 @@ def _is_thinking(item: object) -> bool:
 
 
 def _joined(parts: object) -> str:
-    """Return the texts of parts, joined with nothing. A text is itself."""
+    """Return the texts of parts, joined without a separator. A string is returned unchanged."""
     if isinstance(parts, str):
         return parts
     if not isinstance(parts, list):

@@ -1,4 +1,4 @@
-"""Server-sent events, as bytes in both directions (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Parser and writer of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from typing import NamedTuple
 
@@ -11,20 +11,20 @@ _LINE_ENDS = b"\r\n"
 
 
 class Record(NamedTuple):
-    """One received event: its name, or None, and its data lines joined with LF."""
+    """One received event: its name or None, and its data lines joined with LF."""
 
     event: str | None
     data: str
 
 
 class FrameTooLarge(ValueError):
-    """A frame has more bytes than are held; what follows in this stream cannot be read."""
+    """A frame exceeds the size limit; the rest of the stream cannot be read."""
 
 
 class SSEParser:
-    """Turn the bytes of a stream into records, however the reads cut them.
+    """Parse the bytes of a stream into records, however they are split into reads.
 
-    Lines end at LF, CR and CRLF alone. Bytes that are not UTF-8 become U+FFFD. At most `max_frame_bytes` are held.
+    Lines end at LF, CR and CRLF only. Bytes that are not UTF-8 become U+FFFD. At most `max_frame_bytes` are buffered.
     """
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
@@ -62,11 +62,11 @@ class SSEParser:
         return records
 
     def eof(self) -> list[Record]:
-        """Return the record that was still open: a stream may end without its last blank line."""
+        """Return the record that is still open: a stream may end without its last blank line."""
         return self.feed(b"\n\n")
 
     def _with_lf(self, data: bytes) -> bytes:
-        """Write LF for each line end. The LF of a CRLF that was cut in two is not a second one."""
+        """Replace each line end by LF. The LF of a CRLF that was split between two reads is not a second one."""
         if self._ended_in_cr and data.startswith(b"\n"):
             data = data[1:]
         self._ended_in_cr = data.endswith(b"\r")
@@ -95,7 +95,7 @@ class SSEParser:
             self._check_size()
 
     def _other_field(self, line: bytes) -> None:
-        """Read a line that is no plain `data:`. Comments, `id` and `retry` mean nothing here."""
+        """Read a line that is not a plain `data:`. Comments, `id` and `retry` are ignored."""
         name, _, value = line.partition(b":")
         if name == b"event":
             self._event = value.removeprefix(b" ")
@@ -116,7 +116,7 @@ class SSEParser:
 
 
 def frame(data: object, event: str | None = None) -> bytes:
-    """Return one event: an `event:` line where a name is given, `data` as JSON in one line, a blank line."""
+    """Return one event: an optional `event:` line, `data` as one line of JSON, a blank line."""
     line = b"data: " + wire.encode_line(data) + b"\n\n"
     if event is None:
         return line
@@ -134,5 +134,5 @@ def comment(text: str) -> bytes:
 
 
 def _one_line(text: str) -> bytes:
-    # An event's name may come from an upstream: a line end in it would begin a field of the upstream's choice.
+    # An event name may come from an upstream: a line end in it would inject a field.
     return text.encode("utf-8", "replace").translate(None, _LINE_ENDS)

@@ -1,4 +1,4 @@
-"""Why an answer ended, in both dialects."""
+"""Mapping of OpenAI's finish reasons and Anthropic's stop reasons."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ _STOP_REASON = {
     "length": "max_tokens",
     "content_filter": "refusal",
 }
-"""OpenAI's finish reasons that decide alone. The others say too little: many servers write `stop` for everything."""
+"""OpenAI's finish reasons that determine the stop reason. The others do not: many servers use `stop` for all."""
 
 _FINISH_REASON = {
     "end_turn": "stop",
@@ -20,16 +20,16 @@ _FINISH_REASON = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-"""Anthropic's stop reasons. A paused or compacted turn is not complete, and `length` is what says so."""
+"""Anthropic's stop reasons. A paused or compacted turn is incomplete, which is `length` in OpenAI's terms."""
 
 
-def stop_fields(choice: JSONObject, *, has_tools: bool, refused: bool, asked: Sequence[str]) -> JSONObject:
+def stop_fields(choice: JSONObject, *, has_tools: bool, is_refusal: bool, stop_sequences: Sequence[str]) -> JSONObject:
     """Return `stop_reason`, `stop_sequence` and, for a refusal, `stop_details` for a finished choice.
 
-    `asked` are the stop sequences of the request: a server may also name a token of its template that it stopped at.
+    `stop_sequences` are those of the request: a server may also report a token of its template that it stopped at.
     """
-    sequence = _matched(choice, asked)
-    stop_reason = _stop_reason(choice, has_tools=has_tools, refused=refused, matched=sequence is not None)
+    sequence = _matched(choice, stop_sequences)
+    stop_reason = _stop_reason(choice, has_tools=has_tools, is_refusal=is_refusal, matched=sequence is not None)
     fields: JSONObject = {
         "stop_reason": stop_reason,
         "stop_sequence": sequence if stop_reason == "stop_sequence" else None,
@@ -40,27 +40,27 @@ def stop_fields(choice: JSONObject, *, has_tools: bool, refused: bool, asked: Se
 
 
 def finish_reason(stop_reason: object) -> str:
-    """Return OpenAI's word for a stop reason; `stop` for one that is unknown."""
+    """Return OpenAI's finish reason for a stop reason; `stop` for an unknown one."""
     return _FINISH_REASON.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
 
 
-def _stop_reason(choice: JSONObject, *, has_tools: bool, refused: bool, matched: bool) -> str:
+def _stop_reason(choice: JSONObject, *, has_tools: bool, is_refusal: bool, matched: bool) -> str:
     finish = choice.get("finish_reason")
     if isinstance(finish, str) and finish in _STOP_REASON:
         return _STOP_REASON[finish]
     if has_tools:
         return "tool_use"
-    if refused:
+    if is_refusal:
         return "refusal"
     if finish == "stop" and matched:
         return "stop_sequence"
     return "end_turn"
 
 
-def _matched(choice: JSONObject, asked: Sequence[str]) -> str | None:
-    """Return the stop sequence that the server says it met: vLLM in `stop_reason`, SGLang in `matched_stop`."""
+def _matched(choice: JSONObject, stop_sequences: Sequence[str]) -> str | None:
+    """Return the stop sequence that the server reports: vLLM in `stop_reason`, SGLang in `matched_stop`."""
     for field in ("stop_reason", "matched_stop"):
         value = choice.get(field)
-        if isinstance(value, str) and value in asked:
+        if isinstance(value, str) and value in stop_sequences:
             return value
     return None

@@ -1,10 +1,10 @@
-"""Structured output, in OpenAI's words."""
+"""Translation of structured output to OpenAI's `response_format`."""
 
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
-# Where a JSON schema holds schemas: under names of its own, or as one or a list.
+# The keys of a JSON schema that contain schemas: in an object, or as one schema or a list.
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED = (
     "items",
@@ -22,24 +22,24 @@ _LISTED = (
 
 
 def format_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Return `response_format` for `output_config.format` or its old spelling `output_format`; nothing is dropped.
+    """Return `response_format` for `output_config.format` or the older `output_format`; no field is dropped.
 
-    Raise UnsupportedRequest where the upstream has no such thing: the answer would be of another kind.
+    Raise UnsupportedRequest if the upstream does not support it: dropping it would change the response's format.
     """
-    path, wanted = "output_config.format", (request.get("output_config") or {}).get("format")
-    if wanted is None:
-        path, wanted = "output_format", request.get("output_format")
-    if wanted is None:
+    path, output_format = "output_config.format", (request.get("output_config") or {}).get("format")
+    if output_format is None:
+        path, output_format = "output_format", request.get("output_format")
+    if output_format is None:
         return {}, []
     if not profile.json_schema:
         raise UnsupportedRequest(f"{path}: structured output is not supported by this model", path)
     if (
-        not isinstance(wanted, dict)
-        or wanted.get("type") != "json_schema"
-        or not isinstance(wanted.get("schema"), dict)
+        not isinstance(output_format, dict)
+        or output_format.get("type") != "json_schema"
+        or not isinstance(output_format.get("schema"), dict)
     ):
         raise UnsupportedRequest(f"{path}: must be a json_schema with its schema", path)
-    schema = wanted["schema"]
+    schema = output_format["schema"]
     named = {"name": "output", "schema": schema, "strict": _is_strict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": named}}, []
 
@@ -47,7 +47,7 @@ def format_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, 
 def _is_strict(schema: object) -> bool:
     """Whether every object in a schema is closed and requires all its keys.
 
-    OpenAI's strict form refuses others, which Anthropic's allows.
+    OpenAI's strict mode rejects other schemas; Anthropic accepts them.
     """
     if not isinstance(schema, dict):
         return True

@@ -1,4 +1,4 @@
-"""An estimate of how many tokens a request has, where no upstream counts them."""
+"""Estimate of a request's input tokens, for upstreams that do not count them."""
 
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.blocks import invalid_field
@@ -12,9 +12,10 @@ TOKENS_PER_BINARY_DOCUMENT = 3000
 
 
 def estimate(request: MessagesRequest) -> int:
-    """Return the estimated input tokens of a request: its system, messages and tools.
+    """Return the estimated input tokens of a request: its system prompt, messages and tools.
 
-    The figures are an average over models; the estimate serves limits and context meters, never a bill.
+    The constants are averages over models. The estimate is for limits and context meters, not for billing a response
+    whose usage the upstream reports.
     """
     size = _Size()
     size.add_content(request.get("system"))
@@ -27,7 +28,7 @@ def estimate(request: MessagesRequest) -> int:
 
 
 class _Size:
-    """What was counted so far. What has no shape that we know counts as its JSON."""
+    """The size counted so far. A block of an unknown shape counts as its JSON."""
 
     def __init__(self) -> None:
         self.characters = 0

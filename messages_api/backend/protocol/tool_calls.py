@@ -1,4 +1,4 @@
-"""The tool calls of one OpenAI stream: which call a fragment belongs to, and when a call is complete."""
+"""Assembly of the tool calls of one OpenAI stream from their fragments."""
 
 import re
 
@@ -10,15 +10,15 @@ _STRUCTURE = re.compile(r'[{}"\\]')
 
 
 class ToolCall:
-    """One tool call as its fragments come in. The first id and the first name win."""
+    """A tool call, as its fragments arrive. The first ID and the first name are kept."""
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
-        self.is_begun = False
-        """Its block was started."""
+        self.is_started = False
+        """Whether its block was started."""
         self._arguments: list[str] = []
-        self._waiting: list[str] = []
+        self._pending: list[str] = []
         self._braces = _Braces()
         self._is_object: bool | None = None
 
@@ -31,19 +31,19 @@ class ToolCall:
     def arguments(self) -> str:
         return "".join(self._arguments)
 
-    def take(self, *, at_end: bool = False) -> str:
-        """Return the arguments that may go out now and have not yet.
+    def take_arguments(self, *, at_end: bool = False) -> str:
+        """Return the arguments that can be sent and were not returned before.
 
-        A first fragment that is exactly `{}` waits for the next one or the end: it may be a placeholder.
+        A first fragment that is exactly `{}` is kept until the next one or the end: it may be a placeholder.
         """
         if self._is_placeholder() and not at_end:
             return ""
-        waiting = "".join(self._waiting)
-        self._waiting.clear()
-        return waiting
+        pending = "".join(self._pending)
+        self._pending.clear()
+        return pending
 
     def is_complete(self) -> bool:
-        """Whether the arguments are a whole JSON object, to which nothing can be added."""
+        """Whether the arguments are a complete JSON object, to which nothing can be appended."""
         if self._is_object is None:
             self._is_object = self._braces.are_closed() and parsed_object(self.arguments()) is not None
         return self._is_object
@@ -53,60 +53,60 @@ class ToolCall:
             if not arguments.strip():
                 return
             self._arguments.clear()
-            self._waiting.clear()
+            self._pending.clear()
             self._braces = _Braces()
         self._arguments.append(arguments)
-        self._waiting.append(arguments)
+        self._pending.append(arguments)
         self._braces.read(arguments)
         if arguments.strip():
             self._is_object = None
 
     def _is_placeholder(self) -> bool:
-        return self._waiting == [PLACEHOLDER] == self._arguments
+        return self._pending == [PLACEHOLDER] == self._arguments
 
 
 class ToolCalls:
-    """All calls of one answer, in order. The first that has not ended is live, the others wait."""
+    """All tool calls of one response, in order. The first that has not ended is active, the others wait."""
 
     def __init__(self) -> None:
-        self._calls: list[ToolCall] = []
+        self._tool_calls: list[ToolCall] = []
         self._ended = 0
         self._by_index: dict[int, ToolCall] = {}
         self._by_id: dict[str, ToolCall] = {}
         self._by_position: dict[int, ToolCall] = {}
 
     @property
-    def live(self) -> ToolCall | None:
-        """The call that may go out: the first that has not ended, once its name is known."""
-        if self._ended < len(self._calls) and self._calls[self._ended].name:
-            return self._calls[self._ended]
+    def active(self) -> ToolCall | None:
+        """The tool call that can be sent: the first that has not ended, once its name is known."""
+        if self._ended < len(self._tool_calls) and self._tool_calls[self._ended].name:
+            return self._tool_calls[self._ended]
         return None
 
     def has_waiting(self) -> bool:
-        """Whether there is a call behind the live one."""
-        return self._ended + 1 < len(self._calls)
+        """Whether a tool call follows the active one."""
+        return self._ended + 1 < len(self._tool_calls)
 
     def has_unfinished(self) -> bool:
-        """Whether a call with a name has not got all its arguments."""
-        return any(call.name and not call.is_complete() for call in self._calls[self._ended :])
+        """Whether the arguments of a tool call with a name are incomplete."""
+        return any(tool_call.name and not tool_call.is_complete() for tool_call in self._tool_calls[self._ended :])
 
-    def end_live(self) -> None:
+    def end_active(self) -> None:
         self._ended += 1
 
     def drop_nameless(self) -> None:
-        """Forget the calls that have no name; at the end of an answer they never got one."""
-        self._calls[self._ended :] = [call for call in self._calls[self._ended :] if call.name]
+        """Remove the tool calls that have no name at the end of the response."""
+        self._tool_calls[self._ended :] = [tool_call for tool_call in self._tool_calls[self._ended :] if tool_call.name]
 
     def add(self, fragment: ToolCallFragment, *, position: int) -> None:
-        """Add a fragment to its call, which may be a new one. `position` is its place in the chunk's list."""
-        call = self._find(fragment, position)
-        if call is None:
-            call = self._open(fragment, position)
-        call.add(fragment)
-        self._by_id.setdefault(call.id, call)
+        """Add a fragment to its tool call, which may be a new one. `position` is its index in the chunk's list."""
+        tool_call = self._find(fragment, position)
+        if tool_call is None:
+            tool_call = self._open(fragment, position)
+        tool_call.add(fragment)
+        self._by_id.setdefault(tool_call.id, tool_call)
 
     def _find(self, fragment: ToolCallFragment, position: int) -> ToolCall | None:
-        """Find the call by index; without index by id; without both by position, else it is the last one."""
+        """Find the tool call by index; without index by ID; without both by position, otherwise the last one."""
         if fragment.index is not None:
             known = self._by_index.get(fragment.index)
             has_new_id = known is not None and bool(fragment.id) and fragment.id != known.id
@@ -115,28 +115,28 @@ class ToolCalls:
             return self._by_id.get(fragment.id)
         known = self._by_position.get(position)
         if known is None and not fragment.name:
-            return self._calls[-1] if self._calls else None
+            return self._tool_calls[-1] if self._tool_calls else None
         return None if _is_another(known, fragment, may_be_new=True) else known
 
     def _open(self, fragment: ToolCallFragment, position: int) -> ToolCall:
-        call = ToolCall()
-        self._calls.append(call)
+        tool_call = ToolCall()
+        self._tool_calls.append(tool_call)
         if fragment.index is not None:
-            self._by_index[fragment.index] = call
+            self._by_index[fragment.index] = tool_call
         elif not fragment.id:
-            self._by_position[position] = call
-        return call
+            self._by_position[position] = tool_call
+        return tool_call
 
 
 def _is_another(known: ToolCall | None, fragment: ToolCallFragment, *, may_be_new: bool) -> bool:
-    """Whether a fragment at a known place begins a new call: its name differs, or the call there is complete."""
+    """Whether a fragment at a known place starts a new tool call: its name differs, or the known one is complete."""
     if known is None or not may_be_new or not fragment.name:
         return False
     return bool(known.name) and (fragment.name != known.name or known.is_complete())
 
 
 class _Braces:
-    """Follow the braces of a JSON object through its fragments, so that it is parsed once and not at each of them."""
+    """Track the braces of a JSON object across its fragments, so that it is parsed once and not for each fragment."""
 
     def __init__(self) -> None:
         self._depth = 0

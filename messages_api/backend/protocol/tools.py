@@ -1,22 +1,22 @@
-"""Tools and the choice among them, in OpenAI's words."""
+"""Translation of tools and `tool_choice` to OpenAI."""
 
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
-# Families of tools that Anthropic runs. Each new version has another date behind the name.
+# Prefixes of tools that Anthropic runs. A version's date follows the name.
 _SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_")
 
-# It finds tools whose loading was deferred. Upstream nothing is deferred: every tool is visible.
+# Tool search finds deferred tools. Chat Completions defers none: every tool is visible.
 _TOOL_SEARCH = "tool_search_"
 
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def tools_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
-    """Return `tools`, `tool_choice` and `parallel_tool_calls`, and the names of what was dropped.
+    """Return `tools`, `tool_choice` and `parallel_tool_calls`, and the paths of the dropped fields.
 
-    Raise UnsupportedRequest for a tool that the upstream would have to run or to know, and for an unknown choice.
+    Raise UnsupportedRequest for a tool that only Anthropic can run, and for an unknown `tool_choice`.
     """
     tools: list[JSONObject] = []
     dropped: list[str] = []
@@ -45,7 +45,7 @@ def tools_for(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, l
 
 
 def _is_client_tool(tool: object, *, path: str) -> bool:
-    """Whether the caller runs a tool and describes it. Raise UnsupportedRequest for one of a wrong shape."""
+    """Whether the client defines and runs a tool. Raise UnsupportedRequest if the tool is invalid."""
     if not isinstance(tool, dict) or not isinstance(tool.get("type") or "custom", str):
         raise UnsupportedRequest(f"{path}: must be a tool", path)
     if tool.get("type") not in (None, "custom"):
@@ -76,7 +76,7 @@ def _choice(choice: JSONObject, tools: list[JSONObject]) -> str | JSONObject:
     if kind == "tool":
         name = choice.get("name")
         if name not in [tool["function"]["name"] for tool in tools]:
-            raise UnsupportedRequest(f"tool_choice.name: there is no tool '{name}'", "tool_choice.name")
+            raise UnsupportedRequest(f"tool_choice.name: unknown tool '{name}'", "tool_choice.name")
         return {"type": "function", "function": {"name": name}}
     if not isinstance(kind, str) or kind not in _CHOICES:
         raise UnsupportedRequest(f"tool_choice.type: '{kind}' is not supported by this model", "tool_choice.type")

@@ -1,4 +1,4 @@
-"""The conversation in OpenAI's words: system, user turns, tool results, assistant turns."""
+"""Translation of the conversation to OpenAI: system prompt, user turns, tool results, assistant turns."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,10 @@ from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
-# Claude Code's attribution, meant for Anthropic. It changes with each request and would defeat a prefix cache.
+# Claude Code's attribution for Anthropic. It changes with each request and would defeat a prefix cache.
 _ATTRIBUTION = "x-anthropic-billing-header:"
 
-# Parts of an assistant turn that only Anthropic can use. The prose beside them stays.
+# Blocks of an assistant turn that only Anthropic can use. The text beside them is kept.
 _WITHOUT_COUNTERPART = {"redacted_thinking", "server_tool_use", "mcp_tool_use", "compaction", "fallback", "advisor"}
 
 
@@ -24,15 +24,15 @@ class Piece(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one side says before the other: the messages of one role in a row."""
+    """Consecutive messages of one role."""
 
     role: str
     pieces: list[Piece]
 
 
 def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]:
-    """Return the `messages` of Chat Completions. Raise UnsupportedRequest for what they cannot say."""
-    system, turns = _arranged(request, profile)
+    """Return the `messages` of Chat Completions. Raise UnsupportedRequest for content without a counterpart."""
+    system, turns = _split(request, profile)
     messages: list[JSONObject] = []
     if system:
         messages.append({"role": profile.system_role, "content": "\n\n".join(system)})
@@ -52,10 +52,10 @@ def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]
     return messages
 
 
-def _arranged(request: MessagesRequest, profile: Profile) -> tuple[list[str], list[Turn]]:
+def _split(request: MessagesRequest, profile: Profile) -> tuple[list[str], list[Turn]]:
     """Return the texts of the leading system message, and the turns.
 
-    A system message further on stays where it is, or becomes a part of the user's turn, as the profile says.
+    A later system message stays where it is or becomes a part of the user's turn, depending on the profile.
     """
     system = _system_texts(request.get("system"), path="system")
     turns: list[Turn] = []
@@ -85,14 +85,14 @@ def _add(turns: list[Turn], role: str, pieces: list[Piece]) -> None:
 
 
 def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
-    flaw = invalid_content_field(content)
-    if flaw is not None:
-        raise UnsupportedRequest(f"{path}{flaw}: the value is missing or of the wrong type", f"{path}{flaw}")
+    invalid = invalid_content_field(content)
+    if invalid is not None:
+        raise UnsupportedRequest(f"{path}{invalid}: missing or of the wrong type", f"{path}{invalid}")
     return [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
 
 
 def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
-    """Return the texts of a system prompt that are not empty."""
+    """Return the non-empty texts of a system prompt."""
     if content is None or isinstance(content, str):
         return [content] if content else []
     texts = []
@@ -105,21 +105,21 @@ def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
 
 
 def _check_pairing(turns: list[Turn]) -> None:
-    """Check that each call has one result, in the turn behind it, and each result a call."""
-    unanswered: dict[str, str] = {}
+    """Check that each tool call has one result in the next turn, and each result a tool call."""
+    pending: dict[str, str] = {}
     for turn in turns:
         for block, path in turn.pieces:
             if block["type"] == "tool_result":
-                _answer(unanswered, block["tool_use_id"], path=path)
-        _check_answered(unanswered)
+                _add_result(pending, block["tool_use_id"], path=path)
+        _check_complete(pending)
         for block, path in turn.pieces:
-            if block["type"] == "tool_use" and unanswered.setdefault(block["id"], path) != path:
+            if block["type"] == "tool_use" and pending.setdefault(block["id"], path) != path:
                 raise UnsupportedRequest(f"{path}.id: '{block['id']}' is the id of another tool_use", f"{path}.id")
-    _check_answered(unanswered)
+    _check_complete(pending)
 
 
-def _answer(unanswered: dict[str, str], tool_use_id: str, *, path: str) -> None:
-    if unanswered.pop(tool_use_id, None) is None:
+def _add_result(pending: dict[str, str], tool_use_id: str, *, path: str) -> None:
+    if pending.pop(tool_use_id, None) is None:
         raise UnsupportedRequest(
             f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {tool_use_id}. "
             "Each `tool_result` block must have a corresponding `tool_use` block in the previous message.",
@@ -127,17 +127,17 @@ def _answer(unanswered: dict[str, str], tool_use_id: str, *, path: str) -> None:
         )
 
 
-def _check_answered(unanswered: dict[str, str]) -> None:
-    if unanswered:
+def _check_complete(pending: dict[str, str]) -> None:
+    if pending:
         raise UnsupportedRequest(
-            f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(unanswered)}. "
+            f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(pending)}. "
             "Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
-            next(iter(unanswered.values())),
+            next(iter(pending.values())),
         )
 
 
 def _user(turn: Turn, profile: Profile) -> list[JSONObject]:
-    """Return the tool messages of a turn, and behind them one message with everything else."""
+    """Return the tool messages of a turn, followed by one message with everything else."""
     results: list[JSONObject] = []
     parts: list[JSONObject] = []
     for piece in turn.pieces:
@@ -160,7 +160,7 @@ def _parts(piece: Piece, profile: Profile) -> list[JSONObject]:
 
 
 def _collapsed(parts: list[JSONObject], profile: Profile) -> str | list[JSONObject]:
-    """Return content that is all text as one text, which every server takes."""
+    """Join content that is all text into one string, which every server accepts."""
     is_text = all(part["type"] == "text" for part in parts)
     if not is_text or (profile.text_parts and len(parts) > 1):
         return parts
@@ -168,7 +168,7 @@ def _collapsed(parts: list[JSONObject], profile: Profile) -> str | list[JSONObje
 
 
 def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]:
-    """Return a tool's output as text, and its images and files, which a tool message cannot carry."""
+    """Return a tool's output as text, and its images and files, which a tool message cannot contain."""
     block = piece.block
     inner = [Piece(item, f"{piece.path}.content[{i}]") for i, item in enumerate(blocks_of(block.get("content") or []))]
     parts = [part for item in inner for part in _parts(item, profile)]
@@ -183,10 +183,10 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
 
 
 def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
-    """Return the message of an assistant turn, or nothing if nothing of it has a counterpart."""
+    """Return the message of an assistant turn, or none if none of its blocks has a counterpart."""
     texts: list[str] = []
     thoughts: list[str] = []
-    calls: list[JSONObject] = []
+    tool_calls: list[JSONObject] = []
     for block, path in turn.pieces:
         kind = block["type"]
         if kind == "text":
@@ -195,17 +195,17 @@ def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
             thoughts.append(block["thinking"])
         elif kind == "tool_use":
             function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
-            calls.append({"id": block["id"], "type": "function", "function": function})
+            tool_calls.append({"id": block["id"], "type": "function", "function": function})
         elif kind not in _WITHOUT_COUNTERPART and not kind.endswith("_tool_result"):
             raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
 
     field = profile.reasoning_history
     text, thinking = "".join(texts), "".join(thoughts) if field else ""
-    if not (text or thinking or calls):
+    if not (text or thinking or tool_calls):
         return []
-    message: JSONObject = {"role": "assistant", "content": None if calls and not text else text}
-    if field and (thinking or (calls and profile.reasoning_required)):
+    message: JSONObject = {"role": "assistant", "content": None if tool_calls and not text else text}
+    if field and (thinking or (tool_calls and profile.reasoning_required)):
         message[field] = thinking
-    if calls:
-        message["tool_calls"] = calls
+    if tool_calls:
+        message["tool_calls"] = tool_calls
     return [message]

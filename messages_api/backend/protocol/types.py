@@ -1,4 +1,4 @@
-"""Names for the plain dicts that travel in Anthropic's language, with the fields that our code reads.
+"""Types of the plain dicts of the Anthropic API, with the fields that the gateway reads.
 
 Fields that are only passed on are not listed: a dict keeps them, a class would lose them.
 """
@@ -9,11 +9,11 @@ JSONObject: TypeAlias = dict[str, Any]
 """A decoded JSON object of either dialect."""
 
 Block: TypeAlias = dict[str, Any]
-"""A content block: text, image, tool_use, tool_result … An open list, told apart by `type`."""
+"""A content block: text, image, tool_use, tool_result, … Its `type` decides; unknown types are possible."""
 
 
 class InputMessage(TypedDict):
-    """One entry of a request's `messages`."""
+    """A message in a request's `messages`."""
 
     role: str
     content: str | list[Block]
@@ -37,7 +37,7 @@ class MessagesRequest(TypedDict):
 
 
 class Message(TypedDict):
-    """A whole answer."""
+    """A complete response."""
 
     id: str
     type: str
@@ -51,7 +51,7 @@ class Message(TypedDict):
 
 
 class Event(TypedDict):
-    """One stream event; which of the other fields it has depends on `type`."""
+    """A stream event. Its other fields depend on `type`."""
 
     type: str
     index: NotRequired[int]

@@ -1,8 +1,8 @@
-"""Why a request cannot be said in an upstream's words."""
+"""Error for a request that an upstream's dialect cannot express."""
 
 
 class UnsupportedRequest(ValueError):
-    """A request asks for something that this upstream cannot give: 400 `invalid_request_error`.
+    """The request needs a feature that this upstream does not support: 400 `invalid_request_error`.
 
     `message` is safe to show. `param` is the path of the field, such as `messages[1].content[0].source`.
     """

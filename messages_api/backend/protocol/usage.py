@@ -1,4 +1,4 @@
-"""The token counts of one answer, in both dialects.
+"""Token counts of one response, in both dialects.
 
 Anthropic counts disjointly (input, cache read, cache write), OpenAI inclusively (prompt contains the cached tokens).
 """
@@ -7,23 +7,23 @@ from dataclasses import dataclass, fields
 
 from messages_api.backend.protocol.types import JSONObject
 
-# More than any answer has: a larger number is a mistake of the upstream and must not reach a bill.
+# Larger than any response: a higher number is an error of the upstream and must not be billed.
 _LARGEST_COUNT = 10**9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """Token counts; None where nobody said. A count that is no plausible number counts as not said."""
+    """Token counts. None is not reported; an implausible count is treated as not reported."""
 
     input: int | None = None
-    """Without what was read from or written to a cache."""
+    """Without cache reads and cache writes."""
     output: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
     cache_write_1h: int | None = None
-    """The part of `cache_write` that lives for an hour; the rest lives for five minutes."""
+    """The part of `cache_write` with a lifetime of one hour; the rest has five minutes."""
     thinking: int | None = None
-    """The part of `output` that was thought and not said."""
+    """The part of `output` that is thinking."""
 
     @classmethod
     def from_openai(cls, usage: object) -> "Usage":
@@ -69,7 +69,7 @@ class Usage:
         )
 
     def openai(self) -> JSONObject:
-        """Return the `usage` of Chat Completions. What nobody said is 0."""
+        """Return the `usage` of Chat Completions. Counts that are not reported are 0."""
         cache_read, cache_write = self.cache_read or 0, self.cache_write or 0
         prompt, completion = (self.input or 0) + cache_read + cache_write, self.output or 0
         usage: JSONObject = {
@@ -83,7 +83,7 @@ class Usage:
         return usage
 
     def anthropic(self) -> JSONObject:
-        """Return the `usage` of a Message. What nobody said is 0."""
+        """Return the `usage` of a Message. Counts that are not reported are 0."""
         usage: JSONObject = {
             "input_tokens": self.input or 0,
             "cache_creation_input_tokens": self.cache_write or 0,
@@ -95,17 +95,17 @@ class Usage:
         return usage
 
     def merged(self, later: "Usage") -> "Usage":
-        """Return these counts with later ones in their place.
+        """Return these counts, replaced by later ones.
 
-        Counts in a stream are cumulative, so the later one wins; but one that is not said, or a 0 where a count was
-        known, is an omission.
+        Counts in a stream are cumulative, so the later one wins. But a missing one, or a 0 after a known count, is an
+        omission of the upstream.
         """
         return Usage(**{field.name: _later(getattr(self, field.name), getattr(later, field.name)) for field in _FIELDS})
 
     def completed_by(self, estimate: "Usage") -> "Usage":
-        """Return these counts with an estimate in the place of those that nobody said.
+        """Return these counts, completed by an estimate for those that are not reported.
 
-        For an answer that broke off: its output count, if any, was given at the start, so the larger output holds.
+        For an incomplete response: its output count, if any, is from its start, so the larger output is used.
         """
         known = {field.name: getattr(self, field.name) for field in _FIELDS}
         filled = {name: getattr(estimate, name) if count is None else count for name, count in known.items()}
@@ -116,7 +116,7 @@ class Usage:
 _FIELDS = fields(Usage)
 
 UNKNOWN = Usage()
-"""Nobody said anything."""
+"""No count is reported."""
 
 
 def _later(known: int | None, later: int | None) -> int | None:
@@ -130,7 +130,7 @@ def _object(value: object) -> JSONObject:
 
 
 def _count(value: object) -> int | None:
-    """Return a token count, or None for what is no plausible one: negative, a fraction, text, a truth value."""
+    """Return a token count, or None for an implausible one: negative, a fraction, a string, a Boolean."""
     if type(value) is int and 0 <= value <= _LARGEST_COUNT:
         return value
     return None

@@ -1,4 +1,4 @@
-"""JSON as it travels: compact and unescaped on the way out, strict and free of surprises on the way in."""
+"""JSON codec: compact and unescaped encoding, strict decoding."""
 
 import json
 import math
@@ -9,8 +9,8 @@ import msgspec
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
-# Careless readers take these for line ends (str.splitlines does); JSON may escape them anywhere in a string.
-_LINE_ENDS_OF_OTHERS = (
+# Some readers treat these as line ends (str.splitlines does); JSON may escape them anywhere in a string.
+_UNICODE_LINE_ENDS = (
     (b"\xe2\x80\xa8", b"\\u2028"),
     (b"\xe2\x80\xa9", b"\\u2029"),
     (b"\xc2\x85", b"\\u0085"),
@@ -18,9 +18,9 @@ _LINE_ENDS_OF_OTHERS = (
 
 
 def encode(value: object) -> bytes:
-    """Return compact JSON in UTF-8, with the keys in the order they have.
+    """Return compact JSON in UTF-8, with keys in their order.
 
-    A value with a lone surrogate has no UTF-8; it is written with ASCII escapes instead.
+    A lone surrogate has no UTF-8 encoding: a value with one is written with ASCII escapes instead.
     """
     try:
         return _encode(value)
@@ -33,7 +33,7 @@ def encode_line(value: object) -> bytes:
     line = encode(value)
     if line.isascii():
         return line
-    for raw, escaped in _LINE_ENDS_OF_OTHERS:
+    for raw, escaped in _UNICODE_LINE_ENDS:
         line = line.replace(raw, escaped)
     return line
 
@@ -44,18 +44,20 @@ def encode_text(value: object) -> str:
 
 
 def decode(document: str | bytes) -> Any:
-    """Return the value of a JSON document. Raise ValueError if it is none, is nested too deeply, or holds a number
-    that has no value here (`NaN`, `1e999`)."""
+    """Return the value of a JSON document.
+
+    Raise ValueError if it is invalid, nested too deeply, or contains `NaN` or a number out of range (`1e999`).
+    """
     try:
         return _decode(document)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except (msgspec.DecodeError, UnicodeEncodeError):
-        # msgspec refuses lone surrogates, which upstreams do send when they cut a text inside an emoji.
-        return json.loads(document, parse_constant=_refuse, parse_float=_finite)
+        # msgspec rejects lone surrogates, which upstreams send when they split a text inside an emoji.
+        return json.loads(document, parse_constant=_reject, parse_float=_finite)
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 

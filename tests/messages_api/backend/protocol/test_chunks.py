@@ -177,7 +177,7 @@ def test_an_error_is_a_line_without_an_end_mark() -> None:
 
 
 CUT = (
-    b'data: {"error":{"type":"api_error","message":"the upstream stream ended before the answer was complete",'
+    b'data: {"error":{"type":"api_error","message":"The upstream stream ended before the response was complete.",'
     b'"param":null,"code":"api_error"}}\n\n'
 )
 

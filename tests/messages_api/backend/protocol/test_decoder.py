@@ -110,24 +110,24 @@ def test_a_chunk_without_choices_brings_usage_and_ends_nothing(choices: Any) -> 
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        pytest.param(7, "the upstream sent a frame that is not an object", id="a number"),
-        pytest.param([], "the upstream sent a frame that is not an object", id="a list"),
-        pytest.param({"choices": None}, "the upstream returned no choices", id="null choices"),
+        pytest.param(7, "The upstream sent a frame that is not an object.", id="a number"),
+        pytest.param([], "The upstream sent a frame that is not an object.", id="a list"),
+        pytest.param({"choices": None}, "The upstream returned no choices.", id="null choices"),
         pytest.param(
-            {"choices": "x", "usage": USAGE}, "the upstream returned no choices", id="choices that are no list"
+            {"choices": "x", "usage": USAGE}, "The upstream returned no choices.", id="choices that are no list"
         ),
-        pytest.param({"choices": [None]}, "the upstream returned no choices", id="a choice that is none"),
-        pytest.param(chunk("x"), "the upstream sent a frame that is not an object", id="a delta that is no object"),
-        pytest.param({"error": {}}, "upstream error", id="an empty error"),
+        pytest.param({"choices": [None]}, "The upstream returned no choices.", id="a choice that is none"),
+        pytest.param(chunk("x"), "The upstream sent a frame that is not an object.", id="a delta that is no object"),
+        pytest.param({"error": {}}, "The upstream returned an error.", id="an empty error"),
         pytest.param({"object": "error", "message": "m"}, "m", id="an error object"),
-        pytest.param(chunk({}, finish="abort"), "the upstream ended with finish_reason 'abort'", id="abort"),
+        pytest.param(chunk({}, finish="abort"), "The upstream ended with finish_reason 'abort'.", id="abort"),
         pytest.param(
             {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}, {"index": 0, "delta": {"content": "b"}}]},
-            "the upstream ended with finish_reason 'error'",
+            "The upstream ended with finish_reason 'error'.",
             id="error",
         ),
         pytest.param(
-            chunk({}, finish="insufficient_system_resource"), "the upstream ran out of capacity", id="no capacity"
+            chunk({}, finish="insufficient_system_resource"), "The upstream ran out of capacity.", id="no capacity"
         ),
     ],
 )
@@ -346,6 +346,6 @@ def test_a_record_that_is_no_json_is_an_error() -> None:
     events = stream.read(Record(None, "{"))
 
     assert events == [
-        {"type": "error", "error": {"type": "api_error", "message": "the upstream sent a frame that is not JSON"}}
+        {"type": "error", "error": {"type": "api_error", "message": "The upstream sent a frame that is not JSON."}}
     ]
     assert stream.error is not None and stream.error.status == 502

@@ -418,7 +418,7 @@ def test_the_end_mark_inside_a_call_is_an_error(arguments: str, ending: list[str
 def test_the_error_inside_a_call_has_its_own_text() -> None:
     events = decode(call(fragment("{", name="a")), DONE)
 
-    assert events[-1]["error"]["message"] == "the upstream stream ended inside a tool call"
+    assert events[-1]["error"]["message"] == "The upstream stream ended inside a tool call."
 
 
 def test_the_end_mark_behind_calls_that_ended_or_have_no_name_is_an_end() -> None:

@@ -143,7 +143,7 @@ def test_without_counts_there_is_a_usage_all_the_same() -> None:
     assert set(decode({"content": "a"})["usage"].values()) == {0}
 
 
-NO_CHOICES = MappedError(502, "api_error", "the upstream returned no choices")
+NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.")
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,17 @@ NO_CHOICES = MappedError(502, "api_error", "the upstream returned no choices")
         pytest.param(answer(None), NO_CHOICES, id="a null message"),
         pytest.param(
             answer({"content": "a"}, finish="error"),
-            MappedError(500, "api_error", "the upstream ended with finish_reason 'error'"),
+            MappedError(500, "api_error", "The upstream ended with finish_reason 'error'."),
             id="error",
         ),
         pytest.param(
             answer(None, finish="abort"),
-            MappedError(500, "api_error", "the upstream ended with finish_reason 'abort'"),
+            MappedError(500, "api_error", "The upstream ended with finish_reason 'abort'."),
             id="abort",
         ),
         pytest.param(
             answer({}, finish="insufficient_system_resource"),
-            MappedError(529, "overloaded_error", "the upstream ran out of capacity"),
+            MappedError(529, "overloaded_error", "The upstream ran out of capacity."),
             id="insufficient_system_resource",
         ),
         pytest.param({"error": "m"}, MappedError(500, "api_error", "m"), id="an error inside a 200"),

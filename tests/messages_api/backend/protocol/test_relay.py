@@ -98,9 +98,9 @@ def test_what_comes_before_the_start_is_dropped(early: Any) -> None:
     assert decode(early, *STREAM) == PASSED
 
 
-OUT_OF_ORDER = "the upstream sent an event out of order"
-STREAM_CUT = "the upstream stream ended before the answer was complete"
-INVALID_EVENT = "the upstream sent an event of the wrong shape"
+OUT_OF_ORDER = "The upstream sent an event out of order."
+STREAM_CUT = "The upstream stream ended before the response was complete."
+INVALID_EVENT = "The upstream sent an invalid event."
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ INVALID_EVENT = "the upstream sent an event of the wrong shape"
         pytest.param([START, STOP], STREAM_CUT, id="an end without a stop reason"),
         pytest.param(STREAM[:-1], STREAM_CUT, id="no end"),
         pytest.param([], STREAM_CUT, id="nothing"),
-        pytest.param([7], "the upstream sent a frame that is not an object", id="a number"),
+        pytest.param([7], "The upstream sent a frame that is not an object.", id="a number"),
         pytest.param([{}], INVALID_EVENT, id="no type"),
         pytest.param([{"type": ["x"]}], INVALID_EVENT, id="a type that is none"),
         pytest.param([{"type": "message_start"}], INVALID_EVENT, id="no message"),
@@ -152,7 +152,7 @@ def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) ->
         ({"type": "overloaded_error", "message": "busy"}, MappedError(529, "overloaded_error", "busy")),
         (
             {"type": "authentication_error", "message": "key sk-1"},
-            MappedError(502, "api_error", "the upstream rejected the gateway's credentials", retry=False),
+            MappedError(502, "api_error", "The upstream rejected the gateway's credential.", retry=False),
         ),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_record_that_is_no_json_is_an_error() -> None:
 
     stream.read(Record(None, "{"))
 
-    assert stream.error == MappedError(502, "api_error", "the upstream sent a frame that is not JSON")
+    assert stream.error == MappedError(502, "api_error", "The upstream sent a frame that is not JSON.")
 
 
 @pytest.mark.parametrize(("model", "has_changed"), [("up", True), ("m1", False)])
@@ -314,7 +314,7 @@ def test_a_message_without_usage_is_whole_all_the_same(usage: Any) -> None:
     assert whole == {**answer, "model": "m1", "usage": Usage().anthropic()}
 
 
-NO_MESSAGE = MappedError(502, "api_error", "the upstream returned no message")
+NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from messages_api.backend.protocol.stop_reasons import finish_reason, stop_field
 REFUSAL = {"type": "refusal", "category": None, "explanation": None}
 
 
-def stop(choice: Any, *, has_tools: bool = False, refused: bool = False) -> Any:
-    return stop_fields(choice, has_tools=has_tools, refused=refused, asked=["END", "STOP"])
+def stop(choice: Any, *, has_tools: bool = False, is_refusal: bool = False) -> Any:
+    return stop_fields(choice, has_tools=has_tools, is_refusal=is_refusal, stop_sequences=["END", "STOP"])
 
 
 @pytest.mark.parametrize(
-    ("finish", "has_tools", "refused", "stop_reason"),
+    ("finish", "has_tools", "is_refusal", "stop_reason"),
     [
         ("length", True, True, "max_tokens"),
         ("content_filter", True, True, "refusal"),
@@ -27,8 +27,8 @@ def stop(choice: Any, *, has_tools: bool = False, refused: bool = False) -> Any:
         (["stop"], False, False, "end_turn"),
     ],
 )
-def test_the_first_condition_decides(finish: object, has_tools: bool, refused: bool, stop_reason: str) -> None:
-    fields = stop({"finish_reason": finish}, has_tools=has_tools, refused=refused)
+def test_the_first_condition_decides(finish: object, has_tools: bool, is_refusal: bool, stop_reason: str) -> None:
+    fields = stop({"finish_reason": finish}, has_tools=has_tools, is_refusal=is_refusal)
 
     details = {"stop_details": REFUSAL} if stop_reason == "refusal" else {}
     assert fields == {"stop_reason": stop_reason, "stop_sequence": None, **details}

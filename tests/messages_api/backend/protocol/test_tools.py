@@ -136,9 +136,9 @@ def test_a_typed_tool_is_refused_by_its_type(kind: str, is_server_tool: bool) ->
 @pytest.mark.parametrize(
     ("choice", "message", "param"),
     [
-        ({"type": "tool", "name": "web_search"}, "there is no tool 'web_search'", "tool_choice.name"),
-        ({"type": "tool"}, "there is no tool 'None'", "tool_choice.name"),
-        ({"type": "tool", "name": ["add"]}, "there is no tool", "tool_choice.name"),
+        ({"type": "tool", "name": "web_search"}, "unknown tool 'web_search'", "tool_choice.name"),
+        ({"type": "tool"}, "unknown tool 'None'", "tool_choice.name"),
+        ({"type": "tool", "name": ["add"]}, "unknown tool", "tool_choice.name"),
         ({"type": "required"}, "'required' is not supported", "tool_choice.type"),
         ({"name": "add"}, "'None' is not supported", "tool_choice.type"),
         ({"type": ["auto"]}, "is not supported", "tool_choice.type"),

@@ -240,7 +240,7 @@ def test_a_block_without_a_counterpart_is_refused(kind: str) -> None:
 def test_a_block_of_a_wrong_shape_is_refused_with_its_path(content: Any, param: str) -> None:
     refusal = refusal_of(("user", content))
 
-    assert refusal.message == f"{param}: the value is missing or of the wrong type"
+    assert refusal.message == f"{param}: missing or of the wrong type"
     assert refusal.param == param
 
 
