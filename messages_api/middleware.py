@@ -13,8 +13,8 @@ from collections.abc import Callable
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase
 
+from lib.client_address import client_ip
 from messages_api.error_responses import API_PREFIX, failure
-from messages_api.intake.client import address
 
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
@@ -34,7 +34,7 @@ class ApiMiddleware:
         if not http_request.path_info.startswith(API_PREFIX):
             return self.get_response(http_request)
         http_request.request_id = new_request_id()  # type: ignore[attr-defined]
-        http_request.client_ip = address(http_request)  # type: ignore[attr-defined]
+        http_request.client_ip = client_ip(http_request)  # type: ignore[attr-defined]
         response = self._answer(http_request)
         response.headers["request-id"] = http_request.request_id  # type: ignore[attr-defined]
         return response

@@ -15,7 +15,7 @@ from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from audit import log
-from messages_api.intake import client
+from lib.client_address import client_ip
 
 API_PREFIX = "/api/"
 
@@ -60,7 +60,7 @@ class AuditActorMiddleware:
         self.get_response = get_response
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
-        with log.on_behalf_of(http_request, address=client.address(http_request)):
+        with log.on_behalf_of(http_request, address=client_ip(http_request)):
             return self.get_response(http_request)
 
 

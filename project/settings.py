@@ -178,7 +178,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the end stands when it begins
-AXES_CLIENT_IP_CALLABLE = "staff.login.address"
+AXES_CLIENT_IP_CALLABLE = "staff.login.throttled_address"
 AXES_ONLY_ADMIN_SITE = True
 AXES_ENABLE_ADMIN = False  # our own pages show its tables
 AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # kept out of what it stores and logs

@@ -13,15 +13,15 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from lib.admin.render import admin_page
-from messages_api.intake import client
+from lib.client_address import client_ip
 
 IPV6_NETWORK = 64
 """Who has one IPv6 address has all of its /64: they count as one."""
 
 
-def address(http_request: HttpRequest) -> str | None:
-    """The address that failures are counted by, found by the same rule as a caller's."""
-    found = client.address(http_request)
+def throttled_address(http_request: HttpRequest) -> str | None:
+    """Return the IP address that login failures are counted by: the client's, or the /64 network of an IPv6 client."""
+    found = client_ip(http_request)
     if found is None or ":" not in found:
         return found
     return str(ipaddress.ip_network(f"{found}/{IPV6_NETWORK}", strict=False).network_address)
@@ -41,7 +41,7 @@ def failed(http_request: HttpRequest, *, username: str) -> None:
 
 def succeeded(http_request: HttpRequest, *, username: str) -> None:
     """Forget the failures: all that is asked for has been given."""
-    AccessAttempt.objects.filter(username=username, ip_address=address(http_request)).delete()
+    AccessAttempt.objects.filter(username=username, ip_address=throttled_address(http_request)).delete()
 
 
 def locked_out(http_request: HttpRequest) -> HttpResponse:
@@ -54,7 +54,7 @@ def locked_out(http_request: HttpRequest) -> HttpResponse:
 def _wait_s(http_request: HttpRequest) -> int:
     credentials = getattr(http_request, "axes_credentials", None) or {}
     username = credentials.get("username") or http_request.user.get_username()
-    [matching] = get_client_parameters(username, address(http_request), "", http_request)
+    [matching] = get_client_parameters(username, throttled_address(http_request), "", http_request)
     last = AccessAttempt.objects.filter(**matching).aggregate(last=Max("attempt_time"))["last"]
     end = (last or timezone.now()) + settings.AXES_COOLOFF_TIME
     return max(1, math.ceil((end - timezone.now()).total_seconds()))

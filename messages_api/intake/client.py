@@ -1,10 +1,8 @@
 """What is known of a caller besides its key: where from, with what, and the socket that tells when it leaves."""
 
-import ipaddress
 import socket
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.http import HttpRequest
 
 from messages_api.errors import RequestError
@@ -43,38 +41,6 @@ class ClientInfo:
             is_beta=http_request.GET.get("beta") == "true",
             socket=http_request.META.get("gunicorn.socket"),
         )
-
-
-def address(http_request: HttpRequest) -> str | None:
-    """The rightmost address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is one; else the peer's."""
-    peer = _normal(http_request.META.get("REMOTE_ADDR", ""))
-    if peer is None or not _is_trusted(peer):
-        return peer
-    for text in reversed(http_request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-        forwarded = _normal(text.strip())
-        if forwarded is None:
-            return peer  # garbage from here on: believe no more of it
-        if not _is_trusted(forwarded):
-            return forwarded
-    return peer
-
-
-def _normal(text: str) -> str | None:
-    """An address in its canonical spelling, a mapped IPv4 one as IPv4, or None."""
-    try:
-        parsed = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(parsed).partition("%")[
-        0
-    ]  # without a zone, which may be any text and means something on one machine only
-
-
-def _is_trusted(text: str) -> bool:
-    parsed = ipaddress.ip_address(text)
-    return any(parsed in ipaddress.ip_network(proxy, strict=False) for proxy in settings.TRUSTED_PROXIES)
 
 
 def _printable(text: str) -> str:

@@ -58,12 +58,10 @@ class KeyListPage(GatewayModelAdmin):
 
     list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
     list_filter = [StateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
-    list_per_page = 50
     list_select_related = ["owner", "team"]
     search_fields = ["name", "owner__username", "team__name", "public_id"]
     search_help_text = "Name, owner, team, public id (key_…) or hint (mgw_ and six characters)."
     show_facets = ShowFacets.NEVER  # the filters count by themselves
-    show_full_result_count = False
 
     @admin.display(description="key", ordering="name")
     def key(self, api_key: APIKey) -> SafeString:

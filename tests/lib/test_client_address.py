@@ -1,11 +1,11 @@
-"""Where a caller calls from cannot be talked around."""
+"""A client cannot choose its own IP address with forwarding headers."""
 
 from typing import Any
 
 import pytest
 from django.test import RequestFactory
 
-from messages_api.intake.client import address
+from lib.client_address import client_ip
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from messages_api.intake.client import address
         pytest.param("", None, None, id="a socket file"),
     ],
 )
-def test_the_address_is_the_rightmost_that_no_trusted_proxy_has(
+def test_the_client_ip_is_the_rightmost_that_is_not_a_trusted_proxy(
     settings: Any, peer: str, forwarded: str | None, expected: str | None
 ) -> None:
     settings.TRUSTED_PROXIES = ["10.0.0.0/8"]
@@ -31,4 +31,4 @@ def test_the_address_is_the_rightmost_that_no_trusted_proxy_has(
     if forwarded is not None:
         request.META["HTTP_X_FORWARDED_FOR"] = forwarded
 
-    assert address(request) == expected
+    assert client_ip(request) == expected

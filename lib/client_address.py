@@ -1,0 +1,40 @@
+"""Client IP address of a request, behind trusted proxies or not."""
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_ip(http_request: HttpRequest) -> str | None:
+    """Return the client's IP address in canonical form; None without one, as behind a Unix socket.
+
+    If the peer is a trusted proxy, this is the rightmost address in `X-Forwarded-For` that is none; else the peer's.
+    """
+    peer = _canonical(http_request.META.get("REMOTE_ADDR", ""))
+    if peer is None or not _is_trusted_proxy(peer):
+        return peer
+    for text in reversed(http_request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        forwarded = _canonical(text.strip())
+        if forwarded is None:
+            return peer  # the client may have written everything to the left of invalid text
+        if not _is_trusted_proxy(forwarded):
+            return forwarded
+    return peer
+
+
+def _canonical(text: str) -> str | None:
+    """Return an address in its canonical spelling, a mapped IPv4 address as IPv4; None for anything else."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    # Without the zone, which can be any text and has a meaning on one machine only.
+    return str(parsed).partition("%")[0]
+
+
+def _is_trusted_proxy(address: str) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in ipaddress.ip_network(proxy, strict=False) for proxy in settings.TRUSTED_PROXIES)
