@@ -12,26 +12,19 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
-from keys.domain import raw_key
 from keys.models import Team
 from lib import model_patterns
 from lib.networks import Network, network
+from lib.redaction import find_raw_key
 
 LONGEST_MODEL_NAME = 256
 LONGEST_LIST = 200
 LONGEST_METADATA = 20
 YEARS = range(2000, 3000)
-_KEY_SHAPED = re.compile(rf"{raw_key.PREFIX}[0-9A-Za-z]{{{raw_key.HINT_LENGTH + 1},}}")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 Holder = Any
 """A user or a team."""
-
-
-def find_raw_key(text: str) -> str | None:
-    """What looks like a raw key, or a part of one, in what somebody pasted: anything longer than a hint."""
-    found = _KEY_SHAPED.search(text)
-    return found[0] if found else None
 
 
 def check_no_raw_key(value: str) -> None:

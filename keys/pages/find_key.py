@@ -5,8 +5,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
-from keys.forms.fields import find_raw_key
 from keys.forms.find_key import FindForm
+from lib.redaction import find_raw_key
 
 
 def find_key(request: HttpRequest, model_admin: Any) -> HttpResponse:

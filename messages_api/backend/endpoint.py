@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from lib.redaction import redact_upstream
 from messages_api.backend.protocol.profile import Profile
 
 VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
@@ -44,6 +45,10 @@ class Endpoint:
         """Return the URL of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
         base = self.base_url.rstrip("/")
         return base + path if VERSION_SEGMENT.search(base) else f"{base}/v1{path}"
+
+    def redact(self, text: str) -> str:
+        """Return a text of the upstream without its credential and URLs."""
+        return redact_upstream(text, credential=self.credential, base_url=self.base_url)
 
     @property
     def identity(self) -> str:

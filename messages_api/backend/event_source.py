@@ -9,7 +9,6 @@ from messages_api.backend.protocol import sse
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.redaction import redacted
 from messages_api.backend.reported_usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
@@ -139,7 +138,7 @@ class EventSource:
     def _redact(self, events: list[Event]) -> None:
         for event in events:
             if event["type"] == "error":
-                event["error"]["message"] = redacted(event["error"]["message"], self._exchange.endpoint)
+                event["error"]["message"] = self._exchange.endpoint.redact(event["error"]["message"])
 
     def _within_grace(self, wait_s: float) -> float:
         if self._grace_expires_at is None:

@@ -18,7 +18,6 @@ import enum
 from messages_api.backend.backoff import parse_retry_after
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.error_mapping import MappedError
-from messages_api.backend.redaction import redacted
 
 
 class RetryScope(enum.Enum):
@@ -59,7 +58,7 @@ class UpstreamError(Exception):
         if mapped.retry is False:
             headers = {**(headers or {}), "x-should-retry": "false"}
         return cls(
-            redacted(mapped.message, endpoint),
+            endpoint.redact(mapped.message),
             status=mapped.status,
             type=mapped.type,
             retry_scope=_retry_scope(mapped),

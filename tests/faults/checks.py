@@ -181,7 +181,7 @@ def _hands_the_wait_on(seen: Seen, played: Played) -> Iterator[str]:
 
 
 def _is_redacted(seen: Seen, played: Played) -> Iterator[str]:
-    if not seen.message.startswith("Bad request for ") or "[hidden]" not in seen.message:
+    if not seen.message.startswith("Bad request for ") or "[redacted]" not in seen.message:
         yield f"said {seen.message!r}"
 
 

@@ -57,7 +57,6 @@ PENDING: tuple[str, ...] = (
     "project/bind.py",
     "project/checks.py",
     "project/environment.py",
-    "project/logs.py",
     "project/management",
     "project/middleware.py",
     "project/postgresql",

@@ -13,10 +13,10 @@ from keys.admin.api_keys.csv_import import CsvImportPages
 from keys.admin.api_keys.detail_pages import KeyDetailPages
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.domain import raw_key
-from keys.forms.fields import find_raw_key
 from keys.forms.find_key import FindForm
 from keys.models import APIKey
 from keys.pages import change_state
+from lib.redaction import find_raw_key
 
 
 @admin.register(APIKey)

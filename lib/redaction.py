@@ -1,0 +1,49 @@
+"""Redaction of credentials in text: log lines, error messages of upstreams, and raw API keys in form fields. Pure."""
+
+import logging
+import re
+from urllib.parse import urlsplit
+
+MASK = "[redacted]"
+MIN_CREDENTIAL_LENGTH = 4  # a shorter credential would mask ordinary words
+
+# Longer than the hint of a key, which is six characters and shown in the admin.
+_RAW_KEY = re.compile(r"mgw_[0-9A-Za-z]{7,}")
+_CREDENTIAL = re.compile(
+    rf"(?i:{_RAW_KEY.pattern})"
+    r"|\bsk-[A-Za-z0-9_-]{6,}"  # keys of Anthropic, OpenAI and many others
+    r"|(?i:bearer)\s+[^\s'\",;]+"
+    r"|(?i:x-api-key|authorization)['\"]?\s*[:=]\s*['\"]?(?!(?i:bearer))[^\s'\",;]+"
+)
+
+
+def find_raw_key(text: str) -> str | None:
+    """Return the first part of a text that is a raw key or longer than the hint of one; else None."""
+    found = _RAW_KEY.search(text)
+    return found[0] if found else None
+
+
+def redact(text: str) -> str:
+    """Mask everything that looks like a credential."""
+    return _CREDENTIAL.sub(MASK, text)
+
+
+def redact_upstream(text: str, *, credential: str, base_url: str) -> str:
+    """Mask an upstream's credential and its URLs, and everything that looks like a credential."""
+    if len(credential) >= MIN_CREDENTIAL_LENGTH:
+        text = text.replace(credential, MASK)
+    host = urlsplit(base_url).netloc
+    if host:
+        text = re.sub(rf"(?:https?://)?{re.escape(host)}[^\s'\",;)]*", MASK, text, flags=re.IGNORECASE)
+    return redact(text)
+
+
+class RedactingFilter(logging.Filter):
+    """Log filter that redacts the finished message. It never drops a record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        redacted = redact(message)
+        if redacted != message:
+            record.msg, record.args = redacted, None
+        return True
