@@ -23,8 +23,7 @@ from keys.domain import raw_key
 from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, KeySecret, KeyState, Team
-from keys.usage import ledger
-from lib import deadlines
+from lib import database_health, deadlines
 from lib.expiry import has_expired
 from lib.networks import Network, network
 
@@ -134,7 +133,7 @@ class SnapshotCache:
 
 
 def _load(digests: list[bytes]) -> Snapshot | None:
-    if ledger.is_away():
+    if database_health.is_unavailable():
         raise LedgerUnavailable  # nobody would be let in: do not even ask
     try:
         with deadlines.deadline(settings.DATABASE_TIMEOUT_S):

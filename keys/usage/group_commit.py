@@ -111,7 +111,7 @@ class GroupCommit:
         self._busy_since: float | None = None
 
     @property
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether the database takes nothing now, or what is being written takes so long that nobody should queue."""
         if self._pid != os.getpid():
             return False
@@ -134,7 +134,7 @@ class GroupCommit:
         """
         ticket = self.submit(statement)
         while not ticket.wait(settings.DATABASE_TIMEOUT_S):
-            if self.is_away and ticket.give_up():
+            if self.is_unavailable and ticket.give_up():
                 return False
         return True
 

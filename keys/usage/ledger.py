@@ -34,6 +34,7 @@ from keys.usage.group_commit import MAX_BATCH, GroupCommit
 from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.rows import Admission, Row, Settlement, Status, UsageSource
 from keys.usage.spool import iter_dead, quarantine
+from lib import database_health
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +42,12 @@ SETTLED_WITHIN_S = 10.0  # the writer gives up on its database long before
 UNFIT = (DataError, IntegrityError, KeyError, TypeError, ValueError)  # what a row that cannot be written raises
 
 
-def is_away() -> bool:
-    """Whether no row can be written now. Then there is no call, and whoever asks is to be told at once."""
-    return _writer.is_away
-
-
 def admit(admission: Admission) -> None:
     """Write the row of a call, hold its budgets, and wait for the commit.
 
     Raise BudgetSpent (402), which leaves a refused row, or LedgerUnavailable (503); then there is no call.
     """
-    if is_away() or not _writer.write(_Admit(admission)):
+    if _writer.is_unavailable or not _writer.write(_Admit(admission)):
         raise LedgerUnavailable
 
 
@@ -289,3 +285,4 @@ def _orphan(whose: Q) -> None:
 
 _house = Backlog()
 _writer = GroupCommit(_write, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)
+database_health.add_check(lambda: _writer.is_unavailable)

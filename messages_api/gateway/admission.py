@@ -19,7 +19,7 @@ from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission
-from lib import deadlines
+from lib import database_health, deadlines
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
@@ -129,5 +129,5 @@ def _check_open() -> None:
     """Raise RequestError while the process shuts down, LedgerUnavailable while no usage record can be written."""
     if watcher.is_draining:
         raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
-    if ledger.is_away():
+    if database_health.is_unavailable():
         raise LedgerUnavailable

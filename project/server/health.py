@@ -4,8 +4,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 
-from keys.usage import ledger
-from lib import deadlines
+from lib import database_health, deadlines
 from messages_api.watcher import watcher
 
 
@@ -16,7 +15,7 @@ def livez(http_request: HttpRequest) -> HttpResponse:
 
 def readyz(http_request: HttpRequest) -> HttpResponse:
     """The database answers, calls can be recorded, and the process is not about to end; else 503."""
-    if watcher.is_draining or ledger.is_away() or not _database_answers():
+    if watcher.is_draining or database_health.is_unavailable() or not _database_answers():
         response = HttpResponse("not ready", status=503, content_type="text/plain")
         response._has_been_logged = True  # type: ignore[attr-defined]  # whoever asks every second knows it already
         return response

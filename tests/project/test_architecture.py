@@ -15,7 +15,7 @@ DIVIDED = ("keys", "messages_api", "project")
 
 IMPORTS: dict[str, set[str]] = {
     "audit": set(),
-    "keys/access": {"keys/budgets", "keys/domain", "keys/errors", "keys/limits", "keys/models", "keys/usage", "lib"},
+    "keys/access": {"keys/budgets", "keys/domain", "keys/errors", "keys/limits", "keys/models", "lib"},
     "keys/admin": {
         "audit",
         "keys/budgets",

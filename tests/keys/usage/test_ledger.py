@@ -335,9 +335,9 @@ def test_once_the_database_is_away_statements_are_given_up_without_asking_it(qui
         with pytest.raises(OperationalError):
             writer.submit(_Write(name, database)).wait(5)
 
-    assert writer.is_away
+    assert writer.is_unavailable
     database.is_away = False
-    wait_until(lambda: not writer.is_away)
+    wait_until(lambda: not writer.is_unavailable)
     assert writer.submit(_Write("third", database)).wait(5)
     writer.close()
     assert [entry for entry in database.log if entry not in ("secured", "chores")] == [
@@ -357,10 +357,10 @@ def test_what_takes_too_long_is_given_up_and_undone_and_nobody_else_queues_behin
 
     ticket = writer.submit(_Write("slow", database))
     assert not ticket.wait(0.3)
-    assert writer.is_away and ticket.give_up()
+    assert writer.is_unavailable and ticket.give_up()
     database.may_go_on.set()
 
-    wait_until(lambda: not writer.is_away)
+    wait_until(lambda: not writer.is_unavailable)
     writer.close()
     assert [entry for entry in database.log if entry != "chores"] == ["slow written", "slow too late"]
 
