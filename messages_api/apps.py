@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class MessagesApiConfig(AppConfig):
     name = "messages_api"
-    verbose_name = "Model servers"
+    verbose_name = "Upstreams and routes"

@@ -1,3 +1,3 @@
-"""What admins see of model servers and routes."""
+"""Admin pages of upstreams and routes."""
 
-from messages_api.admin import upstreams  # noqa: F401
+from messages_api.admin import routes, upstreams  # noqa: F401  # registers them

@@ -1,4 +1,4 @@
-"""A real call to an upstream, so that an operator sees whether address, credential and model are right."""
+"""Connection check: a one-token request that shows whether URL, credential and model of an upstream are right."""
 
 import time
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ MAX_TOKENS = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """How the call ended."""
+class ConnectionResult:
+    """Outcome of a connection check."""
 
     ok: bool
     status: int | None
-    """The upstream's HTTP status; None: it did not answer."""
+    """HTTP status of the upstream; None if it did not respond."""
     message: str
     duration_ms: int
 
@@ -34,8 +34,8 @@ class _Body:
         return wire.encode(self.request)
 
 
-def test_connection(upstream: Upstream, *, model: str) -> Result:
-    """Ask `model` for one token, with the credential and the deadlines of the row. Leaves no usage record."""
+def check_connection(upstream: Upstream, *, model: str) -> ConnectionResult:
+    """Request one token from `model` with the stored credential and timeouts. Writes no usage record."""
     request: MessagesRequest = {
         "model": model,
         "max_tokens": MAX_TOKENS,
@@ -48,13 +48,13 @@ def test_connection(upstream: Upstream, *, model: str) -> Result:
         client_headers={},
         input_estimate=1,
     )
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
-        answer = adapters.message(attempt)
-        ok, message = True, f"It answered as {answer.message['model']}."
+        response = adapters.message(attempt)
+        ok, message = True, f"Model in the response: {response.message['model']}."
     except UpstreamError as error:
         ok, message = False, error.message
     finally:
         attempt.exchange.close()
-    duration_ms = round((time.monotonic() - begun) * 1000)
-    return Result(ok=ok, status=attempt.exchange.response_status, message=message, duration_ms=duration_ms)
+    duration_ms = round((time.monotonic() - started) * 1000)
+    return ConnectionResult(ok=ok, status=attempt.exchange.response_status, message=message, duration_ms=duration_ms)

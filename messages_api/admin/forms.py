@@ -1,4 +1,4 @@
-"""What operators enter about upstreams. A credential goes in and never comes out."""
+"""Forms of upstreams and routes. A credential is written and never shown."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class UpstreamForm(forms.ModelForm):
     clear_credential = forms.BooleanField(required=False, label="Clear the stored credential")
 
     lost_credential = False
-    """Set by `save`: the base URL changed, and what was stored for the old one is gone."""
+    """Set by `save`: the base URL changed, which cleared the stored credential."""
 
     class Meta:
         model = Upstream
@@ -42,36 +42,36 @@ class UpstreamForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "credential" in self.fields:  # a page for reading only has no fields
-            self.fields["credential"].help_text = _what_is_stored(self.instance)
+        if "credential" in self.fields:  # a read-only page has no fields
+            self.fields["credential"].help_text = _credential_status(self.instance)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("credential") and cleaned.get("clear_credential"):
-            raise ValidationError({"clear_credential": "Either clear the credential or enter a new one."})
+            raise ValidationError({"clear_credential": "Clear the credential or enter a new one, not both."})
         return cleaned
 
     def save(self, commit: bool = True) -> Upstream:
-        """Bind a new credential to the address that is saved with it."""
-        credential, moved = self.cleaned_data["credential"], "base_url" in self.changed_data
-        self.lost_credential = moved and not credential and bool(self.instance.credential_ciphertext)
-        if credential or moved or self.cleaned_data["clear_credential"]:
+        """Bind a new credential to the base URL that is saved with it."""
+        credential, is_moved = self.cleaned_data["credential"], "base_url" in self.changed_data
+        self.lost_credential = is_moved and not credential and bool(self.instance.credential_ciphertext)
+        if credential or is_moved or self.cleaned_data["clear_credential"]:
             self.instance.set_credential(credential)
         saved: Upstream = super().save(commit)
         return saved
 
 
-def _what_is_stored(upstream: Upstream) -> str:
+def _credential_status(upstream: Upstream) -> str:
     if not upstream.credential_ciphertext or upstream.credential_set_at is None:
-        return "None is set: nothing is sent. It is stored encrypted and cannot be shown again."
+        return "Not set: none is sent. It is stored encrypted and cannot be shown again."
     since = f"{timezone.localtime(upstream.credential_set_at):%Y-%m-%d %H:%M}"
     if not upstream.has_usable_credential():
-        return f"Set {since}, but it cannot be read any more: the encryption keys changed. Enter it again."
-    return f"Set since {since}. Leave this empty to keep it. Changing the base URL clears it: then enter it again."
+        return f"Set since {since}, but unreadable because the encryption keys changed. Enter it again."
+    return f"Set since {since}. Leave empty to keep it. Changing the base URL clears it."
 
 
 class PreviewForm(forms.Form):
-    """A model's name as a caller says it, and whose key it comes with."""
+    """A requested model, and optionally the API key of the request."""
 
     model = forms.CharField(
         max_length=256, widget=forms.TextInput(attrs={"placeholder": "claude-3-opus-20240229", "spellcheck": "false"})
@@ -84,6 +84,6 @@ class PreviewForm(forms.Form):
 
 
 class ConnectionForm(forms.Form):
-    """Which model to ask for one token."""
+    """The model of a connection test."""
 
-    model = forms.CharField(max_length=256, help_text="The model's name at this upstream.")
+    model = forms.CharField(max_length=256, help_text="Name of the model at this upstream.")

@@ -1,5 +1,6 @@
-"""The model servers behind the gateway, and which of them answers for which model."""
+"""Upstreams, and the routes from model names to them."""
 
-from messages_api.models.upstreams import Dialect, Route, RouteTarget, Upstream
+from messages_api.models.routes import Route, RouteTarget
+from messages_api.models.upstreams import Dialect, Upstream
 
 __all__ = ["Dialect", "Route", "RouteTarget", "Upstream"]

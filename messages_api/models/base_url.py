@@ -1,4 +1,4 @@
-"""Which addresses an operator may give for an upstream. Nothing in a call ever chooses one."""
+"""Validation of an upstream's base URL. Only operators set it; a request never does."""
 
 import ipaddress
 import socket
@@ -10,29 +10,29 @@ METADATA = ipaddress.ip_network("169.254.0.0/16")
 
 
 def check_base_url(url: str) -> None:
-    """Raise ValidationError unless this is a plain http(s) base URL: no user, query, fragment, control character.
+    """Raise ValidationError unless this is a plain http(s) URL without user, query, fragment and control characters.
 
-    Plain http is for this machine and private networks; link-local addresses, where clouds keep their metadata, are
-    refused in every spelling.
+    Plain http is allowed for this machine and private networks. Link-local addresses, where clouds serve their
+    metadata, are rejected in every spelling.
     """
     if not url.isascii() or not url.isprintable() or any(character in url for character in " \\?#@"):
-        raise ValidationError("Give an address without spaces, user, query or fragment, such as https://host/v1.")
+        raise ValidationError("Enter a URL without spaces, user, query or fragment, such as https://host/v1.")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValidationError("Give an address that begins with http:// or https://.")
+        raise ValidationError("Enter a URL that begins with http:// or https://.")
     try:
         _ = parts.port
     except ValueError as error:
-        raise ValidationError("The port is not a number.") from error
+        raise ValidationError("The port must be a number.") from error
     address = _as_address(parts.hostname)
     if address is not None and address in METADATA:
-        raise ValidationError("Link-local addresses are not allowed.")
+        raise ValidationError("Link-local IP addresses are not allowed.")
     if parts.scheme == "http" and address is not None and not address.is_private:
-        raise ValidationError("Use https:// for an address that is not on this machine or a private network.")
+        raise ValidationError("Use https:// for a public IP address.")
 
 
 def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is a spelling of (decimal, octal and mapped ones too), or None for a name."""
+    """Return the IP address that a host spells (also as a decimal, octal or mapped one), or None for a name."""
     try:
         parsed = ipaddress.ip_address(host)
     except ValueError:
@@ -41,7 +41,7 @@ def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
 
 
 def _as_legacy_ipv4(host: str) -> ipaddress.IPv4Address | None:
-    """What inet_aton makes of it: 2852039166, 0xa9.254.43518 and the like."""
+    """Parse a spelling that inet_aton accepts: 2852039166, 0xa9.254.43518 and the like."""
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:

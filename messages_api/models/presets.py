@@ -1,12 +1,12 @@
-"""What kinds of upstream can and cannot do: presets of the profile, chosen in the admin.
+"""Profile presets: capabilities of known servers, for selection in the admin.
 
-From the vendors' documents, not from measurements: where a server of yours differs, override the field.
+They follow the providers' documentation, not measurements. Where a server differs, override the field.
 """
 
 from typing import Any
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "portable": ("Any other server (the most portable choice)", {}),
+    "portable": ("Other (most portable)", {}),
     "anthropic": ("Anthropic", {"auth_style": "x-api-key"}),
     "openai": (
         "OpenAI",
@@ -36,7 +36,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "reasoning_history": "reasoning_content",
             "thinking_toggle": "enable_thinking",
             "top_k": True,
-            # Small models write broken JSON at times, and one broken call loses the whole answer in the client.
+            # Small models write broken JSON at times, and one broken tool call loses the whole response in the client.
             "buffer_tool_calls": True,
         },
     ),

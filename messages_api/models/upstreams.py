@@ -1,4 +1,4 @@
-"""The model servers behind the gateway, and which of them answers for which model."""
+"""Upstreams: model endpoints with their credential, timeouts and profile."""
 
 import logging
 import uuid
@@ -9,7 +9,7 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from lib import encryption, model_patterns
+from lib import encryption
 from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.protocol.profile import Profile, ProfileInvalid
 from messages_api.models.base_url import check_base_url
@@ -26,13 +26,15 @@ class Dialect(models.TextChoices):
 
 
 class Upstream(models.Model):
-    """A model server: its address, what we show to it, and how long it may take."""
+    """A model endpoint: base URL, credential, timeouts and profile."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(
-        max_length=64, unique=True, validators=[RegexValidator(r"^[A-Za-z0-9._-]+$", "Letters, digits, . _ - only.")]
+        max_length=64,
+        unique=True,
+        validators=[RegexValidator(r"^[A-Za-z0-9._-]+$", "Letters, digits and . _ - only.")],
     )
-    dialect = models.CharField(max_length=16, choices=Dialect.choices)
+    dialect = models.CharField("API format", max_length=16, choices=Dialect.choices)
     base_url = models.CharField(
         "base URL",
         max_length=300,
@@ -42,34 +44,35 @@ class Upstream(models.Model):
     )
     credential_ciphertext = models.TextField("credential", blank=True, editable=False)
     credential_set_at = models.DateTimeField(null=True, editable=False)
-    connect_timeout_s = models.FloatField("connect", default=5.0, validators=POSITIVE, help_text="Seconds.")
-    first_byte_timeout_s = models.FloatField("first byte", default=120.0, validators=POSITIVE, help_text="Seconds.")
+    connect_timeout_s = models.FloatField("connect timeout", default=5.0, validators=POSITIVE, help_text="Seconds.")
+    first_byte_timeout_s = models.FloatField(
+        "first-byte timeout", default=120.0, validators=POSITIVE, help_text="Seconds."
+    )
     idle_timeout_s = models.FloatField(
-        "silence", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
+        "idle timeout", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
     )
     request_timeout_s = models.FloatField(
-        "total", default=600.0, validators=POSITIVE, help_text="Seconds for a whole call, over all attempts."
+        "request timeout", default=600.0, validators=POSITIVE, help_text="Seconds for a request, over all attempts."
     )
     retry_on_timeout = models.BooleanField(
-        "try again after a timeout",
         default=False,
-        help_text="Also when a deadline has passed. The model may have answered by then, and its answer may be billed.",
+        help_text="Retry after a timeout as well. The first attempt may have been billed already.",
     )
     continue_after_disconnect_s = models.FloatField(
-        "read on",
+        "continue after client disconnect",
         default=0.0,
         validators=[MinValueValidator(0.0)],
-        help_text="Seconds for which the rest of an answer is read after its caller has left, for its final usage. "
-        "0: the upstream is cut at once. For vendors that bill the whole answer in any case.",
+        help_text="Seconds for which the response is read after the client disconnected, for its final usage. "
+        "0 ends the request immediately. For providers that bill the complete response in any case.",
     )
     profile_preset = models.CharField(
         max_length=32,
         choices=[(name, title) for name, (title, _) in PRESETS.items()],
         default="portable",
-        help_text="What this kind of server can and cannot do.",
+        help_text="Capabilities of the server.",
     )
     profile_overrides = models.JSONField(
-        default=dict, blank=True, help_text='Where this server differs from its kind, such as {"max_stop": 4}.'
+        default=dict, blank=True, help_text='Overrides of the preset as JSON, such as {"max_stop": 4}.'
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -87,25 +90,25 @@ class Upstream(models.Model):
             raise ValidationError({"profile_overrides": str(error)}) from error
 
     def profile(self) -> Profile:
-        """What this upstream can and cannot do: its preset, and what differs. Raise ProfileInvalid."""
+        """Return the preset with the overrides. Raise ProfileInvalid."""
         if not isinstance(self.profile_overrides, dict):
             raise ProfileInvalid("overrides: must be an object")
         return Profile.from_mapping({**PRESETS[self.profile_preset][1], **self.profile_overrides})
 
     def set_credential(self, credential: str) -> None:
-        """Store what this upstream wants to see, encrypted for this row and this base URL. Empty: nothing is sent."""
+        """Encrypt the credential for this row and base URL. An empty one is not sent."""
         self.credential_ciphertext = encryption.encrypt(credential, bound_to=self._binding()) if credential else ""
         self.credential_set_at = timezone.now() if credential else None
 
     def has_usable_credential(self) -> bool:
-        """Whether one is stored and readable: none is after the base URL or the encryption keys changed."""
+        """Return whether a credential is stored and readable: not after the base URL or the encryption keys changed."""
         try:
             return bool(self._credential())
         except encryption.CredentialUnreadable:
             return False
 
     def renew_encryption(self) -> bool:
-        """Whether the credential had to be encrypted anew with the first key. Raise CredentialUnreadable."""
+        """Encrypt the credential with the first key. Return whether it changed. Raise CredentialUnreadable."""
         if not self.credential_ciphertext:
             return False
         before = self.credential_ciphertext
@@ -113,7 +116,7 @@ class Upstream(models.Model):
         return self.credential_ciphertext != before
 
     def endpoint(self) -> Endpoint:
-        """This upstream as an attempt needs it. An unreadable credential is sent to nobody."""
+        """Return this upstream as an attempt needs it. An unreadable credential is not sent."""
         try:
             credential = self._credential()
         except encryption.CredentialUnreadable:
@@ -136,11 +139,11 @@ class Upstream(models.Model):
         )
 
     def _readable_profile(self) -> Profile:
-        """The profile; that of the preset alone if the overrides were spoiled on a road that checks nothing."""
+        """Return the profile, or the preset alone if the overrides were stored without validation and are invalid."""
         try:
             return self.profile()
         except ProfileInvalid:
-            logger.error("The overrides of the upstream %s cannot be read and are left out", self.name)
+            logger.error("Ignoring invalid profile overrides of upstream %s", self.name)
             return Profile.from_mapping(PRESETS[self.profile_preset][1])
 
     def _credential(self) -> str:
@@ -150,55 +153,3 @@ class Upstream(models.Model):
 
     def _binding(self) -> list[str]:
         return [str(self.uid), self.base_url]
-
-
-class Route(models.Model):
-    """A model name, or a pattern of names, and the targets that answer for it."""
-
-    pattern = models.CharField(
-        max_length=256,
-        unique=True,
-        help_text="A model name, a prefix such as claude-*, or * for every model that no other route matches.",
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["pattern"]
-
-    def __str__(self) -> str:
-        return self.pattern
-
-    def clean(self) -> None:
-        if not model_patterns.is_valid(self.pattern):
-            raise ValidationError({"pattern": "A * may stand at the end only."})
-
-
-class RouteTarget(models.Model):
-    """One choice of a route. The lowest priority comes first; equal ones share by weight."""
-
-    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="targets")
-    upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="targets")
-    model = models.CharField(
-        max_length=256, blank=True, help_text="The model's name there. Empty: the name that the caller asked for."
-    )
-    priority = models.PositiveSmallIntegerField(
-        default=0, help_text="The lowest is asked first; the others when those have failed."
-    )
-    weight = models.PositiveSmallIntegerField(
-        default=1,
-        validators=[MinValueValidator(1)],
-        help_text="Among equal priorities, 3 is asked first three times as often as 1.",
-    )
-
-    class Meta:
-        ordering = ["priority", "-weight", "pk"]
-        constraints = [
-            models.UniqueConstraint(fields=["route", "upstream", "model"], name="one_target_an_upstream_and_model")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.upstream} {self.model}".strip()
-
-    def get_additional_data(self) -> dict[str, str]:
-        """For the audit log: a target's changes stand in the history of its route."""
-        return {"part_of": f"{Route._meta.label_lower}/{self.route_id}"}

@@ -89,7 +89,7 @@ def test_where_all_targets_fail_the_first_is_asked_all_the_same(
     [
         pytest.param({"model": "gpt-5"}, "No route matches: requests are rejected with 404.", id="no route"),
         pytest.param({"model": "claude-3"}, "Longest matching prefix.", id="prefix"),
-        pytest.param({"model": "claude-3", "key": "key_nobody"}, "There is no such key.", id="unknown key"),
+        pytest.param({"model": "claude-3", "key": "key_nobody"}, "API key not found.", id="unknown key"),
         pytest.param({"model": ""}, "This field is required.", id="no model"),
     ],
 )
@@ -149,5 +149,5 @@ def test_a_route_without_a_target_is_refused(
 
     answer = browser.post(f"{LIST}add/", {"pattern": "gpt-*", "targets-INITIAL_FORMS": "0", **form})
 
-    assert "A route needs a target" in answer.text
+    assert "A route needs at least one target" in answer.text
     assert not Route.objects.filter(pattern="gpt-*").exists()

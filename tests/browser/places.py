@@ -200,7 +200,7 @@ WALK = [
     Place(name="routes", heading="Select route to change", address="/admin/messages_api/route/"),
     Place(name="route", heading="Change route", address="/admin/messages_api/route/{route.pk}/change/"),
     Place(
-        name="preview of a route", heading="Which target answers?",
+        name="preview of a route", heading="Test routing",
         address="/admin/messages_api/route/preview/?model=claude-haiku-4-5",
     ),
     Place(name="users", heading="Select user to change", address="/admin/auth/user/"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keys.models import UsageRecord
-from messages_api.admin.connection_check import test_connection as try_connection
+from messages_api.admin.connection_check import check_connection
 from tests.support.gateway import Gateway, events
 from tests.support.local_model import MODEL, LocalModel
 
@@ -108,7 +108,7 @@ def test_stop_sequences_reach_the_model(real: Gateway, dialect: str) -> None:
 def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gateway, dialect: str) -> None:
     real.speak(dialect)
 
-    result = try_connection(real.upstream_row, model=MODEL)
+    result = check_connection(real.upstream_row, model=MODEL)
 
     assert (result.ok, result.status) == (True, 200)
     assert not UsageRecord.objects.exists()
@@ -117,6 +117,6 @@ def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gatewa
 def test_the_connection_test_says_what_is_wrong(gateway: Gateway) -> None:
     gateway.upstream.refuse()
 
-    result = try_connection(gateway.upstream_row, model="m")
+    result = check_connection(gateway.upstream_row, model="m")
 
     assert (result.ok, result.status, result.message) == (False, None, "The connection to the upstream failed.")
