@@ -1,1 +1,1 @@
-"""What the gateway says of itself: the OpenAPI description of both lanes and the page that shows it."""
+"""OpenAPI description of the envelope API, the Anthropic API and the API key endpoints, and its documentation page."""

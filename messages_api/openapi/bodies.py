@@ -1,84 +1,82 @@
-"""The schemas of requests, made from the structs that check them, so that the two cannot drift apart."""
-
-from typing import Any
+"""Schemas of request bodies, generated from the structs that validate them."""
 
 import msgspec
 
 from messages_api.intake import cross_field_rules
 from messages_api.intake.schema import CountRequest, NativeRequest, StrictRequest
-
-Schema = dict[str, Any]
+from messages_api.openapi.json_schema import Schema
 
 REF = "#/components/schemas/Input{name}"
 
 REQUESTS = {
     "StrictRequest": (
         "EnvelopeRequest",
-        "A request on the envelope lane. A field that is not listed here is refused, and no type is converted. The "
-        "first turn is the user's; each `tool_result` answers a `tool_use` of the turn before.",
+        "Request body of the envelope API. Unknown fields are rejected, and no type is converted. The first message is "
+        "the user's; each `tool_result` refers to a `tool_use` of the message before.",
     ),
     "NativeRequest": (
-        "NativeRequest",
-        "A request of Anthropic's Messages API, also with fields that are newer than this gateway. The gateway checks "
-        "those listed here. What the upstream's dialect cannot say is dropped, and named in `x-gateway-dropped`.",
+        "AnthropicRequest",
+        "Request body of Anthropic's Messages API, including fields that are newer than this gateway. The gateway "
+        "checks the fields listed here. Fields that the upstream does not support are dropped and listed in "
+        "`x-gateway-dropped`.",
     ),
     "CountRequest": (
         "CountRequest",
-        "A request whose input tokens are to be counted. It may have every field of a call.",
+        "Request body whose input tokens are counted. It may have every field of a message request.",
     ),
 }
-"""Struct → the name of its schema, and what it says there. The schemas of its parts are called `Input…`."""
+"""Struct → the name of its schema and its description. The schemas of its parts are called `Input…`."""
 
 FIELDS = {
-    "model": "The name of the model. The gateway's routes decide which upstream answers for it.",
-    "max_tokens": "How many tokens the answer may have.",
-    "messages": "The conversation so far. Messages of one role in a row are one turn.",
-    "system": "Instructions that stand before the conversation.",
-    "stop_sequences": "Texts at which the answer ends. None may be blank.",
-    "stream": "Whether the answer comes as server-sent events.",
-    "temperature": "How much chance there is in the answer.",
-    "top_p": "Choose among the likeliest tokens that have this share together.",
-    "top_k": "Choose among so many of the likeliest tokens.",
-    "tools": "What the model may call. Names are unique; a client tool needs `name` and `input_schema`.",
-    "tool_choice": "Whether the model may, must or must not call a tool. A `name` is that of one of `tools`.",
-    "thinking": "Whether the model thinks before it responses. `budget_tokens` is less than `max_tokens`.",
-    "output_config": "How much effort the answer is worth, and the JSON schema that it follows.",
-    "output_format": "The JSON schema that the answer follows; `output_config.format` is its newer place.",
-    "metadata": "Who the call is for, as an opaque id.",
-    "service_tier": "Whether the upstream's priority capacity may be used.",
-    "speed": "Whether to pay for a faster answer.",
-    "inference_geo": "Where the model may run.",
-    "cache_control": "Let the upstream cache the request up to its last block that can be cached.",
-    "container": "The container of the code execution tool, by its id or with skills.",
-    "diagnostics": "Ask why a cache was missed.",
+    "model": "Model name. The routes of the gateway map it to upstreams.",
+    "max_tokens": "Maximum number of tokens to generate.",
+    "messages": "Messages of the conversation. Consecutive messages of one role are one turn.",
+    "system": "System prompt.",
+    "stop_sequences": "Sequences that stop generation. They must not be blank.",
+    "stream": "Whether to stream the response as server-sent events.",
+    "temperature": "Sampling temperature.",
+    "top_p": "Nucleus sampling: cumulative probability cutoff.",
+    "top_k": "Sample only from the most likely tokens, this many of them.",
+    "tools": "Tools that the model may use. Names are unique; client tools need `name` and `input_schema`.",
+    "tool_choice": "Whether the model may, must or must not use a tool. `name` is the name of one of `tools`.",
+    "thinking": "Extended thinking. `budget_tokens` is less than `max_tokens`.",
+    "output_config": "Effort and JSON schema of the response.",
+    "output_format": "JSON schema of the response. Superseded by `output_config.format`.",
+    "metadata": "Opaque ID of the end user.",
+    "service_tier": "Whether priority capacity of the upstream may be used.",
+    "speed": "Whether to pay for a faster response.",
+    "inference_geo": "Region in which the model may run.",
+    "cache_control": "Cache the prompt up to its last cacheable block.",
+    "container": "Container of the code execution tool, by ID or with skills.",
+    "diagnostics": "Request diagnostics of cache misses.",
     "context_management": "What the upstream may clear from a long conversation.",
-    "mcp_servers": "MCP servers that the upstream connects to. The gateway itself opens none of these addresses.",
-    "fallbacks": "Models that answer if this one refuses.",
-    "fallback_credit_token": "The token of an answer that was refused.",
-    "compaction": "How the upstream shortens a long conversation.",
-    "thread": "The conversation that the upstream keeps.",
-    "billing_policy": "How the upstream bills the call.",
+    "mcp_servers": "MCP servers that the upstream connects to. The gateway does not connect to them.",
+    "fallbacks": "Models that respond if this model refuses.",
+    "fallback_credit_token": "Token of a refused response.",
+    "compaction": "How the upstream compacts a long conversation.",
+    "thread": "Conversation stored by the upstream.",
+    "billing_policy": "How the upstream bills the request.",
 }
-"""What each field of a request is for. Its type and its limits come from the structs."""
+"""Descriptions of request fields. Their types and ranges come from the structs."""
 
 EXAMPLES = {
     "model": "claude-3-opus-20240229",
     "max_tokens": 4096,
     "messages": [{"role": "user", "content": "Hello"}],
 }
-"""What the required fields may look like. Together they are a whole request, with room for the least of thinking:
-whoever spoils one field of it sees that field refused."""
+"""Examples of the required fields. Together they are a valid request, with enough tokens for the minimum of thinking:
+if a generator makes one field of it invalid, that field is the one that is rejected."""
 
 PATTERNS = {("Tool", "name"): cross_field_rules.TOOL_NAME, ("Tool", "type"): cross_field_rules.TOOL_TYPE}
-"""Rules of single fields that the structs do not hold."""
+"""Rules of single fields that the structs do not express."""
 
 
 def schemas() -> dict[str, Schema]:
-    """The requests of all endpoints and their parts, by name."""
+    """Return the schemas of all request bodies and their parts, by name."""
     _, found = msgspec.json.schema_components([StrictRequest, NativeRequest, CountRequest], ref_template=REF)
     parts = {name: _part(name, schema) for name, schema in found.items()}
     requests = {
-        name: {"description": description, **_with_meanings(parts.pop(struct))}
+        name: {"description": description, **_with_descriptions(parts.pop(struct))}
         for struct, (name, description) in REQUESTS.items()
     }
     requests["EnvelopeRequest"]["additionalProperties"] = False
@@ -86,15 +84,15 @@ def schemas() -> dict[str, Schema]:
 
 
 def _part(struct: str, schema: Schema) -> Schema:
-    """The schema of a struct without what its docstring says to readers of the code."""
-    fields = {name: _without_stand_in(field) for name, field in schema["properties"].items()}
+    """Return the schema of a struct without its docstring, which is for readers of the code."""
+    fields = {name: _without_placeholder(field) for name, field in schema["properties"].items()}
     for name, field in fields.items():
         if pattern := PATTERNS.get((struct, name)):
             field["pattern"] = f"^(?:{pattern.pattern})$"
     return {key: value for key, value in schema.items() if key not in ("title", "description")} | {"properties": fields}
 
 
-def _with_meanings(request: Schema) -> Schema:
+def _with_descriptions(request: Schema) -> Schema:
     fields = {name: {"description": FIELDS[name], **field} for name, field in request["properties"].items()}
     for name, example in EXAMPLES.items():
         if name in fields:
@@ -102,7 +100,7 @@ def _with_meanings(request: Schema) -> Schema:
     return request | {"properties": fields}
 
 
-def _without_stand_in(field: Schema) -> Schema:
-    """Most defaults of the structs stand for "not given": nothing is added to a request."""
-    is_true_default = isinstance(field.get("default"), bool) or "enum" in field
-    return {key: value for key, value in field.items() if key != "default" or is_true_default}
+def _without_placeholder(field: Schema) -> Schema:
+    """Remove a default that means "not given": the gateway adds nothing to a request."""
+    is_real_default = isinstance(field.get("default"), bool) or "enum" in field
+    return {key: value for key, value in field.items() if key != "default" or is_real_default}

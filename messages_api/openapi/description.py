@@ -1,4 +1,4 @@
-"""The description as a whole: drf-spectacular finds the addresses, our tables say what is there."""
+"""The OpenAPI document: drf-spectacular finds the endpoints, the tables of this package describe them."""
 
 import json
 from functools import cache
@@ -8,23 +8,24 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from messages_api.openapi import bodies, responses, self_service
-from messages_api.openapi.operations import HEADERS, OPERATIONS, SECURITY_SCHEMES, TAGS
+from messages_api.openapi.headers import HEADERS
+from messages_api.openapi.operations import OPERATIONS, SECURITY_SCHEMES, TAGS
 
 
 class TableSchema(AutoSchema):
-    """Says of an address what the table says. Raises KeyError for one that is not described."""
+    """Describe an endpoint with its entry in `OPERATIONS`. Raise KeyError for an endpoint without one."""
 
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> dict[str, Any]:
         return OPERATIONS[path, method]
 
 
 def without_slash(endpoints: list[tuple[Any, ...]], **_: Any) -> list[tuple[Any, ...]]:
-    """Name each address without the slash that it may end with."""
+    """Remove the optional trailing slash from each path."""
     return [(path.rstrip("/"), *rest) for path, *rest in endpoints]
 
 
 def with_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add what the operations refer to."""
+    """Add the components that the operations refer to."""
     return result | {
         "tags": TAGS,
         "components": {
@@ -37,5 +38,5 @@ def with_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 @cache
 def document() -> bytes:
-    """The description in JSON. It is the same for everybody, so a process makes it once."""
+    """Return the document as JSON. It is the same for all clients, so each process generates it once."""
     return json.dumps(SchemaGenerator().get_schema(request=None, public=True)).encode()

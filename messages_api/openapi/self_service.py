@@ -1,91 +1,103 @@
-"""The two addresses where a key asks about itself: what they take, and what they answer."""
+"""Parameters and responses of the API key endpoints: key info and key usage."""
 
 from typing import Any
 
 from messages_api.apis.success_envelope import success_envelope
-from messages_api.openapi.responses import COUNT, TEXT, TEXT_OR_NULL, Schema, always, described, exactly, list_of, ref
+from messages_api.openapi.json_schema import (
+    COUNT,
+    TEXT,
+    TEXT_OR_NULL,
+    Schema,
+    closed_object,
+    constant,
+    described,
+    list_of,
+    ref,
+)
 from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT
 
-MOMENT: Schema = {"type": "string", "format": "date-time"}
-MOMENT_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
-AMOUNT = described(TEXT, "Dollars, or tokens, in decimal digits.")
+TIME: Schema = {"type": "string", "format": "date-time"}
+TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
+AMOUNT = described(TEXT, "US dollars or tokens, as a decimal string.")
 SCOPE: Schema = {"enum": ["key", "team"]}
 
-USAGE = exactly(
+USAGE = closed_object(
     {
         "requests": described(COUNT, "Accepted requests that have finished."),
         "errors": described(COUNT, "Accepted requests that failed or were interrupted."),
         "client_errors": described(COUNT, "Errors that the client caused, such as an invalid field."),
         "rejected_requests": described(COUNT, "Requests that a limit, a budget or an allowlist rejected."),
-        "input_tokens": described(COUNT, "Without those read from a cache or written to one."),
+        "input_tokens": described(COUNT, "Excludes cache reads and cache writes."),
         "output_tokens": COUNT,
         "cache_read_tokens": COUNT,
         "cache_write_tokens": COUNT,
-        "cost_usd": described(TEXT, "Dollars in decimal digits, of the calls whose model has a price."),
-        "unpriced_requests": described(COUNT, "Calls whose cost is not known, and not in `cost_usd`."),
+        "cost_usd": described(TEXT, "US dollars as a decimal string, of requests with a price."),
+        "unpriced_requests": described(COUNT, "Requests without a price. Their cost is unknown and not in `cost_usd`."),
     }
 )
 
 
 def _usage(**more: Schema) -> Schema:
-    return exactly({**more, **USAGE["properties"]})
+    return closed_object({**more, **USAGE["properties"]})
 
 
-LIMIT = exactly(
+LIMIT = closed_object(
     {
         "scope": SCOPE,
         "limit": {"enum": ["requests_per_minute", "tokens_per_minute", "concurrent_requests"]},
         "value": COUNT,
         "remaining": COUNT,
-        "resets_at": described(MOMENT_OR_NULL, "When nothing of it is used any more. Null: as calls end."),
+        "resets_at": described(TIME_OR_NULL, "When the limit is fully replenished. Null for concurrency limits."),
         "shadow": described({"type": "boolean"}, "Whether the limit is in shadow mode: recorded, not enforced."),
     }
 )
-BUDGET = exactly(
+BUDGET = closed_object(
     {
         "scope": SCOPE,
         "period": {"enum": ["day", "week", "month", "total"]},
         "unit": {"enum": ["usd", "tokens"]},
         "limit": AMOUNT,
         "spent": AMOUNT,
-        "reserved": described(AMOUNT, "Held by calls that run."),
+        "reserved": described(AMOUNT, "Reserved for in-flight requests."),
         "remaining": AMOUNT,
-        "resets_at": described(MOMENT_OR_NULL, "When the period ends. Null: never."),
+        "resets_at": described(TIME_OR_NULL, "End of the period. Null for budgets that never reset."),
     }
 )
-KEY = exactly(
+KEY = closed_object(
     {
         "id": TEXT,
         "name": TEXT,
-        "hint": described(TEXT, "The first characters of the key that was shown."),
+        "hint": described(TEXT, "Start of the API key of the request."),
         "team": TEXT_OR_NULL,
-        "created_at": MOMENT,
-        "expires_at": MOMENT_OR_NULL,
-        "last_used_at": described(MOMENT_OR_NULL, "At most five minutes old."),
-        "models": exactly(
+        "created_at": TIME,
+        "expires_at": TIME_OR_NULL,
+        "last_used_at": described(TIME_OR_NULL, "Updated at most every five minutes."),
+        "models": closed_object(
             {
-                "allowed": described(list_of(TEXT), "Names, or prefixes that end in `*`. Empty: it may call none."),
-                "available": described(list_of(TEXT), "Those of them that have a route of their own."),
+                "allowed": described(list_of(TEXT), "Names, or prefixes that end in `*`. Empty: no model."),
+                "available": described(list_of(TEXT), "Allowed models that have a route of their own."),
             }
         ),
         "limits": list_of(ref("KeyLimit")),
         "budgets": list_of(ref("KeyBudget")),
-        "usage": exactly(dict.fromkeys(("today", "this_week", "this_month"), _usage(since=MOMENT))),
+        "usage": closed_object(dict.fromkeys(("today", "this_week", "this_month"), _usage(since=TIME))),
     }
 )
-BUCKET = exactly({"starting_at": MOMENT, "ending_at": MOMENT, "results": list_of(_usage(model=TEXT_OR_NULL))})
-USAGE_PAGE = exactly(
+BUCKET = closed_object({"starting_at": TIME, "ending_at": TIME, "results": list_of(_usage(model=TEXT_OR_NULL))})
+USAGE_PAGE = closed_object(
     {
         "data": list_of(ref("UsageBucket")),
         "has_more": {"type": "boolean"},
-        "next_page": described(TEXT_OR_NULL, "The `page` of the next page."),
-        "time_zone": described(TEXT, "Whose days and hours these are."),
+        "next_page": described(TEXT_OR_NULL, "Value of `page` for the next page."),
+        "time_zone": described(TEXT, "Time zone of the buckets."),
     }
 )
 
 
 def _enveloped(name: str) -> Schema:
-    return exactly({"success": always(True), "code": always("200"), "message": always("successful"), "data": ref(name)})
+    return closed_object(
+        {"success": constant(True), "code": constant("200"), "message": constant("successful"), "data": ref(name)}
+    )
 
 
 SCHEMAS: dict[str, Schema] = {
@@ -100,7 +112,7 @@ SCHEMAS: dict[str, Schema] = {
 
 # ---- examples
 
-_A_DAY = {
+_USAGE_OF_DAY = {
     "requests": 12,
     "errors": 1,
     "client_errors": 0,
@@ -112,7 +124,7 @@ _A_DAY = {
     "cost_usd": "0.090120",
     "unpriced_requests": 0,
 }
-_DAY, _NEXT = "2026-11-25T00:00:00+00:00", "2026-11-26T00:00:00+00:00"
+_DAY, _NEXT_DAY = "2026-11-25T00:00:00+00:00", "2026-11-26T00:00:00+00:00"
 KEY_EXAMPLE: dict[str, Any] = success_envelope(
     {
         "id": "key_4fGh7KpQ2sVx9LmN",
@@ -146,9 +158,9 @@ KEY_EXAMPLE: dict[str, Any] = success_envelope(
             }
         ],
         "usage": {
-            "today": {"since": _DAY, **_A_DAY},
-            "this_week": {"since": "2026-11-23T00:00:00+00:00", **_A_DAY},
-            "this_month": {"since": "2026-11-01T00:00:00+00:00", **_A_DAY},
+            "today": {"since": _DAY, **_USAGE_OF_DAY},
+            "this_week": {"since": "2026-11-23T00:00:00+00:00", **_USAGE_OF_DAY},
+            "this_month": {"since": "2026-11-01T00:00:00+00:00", **_USAGE_OF_DAY},
         },
     }
 )
@@ -157,8 +169,8 @@ USAGE_EXAMPLE: dict[str, Any] = success_envelope(
         "data": [
             {
                 "starting_at": _DAY,
-                "ending_at": _NEXT,
-                "results": [{"model": "claude-3-opus-20240229", **_A_DAY}],
+                "ending_at": _NEXT_DAY,
+                "results": [{"model": "claude-3-opus-20240229", **_USAGE_OF_DAY}],
             }
         ],
         "has_more": False,
@@ -167,7 +179,7 @@ USAGE_EXAMPLE: dict[str, Any] = success_envelope(
     }
 )
 
-# ---- what they take
+# ---- parameters
 
 
 def _parameter(name: str, description: str, schema: Schema) -> Schema:
@@ -176,14 +188,14 @@ def _parameter(name: str, description: str, schema: Schema) -> Schema:
 
 _LIMITS = ", ".join(f"{DEFAULT_LIMIT[width]} (at most {MAX_LIMIT[width]}) for {width}" for width in DEFAULT_LIMIT)
 USAGE_PARAMETERS = [
-    _parameter("starting_at", "The bucket that this moment lies in is the first.", MOMENT),
-    _parameter("ending_at", "The bucket before this moment is the last; by default the current one.", MOMENT),
-    _parameter("bucket_width", "How long a bucket is.", {"enum": list(DEFAULT_LIMIT), "default": "1d"}),
-    _parameter("group_by", "`model`: a result for each model.", {"enum": ["model"]}),
+    _parameter("starting_at", "Time in the first bucket.", TIME),
+    _parameter("ending_at", "End of the range, exclusive. Default: now.", TIME),
+    _parameter("bucket_width", "Width of a bucket.", {"enum": list(DEFAULT_LIMIT), "default": "1d"}),
+    _parameter("group_by", "`model`: one result per model.", {"enum": ["model"]}),
     _parameter(
         "limit",
-        f"How many buckets a page has: {_LIMITS}.",
+        f"Buckets per page: {_LIMITS}.",
         {"type": "integer", "minimum": 1, "maximum": max(MAX_LIMIT.values())},
     ),
-    _parameter("page", "The `next_page` of the page before.", MOMENT),
+    _parameter("page", "`next_page` of the previous page.", TIME),
 ]

@@ -1,4 +1,4 @@
-"""The description for programs, and the page that shows it to people. Neither needs a key."""
+"""Views of the OpenAPI document and its documentation page. Neither requires an API key."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from messages_api.views import IgnoreAcceptHeader, as_json
 
 
 class SchemaView(APIView):
-    """The OpenAPI description, in JSON."""
+    """The OpenAPI document as JSON."""
 
     authentication_classes = []
     content_negotiation_class = IgnoreAcceptHeader
@@ -26,7 +26,7 @@ class SchemaView(APIView):
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI. Its script is an address of its own (`?script`), so nothing on the page is inline."""
+    """Swagger UI. Its script has its own URL (`?script`), so that the page has no inline script."""
 
     authentication_classes = []
     content_negotiation_class = IgnoreAcceptHeader

@@ -1,4 +1,4 @@
-"""Anthropic's list of models, of the names that a key may use."""
+"""Model list of an API key, in the form of Anthropic's models API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ MAX_DIGITS = 9
 
 
 def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
-    """The page that `limit`, `after_id` and `before_id` ask for. Raise RequestError for what these do not take."""
+    """Return the page of `limit`, `after_id` and `before_id`. Raise RequestError for an invalid value."""
     limit = query.get("limit", str(model_list.DEFAULT_LIMIT))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= MAX_DIGITS):
         raise RequestError("limit: expected a number.", param="limit")
@@ -27,7 +27,7 @@ def page(names: list[str], query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def one(name: str, *, is_known: bool) -> dict[str, Any]:
-    """One model. Raise RequestError 404 unless it is known."""
+    """Return one model. Raise RequestError 404 unless it is known."""
     if not is_known:
-        raise RequestError("The requested model is not known here.", status=404, type="not_found_error")
+        raise RequestError("Model not found.", status=404, type="not_found_error")
     return model_list.model({"id": name})

@@ -18,7 +18,8 @@ from messages_api.backend.protocol.sse import Record, SSEParser
 from messages_api.intake.body import DOCUMENTED, parse
 from messages_api.openapi.bodies import EXAMPLES
 from messages_api.openapi.description import document
-from messages_api.openapi.operations import ERRORS, OPERATIONS
+from messages_api.openapi.errors import ERRORS
+from messages_api.openapi.operations import OPERATIONS
 from messages_api.openapi.responses import ERROR_TYPES, EVENTS
 from tests.support import ROOT
 from tests.support.gateway import Gateway
