@@ -1,6 +1,6 @@
 """The only reader of the environment.
 
-Every variable is in `.env.example` and in the README's table. What an operator changes while the gateway runs
+Every setting is in `.env.example` and `docs/configuration.md`. What an operator changes while the gateway runs
 (upstreams, routes, keys) is a row in the database, not a variable.
 """
 

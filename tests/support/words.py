@@ -176,7 +176,7 @@ RULES = (
     Rule(r"kinds? of server", "preset"),
     # Prose
     Rule(r"whoever|whatsoever|somebody|someone|nobody|anybody|everybody|no one", "name the actor"),
-    Rule(r"tells?|told|telling", "report, send, show"),
+    Rule(r"tells?\b(?! (?:\w+ )?apart)|told|telling", "report, send, show"),
     Rule(r"glances?", "figures"),
     Rule(
         r"behaviours?|colour\w*|favour\w*|honour\w*|programmes?|catalogues?|cancelled|labelled|centre[sd]?|licences?|grey|"
@@ -185,7 +185,9 @@ RULES = (
     ),
 )
 
-ALLOWED: tuple[Allowed, ...] = ()
+ALLOWED: tuple[Allowed, ...] = (
+    Allowed("CHANGELOG.md", "refusals of the model", "a model's refusal, as in `stop_reason: refusal`"),
+)
 
 _ATTRIBUTES = re.compile(
     r"""\b(?:title|alt|placeholder|value|content|aria-label|data-(?:label|title|text|confirm))="([^"]*)\""""

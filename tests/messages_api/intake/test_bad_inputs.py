@@ -187,7 +187,7 @@ def test_so_it_does_behind_nginx(catalogue_gateway: Gateway) -> None:
 
 @contextmanager
 def nginx_in_front_of(port: int) -> Iterator[str]:
-    """nginx as docs/deploy.md sets it up, on a free port."""
+    """nginx as docs/operations.md sets it up, on a free port."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         missing("nginx is not installed")
