@@ -84,7 +84,7 @@ RULES = (
     Rule(r"API calls?", "request"),
     Rule(r"callers?", "client"),
     Rule(r"answer(?:s|ed|ing)?", "response, respond"),
-    Rule(r"le(?:t|ts|tting) (?:\w+ )?in\b(?! (?:the|a|this|any|case)\b)", "admit"),
+    Rule(r"le(?:t|ts|tting) (?:\w+ )?in\b(?!-| (?:the|a|this|any|case)\b)", "admit"),
     Rule(r"(?:the )?(?:door|way in)", "admission"),
     Rule(r"pass(?:es|ed)? (?:through )?the gate", "admit"),
     Rule(
@@ -160,7 +160,7 @@ RULES = (
     Rule(r"(?<!-)stands?\b(?! for\b)(?!-)|stood", "is"),
     Rule(r"what (?:\w+ ){1,3}(?:comes?|came) to", "cost"),
     Rule(r"how sure", "usage source"),
-    Rule(r"books?|in the house", "ledger"),
+    Rule(r"(?<!price )books?|in the house", "ledger"),
     Rule(r"waits? on the disk", "spooled"),
     # Upstreams
     Rule(r"(?:is|are|was|were|be|been) asked (?:first|next|again|when|before|after|in turn|about)", "attempt, tried"),
