@@ -1,7 +1,4 @@
-"""
-Header → `request.auth`, the snapshot of a usable key, or 401. Garbage costs microseconds and no query; who tries out
-well-formed keys is a 429 before long.
-"""
+"""API key authentication: from the request headers to the snapshot of a usable key, or 401."""
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
@@ -15,22 +12,25 @@ from keys.errors import NotAuthenticated
 
 
 class APIKeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <key>` or `x-api-key: <key>`; two different keys at once are none (401)."""
+    """Authenticate by `Authorization: Bearer <key>` or `x-api-key: <key>`. Two different keys are rejected with 401.
+
+    A malformed key costs microseconds and no query. Clients that try out well-formed keys are throttled with 429.
+    """
 
     def authenticate(self, http_request: DRFRequest) -> tuple[None, Snapshot]:
-        raw = credential(http_request._request)
+        raw = presented_key(http_request._request)
         if raw is None:
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>` or as `x-api-key: <key>`.")
         if not raw_key.is_well_formed(raw):
             raise NotAuthenticated
-        address = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the boundary
-        snapshot = cache.find(raw, address=address)
+        client_ip = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the API middleware
+        snapshot = cache.find(raw, client_ip=client_ip)
         if snapshot is None:
             raise NotAuthenticated
         try:
             authorization.check_usable(snapshot)
         except NotAuthenticated:
-            rejected_uses.note(snapshot.secret_id)
+            rejected_uses.record(snapshot.secret_id)
             raise
         return None, snapshot
 
@@ -38,11 +38,14 @@ class APIKeyAuthentication(BaseAuthentication):
         return "Bearer"
 
 
-def credential(http_request: HttpRequest) -> str | None:
-    """The one key that a caller shows, or None. Another scheme than Bearer is no credential."""
+def presented_key(http_request: HttpRequest) -> str | None:
+    """Return the raw key that a request presents, or None. Raise NotAuthenticated for two different keys.
+
+    Authorization schemes other than Bearer are ignored.
+    """
     scheme, _, value = http_request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     bearer = value.strip() if scheme.lower() == "bearer" else ""
     x_api_key = http_request.META.get("HTTP_X_API_KEY", "").strip()
     if bearer and x_api_key and bearer != x_api_key:
-        raise NotAuthenticated("Two different API keys were sent; send one.")
+        raise NotAuthenticated("Two different API keys were sent. Send one.")
     return bearer or x_api_key or None

@@ -1,4 +1,4 @@
-"""The one gate: every call passes it, whatever header its key came in and whether its snapshot was cached."""
+"""Authorization: what an authenticated key may do. Every request passes it, whether its snapshot was cached or not."""
 
 from keys.access.snapshots import Snapshot
 from keys.domain.limits import ALLOWED_IPS, ALLOWED_MODELS, LimitExceeded
@@ -8,31 +8,31 @@ from lib.networks import is_within
 
 
 def check_usable(snapshot: Snapshot) -> None:
-    """Raise NotAuthenticated unless the key is open and not expired at this moment."""
+    """Raise NotAuthenticated unless the key is usable now."""
     if not snapshot.is_usable():
         raise NotAuthenticated
 
 
-def authorize(snapshot: Snapshot, *, model: str, address: str | None) -> None:
-    """Raise NotAuthenticated or NotPermitted unless this key may call this model now, from this address.
+def authorize(snapshot: Snapshot, *, model: str, client_ip: str | None) -> None:
+    """Check that a key may request a model now from a client IP address. Raise NotAuthenticated or NotPermitted.
 
-    Asked before routing, so a key with an allow-list learns nothing about which models exist.
+    Runs before routing, so that a key with an allowlist cannot find out which other models exist.
     """
     check_usable(snapshot)
-    if snapshot.networks and not is_within(address, snapshot.networks):
+    if snapshot.networks and not is_within(client_ip, snapshot.networks):
         raise NotPermitted(
-            "This API key may not be used from your address.",
+            "API key is not allowed from your IP address.",
             limit_exceeded=LimitExceeded(scope="key", limit=ALLOWED_IPS),
         )
-    if not may_use(snapshot, model):
+    if not allows_model(snapshot, model):
         scope = "key" if not model_patterns.allows(snapshot.allowed_models, model) else "team"
         raise NotPermitted(
-            "This API key may not use the requested model.",
+            "API key is not allowed to use the requested model.",
             param="model",
             limit_exceeded=LimitExceeded(scope=scope, limit=ALLOWED_MODELS),
         )
 
 
-def may_use(snapshot: Snapshot, model: str) -> bool:
-    """Whether the key's allow-list, if it has one, names the model, and so does its team's."""
+def allows_model(snapshot: Snapshot, model: str) -> bool:
+    """Return whether the allowlists of the key and of its team both allow a model."""
     return all(model_patterns.allows(each, model) for each in (snapshot.allowed_models, snapshot.team_models))

@@ -1,9 +1,4 @@
-"""
-Who tries out keys is held back before the database is asked.
-
-From one address so many unknown keys are looked up within any minute; further ones are refused. A key that this process
-has met before is no guess (`snapshots`), so those who share the address go on.
-"""
+"""Throttle for invalid key attempts: limits the lookups of unknown keys per client IP address, before the database."""
 
 import math
 import threading
@@ -17,95 +12,103 @@ from django.conf import settings
 
 from keys.errors import LedgerUnavailable, RateLimitExceeded
 
-A_MINUTE = 20
+MAX_ATTEMPTS = 20  # invalid ones per minute
 MINUTE_S = 60.0
-MAX_PLACES = 10_000
-OF_ONE_CALLER = 64  # bits of an IPv6 address: the rest is for the caller to choose
+MAX_CLIENTS = 10_000
+IPV6_PREFIX_LENGTH = 64  # a client chooses the other bits of its IPv6 address freely
 
 Found = TypeVar("Found")
 
 
 class KeyLookupThrottle:
-    """The unknown keys of the last minute, by address. Bounded: the one that was quiet for the longest goes first."""
+    """Recent lookups of unknown keys by client. Memory is bounded: the least recently seen client is dropped first.
+
+    Only unknown keys count, and keys that this process has seen before are not looked up through the throttle
+    (`snapshots`). So clients with valid keys are not affected by others behind the same address.
+    """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._changed = threading.Condition()
-        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._clients: OrderedDict[str, _ClientState] = OrderedDict()
 
-    def look_up(self, address: str | None, find: Callable[[], Found | None]) -> Found | None:
-        """What `find` returns. Raise LimitReached, and ask nobody, where too many have been guessed.
+    def look_up(self, client_ip: str | None, find: Callable[[], Found | None]) -> Found | None:
+        """Return the result of `find`, which is None for an unknown key.
 
-        As many are looked up at once as would be too many if none was found; who comes then waits until one has ended.
-        So many at once do not slip through, and those whose keys are good are not refused. A caller without an address
-        is not held back: it would be all of them.
+        Raise RateLimitExceeded without a lookup if the client has used up its invalid attempts. Lookups in progress
+        count as invalid until they end: a further one then waits, so that concurrent guesses cannot exceed the limit
+        and valid keys are not rejected. Raise LedgerUnavailable if the wait exceeds DATABASE_TIMEOUT_S. Lookups
+        without a client IP address are not limited: all of them would share one limit.
         """
-        if address is None:
+        if client_ip is None:
             return find()
-        place = self._begin(_place(address))
-        is_guess = False
+        client = self._start(_client_of(client_ip))
+        is_invalid = False
         try:
             found = find()
-            is_guess = found is None
+            is_invalid = found is None
         finally:
             with self._changed:
-                place.running -= 1
-                if is_guess:
-                    place.moments.append(self._now())
+                client.in_progress -= 1
+                if is_invalid:
+                    client.invalid_at.append(self._now())
                 self._changed.notify_all()
         return found
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._clients)
 
     def clear(self) -> None:
         with self._changed:
-            self._places.clear()
+            self._clients.clear()
 
-    def _begin(self, name: str) -> "_Place":
-        gives_up_at = time.monotonic() + settings.DATABASE_TIMEOUT_S
+    def _start(self, name: str) -> "_ClientState":
+        give_up_at = time.monotonic() + settings.DATABASE_TIMEOUT_S
         with self._changed:
             while True:
-                place = self._places.setdefault(name, _Place())
-                self._places.move_to_end(name)
-                while len(self._places) > MAX_PLACES:
-                    self._places.popitem(last=False)
-                guessed = place.guessed(self._now())
-                if guessed >= A_MINUTE:
-                    raise _refusal(place.moments[0] + MINUTE_S - self._now())
-                if guessed + place.running < A_MINUTE:
-                    place.running += 1
-                    return place
-                if not self._changed.wait(gives_up_at - time.monotonic()):
+                client = self._clients.setdefault(name, _ClientState())
+                self._clients.move_to_end(name)
+                while len(self._clients) > MAX_CLIENTS:
+                    self._clients.popitem(last=False)
+                invalid = client.invalid_in_last_minute(self._now())
+                if invalid >= MAX_ATTEMPTS:
+                    raise _too_many_attempts(client.invalid_at[0] + MINUTE_S - self._now())
+                if invalid + client.in_progress < MAX_ATTEMPTS:
+                    client.in_progress += 1
+                    return client
+                if not self._changed.wait(give_up_at - time.monotonic()):
                     raise LedgerUnavailable
 
 
-class _Place:
-    """What is known of one address."""
+class _ClientState:
+    """Lookups of one client."""
 
     def __init__(self) -> None:
-        self.moments: deque[float] = deque()
-        """When the unknown keys of the last minute were looked up."""
-        self.running = 0
-        """How many keys are being looked up."""
+        self.invalid_at: deque[float] = deque()
+        """Times of the lookups in the last minute that found no key."""
+        self.in_progress = 0
+        """Number of lookups that have not ended."""
 
-    def guessed(self, now: float) -> int:
-        while self.moments and self.moments[0] <= now - MINUTE_S:
-            self.moments.popleft()
-        return len(self.moments)
+    def invalid_in_last_minute(self, now: float) -> int:
+        while self.invalid_at and self.invalid_at[0] <= now - MINUTE_S:
+            self.invalid_at.popleft()
+        return len(self.invalid_at)
 
 
-def _refusal(wait_s: float) -> RateLimitExceeded:
+def _too_many_attempts(wait_s: float) -> RateLimitExceeded:
     retry_after_s = max(1, math.ceil(wait_s))
     return RateLimitExceeded(
-        f"Too many unknown API keys came from your address; try again in {retry_after_s} s.",
+        f"Too many invalid API keys from your IP address. Retry after {retry_after_s} s.",
         retry_after_s=retry_after_s,
     )
 
 
-def _place(address: str) -> str:
-    parsed = ip_address(address)
-    return str(ip_network((parsed, OF_ONE_CALLER), strict=False)) if isinstance(parsed, IPv6Address) else address
+def _client_of(client_ip: str) -> str:
+    """Return the address, or the /64 network of an IPv6 address, which one client controls as a whole."""
+    parsed = ip_address(client_ip)
+    if not isinstance(parsed, IPv6Address):
+        return client_ip
+    return str(ip_network((parsed, IPV6_PREFIX_LENGTH), strict=False))
 
 
 lookup_throttle = KeyLookupThrottle()

@@ -1,7 +1,8 @@
 """
-Who still calls with a secret that is over: noted in memory, and written every few seconds.
+Rejected uses of expired, disabled or revoked secrets: buffered in memory and flushed every 15 s.
 
-A read does not write, and a caller who tries for ever costs one write in five minutes. Who dies loses the last notes.
+Authentication does not write. A client that retries forever costs one write in five minutes. Uses since the last flush
+are lost when the process is killed.
 """
 
 import threading
@@ -13,47 +14,48 @@ from django.utils import timezone
 
 from keys.models import KeySecret
 
-NOTED_EVERY = timedelta(minutes=5)
-MOST = 1_000
-"""Of secrets that are remembered until they are written."""
+WRITE_INTERVAL = timedelta(minutes=5)
+"""Minimum time between two writes for one secret."""
+MAX_BUFFERED = 1_000
+"""Number of secrets that the buffer holds."""
 
 
 class RejectedUseRecorder:
-    """The refused uses that this process has seen and not yet written."""
+    """The rejected uses that this process has not written yet: the latest of each secret."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: dict[int, datetime] = {}
+        self._latest: dict[int, datetime] = {}
 
-    def note(self, secret_id: int) -> None:
+    def record(self, secret_id: int) -> None:
         with self._lock:
-            if secret_id in self._last or len(self._last) < MOST:
-                self._last[secret_id] = timezone.now()
+            if secret_id in self._latest or len(self._latest) < MAX_BUFFERED:
+                self._latest[secret_id] = timezone.now()
 
-    def write(self) -> None:
-        """Write what was noted, in the order of all processes. What the database does not take is tried again."""
+    def flush(self) -> None:
+        """Write the buffer. On an error, keep it for the next flush and raise."""
         with self._lock:
-            noted, self._last = self._last, {}
-        if not noted:
+            latest, self._latest = self._latest, {}
+        if not latest:
             return
         try:
             with transaction.atomic():
-                for secret_id in sorted(noted):
-                    _touch(secret_id, noted[secret_id])
+                # Every process locks the rows in the same order, so that they cannot deadlock.
+                for secret_id in sorted(latest):
+                    _update(secret_id, latest[secret_id])
         except BaseException:
             with self._lock:
-                self._last = noted | self._last
+                self._latest = latest | self._latest
             raise
 
     def clear(self) -> None:
-        """Forget what was noted."""
         with self._lock:
-            self._last = {}
+            self._latest = {}
 
 
-def _touch(secret_id: int, moment: datetime) -> None:
-    stale = Q(last_rejected_at=None) | Q(last_rejected_at__lt=moment - NOTED_EVERY)
-    KeySecret.objects.filter(stale, pk=secret_id).update(last_rejected_at=moment)
+def _update(secret_id: int, used_at: datetime) -> None:
+    is_due = Q(last_rejected_at=None) | Q(last_rejected_at__lt=used_at - WRITE_INTERVAL)
+    KeySecret.objects.filter(is_due, pk=secret_id).update(last_rejected_at=used_at)
 
 
 rejected_uses = RejectedUseRecorder()

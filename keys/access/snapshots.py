@@ -1,9 +1,9 @@
 """
-The cached, immutable view of a key that authentication hands on.
+Snapshots of API keys: the immutable view that a request works with, cached in each process.
 
-Each process keeps what it read for `settings.CONFIG_CACHE_TTL_S` (5 s), so revocation is effective everywhere within
-that time with no message bus. The cache is keyed by the full digest; nothing in it is ever changed, so a call that ends
-after a revocation cannot bring the old view back. Callers that show the same key at the same time share one look-up.
+An entry is valid for CONFIG_CACHE_TTL_S (5 s), so a revocation is effective in every process within that time without
+a message bus. Entries are keyed by the full digest and never changed, so a request that ends after a revocation cannot
+restore the old view. Concurrent requests with the same key share one lookup.
 """
 
 import threading
@@ -22,7 +22,8 @@ from keys.budgets.reservations import BudgetRef
 from keys.domain import raw_key
 from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Budget, KeySecret, KeyState, Team
+from keys.models import APIKey, Budget, KeySecret, KeyState
+from keys.models.access_policy import AccessPolicy
 from lib import database_health, deadlines
 from lib.expiry import has_expired
 from lib.networks import Network, network
@@ -33,23 +34,23 @@ MAX_ENTRIES = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A key as it was at most five seconds ago."""
+    """A key as it was at most CONFIG_CACHE_TTL_S (5 s) ago."""
 
     key_id: int
     public_id: str
     secret_id: int
     allowed_models: tuple[str, ...] = ()
-    """Names, or prefixes that end in `*`; empty for every model."""
+    """Model patterns of the key. Empty: every model."""
     team_models: tuple[str, ...] = ()
-    """The same of its team: both hold."""
+    """Model patterns of its team, which apply in addition."""
     networks: tuple[Network, ...] = ()
-    """Where its calls may come from; empty for everywhere."""
+    """The IP allowlist. Empty: any address."""
     limits: tuple[Limits, ...] = ()
-    """Those of the key and of its team, as far as they have any."""
+    """Limits of the key and of its team, if they have any."""
     budgets: tuple[BudgetRef, ...] = ()
-    """The same."""
+    """Budgets of the key and of its team."""
     is_enabled: bool
-    """Neither the key nor its team is revoked or disabled, and its owner is active."""
+    """Whether no state but an expiry blocks the key."""
     expires_at: datetime | None
     """The earlier of the key's and the secret's expiry."""
 
@@ -58,72 +59,72 @@ class Snapshot:
 
 
 class PendingLookup:
-    """One question to the database, and everybody who waits for its answer."""
+    """A lookup in progress that concurrent requests with the same key wait for."""
 
     def __init__(self) -> None:
-        self.begun_at = time.monotonic()
-        self.is_over = threading.Event()
-        self.is_answered = False
+        self.started_at = time.monotonic()
+        self.ended = threading.Event()
+        self.has_result = False
         self.snapshot: Snapshot | None = None
 
-    def answer(self, snapshot: Snapshot | None) -> None:
+    def set_result(self, snapshot: Snapshot | None) -> None:
         self.snapshot = snapshot
-        self.is_answered = True
+        self.has_result = True
 
     def wait(self) -> Snapshot | None:
-        """What was found. Raise LedgerUnavailable when the database did not tell, or not in time."""
-        if not self.is_over.wait(settings.DATABASE_TIMEOUT_S) or not self.is_answered:
+        """Return the result. Raise LedgerUnavailable if the lookup fails or exceeds DATABASE_TIMEOUT_S."""
+        if not self.ended.wait(settings.DATABASE_TIMEOUT_S) or not self.has_result:
             raise LedgerUnavailable
         return self.snapshot
 
     @property
     def expires_at(self) -> float:
-        """Counted from the question: the answer may be as old as that."""
-        return self.begun_at + (MISS_TTL_S if self.snapshot is None else settings.CONFIG_CACHE_TTL_S)
+        """Counted from the start of the lookup: the database may have read its result then."""
+        return self.started_at + (MISS_TTL_S if self.snapshot is None else settings.CONFIG_CACHE_TTL_S)
 
 
 class SnapshotCache:
-    """Digest → Snapshot, or None for a digest that no key has. Bounded, oldest entries go first."""
+    """Snapshots by digest, and None for digests of no key. Bounded: the oldest entry is dropped first."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, tuple[float, Snapshot | None]] = OrderedDict()
-        self._running: dict[bytes, PendingLookup] = {}
+        self._pending: dict[bytes, PendingLookup] = {}
         self._lock = threading.Lock()
 
-    def find(self, raw: str, *, address: str | None = None) -> Snapshot | None:
-        """The snapshot of a well-formed raw key, or None.
+    def find(self, raw: str, *, client_ip: str | None = None) -> Snapshot | None:
+        """Return the snapshot of a well-formed raw key, or None for an unknown one.
 
-        Raise LedgerUnavailable when the database cannot tell, and LimitReached when it is not asked because too many
-        unknown keys have come from the caller's address.
+        Raise LedgerUnavailable if the lookup fails, and RateLimitExceeded after too many invalid keys from the
+        client's IP address.
         """
         digests = [raw_key.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]
         if entry is not None and entry[1] is not None:
-            address = None  # it has been met before, so it is no guess
-        return self._find_anew(digests, address)
+            client_ip = None  # a key that existed a moment ago is not a guess: no throttle
+        return self._share_lookup(digests, client_ip)
 
-    def _find_anew(self, digests: list[bytes], address: str | None) -> Snapshot | None:
-        """Ask the database, once for all who want to know the same."""
+    def _share_lookup(self, digests: list[bytes], client_ip: str | None) -> Snapshot | None:
+        """Look the key up, or wait for a lookup of the same key that another thread has started."""
         with self._lock:
-            running = self._running.get(digests[0])
-            if running is None:
-                mine = self._running[digests[0]] = PendingLookup()
-        return running.wait() if running is not None else self._look_up(mine, digests, address)
+            other = self._pending.get(digests[0])
+            if other is None:
+                own = self._pending[digests[0]] = PendingLookup()
+        return other.wait() if other is not None else self._look_up(own, digests, client_ip)
 
-    def _look_up(self, look_up: PendingLookup, digests: list[bytes], address: str | None) -> Snapshot | None:
+    def _look_up(self, pending: PendingLookup, digests: list[bytes], client_ip: str | None) -> Snapshot | None:
         try:
-            look_up.answer(lookup_throttle.look_up(address, lambda: _load(digests)))
-            self._keep(digests[0], look_up)
+            pending.set_result(lookup_throttle.look_up(client_ip, lambda: _load(digests)))
+            self._store(digests[0], pending)
         finally:
-            del self._running[digests[0]]
-            look_up.is_over.set()
-        return look_up.snapshot
+            del self._pending[digests[0]]
+            pending.ended.set()
+        return pending.snapshot
 
-    def _keep(self, digest: bytes, look_up: PendingLookup) -> None:
+    def _store(self, digest: bytes, lookup: PendingLookup) -> None:
         with self._lock:
-            self._entries[digest] = (look_up.expires_at, look_up.snapshot)
+            self._entries[digest] = (lookup.expires_at, lookup.snapshot)
             self._entries.move_to_end(digest)
             while len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
@@ -134,7 +135,7 @@ class SnapshotCache:
 
 def _load(digests: list[bytes]) -> Snapshot | None:
     if database_health.is_unavailable():
-        raise LedgerUnavailable  # nobody would be let in: do not even ask
+        raise LedgerUnavailable  # the request would be rejected anyway: spare the database a query
     try:
         with deadlines.deadline(settings.DATABASE_TIMEOUT_S):
             secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team")
@@ -144,8 +145,8 @@ def _load(digests: list[bytes]) -> Snapshot | None:
         raise LedgerUnavailable from error
 
 
-def of_key(public_id: str) -> Snapshot:
-    """A key as its newest secret shows it, uncached, for those who look at keys. Raise LookupError for none."""
+def by_public_id(public_id: str) -> Snapshot:
+    """Return an uncached snapshot of a key with its newest secret. Raise LookupError for an unknown ID."""
     secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team").filter(api_key__public_id=public_id)
     secret = secrets.order_by("created_at").last()
     if secret is None:
@@ -166,19 +167,19 @@ def _snapshot(secret: KeySecret) -> Snapshot:
         networks=tuple(map(network, api_key.allowed_ips)),
         limits=tuple(limits for limits in (_limits("key", api_key), _limits("team", team)) if limits),
         budgets=_budgets(api_key),
-        # Expiry is evaluated at each request: the snapshot may outlive the key.
+        # Expiry is checked per request, because the key may expire while its snapshot is cached.
         is_enabled=not set(api_key.blocking_states()) - {KeyState.EXPIRED},
         expires_at=min(expiries, default=None),
     )
 
 
-def _limits(scope: str, rules: APIKey | Team | None) -> Limits | None:
-    limits = Limits.of(scope, rules) if rules is not None else None
+def _limits(scope: str, policy: AccessPolicy | None) -> Limits | None:
+    limits = Limits.of(scope, policy) if policy is not None else None
     return limits if limits is not None and limits.has_any else None
 
 
 def _budgets(api_key: APIKey) -> tuple[BudgetRef, ...]:
-    """In the order of their ids, which is that in which they are locked."""
+    """Return the budgets in the order of their ids, in which the ledger locks them."""
     of_team = Q(team_id=api_key.team_id) if api_key.team_id else Q()
     rows = Budget.objects.filter(Q(api_key=api_key) | of_team).order_by("pk")
     return tuple(

@@ -77,7 +77,7 @@ def rule_in_words(exceeded: LimitExceeded) -> str:
         return f"{amount} {PERIOD_LABELS.get(period, period)} {owner}"
     return {
         ALLOWED_MODELS: f"The model is not on the list {owner}",
-        ALLOWED_IPS: f"The address is not on the list {owner}",
+        ALLOWED_IPS: f"The IP address is not on the allowlist {owner}",
         PRICE: "The model has no price, and the key a budget in money",
     }.get(limit, limit or "unknown")
 

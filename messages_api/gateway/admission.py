@@ -59,7 +59,7 @@ class AdmissionControl:
     def _admit(self) -> tuple[list[Target], Admission]:
         model = self._body.request["model"]
         try:
-            authorization.authorize(self._key, model=model, address=self._client.address)
+            authorization.authorize(self._key, model=model, client_ip=self._client.address)
             self.grant = limiter.consume(
                 self._client.request_id,
                 self._key.limits,

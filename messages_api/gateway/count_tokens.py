@@ -21,7 +21,7 @@ def count_tokens(body: Body, *, key: Snapshot, client: ClientInfo) -> int:
     Raise RequestRejected, RequestError or UpstreamError. Limits and budgets do not apply; no usage record is written.
     """
     model = body.request["model"]
-    authorization.authorize(key, model=model, address=client.address)
+    authorization.authorize(key, model=model, client_ip=client.address)
     targets = find_targets(model, key=key)
     deadlines.release_connections()
     begin = partial(

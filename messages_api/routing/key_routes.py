@@ -16,13 +16,13 @@ def models(*, key: Snapshot) -> list[str]:
     """Return the models that a key may use: those with a route of their own, and those in its allowlist."""
     table = _routes()
     listed = filter(table.find, model_patterns.names([*key.allowed_models, *key.team_models]))
-    return sorted({name for name in (*table.names(), *listed) if authorization.may_use(key, name)})
+    return sorted({name for name in (*table.names(), *listed) if authorization.allows_model(key, name)})
 
 
 def is_available(model: str, *, key: Snapshot) -> bool:
     """Return whether a key may use a model and a route matches it, by name or by a pattern."""
     match = _routes().find(model)
-    return authorization.may_use(key, model) and match is not None and bool(match.targets)
+    return authorization.allows_model(key, model) and match is not None and bool(match.targets)
 
 
 def find_targets(model: str, *, key: Snapshot) -> list[Target]:
@@ -35,7 +35,7 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
         usable = models(key=key)
         known = f"Models for this key: {', '.join(usable)}." if usable else "This API key has no usable model."
         raise RequestError(f"Model not found. {known}", param="model", status=404, type="not_found_error")
-    targets = attempt_order(match.usable(lambda name: authorization.may_use(key, name)))
+    targets = attempt_order(match.usable(lambda name: authorization.allows_model(key, name)))
     if not targets:
         raise RequestError("No upstream is currently available for this model.", status=503, type="overloaded_error")
     return targets

@@ -36,8 +36,8 @@ def preview_route(model: str, *, public_id: str = "") -> Preview:
     """
     if not public_id:
         return _preview(model, may_use=lambda name: True)
-    key = snapshots.of_key(public_id)
-    return _preview(model, may_use=lambda name: authorization.may_use(key, name))
+    key = snapshots.by_public_id(public_id)
+    return _preview(model, may_use=lambda name: authorization.allows_model(key, name))
 
 
 def _preview(model: str, *, may_use: Callable[[str], bool]) -> Preview:

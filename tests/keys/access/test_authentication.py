@@ -1,4 +1,4 @@
-"""Header → the snapshot of a usable key, or one and the same 401."""
+"""Authentication: the snapshot of a usable key, or the same 401 for every other key."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from keys.access.authentication import credential
+from keys.access.authentication import presented_key
 from keys.access.snapshots import PendingLookup, Snapshot, cache
 from keys.domain import raw_key
 from keys.models import APIKey, KeySecret, digests
@@ -30,14 +30,14 @@ def issued(owner: User) -> tuple[APIKey, str]:
 
 
 def post(raw: str, **headers: str) -> Any:
-    """A call with an empty body: 400 tells that the key was good."""
+    """Send an empty body: 400 shows that the key was accepted."""
     client = Client(HTTP_HOST="testserver", raise_request_exception=False)
     return client.post(
         PATH, b"", content_type="application/json", headers={"Authorization": f"Bearer {raw}", **headers}
     )
 
 
-def test_a_good_key_passes_in_either_header_and_any_case(client: Client, issued: tuple[APIKey, str]) -> None:
+def test_a_valid_key_is_accepted_in_either_header_and_any_case(client: Client, issued: tuple[APIKey, str]) -> None:
     _, raw = issued
     for headers in (
         {"Authorization": f"Bearer {raw}"},
@@ -81,16 +81,16 @@ def spoil_owner(key: APIKey, raw: str) -> str:
 @pytest.mark.parametrize(
     "spoil", [spoil_unknown, spoil_revoked, spoil_disabled, spoil_expired, spoil_expired_secret, spoil_owner]
 )
-def test_unusable_keys_look_the_same(issued: tuple[APIKey, str], spoil: Callable[[APIKey, str], str]) -> None:
+def test_unusable_keys_get_the_same_response(issued: tuple[APIKey, str], spoil: Callable[[APIKey, str], str]) -> None:
     raw = spoil(*issued)
     cache.clear()
 
-    answer = post(raw)
+    response = post(raw)
 
-    body = answer.json()
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert body["data"].pop("request_id") == answer.headers["request-id"]
+    body = response.json()
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert body["data"].pop("request_id") == response.headers["request-id"]
     assert body == {
         "success": False,
         "code": "401",
@@ -112,20 +112,20 @@ def test_unusable_keys_look_the_same(issued: tuple[APIKey, str], spoil: Callable
         pytest.param({"x-api-key": "sk-ant-something"}, id="a vendor's key"),
     ],
 )
-def test_garbage_is_refused_without_a_query(
+def test_malformed_keys_are_rejected_without_a_query(
     client: Client, headers: dict[str, str], django_assert_num_queries: Callable[[int], Any]
 ) -> None:
     with django_assert_num_queries(0):
-        answer = client.post(PATH, b"", content_type="application/json", headers=headers)
+        response = client.post(PATH, b"", content_type="application/json", headers=headers)
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
 
 
-def test_two_different_keys_at_once_are_refused(issued: tuple[APIKey, str]) -> None:
+def test_two_different_keys_in_one_request_are_rejected(issued: tuple[APIKey, str]) -> None:
     assert post(issued[1], **{"x-api-key": raw_key.generate()}).status_code == 401
 
 
-def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snapshot(
+def test_a_cached_key_costs_no_query_and_a_revocation_takes_effect_when_its_snapshot_expires(
     issued: tuple[APIKey, str], settings: Any, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
     settings.CONFIG_CACHE_TTL_S = 60
@@ -142,9 +142,7 @@ def test_a_cached_key_costs_no_query_and_a_revoked_one_lives_as_long_as_its_snap
     assert post(raw).status_code == 401
 
 
-def test_a_key_that_expires_while_it_is_cached_is_refused_at_that_moment(
-    issued: tuple[APIKey, str], settings: Any
-) -> None:
+def test_a_key_that_expires_while_cached_is_rejected_from_then_on(issued: tuple[APIKey, str], settings: Any) -> None:
     settings.CONFIG_CACHE_TTL_S = 60
     APIKey.objects.update(expires_at=timezone.now() + timedelta(seconds=0.2))
     assert post(issued[1]).status_code == 400
@@ -165,7 +163,7 @@ def test_every_pepper_verifies_and_the_first_one_signs(issued: tuple[APIKey, str
     assert KeySecret.objects.get(hint=raw_key.hint(raw)).pepper_id == raw_key.pepper_id(settings.API_KEY_PEPPERS[0])
 
 
-def test_a_digest_that_was_written_without_the_pepper_opens_nothing(issued: tuple[APIKey, str]) -> None:
+def test_a_digest_without_the_pepper_is_not_accepted(issued: tuple[APIKey, str]) -> None:
     import hashlib
 
     raw = raw_key.generate()
@@ -184,19 +182,19 @@ def test_a_raw_key_is_stored_nowhere(issued: tuple[APIKey, str]) -> None:
             assert raw not in str(cursor.fetchall())
 
 
-def test_a_database_that_is_away_is_a_503_and_never_a_401(issued: tuple[APIKey, str], monkeypatch: Any) -> None:
+def test_an_unavailable_database_is_a_503_and_never_a_401(issued: tuple[APIKey, str], monkeypatch: Any) -> None:
     from django.db import OperationalError
     from django.db.backends.utils import CursorWrapper
 
-    def refuse(*_: Any) -> None:
-        raise OperationalError("the database is away")
+    def fail(*_: Any) -> None:
+        raise OperationalError("the database is unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(CursorWrapper, "execute", refuse)
-        answer = post(issued[1])
+        patch.setattr(CursorWrapper, "execute", fail)
+        response = post(issued[1])
 
-    assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")
-    assert "Retry-After" in answer.headers
+    assert (response.status_code, response.json()["data"]["error"]["type"]) == (503, "overloaded_error")
+    assert "Retry-After" in response.headers
 
 
 @pytest.mark.parametrize(
@@ -214,45 +212,47 @@ def test_a_database_that_is_away_is_a_503_and_never_a_401(issued: tuple[APIKey, 
         pytest.param({}, None, id="nothing"),
     ],
 )
-def test_a_credential_is_found_in_either_header(headers: dict[str, str], key: str | None) -> None:
-    assert credential(RequestFactory().post(PATH, headers=headers)) == key
+def test_the_presented_key_is_found_in_either_header(headers: dict[str, str], key: str | None) -> None:
+    assert presented_key(RequestFactory().post(PATH, headers=headers)) == key
 
 
 @pytest.mark.parametrize("case", AUTH_CASES, ids=lambda case: case["name"])
-def test_the_documented_credentials_are_found(case: Any) -> None:
-    assert credential(RequestFactory().post(PATH, headers=case["input"]["headers"])) == case["expected"]["credential"]
+def test_the_documented_headers_are_read(case: Any) -> None:
+    assert (
+        presented_key(RequestFactory().post(PATH, headers=case["input"]["headers"])) == case["expected"]["credential"]
+    )
 
 
-def test_callers_with_the_same_key_share_one_look_up(issued: tuple[APIKey, str], settings: Any) -> None:
+def test_concurrent_requests_with_the_same_key_share_one_lookup(issued: tuple[APIKey, str], settings: Any) -> None:
     settings.CONFIG_CACHE_TTL_S = 5
     snapshot = cache.find(issued[1])
     cache.clear()
-    look_up = cache._running[digests(issued[1])[0]] = PendingLookup()
+    lookup = cache._pending[digests(issued[1])[0]] = PendingLookup()
     found: list[Snapshot | None] = []
-    callers = [threading.Thread(target=lambda: found.append(cache.find(issued[1]))) for _ in range(20)]
-    for caller in callers:
-        caller.start()
+    threads = [threading.Thread(target=lambda: found.append(cache.find(issued[1]))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
 
-    look_up.answer(snapshot)
-    look_up.is_over.set()
-    for caller in callers:
-        caller.join(5)
-    del cache._running[digests(issued[1])[0]]
+    lookup.set_result(snapshot)
+    lookup.ended.set()
+    for thread in threads:
+        thread.join(5)
+    del cache._pending[digests(issued[1])[0]]
 
     assert found == [snapshot] * 20  # a thread of its own would not see this test's key
 
 
-def test_nobody_waits_for_a_look_up_for_ever(issued: tuple[APIKey, str], settings: Any) -> None:
+def test_waiting_for_a_lookup_is_limited(issued: tuple[APIKey, str], settings: Any) -> None:
     settings.DATABASE_TIMEOUT_S = 0.2
-    cache._running[digests(issued[1])[0]] = PendingLookup()
+    cache._pending[digests(issued[1])[0]] = PendingLookup()
 
-    answer = post(issued[1])
-    del cache._running[digests(issued[1])[0]]
+    response = post(issued[1])
+    del cache._pending[digests(issued[1])[0]]
 
-    assert (answer.status_code, answer.json()["data"]["error"]["type"]) == (503, "overloaded_error")
+    assert (response.status_code, response.json()["data"]["error"]["type"]) == (503, "overloaded_error")
 
 
-def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
+def test_the_lifetime_of_a_snapshot_counts_from_the_start_of_its_lookup(
     issued: tuple[APIKey, str], settings: Any
 ) -> None:
     settings.CONFIG_CACHE_TTL_S = 0.5
@@ -260,7 +260,7 @@ def test_a_snapshot_lives_from_when_it_was_asked_for_and_not_from_when_it_came(
     revoked: list[bool] = []
 
     def slow(execute: Callable[..., Any], *arguments: Any) -> Any:
-        """A database that reads at once and answers late, while somebody else revokes the key."""
+        """Read immediately but return late, while another process revokes the key."""
         rows = execute(*arguments)
         if not revoked:
             revoked.append(True)

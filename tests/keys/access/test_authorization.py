@@ -1,4 +1,4 @@
-"""The one gate."""
+"""Authorization: allowlists of models and IP addresses, and unusable keys."""
 
 from datetime import timedelta
 
@@ -37,13 +37,13 @@ def snapshot(**changes: object) -> Snapshot:
         (("Claude-3",), "claude-3", False),
     ],
 )
-def test_an_allow_list_holds_names_and_prefixes(allowed: tuple[str, ...], model: str, expected: bool) -> None:
-    assert authorization.may_use(snapshot(allowed_models=allowed), model) is expected
+def test_an_allowlist_holds_names_and_prefixes(allowed: tuple[str, ...], model: str, expected: bool) -> None:
+    assert authorization.allows_model(snapshot(allowed_models=allowed), model) is expected
 
 
-def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() -> None:
+def test_a_model_outside_the_allowlist_is_not_allowed_and_the_list_is_not_disclosed() -> None:
     with pytest.raises(NotPermitted) as caught:
-        authorization.authorize(snapshot(allowed_models=("secret-model",)), model="other", address=None)
+        authorization.authorize(snapshot(allowed_models=("secret-model",)), model="other", client_ip=None)
 
     assert "secret-model" not in caught.value.message
 
@@ -51,13 +51,13 @@ def test_a_model_outside_the_list_is_not_permitted_and_the_list_is_not_told() ->
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"is_enabled": False}, id="closed"),
+        pytest.param({"is_enabled": False}, id="not enabled"),
         pytest.param({"expires_at": timezone.now() - timedelta(seconds=1)}, id="expired"),
     ],
 )
-def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> None:
+def test_an_unusable_key_is_rejected(changes: dict[str, object]) -> None:
     with pytest.raises(NotAuthenticated):
-        authorization.authorize(snapshot(**changes), model="anything", address="192.0.2.1")
+        authorization.authorize(snapshot(**changes), model="anything", client_ip="192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_a_key_that_is_not_usable_passes_nowhere(changes: dict[str, object]) -> 
 def test_a_key_never_exceeds_its_team(
     allowed: tuple[str, ...], team: tuple[str, ...], model: str, expected: bool
 ) -> None:
-    assert authorization.may_use(snapshot(allowed_models=allowed, team_models=team), model) is expected
+    assert authorization.allows_model(snapshot(allowed_models=allowed, team_models=team), model) is expected
 
 
 @pytest.mark.parametrize(
-    ("networks", "address", "expected"),
+    ("networks", "client_ip", "expected"),
     [
         (["192.0.2.0/24"], "192.0.2.9", True),
         (["192.0.2.0/24"], "192.0.3.1", False),
@@ -86,13 +86,13 @@ def test_a_key_never_exceeds_its_team(
         (["192.0.2.7"], None, False),
     ],
 )
-def test_a_key_with_addresses_is_of_use_from_there_alone_and_they_are_not_told(
-    networks: list[str], address: str | None, expected: bool
+def test_a_key_with_an_ip_allowlist_is_allowed_from_there_only_and_the_list_is_not_disclosed(
+    networks: list[str], client_ip: str | None, expected: bool
 ) -> None:
     locked = snapshot(networks=tuple(map(network, networks)))
     if expected:
-        authorization.authorize(locked, model="m", address=address)
+        authorization.authorize(locked, model="m", client_ip=client_ip)
         return
     with pytest.raises(NotPermitted) as caught:
-        authorization.authorize(locked, model="m", address=address)
+        authorization.authorize(locked, model="m", client_ip=client_ip)
     assert not any(each in caught.value.message for each in networks)

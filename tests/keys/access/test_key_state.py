@@ -47,7 +47,7 @@ def test_python_and_the_database_agree_on_the_state_of_every_key(api_keys: list[
 
 
 def test_requests_are_accepted_with_active_keys_only(api_keys: list[APIKey]) -> None:
-    usable = {key.pk for key in api_keys if snapshots.of_key(key.public_id).is_usable()}
+    usable = {key.pk for key in api_keys if snapshots.by_public_id(key.public_id).is_usable()}
 
     assert usable == {key.pk for key in api_keys if key.state == KeyState.ACTIVE}
     assert usable == set(APIKey.objects.active().values_list("pk", flat=True))

@@ -229,12 +229,12 @@ def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
     client.get("/api/v1/key", headers={"Authorization": f"Bearer {raw}"})
     assert api_key.secrets.get().last_rejected_at is None
 
-    rejected_uses.write()
+    rejected_uses.flush()
 
     assert api_key.secrets.get().last_rejected_at is not None
     assert found() == {"used-after-deactivation": 1}
     with django_assert_num_queries(0):
-        rejected_uses.write()
+        rejected_uses.flush()
 
 
 def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue) -> None:
@@ -242,8 +242,8 @@ def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue)
     times = []
     for minutes in (0, 4, 6):
         with time_machine.travel(datetime(2026, 7, 1, 12, minutes, tzinfo=UTC), tick=False):
-            noted.note(secret.pk)
-            noted.write()
+            noted.record(secret.pk)
+            noted.flush()
         secret.refresh_from_db()
         times.append(secret.last_rejected_at.minute)  # type: ignore[union-attr]
 
@@ -384,7 +384,7 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
 def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
     issue("endless", expires_at=None)
     chores = [chore.do for chore in application.CHORES]
-    assert {weekly_notification.queue, rejected_uses.write, delivery.send_waiting} <= set(chores)
+    assert {weekly_notification.queue, rejected_uses.flush, delivery.send_waiting} <= set(chores)
     often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_waiting)]
     housekeepers = [Housekeeper(often), Housekeeper(often)]
     for housekeeper in housekeepers:
