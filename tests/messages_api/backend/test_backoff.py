@@ -1,4 +1,4 @@
-"""How long is waited before another attempt, and what a `retry-after` says."""
+"""Backoff before a retry, and parsing of `retry-after`."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,28 +12,28 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("retry", "least", "most"), [(1, 0.25, 0.5), (2, 0.5, 1.0), (3, 1.0, 2.0), (9, 4.0, 8.0)])
-def test_the_wait_doubles_up_to_eight_seconds_and_is_never_the_same(retry: int, least: float, most: float) -> None:
+def test_the_backoff_doubles_up_to_eight_seconds_with_jitter(retry: int, least: float, most: float) -> None:
     waits = [backoff_s(retry, retry_after_s=None) for _ in range(200)]
 
     assert all(wait is not None and least <= wait <= most for wait in waits)
     assert len(set(waits)) > 100
 
 
-@pytest.mark.parametrize("asked", [0.0, 3.0, 30.0])
-def test_a_wait_that_was_asked_for_is_kept_and_a_little_more(asked: float) -> None:
-    waits = [backoff_s(1, retry_after_s=asked) for _ in range(200)]
+@pytest.mark.parametrize("retry_after", [0.0, 3.0, 30.0])
+def test_a_retry_after_is_waited_for_with_jitter(retry_after: float) -> None:
+    waits = [backoff_s(1, retry_after_s=retry_after) for _ in range(200)]
 
-    assert all(wait is not None and asked <= wait <= asked + 0.5 for wait in waits)
+    assert all(wait is not None and retry_after <= wait <= retry_after + 0.5 for wait in waits)
     assert len(set(waits)) > 100
 
 
-@pytest.mark.parametrize("asked", [30.1, 600.0, 1e9, float("inf")])
-def test_nobody_is_waited_for_longer_than_thirty_seconds(asked: float) -> None:
-    assert backoff_s(1, retry_after_s=asked) is None
+@pytest.mark.parametrize("retry_after", [30.1, 600.0, 1e9, float("inf")])
+def test_a_retry_after_of_more_than_thirty_seconds_is_not_waited_for(retry_after: float) -> None:
+    assert backoff_s(1, retry_after_s=retry_after) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("retry_after", "seconds"),
     [
         ("0", 0.0),
         ("3", 3.0),
@@ -59,6 +59,6 @@ def test_nobody_is_waited_for_longer_than_thirty_seconds(asked: float) -> None:
         ("\u0663", None),
     ],
 )
-def test_what_a_retry_after_says(said: str, seconds: float | None) -> None:
+def test_a_retry_after_is_parsed(retry_after: str, seconds: float | None) -> None:
     with time_machine.travel(NOW, tick=False):
-        assert parse_retry_after(said) == seconds
+        assert parse_retry_after(retry_after) == seconds

@@ -1,4 +1,4 @@
-"""The bytes of a relayed stream go out in the frames that the parser of records sees."""
+"""The bytes of a relayed stream are sent in the frames that the record parser sees."""
 
 import pytest
 
@@ -15,17 +15,17 @@ STREAMS = [
 
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("size", range(1, 12))
-def test_frames_and_records_agree_at_every_cut(stream: bytes, size: int) -> None:
+def test_frames_and_records_agree_at_every_split(stream: bytes, size: int) -> None:
     frames, parser = FrameBuffer(), SSEParser()
-    given_out, told = b"", []
+    given_out, parsed = b"", []
 
     for start in range(0, len(stream), size):
         piece = stream[start : start + size]
         records = parser.feed(piece)
         whole = frames.feed(piece)
-        told += records
+        parsed += records
         given_out += whole
-        # What was given out holds the records that were told, neither one more nor one less.
-        assert SSEParser().feed(given_out) == told
+        # The bytes given out have exactly the records that were parsed.
+        assert SSEParser().feed(given_out) == parsed
 
     assert stream.startswith(given_out)

@@ -1,4 +1,4 @@
-"""No caller sees our credential or an upstream's address, wherever the upstream repeats them."""
+"""Redaction of the credential and of the upstream's URL in its errors."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def leak(gateway: Gateway) -> str:
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
 @pytest.mark.parametrize("where", ["status", "in a 200", "mid-stream"])
-def test_what_an_upstream_leaks_is_hidden(gateway: Gateway, dialect: str, path: str, where: str) -> None:
+def test_a_leak_of_an_upstream_is_redacted(gateway: Gateway, dialect: str, path: str, where: str) -> None:
     gateway.speak(dialect)
     error = {"type": "invalid_request_error", "message": leak(gateway)}
 
@@ -36,9 +36,9 @@ def test_what_an_upstream_leaks_is_hidden(gateway: Gateway, dialect: str, path: 
     else:
         gateway.upstream.answers(broken_stream)
 
-    answer = gateway.post(path, HELLO | {"stream": where == "mid-stream"})
+    response = gateway.post(path, HELLO | {"stream": where == "mid-stream"})
 
-    text = answer.body.decode()
+    text = response.body.decode()
     assert "sorry" in text
     for secret in ("the-upstream-credential", "abc.def", "sk-0123456789", str(gateway.upstream.port)):
         assert secret not in text

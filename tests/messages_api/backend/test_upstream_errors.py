@@ -1,4 +1,4 @@
-"""Whatever requests and urllib3 raise becomes an UpstreamError, by its class."""
+"""Exchanges with upstreams: error mapping, timeouts and connections."""
 
 import inspect
 import socket
@@ -66,9 +66,7 @@ def test_the_version_is_added_where_the_base_url_has_none(base_url: str, expecte
     assert endpoint(base_url).url("/messages") == expected
 
 
-def test_a_netrc_and_proxies_of_the_environment_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_netrc_and_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     netrc = f"{tmp_path}/netrc"
     with open(netrc, "w") as file:
         file.write("machine 127.0.0.1 login thief password secret\n")
@@ -84,7 +82,7 @@ def test_a_netrc_and_proxies_of_the_environment_change_nothing(
         assert scripted.calls[0].headers["authorization"] == "Bearer ours"
 
 
-def test_an_encoded_answer_is_refused() -> None:
+def test_an_encoded_response_is_rejected() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers(answered({"a": 1}, headers=[("content-encoding", "gzip")]))
         exchange = Exchange(endpoint(scripted.url))
@@ -121,7 +119,7 @@ def test_an_exchange_that_was_aborted_before_it_connected_never_sends() -> None:
         assert scripted.calls == []
 
 
-def test_reading_keeps_the_first_byte_deadline_without_anybody_watching() -> None:
+def test_reading_enforces_the_first_byte_timeout_itself() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers([WaitForPeer()])
         exchange = Exchange(endpoint(scripted.url, first_byte_timeout_s=0.3))
@@ -133,7 +131,7 @@ def test_reading_keeps_the_first_byte_deadline_without_anybody_watching() -> Non
         assert caught.value.status == 504
 
 
-def test_closing_twice_is_closing_once() -> None:
+def test_an_exchange_may_be_closed_twice() -> None:
     with ScriptedUpstream() as scripted:
         exchange = Exchange(endpoint(scripted.url))
         exchange.open("/chat/completions", b"{}", {})
@@ -142,27 +140,27 @@ def test_closing_twice_is_closing_once() -> None:
         exchange.close()
 
 
-def asked(url: str, **timeouts: float) -> Exchange:
-    """An exchange whose answer has begun. Whoever asks closes it."""
+def opened(url: str, **timeouts: float) -> Exchange:
+    """Return an exchange whose response has started. It must be closed."""
     exchange = Exchange(endpoint(url, **timeouts))
     exchange.open("/chat/completions", b"{}", {})
     return exchange
 
 
-def test_a_name_that_nobody_resolves_is_given_up_at_the_connect_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_resolved_is_abandoned_at_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait(10))
 
     begun = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
-        asked("http://name.example", connect_timeout_s=0.3)
+        opened("http://name.example", connect_timeout_s=0.3)
 
     assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
     answers.set()
 
 
-def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_after_the_timeout_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve, may_go_on = socket.getaddrinfo, threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
@@ -172,7 +170,7 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
     with ScriptedUpstream() as scripted:
         monkeypatch.setattr(socket, "getaddrinfo", slowly)
         with pytest.raises(UpstreamError):
-            asked(scripted.url, connect_timeout_s=0.2)
+            opened(scripted.url, connect_timeout_s=0.2)
 
         may_go_on.set()
 
@@ -181,17 +179,17 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
         assert scripted.calls == []
 
 
-def test_a_tls_server_that_never_shakes_hands_was_sent_nothing() -> None:
+def test_a_tls_server_without_a_handshake_was_sent_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         with pytest.raises(UpstreamError) as caught:
-            asked(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
+            opened(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
 
     assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
     assert 0.3 <= time.monotonic() - begun < 1.0
 
 
-def test_connecting_does_not_outlive_the_call() -> None:
+def test_connecting_does_not_outlast_the_request_timeout() -> None:
     with full_listener() as port:
         exchange = Exchange(
             endpoint(f"http://127.0.0.1:{port}", connect_timeout_s=5), total_expires_at=time.monotonic() + 0.3
@@ -204,12 +202,12 @@ def test_connecting_does_not_outlive_the_call() -> None:
     assert time.monotonic() - begun < 1.0
 
 
-def test_an_empty_body_ends_at_once_and_its_connection_serves_the_next_call() -> None:
+def test_an_empty_body_ends_immediately_and_its_connection_serves_the_next_request() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers(answered(b""))
         begun = time.monotonic()
         for _ in range(2):
-            exchange = asked(scripted.url)
+            exchange = opened(scripted.url)
             exchange.read_all()
             exchange.close()
 
@@ -217,45 +215,45 @@ def test_an_empty_body_ends_at_once_and_its_connection_serves_the_next_call() ->
         assert [call.connection for call in scripted.calls] == [1, 1]
 
 
-def test_interim_answers_are_skipped() -> None:
+def test_interim_responses_are_skipped() -> None:
     hints = Send(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n")
     with ScriptedUpstream() as scripted:
         scripted.answers([hints, hints, Pause(0.1), hints, *answered({"a": 1})])
-        exchange = asked(scripted.url)
+        exchange = opened(scripted.url)
 
         assert (exchange.response_status, exchange.read_all()) == (200, b'{"a": 1}')
         exchange.close()
 
 
-def test_what_follows_too_many_interim_answers_is_nobody_elses_answer() -> None:
+def test_a_response_after_too_many_interim_ones_does_not_serve_the_next_request() -> None:
     hints = Send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30)
     with ScriptedUpstream() as scripted:
         scripted.answers([hints, Pause(0.2), *answered({"for": "the first"})])
         scripted.answers(answered({"for": "the second"}))
 
         with pytest.raises(UpstreamError):
-            asked(scripted.url)
-        exchange = asked(scripted.url)
+            opened(scripted.url)
+        exchange = opened(scripted.url)
 
         assert exchange.read_all() == b'{"for": "the second"}'
         exchange.close()
 
 
-def test_bytes_of_a_whole_answer_are_progress() -> None:
+def test_bytes_of_a_complete_response_are_progress() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
-        exchange = asked(scripted.url, idle_timeout_s=0.4, first_byte_timeout_s=0.4)
+        exchange = opened(scripted.url, idle_timeout_s=0.4, first_byte_timeout_s=0.4)
 
         assert exchange.read_all().strip() == b"{}"
         exchange.close()
 
 
-def test_a_head_alone_is_no_progress() -> None:
+def test_headers_alone_are_no_progress() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers([Pause(0.3), Head(), WaitForPeer()])
 
         begun = time.monotonic()
-        exchange = asked(scripted.url, first_byte_timeout_s=0.6, idle_timeout_s=5)
+        exchange = opened(scripted.url, first_byte_timeout_s=0.6, idle_timeout_s=5)
         with pytest.raises(UpstreamError) as caught:
             exchange.read_all()
         exchange.close()
@@ -272,9 +270,7 @@ def test_a_head_alone_is_no_progress() -> None:
         ("wrong-host", "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'."),
     ],
 )
-def test_the_log_may_know_what_is_wrong_with_a_certificate_and_the_caller_may_not(
-    kind: str, cause: str, tmp_path: Path
-) -> None:
+def test_a_certificate_error_is_logged_and_not_shown_to_the_client(kind: str, cause: str, tmp_path: Path) -> None:
     authority = Authority()
     trusted = tmp_path / "authority.pem"
     trusted.write_text(authority.pem)
@@ -287,15 +283,15 @@ def test_the_log_may_know_what_is_wrong_with_a_certificate_and_the_caller_may_no
         assert scripted.calls == []
 
 
-def test_a_cause_names_no_address_and_no_content() -> None:
+def test_a_cause_has_no_url_and_no_content() -> None:
     with ScriptedUpstream() as scripted:
         scripted.answers(Send(b"secret words of an answer\r\n\r\n"), Close())
         with pytest.raises(UpstreamError) as odd:
-            asked(scripted.url)
+            opened(scripted.url)
         scripted.refuse()
-        with pytest.raises(UpstreamError) as refused:
-            asked(scripted.url)
+        with pytest.raises(UpstreamError) as rejected:
+            opened(scripted.url)
 
     assert cause_of(odd.value) == "BadStatusLine"
-    assert cause_of(refused.value) == "ConnectionRefusedError: Connection refused"
+    assert cause_of(rejected.value) == "ConnectionRefusedError: Connection refused"
     assert cause_of(UpstreamError("nothing foreign")) == ""

@@ -1,4 +1,4 @@
-"""Streams of both dialects, built for the tests, and what they add up to."""
+"""Builders and readers of streams in both dialects."""
 
 import itertools
 from typing import Any
@@ -14,18 +14,18 @@ USAGE = {"prompt_tokens": 1, "completion_tokens": 2}
 
 
 def counting_ids() -> Ids:
-    """Ids that yield msg_0, msg_1 … and toolu_0, toolu_1 …"""
+    """Return IDs that yield msg_0, msg_1, … and toolu_0, toolu_1, …"""
     counters = {"msg": itertools.count(), "toolu": itertools.count()}
     return Ids(lambda kind: f"{kind}_{next(counters[kind])}")
 
 
 def chunk(delta: object = None, *, finish: object = None, **fields: object) -> dict[str, Any]:
-    """A chunk with one choice. `fields` stand beside `choices`."""
+    """Return a chunk with one choice. `fields` are beside `choices`."""
     return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": finish}], **fields}
 
 
 def fragment(arguments: object = None, *, index: int | None = 0, id: str = "", name: str = "") -> dict[str, Any]:
-    """A piece of a tool call."""
+    """Return a fragment of a tool call."""
     function = {"name": name} if name else {}
     piece: dict[str, Any] = {"function": {**function, "arguments": arguments}}
     if index is not None:
@@ -34,7 +34,7 @@ def fragment(arguments: object = None, *, index: int | None = 0, id: str = "", n
 
 
 def call(*fragments: dict[str, Any]) -> dict[str, Any]:
-    """A chunk with these pieces of tool calls."""
+    """Return a chunk with these fragments of tool calls."""
     return chunk({"tool_calls": list(fragments)})
 
 
@@ -47,7 +47,7 @@ def decoder(*, request: Any = REQUEST, **options: Any) -> OpenAIDecoder:
 
 
 def decode(*frames: object, eof: bool = True, **options: Any) -> list[Event]:
-    """The events of a whole stream; its frames are chunks or `DONE`."""
+    """Return the events of a complete stream; its frames are chunks or `DONE`."""
     stream = decoder(**options)
     events: list[Event] = []
     for frame in frames:
@@ -56,7 +56,7 @@ def decode(*frames: object, eof: bool = True, **options: Any) -> list[Event]:
 
 
 def written(events: list[Event]) -> list[Any]:
-    """The blocks of a stream as `[kind, piece, piece …]`, behind them its stop reason or its error type."""
+    """Return the blocks of a stream as `[kind, piece, piece, …]`, followed by its stop reason or its error type."""
     blocks: list[Any] = []
     for event in events:
         if event["type"] == "content_block_start":
@@ -82,7 +82,7 @@ def last_usage(events: list[Event]) -> Any:
 
 
 def check_grammar(events: list[Event]) -> None:
-    """Fail unless the events are a whole stream, or the beginning of one with an error behind it.
+    """Check that the events are a complete stream, or the start of one followed by an error.
 
     stream = message_start block* message_delta message_stop | (any prefix of it) error
     block  = content_block_start content_block_delta* content_block_stop

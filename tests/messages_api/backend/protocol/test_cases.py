@@ -1,7 +1,7 @@
 """
-The cases of `cases/`, one file for each mapping: `name`, `input`, `expected` and `why`.
+Cases of `cases/`, one file for each mapping: `name`, `input`, `expected` and `why`.
 
-Some have options: `profile` (fields of the upstream's profile) or `decoder` (arguments of StreamDecoder).
+Some have options: `profile` (fields of the upstream's profile) or `decoder` (arguments of OpenAIDecoder).
 """
 
 import json
@@ -24,19 +24,19 @@ from tests.messages_api.backend.protocol.streams import counting_ids
 CASES = Path(__file__).parent / "cases"
 
 
-def refused(error: UnsupportedRequest) -> Any:
+def rejected(error: UnsupportedRequest) -> Any:
     return {"error": {"status": 400, "type": "invalid_request_error", "message": error.message}}
 
 
-def failed(failure: MappedError) -> Any:
-    return {"error": {"status": failure.status, "type": failure.type, "message": failure.message}}
+def failed(mapped: MappedError) -> Any:
+    return {"error": {"status": mapped.status, "type": mapped.type, "message": mapped.message}}
 
 
 def request_a2o(case: Any) -> Any:
     try:
         body, dropped = to_openai(case["input"]["request"], Profile.from_mapping(case.get("profile", {})))
     except UnsupportedRequest as error:
-        return refused(error)
+        return rejected(error)
     return {"body": body, "dropped": dropped}
 
 
@@ -86,9 +86,9 @@ def frame_of(line: bytes) -> Any:
 
 
 def error_o2a(case: Any) -> Any:
-    failure = map_openai_error(case["input"]["status"], case["input"]["body"])
-    outcome = {"status": failure.status, "type": failure.type, "message": failure.message}
-    return outcome if failure.retry is None else {**outcome, "retry": failure.retry}
+    mapped = map_openai_error(case["input"]["status"], case["input"]["body"])
+    outcome = {"status": mapped.status, "type": mapped.type, "message": mapped.message}
+    return outcome if mapped.retry is None else {**outcome, "retry": mapped.retry}
 
 
 def sse_parse(case: Any) -> Any:
@@ -108,23 +108,23 @@ def upstream_headers(case: Any) -> Any:
     return {"headers": headers.upstream_headers(**case["input"])}
 
 
-def repaired(case: Any) -> Any:
+def cleaned(case: Any) -> Any:
     changed, body = clean_history(case["input"]["body"])
     return {"changed": changed, "body": body}
 
 
-def answered_locally(case: Any) -> Any:
+def empty(case: Any) -> Any:
     try:
         return {"message": empty_response(case["input"]["request"], counting_ids())}
     except UnsupportedRequest as error:
-        return refused(error)
+        return rejected(error)
 
 
 def count_tokens(case: Any) -> Any:
     return {"input_tokens": estimate(case["input"]["request"])}
 
 
-def models_page(case: Any) -> Any:
+def model_page(case: Any) -> Any:
     return model_list.page(case["input"]["models"], limit=case["input"]["limit"])
 
 
@@ -138,10 +138,10 @@ RUNNERS = {
     "sse_parse": sse_parse,
     "sse_encode": sse_encode,
     "headers": upstream_headers,
-    "repair_for_anthropic": repaired,
-    "local_answer": answered_locally,
+    "history_cleanup": cleaned,
+    "empty_response": empty,
     "count_tokens": count_tokens,
-    "models": models_page,
+    "model_list": model_page,
 }
 
 
@@ -160,7 +160,7 @@ def test_a_case_has_its_outcome(mapping: str, case: Any) -> None:
 
 
 def comparable(outcome: Any, expected: Any) -> Any:
-    """The outcome, with a message cut to the part that is expected in it, and with what was dropped in any order."""
+    """Return the outcome with its message reduced to the expected part, and the dropped fields sorted."""
     outcome = json.loads(wire.encode(outcome))
     part = expected.get("error", {}).get("message_contains")
     if part is not None and part in outcome.get("error", {}).get("message", ""):

@@ -1,4 +1,4 @@
-"""The envelope lane: whole completions, and streams of chunks as bytes."""
+"""Encoding for OpenAI clients: completions, and streams of chunks."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ STOP: Any = {"type": "message_stop"}
 
 
 def encode(*events: Event, eof: bool = False) -> list[bytes]:
-    """The lines for these events, without those for `START`."""
+    """Return the lines for these events, without those for `START`."""
     encoder = ChunkEncoder(created=5)
     encoder.feed(START)
     lines = [line for event in events for line in encoder.feed(event)]
@@ -223,7 +223,7 @@ def test_a_start_without_usage_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "said"),
+    ("blocks", "expected"),
     [
         pytest.param([{"type": "text", "text": ""}], {"content": ""}, id="empty"),
         pytest.param([{"type": "thinking", "thinking": ""}], {"content": ""}, id="empty thinking"),
@@ -244,10 +244,12 @@ def test_a_start_without_usage_is_taken() -> None:
         ),
     ],
 )
-def test_a_message_becomes_a_completion(blocks: list[Any], said: Any) -> None:
+def test_a_message_becomes_a_completion(blocks: list[Any], expected: Any) -> None:
     completion = completion_from_message(message(*blocks), created=5)
 
-    assert completion["choices"] == [{"index": 0, "message": {"role": "assistant", **said}, "finish_reason": "stop"}]
+    assert completion["choices"] == [
+        {"index": 0, "message": {"role": "assistant", **expected}, "finish_reason": "stop"}
+    ]
 
 
 def test_a_completion_equals_what_its_chunks_add_up_to() -> None:
@@ -264,8 +266,8 @@ def test_a_completion_equals_what_its_chunks_add_up_to() -> None:
     completion = completion_from_message(message(*blocks, stop_reason="tool_use"), created=5)
     pieces = deltas(encode(*events))
 
-    said = completion["choices"][0]["message"]
-    assert "".join(piece.get("content", "") for piece in pieces) == said["content"]
-    assert "".join(piece.get("reasoning_content", "") for piece in pieces) == said["reasoning_content"]
-    calls = [piece["tool_calls"][0]["function"] for piece in pieces if "tool_calls" in piece]
-    assert "".join(call["arguments"] for call in calls) == said["tool_calls"][0]["function"]["arguments"]
+    sent = completion["choices"][0]["message"]
+    assert "".join(piece.get("content", "") for piece in pieces) == sent["content"]
+    assert "".join(piece.get("reasoning_content", "") for piece in pieces) == sent["reasoning_content"]
+    tool_calls = [piece["tool_calls"][0]["function"] for piece in pieces if "tool_calls" in piece]
+    assert "".join(call["arguments"] for call in tool_calls) == sent["tool_calls"][0]["function"]["arguments"]

@@ -1,4 +1,4 @@
-"""Streams of an OpenAI upstream: text, thinking, usage and endings. Tool calls: test_decoder_calls."""
+"""Streams of an OpenAI upstream: text, thinking, usage and endings. Tool calls: test_decoder_tool_calls."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_nothing_but_usage_counts_after_the_finish_reason() -> None:
     assert last_usage(events)["output_tokens"] == 6
 
 
-def test_a_choice_without_a_delta_says_nothing() -> None:
+def test_a_choice_without_a_delta_is_ignored() -> None:
     assert written(decode({"choices": [{"delta": None}, {}]}, text("a"), END)) == [["text", "a"], "end_turn"]
 
 
@@ -174,7 +174,7 @@ def test_an_error_before_anything_else_can_still_be_a_status() -> None:
         pytest.param([{"error": "x"}, DONE], ["api_error"], id="the end mark behind an error"),
     ],
 )
-def test_only_a_finish_reason_or_the_end_mark_makes_an_answer_whole(frames: list[Any], blocks: list[Any]) -> None:
+def test_only_a_finish_reason_or_the_end_mark_completes_a_response(frames: list[Any], blocks: list[Any]) -> None:
     events = decode(*frames)
 
     check_grammar(events)
@@ -231,7 +231,7 @@ def test_the_gateway_can_end_a_stream() -> None:
     assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
-def test_a_slow_upstream_can_be_started_for() -> None:
+def test_a_message_start_can_be_sent_before_the_first_chunk() -> None:
     stream = decoder(input_estimate=99)
 
     first, second = stream.start(), stream.start()
@@ -265,7 +265,7 @@ def test_a_slow_upstream_can_be_started_for() -> None:
         pytest.param(["x", 7, None], (50, 3), id="no objects"),
     ],
 )
-def test_the_last_counts_hold_and_estimates_fill_in(usages: list[Any], counts: tuple[int, int]) -> None:
+def test_the_last_counts_are_used_and_estimates_complete_them(usages: list[Any], counts: tuple[int, int]) -> None:
     stream = [chunk({"content": "aaaa", "reasoning": "bbb"}), call(fragment("{}", name="x")), END]
 
     events = decode(*stream, *({"choices": [], "usage": usage} for usage in usages), DONE, input_estimate=50)
@@ -278,13 +278,13 @@ def test_without_an_estimate_nothing_is_known_at_the_start() -> None:
     assert set(decode(text("a"))[0]["message"]["usage"].values()) == {0}
 
 
-def test_a_stop_sequence_that_nobody_asked_for_is_not_named() -> None:
+def test_a_stop_sequence_that_was_not_requested_is_not_reported() -> None:
     events = decode(text("a"), {"choices": [{"delta": {}, "finish_reason": "stop", "matched_stop": "END"}]})
 
     assert events[-2]["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
 
 
-def test_thinking_tokens_are_told_at_the_end_only() -> None:
+def test_thinking_tokens_are_reported_at_the_end_only() -> None:
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 2}}
 
     events = decode(chunk({"content": "a"}, finish="stop", usage=usage))

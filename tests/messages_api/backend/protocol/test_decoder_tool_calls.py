@@ -1,4 +1,4 @@
-"""Tool calls in streams of an OpenAI upstream: whose fragment it is, what goes out when, what waits."""
+"""Tool calls in streams of an OpenAI upstream: assignment of fragments and order of events."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ END = chunk(finish="tool_calls")
 
 
 def blocks(*frames: Any, **options: Any) -> list[Any]:
-    """The blocks of a stream that ends as it should."""
+    """Return the blocks of a stream that ends properly."""
     events = decode(*frames, END, **options)
     check_grammar(events)
     return written(events)[:-1]
@@ -180,7 +180,7 @@ def blocks(*frames: Any, **options: Any) -> list[Any]:
         ),
     ],
 )
-def test_fragments_find_their_call(frames: list[Any], written_blocks: list[Any]) -> None:
+def test_fragments_find_their_tool_call(frames: list[Any], written_blocks: list[Any]) -> None:
     assert blocks(*frames) == written_blocks
 
 
@@ -221,7 +221,7 @@ def test_arguments_go_out_as_they_come(arguments: list[Any], pieces: list[str]) 
     assert blocks(*frames) == [["a", *pieces]]
 
 
-def test_a_call_starts_once_its_name_is_known() -> None:
+def test_a_tool_call_starts_once_its_name_is_known() -> None:
     stream = decoder()
 
     nameless = stream.feed(call(fragment('{"a', id="c1"))) + stream.feed(call(fragment('":')))
@@ -231,7 +231,7 @@ def test_a_call_starts_once_its_name_is_known() -> None:
     assert written(named) == [["a", '{"a":1']]
 
 
-def test_a_waiting_call_goes_live_when_the_first_is_complete() -> None:
+def test_a_waiting_tool_call_becomes_active_when_the_first_is_complete() -> None:
     stream = decoder()
     stream.feed(call(fragment('{"a":"}', index=0, name="a")))
 
@@ -258,7 +258,7 @@ def test_a_waiting_call_goes_live_when_the_first_is_complete() -> None:
         pytest.param([' {"a":[]}'], id="space before"),
     ],
 )
-def test_a_complete_call_is_known_by_its_braces(arguments: list[str]) -> None:
+def test_a_complete_tool_call_is_known_by_its_braces(arguments: list[str]) -> None:
     stream = decoder()
     for piece in arguments:
         stream.feed(call(fragment(piece, index=0, name="a")))
@@ -282,7 +282,7 @@ def test_a_complete_call_is_known_by_its_braces(arguments: list[str]) -> None:
         pytest.param([""], id="nothing"),
     ],
 )
-def test_a_call_that_is_not_complete_holds_back_the_next_one(arguments: list[str]) -> None:
+def test_an_incomplete_tool_call_delays_the_next_one(arguments: list[str]) -> None:
     stream = decoder()
     for piece in arguments:
         stream.feed(call(fragment(piece, index=0, name="a")))
@@ -294,7 +294,7 @@ def test_a_call_that_is_not_complete_holds_back_the_next_one(arguments: list[str
     assert [block[0] for block in written(rest)[:-1]] == ["b"]
 
 
-def test_a_call_that_ended_takes_no_more_arguments() -> None:
+def test_a_tool_call_that_ended_takes_no_more_arguments() -> None:
     frames = [
         call(fragment('{"a":1}', index=0, name="a")),
         call(fragment("{", index=1, name="b")),
@@ -305,7 +305,7 @@ def test_a_call_that_ended_takes_no_more_arguments() -> None:
     assert blocks(*frames) == [["a", '{"a":1}'], ["b", "{", "}"]]
 
 
-def test_calls_without_a_name_are_dropped() -> None:
+def test_tool_calls_without_a_name_are_dropped() -> None:
     events = decode(
         call(fragment('{"a":1}', index=0, id="c1")),
         call(fragment("{}", index=1, name="b")),
@@ -330,7 +330,7 @@ def test_calls_without_a_name_are_dropped() -> None:
     ],
 )
 @pytest.mark.parametrize("buffer_tool_calls", [False, True])
-def test_text_inside_a_call_waits_for_its_end(frames: list[Any], expected: list[Any], buffer_tool_calls: bool) -> None:
+def test_text_inside_a_tool_call_is_deferred(frames: list[Any], expected: list[Any], buffer_tool_calls: bool) -> None:
     written_blocks = blocks(
         call(fragment('{"x":', name="a")), *frames, call(fragment("1}")), buffer_tool_calls=buffer_tool_calls
     )
@@ -341,7 +341,7 @@ def test_text_inside_a_call_waits_for_its_end(frames: list[Any], expected: list[
 
 
 @pytest.mark.parametrize("buffer_tool_calls", [False, True])
-def test_text_behind_a_complete_call_ends_it(buffer_tool_calls: bool) -> None:
+def test_text_after_a_complete_tool_call_ends_it(buffer_tool_calls: bool) -> None:
     stream = decoder(buffer_tool_calls=buffer_tool_calls)
     stream.feed(call(fragment('{"x":1}', name="a")))
 
@@ -354,17 +354,17 @@ def test_text_behind_a_complete_call_ends_it(buffer_tool_calls: bool) -> None:
     assert written(more) == [["c", "{}"], "tool_use"]
 
 
-def test_text_keeps_its_order_around_a_call() -> None:
+def test_text_keeps_its_order_around_a_tool_call() -> None:
     frames = [call(fragment("{", name="a")), text("one"), call(fragment("}")), text(" "), text("two")]
 
     assert blocks(text("zero"), *frames) == [["text", "zero"], ["a", "{", "}"], ["text", "one", " ", "two"]]
 
 
-def test_text_goes_on_beside_a_call_without_a_name() -> None:
+def test_text_continues_beside_a_tool_call_without_a_name() -> None:
     assert blocks(text("a"), call(fragment("{}", id="c1")), text("b")) == [["text", "a", "b"]]
 
 
-def test_space_before_a_call_disappears() -> None:
+def test_whitespace_before_a_tool_call_is_dropped() -> None:
     assert blocks(text("\n"), call(fragment("{}", name="a")), text("b")) == [["a", "{}"], ["text", "b"]]
 
 
@@ -393,7 +393,7 @@ def test_buffered_tool_calls_are_sent_when_complete() -> None:
     assert written(second) == [["a", '{"a":1}']]
 
 
-def test_a_whole_call_that_is_cut_by_the_length_is_left_as_it_is() -> None:
+def test_a_buffered_tool_call_that_is_cut_by_the_length_is_unchanged() -> None:
     events = decode(call(fragment('{"a": ', name="a")), chunk(finish="length"), buffer_tool_calls=True)
 
     assert written(events) == [["a", '{"a": '], "max_tokens"]
@@ -408,20 +408,20 @@ def test_a_whole_call_that_is_cut_by_the_length_is_left_as_it_is() -> None:
         pytest.param("{}", ["{}", "tool_use"], id="empty"),
     ],
 )
-def test_the_end_mark_inside_a_call_is_an_error(arguments: str, ending: list[str]) -> None:
+def test_the_end_mark_inside_a_tool_call_is_an_error(arguments: str, ending: list[str]) -> None:
     events = decode(call(fragment(arguments, name="a")), DONE)
 
     check_grammar(events)
     assert written(events)[-1] == ending[-1]
 
 
-def test_the_error_inside_a_call_has_its_own_text() -> None:
+def test_the_error_inside_a_tool_call_has_its_own_message() -> None:
     events = decode(call(fragment("{", name="a")), DONE)
 
     assert events[-1]["error"]["message"] == "The upstream stream ended inside a tool call."
 
 
-def test_the_end_mark_behind_calls_that_ended_or_have_no_name_is_an_end() -> None:
+def test_the_end_mark_after_tool_calls_that_ended_or_have_no_name_is_an_end() -> None:
     frames = [call(fragment("{}", index=0, name="a"), fragment("{}", index=1, name="b"), fragment("{", index=2))]
 
     assert written(decode(*frames, DONE)) == [["a", "{}"], ["b", "{}"], "tool_use"]
@@ -443,7 +443,7 @@ def test_used_ids_are_replaced() -> None:
     assert tool_ids_of(events) == ["toolu_0", "call_1", "toolu_1", "toolu_2"]
 
 
-def test_a_long_call_with_another_behind_it_is_parsed_once() -> None:
+def test_a_long_tool_call_followed_by_another_is_parsed_once() -> None:
     pieces = [call(fragment('"},{"k":"', index=0))] * 20_000
     stream = decoder()
     stream.feed(call(fragment('{"a":[{"k":"', index=0, name="a"), fragment("{}", index=1, name="b")))

@@ -1,4 +1,4 @@
-"""What an upstream's error becomes: one table for HTTP errors, errors inside a 200, and errors inside a stream."""
+"""Mapping of upstream errors: HTTP errors, errors inside a 200, and errors inside a stream."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def error(message: object, **fields: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("status", "failure"),
+    ("status", "mapped"),
     [
         (302, MappedError(502, "api_error", "m")),
         (400, MappedError(400, "invalid_request_error", "m")),
@@ -39,12 +39,12 @@ def error(message: object, **fields: object) -> Any:
         (529, MappedError(529, "overloaded_error", "m")),
     ],
 )
-def test_each_status_has_its_own(status: int, failure: MappedError) -> None:
-    assert map_openai_error(status, error("m")) == failure
+def test_each_status_has_its_own(status: int, mapped: MappedError) -> None:
+    assert map_openai_error(status, error("m")) == mapped
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "failure"),
+    ("status", "body", "mapped"),
     [
         (
             401,
@@ -60,8 +60,8 @@ def test_each_status_has_its_own(status: int, failure: MappedError) -> None:
         (200, error("pay", code="402"), CREDIT_EXHAUSTED),
     ],
 )
-def test_an_error_of_our_account_has_a_fixed_text(status: int, body: Any, failure: MappedError) -> None:
-    assert map_openai_error(status, body) == failure
+def test_an_error_of_the_gateways_account_has_a_fixed_message(status: int, body: Any, mapped: MappedError) -> None:
+    assert map_openai_error(status, body) == mapped
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,7 @@ OVERFLOW = "This model's maximum context length is 8192 tokens. However, you req
     ],
 )
 @pytest.mark.parametrize("status", [400, 413, 422, 418])
-def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
-    status: int, body: Any, message: str
-) -> None:
+def test_a_prompt_that_is_too_long_has_the_message_that_clients_expect(status: int, body: Any, message: str) -> None:
     assert map_openai_error(status, body) == MappedError(400, "invalid_request_error", f"prompt is too long: {message}")
 
 
@@ -182,7 +180,7 @@ def anthropic_error(error_type: object, message: str = "m") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "failure"),
+    ("status", "body", "mapped"),
     [
         (400, anthropic_error("invalid_request_error"), MappedError(400, "invalid_request_error", "m")),
         (529, anthropic_error("overloaded_error"), MappedError(529, "overloaded_error", "m")),
@@ -198,14 +196,14 @@ def anthropic_error(error_type: object, message: str = "m") -> Any:
         (302, None, MappedError(502, "api_error", "The upstream returned an error.")),
     ],
 )
-def test_an_anthropic_upstreams_error_is_kept_unless_it_is_of_our_account(
-    status: int, body: Any, failure: MappedError
+def test_an_anthropic_error_is_kept_unless_it_is_about_the_gateways_account(
+    status: int, body: Any, mapped: MappedError
 ) -> None:
-    assert map_anthropic_error(status, body) == failure
+    assert map_anthropic_error(status, body) == mapped
 
 
 @pytest.mark.parametrize(
-    ("error_type", "failure"),
+    ("error_type", "mapped"),
     [
         ("invalid_request_error", MappedError(400, "invalid_request_error", "m")),
         ("authentication_error", CREDENTIAL_REJECTED),
@@ -222,12 +220,12 @@ def test_an_anthropic_upstreams_error_is_kept_unless_it_is_of_our_account(
         (["x"], MappedError(500, "api_error", "m")),
     ],
 )
-def test_an_error_event_has_the_status_of_its_type(error_type: object, failure: MappedError) -> None:
-    assert map_anthropic_error(200, anthropic_error(error_type)) == failure
+def test_an_error_event_has_the_status_of_its_type(error_type: object, mapped: MappedError) -> None:
+    assert map_anthropic_error(200, anthropic_error(error_type)) == mapped
 
 
 @pytest.mark.parametrize(
     ("error_type", "status"), [("api_error", 502), ("timeout_error", 504), ("overloaded_error", 529)]
 )
-def test_a_failure_that_the_gateway_finds_has_the_status_of_its_type(error_type: str, status: int) -> None:
+def test_an_error_of_the_gateway_has_the_status_of_its_type(error_type: str, status: int) -> None:
     assert gateway_error(error_type, "m") == MappedError(status, error_type, "m")

@@ -1,3 +1,5 @@
+"""Headers for Anthropic upstreams."""
+
 import pytest
 
 from messages_api.backend.protocol.headers import upstream_headers
@@ -16,7 +18,7 @@ CALLER = {
 }
 
 
-def test_the_native_lane_forwards_what_is_anthropics() -> None:
+def test_the_anthropic_api_forwards_anthropic_headers() -> None:
     assert upstream_headers(api_format="anthropic", style="bearer", key="UP", headers=CALLER) == {
         "content-type": "application/json",
         "anthropic-version": "2026-10-21",
@@ -27,7 +29,7 @@ def test_the_native_lane_forwards_what_is_anthropics() -> None:
     }
 
 
-def test_the_envelope_lane_forwards_nothing_and_pins_the_version() -> None:
+def test_the_envelope_api_forwards_no_header_and_pins_the_version() -> None:
     assert upstream_headers(api_format="envelope", style="x-api-key", key="UP", headers=CALLER) == {
         "content-type": "application/json",
         "anthropic-version": "2023-06-01",

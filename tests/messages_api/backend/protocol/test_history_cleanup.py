@@ -1,3 +1,5 @@
+"""Removal of other upstreams' content from a history."""
+
 import copy
 from typing import Any
 
@@ -33,7 +35,7 @@ CALL = {"type": "tool_use", "id": "toolu_A-1", "name": "a", "input": {}}
         pytest.param(body({"role": "user", "content": [{"type": "thinking"}]}), id="thinking of the user"),
     ],
 )
-def test_a_history_without_traces_is_the_same_object(untouched: Any) -> None:
+def test_a_clean_history_is_the_same_object(untouched: Any) -> None:
     changed, repaired = clean_history(untouched)
 
     assert not changed
@@ -49,7 +51,7 @@ def test_a_history_without_traces_is_the_same_object(untouched: Any) -> None:
         pytest.param([{"type": "text", "text": ""}, SIGNED], [SIGNED], id="empty text"),
     ],
 )
-def test_traces_of_another_upstream_are_removed(content: Any, kept: Any) -> None:
+def test_content_of_another_upstream_is_removed(content: Any, kept: Any) -> None:
     traced = body(USER, assistant(*content))
     before = copy.deepcopy(traced)
 
@@ -58,7 +60,7 @@ def test_traces_of_another_upstream_are_removed(content: Any, kept: Any) -> None
 
 
 @pytest.mark.parametrize("content", [[{"type": "thinking", "thinking": "r", "signature": ""}], " "])
-def test_an_assistant_message_with_nothing_left_is_removed(content: Any) -> None:
+def test_an_assistant_message_that_becomes_empty_is_removed(content: Any) -> None:
     traced = body(USER, {"role": "assistant", "content": content}, USER)
 
     assert clean_history(traced) == (True, body(USER, USER))

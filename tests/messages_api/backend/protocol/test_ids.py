@@ -1,3 +1,5 @@
+"""IDs of messages and tool calls."""
+
 from typing import Any
 
 from messages_api.backend.protocol.ids import Ids, tool_ids

@@ -1,4 +1,4 @@
-"""Whole answers of an OpenAI upstream."""
+"""Complete responses of an OpenAI upstream."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from messages_api.backend.protocol.error_mapping import MappedError, UpstreamRes
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 
 
-def answer(said: Any, *, finish: object = "stop", **fields: object) -> Any:
-    return {"choices": [{"index": 0, "message": said, "finish_reason": finish}], **fields}
+def response(message: Any, *, finish: object = "stop", **fields: object) -> Any:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **fields}
 
 
-def decode(said: Any, **options: Any) -> Any:
-    return message_from_openai(answer(said, **options), request=REQUEST, ids=counting_ids())
+def decode(message: Any, **options: Any) -> Any:
+    return message_from_openai(response(message, **options), request=REQUEST, ids=counting_ids())
 
 
 def tool(arguments: object, *, id: str = "c1", name: object = "a") -> Any:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def test_an_answer_has_thinking_text_refusal_and_calls_in_this_order() -> None:
+def test_a_response_has_thinking_text_refusal_and_tool_calls_in_this_order() -> None:
     message = decode(
         {"refusal": "No.", "content": "Hi", "reasoning": "hm", "tool_calls": [tool("{}")]},
         finish="content_filter",
@@ -52,7 +52,7 @@ def test_an_answer_has_thinking_text_refusal_and_calls_in_this_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "content"),
+    ("message", "content"),
     [
         pytest.param({}, [], id="nothing"),
         pytest.param({"content": None, "tool_calls": None, "refusal": None}, [], id="null"),
@@ -78,8 +78,8 @@ def test_an_answer_has_thinking_text_refusal_and_calls_in_this_order() -> None:
         pytest.param({"content": " a\n"}, [" a\n"], id="space around a text"),
     ],
 )
-def test_an_answer_is_read_in_every_spelling(said: Any, content: Any) -> None:
-    blocks = decode(said)["content"]
+def test_a_response_is_read_in_every_spelling(message: Any, content: Any) -> None:
+    blocks = decode(message)["content"]
 
     assert [block["text"] if block["type"] == "text" else [block["thinking"]] for block in blocks] == content
 
@@ -113,7 +113,7 @@ def test_arguments_are_read_and_never_invented(arguments: object, read: Any) -> 
     assert message["stop_reason"] == "tool_use"
 
 
-def test_the_old_function_call_is_a_call_unless_there_are_new_ones() -> None:
+def test_a_function_call_is_a_tool_call_unless_there_are_others() -> None:
     old = {"name": "old", "arguments": '{"a":1}'}
 
     alone = decode({"function_call": old}, finish="function_call")
@@ -123,7 +123,7 @@ def test_the_old_function_call_is_a_call_unless_there_are_new_ones() -> None:
     assert [block["name"] for block in beside["content"]] == ["a"]
 
 
-def test_a_stop_sequence_that_nobody_asked_for_is_not_named() -> None:
+def test_a_stop_sequence_that_was_not_requested_is_not_reported() -> None:
     choice = {"message": {"content": "a"}, "finish_reason": "stop", "stop_reason": "END"}
 
     message = message_from_openai({"choices": [choice]}, request=REQUEST, ids=counting_ids())
@@ -131,7 +131,7 @@ def test_a_stop_sequence_that_nobody_asked_for_is_not_named() -> None:
     assert (message["stop_reason"], message["stop_sequence"]) == ("end_turn", None)
 
 
-def test_a_finish_reason_of_another_kind_says_nothing() -> None:
+def test_a_finish_reason_of_another_type_is_ignored() -> None:
     assert decode({"content": "a"}, finish=["error"])["stop_reason"] == "end_turn"
 
 
@@ -147,7 +147,7 @@ NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.")
 
 
 @pytest.mark.parametrize(
-    ("body", "failure"),
+    ("body", "mapped"),
     [
         pytest.param(7, NO_CHOICES, id="a number"),
         pytest.param([], NO_CHOICES, id="a list"),
@@ -157,19 +157,19 @@ NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.")
         pytest.param({"choices": {"0": {}}}, NO_CHOICES, id="choices that are no list"),
         pytest.param({"choices": [None]}, NO_CHOICES, id="a choice that is none"),
         pytest.param({"choices": [{}]}, NO_CHOICES, id="no message"),
-        pytest.param(answer(None), NO_CHOICES, id="a null message"),
+        pytest.param(response(None), NO_CHOICES, id="a null message"),
         pytest.param(
-            answer({"content": "a"}, finish="error"),
+            response({"content": "a"}, finish="error"),
             MappedError(500, "api_error", "The upstream ended with finish_reason 'error'."),
             id="error",
         ),
         pytest.param(
-            answer(None, finish="abort"),
+            response(None, finish="abort"),
             MappedError(500, "api_error", "The upstream ended with finish_reason 'abort'."),
             id="abort",
         ),
         pytest.param(
-            answer({}, finish="insufficient_system_resource"),
+            response({}, finish="insufficient_system_resource"),
             MappedError(529, "overloaded_error", "The upstream ran out of capacity."),
             id="insufficient_system_resource",
         ),
@@ -181,12 +181,12 @@ NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.")
         ),
     ],
 )
-def test_what_is_no_answer_is_a_failure(body: Any, failure: MappedError) -> None:
+def test_an_invalid_response_is_an_error(body: Any, mapped: MappedError) -> None:
     with pytest.raises(UpstreamResponseError) as raised:
         message_from_openai(body, request=REQUEST, ids=counting_ids())
 
-    assert raised.value.mapped == failure
-    assert str(raised.value) == failure.message
+    assert raised.value.mapped == mapped
+    assert str(raised.value) == mapped.message
 
 
 @pytest.mark.parametrize("error", [None, "", False])
@@ -194,7 +194,7 @@ def test_an_empty_error_field_is_none(error: object) -> None:
     assert decode({"content": "a"}, error=error)["stop_reason"] == "end_turn"
 
 
-def test_a_refusal_that_stopped_like_an_answer_is_a_refusal() -> None:
+def test_a_refusal_with_a_normal_finish_reason_is_a_refusal() -> None:
     message = decode({"content": None, "refusal": "No."})
 
     assert message["stop_reason"] == "refusal"

@@ -1,3 +1,5 @@
+"""Pages of the list of models."""
+
 import pytest
 
 from messages_api.backend.protocol import model_list
@@ -46,18 +48,18 @@ def test_pages_follow_their_cursor(cursor: dict[str, str], limit: int, shown: st
     assert (page["first_id"], page["last_id"]) == (shown[:1] or None, shown[-1:] or None)
 
 
-def test_a_page_has_twenty_models_unless_asked() -> None:
+def test_a_page_has_twenty_models_by_default() -> None:
     page = model_list.page([{"id": str(number)} for number in range(21)])
 
     assert (len(page["data"]), page["has_more"]) == (20, True)
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
-def test_a_limit_out_of_range_is_refused(limit: int) -> None:
-    with pytest.raises(UnsupportedRequest) as refusal:
+def test_a_limit_out_of_range_is_rejected(limit: int) -> None:
+    with pytest.raises(UnsupportedRequest) as error:
         model_list.page(ENTRIES, limit=limit)
 
-    assert refusal.value.param == "limit"
+    assert error.value.param == "limit"
 
 
 @pytest.mark.parametrize("limit", [1, 1000])
@@ -66,8 +68,8 @@ def test_the_ends_of_the_range_are_in_it(limit: int) -> None:
 
 
 @pytest.mark.parametrize("param", ["after_id", "before_id"])
-def test_an_unknown_cursor_is_refused(param: str) -> None:
-    with pytest.raises(UnsupportedRequest) as refusal:
+def test_an_unknown_cursor_is_rejected(param: str) -> None:
+    with pytest.raises(UnsupportedRequest) as error:
         model_list.page(ENTRIES, limit=5, **{param: "z"})
 
-    assert refusal.value.param == param
+    assert error.value.param == param

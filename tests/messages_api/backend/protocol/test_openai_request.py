@@ -1,4 +1,4 @@
-"""The fields of a request, in OpenAI's words. Its conversation: test_turns."""
+"""Translation of request fields to OpenAI. The conversation: test_turns."""
 
 import hashlib
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from messages_api.backend.protocol.openai_request import UnsupportedRequest, empty_response
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
-from tests.messages_api.backend.protocol.translated import refusal_of, to_body
+from tests.messages_api.backend.protocol.translated import error_of, to_body
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ def test_a_hint_is_dropped_and_named(fields: Any, profile: Any, dropped: set[str
         ({"metadata": "u"}, "metadata"),
     ],
 )
-def test_meaning_is_refused_with_the_name_of_the_field(fields: Any, param: str) -> None:
-    refusal = refusal_of(**fields)
+def test_a_field_that_changes_the_meaning_is_rejected(fields: Any, param: str) -> None:
+    error = error_of(**fields)
 
-    assert refusal.param == param
-    assert refusal.message.startswith(f"{param}: ")
-
-
-def test_a_wrong_kind_is_told() -> None:
-    assert refusal_of(tools=7).message == "tools: must be an array"
-    assert refusal_of(metadata=7).message == "metadata: must be an object"
+    assert error.param == param
+    assert error.message.startswith(f"{param}: ")
 
 
-def test_too_many_stop_sequences_are_refused() -> None:
-    refusal = refusal_of(stop_sequences=["a", "b"], profile={"max_stop": 1})
+def test_a_field_of_a_wrong_type_is_rejected() -> None:
+    assert error_of(tools=7).message == "tools: must be an array"
+    assert error_of(metadata=7).message == "metadata: must be an object"
 
-    assert (refusal.message, refusal.param) == ("stop_sequences: this model takes at most 1", "stop_sequences")
+
+def test_too_many_stop_sequences_are_rejected() -> None:
+    error = error_of(stop_sequences=["a", "b"], profile={"max_stop": 1})
+
+    assert (error.message, error.param) == ("stop_sequences: this model takes at most 1", "stop_sequences")
 
 
 def warm_up(**fields: object) -> Any:
@@ -107,7 +107,7 @@ def test_a_request_for_tokens_needs_a_model() -> None:
         {"stream": False},
     ],
 )
-def test_a_request_for_no_tokens_is_answered_at_once(fields: Any) -> None:
+def test_a_request_for_no_tokens_has_an_immediate_response(fields: Any) -> None:
     message = warm_up(**fields)
 
     assert (message["stop_reason"], message["content"]) == ("max_tokens", [])
@@ -124,7 +124,7 @@ def test_a_request_for_no_tokens_is_answered_at_once(fields: Any) -> None:
         {"tool_choice": {"type": "tool", "name": "a"}},
     ],
 )
-def test_what_needs_tokens_is_refused_beside_none(fields: Any) -> None:
+def test_fields_that_need_tokens_are_rejected_without_any(fields: Any) -> None:
     with pytest.raises(UnsupportedRequest, match="max_tokens: must be at least 1 together with ") as raised:
         warm_up(**fields)
 

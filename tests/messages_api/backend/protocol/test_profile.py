@@ -1,3 +1,5 @@
+"""Profiles and their validation."""
+
 import dataclasses
 from typing import Any
 
@@ -73,6 +75,6 @@ def test_efforts_are_a_list_of_levels() -> None:
         ({"system_role": "user"}, "system_role"),
     ],
 )
-def test_a_wrong_profile_is_refused_with_the_name_of_the_field(overrides: dict[str, Any], named: str) -> None:
+def test_an_invalid_profile_is_rejected_with_the_name_of_the_field(overrides: dict[str, Any], named: str) -> None:
     with pytest.raises(ProfileInvalid, match=named):
         Profile.from_mapping(overrides)

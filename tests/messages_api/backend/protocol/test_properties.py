@@ -1,4 +1,4 @@
-"""What holds for every stream: the grammar, nothing lost, no cut stream taken for a whole one, reads of every size."""
+"""Properties of every stream: valid grammar, nothing lost, no cut stream complete, reads of every size."""
 
 import json
 from typing import Any
@@ -26,18 +26,18 @@ INPUTS = st.dictionaries(st.text(alphabet='k"{', max_size=2), JSON_VALUES, min_s
 
 
 def cut(draw: Any, whole: Any) -> list[Any]:
-    """A text or bytes, cut into pieces anywhere."""
+    """Split a text or bytes into pieces at random positions."""
     cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
 
 
 @st.composite
-def answers(draw: Any) -> tuple[list[Any], list[Any], dict[int, Any]]:
-    """A stream that says texts and thoughts, and makes calls in any order of their fragments; and what it says."""
-    said = draw(st.lists(st.tuples(st.sampled_from(["content", "reasoning"]), TEXTS), max_size=6))
+def responses(draw: Any) -> tuple[list[Any], list[Any], dict[int, Any]]:
+    """Return a stream with text, thinking and tool calls, their fragments in any order; and its content."""
+    contents = draw(st.lists(st.tuples(st.sampled_from(["content", "reasoning"]), TEXTS), max_size=6))
     inputs = draw(st.lists(INPUTS, max_size=3))
     pieces = [cut(draw, json.dumps(value, ensure_ascii=draw(st.booleans()))) for value in inputs]
-    chunks = [chunk({kind: piece}) for kind, piece in said]
+    chunks = [chunk({kind: piece}) for kind, piece in contents]
     order = draw(st.permutations([number for number, parts in enumerate(pieces) for _ in parts]))
     positions = sorted(draw(st.lists(st.integers(0, len(chunks)), min_size=len(order), max_size=len(order))))
     opened: set[int] = set()
@@ -47,7 +47,7 @@ def answers(draw: Any) -> tuple[list[Any], list[Any], dict[int, Any]]:
         chunks.insert(
             position + offset, call(fragment(pieces[number].pop(0), index=number, id=name and f"id{number}", name=name))
         )
-    return chunks, said, dict(enumerate(inputs))
+    return chunks, contents, dict(enumerate(inputs))
 
 
 def decode(frames: list[Any], *, buffer_tool_calls: bool = False) -> list[Event]:
@@ -61,7 +61,7 @@ def payloads(events: list[Event], field: str) -> str:
 
 
 def inputs_of(events: list[Event]) -> dict[int, Any]:
-    """The inputs of the tools, by the number in their name."""
+    """Return the inputs of the tools by the number in their name."""
     numbers = {}
     arguments: dict[int, str] = {}
     for event in events:
@@ -74,24 +74,24 @@ def inputs_of(events: list[Event]) -> dict[int, Any]:
 
 
 @EXAMPLES
-@given(answers(), st.booleans(), st.sampled_from([[], [DONE], [chunk(usage=USAGE)]]))
-def test_no_text_thinking_or_argument_is_lost(answer: Any, buffer_tool_calls: bool, end: list[Any]) -> None:
-    chunks, said, inputs = answer
+@given(responses(), st.booleans(), st.sampled_from([[], [DONE], [chunk(usage=USAGE)]]))
+def test_no_text_thinking_or_argument_is_lost(response: Any, buffer_tool_calls: bool, end: list[Any]) -> None:
+    chunks, contents, inputs = response
 
     events = decode([*chunks, chunk(finish="stop"), *end], buffer_tool_calls=buffer_tool_calls)
 
     check_grammar(events)
     assert events[-1]["type"] == "message_stop"
-    assert payloads(events, "thinking") == "".join(piece for kind, piece in said if kind == "reasoning")
-    said_text = "".join(piece for kind, piece in said if kind == "content")
-    assert "".join(payloads(events, "text").split()) == "".join(said_text.split())
+    assert payloads(events, "thinking") == "".join(piece for kind, piece in contents if kind == "reasoning")
+    text = "".join(piece for kind, piece in contents if kind == "content")
+    assert "".join(payloads(events, "text").split()) == "".join(text.split())
     assert inputs_of(events) == inputs
 
 
 @EXAMPLES
-@given(answers(), st.booleans(), st.data())
-def test_a_cut_stream_is_never_taken_for_a_whole_one(answer: Any, buffer_tool_calls: bool, data: Any) -> None:
-    chunks, _, _ = answer
+@given(responses(), st.booleans(), st.data())
+def test_a_cut_stream_is_never_complete(response: Any, buffer_tool_calls: bool, data: Any) -> None:
+    chunks, _, _ = response
 
     events = decode(chunks[: data.draw(st.integers(0, len(chunks)))], buffer_tool_calls=buffer_tool_calls)
 
@@ -155,9 +155,9 @@ def choices(frame: Any) -> list[Any]:
 
 
 @EXAMPLES
-@given(answers(), st.data())
-def test_reads_of_any_size_give_the_same_events(answer: Any, data: Any) -> None:
-    chunks, _, _ = answer
+@given(responses(), st.data())
+def test_reads_of_any_size_give_the_same_events(response: Any, data: Any) -> None:
+    chunks, _, _ = response
     line_end = data.draw(st.sampled_from([b"\n", b"\r", b"\r\n"]))
     frames = [*chunks, chunk(finish="stop")]
     stream = b"".join(sse.frame(frame) for frame in frames).replace(b"\n", line_end) + sse.done()
@@ -192,9 +192,9 @@ def parse(pieces: list[bytes]) -> list[Record]:
 
 
 @EXAMPLES
-@given(answers())
-def test_chunks_say_what_the_events_say(answer: Any) -> None:
-    chunks, _, inputs = answer
+@given(responses())
+def test_chunks_have_the_content_of_the_events(response: Any) -> None:
+    chunks, _, inputs = response
     events = decode([*chunks, chunk(finish="stop"), DONE])
     encoder = ChunkEncoder(created=5)
 
@@ -223,7 +223,7 @@ USAGE_OBJECTS = st.builds(
 
 @EXAMPLES
 @given(USAGE_OBJECTS)
-def test_counts_survive_the_way_there_and_back(usage: Usage) -> None:
+def test_counts_survive_a_round_trip(usage: Usage) -> None:
     assert Usage.from_openai(usage.openai()).anthropic() == usage.anthropic()
     assert Usage.from_anthropic(usage.anthropic()).openai() == usage.openai()
 

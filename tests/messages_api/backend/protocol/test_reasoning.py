@@ -1,3 +1,5 @@
+"""Translation of thinking and effort settings to OpenAI."""
+
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ def effort(level: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("accepted", "asked", "sent"),
+    ("accepted", "requested", "sent"),
     [
         (THREE, "low", "low"),
         (THREE, "high", "high"),
@@ -26,8 +28,8 @@ def effort(level: str) -> Any:
         (["minimal", "low", "xhigh", "max"], "xhigh", "xhigh"),
     ],
 )
-def test_the_strongest_accepted_level_that_is_not_stronger_is_sent(accepted: Any, asked: str, sent: str) -> None:
-    assert to_body(**effort(asked), profile={"efforts": accepted}) == ({"reasoning_effort": sent}, set())
+def test_the_strongest_accepted_level_that_is_not_stronger_is_sent(accepted: Any, requested: str, sent: str) -> None:
+    assert to_body(**effort(requested), profile={"efforts": accepted}) == ({"reasoning_effort": sent}, set())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_thinking_is_a_level_where_levels_are_accepted(thinking: Any, config: An
     ("thinking", "is_on"),
     [("enabled", True), ("adaptive", True), ("between_tools", True), ("disabled", False)],
 )
-def test_a_vendors_switch_is_set(thinking: str, is_on: bool) -> None:
+def test_a_providers_switch_is_set(thinking: str, is_on: bool) -> None:
     fields: Any = {"thinking": {"type": thinking}}
 
     assert to_body(**fields, profile={"thinking_toggle": "deepseek"}) == (
@@ -100,7 +102,7 @@ def test_a_vendors_switch_is_set(thinking: str, is_on: bool) -> None:
         (effort("enormous"), {"efforts": THREE}, {"output_config.effort"}),
     ],
 )
-def test_what_an_upstream_has_no_word_for_is_dropped(fields: Any, profile: Any, dropped: set[str]) -> None:
+def test_a_setting_without_a_counterpart_is_dropped(fields: Any, profile: Any, dropped: set[str]) -> None:
     assert to_body(**fields, profile=profile) == ({}, dropped)
 
 

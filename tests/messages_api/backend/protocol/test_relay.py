@@ -1,4 +1,4 @@
-"""Answers and streams of an Anthropic upstream."""
+"""Responses and streams of an Anthropic upstream."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def without(event: Any) -> list[Any]:
     return [other for other in STREAM if other is not event]
 
 
-def test_a_stream_passes_as_it_came_under_the_name_that_was_asked_for() -> None:
+def test_a_stream_is_passed_on_with_the_requested_model_name() -> None:
     assert decode(*STREAM) == PASSED
 
 
@@ -89,12 +89,12 @@ def test_an_event_that_comes_twice_is_dropped_but_for_content(position: int) -> 
     ],
 )
 @pytest.mark.parametrize("position", range(len(STREAM) + 1))
-def test_what_belongs_to_no_open_block_is_dropped(stray: Any, position: int) -> None:
+def test_an_event_without_an_open_block_is_dropped(stray: Any, position: int) -> None:
     assert decode(*STREAM[:position], stray, *STREAM[position:]) == PASSED
 
 
 @pytest.mark.parametrize("early", [BLOCK, DELTA, END_OF_BLOCK, MESSAGE_DELTA])
-def test_what_comes_before_the_start_is_dropped(early: Any) -> None:
+def test_events_before_the_start_are_dropped(early: Any) -> None:
     assert decode(early, *STREAM) == PASSED
 
 
@@ -147,7 +147,7 @@ def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "failure"),
+    ("error", "mapped"),
     [
         ({"type": "overloaded_error", "message": "busy"}, MappedError(529, "overloaded_error", "busy")),
         (
@@ -156,13 +156,13 @@ def test_a_gap_ends_the_stream_with_an_error(events: list[Any], message: str) ->
         ),
     ],
 )
-def test_an_error_event_is_the_end(error: Any, failure: MappedError) -> None:
+def test_an_error_event_is_the_end(error: Any, mapped: MappedError) -> None:
     stream = decoder()
 
     events = stream.feed({"type": "error", "error": error, "request_id": "req_up"})
 
-    assert events == [{"type": "error", "error": {"type": failure.type, "message": failure.message}}]
-    assert stream.error == failure
+    assert events == [{"type": "error", "error": {"type": mapped.type, "message": mapped.message}}]
+    assert stream.error == mapped
     assert stream.feed(START) == stream.eof() == stream.fail("timeout_error", "late") == []
     assert stream.read(Record(None, "{}")) == []
 
@@ -176,7 +176,7 @@ def test_the_gateway_can_end_a_stream() -> None:
     assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
-def test_usage_and_ending_are_noted() -> None:
+def test_usage_and_stop_reason_are_recorded() -> None:
     stream = decoder()
     seen = []
     for event in STREAM:
@@ -197,12 +197,12 @@ def test_a_stream_without_usage_is_given_estimates(usage: Any) -> None:
     passed: list[Any] = [event for sent in (start, BLOCK, DELTA, END_OF_BLOCK, end) for event in stream.feed(sent)]
 
     assert passed[0]["message"]["usage"] == {"input_tokens": 11, "output_tokens": 0}
-    assert passed[-1]["usage"] == {"output_tokens": 1}  # a token for three characters
+    assert passed[-1]["usage"] == {"output_tokens": 1}  # one token for three characters
     assert stream.has_changed
     assert stream.usage == Usage()
 
 
-def test_the_last_output_count_stands_in_for_one_that_is_missing() -> None:
+def test_the_last_output_count_replaces_a_missing_one() -> None:
     stream = decoder()
     silent: Any = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 4}}
 
@@ -211,7 +211,7 @@ def test_the_last_output_count_stands_in_for_one_that_is_missing() -> None:
     assert passed[-1]["usage"] == {"input_tokens": 4, "output_tokens": 5}
 
 
-def test_an_answer_is_complete_with_its_stop_reason_whatever_becomes_of_its_end() -> None:
+def test_a_response_is_complete_with_its_stop_reason_without_an_end_mark() -> None:
     stream = decoder()
     seen = []
     for event in (*STREAM[:-1], {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}):
@@ -287,7 +287,7 @@ def test_only_another_name_of_the_model_changes_a_record(model: str, has_changed
     assert seen == [False, has_changed, False, False, False]
 
 
-def test_nothing_is_read_behind_the_end() -> None:
+def test_nothing_is_read_after_the_end() -> None:
     stream = decoder()
     for event in STREAM:
         stream.feed(event)
@@ -299,26 +299,26 @@ def test_nothing_is_read_behind_the_end() -> None:
 BLOCKS = [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "n", "input": {}}, {"type": "future"}]
 
 
-def test_a_message_keeps_its_fields_under_the_name_that_was_asked_for() -> None:
-    answer = {**MESSAGE, "content": BLOCKS, "future": 1}
+def test_a_message_keeps_its_fields_with_the_requested_model_name() -> None:
+    response = {**MESSAGE, "content": BLOCKS, "future": 1}
 
-    assert message_from_anthropic(answer, request=REQUEST) == {**answer, "model": "m1"}
+    assert message_from_anthropic(response, request=REQUEST) == {**response, "model": "m1"}
 
 
 @pytest.mark.parametrize("usage", [None, 7, [], "many"])
-def test_a_message_without_usage_is_whole_all_the_same(usage: Any) -> None:
-    answer = {**MESSAGE, "usage": usage}
+def test_a_message_without_usage_is_complete(usage: Any) -> None:
+    response = {**MESSAGE, "usage": usage}
 
-    whole = message_from_anthropic(answer, request=REQUEST)
+    whole = message_from_anthropic(response, request=REQUEST)
 
-    assert whole == {**answer, "model": "m1", "usage": Usage().anthropic()}
+    assert whole == {**response, "model": "m1", "usage": Usage().anthropic()}
 
 
 NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.")
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure"),
+    ("response", "mapped"),
     [
         pytest.param(7, NO_MESSAGE, id="a number"),
         pytest.param({**MESSAGE, "id": None}, NO_MESSAGE, id="no id"),
@@ -333,8 +333,8 @@ NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.")
         ),
     ],
 )
-def test_what_is_no_message_is_a_failure(answer: Any, failure: MappedError) -> None:
+def test_an_invalid_message_is_an_error(response: Any, mapped: MappedError) -> None:
     with pytest.raises(UpstreamResponseError) as raised:
-        message_from_anthropic(answer, request=REQUEST)
+        message_from_anthropic(response, request=REQUEST)
 
-    assert raised.value.mapped == failure
+    assert raised.value.mapped == mapped

@@ -1,4 +1,4 @@
-"""Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+"""Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_bytes_that_are_not_utf8_become_replacement_characters(stream: bytes, re
     assert parse(stream) == records
 
 
-def test_a_byte_order_mark_is_skipped_at_the_start_alone() -> None:
+def test_a_byte_order_mark_is_skipped_at_the_start_only() -> None:
     assert parse(b"\xef\xbb\xbfdata: 1\n\n", b"\xef\xbb\xbfdata: 2\n\ndata: 3\n\n") == [
         Record(None, "1"),
         Record(None, "3"),
@@ -83,7 +83,7 @@ def test_the_name_of_an_event_holds_for_one_event() -> None:
     assert parse(b"event: ping\ndata: 1\n\ndata: 2\n\n") == [Record("ping", "1"), Record(None, "2")]
 
 
-def test_fields_are_told_by_their_whole_name() -> None:
+def test_fields_are_recognized_by_their_full_name() -> None:
     assert parse(b"dataset: 1\nevents: x\n data: 2\ndata : 3\n\n") == []
 
 
@@ -127,7 +127,7 @@ def test_the_size_is_counted_for_each_frame_alone() -> None:
     assert [len(record.data) for record in records] == [FULL - 6, FULL - 6, FULL - 1]
 
 
-def test_a_frame_may_have_sixteen_mebibytes() -> None:
+def test_a_frame_of_sixteen_mebibytes_is_accepted() -> None:
     parser = SSEParser()
     parser.feed(b"x" * (16 * 1024 * 1024))
 

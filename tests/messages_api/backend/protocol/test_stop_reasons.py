@@ -1,3 +1,5 @@
+"""Mapping of finish reasons and stop reasons."""
+
 from typing import Any
 
 import pytest
@@ -43,7 +45,7 @@ def test_the_first_condition_decides(finish: object, has_tools: bool, is_refusal
         pytest.param({"stop_reason": "END", "matched_stop": "STOP"}, id="the first of two"),
     ],
 )
-def test_a_stop_sequence_that_was_asked_for_is_named(choice: Any) -> None:
+def test_a_requested_stop_sequence_is_reported(choice: Any) -> None:
     assert stop({"finish_reason": "stop", **choice}) == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
 
 
@@ -59,7 +61,7 @@ def test_another_match_is_no_stop_sequence(choice: Any) -> None:
     assert stop(choice) == {"stop_reason": "end_turn", "stop_sequence": None}
 
 
-def test_a_stop_sequence_behind_a_tool_call_is_not_named() -> None:
+def test_a_stop_sequence_after_a_tool_call_is_not_reported() -> None:
     choice = {"finish_reason": "stop", "stop_reason": "END"}
 
     assert stop(choice, has_tools=True) == {"stop_reason": "tool_use", "stop_sequence": None}

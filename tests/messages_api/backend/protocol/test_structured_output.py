@@ -1,8 +1,10 @@
+"""Translation of structured output to OpenAI."""
+
 from typing import Any
 
 import pytest
 
-from tests.messages_api.backend.protocol.translated import refusal_of, to_body
+from tests.messages_api.backend.protocol.translated import error_of, to_body
 
 
 def closed(**properties: Any) -> Any:
@@ -45,7 +47,7 @@ OPTIONAL = {**closed(a={}), "required": []}
         pytest.param({"anyOf": None, "$defs": 7, "properties": 7}, True, id="wrong shapes"),
     ],
 )
-def test_the_strict_form_is_for_closed_objects(schema: Any, strict: bool) -> None:
+def test_strict_mode_is_for_closed_objects(schema: Any, strict: bool) -> None:
     body, dropped = to_body(output_config={"format": {"type": "json_schema", "schema": schema}})
 
     assert body == {
@@ -57,7 +59,7 @@ def test_the_strict_form_is_for_closed_objects(schema: Any, strict: bool) -> Non
     assert dropped == set()
 
 
-def test_the_new_spelling_goes_before_the_old_one() -> None:
+def test_the_new_field_takes_precedence() -> None:
     old, new = ({"type": "json_schema", "schema": {"title": title}} for title in ("old", "new"))
 
     body, _ = to_body(output_config={"format": new}, output_format=old)
@@ -76,7 +78,7 @@ def test_the_new_spelling_goes_before_the_old_one() -> None:
         ("json", {}),
     ],
 )
-def test_a_format_without_support_is_refused(path: str, wanted: Any, profile: Any) -> None:
+def test_an_unsupported_format_is_rejected(path: str, wanted: Any, profile: Any) -> None:
     fields: Any = {"output_format": wanted} if path == "output_format" else {"output_config": {"format": wanted}}
 
-    assert refusal_of(**fields, profile=profile).param == path
+    assert error_of(**fields, profile=profile).param == path

@@ -1,8 +1,10 @@
+"""Translation of tools and `tool_choice` to OpenAI."""
+
 from typing import Any
 
 import pytest
 
-from tests.messages_api.backend.protocol.translated import refusal_of, to_body
+from tests.messages_api.backend.protocol.translated import error_of, to_body
 
 ADD = {"name": "add", "input_schema": {"type": "object", "properties": {}}}
 ADD_FUNCTION = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
@@ -120,17 +122,17 @@ def test_what_is_dropped_is_named_by_its_position() -> None:
         ("future_20300101", False),
     ],
 )
-def test_a_typed_tool_is_refused_by_its_type(kind: str, is_server_tool: bool) -> None:
+def test_a_typed_tool_is_rejected_by_its_type(kind: str, is_server_tool: bool) -> None:
     tools = [ADD, {"type": kind, "name": "x"}]
 
-    refusal = refusal_of(tools=tools)
+    error = error_of(tools=tools)
 
-    assert refusal.message == f"tools[1]: tool type '{kind}' is not supported by this model"
-    assert refusal.param == "tools[1].type"
+    assert error.message == f"tools[1]: tool type '{kind}' is not supported by this model"
+    assert error.param == "tools[1].type"
     if is_server_tool:
         assert to_body(tools=tools, profile={"server_tools": "drop"})[1] == {"tools.1"}
     else:
-        assert refusal_of(tools=tools, profile={"server_tools": "drop"}).param == "tools[1].type"
+        assert error_of(tools=tools, profile={"server_tools": "drop"}).param == "tools[1].type"
 
 
 @pytest.mark.parametrize(
@@ -144,11 +146,11 @@ def test_a_typed_tool_is_refused_by_its_type(kind: str, is_server_tool: bool) ->
         ({"type": ["auto"]}, "is not supported", "tool_choice.type"),
     ],
 )
-def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, message: str, param: str) -> None:
-    refusal = refusal_of(tools=[ADD, SEARCH], tool_choice=choice, profile={"server_tools": "drop"})
+def test_an_unsupported_tool_choice_is_rejected(choice: Any, message: str, param: str) -> None:
+    error = error_of(tools=[ADD, SEARCH], tool_choice=choice, profile={"server_tools": "drop"})
 
-    assert message in refusal.message
-    assert refusal.param == param
+    assert message in error.message
+    assert error.param == param
 
 
 @pytest.mark.parametrize(
@@ -161,8 +163,8 @@ def test_a_choice_that_cannot_be_kept_is_refused(choice: Any, message: str, para
         ({"name": "a", "input_schema": "x"}, "tools[0].input_schema"),
     ],
 )
-def test_a_tool_of_a_wrong_shape_is_refused(tool: Any, param: str) -> None:
-    refusal = refusal_of(tools=[tool])
+def test_an_invalid_tool_is_rejected(tool: Any, param: str) -> None:
+    error = error_of(tools=[tool])
 
-    assert refusal.param == param
-    assert refusal.message.startswith(f"{param}: must be a")
+    assert error.param == param
+    assert error.message.startswith(f"{param}: must be a")

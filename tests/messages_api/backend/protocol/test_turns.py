@@ -1,4 +1,4 @@
-"""The conversation of a request, in OpenAI's words."""
+"""Translation of a conversation to OpenAI."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from tests.messages_api.backend.protocol.translated import (
     IMAGE_PART,
     PDF,
     document,
+    error_of,
     image,
-    refusal_of,
     result,
-    said,
+    text,
     to_messages,
     tool_use,
 )
@@ -24,8 +24,12 @@ ATTRIBUTION = "x-anthropic-billing-header: cch=1;"
     ("system", "content"),
     [
         pytest.param("a", "a", id="text"),
-        pytest.param([said("a", cache_control={}), said(""), said(" "), said("b")], "a\n\n \n\nb", id="blocks"),
-        pytest.param([said(ATTRIBUTION), said("a " + ATTRIBUTION)], "a " + ATTRIBUTION, id="an attribution"),
+        pytest.param(
+            [text("a", cache_control={}), text(""), text(" "), text("b")],
+            "a\n\n \n\nb",
+            id="blocks",
+        ),
+        pytest.param([text(ATTRIBUTION), text("a " + ATTRIBUTION)], "a " + ATTRIBUTION, id="an attribution"),
         pytest.param(ATTRIBUTION + "\nBe brief.", ATTRIBUTION + "\nBe brief.", id="an attribution in a text"),
     ],
 )
@@ -35,12 +39,12 @@ def test_the_system_prompt_is_one_leading_message(system: Any, content: str) -> 
     assert messages == [{"role": "developer", "content": content}, {"role": "user", "content": "hi"}]
 
 
-@pytest.mark.parametrize("system", [None, "", [], [said("")], [said(ATTRIBUTION)]])
+@pytest.mark.parametrize("system", [None, "", [], [text("")], [text(ATTRIBUTION)]])
 def test_an_empty_system_prompt_is_no_message(system: Any) -> None:
     assert to_messages(("user", "hi"), system=system) == [{"role": "user", "content": "hi"}]
 
 
-def test_a_system_prompt_may_stand_alone() -> None:
+def test_a_system_prompt_may_be_the_only_message() -> None:
     assert to_messages(("system", "s")) == [{"role": "system", "content": "s"}]
 
 
@@ -48,10 +52,10 @@ def test_a_system_prompt_may_stand_alone() -> None:
     "block", [image(), {"type": "text"}, {"type": "text", "text": 7}, {"type": "thinking", "text": "a"}, 7]
 )
 def test_a_system_prompt_is_text(block: Any) -> None:
-    refusal = refusal_of(system=[said("a"), block])
+    error = error_of(system=[text("a"), block])
 
-    assert (refusal.message, refusal.param) == ("system[1]: must be a text block", "system[1]")
-    assert refusal_of(("user", "a"), ("system", [block])).param == "messages[1].content[0]"
+    assert (error.message, error.param) == ("system[1]: must be a text block", "system[1]")
+    assert error_of(("user", "a"), ("system", [block])).param == "messages[1].content[0]"
 
 
 TALK = [("user", "a"), ("assistant", "b"), ("user", "c")]
@@ -61,7 +65,7 @@ TALK = [("user", "a"), ("assistant", "b"), ("user", "c")]
 def test_system_messages_before_any_turn_join_the_leading_one(mid_system: str) -> None:
     messages = to_messages(
         ("system", "s1"),
-        ("system", [said("s2"), said("s3")]),
+        ("system", [text("s2"), text("s3")]),
         ("user", "a"),
         system="s0",
         profile={"mid_system": mid_system},
@@ -75,7 +79,12 @@ def test_system_messages_before_any_turn_join_the_leading_one(mid_system: str) -
     [
         pytest.param([("user", "a"), ("system", "s")], ["a\n\n<system>\ns\n</system>"], id="after a user"),
         pytest.param(
-            [("user", "a"), ("system", [said("s"), said(""), said("t")]), ("assistant", "b"), ("user", "c")],
+            [
+                ("user", "a"),
+                ("system", [text("s"), text(""), text("t")]),
+                ("assistant", "b"),
+                ("user", "c"),
+            ],
             ["a\n\n<system>\ns\n\nt\n</system>", "b", "c"],
             id="blocks",
         ),
@@ -97,7 +106,7 @@ def test_a_system_message_further_on_is_folded_into_the_users_turn(turns: list[A
 def test_a_system_message_further_on_is_kept_where_that_is_possible() -> None:
     messages = to_messages(
         ("user", "a"),
-        ("system", [said("s"), said("t")]),
+        ("system", [text("s"), text("t")]),
         ("user", "b"),
         ("system", ""),
         ("user", "c"),
@@ -114,16 +123,16 @@ def test_a_system_message_further_on_is_kept_where_that_is_possible() -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param([said("a")], "a", id="one text"),
-        pytest.param([said("a"), said(""), said(" ")], "a\n\n ", id="texts"),
-        pytest.param([said("a"), image()], [said("a"), IMAGE_PART], id="text and image"),
+        pytest.param([text("a")], "a", id="one text"),
+        pytest.param([text("a"), text(""), text(" ")], "a\n\n ", id="texts"),
+        pytest.param([text("a"), image()], [text("a"), IMAGE_PART], id="text and image"),
         pytest.param(
             [image(type="url", url="https://x.test/i.png")],
             [{"type": "image_url", "image_url": {"url": "https://x.test/i.png"}}],
             id="an image by address",
         ),
         pytest.param(
-            [{"type": "search_result", "title": "T", "source": "S", "content": [said("a"), said("b")]}],
+            [{"type": "search_result", "title": "T", "source": "S", "content": [text("a"), text("b")]}],
             "T\nS\n\na\nb",
             id="a search result",
         ),
@@ -134,7 +143,9 @@ def test_a_system_message_further_on_is_kept_where_that_is_possible() -> None:
         pytest.param([document({"type": "text", "data": "d"}, title="T", context="C")], "T\nC\n\nd", id="with both"),
         pytest.param([document({"type": "content", "content": "d"}, title="T")], "T\n\nd", id="content"),
         pytest.param(
-            [document({"type": "content", "content": [said("d"), said("e")]})], "d\ne", id="blocks of content"
+            [document({"type": "content", "content": [text("d"), text("e")]})],
+            "d\ne",
+            id="blocks of content",
         ),
     ],
 )
@@ -143,21 +154,25 @@ def test_the_content_of_a_user_is_text_or_parts(content: Any, expected: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [([said("a"), said("b")], [said("a"), said("b")]), ([said("a"), said("")], "a")]
+    ("content", "expected"),
+    [
+        ([text("a"), text("b")], [text("a"), text("b")]),
+        ([text("a"), text("")], "a"),
+    ],
 )
-def test_text_parts_are_kept_where_they_are_welcome(content: Any, expected: Any) -> None:
+def test_text_parts_are_kept_where_they_are_supported(content: Any, expected: Any) -> None:
     assert to_messages(("user", content), profile={"text_parts": True})[0]["content"] == expected
 
 
-@pytest.mark.parametrize("content", ["", [], [said("")]])
-def test_a_user_who_says_nothing_is_left_out(content: Any) -> None:
+@pytest.mark.parametrize("content", ["", [], [text("")]])
+def test_an_empty_user_turn_is_left_out(content: Any) -> None:
     assert to_messages(("user", "a"), ("assistant", "b"), ("user", content), profile={"prefill": "forward"}) == [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},
     ]
 
 
-def test_a_pdf_is_a_file_where_files_are_taken() -> None:
+def test_a_pdf_is_a_file_where_files_are_supported() -> None:
     messages = to_messages(("user", [document(PDF), document(PDF, title="a.pdf")]), profile={"files": True})
 
     data = "data:application/pdf;base64,UERG"
@@ -179,28 +194,28 @@ def test_a_pdf_is_a_file_where_files_are_taken() -> None:
         (document({"type": "url", "url": "u"}), True, "document source type 'url' is not supported by this model"),
         (document(PDF), False, "document source type 'base64' is not supported by this model"),
         (
-            document({"type": "content", "content": [said("a"), image()]}),
+            document({"type": "content", "content": [text("a"), image()]}),
             True,
             "document source type 'content' is not supported by this model",
         ),
     ],
 )
-def test_a_source_without_a_counterpart_is_refused(block: Any, files: bool, message: str) -> None:
-    refusal = refusal_of(("user", "a"), ("user", [said("b"), block]), profile={"files": files})
+def test_a_source_without_a_counterpart_is_unsupported(block: Any, files: bool, message: str) -> None:
+    error = error_of(("user", "a"), ("user", [text("b"), block]), profile={"files": files})
 
-    assert refusal.param == "messages[1].content[1].source"
-    assert refusal.message == f"messages[1].content[1].source: {message}"
+    assert error.param == "messages[1].content[1].source"
+    assert error.message == f"messages[1].content[1].source: {message}"
 
 
 @pytest.mark.parametrize("kind", ["container_upload", "browser_state", "thinking", "future"])
-def test_a_block_without_a_counterpart_is_refused(kind: str) -> None:
+def test_a_block_without_a_counterpart_is_unsupported(kind: str) -> None:
     block = {"type": kind, "thinking": "t"}
 
-    refusal = refusal_of(("user", [block]))
-    inside = refusal_of(("user", "a"), ("assistant", [tool_use()]), ("user", [result(content=[said("a"), block])]))
+    error = error_of(("user", [block]))
+    inside = error_of(("user", "a"), ("assistant", [tool_use()]), ("user", [result(content=[text("a"), block])]))
 
-    assert refusal.message == f"messages[0].content[0]: content block type '{kind}' is not supported by this model"
-    assert refusal.param == "messages[0].content[0]"
+    assert error.message == f"messages[0].content[0]: content block type '{kind}' is not supported by this model"
+    assert error.param == "messages[0].content[0]"
     assert inside.param == "messages[2].content[0].content[1]"
 
 
@@ -211,7 +226,7 @@ def test_a_block_without_a_counterpart_is_refused(kind: str) -> None:
         ([{}], "messages[0].content[0].type"),
         ([{"type": 7}], "messages[0].content[0].type"),
         ([{"type": "text"}], "messages[0].content[0].text"),
-        ([said("a"), {"type": "image"}], "messages[0].content[1].source"),
+        ([text("a"), {"type": "image"}], "messages[0].content[1].source"),
         ([image(data="QQ==")], "messages[0].content[0].source.type"),
         ([image(type="base64", data="QQ==")], "messages[0].content[0].source.media_type"),
         ([image(type="base64", media_type="image/png")], "messages[0].content[0].source.data"),
@@ -229,7 +244,7 @@ def test_a_block_without_a_counterpart_is_refused(kind: str) -> None:
         ([{"type": "tool_reference"}], "messages[0].content[0].tool_name"),
         ([{"type": "tool_result"}], "messages[0].content[0].tool_use_id"),
         ([result(content=7)], "messages[0].content[0].content"),
-        ([result(content=[said("a"), 7])], "messages[0].content[0].content[1]"),
+        ([result(content=[text("a"), 7])], "messages[0].content[0].content[1]"),
         ([{"type": "thinking"}], "messages[0].content[0].thinking"),
         ([tool_use(id=7)], "messages[0].content[0].id"),  # type: ignore[arg-type]
         ([tool_use(name=None)], "messages[0].content[0].name"),
@@ -237,26 +252,26 @@ def test_a_block_without_a_counterpart_is_refused(kind: str) -> None:
         (7, "messages[0].content"),
     ],
 )
-def test_a_block_of_a_wrong_shape_is_refused_with_its_path(content: Any, param: str) -> None:
-    refusal = refusal_of(("user", content))
+def test_an_invalid_block_is_rejected_with_its_path(content: Any, param: str) -> None:
+    error = error_of(("user", content))
 
-    assert refusal.message == f"{param}: missing or of the wrong type"
-    assert refusal.param == param
+    assert error.message == f"{param}: missing or of the wrong type"
+    assert error.param == param
 
 
-def test_an_unknown_role_is_refused() -> None:
-    refusal = refusal_of(("user", "a"), ("tool", "b"))
+def test_an_unknown_role_is_rejected() -> None:
+    error = error_of(("user", "a"), ("tool", "b"))
 
-    assert (refusal.message, refusal.param) == (
+    assert (error.message, error.param) == (
         "messages[1].role: must be user, assistant or system",
         "messages[1].role",
     )
 
 
 def tool_messages(*results: Any) -> Any:
-    """The messages behind the calls that these results answer."""
-    calls = [tool_use(item["tool_use_id"]) for item in results if item["type"] == "tool_result"]
-    return to_messages(("user", "a"), ("assistant", calls), ("user", list(results)), profile={"files": True})[2:]
+    """Return the messages after the tool calls that these results are for."""
+    tool_calls = [tool_use(item["tool_use_id"]) for item in results if item["type"] == "tool_result"]
+    return to_messages(("user", "a"), ("assistant", tool_calls), ("user", list(results)), profile={"files": True})[2:]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +281,7 @@ def tool_messages(*results: Any) -> Any:
         pytest.param({"content": None}, "", id="null"),
         pytest.param({"content": ""}, "", id="empty"),
         pytest.param({"content": "a"}, "a", id="text"),
-        pytest.param({"content": [said("a"), said(""), said("b")]}, "a\nb", id="texts"),
+        pytest.param({"content": [text("a"), text(""), text("b")]}, "a\nb", id="texts"),
         pytest.param(
             {"content": [document({"type": "text", "data": "d"}), {"type": "tool_reference", "tool_name": "x"}]},
             "d\nTool available: x",
@@ -282,12 +297,12 @@ def test_a_tool_result_is_a_text(fields: Any, content: str) -> None:
     assert tool_messages(result(**fields)) == [{"role": "tool", "tool_call_id": "t1", "content": content}]
 
 
-def test_tool_messages_come_first_and_what_they_cannot_carry_behind_them() -> None:
+def test_tool_messages_precede_what_they_cannot_contain() -> None:
     messages = tool_messages(
-        said("before"),
-        result("t2", content=[image(), said("two"), document(PDF)]),
+        text("before"),
+        result("t2", content=[image(), text("two"), document(PDF)]),
         result("t1", content=[image()], is_error=True),
-        said("after"),
+        text("after"),
     )
 
     file = {"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,UERG"}}
@@ -297,13 +312,13 @@ def test_tool_messages_come_first_and_what_they_cannot_carry_behind_them() -> No
         {
             "role": "user",
             "content": [
-                said("before"),
-                said("Output of tool call t2:"),
+                text("before"),
+                text("Output of tool call t2:"),
                 IMAGE_PART,
                 file,
-                said("Output of tool call t1:"),
+                text("Output of tool call t1:"),
                 IMAGE_PART,
-                said("after"),
+                text("after"),
             ],
         },
     ]
@@ -370,17 +385,17 @@ def test_results_may_come_in_two_messages_of_one_turn() -> None:
         ),
     ],
 )
-def test_calls_and_results_that_do_not_match_are_refused(turns: list[Any], named: str, param: str) -> None:
-    refusal = refusal_of(*turns)
+def test_tool_calls_and_results_that_do_not_match_are_rejected(turns: list[Any], named: str, param: str) -> None:
+    error = error_of(*turns)
 
-    assert named in refusal.message
-    assert refusal.param == param
+    assert named in error.message
+    assert error.param == param
 
 
-def test_a_kept_system_message_may_not_stand_between_a_call_and_its_result() -> None:
+def test_a_system_message_between_a_tool_call_and_its_result_is_rejected() -> None:
     turns = [("user", "a"), ("assistant", [tool_use()]), ("system", "s"), ("user", [result()])]
 
-    assert "t1" in refusal_of(*turns, profile={"mid_system": "keep"}).message
+    assert "t1" in error_of(*turns, profile={"mid_system": "keep"}).message
     assert to_messages(*turns)[2]["tool_call_id"] == "t1"
 
 
@@ -390,13 +405,13 @@ def test_an_id_may_come_again_in_a_later_turn() -> None:
     assert len(to_messages(("user", "a"), *exchange, *exchange)) == 5
 
 
-def test_a_forwarded_last_call_needs_its_result() -> None:
-    assert "t1" in refusal_of(("user", "a"), ("assistant", [tool_use()]), profile={"prefill": "forward"}).message
+def test_a_forwarded_last_tool_call_needs_its_result() -> None:
+    assert "t1" in error_of(("user", "a"), ("assistant", [tool_use()]), profile={"prefill": "forward"}).message
 
 
 def assistant_message(*blocks: Any, **profile: object) -> Any:
     results = [result(block["id"]) for block in blocks if block["type"] == "tool_use"]
-    return to_messages(("user", "a"), ("assistant", list(blocks)), ("user", [*results, said("b")]), profile=profile)[1]
+    return to_messages(("user", "a"), ("assistant", list(blocks)), ("user", [*results, text("b")]), profile=profile)[1]
 
 
 CALL = {"id": "t1", "type": "function", "function": {"name": "add", "arguments": '{"q":"né","z":1,"a":2}'}}
@@ -407,12 +422,12 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "S"}
 @pytest.mark.parametrize(
     ("blocks", "profile", "expected"),
     [
-        pytest.param([said("one, "), said("two")], {}, {"content": "one, two"}, id="texts"),
+        pytest.param([text("one, "), text("two")], {}, {"content": "one, two"}, id="texts"),
         pytest.param([WITH_INPUT], {}, {"content": None, "tool_calls": [CALL]}, id="a call"),
-        pytest.param([said("a"), WITH_INPUT], {}, {"content": "a", "tool_calls": [CALL]}, id="text and a call"),
-        pytest.param([THOUGHT, said("a")], {}, {"content": "a"}, id="thinking that is not wanted"),
+        pytest.param([text("a"), WITH_INPUT], {}, {"content": "a", "tool_calls": [CALL]}, id="text and a call"),
+        pytest.param([THOUGHT, text("a")], {}, {"content": "a"}, id="thinking that is not wanted"),
         pytest.param(
-            [THOUGHT, THOUGHT, said("a")],
+            [THOUGHT, THOUGHT, text("a")],
             {"reasoning_history": "reasoning"},
             {"content": "a", "reasoning": "hmhm"},
             id="thinking that is wanted",
@@ -430,7 +445,7 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "S"}
             id="required with calls",
         ),
         pytest.param(
-            [said("a")],
+            [text("a")],
             {"reasoning_history": "reasoning_content", "reasoning_required": True},
             {"content": "a"},
             id="required with calls only",
@@ -451,7 +466,7 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "S"}
                 {"type": "compaction"},
                 {"type": "fallback"},
                 {"type": "advisor"},
-                said("found"),
+                text("found"),
             ],
             {},
             {"content": "found"},
@@ -459,19 +474,19 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "S"}
         ),
     ],
 )
-def test_an_assistant_turn_keeps_its_prose_and_calls(blocks: list[Any], profile: Any, expected: Any) -> None:
+def test_an_assistant_turn_keeps_its_text_and_tool_calls(blocks: list[Any], profile: Any, expected: Any) -> None:
     assert assistant_message(*blocks, **profile) == {"role": "assistant", **expected}
 
 
 @pytest.mark.parametrize("block", [image(), document({"type": "text", "data": "d"}), result(), {"type": "future"}])
-def test_an_assistant_turn_with_something_else_is_refused(block: Any) -> None:
-    refusal = refusal_of(("user", "a"), ("assistant", [said("b"), tool_use(), block]), ("user", [result()]))
+def test_an_assistant_turn_with_an_unsupported_block_is_rejected(block: Any) -> None:
+    error = error_of(("user", "a"), ("assistant", [text("b"), tool_use(), block]), ("user", [result()]))
 
-    assert block["type"] in refusal.message
+    assert block["type"] in error.message
 
 
-@pytest.mark.parametrize("content", ["", [], [said("")], [THOUGHT], [{"type": "redacted_thinking", "data": "x"}]])
-def test_an_assistant_turn_with_nothing_left_is_skipped(content: Any) -> None:
+@pytest.mark.parametrize("content", ["", [], [text("")], [THOUGHT], [{"type": "redacted_thinking", "data": "x"}]])
+def test_an_empty_assistant_turn_is_skipped(content: Any) -> None:
     between = to_messages(("user", "a"), ("assistant", content), ("user", "b"))
     last = to_messages(("user", "a"), ("assistant", content))
 
@@ -479,24 +494,24 @@ def test_an_assistant_turn_with_nothing_left_is_skipped(content: Any) -> None:
     assert [message["content"] for message in last] == ["a"]
 
 
-def test_a_last_assistant_turn_is_refused_or_forwarded() -> None:
+def test_a_last_assistant_turn_is_rejected_or_forwarded() -> None:
     turns = [("user", "a"), ("assistant", "The answer is")]
 
-    refusal = refusal_of(*turns)
+    error = error_of(*turns)
 
-    assert refusal.message == (
+    assert error.message == (
         "This model does not support assistant message prefill. The conversation must end with a user message."
     )
-    assert refusal.param == "messages"
+    assert error.param == "messages"
     assert to_messages(*turns, profile={"prefill": "forward"})[-1] == {"role": "assistant", "content": "The answer is"}
 
 
 def test_a_request_is_not_changed() -> None:
-    content = [said("a"), {"type": "text", "text": "b"}]
+    content = [text("a"), {"type": "text", "text": "b"}]
     turns = [("user", content), ("user", "c")]
 
     first, second = to_messages(*turns), to_messages(*turns)
 
     assert first == second == [{"role": "user", "content": "a\n\nb\n\nc"}]
-    assert content == [said("a"), said("b")]
+    assert content == [text("a"), text("b")]
     assert REQUEST["messages"] == [{"role": "user", "content": "hi"}]

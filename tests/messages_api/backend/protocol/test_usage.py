@@ -1,3 +1,5 @@
+"""Token counts in both dialects."""
+
 from typing import Any
 
 import pytest
@@ -95,7 +97,7 @@ def test_the_usage_of_a_message_is_read(counts: Any, usage: Usage) -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_count_that_is_no_count_was_not_said(value: object) -> None:
+def test_an_implausible_count_is_not_reported(value: object) -> None:
     openai = {
         "prompt_tokens": value,
         "completion_tokens": value,
@@ -143,7 +145,7 @@ def test_both_directions_are_inverse() -> None:
 
 
 @pytest.mark.parametrize("thinking", [None, 0])
-def test_what_nobody_said_is_zero_and_without_details(thinking: int | None) -> None:
+def test_an_unreported_count_is_zero_and_without_details(thinking: int | None) -> None:
     usage = Usage(thinking=thinking)
 
     assert usage.openai() == {
@@ -187,7 +189,7 @@ def test_later_counts_are_merged(known: int | None, later: int | None, merged: i
         pytest.param(Usage(input=0, output=50), Usage(input=0, output=50), id="more than estimated"),
     ],
 )
-def test_an_estimate_fills_the_gaps_of_an_answer_that_broke_off(usage: Usage, completed: Usage) -> None:
+def test_an_estimate_completes_the_usage_of_an_incomplete_response(usage: Usage, completed: Usage) -> None:
     assert usage.completed_by(Usage(input=10, output=20)) == completed
 
 

@@ -1,3 +1,5 @@
+"""JSON codec."""
+
 import pytest
 
 from messages_api.backend.protocol import wire

@@ -1,4 +1,4 @@
-"""Requests to translate, and what becomes of them."""
+"""Requests and their translation to OpenAI."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.messages_api.backend.protocol.streams import REQUEST
 
 
 def to_body(*, profile: dict[str, object] | None = None, **fields: object) -> tuple[Any, set[str]]:
-    """What the smallest request with these fields becomes, without the fields of the smallest; and what is dropped."""
+    """Translate a minimal request with these fields. Return the new fields of its body, and the dropped ones."""
     body, dropped = to_openai({**REQUEST, **fields}, Profile.from_mapping(profile or {}))  # type: ignore[typeddict-item]
     assert len(set(dropped)) == len(dropped)
     smallest = {"model": "m1", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
@@ -18,14 +18,14 @@ def to_body(*, profile: dict[str, object] | None = None, **fields: object) -> tu
 
 
 def to_messages(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> Any:
-    """The upstream messages for these `(role, content)`."""
+    """Return the upstream's messages for these `(role, content)` pairs."""
     messages = [{"role": role, "content": content} for role, content in turns]
     body, _ = to_openai({**REQUEST, "messages": messages, **fields}, Profile.from_mapping(profile or {}))  # type: ignore[typeddict-item]
     return body["messages"]
 
 
-def refusal_of(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> UnsupportedRequest:
-    """The refusal of a request with these turns, or with the smallest one."""
+def error_of(*turns: Any, profile: dict[str, object] | None = None, **fields: object) -> UnsupportedRequest:
+    """Return the error for a request with these turns, or with a minimal one."""
     with pytest.raises(UnsupportedRequest) as raised:
         to_messages(*(turns or [("user", "hi")]), profile=profile, **fields)
     assert str(raised.value) == raised.value.message
@@ -40,7 +40,7 @@ def result(id: str = "t1", **fields: object) -> Any:
     return {"type": "tool_result", "tool_use_id": id, **fields}
 
 
-def said(text: str, **fields: object) -> Any:
+def text(text: str, **fields: object) -> Any:
     return {"type": "text", "text": text, **fields}
 
 
