@@ -68,7 +68,6 @@ PENDING: tuple[str, ...] = (
     "tests/keys/reports",
     "tests/keys/usage",
     "tests/lib",
-    "tests/messages_api/backend",
     "tests/messages_api/gateway",
     "tests/messages_api/intake",
     "tests/messages_api/routing",
