@@ -11,8 +11,6 @@ four times the CPU (at 300 calls at once 408 us a question against 100).
 """
 
 import logging
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +21,7 @@ from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from lib import threads
+from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +37,7 @@ class Store:
     """The way to the shared store. Begins when it is first asked, in whatever process that is (workers fork)."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = 0
+        self._thread = OncePerProcess(self._start_thread)
         self._failures = 0
         self._is_away = False
 
@@ -64,7 +62,7 @@ class Store:
     def _ask(self, question: "_Question", otherwise: Any) -> Any:
         if not self.is_configured or self._is_away:
             return otherwise
-        self._start()
+        self._thread.ensure()
         self._questions.put(question)
         if not question.signal.wait(GIVEN_UP_AFTER_S + settings.REDIS_TIMEOUT_S) and not question.is_answered:
             self._failed(TimeoutError())
@@ -77,23 +75,21 @@ class Store:
 
     def close(self) -> None:
         """Give the connection up. May be called twice, and the store may be asked again afterwards."""
-        with self._lock:
-            if self._pid == os.getpid():
-                self._questions.put(None)
-                self._stopped.wait(GIVEN_UP_AFTER_S)
-            self._pid = 0
-            self._failures, self._is_away = 0, False
+        if self._thread.is_started:
+            self._questions.put(None)
+            self._stopped.wait(GIVEN_UP_AFTER_S)
+        self._thread.reset()
+        self._failures, self._is_away = 0, False
 
-    def _start(self) -> None:
-        if self._pid == os.getpid():
-            return
-        with self._lock:
-            if self._pid != os.getpid():
-                self._questions = threads.simple_queue()
-                self._stopped = threads.signal()
-                questions, stopped = self._questions, self._stopped
-                threads.run_in_thread(lambda: self._run(questions, stopped))
-                self._pid = os.getpid()
+    def start(self) -> None:
+        """Start the thread unless it runs in this process or there is no store."""
+        if self.is_configured:
+            self._thread.ensure()
+
+    def _start_thread(self) -> None:
+        questions = self._questions = threads.simple_queue()
+        stopped = self._stopped = threads.signal()
+        threads.run_in_thread(lambda: self._run(questions, stopped))
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1

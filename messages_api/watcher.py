@@ -6,13 +6,14 @@ pipelined request is not mistaken for a disconnect, and TLS makes no difference.
 waiting greenlet for each would cost 10 to 20 KB.
 """
 
-import os
 import select
 import threading
 import time
 from typing import Protocol
 
 from gevent import monkey
+
+from lib.once_per_process import OncePerProcess
 
 TICK_S = 0.1
 DISCONNECTED = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -35,11 +36,11 @@ class Watched(Protocol):
 
 
 class Watcher:
-    """The loop of one process. Its thread starts with the first request, after gunicorn has forked the worker."""
+    """The loop of one process, in a thread that `start` or the first request starts."""
 
     def __init__(self) -> None:
         self._requests: set[Watched] = set()
-        self._pid = 0
+        self._loop = OncePerProcess(self._start_loop)
         self._drain_at: float | None = None
 
     @property
@@ -55,11 +56,13 @@ class Watcher:
     def requests(self) -> list[Watched]:
         return list(self._requests)
 
+    def start(self) -> None:
+        """Start the loop unless it runs in this process."""
+        self._loop.ensure()
+
     def add(self, request: Watched) -> None:
         self._requests.add(request)
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            threading.Thread(target=self._run, name="watcher", daemon=True).start()
+        self._loop.ensure()
 
     def remove(self, request: Watched) -> None:
         """May be called twice."""
@@ -76,13 +79,16 @@ class Watcher:
             time.sleep(TICK_S / 10)
         return True
 
+    def _start_loop(self) -> None:
+        threading.Thread(target=self._run, name="watcher", daemon=True).start()
+
     def _run(self) -> None:
         try:
             while True:
                 self._check(list(self._requests))
                 time.sleep(TICK_S)
         finally:
-            self._pid = 0  # after an unhandled error the next request starts the loop again
+            self._loop.reset()  # after an unhandled error the next request starts the loop again
 
     def _check(self, requests: list[Watched]) -> None:
         self._check_clients(requests)

@@ -5,7 +5,6 @@ Requests that were admitted while Redis was unavailable are renewed as well, so 
 recovers, whatever data it lost. Refunds that failed are repeated as soon as Redis is available.
 """
 
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 from keys.limits.checks import LimitCheck, LimitDecision, Usage
 from keys.limits.redis_buckets import RedisRateLimiter
+from lib.once_per_process import OncePerProcess
 from lib.shared_store import Store
 
 RENEW_INTERVAL_S = 5.0
@@ -35,25 +35,28 @@ class _Lease:
 
 
 class ConcurrencyLeases:
-    """The leases of the in-flight requests of one process, and the loop that renews them, started on first use."""
+    """The leases of the in-flight requests of one process, and the loop that renews them."""
 
     def __init__(self, shared: RedisRateLimiter, store: Store) -> None:
         self._shared = shared
         self._store = store
         self._leases: dict[str, _Lease] = {}
         self._pending_refunds: deque[tuple[str, Sequence[LimitCheck], Usage]] = deque(maxlen=MAX_PENDING_REFUNDS)
-        self._pid = 0
+        self._loop = OncePerProcess(self._start_loop)
         self._is_closed = threading.Event()
 
     def add(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float, is_in_redis: bool) -> None:
         """Renew the slots of a request until it is settled, for `lease_s` at most."""
         self._leases[request_id] = _Lease(checks=checks, ends_at=time.monotonic() + lease_s, is_in_redis=is_in_redis)
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
-        if self._pid != os.getpid() and not self._is_closed.is_set():
-            self._pid = os.getpid()
-            threading.Thread(target=self._run, name="limit leases", daemon=True).start()
+    def start(self) -> None:
+        """Start the loop unless it runs in this process or was closed."""
+        if not self._is_closed.is_set():
+            self._loop.ensure()
+
+    def _start_loop(self) -> None:
+        threading.Thread(target=self._run, name="limit leases", daemon=True).start()
 
     def settle(self, request_id: str, usage: Usage) -> LimitDecision | None:
         """Settle a request in Redis, now or as soon as possible.
@@ -71,7 +74,7 @@ class ConcurrencyLeases:
     def refund_later(self, request_id: str, checks: Sequence[LimitCheck]) -> None:
         """Refund what Redis may have consumed for a request that was rejected because Redis did not respond."""
         self._pending_refunds.append((request_id, checks, {}))
-        self._start()
+        self.start()
 
     def close(self) -> None:
         """Stop the loop. Slots that are still held expire with their lease."""
@@ -89,7 +92,7 @@ class ConcurrencyLeases:
                     self._renew()
                     renewed_at = time.monotonic()
         finally:
-            self._pid = 0  # after an unexpected error the next request starts the loop again
+            self._loop.reset()  # after an unexpected error the next request starts the loop again
 
     def _send_pending_refunds(self) -> None:
         while self._pending_refunds:

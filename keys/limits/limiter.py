@@ -156,6 +156,11 @@ class Limiter:
         shared = self._shared.check(checks) if is_shared else None
         return self._local.check(checks) if shared is None else shared
 
+    def start(self) -> None:
+        """Start renewing the leases of slots, where they are in Redis."""
+        if self._store.is_configured:
+            self._leases.start()
+
     def close(self) -> None:
         """Stop renewing the leases of slots."""
         self._leases.close()

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import secrets
-import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.conf import settings
 from keys.usage import rows
 from keys.usage.rows import Row
 from keys.usage.spool import Spool
+from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -24,32 +24,30 @@ class Backlog:
     """What the writer keeps for its process: its boot id, its spool, and when it last noted a secret's use."""
 
     def __init__(self) -> None:
-        self._pid = 0
-        self._lock = threading.Lock()
+        self._opened = OncePerProcess(self._open)
         self._last_use: dict[int, datetime] = {}
         self._kept: list[Row] = []
         """Rows on their way to the spool. They stay here while the disk does not take them."""
         self._is_disk_away = False
 
+    def open(self) -> None:
+        """Create the boot id and the spool of this process unless it has them."""
+        self._opened.ensure()
+
     @property
     def boot_id(self) -> str:
-        self._reset_after_fork()
+        self._opened.ensure()
         return self._boot_id
 
     @property
     def spool(self) -> Spool:
-        self._reset_after_fork()
+        self._opened.ensure()
         return self._spool
 
-    def _reset_after_fork(self) -> None:
-        """A new process gets a new boot id and spool: workers fork, and a closed house may be opened again."""
-        if self._pid == os.getpid():
-            return
-        with self._lock:
-            if self._pid != os.getpid():
-                self._boot_id = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{secrets.token_hex(4)}"
-                self._spool = Spool(spool_folder(), self._boot_id)
-                self._pid = os.getpid()
+    def _open(self) -> None:
+        # Two processes must never share them.
+        self._boot_id = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._spool = Spool(spool_folder(), self._boot_id)
 
     def last_use_is_due(self, secret_id: int, used_at: datetime) -> bool:
         """Whether this process has not noted the secret's use for five minutes. Spares an idle UPDATE."""
@@ -90,7 +88,7 @@ class Backlog:
         self._is_disk_away = False
 
     def close(self) -> None:
-        if self._pid != os.getpid():
+        if not self._opened.is_started:
             return
         self.secure()
         for row in self._kept:
@@ -98,7 +96,7 @@ class Backlog:
             logger.critical("Neither database nor disk took this row: %s", json.dumps(row))
         self._kept.clear()
         self._spool.close()
-        self._pid = 0
+        self._opened.reset()
 
 
 def spool_folder() -> Path:

@@ -7,8 +7,6 @@ is told so and decides what becomes of it; none waits for an answer that may nev
 """
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.usage.outage import PROBE_INTERVAL_S, Outage
 from lib import threads
+from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -105,15 +104,14 @@ class GroupCommit:
         self._secure = secure
         """Brings to safety what was given up: at once, and again and again while the database is away."""
         self._chore_every_s = chore_every_s
-        self._lock = threading.Lock()
-        self._pid = 0
+        self._thread = OncePerProcess(self._start_thread)
         self._outage: Outage | None = None
         self._busy_since: float | None = None
 
     @property
     def is_unavailable(self) -> bool:
         """Whether the database takes nothing now, or what is being written takes so long that nobody should queue."""
-        if self._pid != os.getpid():
+        if not self._thread.is_started:
             return False
         busy_since = self._busy_since
         return self._outage is not None or (
@@ -122,7 +120,7 @@ class GroupCommit:
 
     def submit(self, statement: Statement) -> Ticket:
         """Queue a statement. It is written in the order in which it came, together with its neighbours."""
-        self.start()
+        self._thread.ensure()
         ticket = Ticket(statement)
         self._queue.put(ticket)
         return ticket
@@ -140,24 +138,22 @@ class GroupCommit:
 
     def start(self) -> None:
         """Start the thread unless it runs in this process."""
-        if self._pid == os.getpid():
-            return
-        with self._lock:
-            if self._pid != os.getpid():
-                self._queue = threads.simple_queue()
-                self._stopped = threads.signal()
-                self._outage = None
-                self._busy_since = None
-                threads.run_in_thread(self._run)
-                self._pid = os.getpid()
+        self._thread.ensure()
+
+    def _start_thread(self) -> None:
+        self._queue = threads.simple_queue()
+        self._stopped = threads.signal()
+        self._outage = None
+        self._busy_since = None
+        threads.run_in_thread(self._run)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Write what waits, then end the thread. Return whether it ended in time. May be called twice."""
-        if self._pid != os.getpid():
+        if not self._thread.is_started:
             return True
         self._queue.put(None)
         ended = self._stopped.wait(timeout)
-        self._pid = 0
+        self._thread.reset()
         return ended
 
     # ---- in the writer's thread

@@ -71,6 +71,7 @@ def reject(
 
 def start() -> None:
     """Start the writer now, so that what dead workers left is settled without waiting for a first call."""
+    _house.open()  # before the thread exists: it and a greenlet must not wait for the same lock
     _writer.start()
 
 

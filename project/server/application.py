@@ -42,17 +42,19 @@ class Application(WSGIHandler):
         self._housekeeper = Housekeeper(CHORES)
 
     def start(self) -> None:
-        """Load what the first call needs, and settle what dead workers left without waiting for it."""
+        """Start the background threads and load what the first request needs. Called in the worker, after the fork."""
         _ = get_resolver().url_patterns
+        # Every background thread of the worker starts here.
         ledger.start()
-        with (
-            suppress(RequestError, LedgerUnavailable),
-            deadlines.deadline(READ_WITHIN_S),
-        ):  # or else with the first call
+        store.start()
+        limiter.start()
+        watcher.start()
+        self._housekeeper.start()
+        # Without the database, the first request loads the tables.
+        with suppress(RequestError, LedgerUnavailable), deadlines.deadline(READ_WITHIN_S):
             routes.table()
             prices.book()
         connection.close()
-        self._housekeeper.start()
 
     def drain(self, *, within_s: float) -> None:
         """Let no new call in. Running ones may go on for so long, then they are ended with an error that says so."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from django.db import Error, connections
 
+from lib.once_per_process import OncePerProcess
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,8 +27,13 @@ class Housekeeper:
     def __init__(self, chores: Sequence[PeriodicTask]) -> None:
         self._chores = chores
         self._closed = threading.Event()
+        self._loop = OncePerProcess(self._start_loop)
 
     def start(self) -> None:
+        """Start the loop unless it runs in this process."""
+        self._loop.ensure()
+
+    def _start_loop(self) -> None:
         threading.Thread(target=self._run, name="housekeeper", daemon=True).start()
 
     def close(self) -> None:

@@ -120,7 +120,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/routing",
         "messages_api/self_service",
     },
-    "messages_api/watcher": set(),
+    "messages_api/watcher": {"lib"},
     "project/apps": {"project/checks"},
     "project/bind": set(),
     "project/checks": {"project/bind", "project/settings"},
