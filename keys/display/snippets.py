@@ -1,4 +1,4 @@
-"""How to call the gateway with a key that was just issued, ready to paste. Pure: a key and an address in, texts out."""
+"""Code snippets that send a request with an API key, ready to paste."""
 
 import json
 import shlex
@@ -16,14 +16,14 @@ class Snippet:
 
 
 def snippets(raw: str, *, origin: str, model: str) -> list[Snippet]:
-    """The ways to use a raw key. `origin` is scheme and host as the admin's browser sees them."""
+    """Return the snippets for a raw key. `origin` is the scheme and host in the browser of the admin."""
     base_url = f"{origin}/api/anthropic"
     return [
         Snippet("Environment file (.env)", f"ANTHROPIC_BASE_URL={base_url}\nANTHROPIC_API_KEY={raw}"),
         Snippet("curl", _curl(f"{origin}/api/v1/messages", raw=raw, model=model)),
         Snippet("curl, streamed", _curl(f"{origin}/api/v1/messages", raw=raw, model=model, stream=True)),
         Snippet(
-            "curl, Anthropic's own dialect",
+            "curl, Anthropic API",
             _curl(f"{base_url}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
         ),
         Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (base_url, raw, model)))),

@@ -7,7 +7,7 @@ from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidg
 from django.core.exceptions import ValidationError
 from django.utils.html import escape
 
-from keys.display import inherited as inheritance
+from keys.display import help_texts
 from keys.domain.limits import LIMITS
 from keys.forms.fields import (
     AddressesField,
@@ -85,15 +85,15 @@ class KeyForm(SavesItsFields):
     def inherited(self) -> dict[str, dict[str, str]]:
         """For the page's script: by holder, by field, what it means to leave it empty. "" stands for any person."""
         teams = self.fields["owner_choice"].teams  # type: ignore[attr-defined]
-        return {"": inheritance.OF_A_PERSON} | {value: inheritance.of_team(team) for value, team in teams.items()}
+        return {"": help_texts.FOR_USER} | {value: help_texts.for_team(team) for value, team in teams.items()}
 
     @property
     def meaning(self) -> dict[str, str]:
         """By field, what it means to leave it empty for the holder that the form names now."""
         owner_choice = self.chosen_owner
         if owner_choice is None:
-            return inheritance.OF_NOBODY
-        return inheritance.of_team(owner_choice) if isinstance(owner_choice, Team) else inheritance.OF_A_PERSON
+            return help_texts.WITHOUT_OWNER
+        return help_texts.for_team(owner_choice) if isinstance(owner_choice, Team) else help_texts.FOR_USER
 
     def _say_what_empty_means(self) -> None:
         for name, text in self.meaning.items():

@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from audit.log import history_of
-from keys.display.secrets import described
+from keys.display.secret_status import secret_statuses
 from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
 from keys.display.state_changes import propagation_s
 from keys.display.summary import summary
@@ -93,7 +93,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "api_key": api_key,
         "budget_meters": budgets,
         "limit_meters": forecast.limit_meters(api_key),
-        "secrets": described(list(api_key.secrets.all())),
+        "secrets": secret_statuses(list(api_key.secrets.all())),
         "rules": summary(api_key, [each.status.budget.allowance for each in budgets if each.status.scope == "key"]),
         "history": history_of(api_key),
         "may": model_admin.rights(request, api_key),

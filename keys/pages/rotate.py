@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from keys.display.secrets import described
+from keys.display.secret_status import secret_statuses
 from keys.display.state_changes import propagation_s
 from keys.forms.rotate import RotateForm
 from keys.models import APIKey, KeyRevoked, KeySecret
@@ -37,7 +37,7 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
 
 
 def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpResponse:
-    live = [each for each in described(list(api_key.secrets.all())) if each.state != "ended"]
+    live = [each for each in secret_statuses(list(api_key.secrets.all())) if each.state != "expired"]
     context = {
         "title": f"Rotate {api_key.name}",
         "api_key": api_key,

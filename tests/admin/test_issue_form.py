@@ -75,7 +75,7 @@ def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: d
 
     assert "Empty: no limit." in page.text
     assert "Empty: every model that has a route." in page.text
-    assert "Without a budget the key may spend as much as it likes." in page.text
+    assert "No budget: spending is not limited." in page.text
 
 
 def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Team, form: dict[str, Any]) -> None:
@@ -83,11 +83,11 @@ def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Tea
 
     assert "Empty: 100 requests per minute, shared with the other keys of team Search." in page
     assert "Empty: 20 concurrent requests, shared with the other keys of team Search." in page
-    assert "Empty: those of team Search: claude-* and smol." in page
-    assert "Team Search has $200.00 per month, shared by all its keys. A budget here holds besides." in page
+    assert "Empty: the models of team Search: claude-* and smol." in page
+    assert "Team Search has $200.00 per month, shared by all its keys. A key budget applies in addition." in page
     assert (
         "All keys of team Search share 100 requests per minute, 200,000 tokens per minute, 20 concurrent requests and "
-        "$200.00 per month. They may use claude-* and smol. Warnings go to search@example.com." in page
+        "$200.00 per month. They may use claude-* and smol. Alerts go to search@example.com." in page
     )
 
 
@@ -253,13 +253,12 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
     answer = browser.post(ADD, form | more | budgets({"amount": "20"}) | {"check": "yes"})
 
     assert {line.label: line.text for line in answer.context["summary"]} == {
-        "Who": "app, a key of team Search",
-        "Models": "those of team Search: claude-* and smol",
-        "From": "10.0.0.0/8",
-        "Until": "it is revoked: it does not expire (no clock)",
-        "At most": "$20.00 per month; shared with its team: $200.00 per month",
-        "At a time": "shared with its team: 100 requests per minute, 200,000 tokens per minute "
-        "and 20 concurrent requests",
+        "Owner": "team Search",
+        "Models": "the models of team Search: claude-* and smol",
+        "Allowed IP addresses": "10.0.0.0/8",
+        "Expires": "never (no clock)",
+        "Budget": "$20.00 per month; shared with its team: $200.00 per month",
+        "Limits": "shared with its team: 100 requests per minute, 200,000 tokens per minute and 20 concurrent requests",
     }
     assert not APIKey.objects.exists()
 
@@ -276,7 +275,7 @@ def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[s
 
 def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: dict[str, Any]) -> None:
     for _ in range(2):
-        assert "app, a key of root" in browser.post(PREVIEW, form).text
+        assert "<dd>root</dd>" in browser.post(PREVIEW, form).text
     assert not APIKey.objects.exists()
 
     assert raw_key.is_well_formed(browser.post(ADD, form).context["raw"])

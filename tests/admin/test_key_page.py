@@ -73,7 +73,11 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
     for part in ("Active", str(api_key.secrets.get()), api_key.public_id, "Answers tickets. Ask Dana.", "OPS-17"):
         assert part in said
     assert "Issued now by root" in said and "Expires in 1 week" in said and "Last used never" in said
-    assert "Models claude-*" in said and "From 10.0.0.0/8" in said and "At a time 60 requests per minute" in said
+    assert (
+        "Models claude-*" in said
+        and "Allowed IP addresses 10.0.0.0/8" in said
+        and "Limits 60 requests per minute" in said
+    )
     assert f'href="/admin/auth/user/{admin.pk}/change/"' in page.text
     assert raw not in page.text and KeySecret.objects.get().digest.hex() not in page.text
 
@@ -317,16 +321,16 @@ def test_the_old_secret_of_a_rotation_is_marked(browser: Client, issue: Issue) -
     page = browser.get(address_of(api_key))
 
     new, old = table(page, "Secrets of this key")
-    assert new[1] == "Current" and old[1].startswith("Old until ") and "in 23 hours" in old[1]
-    assert "It is still used" not in page.text
+    assert new[1] == "Current" and old[1].startswith("Previous until ") and "in 23 hours" in old[1]
+    assert "Still in use" not in page.text
 
 
 @pytest.mark.parametrize(
     ("used_at", "now", "warning"),
     [
         pytest.param(-1, 0, "", id="used before the rotation only"),
-        pytest.param(1, 2, "It is still used: whoever uses it is refused when it ends.", id="used after it"),
-        pytest.param(20, 25, "It was used until shortly before its end", id="used in its last hours"),
+        pytest.param(1, 2, "Still in use: clients that use it are rejected when it expires.", id="used after it"),
+        pytest.param(20, 25, "Used until shortly before its expiry", id="used in its last hours"),
         pytest.param(2, 25, "", id="not used in its last hours"),
     ],
 )

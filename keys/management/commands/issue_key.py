@@ -175,5 +175,5 @@ def _sentences(error: ValidationError) -> str:
 
 
 def _description(api_key: APIKey, budgets: list[BudgetSpec]) -> str:
-    lines = [f"  {line.label.lower()}: {line.text}" for line in summary(api_key, budgets)]
+    lines = [f"  {line.label}: {line.text}" for line in summary(api_key, budgets)]
     return "\n".join([f"Issued {api_key}", *lines, "Shown once:"])

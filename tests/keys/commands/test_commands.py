@@ -144,7 +144,7 @@ def test_a_key_is_issued_with_all_that_the_form_has(team: Team, run: Run) -> Non
     assert api_key.metadata == {"ticket": "OPS-17", "a": "b=c"}
     found = set(api_key.budgets.values_list("unit", "period", "amount"))
     assert found == {("usd", "month", 20_000_000), ("tokens", "day", 1_000_000)}
-    assert "at most: $20.00 per month and 1,000,000 tokens per day; shared with its team: $200.00 per month" in stderr
+    assert "Budget: $20.00 per month and 1,000,000 tokens per day; shared with its team: $200.00 per month" in stderr
 
 
 def test_every_address_may_be_meant(admin: User, run: Run) -> None:
