@@ -1,0 +1,1 @@
+"""Access control of the API: authentication, authorization, cached snapshots and throttling of invalid keys."""

@@ -17,8 +17,8 @@ from keys.forms.amounts import MoneyField
 from keys.forms.fields import check_year
 from keys.models import ModelPrice, UsageRecord
 from keys.models.prices import MAX_PRICE
-from keys.pricing import unpriced
 from keys.pricing.breakdown import KINDS
+from keys.pricing.unpriced import unpriced_models
 from lib import money
 from lib.admin import cells
 from lib.admin.model_admin import GatewayModelAdmin
@@ -135,7 +135,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
         )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"unpriced": unpriced.models()}
+        context = {"unpriced": unpriced_models()}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:

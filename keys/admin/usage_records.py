@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from keys.admin.filters import KeyFilter, ModelFilter
 from keys.domain.limits import LimitExceeded
 from keys.models import UsageRecord
-from keys.pricing import breakdown
+from keys.pricing.breakdown import cost_breakdown
 from keys.reports import rejections
 from lib import money
 from lib.admin import cells
@@ -190,7 +190,7 @@ class UsageRecordAdmin(KeysetModelAdmin):
         return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        context["arithmetic"] = breakdown.of(context["original"])
+        context["arithmetic"] = cost_breakdown(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from keys.budgets import alerts
 from keys.errors import BudgetExceeded
 from keys.models import Budget, BudgetPeriod
-from keys.pricing.rating import Price, longest_answer, most
+from keys.pricing.rating import Price, max_cost, max_output
 from lib import periods
 
 Reservation = list[int]
@@ -55,13 +55,13 @@ def claims(
     """What a call may cost at most, whichever of the models with these prices answers it. None: it has no price."""
     money = max(
         (
-            most(input_tokens=input_tokens, max_tokens=max_tokens, price=price, may_write_cache=may_write_cache)
+            max_cost(input_tokens=input_tokens, max_tokens=max_tokens, price=price, may_write_cache=may_write_cache)
             for price in prices
             if price is not None
         ),
         default=0,
     )
-    tokens = input_tokens + max((longest_answer(max_tokens, price) for price in prices), default=max_tokens)
+    tokens = input_tokens + max((max_output(max_tokens, price) for price in prices), default=max_tokens)
     return [ReservationRequest(terms=each, amount=money if each.unit == "usd" else tokens) for each in terms]
 
 

@@ -1,0 +1,1 @@
+"""Pure rules of keys, limits and budgets: no Django, database or clock."""

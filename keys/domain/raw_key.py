@@ -1,12 +1,12 @@
 """
-Raw keys and their digests: pure, without Django, clock or database.
+Raw keys and their digests. Pure.
 
-A raw key is `mgw_`, 40 base62 characters from the system's random source (238 bits) and 6 base62 characters of the
-CRC-32 over all that stands before: 50 characters that a double click selects and a scanner of secrets recognises.
+A raw key is a prefix, 40 base62 characters from the system's random source (238 bits) and the CRC-32 of both as 6
+base62 characters: 50 characters that a double click selects and secret scanners recognize.
 
-What is stored is HMAC-SHA-256(pepper, raw key). One keyed hash is enough at 238 bits: nobody can try them out, and a
-password hash would cost 337 ms a call (6 requests/s a machine) against 1.8 µs. The pepper lives outside the database,
-so a stolen table can confirm no key, and a row that an injection wrote opens nothing.
+The database stores HMAC-SHA-256(pepper, raw key). One keyed hash is enough, because 238 bits cannot be guessed; a
+password hash would cost 337 ms per request (6 requests/s per machine) instead of 1.8 µs. The pepper is not in the
+database: a stolen table does not allow to verify a key, and a row written by SQL injection is not accepted.
 """
 
 import hashlib
@@ -23,22 +23,21 @@ CHECKSUM_LENGTH = 6
 LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
 HINT_LENGTH = 6
 
-_SHAPE = re.compile(r"mgw_[0-9A-Za-z]{46}")
+_SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 def generate() -> str:
-    """A new raw key."""
     body = PREFIX + random_text(RANDOM_LENGTH)
     return body + checksum(body)
 
 
 def random_text(length: int) -> str:
-    """Base62 characters from the system's random source."""
+    """Return base62 characters from the system's random source."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def checksum(body: str) -> str:
-    """The CRC-32 of a key without its checksum, as 6 base62 characters."""
+    """Return the CRC-32 of a raw key without its checksum, as 6 base62 characters."""
     value = zlib.crc32(body.encode("ascii"))
     digits = []
     for _ in range(CHECKSUM_LENGTH):
@@ -48,22 +47,22 @@ def checksum(body: str) -> str:
 
 
 def is_well_formed(raw: str) -> bool:
-    """Whether this can be a raw key: length, characters, prefix, checksum. Costs about 2 µs and no query."""
+    """Return whether length, characters, prefix and checksum are those of a raw key. Takes about 2 µs."""
     if len(raw) != LENGTH or not _SHAPE.fullmatch(raw):
         return False
     return raw[-CHECKSUM_LENGTH:] == checksum(raw[:-CHECKSUM_LENGTH])
 
 
 def digest(raw: str, *, pepper: str) -> bytes:
-    """What is stored of a raw key: 32 bytes."""
+    """Return the 32 bytes that are stored of a raw key."""
     return hmac.digest(pepper.encode(), raw.encode("ascii"), "sha256")
 
 
 def pepper_id(pepper: str) -> str:
-    """A name for a pepper that tells nothing about it: it shows which secrets still need the old one."""
+    """Return an identifier that does not disclose the pepper. It shows which secrets still need a previous pepper."""
     return hashlib.sha256(b"pepper id\0" + pepper.encode()).hexdigest()[:8]
 
 
 def hint(raw: str) -> str:
-    """The first six random characters, shown to people. Never the last six: those are the checksum."""
+    """Return the first six random characters, to be shown in the admin. The last six are the checksum."""
     return raw[len(PREFIX) : len(PREFIX) + HINT_LENGTH]

@@ -1,8 +1,8 @@
 """
-A key never exceeds its team: what somebody asks for a key beyond what its team has. Pure.
+Team ceilings: a key cannot have higher limits, more models or larger budgets than its team. Pure.
 
-It is checked where people enter it, so that nobody is promised what is not there. What holds at a call are the rules of
-both, so a team that is narrowed later narrows its keys at once.
+Forms and commands check this on input. At run time the policies of key and team both apply, so narrowing a team takes
+effect for its existing keys.
 """
 
 from collections.abc import Iterable
@@ -13,31 +13,31 @@ from keys.domain.limits import LIMIT_LABELS
 from lib import model_patterns
 
 
-class HasRules(Protocol):
-    """A key or a team, as far as it matters here."""
+class HasPolicy(Protocol):
+    """A key or a team. The limits are read by their names in LIMIT_LABELS."""
 
     allowed_models: list[str]
 
 
-def exceeding_fields(rules: HasRules, team: HasRules, *, name: str) -> dict[str, str]:
-    """By field, what of a key's rules its team does not have. Empty if it exceeds nothing."""
-    found = {}
-    for field, words in LIMIT_LABELS.items():
-        wanted, most = getattr(rules, field), getattr(team, field)
-        if wanted is not None and most is not None and wanted > most:
-            found[field] = f"The team {name} has {most:,} {words} for all its keys: give {most:,} or less."
-    strange = [model for model in rules.allowed_models if not model_patterns.allows(team.allowed_models, model)]
-    if strange:
+def exceeding_fields(key: HasPolicy, team: HasPolicy, *, name: str) -> dict[str, str]:
+    """Return an error message for each field of a key that exceeds its team. `name` is the team's."""
+    errors = {}
+    for field, label in LIMIT_LABELS.items():
+        value, ceiling = getattr(key, field), getattr(team, field)
+        if value is not None and ceiling is not None and value > ceiling:
+            errors[field] = f"The team {name} has {ceiling:,} {label} for all its keys: give {ceiling:,} or less."
+    excess = [model for model in key.allowed_models if not model_patterns.allows(team.allowed_models, model)]
+    if excess:
         allowed = ", ".join(team.allowed_models)
-        found["allowed_models"] = f"The team {name} may use {allowed}; not {', '.join(strange)}."
-    return found
+        errors["allowed_models"] = f"The team {name} allows {allowed}, but not {', '.join(excess)}."
+    return errors
 
 
-def beyond_budgets(wanted: BudgetSpec, budgets: Iterable[BudgetSpec], *, name: str) -> str | None:
-    """Why a key cannot have a budget beside those of its team: more in a shorter time is more in a longer time too."""
-    longer = PERIODS[PERIODS.index(wanted.period) :]
-    for budget in budgets:
-        if budget.unit == wanted.unit and budget.period in longer and wanted.amount > budget.amount:
-            most = format_amount(budget.amount, budget.unit)
-            return f"The team {name} has {most} {PERIOD_LABELS[budget.period]} for all its keys: give {most} or less."
+def exceeding_budget(budget: BudgetSpec, team_budgets: Iterable[BudgetSpec], *, name: str) -> str | None:
+    """Return an error message if a key's budget exceeds one of its team for the same or a longer period."""
+    periods = PERIODS[PERIODS.index(budget.period) :]
+    for ceiling in team_budgets:
+        if ceiling.unit == budget.unit and ceiling.period in periods and budget.amount > ceiling.amount:
+            most = format_amount(ceiling.amount, ceiling.unit)
+            return f"The team {name} has {most} {PERIOD_LABELS[ceiling.period]} for all its keys: give {most} or less."
     return None

@@ -31,7 +31,7 @@ class BudgetForm(SavesItsFields):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["amount"] = amounts.written(self.instance.amount, unit=self.instance.unit)
+            self.initial["amount"] = amounts.to_input(self.instance.amount, unit=self.instance.unit)
             # What is spent was counted for this period, in this unit: another one is another budget.
             self.fields["unit"].disabled = self.fields["period"].disabled = True
 
@@ -69,7 +69,7 @@ class TeamBudgetForm(BudgetForm):
         super().__init__(*args, **kwargs)
         temporary_increase = self.instance.temporary_increase
         self.initial["temporary_increase"] = (
-            amounts.written(temporary_increase, unit=self.instance.unit) if temporary_increase else ""
+            amounts.to_input(temporary_increase, unit=self.instance.unit) if temporary_increase else ""
         )
 
     def clean(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class BudgetFormSet(BaseInlineFormSet):
     def _excess(self, budget: Budget) -> str | None:
         assert self._team is not None
         of_team = [each.allowance for each in self._team.budgets.all()]
-        return team_ceilings.beyond_budgets(budget.allowance, of_team, name=self._team.name)
+        return team_ceilings.exceeding_budget(budget.allowance, of_team, name=self._team.name)
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)

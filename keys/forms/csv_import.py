@@ -199,7 +199,7 @@ def _conflicts(row: Row) -> Iterator[tuple[str, list[str]]]:
     team = row.key["team"]
     if team is not None and row.budget:
         of_team = [budget.allowance for budget in team.budgets.all()]
-        if excess := team_ceilings.beyond_budgets(Budget(**row.budget).allowance, of_team, name=team.name):
+        if excess := team_ceilings.exceeding_budget(Budget(**row.budget).allowance, of_team, name=team.name):
             yield "budget", [excess]
 
 

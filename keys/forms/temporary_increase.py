@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from keys.domain import amounts, team_ceilings
-from keys.domain.amounts import LARGEST
+from keys.domain.amounts import MAX_AMOUNT
 from keys.forms.fields import check_year
 from keys.models import Budget, Team
 
@@ -38,7 +38,7 @@ class TemporaryIncreaseForm(forms.Form):
             temporary_increase = amounts.parse(self.cleaned_data["temporary_increase"], unit=self._budget.unit)
         except ValueError as error:
             raise ValidationError(str(error)) from error
-        if not 0 < temporary_increase <= LARGEST:
+        if not 0 < temporary_increase <= MAX_AMOUNT:
             raise ValidationError("Give more than nothing, and less than everything.")
         if self._team is not None and (excess := self._excess(temporary_increase)):
             raise ValidationError(excess)
@@ -56,4 +56,4 @@ class TemporaryIncreaseForm(forms.Form):
         now = timezone.now()
         of_team = [each.allowance._replace(amount=each.limit_at(now)) for each in self._team.budgets.all()]
         wanted = self._budget.allowance._replace(amount=self._budget.amount + temporary_increase)
-        return team_ceilings.beyond_budgets(wanted, of_team, name=self._team.name)
+        return team_ceilings.exceeding_budget(wanted, of_team, name=self._team.name)

@@ -10,8 +10,7 @@ from keys.hygiene import conditions
 from keys.hygiene.checks import CHECKS, Check, Severity
 from keys.hygiene.conditions import ACTIVE_FLAGS, INACTIVE_FLAGS, STATES
 from keys.models import APIKey
-from keys.pricing import unpriced
-from keys.pricing.unpriced import Unpriced
+from keys.pricing.unpriced import UnpricedModel, unpriced_models
 
 SHOWN = 5
 
@@ -55,7 +54,7 @@ class Hygiene:
     """All findings at one time."""
 
     findings: list[Finding] = field(default_factory=list)
-    unpriced: list[Unpriced] = field(default_factory=list)
+    unpriced: list[UnpricedModel] = field(default_factory=list)
 
     @property
     def needs_attention(self) -> bool:
@@ -65,7 +64,7 @@ class Hygiene:
 def examine() -> Hygiene:
     """Run all checks. Two queries that count, one for the keys of each finding, and three for models."""
     found = [Finding(check=each.check, count=each.count, keys=_first_keys(each)) for each in counts()]
-    return Hygiene(findings=found, unpriced=unpriced.models())
+    return Hygiene(findings=found, unpriced=unpriced_models())
 
 
 def counts() -> list[Finding]:

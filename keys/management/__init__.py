@@ -1,0 +1,1 @@
+"""Commands that issue, list, rotate and revoke keys and check usage."""

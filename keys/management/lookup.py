@@ -1,26 +1,29 @@
-"""Which key a command is about."""
+"""Find the key that a command line names."""
 
 import sys
 
 from django.core.management.base import CommandError
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey
 
 STDIN = "-"
-HELP = "the public id (key_…), or - to read the raw key from stdin"
-# A raw key in the arguments would stand in the shell's history and in the list of processes.
+HELP = "public ID (key_…), or - to read the raw key from stdin"
+# A raw key among the arguments would be visible in the shell history and in the process list.
 
 
 def find_key(id: str) -> APIKey:
-    """The key that is meant. The error does not repeat what was given: it might be a raw key."""
+    """Return the key with a public ID, or with the raw key on stdin. Raise CommandError if there is none.
+
+    The error does not repeat the argument, which might be a raw key.
+    """
     if id == STDIN:
-        raw_key = sys.stdin.readline().strip()
-        api_key = APIKey.objects.with_raw_key(raw_key).first() if hashing.is_well_formed(raw_key) else None
-        missing = "The raw key on stdin is none of ours."
+        raw = sys.stdin.readline().strip()
+        api_key = APIKey.objects.with_raw_key(raw).first() if raw_key.is_well_formed(raw) else None
+        error = "No API key has the raw key on stdin."
     else:
         api_key = APIKey.objects.filter(public_id=id).first()
-        missing = "There is no key with this id. Give its public id (key_…), or - and the raw key on stdin."
+        error = "No API key has this ID. Give the public ID (key_…), or - and the raw key on stdin."
     if api_key is None:
-        raise CommandError(missing)
+        raise CommandError(error)
     return api_key

@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from keys.domain.amounts import LARGEST, PERIOD_LABELS, BudgetSpec
+from keys.domain.amounts import MAX_AMOUNT, PERIOD_LABELS, BudgetSpec
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 
@@ -30,7 +30,7 @@ class Budget(models.Model):
     period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
     unit = models.CharField(max_length=8, choices=Unit.choices, default=Unit.USD)
     amount = models.BigIntegerField(
-        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)], help_text="Micro-dollars, or tokens."
+        validators=[MinValueValidator(0), MaxValueValidator(MAX_AMOUNT)], help_text="Micro-dollars, or tokens."
     )
     alert_threshold_percent = models.PositiveSmallIntegerField(
         "warn at",
@@ -42,7 +42,7 @@ class Budget(models.Model):
     )
     temporary_increase = models.BigIntegerField(
         default=0,
-        validators=[MinValueValidator(0), MaxValueValidator(LARGEST)],
+        validators=[MinValueValidator(0), MaxValueValidator(MAX_AMOUNT)],
         help_text="Added to the amount for now.",
     )
     temporary_increase_until = models.DateTimeField(null=True, blank=True)

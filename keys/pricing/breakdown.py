@@ -1,4 +1,4 @@
-"""How the cost of a call comes about, to be checked by hand: exact until it is rounded, once, at the end."""
+"""Cost breakdown of a request: tokens times price by kind, exact until it is rounded once at the end."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,11 @@ KINDS = {
     "cache_write_5m": "Cache write, 5 minutes",
     "cache_write_1h": "Cache write, 1 hour",
 }
+"""Kinds of tokens that have a price, with their labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class CostLine:
     """The tokens of one kind times their price."""
 
     kind: str
@@ -25,16 +26,16 @@ class Line:
 
     @property
     def millionths(self) -> int:
-        """Of a micro-dollar."""
+        """The cost in millionths of a micro-dollar."""
         return self.tokens * self.price
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostBreakdown:
-    lines: list[Line]
-    """Of the kinds of which there were tokens."""
+    lines: list[CostLine]
+    """One for each kind of which there were tokens."""
     cost: int
-    """Micro-dollars, as the call was rated."""
+    """The recorded cost in micro-dollars."""
 
     @property
     def millionths(self) -> int:
@@ -42,22 +43,22 @@ class CostBreakdown:
 
     @property
     def is_rounded(self) -> bool:
-        return self.millionths != self.cost * rating.PER_TOKENS
+        return self.millionths != self.cost * rating.TOKENS_PER_PRICE
 
     @property
     def adds_up(self) -> bool:
-        """False where somebody changed the price behind the gateway's back."""
+        """False if the price was changed in the database after the request was rated."""
         return rating.rounded(self.millionths) == self.cost
 
 
-def of(record: UsageRecord) -> CostBreakdown | None:
-    """None where nothing is multiplied: the call has no cost, its price is marked as free, or it used no tokens."""
+def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
+    """Return None if there is nothing to multiply: the request is unpriced or free, or used no tokens."""
     price, cost = record.price, record.cost_usd_micros
     if price is None or cost is None or price.is_free:
         return None
     counts = {kind: getattr(record, f"{kind}_tokens") or 0 for kind in KINDS}
     lines = [
-        Line(kind=KINDS[kind], tokens=tokens, price=getattr(price, f"{kind}_price"))
+        CostLine(kind=KINDS[kind], tokens=tokens, price=getattr(price, f"{kind}_price"))
         for kind, tokens in counts.items()
         if tokens
     ]

@@ -1,4 +1,4 @@
-"""Model → price, as this process knows the table of prices. Read at most every `settings.CONFIG_CACHE_TTL_S`."""
+"""Price book: the prices of models, cached in each process for CONFIG_CACHE_TTL_S."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +12,15 @@ from lib.cached import SingleFlightCache
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """All prices, by pattern; of each pattern the latest first."""
+    """All prices by model pattern, the latest of each pattern first."""
 
     rows: dict[str, list[ModelPrice]]
 
     def find(self, model: str, *, upstream: str, at: datetime) -> Price | None:
-        """The price of a model at an upstream; None: it has none.
+        """Return the price of a model at an upstream, or None for an unpriced model.
 
-        One for this upstream wins over one for any, then the exact name over the longest prefix, then the latest.
+        A price for this upstream takes precedence over one for any, then an exact name over the longest prefix, then
+        the latest.
         """
         matching = [pattern for pattern in self.rows if model_patterns.covers(pattern, model)]
         found = [row for pattern in matching for row in self.rows[pattern] if row.valid_from <= at]
@@ -48,8 +49,8 @@ def _price(row: ModelPrice) -> Price:
     )
 
 
-def read() -> PriceBook:
-    """The book as it stands in the database. One query."""
+def load() -> PriceBook:
+    """Read the price book from the database. One query."""
     rows: dict[str, list[ModelPrice]] = {}
     for row in ModelPrice.objects.order_by("model_pattern", "-valid_from"):
         rows.setdefault(row.model_pattern, []).append(row)
@@ -57,19 +58,22 @@ def read() -> PriceBook:
 
 
 class PriceCache(SingleFlightCache[PriceBook]):
-    """The book of this process."""
+    """The price book of this process."""
 
     def book(self) -> PriceBook:
-        """The current book; while the database cannot tell, the last one. Raise LedgerUnavailable if there is none."""
+        """Return the price book, or the last one read while the database is unavailable.
+
+        Raise LedgerUnavailable if it was never read.
+        """
         book = self.get()
         if book is None:
             raise LedgerUnavailable
         return book
 
     @property
-    def known(self) -> PriceBook:
-        """The last book that was read: no query, for those who settle and must not wait."""
+    def last_known(self) -> PriceBook:
+        """The price book that was read last, without a query, because settling a request must not wait."""
         return self.last or PriceBook({})
 
 
-prices = PriceCache(read)
+prices = PriceCache(load)

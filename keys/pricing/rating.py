@@ -1,13 +1,13 @@
-"""Tokens and a price to micro-dollars: pure, in whole numbers, rounded once for each call."""
+"""Rating: the cost of tokens in micro-dollars, in integers, rounded once per request. Pure."""
 
 from dataclasses import dataclass
 
-PER_TOKENS = 1_000_000
+TOKENS_PER_PRICE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Price:
-    """Micro-dollars per million tokens of each kind. All are 0 for a model that is free."""
+    """Micro-dollars per million tokens, by kind. All are 0 for a free model."""
 
     id: int | None = None
     input: int = 0
@@ -16,12 +16,12 @@ class Price:
     cache_write_5m: int = 0
     cache_write_1h: int = 0
     max_output_tokens: int | None = None
-    """The most that an answer can have, where that is known."""
+    """Maximum output tokens of the model, if known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """The tokens of one call. Input is without what was read from a cache or written to one."""
+    """Tokens of one request. Input excludes cache reads and cache writes."""
 
     input: int = 0
     output: int = 0
@@ -35,7 +35,7 @@ class Tokens:
 
 
 def cost(tokens: Tokens, price: Price) -> int:
-    """What a call costs, in micro-dollars, half of one rounded up."""
+    """Return the cost of a request in micro-dollars, half rounded up."""
     millionths = (
         tokens.input * price.input
         + tokens.output * price.output
@@ -47,19 +47,19 @@ def cost(tokens: Tokens, price: Price) -> int:
 
 
 def rounded(millionths: int) -> int:
-    """Micro-dollars of millionths of them, half of one rounded up."""
-    return (2 * millionths + PER_TOKENS) // (2 * PER_TOKENS)
+    """Convert millionths of a micro-dollar to micro-dollars, half rounded up."""
+    return (2 * millionths + TOKENS_PER_PRICE) // (2 * TOKENS_PER_PRICE)
 
 
-def most(*, input_tokens: int, max_tokens: int, price: Price, may_write_cache: bool) -> int:
-    """The most that a call can cost, in micro-dollars, by the estimate of its input."""
-    dearest = max(price.input, price.cache_write_5m, price.cache_write_1h) if may_write_cache else price.input
-    output = longest_answer(max_tokens, price)
-    return cost(Tokens(input=input_tokens, output=output), Price(input=dearest, output=price.output))
+def max_cost(*, input_tokens: int, max_tokens: int, price: Price, may_write_cache: bool) -> int:
+    """Return the maximum cost of a request in micro-dollars, from the estimate of its input."""
+    input_price = max(price.input, price.cache_write_5m, price.cache_write_1h) if may_write_cache else price.input
+    output = max_output(max_tokens, price)
+    return cost(Tokens(input=input_tokens, output=output), Price(input=input_price, output=price.output))
 
 
-def longest_answer(max_tokens: int, price: Price | None) -> int:
-    """How many tokens the answer can have: as many as the caller allows, and not more than the model can give."""
+def max_output(max_tokens: int, price: Price | None) -> int:
+    """Return the maximum output tokens of a request: `max_tokens` of the client, capped by those of the model."""
     if price is None or price.max_output_tokens is None:
         return max_tokens
     return min(max_tokens, price.max_output_tokens)

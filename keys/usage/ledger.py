@@ -25,8 +25,8 @@ from keys.budgets.reservations import LockedPeriods, Reservation
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret, UsageRecord
+from keys.pricing import price_book
 from keys.pricing.price_book import PriceBook, prices
-from keys.pricing.price_book import read as read_prices
 from keys.pricing.rating import cost
 from keys.usage import rows
 from keys.usage.backlog import LAST_USE_EVERY, Backlog, spool_folder
@@ -56,7 +56,7 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
     It is rated with the price that its model has at the upstream that served it; what it held of budgets is spent.
     """
-    rated = _rated(settlement, at=admission.created_at, book=prices.known)
+    rated = _rated(settlement, at=admission.created_at, book=prices.last_known)
     ticket = _writer.submit(_Settle(_closed(admission, rated)))
     if not ticket.wait(SETTLED_WITHIN_S):
         logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
@@ -275,7 +275,7 @@ def _orphan(whose: Q) -> None:
     count = 0
     open_rows = UsageRecord.objects.filter(whose, status=Status.STARTED)
     while batch := list(open_rows[:MAX_BATCH]):
-        book = read_prices()  # that of the process is not for the writer's thread to read, and may be unread so far
+        book = price_book.load()  # that of the process is not for the writer's thread to read, and may be unread so far
         _settle_rows(
             rows.orphaned(record, _rated(rows.last_known(record), at=record.created_at, book=book)) for record in batch
         )

@@ -17,7 +17,7 @@ from django.utils import timezone
 from keys.hygiene import findings
 from keys.hygiene.checks import Severity
 from keys.models import HourlyUsage, UsageRecord
-from keys.pricing import unpriced
+from keys.pricing.unpriced import unpriced_models
 from keys.reports.totals import from_columns, grouped
 from keys.usage import spool
 from keys.usage.backlog import spool_folder
@@ -64,7 +64,7 @@ def _of_keys() -> Iterator[AttentionItem]:
 
 
 def _of_prices() -> Iterator[AttentionItem]:
-    names = list(dict.fromkeys(each.model for each in unpriced.models()))
+    names = list(dict.fromkeys(each.model for each in unpriced_models()))
     if names:
         words = (
             "1 model was used without a price" if len(names) == 1 else f"{len(names)} models were used without a price"

@@ -119,7 +119,7 @@ def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, An
         ),
         ({"tokens_per_minute": "200001"}, "tokens_per_minute", "200,000 tokens per minute"),
         ({"concurrent_requests": "21"}, "concurrent_requests", "20 concurrent requests"),
-        ({"allowed_models": "claude-3\r\ngpt-4"}, "allowed_models", "may use claude-*, smol; not gpt-4."),
+        ({"allowed_models": "claude-3\r\ngpt-4"}, "allowed_models", "allows claude-*, smol, but not gpt-4."),
         ({"allowed_models": "*"}, "allowed_models", "not *."),
         ({"allowed_models": "smol*"}, "allowed_models", "not smol*."),
         ({"allowed_models": "claude*"}, "allowed_models", "not claude*."),

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, ModelPrice, UsageRecord
-from keys.pricing import breakdown, rating
+from keys.pricing import rating
+from keys.pricing.breakdown import cost_breakdown
 from keys.pricing.price_book import prices
 from lib import money
 from tests.support.usage_rows import Caller
@@ -267,7 +268,7 @@ def test_the_arithmetic_rounds_as_the_ledger_does(read: int, cost: int, caller: 
     prices.book()
     record = caller.requests(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
 
-    found = breakdown.of(record)
+    found = cost_breakdown(record)
 
     assert found is not None and found.adds_up and found.is_rounded
     assert rating.rounded(found.millionths) == record.cost_usd_micros == cost

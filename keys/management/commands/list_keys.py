@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from keys.domain.amounts import written
+from keys.domain.amounts import to_input
 from keys.domain.limits import LIMITS
 from keys.models import APIKey, KeyState
 from lib.expiry import has_expired
@@ -52,7 +52,7 @@ def _object(api_key: Any) -> dict[str, Any]:
         **{limit: getattr(api_key, limit) for limit in LIMITS},
         "only_count": api_key.shadow_mode,
         "budgets": [
-            {"amount": written(budget.amount, unit=budget.unit), "unit": budget.unit, "period": budget.period}
+            {"amount": to_input(budget.amount, unit=budget.unit), "unit": budget.unit, "period": budget.period}
             for budget in api_key.budgets.all()
         ],
         "metadata": api_key.metadata,

@@ -1,4 +1,4 @@
-"""Amounts are read and written exactly: what stands in a field is what is stored."""
+"""Budget amounts are parsed and formatted without loss."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ from keys.domain import amounts
         ("1,000,000", "tokens", 1_000_000),
     ],
 )
-def test_an_amount_is_read(text: str, unit: str, amount: int) -> None:
+def test_an_amount_is_parsed(text: str, unit: str, amount: int) -> None:
     assert amounts.parse(text, unit=unit) == amount
 
 
@@ -34,25 +34,25 @@ def test_an_amount_is_read(text: str, unit: str, amount: int) -> None:
         ("9" * 16, "usd"),
     ],
 )
-def test_what_is_no_amount_is_refused_with_words(text: str, unit: str) -> None:
+def test_an_invalid_amount_raises_a_message_for_users(text: str, unit: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)give"):
         amounts.parse(text, unit=unit)
 
 
 @given(st.integers(min_value=0, max_value=10**15 - 1), st.sampled_from(["usd", "tokens"]))
-def test_what_is_written_is_read_back(amount: int, unit: str) -> None:
-    assert amounts.parse(amounts.written(amount, unit=unit), unit=unit) == amount
+def test_an_amount_in_an_input_field_is_parsed_back(amount: int, unit: str) -> None:
+    assert amounts.parse(amounts.to_input(amount, unit=unit), unit=unit) == amount
 
 
 @pytest.mark.parametrize(
     ("amount", "text"), [(20_000_000, "20.00"), (12, "0.000012"), (1_500_000, "1.50"), (0, "0.00")]
 )
-def test_dollars_are_written_with_the_decimals_that_count(amount: int, text: str) -> None:
-    assert amounts.written(amount, unit="usd") == text
+def test_dollars_have_all_significant_decimals_and_at_least_two(amount: int, text: str) -> None:
+    assert amounts.to_input(amount, unit="usd") == text
 
 
 @pytest.mark.parametrize(
-    ("text", "allowance"),
+    ("text", "spec"),
     [
         ("20/month", ("usd", "month", 20_000_000)),
         ("$0.50/day", ("usd", "day", 500_000)),
@@ -60,11 +60,11 @@ def test_dollars_are_written_with_the_decimals_that_count(amount: int, text: str
         ("1,000 tokens/total", ("tokens", "total", 1_000)),
     ],
 )
-def test_a_budget_is_read(text: str, allowance: tuple[str, str, int]) -> None:
-    assert amounts.parse_budget(text) == allowance
+def test_a_budget_is_parsed(text: str, spec: tuple[str, str, int]) -> None:
+    assert amounts.parse_budget(text) == spec
 
 
 @pytest.mark.parametrize("text", ["20", "20/year", "/month", "month/20", "20tokens", "x/day", "1.5tokens/day"])
-def test_what_is_no_budget_is_refused_with_words(text: str) -> None:
+def test_an_invalid_budget_raises_a_message_for_users(text: str) -> None:
     with pytest.raises(ValueError, match="Give"):
         amounts.parse_budget(text)

@@ -1,6 +1,7 @@
-"""Raw keys: scannable, self-checking, and stored as a digest that only the pepper can make."""
+"""Raw keys: recognizable, with a checksum, and stored as a digest that requires the pepper."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -9,12 +10,12 @@ from keys.domain import raw_key
 RAW = raw_key.generate()
 
 
-def test_a_raw_key_is_fifty_characters_that_a_double_click_selects() -> None:
+def test_a_raw_key_has_fifty_characters_that_a_double_click_selects() -> None:
     assert re.fullmatch("mgw_[0-9A-Za-z]{46}", RAW)
     assert raw_key.is_well_formed(RAW)
 
 
-def test_a_thousand_raw_keys_are_a_thousand() -> None:
+def test_a_thousand_raw_keys_are_all_different() -> None:
     assert len({raw_key.generate() for _ in range(1000)}) == 1000
 
 
@@ -34,7 +35,7 @@ def test_a_thousand_raw_keys_are_a_thousand() -> None:
         pytest.param(lambda raw: "", id="nothing"),
     ],
 )
-def test_a_spoiled_key_is_not_well_formed(spoil) -> None:
+def test_a_changed_key_is_not_well_formed(spoil: Callable[[str], str]) -> None:
     spoiled = spoil(RAW)
 
     assert spoiled == RAW or not raw_key.is_well_formed(spoiled)
@@ -53,5 +54,5 @@ def test_the_hint_is_six_random_characters_and_never_the_checksum() -> None:
     assert raw_key.hint(RAW) == RAW[4:10]
 
 
-def test_a_peppers_name_does_not_contain_it() -> None:
+def test_the_identifier_of_a_pepper_does_not_disclose_it() -> None:
     assert re.fullmatch("[0-9a-f]{8}", raw_key.pepper_id("a pepper of many characters"))

@@ -1,4 +1,4 @@
-"""Tokens and a price to micro-dollars: whole numbers, rounded once."""
+"""The cost of tokens in micro-dollars, in integers, rounded once."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keys.models import ModelPrice
 from keys.pricing.price_book import prices
-from keys.pricing.rating import Price, Tokens, cost, longest_answer, most
+from keys.pricing.rating import Price, Tokens, cost, max_cost, max_output
 
 OPUS = Price(
     input=15_000_000, output=75_000_000, cache_read=1_500_000, cache_write_5m=18_750_000, cache_write_1h=30_000_000
@@ -20,7 +20,7 @@ counts = st.integers(0, 10**9)
     ("tokens", "expected"),
     [
         pytest.param(Tokens(input=1_000_000), 15_000_000, id="a million in"),
-        pytest.param(Tokens(input=9, output=12), 1_035, id="a short call"),
+        pytest.param(Tokens(input=9, output=12), 1_035, id="a short request"),
         pytest.param(Tokens(cache_read=1), 2, id="half a micro-dollar is rounded up"),
         pytest.param(Tokens(cache_write_5m=4, cache_write_1h=2), 135, id="cache writes have prices of their own"),
         pytest.param(Tokens(), 0, id="nothing"),
@@ -31,7 +31,7 @@ def test_each_kind_of_token_has_its_price(tokens: Tokens, expected: int) -> None
 
 
 @given(counts, counts, counts)
-def test_a_call_costs_what_its_parts_cost_but_for_rounding(fresh: int, read: int, output: int) -> None:
+def test_a_request_costs_the_sum_of_its_parts_except_for_rounding(fresh: int, read: int, output: int) -> None:
     whole = cost(Tokens(input=fresh, cache_read=read, output=output), OPUS)
     parts = [Tokens(input=fresh), Tokens(cache_read=read), Tokens(output=output)]
 
@@ -39,17 +39,17 @@ def test_a_call_costs_what_its_parts_cost_but_for_rounding(fresh: int, read: int
 
 
 @given(counts, st.integers(0, 100_000), st.integers(0, 100_000), st.booleans())
-def test_no_call_costs_more_than_the_most(given_in: int, max_tokens: int, output: int, writes: bool) -> None:
-    spent = Tokens(cache_write_1h=given_in) if writes else Tokens(input=given_in)
-    held = most(input_tokens=given_in, max_tokens=max_tokens, price=OPUS, may_write_cache=writes)
+def test_no_request_exceeds_the_maximum_cost(input_tokens: int, max_tokens: int, output: int, writes: bool) -> None:
+    spent = Tokens(cache_write_1h=input_tokens) if writes else Tokens(input=input_tokens)
+    reserved = max_cost(input_tokens=input_tokens, max_tokens=max_tokens, price=OPUS, may_write_cache=writes)
 
-    assert cost(spent, OPUS) + cost(Tokens(output=min(output, max_tokens)), OPUS) <= held + 1
+    assert cost(spent, OPUS) + cost(Tokens(output=min(output, max_tokens)), OPUS) <= reserved + 1
 
 
-def test_nobody_holds_more_than_the_model_can_answer() -> None:
-    assert longest_answer(64_000, Price(max_output_tokens=8_192)) == 8_192
-    assert longest_answer(16, Price(max_output_tokens=8_192)) == 16
-    assert longest_answer(64_000, None) == 64_000
+def test_the_output_is_capped_by_the_maximum_of_the_model() -> None:
+    assert max_output(64_000, Price(max_output_tokens=8_192)) == 8_192
+    assert max_output(16, Price(max_output_tokens=8_192)) == 16
+    assert max_output(64_000, None) == 64_000
 
 
 MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -58,15 +58,15 @@ MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("model", "upstream", "at", "expected"),
     [
-        pytest.param("claude-3", "any", MAY, 1, id="the name before the prefix"),
+        pytest.param("claude-3", "any", MAY, 1, id="an exact name over a prefix"),
         pytest.param("claude-4", "any", MAY, 2, id="the longest prefix"),
         pytest.param("claude-4", "any", JUNE, 3, id="the latest"),
-        pytest.param("claude-3", "cheap", MAY, 4, id="that of the upstream before that for any"),
+        pytest.param("claude-3", "cheap", MAY, 4, id="a price of the upstream over one for any"),
         pytest.param("gpt-5", "any", JUNE, None, id="none"),
-        pytest.param("claude-3", "any", datetime(2026, 4, 1, tzinfo=UTC), None, id="not yet"),
+        pytest.param("claude-3", "any", datetime(2026, 4, 1, tzinfo=UTC), None, id="not valid yet"),
     ],
 )
-def test_a_price_is_found_by_upstream_name_and_moment(
+def test_a_price_is_found_by_upstream_model_and_time(
     db: None, model: str, upstream: str, at: datetime, expected: int | None
 ) -> None:
     for pattern, where, since, each in [
