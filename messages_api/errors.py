@@ -1,11 +1,11 @@
-"""What can be wrong with a call before an upstream is asked. Each is told to the caller in the words of the lane."""
+"""Errors of a request before it is sent to an upstream."""
 
 
 class RequestError(Exception):
-    """The request cannot be served as it is; `message` says what to change and is safe to show.
+    """The request cannot be served; `message` states what to change and is safe to show.
 
-    `status` and `type` are those of Anthropic's API (design: statuses and types); `param` is the path of the field,
-    such as `messages[0].content[1].source`, or None when no field is to blame.
+    `status` and `type` are those of Anthropic's API. `param` is the path of the field, such as
+    `messages[0].content[1].source`, or None.
     """
 
     def __init__(

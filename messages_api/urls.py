@@ -4,7 +4,7 @@ from messages_api.apis import anthropic, envelope
 from messages_api.openapi.views import DocsView, SchemaView
 from messages_api.views import CountTokensView, KeyView, MessagesView, ModelsView, ModelView, UsageView, hello
 
-# With and without a slash at the end: a redirect would turn a caller's POST into a GET.
+# With and without a trailing slash: a redirect would turn a client's POST into a GET.
 urlpatterns = [
     re_path(r"^v1/messages/?$", MessagesView.as_view(api_format=envelope), name="messages"),
     re_path(r"^v1/key/?$", KeyView.as_view(api_format=envelope), name="key"),
@@ -17,6 +17,6 @@ urlpatterns = [
     re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(api_format=anthropic), name="model"),
     re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", DocsView.as_view(), name="docs"),
-    # Beside the lane's paths, since that is where a client whose base URL is the lane looks for it.
+    # Also below the Anthropic API, where clients with that base URL request it.
     re_path(r"^(?:anthropic/api/)?hello$", hello, name="hello"),
 ]

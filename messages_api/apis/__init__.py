@@ -1,4 +1,4 @@
-"""How an answer leaves: two siblings with the same names, one for each dialect that callers speak."""
+"""API formats: modules with the same names that encode responses and errors for clients."""
 
 from types import ModuleType
 
@@ -8,5 +8,5 @@ ANTHROPIC_PREFIX = "/api/anthropic/"
 
 
 def for_path(path: str) -> ModuleType:
-    """The lane that a path below `/api/` belongs to, whether there is something at that path or not."""
+    """Return the API format of a path below `/api/`, also of a path that does not exist."""
     return anthropic if path.startswith(ANTHROPIC_PREFIX) else envelope

@@ -1,4 +1,4 @@
-"""The native lane: Anthropic's own Message, event stream and error object."""
+"""Anthropic API: message, event stream and error object as Anthropic's own API sends them."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ from messages_api.backend.protocol import sse, wire
 
 NAME = "anthropic"
 IS_STRICT = False
-"""The list of fields is open: clients send new ones with each release."""
+"""Unknown fields are accepted: clients send new ones with each release."""
 
 
 def success(answer: Answer) -> bytes:
-    """The JSON of a whole answer: a Message, byte for byte as an Anthropic upstream sent it."""
+    """Encode a message, or return the bytes of an Anthropic upstream unchanged."""
     return answer.raw or wire.encode(answer.message)
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:
-    """Anthropic's error object. It has no field for `param`: the message names the field."""
+    """Return Anthropic's error object. It has no `param`, so the message names the field."""
     if param is not None and param not in message:
         message = f"{param}: {message}"
     return {"type": "error", "error": {"type": type, "message": message}, "request_id": request_id}
 
 
 class Encoder:
-    """Events as named server-sent events; the bytes of an Anthropic upstream as they came."""
+    """Encode events as named server-sent events, or return the bytes of an Anthropic upstream unchanged."""
 
     def feed(self, batch: Batch) -> bytes:
         if batch.raw is not None:

@@ -1,4 +1,4 @@
-"""The envelope lane: four keys around an OpenAI-style completion, and chunk streams that end with `[DONE]`."""
+"""Envelope API: an envelope with an OpenAI-style completion, and chunk streams that end with `[DONE]`."""
 
 import time
 from typing import Any
@@ -9,17 +9,17 @@ from messages_api.backend.protocol import chunks, sse, wire
 
 NAME = "envelope"
 IS_STRICT = True
-"""A field that this API does not document is refused: a typo must not vanish silently."""
+"""Undocumented fields are rejected: a typo must not be ignored silently."""
 
 
 def success(answer: Answer) -> bytes:
-    """The JSON of a whole answer: the envelope of its completion."""
+    """Encode the envelope of a completion."""
     completion = chunks.completion_from_message(answer.message, created=int(time.time()))
     return wire.encode(success_envelope(completion))
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:
-    """The envelope of an error before the first byte. `code` is the HTTP status as text."""
+    """Return the envelope of an error before the first byte. `code` is the HTTP status as text."""
     error = {"type": type, "message": message, "param": param}
     return {
         "success": False,
@@ -30,7 +30,7 @@ def failure(*, status: int, type: str, message: str, param: str | None, request_
 
 
 class Encoder:
-    """Events → `data:` lines with chunks; after an error no `[DONE]`."""
+    """Encode events as `data:` lines with chunks. After an error there is no `[DONE]`."""
 
     def __init__(self) -> None:
         self._chunks = chunks.ChunkEncoder(created=int(time.time()))

@@ -1,4 +1,4 @@
-"""How a stream leaves: as the lane's encoder writes it, with heartbeats, and with one close."""
+"""Streaming response: encoded events, heartbeats, one close."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from messages_api.backend.protocol.types import Event, Message
 
 
 class Answer(Protocol):
-    """A whole answer, and the bytes it came in, where those may go out as they are."""
+    """A complete response, and its bytes where they may be sent unchanged."""
 
     @property
     def message(self) -> Message: ...
@@ -21,7 +21,7 @@ class Answer(Protocol):
 
 
 class Batch(Protocol):
-    """The events of one read, and the bytes they came in, where those may go out as they are. No event is silence."""
+    """The events of one read, and their bytes where they may be sent unchanged. Empty without upstream data."""
 
     @property
     def events(self) -> list[Event]: ...
@@ -31,7 +31,7 @@ class Batch(Protocol):
 
 
 class Encoder(Protocol):
-    """Events → the lane's bytes."""
+    """Encodes events in one API format."""
 
     def feed(self, batch: Batch) -> bytes: ...
 
@@ -43,12 +43,12 @@ class Batches(Iterator[Batch], Protocol):
 
 
 class EncodedStream(Iterator[bytes]):
-    """The bytes of a stream. Whenever the caller has heard nothing for `HEARTBEAT_S`, a ping."""
+    """The bytes of a stream, with a ping whenever `HEARTBEAT_S` passed without data."""
 
     def __init__(self, batches: Batches, *, encoder: Encoder) -> None:
         self._batches = batches
         self._encoder = encoder
-        self._heard_at = time.monotonic()
+        self._sent_at = time.monotonic()
 
     def __iter__(self) -> Self:
         return self
@@ -57,10 +57,10 @@ class EncodedStream(Iterator[bytes]):
         while True:
             data = self._encoder.feed(next(self._batches))
             now = time.monotonic()
-            if not data and now - self._heard_at >= settings.HEARTBEAT_S * 0.9:
+            if not data and now - self._sent_at >= settings.HEARTBEAT_S * 0.9:
                 data = self._encoder.ping()
             if data:
-                self._heard_at = now
+                self._sent_at = now
                 return data
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class EncodedStream(Iterator[bytes]):
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """Send events as the lane's encoder writes them, and close the call when the response closes."""
+    """Send encoded events, and close the stream when the response closes."""
 
     def __init__(self, batches: Batches, *, encoder: Encoder, headers: dict[str, str] | None = None) -> None:
         self._stream = EncodedStream(batches, encoder=encoder)
@@ -77,11 +77,11 @@ class EventStreamResponse(StreamingHttpResponse):
         self.headers["X-Accel-Buffering"] = "no"
 
     def __iter__(self) -> Iterable[bytes]:  # type: ignore[override]
-        # Django's own iterator is a `map`, one call more for each chunk, and it converts what is bytes already.
+        # Django's own iterator is a `map` that converts bytes to bytes: one function call more for each chunk.
         return self._stream
 
     def close(self) -> None:
-        # The call first: the base class swallows the errors of closers, and then ends the HTTP request.
+        # The stream first: the base class suppresses errors of its closers, and then ends the HTTP request.
         try:
             self._stream.close()
         finally:

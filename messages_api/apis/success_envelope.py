@@ -1,8 +1,8 @@
-"""The envelope of whatever went well."""
+"""Envelope of successful responses."""
 
 from typing import Any
 
 
 def success_envelope(data: Any) -> dict[str, Any]:
-    """Put data into the envelope of a success."""
+    """Return the success envelope of data."""
     return {"success": True, "code": "200", "message": "successful", "data": data}

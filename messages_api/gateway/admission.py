@@ -23,7 +23,7 @@ from lib import database_health, deadlines
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
-from messages_api.intake.body import Body
+from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.key_routes import find_targets, refresh_deadline
 from messages_api.watcher import watcher
@@ -35,7 +35,7 @@ RESTARTING = "The gateway is restarting. Retry shortly."
 class AdmissionControl:
     """Admission of one request. The limits and budgets that it takes are settled or released with the request."""
 
-    def __init__(self, body: Body, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
+    def __init__(self, body: RequestBody, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
         self.input_estimate = estimate(body.request)
         self.grant = limiter.LimitGrant(request_id=client.request_id)
         """The limits that the request has taken."""
@@ -59,7 +59,7 @@ class AdmissionControl:
     def _admit(self) -> tuple[list[Target], Admission]:
         model = self._body.request["model"]
         try:
-            authorization.authorize(self._key, model=model, client_ip=self._client.address)
+            authorization.authorize(self._key, model=model, client_ip=self._client.ip_address)
             self.grant = limiter.consume(
                 self._client.request_id,
                 self._key.limits,
@@ -117,7 +117,7 @@ class AdmissionControl:
             lease_s=lease_s,
             upstream=first.endpoint.name if first else "",
             upstream_model=first.model if first else "",
-            client_ip=self._client.address,
+            client_ip=self._client.ip_address,
             client_request_id=self._client.client_request_id,
             user_agent=self._client.user_agent,
             claims=claims,

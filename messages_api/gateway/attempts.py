@@ -175,7 +175,7 @@ class Attempts:
         return time.monotonic() + in_s >= self._started_at + target.endpoint.timeouts.request_timeout_s
 
     def _final_error(self, error: UpstreamError) -> UpstreamError:
-        """Return the error for the client. It tells the client's own retries to stop once ours are exhausted."""
+        """Return the error for the client, with a header against retries of its own once ours are exhausted."""
         if self._is_exhausted:
             error.headers = {**error.headers, "x-should-retry": "false"}
         return error

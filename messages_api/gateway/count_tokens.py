@@ -10,18 +10,18 @@ from messages_api.backend.attempt import Attempt
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.gateway.admission import find_targets
 from messages_api.gateway.attempts import Attempts
-from messages_api.intake.body import Body
+from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.circuit_registry import circuit_breakers
 
 
-def count_tokens(body: Body, *, key: Snapshot, client: ClientInfo) -> int:
+def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int:
     """Return the input tokens of a request: counted by the upstream where it can, else estimated.
 
     Raise RequestRejected, RequestError or UpstreamError. Limits and budgets do not apply; no usage record is written.
     """
     model = body.request["model"]
-    authorization.authorize(key, model=model, client_ip=client.address)
+    authorization.authorize(key, model=model, client_ip=client.ip_address)
     targets = find_targets(model, key=key)
     deadlines.release_connections()
     begin = partial(

@@ -27,7 +27,7 @@ from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl
 from messages_api.gateway.attempts import Attempts
 from messages_api.gateway.observer import Observer
-from messages_api.intake.body import Body
+from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.circuit_registry import circuit_breakers
 from messages_api.watcher import watcher
@@ -47,7 +47,7 @@ class InFlightRequest:
     `settle`. The watcher calls the `on_…` methods, from another thread.
     """
 
-    def __init__(self, body: Body, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
+    def __init__(self, body: RequestBody, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
         self._body = body
         self._key = key
         self._client = client
@@ -212,7 +212,7 @@ class InFlightRequest:
     # ---- settlement
 
     def settle(self) -> None:
-        """Write the settlement to the ledger. Only the first call has an effect; without an admission none has."""
+        """Write the settlement to the ledger, once. Does nothing for a request that was not admitted."""
         with self._lock:
             admission, self._admission = self._admission, None
         if admission is None:

@@ -1,0 +1,1 @@
+"""Intake of requests: body, validation, and information about the client."""

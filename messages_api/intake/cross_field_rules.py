@@ -1,4 +1,4 @@
-"""The rules of a request that go across its fields, for the envelope lane: turns, tools, thinking, stop sequences."""
+"""Validation across the fields of a request, for the envelope API: turns, tools, thinking, stop sequences."""
 
 import re
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from msgspec import UNSET
 
 from messages_api.errors import RequestError
 from messages_api.intake import media_sources
-from messages_api.intake.schema import EnabledThinking, Message, StrictRequest, Tool, ToolChoice, ToolResult, ToolUse
+from messages_api.intake.schema import EnabledThinking, EnvelopeRequest, Message, Tool, ToolChoice, ToolResult, ToolUse
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
-# A client tool is `custom`. The others come in families, of which each new version has another date.
+# A client tool is `custom`. The others come in families whose versions differ by date.
 TOOL_TYPE = re.compile(
     r"custom|mcp_toolset|tool_search_tool_bm25|tool_search_tool_regex"
     r"|(?:bash|text_editor|memory|computer|computer_toolset|browser_toolset|web_search|web_fetch|code_execution|advisor"
@@ -19,7 +19,7 @@ TOOL_TYPE = re.compile(
 )
 
 
-def check(request: StrictRequest) -> None:
+def check(request: EnvelopeRequest) -> None:
     """Raise RequestError (400) with the path of the first field that breaks a rule."""
     check_turns(request.messages)
     media_sources.check_sources(request.messages)
@@ -28,46 +28,46 @@ def check(request: StrictRequest) -> None:
     check_thinking(request)
     for i, text in enumerate(request.stop_sequences):
         if not text.strip():
-            refuse(f"stop_sequences[{i}]", "expected a text that is not blank")
+            reject(f"stop_sequences[{i}]", "expected text that is not blank")
 
 
-def refuse(path: str, expected: str) -> None:
+def reject(path: str, expected: str) -> None:
     raise RequestError(f"{path}: {expected}.", param=path)
 
 
 def check_turns(messages: Sequence[Message]) -> None:
-    """Check that the user begins, that nobody is silent, and that each tool result answers a call of the turn before.
+    """Check that the user begins, that no message is empty, and that tool results match the tool uses before them.
 
-    Messages of one role in a row are one turn. System messages are no turns: they may stand anywhere.
+    Consecutive messages of one role are one turn. System messages are no turns and are allowed anywhere.
     """
     turn = "system"
-    unanswered: set[str] = set()
+    pending: set[str] = set()
     for i, message in enumerate(messages):
         is_prefill = message.role == "assistant" and i == len(messages) - 1
         if not message.content and not is_prefill:
-            refuse(f"messages[{i}].content", "expected content that is not empty")
+            reject(f"messages[{i}].content", "expected content that is not empty")
         if message.role == "system":
             continue
         if turn == "system" and message.role == "assistant":
-            refuse(f"messages[{i}].role", "expected user: the first turn is the user's")
+            reject(f"messages[{i}].role", "expected user: the first turn is the user's")
         if turn == "user" and message.role == "assistant":
-            unanswered = set()
+            pending = set()
         turn = message.role
         if not isinstance(message.content, str):
-            check_answers(message, unanswered, path=f"messages[{i}].content")
+            check_tool_results(message, pending, path=f"messages[{i}].content")
     if turn == "system":
-        refuse("messages", "expected at least one message of the user")
+        reject("messages", "expected at least one message of the user")
 
 
-def check_answers(message: Message, unanswered: set[str], *, path: str) -> None:
-    """Move the tool calls of a message into `unanswered`, and take those out that it answers."""
+def check_tool_results(message: Message, pending: set[str], *, path: str) -> None:
+    """Add the tool uses of a message to `pending`, and remove those that its tool results refer to."""
     for i, block in enumerate(message.content):
         if isinstance(block, ToolUse):
-            unanswered.add(block.id)
+            pending.add(block.id)
         elif isinstance(block, ToolResult):
-            if message.role != "user" or block.tool_use_id not in unanswered:
-                refuse(f"{path}[{i}].tool_use_id", "expected the id of a tool_use of the turn before, each once")
-            unanswered.remove(block.tool_use_id)
+            if message.role != "user" or block.tool_use_id not in pending:
+                reject(f"{path}[{i}].tool_use_id", "expected the id of a tool_use of the turn before, each once")
+            pending.remove(block.tool_use_id)
 
 
 def check_tools(tools: Sequence[Tool]) -> None:
@@ -75,34 +75,34 @@ def check_tools(tools: Sequence[Tool]) -> None:
     for i, tool in enumerate(tools):
         check_tool(tool, path=f"tools[{i}]")
         if tool.name in names and tool.name is not UNSET:
-            refuse(f"tools[{i}].name", "expected a name that no other tool of the request has")
+            reject(f"tools[{i}].name", "expected a name that no other tool of the request has")
         names.add(tool.name)
 
 
 def check_tool(tool: Tool, *, path: str) -> None:
     if tool.type is not None and not TOOL_TYPE.fullmatch(tool.type):
-        refuse(f"{path}.type", "expected custom, or a type of tool that this API documents")
+        reject(f"{path}.type", "expected custom, or a type of tool that this API documents")
     if isinstance(tool.name, str) and not TOOL_NAME.fullmatch(tool.name):
-        refuse(f"{path}.name", "expected 1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
+        reject(f"{path}.name", "expected 1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
     if isinstance(tool.input_schema, dict) and tool.input_schema.get("type", "object") != "object":
-        refuse(f"{path}.input_schema.type", "expected object")
+        reject(f"{path}.input_schema.type", "expected object")
     if tool.type is not None and tool.type != "custom":
         return
     for field in ("name", "input_schema"):
         if getattr(tool, field) is UNSET:
-            refuse(f"{path}.{field}", "required")
+            reject(f"{path}.{field}", "required")
 
 
-def check_tool_choice(request: StrictRequest) -> None:
+def check_tool_choice(request: EnvelopeRequest) -> None:
     if not isinstance(request.tool_choice, ToolChoice):
         return
     names = {tool.name for tool in request.tools}
-    # A toolset has no name of its own: it brings names that only Anthropic knows.
+    # A toolset has no name of its own: it adds names that only Anthropic knows.
     if request.tool_choice.name not in names and UNSET not in names:
-        refuse("tool_choice.name", "expected the name of a tool of the request")
+        reject("tool_choice.name", "expected the name of a tool of the request")
 
 
-def check_thinking(request: StrictRequest) -> None:
+def check_thinking(request: EnvelopeRequest) -> None:
     thinking = request.thinking
     if isinstance(thinking, EnabledThinking) and thinking.budget_tokens >= request.max_tokens:
-        refuse("thinking.budget_tokens", "expected less than max_tokens")
+        reject("thinking.budget_tokens", "expected less than max_tokens")

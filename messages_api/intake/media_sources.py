@@ -1,6 +1,6 @@
-"""What may be the source of an image or a document. Nothing is fetched, resolved, or decoded into pixels.
+"""Validation of the sources of images and documents. Nothing is fetched, resolved, or decoded into pixels.
 
-A URL is refused for the sake of upstreams that open it: it must mean the same host to every parser, and a public one.
+Upstreams may open a URL: it must name the same host to every parser, and a public one.
 """
 
 import ipaddress
@@ -21,12 +21,12 @@ from messages_api.intake.schema import (
 )
 
 MAX_IMAGES = 600
-MAX_PDFS = 600  # a request may have 600 pages; without a limit 90,000 URLs take 2 s to check
+MAX_PDFS = 600  # Anthropic's limit is 600 pages; without one, 90,000 URLs take 2 s to check
 MAX_BASE64_LENGTH = 10_000_000
 
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
-# Stricter than RFC 3986: no user name, no escapes and no Unicode in the host, nothing that parsers read in two ways.
+# Stricter than RFC 3986: no user name, no escapes and no Unicode in the host, nothing that parsers read differently.
 HTTPS_URL = re.compile(
     r"(?i:https)://(?:\[(?P<ipv6>[0-9a-f:.]{2,45})\]|(?P<host>[a-zA-Z0-9._-]{1,254}))(?::[0-9]{1,5})?"
     r"(?:[/?#][^\s\\\x00-\x1f\x7f-\x9f]*)?"
@@ -34,13 +34,13 @@ HTTPS_URL = re.compile(
 LABEL = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?")
 NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
-# Names that never lead outside: RFC 6761, RFC 6762, and ICANN's top-level domain for private use.
+# Names that never resolve publicly: RFC 6761, RFC 6762, and ICANN's top-level domain for private use.
 PRIVATE_DOMAINS = {"localhost", "local", "internal"}
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def check_sources(messages: Sequence[Message]) -> None:
-    """Raise RequestError if an image or a document of the request has a source that no upstream should see."""
+    """Raise RequestError if an image or a document has a source that must not reach an upstream."""
     images = pdfs = 0
     for i, message in enumerate(messages):
         for path, block in iter_sourced(message.content, f"messages[{i}].content"):
@@ -57,7 +57,7 @@ def too_many() -> RequestError:
 
 
 def iter_sourced(content: str | Sequence[Block], path: str) -> Iterator[tuple[str, Image | Document]]:
-    """Yield the images and documents of a content with their paths, also those inside tool results and documents."""
+    """Yield images and documents with their paths, including those inside tool results and documents."""
     if isinstance(content, str):
         return
     for i, block in enumerate(content):
@@ -117,6 +117,6 @@ def is_public_ipv6(host: str) -> bool:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return False
-    # Other ranges, 6to4 and Teredo can carry a private IPv4 address.
+    # Other ranges, 6to4 and Teredo can map to private IPv4.
     carries_ipv4 = address not in GLOBAL_UNICAST or address.sixtofour or address.teredo
     return str(address) == host and address.is_global and not carries_ipv4

@@ -1,4 +1,4 @@
-"""A body that dribbles in must not keep its place for ever: gunicorn itself waits without an end."""
+"""Deadline for reading a request body. gunicorn itself has none for a body that arrives slowly."""
 
 import socket
 import time
@@ -12,7 +12,7 @@ from messages_api.watcher import watcher
 
 
 class BodyDeadline:
-    """Around the reading of a body: after `CLIENT_BODY_TIMEOUT_S` the caller's side is shut, so the read ends early."""
+    """Context manager that ends the read after `CLIENT_BODY_TIMEOUT_S` by shutting the client's side of the socket."""
 
     def __init__(self, http_request: HttpRequest) -> None:
         self._socket: socket.socket | None = http_request.META.get("gunicorn.socket")
@@ -26,7 +26,7 @@ class BodyDeadline:
         watcher.remove(self)
 
     def fileno(self) -> int | None:
-        """None: a caller that leaves ends its body by leaving."""
+        """None: a client that disconnects ends its body."""
         return None
 
     def tick(self, now: float) -> None:
@@ -35,7 +35,7 @@ class BodyDeadline:
                 self._socket.shutdown(socket.SHUT_RD)
 
     def on_client_disconnect(self) -> None:
-        """Nothing to do: the read notices it."""
+        """Nothing to do: the read ends by itself."""
 
     def on_drain_timeout(self) -> None:
-        """Nothing to do: there is no call yet, and its refusal is quick."""
+        """Nothing to do: the request is not admitted yet and will be rejected."""

@@ -1,8 +1,9 @@
 """
-The shapes of a request: its documented fields, their types and ranges.
+Schema of a request: its documented fields, their types and ranges.
 
-The structs check and are thrown away; what travels on is the caller's own dict. Blocks and tools may carry fields that
-are not listed here; a request, a message and its metadata may not. `null` is legal only where Anthropic's API takes it.
+The structs validate and are discarded; the client's own dict is used from then on. Blocks and tools may have fields
+that are not listed here; a request, a message and its metadata may not. `null` is valid only where Anthropic's API
+accepts it.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ MAX_MESSAGES = 100_000
 
 
 class RequestStruct(Struct, gc=False):
-    """A struct that the garbage collector need not follow: it holds no cycles. 100,000 messages take 0.2 s less."""
+    """A struct that the garbage collector does not track: it has no cycles. Saves 0.2 s for 100,000 messages."""
 
 
 class CacheControl(RequestStruct):
@@ -32,7 +33,7 @@ class CacheControl(RequestStruct):
 
 
 class Source(RequestStruct, tag_field="type"):
-    """Where an image or a document comes from."""
+    """Source of an image or a document."""
 
 
 class Base64Image(Source, tag="base64"):
@@ -66,7 +67,7 @@ class Blocks(Source, tag="content"):
 
 
 class Block(RequestStruct, tag_field="type", kw_only=True):
-    """One element of a message's content."""
+    """One content block of a message."""
 
     cache_control: CacheControl | None = None
 
@@ -86,7 +87,7 @@ class Document(Block, tag="document"):
 
 
 class TextOnly(RequestStruct):
-    """A text block where nothing else may stand. It has no tag: a lone struct would take a block without a type."""
+    """A text block where no other block is allowed. A lone struct with a tag would accept a block without a type."""
 
     type: Literal["text"]
     text: Text
@@ -132,7 +133,7 @@ class ToolReference(Block, tag="tool_reference"):
 
 
 class BrowserState(Block, tag="browser_state"):
-    """Passed on as it is."""
+    """Forwarded unchanged."""
 
 
 class ToolResult(Block, tag="tool_result"):
@@ -142,7 +143,7 @@ class ToolResult(Block, tag="tool_result"):
 
 
 class ServerToolResult(Block):
-    """What a tool that Anthropic runs has returned: results or an error, passed on as they are."""
+    """Result or error of a server tool that Anthropic runs, forwarded unchanged."""
 
     tool_use_id: str
     content: Any
@@ -178,7 +179,7 @@ class ContainerUpload(Block, tag="container_upload"):
 
 
 class BetaBlock(Block):
-    """A block of a beta that only Anthropic understands, passed on as it is."""
+    """A block of an Anthropic beta, forwarded unchanged."""
 
 
 class Compaction(BetaBlock, tag="compaction"): ...
@@ -237,7 +238,7 @@ class Message(RequestStruct, forbid_unknown_fields=True):
 
 
 class Tool(RequestStruct):
-    """Of the client (no type, or `custom`) or of Anthropic. Which fields it needs depends on that: see rules.py."""
+    """A client tool (no type, or `custom`) or a tool of Anthropic. `cross_field_rules` checks the fields of each."""
 
     type: str | None = None
     name: str | UnsetType = UNSET
@@ -326,8 +327,8 @@ class Fallback(RequestStruct):
 # ---- requests
 
 
-class StrictRequest(RequestStruct, kw_only=True):
-    """A request on the envelope lane. Its fields are the documented ones: another name is refused."""
+class EnvelopeRequest(RequestStruct, kw_only=True):
+    """A request of the envelope API. Fields that are not listed here are rejected."""
 
     model: Model
     max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
@@ -359,20 +360,20 @@ class StrictRequest(RequestStruct, kw_only=True):
     billing_policy: Object | None = None
 
 
-class NativeMessage(RequestStruct):
+class AnthropicMessage(RequestStruct):
     role: str
     content: str | list[Any]
 
 
-class CountRequest(RequestStruct, kw_only=True):
-    """A request whose tokens are to be counted, as far as the gateway itself reads it."""
+class CountTokensRequest(RequestStruct, kw_only=True):
+    """The fields of a token count request that the gateway itself reads."""
 
     model: Model
-    messages: Annotated[list[NativeMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[AnthropicMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
 
 
-class NativeRequest(CountRequest, kw_only=True):
-    """A request on the native lane, likewise."""
+class AnthropicRequest(CountTokensRequest, kw_only=True):
+    """The fields of an Anthropic API request that the gateway itself reads."""
 
     max_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
     stream: bool = False

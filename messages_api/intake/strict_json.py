@@ -1,8 +1,8 @@
 """
-Bytes to one JSON object that every reader understands alike, or a RequestError (RFC 8259, with the limits of RFC 7493).
+Strict JSON: bytes to one object that all parsers read alike, or a RequestError (RFC 8259, with the limits of RFC 7493).
 
-msgspec refuses what is malformed, trailing text, control characters, lone surrogates and broken UTF-8. What it lets
-through is refused here: repeated keys (it keeps the last), depth, infinite numbers, more values than memory.
+msgspec rejects malformed JSON, trailing text, control characters, lone surrogates and broken UTF-8. This module also
+rejects duplicate keys (msgspec keeps the last), deep nesting, infinite numbers, and more values than memory can hold.
 """
 
 import json
@@ -19,42 +19,42 @@ from messages_api.errors import RequestError
 MAX_DEPTH = 64
 
 # Elements, members and containers. 100,000 messages of one text block each hold 600,000. Without a limit, 32 MiB of
-# `[],` become 11 million lists and 800 MB; with it the dearest documents that were found take 0.8 s and 130 MB.
+# `[],` become 11 million lists and 800 MB; with it the most expensive known documents take 0.8 s and 130 MB.
 MAX_VALUES = 650_000
 
-# Up to here a refusal looks for the place. The hooks that it takes need 0.2 s for a megabyte of small objects.
+# Up to this size an error names the place. The hooks for that take 0.2 s for a megabyte of small objects.
 MAX_LOCATED_BYTES = 2**20
 
-MAX_NAME_LENGTH = 40  # shorter than a credential: a key that was pasted in as a name is not repeated
+MAX_NAME_LENGTH = 40  # shorter than a credential: a key pasted as a name is not repeated
 MAX_PATH_LENGTH = 160
 
 PIECE_BYTES = 2**16
 STRING = re.compile(rb'"[^"]*"?')  # a piece may end inside a string
 
-KINDS = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "an array"}
+KINDS = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
     """Read one JSON object, equal to what `json.loads` reads. Raise RequestError (400) for anything else.
 
-    Any 32 MiB take less than a second: how many values there are is known before the first one is made.
+    Any 32 MiB take less than a second: values are counted before the first one is created.
     """
     members = count_members(raw)
     document = decode(raw)
     if type(document) is not dict:
         raise RequestError(f"The body must be a JSON object, not {KINDS[type(document)]}.")
     if count_distinct_members(document) != members:
-        refuse_flaw(raw, otherwise="An object in the body has a duplicate key: each name may stand in it once.")
+        reject_flaw(raw, otherwise="An object in the body has a duplicate key: each name is allowed once.")
     return document
 
 
 def is_quotable(name: str) -> bool:
-    """Whether a caller's own name may be repeated in a message: short, and without anything that acts on a reader."""
+    """Return whether a message may quote a name of the client: short and printable."""
     return 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()
 
 
 def count_members(raw: bytes) -> int:
-    """How many pairs of key and value a valid document writes down, repeated keys included."""
+    """Count the key-value pairs of a valid document, including duplicate keys."""
     members = values = 0
     for piece in outside_strings(raw):
         members += piece.count(b":")
@@ -65,10 +65,10 @@ def count_members(raw: bytes) -> int:
 
 
 def outside_strings(raw: bytes) -> Iterator[bytes]:
-    """Yield what is left of a valid document without its strings: punctuation, numbers, literals, white space."""
+    """Yield a valid document without its strings: punctuation, numbers, literals, white space."""
     if b"\\" in raw:
-        # Pairs of backslashes first: then a backslash before a quote escapes it. 0.1 s for 16 million escapes, where
-        # a regular expression that knows escapes needs seconds, and memory for each of them.
+        # Pairs of backslashes first: then a backslash before a quote escapes it. 16 million escapes take 0.1 s, but
+        # seconds, and memory for each, with a regular expression that handles escapes.
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     if raw.count(b'"') > 4 * MAX_VALUES:  # a value has at most two strings, its key and itself
         raise too_many_values()
@@ -86,12 +86,12 @@ def decode(raw: bytes) -> Any:
         return DECODER.decode(raw)
     except msgspec.ValidationError:
         # Without a type to check against, only a number can be invalid: an infinite one, or one of 4,300 digits.
-        refuse_flaw(raw, otherwise="A number in the body is out of range.")
+        reject_flaw(raw, otherwise="A number in the body is out of range.")
     except msgspec.DecodeError as error:
         detail = str(error).removeprefix("JSON is malformed: ")
         raise RequestError(f"The body must be JSON in UTF-8, without a byte order mark: {detail}.") from error
     except UnicodeDecodeError as error:
-        raise RequestError("The body must be JSON in UTF-8: a text in it is not.") from error
+        raise RequestError("The body must be JSON in UTF-8: a string in it is not.") from error
     except RecursionError as error:
         raise too_deep() from error
 
@@ -108,7 +108,7 @@ DECODER = msgspec.json.Decoder(float_hook=finite)
 
 
 def count_distinct_members(document: dict[str, Any]) -> int:
-    """How many members all objects of a document hold together. Raise RequestError if it is nested too deeply."""
+    """Count the members of all objects in a document. Raise RequestError if it is nested too deeply."""
     members = 0
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
@@ -136,14 +136,14 @@ def too_many_values() -> RequestError:
 
 
 class Flaw(NamedTuple):
-    """Stands in a document for the object or number that is wrong."""
+    """Marker in a document for an invalid object or number."""
 
     text: str
-    name: str | None = None  # of the repeated key
+    name: str | None = None  # of the duplicate key
 
 
-def refuse_flaw(raw: bytes, *, otherwise: str) -> NoReturn:
-    """Raise RequestError with the place of a repeated key or of a number out of range, or with `otherwise`."""
+def reject_flaw(raw: bytes, *, otherwise: str) -> NoReturn:
+    """Raise RequestError with the place of a duplicate key or a number out of range, or with `otherwise`."""
     found = find_flaw(raw) if len(raw) <= MAX_LOCATED_BYTES else None
     if found is None:
         raise RequestError(otherwise)
@@ -177,7 +177,7 @@ def distinct(members: list[tuple[str, Any]]) -> dict[str, Any] | Flaw:
     names = set()
     for name, _ in members:
         if name in names:
-            return Flaw("is a duplicate key: each name may stand in an object once", name)
+            return Flaw("is a duplicate key: each name is allowed once in an object", name)
         names.add(name)
     return dict(members)
 

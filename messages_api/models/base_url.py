@@ -12,7 +12,7 @@ METADATA = ipaddress.ip_network("169.254.0.0/16")
 def check_base_url(url: str) -> None:
     """Raise ValidationError unless this is a plain http(s) URL without user, query, fragment and control characters.
 
-    Plain http is allowed for this machine and private networks. Link-local addresses, where clouds serve their
+    Plain http is allowed for this machine and private networks. Link-local networks, where clouds serve their
     metadata, are rejected in every spelling.
     """
     if not url.isascii() or not url.isprintable() or any(character in url for character in " \\?#@"):

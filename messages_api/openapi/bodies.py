@@ -3,25 +3,25 @@
 import msgspec
 
 from messages_api.intake import cross_field_rules
-from messages_api.intake.schema import CountRequest, NativeRequest, StrictRequest
+from messages_api.intake.schema import AnthropicRequest, CountTokensRequest, EnvelopeRequest
 from messages_api.openapi.json_schema import Schema
 
 REF = "#/components/schemas/Input{name}"
 
 REQUESTS = {
-    "StrictRequest": (
+    "EnvelopeRequest": (
         "EnvelopeRequest",
         "Request body of the envelope API. Unknown fields are rejected, and no type is converted. The first message is "
         "the user's; each `tool_result` refers to a `tool_use` of the message before.",
     ),
-    "NativeRequest": (
+    "AnthropicRequest": (
         "AnthropicRequest",
         "Request body of Anthropic's Messages API, including fields that are newer than this gateway. The gateway "
         "checks the fields listed here. Fields that the upstream does not support are dropped and listed in "
         "`x-gateway-dropped`.",
     ),
-    "CountRequest": (
-        "CountRequest",
+    "CountTokensRequest": (
+        "CountTokensRequest",
         "Request body whose input tokens are counted. It may have every field of a message request.",
     ),
 }
@@ -73,7 +73,7 @@ PATTERNS = {("Tool", "name"): cross_field_rules.TOOL_NAME, ("Tool", "type"): cro
 
 def schemas() -> dict[str, Schema]:
     """Return the schemas of all request bodies and their parts, by name."""
-    _, found = msgspec.json.schema_components([StrictRequest, NativeRequest, CountRequest], ref_template=REF)
+    _, found = msgspec.json.schema_components([EnvelopeRequest, AnthropicRequest, CountTokensRequest], ref_template=REF)
     parts = {name: _part(name, schema) for name, schema in found.items()}
     requests = {
         name: {"description": description, **_with_descriptions(parts.pop(struct))}

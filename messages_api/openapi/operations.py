@@ -162,7 +162,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "description": "Runs no model and writes no usage record.",
         "security": EITHER_KEY,
         "parameters": ANTHROPIC_HEADERS,
-        "requestBody": body("CountRequest"),
+        "requestBody": body("CountTokensRequest"),
         "responses": {
             "200": json_response("TokenCount", {"input_tokens": 9}),
             **error_responses(anthropic, ALL_ERRORS),

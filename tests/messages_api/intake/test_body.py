@@ -547,7 +547,7 @@ def test_the_body_is_read_as_it_came_whatever_its_type(content_type):
 
     received = body.read(request, strict=True)
 
-    assert received == body.Body(raw=RAW, request=cast(MessagesRequest, HELLO))
+    assert received == body.RequestBody(raw=RAW, request=cast(MessagesRequest, HELLO))
 
 
 def test_the_body_is_read_from_gunicorn_in_any_pieces():

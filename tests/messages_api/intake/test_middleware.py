@@ -60,7 +60,7 @@ def test_an_exception_in_our_own_code_is_a_500_without_its_text(
     assert answer.status_code == 500
     assert answer.json()["data"]["error"] == {
         "type": "api_error",
-        "message": "The gateway failed. Its log has the details.",
+        "message": "Internal gateway error.",
         "param": None,
     }
     assert "a secret of our insides" in caplog.text

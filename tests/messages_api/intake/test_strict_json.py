@@ -208,7 +208,7 @@ def test_a_duplicate_key_is_named_with_its_path(raw, path):
     error = refusal(raw)
 
     assert error.param == path
-    assert error.message == f"{path} is a duplicate key: each name may stand in an object once."
+    assert error.message == f"{path} is a duplicate key: each name is allowed once in an object."
 
 
 @pytest.mark.parametrize("name", ["mgw_" + "a" * 46, "x\n", "\u202ex", "k" * 5000])

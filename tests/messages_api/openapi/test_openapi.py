@@ -202,7 +202,7 @@ def test_other_methods_are_a_405_that_names_get(client: Client, path: str) -> No
     answer = client.post(path)
 
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
-    assert answer.json()["message"] == "This address takes GET and HEAD only."
+    assert answer.json()["message"] == "Method not allowed. Allowed: GET, HEAD."
 
 
 # ---- the gateway keeps it
