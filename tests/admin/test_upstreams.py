@@ -115,11 +115,11 @@ def test_the_connection_is_tested_by_a_real_call(browser: Client, upstream: Any)
     address = reverse("admin:messages_api_upstream_test", args=[server.pk])
 
     asked = browser.get(address)
-    assert asked.context["form"].initial["model"] == "small" and not upstream.calls
+    assert asked.context["form"].initial["model"] == "small" and not upstream.requests
     answer = browser.post(address, {"model": "small"})
 
     assert answer.context["result"].ok and "Connected" in answer.text
-    assert len(upstream.calls) == 1
+    assert len(upstream.requests) == 1
     assert CREDENTIAL not in answer.text
 
 

@@ -66,7 +66,7 @@ def example() -> Iterator[tuple[World, GatewayServer]]:
     call_command("collectstatic", interactive=False, verbosity=0)
     root = User.objects.create_superuser("root", password=PASSWORD)
     with ScriptedUpstream() as upstream:
-        upstream.answers(replied(), times=None)
+        upstream.queue(replied(), times=None)
         world = furnish(root, upstream_url=upstream.url, calls_a_day=CALLS_A_DAY)
         with GatewayServer() as server:
             yield world, server

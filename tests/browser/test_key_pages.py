@@ -36,7 +36,7 @@ def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstre
     row = Upstream.objects.create(name="scripted", dialect="openai", base_url=upstream.url)
     for pattern in ("*", "claude-haiku"):
         RouteTarget.objects.create(route=Route.objects.create(pattern=pattern), upstream=row)
-    upstream.answers(replied(), times=None)
+    upstream.queue(replied(), times=None)
     return upstream
 
 

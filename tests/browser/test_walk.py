@@ -42,7 +42,7 @@ def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]
 
 @pytest.fixture
 def world(root: User, upstream: ScriptedUpstream) -> World:
-    upstream.answers(replied(), times=None)
+    upstream.queue(replied(), times=None)
     return furnish(root, upstream_url=upstream.url, calls_a_day=3)
 
 

@@ -68,7 +68,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
     for dialect in ("openai", "anthropic"):
         gateway.speak(dialect)
         for reply in conversation.replies:
-            gateway.upstream.answers(replied(reply))
+            gateway.upstream.queue(replied(reply))
         gave[dialect] = client.converse(conversation)
 
     assert gave["openai"] == gave["anthropic"] == conversation.gives
@@ -91,7 +91,7 @@ def test_an_image_reaches_the_upstream(gateway: Gateway, client: JavaScript, dia
 
     client.run("create", HELLO | {"messages": [{"role": "user", "content": content}]})
 
-    sent = gateway.upstream.calls[0].body["messages"][0]["content"]
+    sent = gateway.upstream.requests[0].body["messages"][0]["content"]
     assert sent[0] == (
         content[0]
         if dialect == "anthropic"
@@ -103,13 +103,13 @@ def test_an_image_reaches_the_upstream(gateway: Gateway, client: JavaScript, dia
 def test_structured_output_is_parsed(gateway: Gateway, client: JavaScript, dialect: str) -> None:
     gateway.speak(dialect)
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
-    gateway.upstream.answers(replied(Reply(('{"answer": ', '"yes"}'))))
+    gateway.upstream.queue(replied(Reply(('{"answer": ', '"yes"}'))))
     request = HELLO | {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
     (turn,) = client.run("parse", request)["gives"]
 
     assert turn["message"]["parsed_output"] == {"answer": "yes"}
-    sent = gateway.upstream.calls[0].body
+    sent = gateway.upstream.requests[0].body
     asked = sent["output_config"]["format"] if dialect == "anthropic" else sent["response_format"]["json_schema"]
     assert asked["schema"]["properties"] == schema["properties"]
 
@@ -130,7 +130,7 @@ def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: JavaScript, dialect: str, status: int, error: str
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(status, "What it said.", headers=LATER))
+    gateway.upstream.queue(failure(status, "What it said.", headers=LATER))
 
     raised = client.run("create", HELLO)["error"]
 
@@ -150,7 +150,7 @@ def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
     gateway: Gateway, client: JavaScript, dialect: str
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(lambda call: streamed(frames_of(call)[:4]), times=None)
+    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]), times=None)
 
     raised = client.run("stream", HELLO, retries=2)["error"]
 
@@ -172,13 +172,13 @@ def test_the_client_retries_nothing_that_the_gateway_has_retried_or_that_cannot_
     gateway: Gateway, client: JavaScript, dialect: str, failing: Any, calls: int
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failing, times=None)
+    gateway.upstream.queue(failing, times=None)
 
     run = client.run("create", HELLO, retries=2)
 
     assert "error" in run
     assert [row.status for row in gateway.settled(1)] == ["failed"]
-    assert len(gateway.upstream.calls) == calls
+    assert len(gateway.upstream.requests) == calls
 
 
 def test_models_and_counts(gateway: Gateway, client: JavaScript) -> None:

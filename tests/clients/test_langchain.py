@@ -67,7 +67,7 @@ def test_it_calls_a_tool(gateway: Gateway, chat: Any, dialect: str, stream: bool
     gateway.speak(dialect)
     weather = tool(get_weather)
     calls = [ToolCall(id="call_1", arguments='{"city": "Paris"}'), ToolCall(id="call_2", arguments='{"city": "Rome"}')]
-    gateway.upstream.answers(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))
+    gateway.upstream.queue(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))
     asks = chat.bind_tools([weather])
     turns: list[Any] = [HumanMessage("How is the weather in Paris and Rome?")]
 
@@ -81,4 +81,4 @@ def test_it_calls_a_tool(gateway: Gateway, chat: Any, dialect: str, stream: bool
 
     assert [turn.content for turn in turns[2:]] == ["sunny in Paris", "sunny in Rome"]
     assert answer.text == "Hello, world!"
-    assert "sunny in Rome" in str(gateway.upstream.calls[-1].body["messages"][-1])
+    assert "sunny in Rome" in str(gateway.upstream.requests[-1].body["messages"][-1])

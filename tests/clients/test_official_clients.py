@@ -60,7 +60,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
     for dialect in ("openai", "anthropic"):
         gateway.speak(dialect)
         for reply in conversation.replies:
-            gateway.upstream.answers(replied(reply))
+            gateway.upstream.queue(replied(reply))
         gave[dialect] = converse(client, conversation)
 
     assert gave["openai"] == gave["anthropic"] == conversation.gives
@@ -100,7 +100,7 @@ def test_parallel_tool_calls_and_their_results(
         ToolCall(id="call_1", arguments='{"city": "Paris"}'),
         ToolCall(id="call_2", arguments='{"city": "Rome"}', piece=3),
     )
-    gateway.upstream.answers(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))
+    gateway.upstream.queue(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))
 
     if stream:
         with client.messages.stream(**HELLO, tools=[WEATHER]) as events:
@@ -128,7 +128,7 @@ def test_parallel_tool_calls_and_their_results(
 @both_dialects
 def test_thinking_comes_before_the_text(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(replied(Reply(("Four.",), thinking=("Two and ", "two."))))
+    gateway.upstream.queue(replied(Reply(("Four.",), thinking=("Two and ", "two."))))
 
     with client.messages.stream(**HELLO | {"max_tokens": 4096}, thinking={"type": "adaptive"}) as stream:
         message = stream.get_final_message()
@@ -145,7 +145,7 @@ def test_an_image_reaches_the_upstream(gateway: Gateway, client: anthropic.Anthr
 
     client.messages.create(model="claude-3", max_tokens=64, messages=[{"role": "user", "content": content}])
 
-    sent = gateway.upstream.calls[0].body["messages"][0]["content"]
+    sent = gateway.upstream.requests[0].body["messages"][0]["content"]
     assert sent[0] == (
         content[0]
         if dialect == "anthropic"
@@ -169,7 +169,7 @@ def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: anthropic.Anthropic, dialect: str, status: int, error: type[anthropic.APIStatusError]
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(status, "What it said.", headers=LATER))
+    gateway.upstream.queue(failure(status, "What it said.", headers=LATER))
 
     with pytest.raises(error) as caught:
         client.messages.create(**HELLO)
@@ -190,7 +190,7 @@ def test_a_key_that_is_not_known_is_an_authentication_error(gateway: Gateway) ->
 @both_dialects
 def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(lambda call: streamed(frames_of(call)[:4]))
+    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]))
 
     with pytest.raises(anthropic.APIStatusError), client.messages.stream(**HELLO) as stream:
         list(stream.text_stream)
@@ -204,9 +204,9 @@ def test_the_client_retries_what_may_pass_and_not_what_the_gateways_account_did(
     gateway.upstream_row.request_timeout_s = 2  # the gateway has no time for the wait, so the client does it
     gateway.upstream_row.save()
     with anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key=gateway.raw_key, max_retries=2) as client:
-        gateway.upstream.answers(failure(529, headers=[("retry-after", "2")]))
+        gateway.upstream.queue(failure(529, headers=[("retry-after", "2")]))
         client.messages.create(**HELLO)
-        gateway.upstream.answers(failure(401))
+        gateway.upstream.queue(failure(401))
         with pytest.raises(anthropic.InternalServerError):
             client.messages.create(**HELLO)
 
@@ -229,11 +229,11 @@ def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway,
         "required": ["answer"],
         "additionalProperties": False,
     }
-    gateway.upstream.answers(replied(Reply(('{"answer": "yes"}',))))
+    gateway.upstream.queue(replied(Reply(('{"answer": "yes"}',))))
 
     message = client.messages.create(**HELLO, output_config={"format": {"type": "json_schema", "schema": schema}})
 
-    sent = gateway.upstream.calls[0].body["response_format"]
+    sent = gateway.upstream.requests[0].body["response_format"]
     assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", schema)
     assert message.content[0].text == '{"answer": "yes"}'
 
@@ -273,7 +273,7 @@ def test_openais_parser_reads_the_stream_of_the_envelope_lane(gateway: Gateway, 
 
 
 def test_openais_parser_raises_for_a_stream_that_fails(gateway: Gateway) -> None:
-    gateway.upstream.answers(lambda call: streamed(frames_of(call)[:3]))
+    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:3]))
     with openai.OpenAI(base_url=f"{gateway.url}/api/v1", api_key=gateway.raw_key, max_retries=0) as client:
         stream = client.post(
             "/messages",

@@ -24,7 +24,7 @@ from tests.faults.servers import Servers
 from tests.faults.table import ROWS, Row
 from tests.support.environment import STATE_DIR
 from tests.support.gateway import Answer, GatewayServer, wait_until
-from tests.upstream import Call
+from tests.upstream import RecordedRequest
 
 LANES = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 CREDENTIAL = "sk-the-credential-of-the-upstream"
@@ -69,14 +69,14 @@ class Played:
     seen: Seen
     took_s: float
     records: list[UsageRecord] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[RecordedRequest] = field(default_factory=list)
     """Those that reached the scripted upstream."""
 
 
 @dataclass(kw_only=True)
 class Run:
     played: list[Played]
-    strange_calls: list[Call]
+    strange_calls: list[RecordedRequest]
     """Calls at the upstream that belong to no case."""
     strange_records: list[UsageRecord]
     open_calls: int
@@ -219,16 +219,16 @@ class _Stage:
             time.sleep(0.05)
         return count
 
-    def _calls(self) -> Iterator[Call]:
+    def _calls(self) -> Iterator[RecordedRequest]:
         for upstream in self.servers.upstreams:
-            yield from upstream.calls
+            yield from upstream.requests
 
     def _idle(self) -> int:
         return sum(upstream.open_connections for upstream in self.servers.upstreams)
 
-    def _assign(self, played: list[Played]) -> tuple[list[Call], list[UsageRecord]]:
+    def _assign(self, played: list[Played]) -> tuple[list[RecordedRequest], list[UsageRecord]]:
         """Give each case its calls and its records. What belongs to none is returned."""
-        calls: dict[str, list[Call]] = defaultdict(list)
+        calls: dict[str, list[RecordedRequest]] = defaultdict(list)
         records: dict[str, list[UsageRecord]] = defaultdict(list)
         for call in self._calls():
             calls[match[1] if (match := IN_PATH.search(call.path)) else ""].append(call)

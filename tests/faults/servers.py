@@ -5,8 +5,8 @@ import socket
 from collections.abc import Iterator
 
 from tests.upstream import ScriptedUpstream
+from tests.upstream.certificate_kinds import KINDS
 from tests.upstream.certificates import Authority
-from tests.upstream.tls import KINDS
 
 
 class Servers:

@@ -17,8 +17,8 @@ from tests.faults.expected import (
     unusable,
     whole,
 )
-from tests.upstream.good import ODD_CHARACTERS
-from tests.upstream.tls import KINDS
+from tests.upstream.certificate_kinds import KINDS
+from tests.upstream.well_behaved import ODD_CHARACTERS
 
 MIB = 1024 * 1024
 DOUBLED = "HelloHello, , world!world!"

@@ -1,19 +1,19 @@
 """A model server for tests: it speaks both dialects over real sockets and misbehaves on demand."""
 
-from .answers import (
-    answered,
+from .anthropic_dialect import anthropic_error, anthropic_frame, anthropic_response, anthropic_stream
+from .openai_dialect import openai_error, openai_frame, openai_response, openai_stream
+from .proxy import FaultProxy, Faults
+from .replies import HELLO, Reply, ToolCall
+from .request_log import RecordedRequest
+from .responses import (
     body_of,
+    body_response,
     failure,
     frames_of,
     paced,
     replied,
     streamed,
 )
-from .anthropic_words import anthropic_answer, anthropic_error, anthropic_frame, anthropic_stream
-from .calls import Call
-from .openai_words import openai_answer, openai_error, openai_frame, openai_stream
-from .proxy import FaultProxy, Faults
-from .replies import HELLO, Reply, ToolCall
 from .scenario import Scenario
 from .scenarios import SCENARIOS
 from .server import ScriptedUpstream
@@ -37,7 +37,6 @@ from .steps import (
 __all__ = [
     "HELLO",
     "SCENARIOS",
-    "Call",
     "Chunk",
     "Close",
     "Dribble",
@@ -48,6 +47,7 @@ __all__ = [
     "Head",
     "Pause",
     "ReadBody",
+    "RecordedRequest",
     "RefuseConnections",
     "Reply",
     "Reset",
@@ -58,17 +58,17 @@ __all__ = [
     "Step",
     "ToolCall",
     "WaitForPeer",
-    "answered",
-    "anthropic_answer",
     "anthropic_error",
     "anthropic_frame",
+    "anthropic_response",
     "anthropic_stream",
     "body_of",
+    "body_response",
     "failure",
     "frames_of",
-    "openai_answer",
     "openai_error",
     "openai_frame",
+    "openai_response",
     "openai_stream",
     "paced",
     "replied",

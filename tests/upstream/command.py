@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from .certificate_kinds import KINDS
 from .proxy import FaultProxy, Faults
 from .scenario import PREFIX
 from .scenarios import SCENARIOS
 from .server import ScriptedUpstream
-from .tls import KINDS
 
-_ENDINGS = {signal.SIGINT, signal.SIGTERM}
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _TOWARDS_UPSTREAM = "upstream-"
 """What the options of that direction begin with."""
 
@@ -57,9 +57,9 @@ def run(options: argparse.Namespace, out: Output) -> None:
             out.write(f"{PREFIX + name:<32} {scenario.fault:<4} {scenario.title}\n")
         return
     # Before any thread starts: a signal that is not blocked in all of them never reaches sigwait.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with (
-        _calls_logged(out),
+        _requests_logged(out),
         ScriptedUpstream(port=options.port, host=options.host, tls=_tls(options)) as upstream,
         _proxy(options, upstream) as proxy,
     ):
@@ -68,11 +68,11 @@ def run(options: argparse.Namespace, out: Output) -> None:
             scheme = "https" if options.tls else "http"
             out.write(f"Through the fault proxy: {scheme}://{options.host}:{proxy.port}/v1\n")
         out.flush()
-        signal.sigwait(_ENDINGS)
+        signal.sigwait(_STOP_SIGNALS)
 
 
 @contextlib.contextmanager
-def _calls_logged(out: Output) -> Iterator[None]:
+def _requests_logged(out: Output) -> Iterator[None]:
     logger = logging.getLogger(__package__)
     handler = logging.StreamHandler(out)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -102,7 +102,7 @@ def _proxy(options: argparse.Namespace, upstream: ScriptedUpstream) -> Iterator[
         yield None
         return
     with FaultProxy((options.host, upstream.port), port=options.proxy_port, host=options.host) as proxy:
-        _set(proxy.towards_caller, options, "")
+        _set(proxy.towards_client, options, "")
         _set(proxy.towards_upstream, options, _TOWARDS_UPSTREAM)
         yield proxy
 

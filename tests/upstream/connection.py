@@ -13,12 +13,12 @@ from typing import TypeVar
 
 # Only Linux tells a peer's FIN apart from readable bytes. Elsewhere whatever becomes readable during a wait
 # looks like a peer that left, which holds for callers that do not pipeline.
-_PEER_LEFT = getattr(select, "POLLRDHUP", select.POLLIN)
+_PEER_DISCONNECTED = getattr(select, "POLLRDHUP", select.POLLIN)
 _READ_BYTES = 65536
 Result = TypeVar("Result")
 
 
-class PeerLeft(Exception):
+class PeerDisconnected(Exception):
     """The peer closed, half-closed or reset the connection; `outcome` says which, `at` when it was noticed."""
 
     def __init__(self, outcome: str) -> None:
@@ -44,7 +44,7 @@ class Connection:
         """Whether another call may follow on this connection."""
         self.is_closed = False
 
-    def shake_hands(self) -> None:
+    def handshake(self) -> None:
         """Agree with the peer on TLS, where that is spoken. Raise PeerLeft when the peer will not."""
         sock = self._sock
         if isinstance(sock, ssl.SSLSocket):
@@ -77,24 +77,24 @@ class Connection:
             except ssl.SSLWantWriteError:
                 self._poll(select.POLLOUT, None)
             except OSError as error:
-                raise self._departure(error) from error
+                raise self._disconnect(error) from error
 
     def wait(self, seconds: float | None) -> None:
         """Be silent that long, or for ever. Raise PeerLeft at once when the peer leaves meanwhile.
 
         A half-close looks like a close from here, so a peer that has sent its FIN has left.
         """
-        if not self._poll(_PEER_LEFT, seconds):
+        if not self._poll(_PEER_DISCONNECTED, seconds):
             return
         number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        raise PeerLeft("peer_reset" if number else "peer_closed")
+        raise PeerDisconnected("peer_reset" if number else "peer_closed")
 
     def half_close(self) -> None:
         """Send a FIN; the peer can still send, and reads the end of the bytes."""
         self.persists = False
         self._shut(socket.SHUT_WR)
 
-    def resets_on_close(self) -> None:
+    def reset_on_close(self) -> None:
         """Let the coming close be a RST instead of a FIN; bytes not yet delivered are lost."""
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -121,7 +121,7 @@ class Connection:
             raise Stopped
         return is_ready
 
-    def _departure(self, error: OSError) -> Exception:
+    def _disconnect(self, error: OSError) -> Exception:
         if self._stopping.is_set():
             return Stopped()
-        return PeerLeft("peer_reset" if isinstance(error, ConnectionResetError) else "peer_closed")
+        return PeerDisconnected("peer_reset" if isinstance(error, ConnectionResetError) else "peer_closed")

@@ -8,41 +8,41 @@ from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from typing import Any
 
-from .answers import answered, body_of, content_of, failure, frames_of, head_of, replied, streamed
-from .calls import Call
 from .replies import Reply, ToolCall
+from .request_log import RecordedRequest
+from .responses import body_of, body_response, content_of, failure, frames_of, head_of, replied, streamed
 from .scenario import Scenario, knob, listed
 from .steps import Chunk, EndChunks, Script, Send, Step
 
 _LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in</form></body></html>"
 
 
-def page(call: Call) -> Iterable[Step]:
-    return answered(_LOGIN_PAGE, headers=[("content-type", "text/html; charset=utf-8")])
+def page(request: RecordedRequest) -> Iterable[Step]:
+    return body_response(_LOGIN_PAGE, headers=[("content-type", "text/html; charset=utf-8")])
 
 
-def page_as_promised(call: Call) -> Iterable[Step]:
+def page_as_promised(request: RecordedRequest) -> Iterable[Step]:
     """Send the page under the type that the caller expects."""
-    return [head_of(call, len(_LOGIN_PAGE)), Send(_LOGIN_PAGE)]
+    return [head_of(request, len(_LOGIN_PAGE)), Send(_LOGIN_PAGE)]
 
 
-def truncated(call: Call) -> Iterable[Step]:
+def truncated(request: RecordedRequest) -> Iterable[Step]:
     """End JSON in its middle, though the HTTP message ends properly."""
-    if call.is_streamed:
-        stream = content_of(call)
+    if request.is_streamed:
+        stream = content_of(request)
         return streamed([stream[: stream.index(b"world!") + 3]])
-    body = body_of(call)
-    return answered(body[: len(body) // 2])
+    body = body_of(request)
+    return body_response(body[: len(body) // 2])
 
 
 def shaped(openai: Any, anthropic: Any) -> Script:
     """Return a script that changes the fields of a proper plain answer, and of each frame that has them."""
 
-    def script(call: Call) -> Iterable[Step]:
-        changes = anthropic if call.dialect == "anthropic" else openai
-        if not call.is_streamed:
-            return answered(_changed(json.loads(body_of(call)), changes))
-        return streamed([_changed_frame(frame, changes) for frame in frames_of(call)])
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        changes = anthropic if request.dialect == "anthropic" else openai
+        if not request.is_streamed:
+            return body_response(_changed(json.loads(body_of(request)), changes))
+        return streamed([_changed_frame(frame, changes) for frame in frames_of(request)])
 
     return script
 
@@ -51,34 +51,34 @@ def bare(value: Any) -> Script:
     """Return a script that answers with JSON that is no answer at all."""
     data = json.dumps(value).encode()
 
-    def script(call: Call) -> Iterable[Step]:
-        return streamed([b"data: %s\n\n" % data]) if call.is_streamed else answered(data)
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        return streamed([b"data: %s\n\n" % data]) if request.is_streamed else body_response(data)
 
     return script
 
 
-def error_in_200(call: Call) -> Iterable[Step]:
+def error_in_200(request: RecordedRequest) -> Iterable[Step]:
     body = {"error": {"message": "Provider returned error", "code": 502}}
-    return streamed([b"data: %s\n\n" % json.dumps(body).encode()]) if call.is_streamed else answered(body)
+    return streamed([b"data: %s\n\n" % json.dumps(body).encode()]) if request.is_streamed else body_response(body)
 
 
 def encoded(encoding: str, *, depth: int = 1) -> Script:
     """Return a script whose proper answer is compressed `depth` times with gzip and labelled as told."""
 
-    def script(call: Call) -> Iterable[Step]:
-        body = content_of(call)
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        body = content_of(request)
         for _ in range(depth):
             body = gzip.compress(body)
-        return [head_of(call, len(body), extra=[("content-encoding", encoding)]), Send(body)]
+        return [head_of(request, len(body), extra=[("content-encoding", encoding)]), Send(body)]
 
     return script
 
 
-def gzip_bomb(call: Call) -> Iterable[Step]:
+def gzip_bomb(request: RecordedRequest) -> Iterable[Step]:
     """Send members of gzip, m of them, that grow to 10 MB each: 10 GB out of 10 MB."""
-    yield head_of(call, extra=[("content-encoding", "gzip")])
+    yield head_of(request, extra=[("content-encoding", "gzip")])
     member = gzip.compress(b" " * 10_000_000)
-    for _ in range(knob(call, "m", 1000)):
+    for _ in range(knob(request, "m", 1000)):
         yield Chunk(member)
     yield EndChunks()
 
@@ -87,38 +87,38 @@ def retry_after(value: str) -> Script:
     return failure(429, "Rate limited.", headers=[("retry-after", value)])
 
 
-def retry_at_date(call: Call) -> Iterable[Step]:
-    return retry_after(formatdate(knob(call, "t", 4_102_444_800), usegmt=True))(call)
+def retry_at_date(request: RecordedRequest) -> Iterable[Step]:
+    return retry_after(formatdate(knob(request, "t", 4_102_444_800), usegmt=True))(request)
 
 
-def retry_soon(call: Call) -> Iterable[Step]:
-    return retry_after(formatdate(time.time() + knob(call, "s", 2), usegmt=True))(call)
+def retry_soon(request: RecordedRequest) -> Iterable[Step]:
+    return retry_after(formatdate(time.time() + knob(request, "s", 2), usegmt=True))(request)
 
 
-def leaky_400(call: Call) -> Iterable[Step]:
+def leaky_400(request: RecordedRequest) -> Iterable[Step]:
     """Repeat the credential and the address in the message, as some servers do."""
-    credential = call.headers.get("authorization") or call.headers.get("x-api-key", "")
-    return failure(400, f"Bad request for {credential} at http://{call.headers.get('host')}{call.path}")(call)
+    credential = request.headers.get("authorization") or request.headers.get("x-api-key", "")
+    return failure(400, f"Bad request for {credential} at http://{request.headers.get('host')}{request.path}")(request)
 
 
 def with_headers(*pairs: tuple[str, str]) -> Script:
     """Return a script that answers properly, with further headers sent as they are."""
 
-    def script(call: Call) -> Iterable[Step]:
-        return [head_of(call, extra=pairs), Chunk(content_of(call)), EndChunks()]
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        return [head_of(request, extra=pairs), Chunk(content_of(request)), EndChunks()]
 
     return script
 
 
-def large_arguments(call: Call) -> Iterable[Step]:
+def large_arguments(request: RecordedRequest) -> Iterable[Step]:
     """Give a tool m million characters of arguments."""
-    arguments = json.dumps({"text": "a" * (1_000_000 * knob(call, "m", 5))})
+    arguments = json.dumps({"text": "a" * (1_000_000 * knob(request, "m", 5))})
     reply = Reply((), tool_calls=(ToolCall(arguments=arguments, piece=100_000),), stop="tools")
-    return replied(reply)(call)
+    return replied(reply)(request)
 
 
-def _changed(answer: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    return answer | {name: value for name, value in changes.items() if name in answer}
+def _changed(response: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return response | {name: value for name, value in changes.items() if name in response}
 
 
 def _changed_frame(frame: bytes, changes: dict[str, Any]) -> bytes:
@@ -159,7 +159,7 @@ SCENARIOS: dict[str, Scenario] = {
     **listed(
         "U8",
         ("truncated", "JSON that ends in its middle", truncated),
-        ("empty-body", "200 without a body", lambda call: answered(b"")),
+        ("empty-body", "200 without a body", lambda request: body_response(b"")),
     ),
     **listed(
         "U9",

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from .answers import JSON_HEADERS, answered, body_of, content_of, error_of, frames_of, head_of
-from .calls import Call
-from .good import HELLO_SCRIPT
+from .request_log import RecordedRequest
+from .responses import JSON_HEADERS, body_of, body_response, content_of, error_body, frames_of, head_of
 from .scenario import Scenario, knob, listed
 from .steps import (
     Chunk,
@@ -24,14 +23,15 @@ from .steps import (
     WaitForPeer,
     script_of,
 )
+from .well_behaved import HELLO_SCRIPT
 
 
-def start_of(call: Call) -> list[bytes]:
+def start_of(request: RecordedRequest) -> list[bytes]:
     """Return a proper answer up to its middle: all but the last text, and nothing of its end."""
-    if not call.is_streamed:
-        body = body_of(call)
+    if not request.is_streamed:
+        body = body_of(request)
         return [body[: len(body) // 2]]
-    frames = frames_of(call)
+    frames = frames_of(request)
     last = next(i for i, frame in enumerate(frames) if b"world!" in frame)
     return frames[:last]
 
@@ -39,69 +39,69 @@ def start_of(call: Call) -> list[bytes]:
 def after_the_start(*steps: Step, framing: Framing = "chunked") -> Script:
     """Return a script that answers properly up to the middle and then does as told."""
 
-    def script(call: Call) -> Iterable[Step]:
-        yield head_of(call, framing)
-        for piece in start_of(call):
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        yield head_of(request, framing)
+        for piece in start_of(request):
             yield Chunk(piece) if framing == "chunked" else Send(piece)
         yield from steps
 
     return script
 
 
-def refused(call: Call) -> Iterable[Step]:
-    return [RefuseConnections(knob(call, "s", 5))]
+def refused(request: RecordedRequest) -> Iterable[Step]:
+    return [RefuseConnections(knob(request, "s", 5))]
 
 
 def head_then(*steps: Step) -> Script:
-    def script(call: Call) -> Iterable[Step]:
-        return [head_of(call), *steps]
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        return [head_of(request), *steps]
 
     return script
 
 
-def dribble(call: Call) -> Iterable[Step]:
+def dribble(request: RecordedRequest) -> Iterable[Step]:
     """Send one byte per second of a line, or of white space before JSON, that never ends."""
-    yield head_of(call, framing="close")
-    yield Send(b"data: " if call.is_streamed else b"")
+    yield head_of(request, framing="close")
+    yield Send(b"data: " if request.is_streamed else b"")
     while True:
-        yield Dribble(b" ", per_s=knob(call, "r", 1))
+        yield Dribble(b" ", per_s=knob(request, "r", 1))
 
 
-def dribble_midway(call: Call) -> Iterable[Step]:
+def dribble_midway(request: RecordedRequest) -> Iterable[Step]:
     """Answer properly up to the middle, and then send r bytes per second of a line, or of a text, that never ends."""
-    yield head_of(call)
-    yield from map(Chunk, start_of(call))
-    if call.is_streamed:
+    yield head_of(request)
+    yield from map(Chunk, start_of(request))
+    if request.is_streamed:
         yield Chunk(b"data: ")
     while True:
         yield Chunk(b"a")
-        yield Pause(1 / knob(call, "r", 1))
+        yield Pause(1 / knob(request, "r", 1))
 
 
-def dribble_head(call: Call) -> Iterable[Step]:
+def dribble_head(request: RecordedRequest) -> Iterable[Step]:
     yield Send(b"HTTP/1.1 200 OK\r\nx-endless: ")
     while True:
-        yield Dribble(b"a", per_s=knob(call, "r", 1))
+        yield Dribble(b"a", per_s=knob(request, "r", 1))
 
 
-def cut_before_the_end(call: Call) -> Iterable[Step]:
+def cut_before_the_end(request: RecordedRequest) -> Iterable[Step]:
     """Send a whole answer but for its terminal event, and end the HTTP message as if all were well."""
-    if not call.is_streamed:
-        return [head_of(call), *map(Chunk, start_of(call)), EndChunks()]
-    return [head_of(call), *map(Chunk, frames_of(call)[:-1]), EndChunks()]
+    if not request.is_streamed:
+        return [head_of(request), *map(Chunk, start_of(request)), EndChunks()]
+    return [head_of(request), *map(Chunk, frames_of(request)[:-1]), EndChunks()]
 
 
 def wrong_length(offset: int) -> Script:
     """Return a script whose Content-Length misses the body by so many bytes."""
 
-    def script(call: Call) -> Iterable[Step]:
-        body = content_of(call)
-        return [head_of(call, framing=len(body) + offset), Send(body), Close()]
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        body = content_of(request)
+        return [head_of(request, framing=len(body) + offset), Send(body), Close()]
 
     return script
 
 
-def endless_head(call: Call) -> Iterable[Step]:
+def endless_head(request: RecordedRequest) -> Iterable[Step]:
     yield Send(b"HTTP/1.1 200 OK\r\n")
     i = 0
     while True:
@@ -109,31 +109,31 @@ def endless_head(call: Call) -> Iterable[Step]:
         yield Send(b"x-filler-%d: %s\r\n" % (i, b"a" * 1000))
 
 
-def large_head(call: Call) -> Iterable[Step]:
+def large_head(request: RecordedRequest) -> Iterable[Step]:
     """Send headers of k thousand bytes in all, then a proper answer."""
-    filler = [(f"x-filler-{i}", "a" * 980) for i in range(knob(call, "k", 100))]
-    return answered(body_of(call), headers=[*JSON_HEADERS, *filler])
+    filler = [(f"x-filler-{i}", "a" * 980) for i in range(knob(request, "k", 100))]
+    return body_response(body_of(request), headers=[*JSON_HEADERS, *filler])
 
 
-def interim(call: Call) -> Iterable[Step]:
-    for _ in range(knob(call, "n", 1000)):
+def interim(request: RecordedRequest) -> Iterable[Step]:
+    for _ in range(knob(request, "n", 1000)):
         yield Send(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n")
-    yield from HELLO_SCRIPT(call)
+    yield from HELLO_SCRIPT(request)
 
 
 def redirect(status: int) -> Script:
     """Return a script that points back here, so that a redirect that is followed becomes a call of its own."""
 
-    def script(call: Call) -> Iterable[Step]:
+    def script(request: RecordedRequest) -> Iterable[Step]:
         return [Head(status, [("location", "/v1/models?followed=1")], framing=0)]
 
     return script
 
 
-def early_refusal(*after: Step) -> Script:
-    def script(call: Call) -> Iterable[Step]:
-        body = error_of(call, 413, "Request too large.")
-        return [*answered(body, status=413, headers=[*JSON_HEADERS, ("connection", "close")]), *after]
+def early_rejection(*after: Step) -> Script:
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        body = error_body(request, 413, "Request too large.")
+        return [*body_response(body, status=413, headers=[*JSON_HEADERS, ("connection", "close")]), *after]
 
     return script
 
@@ -188,13 +188,13 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "early-413": Scenario(
         title="413 before the body is read, then the body is read (choose it by path)",
-        script=early_refusal(ReadBody(), Close()),
+        script=early_rejection(ReadBody(), Close()),
         fault="U30",
         before_body=True,
     ),
     "early-413-close": Scenario(
         title="413 before the body is read, then a close, which resets (choose it by path)",
-        script=early_refusal(Close()),
+        script=early_rejection(Close()),
         fault="U30",
         before_body=True,
     ),

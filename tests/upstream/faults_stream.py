@@ -4,28 +4,28 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .answers import answered, body_of, error_of, failure, frame_of, frames_of, head_of, streamed
-from .calls import Call
-from .good import HELLO_SCRIPT
-from .openai_words import openai_frame
+from .openai_dialect import openai_frame
+from .request_log import RecordedRequest
+from .responses import body_of, body_response, error_body, failure, frame_of, frames_of, head_of, streamed
 from .scenario import Scenario, knob, listed
 from .steps import Chunk, EndChunks, Pause, Script, Step
+from .well_behaved import HELLO_SCRIPT
 
 Frames = list[bytes]
 
 
-def altered(change: Callable[[Call, Frames], Frames]) -> Script:
+def altered(change: Callable[[RecordedRequest, Frames], Frames]) -> Script:
     """Return a script that streams what `change` makes of the frames of a proper answer."""
 
-    def script(call: Call) -> Iterable[Step]:
-        return streamed(change(call, frames_of(call))) if call.is_streamed else HELLO_SCRIPT(call)
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        return streamed(change(request, frames_of(request))) if request.is_streamed else HELLO_SCRIPT(request)
 
     return script
 
 
 def rewritten(write: Callable[[bytes], bytes]) -> Script:
     """Return a script that streams the same bytes in another spelling, all frames in one."""
-    return altered(lambda call, frames: [write(b"".join(frames))])
+    return altered(lambda request, frames: [write(b"".join(frames))])
 
 
 def middle(frames: Frames) -> int:
@@ -33,12 +33,12 @@ def middle(frames: Frames) -> int:
     return next(i for i, frame in enumerate(frames) if b': ", "' in frame)
 
 
-def inserted(make: Callable[[Call], bytes]) -> Script:
+def inserted(make: Callable[[RecordedRequest], bytes]) -> Script:
     """Return a script that streams one more frame before the second text."""
 
-    def change(call: Call, frames: Frames) -> Frames:
+    def change(request: RecordedRequest, frames: Frames) -> Frames:
         i = middle(frames)
-        return [*frames[:i], make(call), *frames[i:]]
+        return [*frames[:i], make(request), *frames[i:]]
 
     return altered(change)
 
@@ -46,47 +46,47 @@ def inserted(make: Callable[[Call], bytes]) -> Script:
 def pings(*, after_text: bool) -> Script:
     """Return a script that pings every i milliseconds for ever, alone or after the first text."""
 
-    def script(call: Call) -> Iterable[Step]:
-        every_s = knob(call, "i", 100) / 1000
-        yield head_of(call)
-        if call.is_streamed and after_text:
-            frames = frames_of(call)
+    def script(request: RecordedRequest) -> Iterable[Step]:
+        every_s = knob(request, "i", 100) / 1000
+        yield head_of(request)
+        if request.is_streamed and after_text:
+            frames = frames_of(request)
             yield from map(Chunk, frames[: middle(frames)])
         while True:
-            yield Chunk(_ping(call) if call.is_streamed else b" ")
+            yield Chunk(_ping(request) if request.is_streamed else b" ")
             yield Pause(every_s)
 
     return script
 
 
-def long_line(call: Call) -> Iterable[Step]:
+def long_line(request: RecordedRequest) -> Iterable[Step]:
     """Send m million bytes of one line, or of one string in JSON."""
-    yield head_of(call)
-    yield Chunk(b'data: {"text": "' if call.is_streamed else b'{"text": "')
-    for _ in range(knob(call, "m", 50)):
+    yield head_of(request)
+    yield Chunk(b'data: {"text": "' if request.is_streamed else b'{"text": "')
+    for _ in range(knob(request, "m", 50)):
         yield Chunk(b"a" * 1_000_000)
     yield Chunk(b'"}\n\n')
     yield EndChunks()
 
 
-def long_line_midway(call: Call) -> Iterable[Step]:
+def long_line_midway(request: RecordedRequest) -> Iterable[Step]:
     """Send the first text, then m million bytes of one line."""
-    if not call.is_streamed:
-        yield from HELLO_SCRIPT(call)
+    if not request.is_streamed:
+        yield from HELLO_SCRIPT(request)
         return
-    frames = frames_of(call)
-    yield head_of(call)
+    frames = frames_of(request)
+    yield head_of(request)
     yield from map(Chunk, frames[: middle(frames)])
     yield Chunk(b'data: {"text": "')
-    for _ in range(knob(call, "m", 50)):
+    for _ in range(knob(request, "m", 50)):
         yield Chunk(b"a" * 1_000_000)
     yield from (Chunk(b'"}\n\n'), EndChunks())
 
 
-def invalid_utf8(call: Call) -> Iterable[Step]:
-    if call.is_streamed:
-        return streamed([frame.replace(b"world", b"w\xff\xc3rld") for frame in frames_of(call)])
-    return answered(body_of(call).replace(b"world", b"w\xff\xc3rld"))
+def invalid_utf8(request: RecordedRequest) -> Iterable[Step]:
+    if request.is_streamed:
+        return streamed([frame.replace(b"world", b"w\xff\xc3rld") for frame in frames_of(request)])
+    return body_response(body_of(request).replace(b"world", b"w\xff\xc3rld"))
 
 
 def dressed(body: bytes) -> bytes:
@@ -104,69 +104,69 @@ def several_lines(frame: bytes) -> bytes:
     return before + b"".join(mark + line + b"\n" for line in lines) + b"\n"
 
 
-def crlf_cut(call: Call) -> Iterable[Step]:
+def crlf_cut(request: RecordedRequest) -> Iterable[Step]:
     """End lines with CRLF, and let each chunk end between the two."""
-    if not call.is_streamed:
-        return HELLO_SCRIPT(call)
-    pieces = b"".join(frames_of(call)).replace(b"\n", b"\r\n").split(b"\n")
+    if not request.is_streamed:
+        return HELLO_SCRIPT(request)
+    pieces = b"".join(frames_of(request)).replace(b"\n", b"\r\n").split(b"\n")
     return streamed([pieces[0], *(b"\n" + piece for piece in pieces[1:])])
 
 
-def unknown_index(call: Call) -> bytes:
-    if call.dialect == "anthropic":
-        return _event(call, "content_block_delta", index=7, delta={"type": "text_delta", "text": "lost"})
-    return _tool_fragment(call, index=7)
+def unknown_index(request: RecordedRequest) -> bytes:
+    if request.dialect == "anthropic":
+        return _event(request, "content_block_delta", index=7, delta={"type": "text_delta", "text": "lost"})
+    return _tool_fragment(request, index=7)
 
 
-def unknown_event(call: Call) -> bytes:
-    if call.dialect == "anthropic":
-        return _event(call, "message_note", note={"text": "new in 2027"})
-    return openai_frame({"id": "x", "object": "chat.completion.note", "model": call.model, "choices": [], "note": 1})
+def unknown_event(request: RecordedRequest) -> bytes:
+    if request.dialect == "anthropic":
+        return _event(request, "message_note", note={"text": "new in 2027"})
+    return openai_frame({"id": "x", "object": "chat.completion.note", "model": request.model, "choices": [], "note": 1})
 
 
-def null_choices(call: Call) -> bytes:
-    if call.dialect == "anthropic":
-        return _event(call, "content_block_delta", index=0, delta=None)
-    return openai_frame({"id": "x", "object": "chat.completion.chunk", "model": call.model, "choices": None})
+def null_choices(request: RecordedRequest) -> bytes:
+    if request.dialect == "anthropic":
+        return _event(request, "content_block_delta", index=0, delta=None)
+    return openai_frame({"id": "x", "object": "chat.completion.chunk", "model": request.model, "choices": None})
 
 
-def error_frame(call: Call) -> bytes:
+def error_frame(request: RecordedRequest) -> bytes:
     """Return the error as an event. Servers of OpenAI's dialect say there as a code what no HTTP status can say."""
-    error = error_of(call, 529, "Overloaded.")
-    if call.dialect == "openai":
+    error = error_body(request, 529, "Overloaded.")
+    if request.dialect == "openai":
         error["error"]["code"] = 529
-    return frame_of(call, error)
+    return frame_of(request, error)
 
 
-def error_midway(call: Call, frames: Frames) -> Frames:
-    return [*frames[: middle(frames)], error_frame(call)]
+def error_midway(request: RecordedRequest, frames: Frames) -> Frames:
+    return [*frames[: middle(frames)], error_frame(request)]
 
 
-def error_first(call: Call) -> Iterable[Step]:
+def error_first(request: RecordedRequest) -> Iterable[Step]:
     """Fail as the first event of a stream, or by status."""
-    return streamed([error_frame(call)]) if call.is_streamed else failure(529, "Overloaded.")(call)
+    return streamed([error_frame(request)]) if request.is_streamed else failure(529, "Overloaded.")(request)
 
 
-def _ping(call: Call) -> bytes:
-    return _event(call, "ping") if call.dialect == "anthropic" else b": ping\n\n"
+def _ping(request: RecordedRequest) -> bytes:
+    return _event(request, "ping") if request.dialect == "anthropic" else b": ping\n\n"
 
 
-def _event(call: Call, kind: str, **fields: Any) -> bytes:
-    return frame_of(call, {"type": kind} | fields)
+def _event(request: RecordedRequest, kind: str, **fields: Any) -> bytes:
+    return frame_of(request, {"type": kind} | fields)
 
 
-def _tool_fragment(call: Call, *, index: int) -> bytes:
+def _tool_fragment(request: RecordedRequest, *, index: int) -> bytes:
     delta = {"tool_calls": [{"index": index, "function": {"arguments": "lost"}}]}
     choice = {"index": 0, "delta": delta, "finish_reason": None}
-    chunk = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": call.model}
+    chunk = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": request.model}
     return openai_frame(chunk | {"choices": [choice]})
 
 
-def _in_several_lines(call: Call, frames: Frames) -> Frames:
+def _in_several_lines(request: RecordedRequest, frames: Frames) -> Frames:
     return [several_lines(frame) for frame in frames]
 
 
-def _repeated(call: Call, frames: Frames) -> Frames:
+def _repeated(request: RecordedRequest, frames: Frames) -> Frames:
     return [frame for frame in frames for _ in range(2)]
 
 
@@ -198,14 +198,14 @@ SCENARIOS: dict[str, Scenario] = {
     **listed(
         "U18",
         ("duplicates", "each event twice", altered(_repeated)),
-        ("two-starts", "the first event twice", altered(lambda call, frames: [frames[0], *frames])),
+        ("two-starts", "the first event twice", altered(lambda request, frames: [frames[0], *frames])),
         ("unknown-index", "a delta for an index that nobody opened", inserted(unknown_index)),
-        ("after-the-end", "events after the terminal one", altered(lambda call, frames: [*frames, *frames[2:]])),
-        ("no-start", "the first event is missing", altered(lambda call, frames: frames[1:])),
+        ("after-the-end", "events after the terminal one", altered(lambda request, frames: [*frames, *frames[2:]])),
+        ("no-start", "the first event is missing", altered(lambda request, frames: frames[1:])),
     ),
     **listed(
         "U19",
-        ("bad-json", "one data line is not JSON", inserted(lambda call: b'data: {"choices": [{"delta"\n\n')),
+        ("bad-json", "one data line is not JSON", inserted(lambda request: b'data: {"choices": [{"delta"\n\n')),
         ("null-midway", "null where choices or a delta should be", inserted(null_choices)),
     ),
     **listed(

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from .connection import Connection, PeerLeft, Stopped
+from .connection import Connection, PeerDisconnected, Stopped
 from .listener import Listener
 
 _CLOSE_WITHIN_S = 5.0
@@ -38,7 +38,7 @@ class _Reset(Exception):
 class _Link:
     """A caller's connection and ours to the target."""
 
-    caller: Connection
+    client: Connection
     upstream: Connection
     is_reset: bool = False
 
@@ -48,8 +48,8 @@ class _Link:
         Close would not wake the other thread; the end of reading does, and sends nothing by itself.
         """
         self.is_reset = True
-        for connection in (self.caller, self.upstream):
-            connection.resets_on_close()
+        for connection in (self.client, self.upstream):
+            connection.reset_on_close()
             connection.interrupt(socket.SHUT_RD)
 
 
@@ -58,7 +58,7 @@ class FaultProxy:
 
     def __init__(self, target: tuple[str, int], *, port: int = 0, host: str = "127.0.0.1") -> None:
         self.towards_upstream = Faults()
-        self.towards_caller = Faults()
+        self.towards_client = Faults()
         self._target = target
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -89,7 +89,7 @@ class FaultProxy:
             running = dict(self._threads)
         deadline = time.monotonic() + _CLOSE_WITHIN_S
         for link in running.values():
-            link.caller.interrupt()
+            link.client.interrupt()
             link.upstream.interrupt()
         for thread in running:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -101,7 +101,7 @@ class FaultProxy:
             sock.close()
             return
         link = _Link(
-            caller=Connection(sock, stopping=self._stopping),
+            client=Connection(sock, stopping=self._stopping),
             upstream=Connection(onward, stopping=self._stopping),
         )
         thread = threading.Thread(target=self._forward, args=(link,), daemon=True, name="proxy")
@@ -112,14 +112,14 @@ class FaultProxy:
     def _forward(self, link: _Link) -> None:
         back = threading.Thread(
             target=self._pump,
-            args=(link, link.upstream, link.caller, self.towards_caller),
+            args=(link, link.upstream, link.client, self.towards_client),
             daemon=True,
             name="proxy-back",
         )
         back.start()
-        self._pump(link, link.caller, link.upstream, self.towards_upstream)
+        self._pump(link, link.client, link.upstream, self.towards_upstream)
         back.join()
-        link.caller.close()
+        link.client.close()
         link.upstream.close()
         with self._lock:
             del self._threads[threading.current_thread()]
@@ -137,7 +137,7 @@ class FaultProxy:
             self._delay(0, faults)
             if not link.is_reset:
                 sink.half_close()
-        except (PeerLeft, _Reset):
+        except (PeerDisconnected, _Reset):
             link.reset()
         except Stopped:
             pass

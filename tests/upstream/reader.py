@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from .connection import Connection, PeerLeft
+from .connection import Connection, PeerDisconnected
 
 
 class BadRequest(Exception):
@@ -87,7 +87,7 @@ class Reader:
     def _more(self) -> None:
         data = self._connection.receive()
         if not data:
-            raise PeerLeft("peer_closed")
+            raise PeerDisconnected("peer_closed")
         self._buffer += data
 
 

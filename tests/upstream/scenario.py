@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from .calls import Call
+from .request_log import RecordedRequest
 from .steps import Script
 
 PREFIX = "scripted-"
@@ -36,7 +36,7 @@ def without_knobs(name: str) -> str:
     return _KNOBS.sub("", name)
 
 
-def knob(call: Call, letter: str, default: int) -> int:
+def knob(request: RecordedRequest, letter: str, default: int) -> int:
     """Return the number that the scenario's name gives under a letter: 20 for `n` in `slow-n20-i100`."""
-    found = re.search(rf"-{letter}(\d+)(-|$)", call.scenario)
+    found = re.search(rf"-{letter}(\d+)(-|$)", request.scenario)
     return int(found[1]) if found else default

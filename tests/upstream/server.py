@@ -7,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .answers import failure
-from .calls import Call, CallLog
-from .connection import Connection, PeerLeft, Stopped
+from .connection import Connection, PeerDisconnected, Stopped
 from .listener import Listener
 from .reader import BadRequest, Reader, RequestHead
+from .request_log import RecordedRequest, RequestLog
+from .responses import failure
 from .scenario import PREFIX, name_in_path, without_knobs
 from .scenarios import SCENARIOS, default_script
 from .steps import Script, Stage, Step, script_of
@@ -19,7 +19,7 @@ from .steps import Script, Stage, Step, script_of
 _CLOSE_WITHIN_S = 5.0
 
 
-class _Turn:
+class _QueuedScript:
     """What `answers` was given, and for how many calls it still stands."""
 
     def __init__(self, script: Script, *, times: int | None, before_body: bool) -> None:
@@ -35,16 +35,16 @@ class ScriptedUpstream:
     """
 
     def __init__(self, *, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
-        self._log = CallLog()
+        self._log = RequestLog()
         self._tls = tls
         self.failed_handshakes = 0
         """How many peers did not agree on TLS, such as those who found the certificate wanting."""
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._turns: deque[_Turn] = deque()
+        self._queue: deque[_QueuedScript] = deque()
         self._connections: dict[Connection, threading.Thread] = {}
         self._connection_count = 0
-        self._call_count = 0
+        self._request_count = 0
         self._address = (host, port)
         self._listener: Listener | None = None
 
@@ -85,7 +85,7 @@ class ScriptedUpstream:
         return self._address[1]
 
     @property
-    def calls(self) -> list[Call]:
+    def requests(self) -> list[RecordedRequest]:
         """All calls so far, in the order of their arrival."""
         return self._log.all()
 
@@ -94,19 +94,19 @@ class ScriptedUpstream:
         with self._lock:
             return len(self._connections)
 
-    def answers(self, *parts: Step | Script | Sequence[Step], times: int | None = 1, before_body: bool = False) -> None:
+    def queue(self, *parts: Step | Script | Sequence[Step], times: int | None = 1, before_body: bool = False) -> None:
         """Queue what the next call gets: steps, lists of steps or scripts, one after the other.
 
         It stands for that many calls, for all that follow if `times` is None. With `before_body` the script plays
         as soon as the headers are in.
         """
         with self._lock:
-            self._turns.append(_Turn(script_of(*parts), times=times, before_body=before_body))
+            self._queue.append(_QueuedScript(script_of(*parts), times=times, before_body=before_body))
 
-    def forget_answers(self) -> None:
+    def clear_queue(self) -> None:
         """Drop what is queued; calls get the default script again."""
         with self._lock:
-            self._turns.clear()
+            self._queue.clear()
 
     def refuse(self) -> None:
         """Refuse new connections until `accept`; those that are open go on."""
@@ -118,7 +118,9 @@ class ScriptedUpstream:
         if self._listener is not None:
             self._listener.accept()
 
-    def wait_for(self, predicate: Callable[[Call], object], *, count: int = 1, within_s: float = 5.0) -> list[Call]:
+    def wait_for(
+        self, predicate: Callable[[RecordedRequest], object], *, count: int = 1, within_s: float = 5.0
+    ) -> list[RecordedRequest]:
         """Return the calls that satisfy the predicate as soon as there are `count` of them, or raise TimeoutError."""
         return self._log.wait_for(predicate, count=count, within_s=within_s)
 
@@ -139,16 +141,16 @@ class ScriptedUpstream:
 
     def _serve(self, connection: Connection, number: int) -> None:
         reader = Reader(connection)
-        call = None
+        request = None
         try:
-            self._shake_hands(connection)
+            self._handshake(connection)
             while connection.persists:
                 head = reader.head()
-                call = self._arrived(head, connection=number)
-                self._answer(call, head, reader, connection)
-        except PeerLeft as departure:
-            if call is not None:
-                self._log.note_departure(call, at=departure.at)
+                request = self._arrived(head, connection=number)
+                self._respond(request, head, reader, connection)
+        except PeerDisconnected as disconnect:
+            if request is not None:
+                self._log.record_disconnect(request, at=disconnect.at)
         except (Stopped, BadRequest):
             pass
         finally:
@@ -156,19 +158,19 @@ class ScriptedUpstream:
             with self._lock:
                 del self._connections[connection]
 
-    def _shake_hands(self, connection: Connection) -> None:
+    def _handshake(self, connection: Connection) -> None:
         try:
-            connection.shake_hands()
-        except PeerLeft:
+            connection.handshake()
+        except PeerDisconnected:
             with self._lock:
                 self.failed_handshakes += 1
             raise
 
-    def _arrived(self, head: RequestHead, *, connection: int) -> Call:
+    def _arrived(self, head: RequestHead, *, connection: int) -> RecordedRequest:
         with self._lock:
-            self._call_count += 1
-            return Call(
-                id=self._call_count,
+            self._request_count += 1
+            return RecordedRequest(
+                id=self._request_count,
                 connection=connection,
                 method=head.method,
                 path=head.path,
@@ -177,62 +179,62 @@ class ScriptedUpstream:
                 dialect=_dialect(head),
             )
 
-    def _answer(self, call: Call, head: RequestHead, reader: Reader, connection: Connection) -> None:
-        turn = self._next_turn() or _turn_by_name(call, name_in_path(head.path))
-        if turn is None or not turn.before_body:
-            call.body = reader.body(head)
-        if turn is None and call.model.startswith(PREFIX):
-            turn = _turn_by_name(call, call.model.removeprefix(PREFIX))
-        self._log.add(call)
+    def _respond(self, request: RecordedRequest, head: RequestHead, reader: Reader, connection: Connection) -> None:
+        queued = self._next_queued() or _script_by_name(request, name_in_path(head.path))
+        if queued is None or not queued.before_body:
+            request.body = reader.body(head)
+        if queued is None and request.model.startswith(PREFIX):
+            queued = _script_by_name(request, request.model.removeprefix(PREFIX))
+        self._log.add(request)
         if self._listener is None:
             raise Stopped
-        stage = Stage(call=call, head=head, connection=connection, reader=reader, listener=self._listener)
-        self._play(turn.script if turn else default_script, stage)
+        stage = Stage(request=request, head=head, connection=connection, reader=reader, listener=self._listener)
+        self._play(queued.script if queued else default_script, stage)
         # A body that was never read would be taken for the next call.
-        if not head.keeps_alive or (turn and turn.before_body):
+        if not head.keeps_alive or (queued and queued.before_body):
             connection.close()
 
-    def _next_turn(self) -> _Turn | None:
+    def _next_queued(self) -> _QueuedScript | None:
         with self._lock:
-            if not self._turns:
+            if not self._queue:
                 return None
-            turn = self._turns[0]
-            if turn.remaining is not None:
-                turn.remaining -= 1
-                if turn.remaining == 0:
-                    self._turns.popleft()
-            return turn
+            queued = self._queue[0]
+            if queued.remaining is not None:
+                queued.remaining -= 1
+                if queued.remaining == 0:
+                    self._queue.popleft()
+            return queued
 
     def _play(self, script: Script, stage: Stage) -> None:
         connection = stage.connection
         sent_before = connection.sent_bytes
         outcome = "script_failed"
         try:
-            for step in script(stage.call):
+            for step in script(stage.request):
                 step.play(stage)
                 if connection.is_closed:
                     break
             outcome = "played"
-        except PeerLeft as departure:
+        except PeerDisconnected as disconnect:
             # Noted before the end, so that whoever waits for the end finds both.
-            self._log.note_departure(stage.call, at=departure.at)
-            outcome = departure.outcome
+            self._log.record_disconnect(stage.request, at=disconnect.at)
+            outcome = disconnect.outcome
             raise
         except Stopped:
             outcome = "stopped"
             raise
         finally:
-            self._log.end(stage.call, outcome=outcome, sent_bytes=connection.sent_bytes - sent_before)
+            self._log.end(stage.request, outcome=outcome, sent_bytes=connection.sent_bytes - sent_before)
 
 
-def _turn_by_name(call: Call, name: str) -> _Turn | None:
+def _script_by_name(request: RecordedRequest, name: str) -> _QueuedScript | None:
     if not name:
         return None
-    call.scenario = name
+    request.scenario = name
     scenario = SCENARIOS.get(name) or SCENARIOS.get(without_knobs(name))
     if scenario is None:
-        return _Turn(script_of(failure(404, f"There is no scenario {name!r}.")), times=1, before_body=False)
-    return _Turn(scenario.script, times=1, before_body=scenario.before_body)
+        return _QueuedScript(script_of(failure(404, f"There is no scenario {name!r}.")), times=1, before_body=False)
+    return _QueuedScript(scenario.script, times=1, before_body=scenario.before_body)
 
 
 def _dialect(head: RequestHead) -> str:

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
-from .calls import Call
 from .connection import Connection
 from .listener import Listener
 from .reader import Reader, RequestHead
+from .request_log import RecordedRequest
 
 Framing = Literal["chunked", "close", "none"] | int
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -17,7 +17,7 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 class Stage:
     """Where a script plays."""
 
-    call: Call
+    request: RecordedRequest
     head: RequestHead
     connection: Connection
     reader: Reader
@@ -28,7 +28,7 @@ class Step(Protocol):
     def play(self, stage: Stage) -> None: ...
 
 
-Script = Callable[[Call], Iterable[Step]]
+Script = Callable[[RecordedRequest], Iterable[Step]]
 """The general form of a script. A generator may go on for ever; it ends when the peer leaves."""
 
 
@@ -121,8 +121,8 @@ class ReadBody:
     """Read the body of the request, in a script that answers before it."""
 
     def play(self, stage: Stage) -> None:
-        if not stage.call.body:
-            stage.call.body = stage.reader.body(stage.head)
+        if not stage.request.body:
+            stage.request.body = stage.reader.body(stage.head)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Reset:
     """Close with a RST, which ends the script; the peer may lose what was sent just before."""
 
     def play(self, stage: Stage) -> None:
-        stage.connection.resets_on_close()
+        stage.connection.reset_on_close()
         stage.connection.close()
 
 
@@ -165,12 +165,12 @@ class RefuseConnections:
 def script_of(*parts: Step | Script | Sequence[Step]) -> Script:
     """Return one script that plays the parts, each a step, a list of steps or a script, in order."""
 
-    def script(call: Call) -> Iterable[Step]:
+    def script(request: RecordedRequest) -> Iterable[Step]:
         for part in parts:
             if isinstance(part, Sequence):
                 yield from part
             elif callable(part):
-                yield from part(call)
+                yield from part(request)
             else:
                 yield part
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.upstream import HELLO, SCENARIOS, command, openai_answer
+from tests.upstream import HELLO, SCENARIOS, command, openai_response
 from tests.upstream.scenario import without_knobs
 
 Start = Callable[..., tuple["subprocess.Popen[str]", list[str]]]
@@ -56,7 +56,7 @@ def ask(url: str, model: str, context: ssl.SSLContext | None = None) -> bytes:
         return bytes(response.read())
 
 
-def words_until(process: "subprocess.Popen[str]", mark: str) -> str:
+def output_until(process: "subprocess.Popen[str]", mark: str) -> str:
     """What it says, to the line with the mark, or to its end."""
     assert process.stdout is not None
     said = ""
@@ -69,14 +69,14 @@ def words_until(process: "subprocess.Popen[str]", mark: str) -> str:
 def test_it_answers_and_misbehaves_until_it_is_told_to_end(start: Start, ending: signal.Signals) -> None:
     process, (url,) = start()
 
-    answer = json.loads(ask(url, "some-model"))
+    response = json.loads(ask(url, "some-model"))
     with pytest.raises(urllib.error.HTTPError) as caught:
         ask(url, "scripted-status-529")
     caught.value.close()
-    output = words_until(process, "#2")  # who asked has its answer a moment before the program notes it
+    output = output_until(process, "#2")  # who asked has its answer a moment before the program notes it
     process.send_signal(ending)
 
-    assert answer == openai_answer(HELLO, model="some-model")
+    assert response == openai_response(HELLO, model="some-model")
     assert caught.value.code == 529
     assert process.wait(10) == 0
     assert re.findall(r"#\d+ .*? -> \w+", output) == [
@@ -99,10 +99,10 @@ def test_it_speaks_tls_and_says_whom_to_trust(start: Start, tmp_path: Path) -> N
     authority = tmp_path / "authority.pem"
     _, (url,) = start("--tls", "good", "--ca-file", str(authority))
 
-    answer = json.loads(ask(url, "m", ssl.create_default_context(cafile=authority)))
+    response = json.loads(ask(url, "m", ssl.create_default_context(cafile=authority)))
 
     assert url.startswith("https://")
-    assert answer["object"] == "chat.completion"
+    assert response["object"] == "chat.completion"
 
 
 def test_the_list_names_every_scenario() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.gateway import wait_until
 from tests.upstream import FaultProxy, Reply, ScriptedUpstream, openai_stream, replied
+from tests.upstream.certificate_kinds import KINDS
 from tests.upstream.certificates import Authority
-from tests.upstream.tls import KINDS
 
 BODY = b'{"model": "m", "stream": true}'
 
@@ -28,12 +28,12 @@ def read(url: str, *, trusting: Authority) -> bytes:
 def test_a_good_certificate_lets_the_same_bytes_through(authority: Authority) -> None:
     reply = Reply(["x" * 300_000] * 3)
     with ScriptedUpstream(tls=authority.context("good")) as upstream:
-        upstream.answers(replied(reply))
+        upstream.queue(replied(reply))
 
-        answer = read(upstream.url, trusting=authority)
+        response = read(upstream.url, trusting=authority)
 
         assert upstream.url.startswith("https://")
-        assert answer == b"".join(openai_stream(reply, model="m", include_usage=False))
+        assert response == b"".join(openai_stream(reply, model="m", include_usage=False))
         assert upstream.failed_handshakes == 0
 
 
@@ -45,7 +45,7 @@ def test_any_other_is_refused_before_a_request_is_sent(kind: str, authority: Aut
 
         assert isinstance(caught.value.reason, ssl.SSLError)
         wait_until(lambda: upstream.failed_handshakes == 1)
-        assert upstream.calls == []
+        assert upstream.requests == []
 
 
 def test_a_peer_that_speaks_no_tls_is_let_go() -> None:
@@ -61,8 +61,8 @@ def test_the_fault_proxy_passes_tls_on(authority: Authority) -> None:
         ScriptedUpstream(tls=authority.context()) as upstream,
         FaultProxy(("127.0.0.1", upstream.port)) as proxy,
     ):
-        proxy.towards_caller.slice_bytes = 7
+        proxy.towards_client.slice_bytes = 7
 
-        answer = read(proxy.url.replace("http:", "https:"), trusting=authority)
+        response = read(proxy.url.replace("http:", "https:"), trusting=authority)
 
-        assert answer.endswith(b"data: [DONE]\n\n")
+        assert response.endswith(b"data: [DONE]\n\n")

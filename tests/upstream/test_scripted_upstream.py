@@ -85,18 +85,18 @@ def texts_of(stream: Any) -> str:
 
 
 def test_the_openai_sdk_reads_a_plain_answer(upstream: ScriptedUpstream, openai_sdk: Any) -> None:
-    answer = openai_sdk.chat.completions.create(model="m", messages=MESSAGES)
+    response = openai_sdk.chat.completions.create(model="m", messages=MESSAGES)
 
-    assert answer.choices[0].message.content == "Hello, world!"
-    assert answer.choices[0].finish_reason == "stop"
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (9, 12)
-    [call] = upstream.calls
-    assert (call.dialect, call.path, call.body) == (
+    assert response.choices[0].message.content == "Hello, world!"
+    assert response.choices[0].finish_reason == "stop"
+    assert (response.usage.prompt_tokens, response.usage.completion_tokens) == (9, 12)
+    [recorded] = upstream.requests
+    assert (recorded.dialect, recorded.path, recorded.body) == (
         "openai",
         "/v1/chat/completions",
         {"model": "m", "messages": MESSAGES},
     )
-    assert call.headers["authorization"] == "Bearer sk-test"
+    assert recorded.headers["authorization"] == "Bearer sk-test"
 
 
 def test_the_openai_sdk_reads_a_stream(openai_sdk: Any) -> None:
@@ -121,7 +121,7 @@ def test_the_anthropic_sdk_reads_a_plain_answer(upstream: ScriptedUpstream, anth
     assert [block.text for block in message.content] == ["Hello, world!"]
     assert message.stop_reason == "end_turn"
     assert (message.usage.input_tokens, message.usage.output_tokens) == (9, 12)
-    assert upstream.calls[0].dialect == "anthropic"
+    assert upstream.requests[0].dialect == "anthropic"
 
 
 def test_the_anthropic_sdk_reads_a_stream(anthropic_sdk: Any) -> None:
@@ -155,7 +155,7 @@ def test_both_sdks_read_tool_calls_and_thinking(openai_sdk: Any, anthropic_sdk: 
         message = stream.get_final_message()
     thinking = anthropic_sdk.messages.create(model="scripted-thinking", max_tokens=64, messages=MESSAGES)
 
-    assert [call.function.name for call in tools.message.tool_calls] == ["get_weather", "get_time"]
+    assert [recorded.function.name for recorded in tools.message.tool_calls] == ["get_weather", "get_time"]
     assert tools.finish_reason == "tool_calls"
     assert [block.type for block in message.content] == ["text", "tool_use", "tool_use"]
     assert message.content[1].input == {"city": "Paris", "unit": "celsius"}
@@ -175,8 +175,8 @@ def test_another_spelling_of_the_same_stream_reads_the_same(name: str, openai_sd
 def test_answers_are_given_in_turn_and_in_the_dialect_of_the_call(
     upstream: ScriptedUpstream, openai_sdk: Any, anthropic_sdk: Any
 ) -> None:
-    upstream.answers(failure(529, "Overloaded."), times=2)
-    upstream.answers(replied(Reply(["Later."])))
+    upstream.queue(failure(529, "Overloaded."), times=2)
+    upstream.queue(replied(Reply(["Later."])))
 
     with pytest.raises(openai.InternalServerError) as openai_error:
         openai_sdk.chat.completions.create(model="m", messages=MESSAGES)
@@ -193,12 +193,12 @@ def test_answers_are_given_in_turn_and_in_the_dialect_of_the_call(
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset"])
 def test_a_peer_that_leaves_in_silence_is_noticed_at_once(leave: str, upstream: ScriptedUpstream) -> None:
-    upstream.answers(Head(), WaitForPeer())
+    upstream.queue(Head(), WaitForPeer())
 
     with connect(upstream.port) as sock:
         sock.sendall(request_bytes({"stream": True}))
         read_until(sock, b"\r\n\r\n")
-        left_at = time.monotonic()
+        disconnected_at = time.monotonic()
         if leave == "half-close":
             sock.shutdown(socket.SHUT_WR)
         elif leave == "reset":
@@ -206,15 +206,15 @@ def test_a_peer_that_leaves_in_silence_is_noticed_at_once(leave: str, upstream: 
             sock.close()
         else:
             sock.close()
-        [call] = upstream.wait_for(lambda call: call.ended_at, within_s=1)
+        [recorded] = upstream.wait_for(lambda recorded: recorded.ended_at, within_s=1)
 
-    assert call.closed_by_peer_at is not None
-    assert call.closed_by_peer_at - left_at < 0.2
-    assert call.outcome == ("peer_reset" if leave == "reset" else "peer_closed")
+    assert recorded.closed_by_peer_at is not None
+    assert recorded.closed_by_peer_at - disconnected_at < 0.2
+    assert recorded.outcome == ("peer_reset" if leave == "reset" else "peer_closed")
 
 
 def test_reset_is_a_reset(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Reset())
+    upstream.queue(Reset())
 
     with connect(upstream.port) as sock:
         sock.sendall(request_bytes({}))
@@ -223,7 +223,7 @@ def test_reset_is_a_reset(upstream: ScriptedUpstream) -> None:
 
 
 def test_close_ends_the_bytes_without_an_error(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Head(framing="none"), Send(b"half"), Close())
+    upstream.queue(Head(framing="none"), Send(b"half"), Close())
 
     with connect(upstream.port) as sock:
         sock.sendall(request_bytes({}))
@@ -233,21 +233,21 @@ def test_close_ends_the_bytes_without_an_error(upstream: ScriptedUpstream) -> No
 
 
 def test_half_close_ends_the_bytes_while_the_connection_stays(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Head(), Chunk(b"half"), HalfClose(), WaitForPeer())
+    upstream.queue(Head(), Chunk(b"half"), HalfClose(), WaitForPeer())
 
     with connect(upstream.port) as sock:
         sock.sendall(request_bytes({}))
         data = read_all(sock)
         sock.sendall(b"still taken")
-        is_running = upstream.calls[0].ended_at is None
+        is_running = upstream.requests[0].ended_at is None
 
     assert data.endswith(b"4\r\nhalf\r\n")
     assert is_running
-    upstream.wait_for(lambda call: call.ended_at)
+    upstream.wait_for(lambda recorded: recorded.ended_at)
 
 
 def test_dribble_sends_a_byte_at_a_time(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Dribble(b"0123456789", per_s=50), Close())
+    upstream.queue(Dribble(b"0123456789", per_s=50), Close())
 
     with connect(upstream.port) as sock:
         sock.sendall(request_bytes({}))
@@ -288,12 +288,12 @@ def test_a_connection_serves_several_calls_with_either_framing(upstream: Scripte
         sock.sendall(request_bytes({"n": 2}) + request_bytes({"n": 3}, extra="connection: close\r\n"))
         read_all(sock)
 
-    assert [(call.connection, call.body) for call in upstream.calls] == [
+    assert [(recorded.connection, recorded.body) for recorded in upstream.requests] == [
         (1, {"model": 1}),
         (1, {"n": 2}),
         (1, {"n": 3}),
     ]
-    assert [call.outcome for call in upstream.calls] == ["played"] * 3
+    assert [recorded.outcome for recorded in upstream.requests] == ["played"] * 3
 
 
 def test_a_script_may_answer_before_the_body_is_read(upstream: ScriptedUpstream) -> None:
@@ -306,8 +306,8 @@ def test_a_script_may_answer_before_the_body_is_read(upstream: ScriptedUpstream)
         read_all(sock)
 
     assert data.startswith(b"HTTP/1.1 413 ")
-    [call] = upstream.wait_for(lambda call: call.ended_at)
-    assert (call.body, call.scenario) == ("12345678", "early-413")
+    [recorded] = upstream.wait_for(lambda recorded: recorded.ended_at)
+    assert (recorded.body, recorded.scenario) == ("12345678", "early-413")
 
 
 def test_the_scenarios_cover_the_catalogue_of_faults_but_for_tls() -> None:
@@ -333,37 +333,37 @@ def test_each_scenario_plays_in_both_dialects_plain_and_streamed(name: str, upst
             except (TimeoutError, ConnectionResetError):
                 pass
 
-    calls = upstream.wait_for(lambda call: call.outcome or name == "refused", count=4, within_s=2)
-    assert {call.scenario for call in calls} == {name}
-    assert {call.outcome for call in calls} <= {"played", "peer_closed", "peer_reset", ""}
+    recorded_requests = upstream.wait_for(lambda recorded: recorded.outcome or name == "refused", count=4, within_s=2)
+    assert {recorded.scenario for recorded in recorded_requests} == {name}
+    assert {recorded.outcome for recorded in recorded_requests} <= {"played", "peer_closed", "peer_reset", ""}
 
 
 def test_600_calls_at_once_are_all_noticed_when_they_leave(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Head(), Chunk(b": hello\n\n"), WaitForPeer(), times=None)
+    upstream.queue(Head(), Chunk(b": hello\n\n"), WaitForPeer(), times=None)
 
     with ThreadPoolExecutor(8) as pool:
         socks = list(pool.map(lambda _: connect(upstream.port), range(600)))
     for sock in socks:
         sock.sendall(request_bytes({"stream": True}))
-    upstream.wait_for(lambda call: call.at, count=600)
+    upstream.wait_for(lambda recorded: recorded.at, count=600)
     for sock in socks:
         sock.close()
-    left_at = time.monotonic()
-    calls = upstream.wait_for(lambda call: call.closed_by_peer_at, count=600, within_s=2)
+    disconnected_at = time.monotonic()
+    recorded_requests = upstream.wait_for(lambda recorded: recorded.closed_by_peer_at, count=600, within_s=2)
 
-    assert max(call.closed_by_peer_at or 0 for call in calls) - left_at < 1
+    assert max(recorded.closed_by_peer_at or 0 for recorded in recorded_requests) - disconnected_at < 1
 
 
 def test_closing_the_upstream_ends_every_script_and_thread() -> None:
     before = threading.active_count()
     with ScriptedUpstream() as upstream, connect(upstream.port) as sock:
-        upstream.answers(WaitForPeer())
+        upstream.queue(WaitForPeer())
         sock.sendall(request_bytes({}))
-        upstream.wait_for(lambda call: call.at)
+        upstream.wait_for(lambda recorded: recorded.at)
 
         upstream.close()
 
-        assert upstream.calls[0].outcome == "stopped"
+        assert upstream.requests[0].outcome == "stopped"
         assert threading.active_count() == before
 
 
@@ -380,8 +380,8 @@ def test_the_proxy_slices_and_delays_without_changing_a_byte(upstream: ScriptedU
 
     with FaultProxy(("127.0.0.1", upstream.port)) as proxy:
         proxy.towards_upstream.slice_bytes = 7
-        proxy.towards_caller.slice_bytes = 100
-        proxy.towards_caller.latency_s = 0.01
+        proxy.towards_client.slice_bytes = 100
+        proxy.towards_client.latency_s = 0.01
         with connect(proxy.port) as sock:
             sock.sendall(request)
             started_at = time.monotonic()
@@ -396,25 +396,25 @@ def test_the_proxy_resets_half_closes_and_swallows(upstream: ScriptedUpstream) -
     request = request_bytes({"model": "m"})
 
     with FaultProxy(("127.0.0.1", upstream.port)) as proxy:
-        proxy.towards_caller.reset_after_bytes = 20
+        proxy.towards_client.reset_after_bytes = 20
         with connect(proxy.port) as sock, pytest.raises(ConnectionResetError):
             sock.sendall(request)
             while sock.recv(1):
                 pass
-        proxy.towards_caller.reset_after_bytes = None
-        proxy.towards_caller.half_close_after_bytes = 20
+        proxy.towards_client.reset_after_bytes = None
+        proxy.towards_client.half_close_after_bytes = 20
         with connect(proxy.port) as sock:
             sock.sendall(request)
             cut = read_all(sock)
-        proxy.towards_caller.half_close_after_bytes = None
-        proxy.towards_caller.blackhole = True
+        proxy.towards_client.half_close_after_bytes = None
+        proxy.towards_client.blackhole = True
         with connect(proxy.port) as sock:
             sock.sendall(request)
-            upstream.wait_for(lambda call: call.ended_at, count=3)
+            upstream.wait_for(lambda recorded: recorded.ended_at, count=3)
             sock.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 sock.recv(1)
-            proxy.towards_caller.blackhole = False
+            proxy.towards_client.blackhole = False
             sock.settimeout(5)
             late = read_until(sock, b"Hello, world!")
 
@@ -423,13 +423,13 @@ def test_the_proxy_resets_half_closes_and_swallows(upstream: ScriptedUpstream) -
 
 
 def test_the_proxy_passes_on_that_the_caller_left(upstream: ScriptedUpstream) -> None:
-    upstream.answers(Head(), WaitForPeer())
+    upstream.queue(Head(), WaitForPeer())
 
     with FaultProxy(("127.0.0.1", upstream.port)) as proxy:
         with connect(proxy.port) as sock:
             sock.sendall(request_bytes({}))
             read_until(sock, b"\r\n\r\n")
-        left_at = time.monotonic()
-        [call] = upstream.wait_for(lambda call: call.closed_by_peer_at, within_s=1)
+        disconnected_at = time.monotonic()
+        [recorded] = upstream.wait_for(lambda recorded: recorded.closed_by_peer_at, within_s=1)
 
-    assert (call.closed_by_peer_at or 0) - left_at < 0.2
+    assert (recorded.closed_by_peer_at or 0) - disconnected_at < 0.2

@@ -109,9 +109,9 @@ def _form(number: int, *, root: User, team: Team) -> dict[str, str]:
 
 def _use(gateway: Gateway, raws: list[str]) -> None:
     """Calls that go well, calls that fail in every way, and calls with what is no key."""
-    gateway.upstream.answers(failure(401, f"Invalid key: {UPSTREAM_CREDENTIAL}"), times=2)
-    gateway.upstream.answers(failure(400, f"What is this? Bearer {UPSTREAM_CREDENTIAL}"), times=2)
-    gateway.upstream.answers(replied(), times=None)
+    gateway.upstream.queue(failure(401, f"Invalid key: {UPSTREAM_CREDENTIAL}"), times=2)
+    gateway.upstream.queue(failure(400, f"What is this? Bearer {UPSTREAM_CREDENTIAL}"), times=2)
+    gateway.upstream.queue(replied(), times=None)
     for i, raw in enumerate(raws[::4]):
         path = PATH if i % 2 else "/api/anthropic/v1/messages"
         headers = {"Authorization": f"Bearer {raw}"} if i % 3 else {"x-api-key": raw}

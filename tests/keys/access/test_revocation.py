@@ -142,7 +142,7 @@ def test_a_key_stops_in_every_process(
     if end is by_disabling_its_team:
         api_key.team, api_key.owner = Team.objects.create(name="Search"), None
         api_key.save()
-    gateways[0].upstream.answers(replied(), times=None)
+    gateways[0].upstream.queue(replied(), times=None)
 
     with SteadyCalls([(gateway.port, gateway.raw_key) for gateway in gateways], per_second=20) as calls:
         # The processes learn of the test's route within the life of their list.
@@ -162,7 +162,7 @@ def test_a_key_stops_in_every_process(
 
 def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateways: list[Gateway], ttl_s: float) -> None:
     wait_until(lambda: [gateway.post(PATH, BODY).status for gateway in gateways] == [200, 200])  # they know the route
-    gateways[0].upstream.answers(
+    gateways[0].upstream.queue(
         lambda call: [
             Head(headers=SSE),
             *map(Chunk, frames_of(call)[:3]),

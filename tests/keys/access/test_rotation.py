@@ -57,7 +57,7 @@ def rotated_under_calls(
 
     Return the calls, the new raw key, and when the old one ended.
     """
-    gateway.upstream.answers(replied(), times=None)
+    gateway.upstream.queue(replied(), times=None)
     old = (gateway.port, gateway.raw_key)
     with SteadyCalls([old], per_second=per_second) as calls:  # until the process has learned of the test's route
         wait_until(lambda: any(call.status == 200 for call in calls.sent))

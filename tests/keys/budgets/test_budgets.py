@@ -373,12 +373,12 @@ def four(
 def test_a_thousand_calls_at_once_spend_a_budget_for_a_hundred_exactly(
     four: list[Gateway], upstream: ScriptedUpstream, run: int
 ) -> None:
-    upstream.answers(replied(Reply(usage=(INPUT, 12))), times=None)
+    upstream.queue(replied(Reply(usage=(INPUT, 12))), times=None)
 
     statuses = asyncio.run(_all_at_once(four, 1000))
 
     assert statuses == Counter({"200": 100, "402": 900})
-    assert len(upstream.calls) == 100
+    assert len(upstream.requests) == 100
     assert standing(Budget.objects.get()) == (100 * A_CALL, 0)
     rows = Counter(UsageRecord.objects.values_list("status", flat=True))
     assert rows == Counter({"completed": 100, "rejected": 900})

@@ -15,7 +15,7 @@ from keys.models import Team, UsageRecord
 from tests.keys.limits.limiters import remaining
 from tests.keys.usage.test_ledger import _database_away
 from tests.support.gateway import Answer, Gateway, GatewayServer, get, read_until, wait_until
-from tests.upstream import Call, Chunk, Head, WaitForPeer, failure, frames_of
+from tests.upstream import Chunk, Head, RecordedRequest, WaitForPeer, failure, frames_of
 from tests.upstream.steps import Step
 
 ENVELOPE, NATIVE = "/api/v1/messages", "/api/anthropic/v1/messages"
@@ -49,14 +49,14 @@ def error_of(answer: Answer) -> Any:
     return body["data"]["error"] if "data" in body else body["error"]
 
 
-def unending(call: Call) -> list[Step]:
+def unending(call: RecordedRequest) -> list[Step]:
     """The beginning of a stream, and no end."""
     return [Head(headers={"content-type": "text/event-stream"}), *map(Chunk, frames_of(call)[:3]), WaitForPeer()]
 
 
 def open_stream(gateway: Gateway) -> socket.socket:
     """A stream that runs until somebody ends it. Whoever opens it closes it."""
-    gateway.upstream.answers(unending)
+    gateway.upstream.queue(unending)
     connection = gateway.open(ENVELOPE, STREAMED)
     read_until(connection, b"Hello")
     return connection
@@ -88,7 +88,7 @@ def test_a_call_over_the_limit_is_a_429_in_the_words_of_the_lane_and_asks_no_ups
     assert answer.headers["retry-after"] == "60"
     assert answer.headers["anthropic-ratelimit-requests-limit"] == "1"
     assert remaining(answer.headers) == (0, None)
-    assert len(limited.upstream.calls) == 1
+    assert len(limited.upstream.requests) == 1
     limited.settled(2)
 
 
@@ -210,7 +210,7 @@ def test_a_stream_says_what_is_left_while_it_runs(limited: Gateway, path: str) -
 @both_ways
 def test_an_answer_that_tells_of_a_failure_does_so_too(limited: Gateway, path: str, body: dict[str, Any]) -> None:
     limit(limited, requests_per_minute=10, tokens_per_minute=1_000)
-    limited.upstream.answers(failure(400, "What the upstream said."))
+    limited.upstream.queue(failure(400, "What the upstream said."))
 
     answer = limited.post(path, body)
 

@@ -133,7 +133,7 @@ def test_a_budget_that_nears_its_end_is_told_by_the_running_gateway(
             Budget.objects.create(
                 api_key=gateway.key, unit="tokens", period="month", amount=100, alert_threshold_percent=20
             )
-            upstream.answers(replied(Reply(usage=(9, 12))))
+            upstream.queue(replied(Reply(usage=(9, 12))))
             hello = {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}]}
             assert gateway.post("/api/v1/messages", hello).status == 200
 

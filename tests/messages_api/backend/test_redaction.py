@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateway import Gateway
-from tests.upstream import Call, Chunk, EndChunks, Head, answered, failure, frames_of
+from tests.upstream import Chunk, EndChunks, Head, RecordedRequest, body_response, failure, frames_of
 
 HELLO: dict[str, Any] = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 SSE = {"content-type": "text/event-stream"}
@@ -25,16 +25,16 @@ def test_a_leak_of_an_upstream_is_redacted(gateway: Gateway, dialect: str, path:
     gateway.speak(dialect)
     error = {"type": "invalid_request_error", "message": leak(gateway)}
 
-    def broken_stream(call: Call) -> Any:
+    def broken_stream(call: RecordedRequest) -> Any:
         frame = f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n".encode()
         return [Head(headers=SSE), *(Chunk(each) for each in frames_of(call)[:3]), Chunk(frame), EndChunks()]
 
     if where == "status":
-        gateway.upstream.answers(failure(400, leak(gateway)))
+        gateway.upstream.queue(failure(400, leak(gateway)))
     elif where == "in a 200":
-        gateway.upstream.answers(answered({"type": "error", "error": error}))
+        gateway.upstream.queue(body_response({"type": "error", "error": error}))
     else:
-        gateway.upstream.answers(broken_stream)
+        gateway.upstream.queue(broken_stream)
 
     response = gateway.post(path, HELLO | {"stream": where == "mid-stream"})
 

@@ -19,7 +19,18 @@ from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
 from tests.faults.servers import full_listener
 from tests.support.gateway import wait_until
-from tests.upstream import Chunk, Close, EndChunks, Head, Pause, ScriptedUpstream, Send, WaitForPeer, answered, paced
+from tests.upstream import (
+    Chunk,
+    Close,
+    EndChunks,
+    Head,
+    Pause,
+    ScriptedUpstream,
+    Send,
+    WaitForPeer,
+    body_response,
+    paced,
+)
 from tests.upstream.certificates import Authority
 
 NOT_CONNECTED = (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
@@ -79,12 +90,12 @@ def test_netrc_and_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Mo
         exchange.read_all()
         exchange.close()
 
-        assert scripted.calls[0].headers["authorization"] == "Bearer ours"
+        assert scripted.requests[0].headers["authorization"] == "Bearer ours"
 
 
 def test_an_encoded_response_is_rejected() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers(answered({"a": 1}, headers=[("content-encoding", "gzip")]))
+        scripted.queue(body_response({"a": 1}, headers=[("content-encoding", "gzip")]))
         exchange = Exchange(endpoint(scripted.url))
 
         with pytest.raises(UpstreamError) as caught:
@@ -96,14 +107,14 @@ def test_an_encoded_response_is_rejected() -> None:
 
 def test_a_redirect_is_not_followed() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers(answered({}, status=302, headers=[("location", scripted.url + "/elsewhere")]))
+        scripted.queue(body_response({}, status=302, headers=[("location", scripted.url + "/elsewhere")]))
         exchange = Exchange(endpoint(scripted.url))
 
         with pytest.raises(UpstreamError):
             exchange.open("/chat/completions", b"{}", {})
         exchange.close()
 
-        assert len(scripted.calls) == 1
+        assert len(scripted.requests) == 1
 
 
 def test_an_exchange_that_was_aborted_before_it_connected_never_sends() -> None:
@@ -116,12 +127,12 @@ def test_an_exchange_that_was_aborted_before_it_connected_never_sends() -> None:
         exchange.close()
 
         assert not exchange.may_be_billed
-        assert scripted.calls == []
+        assert scripted.requests == []
 
 
 def test_reading_enforces_the_first_byte_timeout_itself() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers([WaitForPeer()])
+        scripted.queue([WaitForPeer()])
         exchange = Exchange(endpoint(scripted.url, first_byte_timeout_s=0.3))
 
         with pytest.raises(UpstreamError) as caught:
@@ -176,7 +187,7 @@ def test_a_connection_after_the_timeout_is_closed(monkeypatch: pytest.MonkeyPatc
 
         wait_until(lambda: scripted._connection_count == 1)
         wait_until(lambda: scripted.open_connections == 0)
-        assert scripted.calls == []
+        assert scripted.requests == []
 
 
 def test_a_tls_server_without_a_handshake_was_sent_nothing() -> None:
@@ -204,7 +215,7 @@ def test_connecting_does_not_outlast_the_request_timeout() -> None:
 
 def test_an_empty_body_ends_immediately_and_its_connection_serves_the_next_request() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers(answered(b""))
+        scripted.queue(body_response(b""))
         begun = time.monotonic()
         for _ in range(2):
             exchange = opened(scripted.url)
@@ -212,13 +223,13 @@ def test_an_empty_body_ends_immediately_and_its_connection_serves_the_next_reque
             exchange.close()
 
         assert time.monotonic() - begun < 1.0
-        assert [call.connection for call in scripted.calls] == [1, 1]
+        assert [call.connection for call in scripted.requests] == [1, 1]
 
 
 def test_interim_responses_are_skipped() -> None:
     hints = Send(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n")
     with ScriptedUpstream() as scripted:
-        scripted.answers([hints, hints, Pause(0.1), hints, *answered({"a": 1})])
+        scripted.queue([hints, hints, Pause(0.1), hints, *body_response({"a": 1})])
         exchange = opened(scripted.url)
 
         assert (exchange.response_status, exchange.read_all()) == (200, b'{"a": 1}')
@@ -228,8 +239,8 @@ def test_interim_responses_are_skipped() -> None:
 def test_a_response_after_too_many_interim_ones_does_not_serve_the_next_request() -> None:
     hints = Send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30)
     with ScriptedUpstream() as scripted:
-        scripted.answers([hints, Pause(0.2), *answered({"for": "the first"})])
-        scripted.answers(answered({"for": "the second"}))
+        scripted.queue([hints, Pause(0.2), *body_response({"for": "the first"})])
+        scripted.queue(body_response({"for": "the second"}))
 
         with pytest.raises(UpstreamError):
             opened(scripted.url)
@@ -241,7 +252,7 @@ def test_a_response_after_too_many_interim_ones_does_not_serve_the_next_request(
 
 def test_bytes_of_a_complete_response_are_progress() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
+        scripted.queue([Head(), *paced([b" "] * 8, 0.1), Chunk(b"{}"), EndChunks()])
         exchange = opened(scripted.url, idle_timeout_s=0.4, first_byte_timeout_s=0.4)
 
         assert exchange.read_all().strip() == b"{}"
@@ -250,7 +261,7 @@ def test_bytes_of_a_complete_response_are_progress() -> None:
 
 def test_headers_alone_are_no_progress() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers([Pause(0.3), Head(), WaitForPeer()])
+        scripted.queue([Pause(0.3), Head(), WaitForPeer()])
 
         begun = time.monotonic()
         exchange = opened(scripted.url, first_byte_timeout_s=0.6, idle_timeout_s=5)
@@ -280,12 +291,12 @@ def test_a_certificate_error_is_logged_and_not_shown_to_the_client(kind: str, ca
 
         assert (caught.value.status, caught.value.message) == (502, "The connection to the upstream failed.")
         assert cause_of(caught.value) == cause
-        assert scripted.calls == []
+        assert scripted.requests == []
 
 
 def test_a_cause_has_no_url_and_no_content() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.answers(Send(b"secret words of an answer\r\n\r\n"), Close())
+        scripted.queue(Send(b"secret words of an answer\r\n\r\n"), Close())
         with pytest.raises(UpstreamError) as odd:
             opened(scripted.url)
         scripted.refuse()

@@ -7,7 +7,15 @@ import pytest
 
 from keys.models import UsageRecord
 from tests.support.gateway import Gateway, events
-from tests.upstream import answered, anthropic_answer, anthropic_frame, anthropic_stream, failure, frames_of, streamed
+from tests.upstream import (
+    anthropic_frame,
+    anthropic_response,
+    anthropic_stream,
+    body_response,
+    failure,
+    frames_of,
+    streamed,
+)
 
 PATH = "/api/anthropic/v1/messages"
 HELLO: dict[str, Any] = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
@@ -58,8 +66,8 @@ def test_a_stream_is_named_events(gateway: Gateway, dialect: str) -> None:
 
 def test_an_anthropic_upstreams_answer_goes_out_byte_for_byte(gateway: Gateway) -> None:
     gateway.speak("anthropic")
-    raw = json.dumps(anthropic_answer(model="claude-3") | {"a_new_field": 1.50}, indent=3).encode()
-    gateway.upstream.answers(answered(raw))
+    raw = json.dumps(anthropic_response(model="claude-3") | {"a_new_field": 1.50}, indent=3).encode()
+    gateway.upstream.queue(body_response(raw))
 
     assert gateway.post(PATH, HELLO).body == raw
 
@@ -69,7 +77,7 @@ def test_an_anthropic_upstreams_stream_goes_out_byte_for_byte(gateway: Gateway) 
     frames = anthropic_stream(model="claude-3")
     frames.insert(2, b": a comment\n\n")
     frames.insert(3, anthropic_frame({"type": "a_new_event", "value": 1.50}))
-    gateway.upstream.answers(streamed([b"".join(frames)[i : i + 7] for i in range(0, len(b"".join(frames)), 7)]))
+    gateway.upstream.queue(streamed([b"".join(frames)[i : i + 7] for i in range(0, len(b"".join(frames)), 7)]))
 
     answer = gateway.post(PATH, STREAMED)
 
@@ -90,7 +98,7 @@ def test_the_callers_bytes_version_and_betas_reach_an_anthropic_upstream(gateway
 
     gateway.request("POST", PATH + "?beta=true&other=1", raw, headers=gateway.headers() | headers)
 
-    (call,) = gateway.upstream.calls
+    (call,) = gateway.upstream.requests
     assert call.path == "/v1/messages?beta=true"
     assert call.body == json.loads(raw)
     assert call.headers["content-length"] == str(len(raw))
@@ -110,7 +118,7 @@ def test_the_envelope_lane_pins_the_version_and_forwards_nothing(gateway: Gatewa
         headers=gateway.headers() | {"anthropic-version": "2026-10-21", "anthropic-beta": "a"},
     )
 
-    (call,) = gateway.upstream.calls
+    (call,) = gateway.upstream.requests
     assert call.headers["anthropic-version"] == "2023-06-01"
     assert "anthropic-beta" not in call.headers
 
@@ -122,7 +130,7 @@ def test_a_routed_alias_changes_the_model_there_and_not_in_the_answer(gateway: G
     plain = gateway.post(PATH, HELLO | {"model": "alias"})
     lines = gateway.post(PATH, STREAMED | {"model": "alias"}).lines()
 
-    assert {call.model for call in gateway.upstream.calls} == {"real-name"}
+    assert {call.model for call in gateway.upstream.requests} == {"real-name"}
     assert plain.json()["model"] == "alias"
     assert next(events(lines))["message"]["model"] == "alias"
 
@@ -138,7 +146,7 @@ def test_what_an_openai_upstream_cannot_be_told_is_dropped_and_named(gateway: Ga
 @pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["plain", "streamed"])
 def test_a_failure_is_anthropics_error_object(gateway: Gateway, dialect: str, body: dict[str, Any]) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(failure(429, "slow down", headers=[("retry-after", "60"), ("set-cookie", "a=b")]))
+    gateway.upstream.queue(failure(429, "slow down", headers=[("retry-after", "60"), ("set-cookie", "a=b")]))
 
     answer = gateway.post(PATH, body)
 
@@ -155,7 +163,7 @@ def test_a_failure_is_anthropics_error_object(gateway: Gateway, dialect: str, bo
 @both_dialects
 def test_a_stream_that_is_cut_ends_with_an_error_event(gateway: Gateway, dialect: str) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(lambda call: streamed([b"".join(frames_of(call))[:-200]]))
+    gateway.upstream.queue(lambda call: streamed([b"".join(frames_of(call))[:-200]]))
 
     lines = gateway.post(PATH, STREAMED).lines()
 
@@ -178,7 +186,7 @@ def test_no_tokens_warm_a_cache_and_need_no_upstream_that_has_none(gateway: Gate
 
     assert answer.json()["content"] == []
     assert answer.json()["stop_reason"] == "max_tokens"
-    assert gateway.upstream.calls == []
+    assert gateway.upstream.requests == []
     assert gateway.post(PATH, STREAMED | {"max_tokens": 0}).status == 400
 
 
@@ -187,12 +195,12 @@ def test_tokens_are_counted_by_an_anthropic_upstream_and_estimated_for_another(g
 
     estimated = gateway.post(PATH + "/count_tokens", body)
     gateway.speak("anthropic")
-    gateway.upstream.answers(answered({"input_tokens": 77}))
+    gateway.upstream.queue(body_response({"input_tokens": 77}))
     counted = gateway.post(PATH + "/count_tokens", body)
 
     assert estimated.json() == {"input_tokens": 104}
     assert counted.json() == {"input_tokens": 77}
-    assert [call.path for call in gateway.upstream.calls] == ["/v1/messages/count_tokens"]
+    assert [call.path for call in gateway.upstream.requests] == ["/v1/messages/count_tokens"]
     assert not UsageRecord.objects.exists()
 
 
@@ -214,7 +222,7 @@ def test_the_list_of_models_holds_what_this_key_may_use(gateway: Gateway) -> Non
     assert gateway.request("GET", "/api/anthropic/v1/models/claude-3-opus").json()["id"] == "claude-3-opus"
     assert gateway.request("GET", "/api/anthropic/v1/models?limit=x").status == 400
     assert gateway.request("GET", "/api/anthropic/v1/models", headers={}).status == 401
-    assert gateway.upstream.calls == []
+    assert gateway.upstream.requests == []
 
 
 def test_somebody_is_there(gateway: Gateway) -> None:

@@ -62,7 +62,7 @@ class Pair:
     @property
     def asked(self) -> tuple[int, int]:
         """How many calls the first and the second upstream have seen."""
-        return len(self.first.calls), len(self.second.calls)
+        return len(self.first.requests), len(self.second.requests)
 
 
 @pytest.fixture
@@ -86,14 +86,14 @@ def test_an_overloaded_upstream_is_asked_three_times_and_then_the_next_one_answe
     pair: Pair, dialect: str, api_format: str, body: dict[str, Any]
 ) -> None:
     pair.gateway.speak(dialect)
-    pair.first.answers(failure(529, "Overloaded."), times=None)
+    pair.first.queue(failure(529, "Overloaded."), times=None)
 
     answer = pair.ask(body, path=PATHS[api_format])
 
     assert (answer.status, answer.headers["x-gateway-target"]) == (200, "second/its-model")
     assert b'"asked-for"' in answer.body and b"its-model" not in answer.body
     assert pair.asked == (3, 1)
-    assert pair.second.calls[0].model == "its-model"
+    assert pair.second.requests[0].model == "its-model"
     row = pair.gateway.record()
     assert (row.status, row.upstream, row.upstream_model) == ("completed", "second", "its-model")
     assert (row.model, row.usage_source) == ("asked-for", "reported")
@@ -105,7 +105,7 @@ def test_an_overloaded_upstream_is_asked_three_times_and_then_the_next_one_answe
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_who_refuses_our_account_is_not_asked_again_but_the_next_one_is(pair: Pair, status: int) -> None:
-    pair.first.answers(failure(status), times=None)
+    pair.first.queue(failure(status), times=None)
 
     answer = pair.ask()
 
@@ -126,11 +126,11 @@ def test_an_upstream_that_is_not_there_is_noted_and_the_next_one_answers(pair: P
 def test_the_log_says_why_an_attempt_failed_and_the_answer_does_not(pair: Pair) -> None:
     with ScriptedUpstream(tls=Authority().context("self-signed")) as distrusted:
         pair.gateway.speak("openai", base_url=distrusted.url)
-        pair.second.answers(failure(401), times=None)
+        pair.second.queue(failure(401), times=None)
 
         answer = pair.ask()
 
-        assert distrusted.calls == []
+        assert distrusted.requests == []
     log = pair.gateway.server.log_path.read_text()
     assert "Attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
     assert "Attempt at second failed: api_error (status 401)" in log
@@ -143,7 +143,7 @@ def test_the_log_says_why_an_attempt_failed_and_the_answer_does_not(pair: Pair) 
 def test_what_is_wrong_with_the_request_is_tried_once_and_nowhere_else(
     pair: Pair, status: int, body: dict[str, Any]
 ) -> None:
-    pair.first.answers(failure(status, "The request is wrong."), times=None)
+    pair.first.queue(failure(status, "The request is wrong."), times=None)
 
     answer = pair.ask(body)
 
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_the_request_is_tried_once_and_nowhere_else(
 @both_bodies
 def test_a_deadline_of_ours_is_neither_tried_again_nor_passed_on(pair: Pair, body: dict[str, Any]) -> None:
     pair.gateway.speak("openai", first_byte_timeout_s=0.5)
-    pair.first.answers(WaitForPeer(), times=None)
+    pair.first.queue(WaitForPeer(), times=None)
 
     answer = pair.ask(body)
 
@@ -166,7 +166,7 @@ def test_a_deadline_of_ours_is_neither_tried_again_nor_passed_on(pair: Pair, bod
 
 def test_a_deadline_is_tried_again_and_passed_on_where_the_upstream_says_so(pair: Pair) -> None:
     pair.gateway.speak("openai", first_byte_timeout_s=0.3, retry_on_timeout=True)
-    pair.first.answers(WaitForPeer(), times=None)
+    pair.first.queue(WaitForPeer(), times=None)
 
     answer = pair.ask()
 
@@ -175,8 +175,8 @@ def test_a_deadline_is_tried_again_and_passed_on_where_the_upstream_says_so(pair
 
 
 def test_the_last_target_has_the_last_word(pair: Pair) -> None:
-    pair.first.answers(failure(401), times=None)
-    pair.second.answers(failure(404, "No such model there."), times=None)
+    pair.first.queue(failure(401), times=None)
+    pair.second.queue(failure(404, "No such model there."), times=None)
 
     answer = pair.ask()
 
@@ -187,8 +187,8 @@ def test_the_last_target_has_the_last_word(pair: Pair) -> None:
 
 
 def test_two_retries_are_all_that_a_call_gets_whatever_the_number_of_targets(pair: Pair) -> None:
-    pair.first.answers(failure(529), times=None)
-    pair.second.answers(failure(529), times=None)
+    pair.first.queue(failure(529), times=None)
+    pair.second.queue(failure(529), times=None)
 
     answer = pair.ask()
 
@@ -197,7 +197,7 @@ def test_two_retries_are_all_that_a_call_gets_whatever_the_number_of_targets(pai
 
 
 def test_a_stream_that_breaks_is_not_continued_by_somebody_else(pair: Pair) -> None:
-    pair.first.answers(lambda call: [Head(), *map(Chunk, frames_of(call)[:3]), Pause(0.1), Reset()])
+    pair.first.queue(lambda call: [Head(), *map(Chunk, frames_of(call)[:3]), Pause(0.1), Reset()])
 
     answer = pair.ask(STREAMED)
 
@@ -212,7 +212,7 @@ def test_a_stream_that_breaks_is_not_continued_by_somebody_else(pair: Pair) -> N
 
 
 def test_another_model_is_no_fall_back_for_a_key_that_may_not_use_it(pair: Pair) -> None:
-    pair.first.answers(failure(401), times=None)
+    pair.first.queue(failure(401), times=None)
     _, raw_key = APIKey.objects.issue(name="narrow", owner=pair.gateway.owner, allowed_models=["asked-for"])
 
     answer = pair.ask(headers={"Authorization": f"Bearer {raw_key}"})
@@ -222,7 +222,7 @@ def test_another_model_is_no_fall_back_for_a_key_that_may_not_use_it(pair: Pair)
 
 @pytest.mark.parametrize("model", ["its-model", ""], ids=["allowed", "the same model"])
 def test_a_fall_back_that_the_key_may_use_is_used(pair: Pair, model: str) -> None:
-    pair.first.answers(failure(401), times=None)
+    pair.first.queue(failure(401), times=None)
     pair.second_target.model = model
     pair.second_target.save()
     allowed = ["asked-for", model] if model else ["asked-for"]
@@ -237,17 +237,17 @@ def test_a_fall_back_that_the_key_may_use_is_used(pair: Pair, model: str) -> Non
 
 
 def test_a_retry_after_of_three_seconds_is_waited_for(gateway: Gateway) -> None:
-    gateway.upstream.answers(failure(429, headers=[("retry-after", "3")]))
+    gateway.upstream.queue(failure(429, headers=[("retry-after", "3")]))
 
     answer = gateway.post(PATH, PLAIN)
 
     assert answer.status == 200
-    refused, answered = gateway.upstream.calls
+    refused, answered = gateway.upstream.requests
     assert 3.0 <= answered.at - refused.at <= 3.5 + 0.5
 
 
 def test_a_retry_after_of_ten_minutes_is_left_to_the_caller(gateway: Gateway) -> None:
-    gateway.upstream.answers(failure(429, headers=[("retry-after", "600")]), times=None)
+    gateway.upstream.queue(failure(429, headers=[("retry-after", "600")]), times=None)
 
     begun = time.monotonic()
     answer = gateway.post(PATH, PLAIN)
@@ -255,11 +255,11 @@ def test_a_retry_after_of_ten_minutes_is_left_to_the_caller(gateway: Gateway) ->
     assert time.monotonic() - begun < 1.0
     assert (answer.status, answer.headers["retry-after"]) == (429, "600")
     assert "x-should-retry" not in answer.headers
-    assert len(gateway.upstream.calls) == 1
+    assert len(gateway.upstream.requests) == 1
 
 
 def test_a_retry_after_of_ten_minutes_is_a_reason_to_ask_the_next_one_at_once(pair: Pair) -> None:
-    pair.first.answers(failure(429, headers=[("retry-after", "600")]), times=None)
+    pair.first.queue(failure(429, headers=[("retry-after", "600")]), times=None)
 
     begun = time.monotonic()
     answer = pair.ask()
@@ -270,7 +270,7 @@ def test_a_retry_after_of_ten_minutes_is_a_reason_to_ask_the_next_one_at_once(pa
 
 def test_no_wait_outlives_the_total_deadline(gateway: Gateway) -> None:
     gateway.speak("openai", request_timeout_s=2.0)
-    gateway.upstream.answers(failure(429, headers=[("retry-after", "3")]), times=None)
+    gateway.upstream.queue(failure(429, headers=[("retry-after", "3")]), times=None)
 
     begun = time.monotonic()
     answer = gateway.post(PATH, PLAIN)
@@ -282,8 +282,8 @@ def test_no_wait_outlives_the_total_deadline(gateway: Gateway) -> None:
 def test_the_total_deadline_is_one_for_all_attempts(pair: Pair) -> None:
     pair.gateway.speak("openai", request_timeout_s=1.5)
     pair.set(pair.second_row, request_timeout_s=1.5)
-    pair.first.answers(failure(529), times=None)
-    pair.second.answers(WaitForPeer(), times=None)
+    pair.first.queue(failure(529), times=None)
+    pair.second.queue(WaitForPeer(), times=None)
 
     begun = time.monotonic()
     answer = pair.ask()
@@ -294,23 +294,23 @@ def test_the_total_deadline_is_one_for_all_attempts(pair: Pair) -> None:
 
 @both_bodies
 def test_a_caller_that_leaves_during_a_wait_ends_it(gateway: Gateway, body: dict[str, Any]) -> None:
-    gateway.upstream.answers(failure(429, headers=[("retry-after", "20")]), times=None)
+    gateway.upstream.queue(failure(429, headers=[("retry-after", "20")]), times=None)
     connection = gateway.open(PATH, body)
-    wait_until(lambda: gateway.upstream.calls)
+    wait_until(lambda: gateway.upstream.requests)
 
     left_at = time.monotonic()
     connection.close()
 
     row = gateway.record(within_s=3)
     assert time.monotonic() - left_at < 2.0
-    assert (row.status, len(row.attempts), len(gateway.upstream.calls)) == ("client_closed", 1, 1)
+    assert (row.status, len(row.attempts), len(gateway.upstream.requests)) == ("client_closed", 1, 1)
 
 
 # ---- circuits
 
 
 def test_five_failures_in_a_row_are_enough_to_skip_an_upstream(pair: Pair) -> None:
-    pair.first.answers(failure(503), times=None)
+    pair.first.queue(failure(503), times=None)
     pair.ask()
     pair.ask()
     assert pair.asked == (5, 2)  # the third attempt of the second call was already one too many
@@ -323,13 +323,13 @@ def test_five_failures_in_a_row_are_enough_to_skip_an_upstream(pair: Pair) -> No
 
 
 def test_the_only_target_is_always_asked(gateway: Gateway) -> None:
-    gateway.upstream.answers(failure(503), times=8)
+    gateway.upstream.queue(failure(503), times=8)
 
     statuses = [gateway.post(PATH, PLAIN).status for _ in range(6)]
 
     # Three attempts, two, and then one a call, until it answers again.
     assert statuses == [529, 529, 529, 529, 529, 200]
-    assert len(gateway.upstream.calls) == 9
+    assert len(gateway.upstream.requests) == 9
 
 
 def test_an_upstream_that_was_skipped_serves_everything_again_once_it_answers(second: ScriptedUpstream) -> None:
@@ -337,34 +337,34 @@ def test_an_upstream_that_was_skipped_serves_everything_again_once_it_answers(se
     clock = Clock()
     circuit_breakers = CircuitBreakers(clock=clock)
     with ScriptedUpstream() as first:
-        first.answers(failure(503), times=6)
+        first.queue(failure(503), times=6)
         for _ in range(4):
             ask([first, second], circuit_breakers)
-        assert (len(first.calls), len(second.calls)) == (5, 4)
+        assert (len(first.requests), len(second.requests)) == (5, 4)
 
         clock.forward(10)
         ask([first, second], circuit_breakers)  # a probe, which fails
         ask([first, second], circuit_breakers)
-        assert (len(first.calls), len(second.calls)) == (6, 6)
+        assert (len(first.requests), len(second.requests)) == (6, 6)
 
         clock.forward(10)
         for _ in range(50):
             ask([first, second], circuit_breakers)
 
-        assert (len(first.calls), len(second.calls)) == (56, 6)
+        assert (len(first.requests), len(second.requests)) == (56, 6)
 
 
 def test_a_thousand_bad_requests_say_nothing_of_an_upstream() -> None:
     circuit_breakers = CircuitBreakers()
     with ScriptedUpstream() as upstream:
-        upstream.answers(failure(400), times=1000)
+        upstream.queue(failure(400), times=1000)
 
         for _ in range(1000):
             with pytest.raises(UpstreamError):
                 ask([upstream], circuit_breakers)
 
         assert circuit_breakers.of(endpoint(upstream.url)).open_state is None
-        assert len(upstream.calls) == 1000
+        assert len(upstream.requests) == 1000
 
 
 class RequestBody:
@@ -391,28 +391,28 @@ def ask(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) ->
 
 
 def test_an_upstream_that_is_down_is_asked_hardly_more_often_than_its_callers_ask(gateway: Gateway) -> None:
-    gateway.upstream.answers(failure(503), times=None)
+    gateway.upstream.queue(failure(503), times=None)
 
     with ThreadPoolExecutor(20) as callers:
         answers = list(callers.map(lambda _: gateway.post(PATH, PLAIN), range(300)))
 
     assert {answer.status for answer in answers} == {529}
-    assert len(gateway.upstream.calls) <= 1.3 * 300
+    assert len(gateway.upstream.requests) <= 1.3 * 300
     assert {answer.headers.get("x-should-retry") for answer in answers} == {"false"}
     rows = gateway.settled(300)
-    assert sum(len(row.attempts) for row in rows) == len(gateway.upstream.calls)
+    assert sum(len(row.attempts) for row in rows) == len(gateway.upstream.requests)
 
 
 def test_an_upstream_that_fails_half_the_time_gets_no_more_retries_than_its_budget(gateway: Gateway) -> None:
     def now_and_then(call: Any) -> Any:
         return (failure(503) if call.id % 2 else failure(400))(call)
 
-    gateway.upstream.answers(now_and_then, times=None)
+    gateway.upstream.queue(now_and_then, times=None)
 
     with ThreadPoolExecutor(20) as callers:
         begun = time.monotonic()
         list(callers.map(lambda _: gateway.post(PATH, PLAIN), range(150)))
         took_s = time.monotonic() - begun
 
-    retries = len(gateway.upstream.calls) - 150
+    retries = len(gateway.upstream.requests) - 150
     assert 0 < retries <= 30 * (1 + took_s // 10)  # three a second, counted over ten; a tenth of the calls is less

@@ -11,17 +11,17 @@ from django.contrib.auth.models import User
 from keys.models import UsageRecord
 from tests.support.gateway import Gateway, GatewayServer, read_until, wait_until
 from tests.upstream import (
-    Call,
     Pause,
+    RecordedRequest,
     Reply,
     ScriptedUpstream,
     WaitForPeer,
-    answered,
     body_of,
+    body_response,
     replied,
     streamed,
 )
-from tests.upstream.answers import frames_of
+from tests.upstream.responses import frames_of
 from tests.upstream.steps import Step
 
 PATH = "/api/v1/messages"
@@ -56,9 +56,9 @@ def slowly(reply: Reply) -> Any:
     return replied(reply, every_s=0.05)
 
 
-def late(call: Call) -> list[Step]:
+def late(call: RecordedRequest) -> list[Step]:
     """Silence for a second, and then a whole answer."""
-    return [Pause(1.0), *(streamed(frames_of(call)) if call.is_streamed else answered(body_of(call)))]
+    return [Pause(1.0), *(streamed(frames_of(call)) if call.is_streamed else body_response(body_of(call)))]
 
 
 def leave_midway(gateway: Gateway) -> None:
@@ -70,7 +70,7 @@ def leave_midway(gateway: Gateway) -> None:
 @both_dialects
 def test_a_stream_whose_caller_left_midway_is_read_to_its_end(reading: Gateway, dialect: str) -> None:
     reading.speak(dialect)
-    reading.upstream.answers(slowly(LONG))
+    reading.upstream.queue(slowly(LONG))
 
     leave_midway(reading)
 
@@ -78,7 +78,7 @@ def test_a_stream_whose_caller_left_midway_is_read_to_its_end(reading: Gateway, 
     assert (row.status, row.usage_source, row.stop_reason) == ("client_closed", "reported", "end_turn")
     assert (row.input_tokens, row.output_tokens) == (9, 12)
     assert [attempt["error"] for attempt in row.attempts] == [""]
-    (call,) = reading.upstream.calls
+    (call,) = reading.upstream.requests
     assert call.outcome == "played"
 
 
@@ -88,31 +88,31 @@ def test_an_answer_that_had_not_begun_when_its_caller_left_is_read_too(
     reading: Gateway, dialect: str, body: dict[str, Any]
 ) -> None:
     reading.speak(dialect)
-    reading.upstream.answers(late)
+    reading.upstream.queue(late)
     connection = reading.open(PATH, body)
-    wait_until(lambda: reading.upstream.calls)
+    wait_until(lambda: reading.upstream.requests)
 
     connection.close()
 
     row = reading.record()
     assert (row.status, row.usage_source, row.output_tokens) == ("client_closed", "reported", 12)
-    assert reading.upstream.calls[0].outcome == "played"
+    assert reading.upstream.requests[0].outcome == "played"
 
 
 def test_the_connection_of_an_answer_that_was_read_on_serves_the_next_call(reading: Gateway) -> None:
-    reading.upstream.answers(slowly(LONG))
+    reading.upstream.queue(slowly(LONG))
     leave_midway(reading)
     reading.record()
 
     reading.post(PATH, PLAIN)
 
-    assert len({call.connection for call in reading.upstream.calls}) == 1
+    assert len({call.connection for call in reading.upstream.requests}) == 1
 
 
 @both_dialects
 def test_what_takes_longer_than_it_may_is_cut_and_estimated(reading: Gateway, dialect: str) -> None:
     reading.speak(dialect, continue_after_disconnect_s=0.6)
-    reading.upstream.answers(slowly(ENDLESS))
+    reading.upstream.queue(slowly(ENDLESS))
 
     leave_midway(reading)
     left_at = time.monotonic()
@@ -129,9 +129,9 @@ def test_what_takes_longer_than_it_may_is_cut_and_estimated(reading: Gateway, di
 @both_bodies
 def test_a_silence_is_not_waited_for_longer_either(reading: Gateway, body: dict[str, Any]) -> None:
     reading.speak("openai", continue_after_disconnect_s=0.5)
-    reading.upstream.answers(WaitForPeer())
+    reading.upstream.queue(WaitForPeer())
     connection = reading.open(PATH, body)
-    wait_until(lambda: reading.upstream.calls)
+    wait_until(lambda: reading.upstream.requests)
 
     left_at = time.monotonic()
     connection.close()
@@ -144,20 +144,20 @@ def test_a_silence_is_not_waited_for_longer_either(reading: Gateway, body: dict[
 
 
 def test_no_attempt_begins_once_the_caller_has_left(reading: Gateway) -> None:
-    reading.upstream.answers(lambda call: [Pause(0.5), *answered(b"", status=529)], times=None)
+    reading.upstream.queue(lambda call: [Pause(0.5), *body_response(b"", status=529)], times=None)
     connection = reading.open(PATH, PLAIN)
-    wait_until(lambda: reading.upstream.calls)
+    wait_until(lambda: reading.upstream.requests)
 
     connection.close()
 
     row = reading.record()
     assert (row.status, row.usage_source) == ("client_closed", "none")
-    assert (len(row.attempts), len(reading.upstream.calls)) == (1, 1)
+    assert (len(row.attempts), len(reading.upstream.requests)) == (1, 1)
 
 
 def test_only_so_many_are_read_on_at_a_time_and_one_more_is_cut_at_once(reading: Gateway) -> None:
     reading.speak("openai", continue_after_disconnect_s=2.0)
-    reading.upstream.answers(slowly(ENDLESS), times=None)
+    reading.upstream.queue(slowly(ENDLESS), times=None)
     for _ in range(AT_MOST + 1):
         leave_midway(reading)
     left_at = time.monotonic()
@@ -166,13 +166,13 @@ def test_only_so_many_are_read_on_at_a_time_and_one_more_is_cut_at_once(reading:
 
     assert cut.closed_by_peer_at is not None
     assert cut.closed_by_peer_at - left_at < NOTICED_S
-    assert [call.outcome for call in reading.upstream.calls].count("") == AT_MOST
+    assert [call.outcome for call in reading.upstream.requests].count("") == AT_MOST
     rows = reading.settled(AT_MOST + 1, within_s=10)
     assert [row.status for row in rows] == ["client_closed"] * (AT_MOST + 1)
 
 
 def test_the_right_to_read_on_is_given_back(reading: Gateway) -> None:
-    reading.upstream.answers(slowly(LONG), times=None)
+    reading.upstream.queue(slowly(LONG), times=None)
     for count in range(1, AT_MOST + 2):
         leave_midway(reading)
         rows = reading.settled(count)
@@ -186,10 +186,10 @@ def test_the_end_of_the_process_ends_the_reading_and_settles_the_row(
     with GatewayServer() as server:
         gateway = Gateway(server, upstream, owner)
         gateway.speak("anthropic", continue_after_disconnect_s=60.0)
-        upstream.answers(slowly(ENDLESS))
+        upstream.queue(slowly(ENDLESS))
         leave_midway(gateway)
         time.sleep(0.3)  # three looks of the watcher: it is being read on
-        assert not upstream.calls[0].outcome
+        assert not upstream.requests[0].outcome
 
         begun = time.monotonic()
         status = server.stop(with_signal=signal.SIGTERM)

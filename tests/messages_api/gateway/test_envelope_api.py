@@ -90,7 +90,7 @@ def test_where_the_upstream_counts_nothing_caller_and_row_have_the_same_estimate
     gateway: Gateway, dialect: str, body: dict[str, Any]
 ) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(replied(Reply(usage=None)))
+    gateway.upstream.queue(replied(Reply(usage=None)))
 
     answer = gateway.post(PATH, body)
 
@@ -103,7 +103,7 @@ def test_where_the_upstream_counts_nothing_caller_and_row_have_the_same_estimate
 @both_dialects
 def test_a_count_that_the_upstream_gave_is_not_estimated_again(gateway: Gateway, dialect: str) -> None:
     gateway.speak(dialect)
-    gateway.upstream.answers(replied(Reply(("x" * 400,), usage=("many", 10))))
+    gateway.upstream.queue(replied(Reply(("x" * 400,), usage=("many", 10))))
 
     usage = gateway.post(PATH, HELLO).json()["data"]["usage"]
 
@@ -115,7 +115,7 @@ def test_a_count_that_the_upstream_gave_is_not_estimated_again(gateway: Gateway,
 def test_the_upstream_gets_our_credential_and_never_the_callers(gateway: Gateway) -> None:
     gateway.post(PATH, HELLO)
 
-    (call,) = gateway.upstream.calls
+    (call,) = gateway.upstream.requests
     assert call.headers["authorization"] == "Bearer the-upstream-credential"
     assert gateway.raw_key not in str(call.headers)
     assert call.headers["accept-encoding"] == "identity"
@@ -137,7 +137,7 @@ def test_a_model_without_a_route_is_a_404_that_names_the_models_of_this_key(gate
         "param": "model",
     }
     assert gateway.record().status == "rejected"
-    assert gateway.upstream.calls == []
+    assert gateway.upstream.requests == []
 
 
 def test_a_model_that_the_key_may_not_use_is_a_403_whether_it_exists_or_not(gateway: Gateway) -> None:
@@ -148,7 +148,7 @@ def test_a_model_that_the_key_may_not_use_is_a_403_whether_it_exists_or_not(gate
 
     assert (answer.status, answer.json()["data"]["error"]["type"]) == (403, "permission_error")
     assert gateway.record().http_status == 403
-    assert gateway.upstream.calls == []
+    assert gateway.upstream.requests == []
 
 
 @pytest.mark.parametrize(
@@ -190,5 +190,5 @@ def test_a_refused_body_makes_no_call_and_no_row(gateway: Gateway) -> None:
 
     assert answer.status == 400
     assert answer.json()["data"]["error"]["param"] == "max_tokens"
-    assert gateway.upstream.calls == []
+    assert gateway.upstream.requests == []
     assert not UsageRecord.objects.exists()

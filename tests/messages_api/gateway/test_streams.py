@@ -12,11 +12,11 @@ from django.contrib.auth.models import User
 from keys.models import APIKey, UsageRecord
 from tests.support.gateway import Gateway, GatewayServer, events, read_until, wait_until
 from tests.upstream import (
-    Call,
     Chunk,
     EndChunks,
     Head,
     Pause,
+    RecordedRequest,
     Reply,
     Reset,
     ScriptedUpstream,
@@ -53,7 +53,7 @@ def impatient(
     return Gateway(impatient_server, upstream, owner)
 
 
-def beginning(call: Call, frames: int) -> list[Step]:
+def beginning(call: RecordedRequest, frames: int) -> list[Step]:
     """The first frames of a good stream, and no end."""
     return [Head(headers=SSE), *(Chunk(frame) for frame in frames_of(call)[:frames])]
 
@@ -61,7 +61,7 @@ def beginning(call: Call, frames: int) -> list[Step]:
 @both_dialects
 def test_a_stream_that_breaks_ends_with_an_error_and_without_done(impatient: Gateway, dialect: str) -> None:
     impatient.speak(dialect)
-    impatient.upstream.answers(lambda call: [*beginning(call, 3), Pause(0.1), Reset()])
+    impatient.upstream.queue(lambda call: [*beginning(call, 3), Pause(0.1), Reset()])
 
     lines = impatient.post(PATH, STREAMED).lines()
 
@@ -75,7 +75,7 @@ def test_a_stream_that_breaks_ends_with_an_error_and_without_done(impatient: Gat
 @both_dialects
 def test_a_stream_that_just_stops_is_an_error_too(impatient: Gateway, dialect: str) -> None:
     impatient.speak(dialect)
-    impatient.upstream.answers(lambda call: streamed(frames_of(call)[:4]))
+    impatient.upstream.queue(lambda call: streamed(frames_of(call)[:4]))
 
     lines = impatient.post(PATH, STREAMED).lines()
 
@@ -96,7 +96,7 @@ def test_a_failure_before_the_first_event_is_a_real_status(
     impatient: Gateway, dialect: str, body: dict[str, object], status: int, expected: int, type: str
 ) -> None:
     impatient.speak(dialect)
-    impatient.upstream.answers(failure(status, "What the upstream said."))
+    impatient.upstream.queue(failure(status, "What the upstream said."))
 
     answer = impatient.post(PATH, body)
 
@@ -118,7 +118,7 @@ def test_an_upstream_that_is_not_there_is_a_502(gateway: Gateway, body: dict[str
 
 def test_an_upstream_that_never_answers_a_plain_call_is_a_504_at_the_first_byte_deadline(impatient: Gateway) -> None:
     impatient.speak("openai", connect_timeout_s=0.5, first_byte_timeout_s=0.7)
-    impatient.upstream.answers([WaitForPeer()])
+    impatient.upstream.queue([WaitForPeer()])
 
     begun = time.monotonic()
     answer = impatient.post(PATH, PLAIN)
@@ -131,7 +131,7 @@ def test_an_upstream_that_never_answers_a_plain_call_is_a_504_at_the_first_byte_
 
 def test_a_silence_inside_a_stream_ends_it_at_the_silence_deadline(impatient: Gateway) -> None:
     impatient.speak("openai", idle_timeout_s=1.0)
-    impatient.upstream.answers(lambda call: [*beginning(call, 2), WaitForPeer()])
+    impatient.upstream.queue(lambda call: [*beginning(call, 2), WaitForPeer()])
 
     lines = impatient.post(PATH, STREAMED).lines()
 
@@ -141,7 +141,7 @@ def test_a_silence_inside_a_stream_ends_it_at_the_silence_deadline(impatient: Ga
 
 def test_one_byte_a_second_does_not_outwit_the_deadlines(impatient: Gateway) -> None:
     impatient.speak("openai", idle_timeout_s=1.0, request_timeout_s=30)
-    impatient.upstream.answers(lambda call: [*beginning(call, 2), *paced([b"x"] * 100, 0.2)])
+    impatient.upstream.queue(lambda call: [*beginning(call, 2), *paced([b"x"] * 100, 0.2)])
 
     begun = time.monotonic()
     lines = impatient.post(PATH, STREAMED).lines()
@@ -152,7 +152,7 @@ def test_one_byte_a_second_does_not_outwit_the_deadlines(impatient: Gateway) -> 
 
 def test_the_total_deadline_ends_a_stream_that_goes_on_for_ever(impatient: Gateway) -> None:
     impatient.speak("openai", request_timeout_s=1.5)
-    impatient.upstream.answers(replied(Reply(["word "] * 500), every_s=0.05))
+    impatient.upstream.queue(replied(Reply(["word "] * 500), every_s=0.05))
 
     begun = time.monotonic()
     lines = impatient.post(PATH, STREAMED).lines()
@@ -162,7 +162,7 @@ def test_the_total_deadline_ends_a_stream_that_goes_on_for_ever(impatient: Gatew
 
 
 def test_a_silent_stream_gets_pings(impatient: Gateway) -> None:
-    impatient.upstream.answers(
+    impatient.upstream.queue(
         lambda call: [*beginning(call, 2), Pause(1.3), *(Chunk(frame) for frame in frames_of(call)[2:]), EndChunks()]
     )
 
@@ -174,7 +174,7 @@ def test_a_silent_stream_gets_pings(impatient: Gateway) -> None:
 
 
 def test_an_answer_that_begins_late_is_announced_with_pings(impatient: Gateway) -> None:
-    impatient.upstream.answers(lambda call: [Pause(1.2), *streamed(frames_of(call))])
+    impatient.upstream.queue(lambda call: [Pause(1.2), *streamed(frames_of(call))])
 
     answer = impatient.post(PATH, STREAMED)
 
@@ -187,7 +187,7 @@ def test_an_answer_that_begins_late_is_announced_with_pings(impatient: Gateway) 
 
 
 def test_a_failure_after_the_pings_is_an_error_line(impatient: Gateway) -> None:
-    impatient.upstream.answers(lambda call: [Pause(1.0), *failure(529, "Overloaded.")(call)], times=None)
+    impatient.upstream.queue(lambda call: [Pause(1.0), *failure(529, "Overloaded.")(call)], times=None)
 
     answer = impatient.post(PATH, STREAMED)
 
@@ -202,9 +202,9 @@ def test_a_caller_that_leaves_while_the_model_is_silent_frees_the_upstream_withi
     impatient: Gateway, dialect: str, body: dict[str, object]
 ) -> None:
     impatient.speak(dialect)
-    impatient.upstream.answers([WaitForPeer()])
+    impatient.upstream.queue([WaitForPeer()])
     connection = impatient.open(PATH, body)
-    wait_until(lambda: impatient.upstream.calls)
+    wait_until(lambda: impatient.upstream.requests)
 
     left_at = time.monotonic()
     connection.close()
@@ -216,7 +216,7 @@ def test_a_caller_that_leaves_while_the_model_is_silent_frees_the_upstream_withi
 
 
 def test_a_caller_that_leaves_in_the_middle_of_a_stream_is_settled_with_what_went_by(impatient: Gateway) -> None:
-    impatient.upstream.answers(replied(Reply(["four"] * 300), every_s=0.05))
+    impatient.upstream.queue(replied(Reply(["four"] * 300), every_s=0.05))
     connection = impatient.open(PATH, STREAMED)
     read_until(connection, b"four")
     time.sleep(0.5)
@@ -232,7 +232,7 @@ def test_a_caller_that_leaves_in_the_middle_of_a_stream_is_settled_with_what_wen
 
 
 def test_a_caller_that_half_closes_has_left(impatient: Gateway) -> None:
-    impatient.upstream.answers(lambda call: [*beginning(call, 2), WaitForPeer()])
+    impatient.upstream.queue(lambda call: [*beginning(call, 2), WaitForPeer()])
     connection = impatient.open(PATH, STREAMED)
     read_until(connection, b"data: ")
 
@@ -244,7 +244,7 @@ def test_a_caller_that_half_closes_has_left(impatient: Gateway) -> None:
 
 
 def test_a_caller_that_reads_nothing_is_cut(impatient: Gateway) -> None:
-    impatient.upstream.answers(replied(Reply(["x" * 60_000] * 400)))
+    impatient.upstream.queue(replied(Reply(["x" * 60_000] * 400)))
     connection = impatient.open(PATH, STREAMED)
     read_until(connection, b"data: ")
 
@@ -272,7 +272,7 @@ def test_a_stream_leaves_the_connection_to_the_upstream_open_for_the_next_call(i
         impatient.post(PATH, body)
     impatient.settled(3)
 
-    assert len({call.connection for call in impatient.upstream.calls}) == 1
+    assert len({call.connection for call in impatient.upstream.requests}) == 1
 
 
 def test_kill_9_leaves_orphans_and_no_finished_call_is_touched(
@@ -282,7 +282,7 @@ def test_kill_9_leaves_orphans_and_no_finished_call_is_touched(
         gateway = Gateway(server, upstream, owner)
         gateway.post(PATH, PLAIN)
         finished = gateway.record().id
-        upstream.answers(lambda call: [*beginning(call, 3), WaitForPeer()])
+        upstream.queue(lambda call: [*beginning(call, 3), WaitForPeer()])
         connection = gateway.open(PATH, STREAMED)
         read_until(connection, b"Hello")
         (worker,) = server.worker_pids()
@@ -301,10 +301,10 @@ def test_sigterm_lets_short_streams_end_and_tells_the_long_ones_honestly(
 ) -> None:
     with GatewayServer(GRACEFUL_TIMEOUT_S="8") as server:
         gateway = Gateway(server, upstream, owner)
-        upstream.answers(replied(Reply(["s "] * 10), every_s=0.1))
+        upstream.queue(replied(Reply(["s "] * 10), every_s=0.1))
         short = gateway.open(PATH, STREAMED)
         read_until(short, b"s ")
-        upstream.answers(replied(Reply(["l "] * 1000), every_s=0.1))
+        upstream.queue(replied(Reply(["l "] * 1000), every_s=0.1))
         long = gateway.open(PATH, STREAMED)
         read_until(long, b"l ")
 
@@ -355,7 +355,7 @@ def test_an_idle_connection_does_not_hold_up_the_end(
 
 
 def test_a_compromised_key_takes_its_running_calls_with_it(gateway: Gateway) -> None:
-    gateway.upstream.answers(replied(Reply(["word "] * 600), every_s=0.05))
+    gateway.upstream.queue(replied(Reply(["word "] * 600), every_s=0.05))
     other, _ = APIKey.objects.issue(name="other", owner=gateway.owner)
     stream = gateway.open(PATH, STREAMED)
     read_until(stream, b"word")
@@ -372,7 +372,7 @@ def test_a_compromised_key_takes_its_running_calls_with_it(gateway: Gateway) -> 
 
 
 def test_a_key_that_is_revoked_for_another_reason_lets_its_running_calls_end(gateway: Gateway) -> None:
-    gateway.upstream.answers(replied(Reply(["word "] * 140), every_s=0.05))
+    gateway.upstream.queue(replied(Reply(["word "] * 140), every_s=0.05))
     stream = gateway.open(PATH, STREAMED)
     read_until(stream, b"word")
 

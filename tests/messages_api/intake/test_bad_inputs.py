@@ -159,7 +159,7 @@ def mismatches(gateway: Gateway, base: str, *, is_proxy: bool) -> list[str]:
     assert {row["name"] for row in unfinished} == UNFINISHED
 
     def calls() -> int:
-        return len(gateway.upstream.calls)
+        return len(gateway.upstream.requests)
 
     def problems_of(row: dict[str, Any], count: Callable[[], int | None]) -> list[str]:
         return [f"{row['name']}: {each}" for each in replay.replay(row, base, values, is_proxy, count=count)]

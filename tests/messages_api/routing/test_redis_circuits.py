@@ -158,17 +158,17 @@ def test_what_one_gateway_found_broken_the_other_does_not_ask(
         other = copy.copy(one)
         other.port = other_server.port
         assert other.post(PATH, BODY).status == 200
-        upstream.answers(failure(503), times=None)
+        upstream.queue(failure(503), times=None)
         for _ in range(2):
             assert one.post(PATH, BODY).status == 200
 
         time.sleep(STATE_TTL_S)  # so old may the other's view be
-        asked = len(upstream.calls)
+        asked = len(upstream.requests)
         answers = [other.post(PATH, BODY) for _ in range(5)]
 
         assert asked == 1 + 5
         assert {answer.headers["x-gateway-target"] for answer in answers} == {"second/m"}
-        assert len(upstream.calls) == asked
+        assert len(upstream.requests) == asked
 
 
 def test_a_gateway_whose_redis_is_frozen_answers_all_the_same(

@@ -24,7 +24,7 @@ _ERROR_TYPES = {
 DONE = b"data: [DONE]\n\n"
 
 
-def openai_answer(reply: Reply = HELLO, *, model: str = "scripted") -> dict[str, Any]:
+def openai_response(reply: Reply = HELLO, *, model: str = "scripted") -> dict[str, Any]:
     """Return a `chat.completion`."""
     message: dict[str, Any] = {
         "role": "assistant",
@@ -35,12 +35,16 @@ def openai_answer(reply: Reply = HELLO, *, model: str = "scripted") -> dict[str,
         message["reasoning_content"] = "".join(reply.thinking)
     if reply.tool_calls:
         message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in reply.tool_calls
+            {
+                "id": tool_call.id,
+                "type": "function",
+                "function": {"name": tool_call.name, "arguments": tool_call.arguments},
+            }
+            for tool_call in reply.tool_calls
         ]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}
-    answer = _envelope("chat.completion", model) | {"choices": [choice]}
-    return answer if reply.usage is None else answer | {"usage": openai_usage(reply, reply.usage)}
+    response = _envelope("chat.completion", model) | {"choices": [choice]}
+    return response if reply.usage is None else response | {"usage": openai_usage(reply, reply.usage)}
 
 
 def openai_stream(reply: Reply = HELLO, *, model: str = "scripted", include_usage: bool = True) -> list[bytes]:
@@ -49,10 +53,10 @@ def openai_stream(reply: Reply = HELLO, *, model: str = "scripted", include_usag
     deltas += [{"reasoning_content": text} for text in reply.thinking]
     deltas += [{"content": text} for text in reply.texts]
     deltas += [{"refusal": reply.refusal}] if reply.refusal else []
-    for i, call in enumerate(reply.tool_calls):
-        function = {"name": call.name, "arguments": ""}
-        deltas.append({"tool_calls": [{"index": i, "id": call.id, "type": "function", "function": function}]})
-        deltas += [{"tool_calls": [{"index": i, "function": {"arguments": piece}}]} for piece in call.pieces]
+    for i, tool_call in enumerate(reply.tool_calls):
+        function = {"name": tool_call.name, "arguments": ""}
+        deltas.append({"tool_calls": [{"index": i, "id": tool_call.id, "type": "function", "function": function}]})
+        deltas += [{"tool_calls": [{"index": i, "function": {"arguments": piece}}]} for piece in tool_call.pieces]
     chunks = [_chunk(model, delta=delta) for delta in deltas] + [_chunk(model, delta={}, finish=_finish(reply))]
     if reply.running_usage and reply.usage:
         for i, chunk in enumerate(chunks):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from .answers import answered, body_of, content_of, failure, frames_of, head_of, replied, streamed
-from .calls import Call
-from .openai_words import openai_frame
+from .openai_dialect import openai_frame
 from .replies import HELLO, Reply, ToolCall
+from .request_log import RecordedRequest
+from .responses import body_of, body_response, content_of, failure, frames_of, head_of, replied, streamed
 from .scenario import Scenario, knob
 from .steps import Chunk, EndChunks, Pause, Script, Step
 
@@ -15,58 +15,58 @@ ODD_CHARACTERS = 'line\u2028para\u2029next\u0085nul\x00tab\tquote"back\\slash \U
 """What careless readers take for the end of a line, and what needs more than two bytes."""
 
 
-def slow(call: Call) -> Iterable[Step]:
+def slow(request: RecordedRequest) -> Iterable[Step]:
     """Stream n texts, one every i milliseconds; a plain answer takes as long."""
-    count, every_s = knob(call, "n", 20), knob(call, "i", 100) / 1000
+    count, every_s = knob(request, "n", 20), knob(request, "i", 100) / 1000
     reply = Reply([f"{i} " for i in range(count)], usage=(9, count))
-    if call.is_streamed:
-        return streamed(frames_of(call, reply), every_s=every_s)
-    return [Pause(count * every_s), *answered(body_of(call, reply))]
+    if request.is_streamed:
+        return streamed(frames_of(request, reply), every_s=every_s)
+    return [Pause(count * every_s), *body_response(body_of(request, reply))]
 
 
-def late(call: Call) -> Iterable[Step]:
+def late(request: RecordedRequest) -> Iterable[Step]:
     """Be silent for s seconds, then answer."""
-    yield Pause(knob(call, "s", 5))
-    yield from HELLO_SCRIPT(call)
+    yield Pause(knob(request, "s", 5))
+    yield from HELLO_SCRIPT(request)
 
 
-def long(call: Call) -> Iterable[Step]:
+def long(request: RecordedRequest) -> Iterable[Step]:
     """Stream as fast as the peer reads, k thousand texts of a thousand characters each."""
     text = "0123456789" * 100
-    reply = Reply([text] * (1000 * knob(call, "k", 10)), usage=(9, 250_000))
-    return replied(reply)(call)
+    reply = Reply([text] * (1000 * knob(request, "k", 10)), usage=(9, 250_000))
+    return replied(reply)(request)
 
 
-def flaky(call: Call) -> Iterable[Step]:
+def flaky(request: RecordedRequest) -> Iterable[Step]:
     """Fail with 529, but for each n-th call."""
-    script = HELLO_SCRIPT if call.id % knob(call, "n", 3) == 0 else failure(529, "Overloaded.")
-    return script(call)
+    script = HELLO_SCRIPT if request.id % knob(request, "n", 3) == 0 else failure(529, "Overloaded.")
+    return script(request)
 
 
-def reasoning(call: Call) -> Iterable[Step]:
+def reasoning(request: RecordedRequest) -> Iterable[Step]:
     """Think in the field that vLLM and OpenRouter call `reasoning`."""
     reply = Reply(("Hello!",), thinking=("Let me ", "think."))
-    if call.is_streamed:
-        frames = [frame.replace(b'"reasoning_content"', b'"reasoning"') for frame in frames_of(call, reply)]
+    if request.is_streamed:
+        frames = [frame.replace(b'"reasoning_content"', b'"reasoning"') for frame in frames_of(request, reply)]
         return streamed(frames)
-    return answered(body_of(call, reply).replace(b'"reasoning_content"', b'"reasoning"'))
+    return body_response(body_of(request, reply).replace(b'"reasoning_content"', b'"reasoning"'))
 
 
-def byte_by_byte(call: Call) -> Iterable[Step]:
+def byte_by_byte(request: RecordedRequest) -> Iterable[Step]:
     """Send each byte of the body as a chunk of its own; characters are cut, and so are line ends."""
     reply = Reply(("H\u00e9llo ", "\u4f60\u597d ", "\U0001f600"))
-    pieces = [bytes([byte]) for byte in content_of(call, reply)]
-    return [head_of(call), *map(Chunk, pieces), EndChunks()]
+    pieces = [bytes([byte]) for byte in content_of(request, reply)]
+    return [head_of(request), *map(Chunk, pieces), EndChunks()]
 
 
-def usage_early(call: Call) -> Iterable[Step]:
+def usage_early(request: RecordedRequest) -> Iterable[Step]:
     """Send the usage before the first text, in a chunk without choices, as some servers do."""
-    frames = frames_of(call)
-    if call.dialect == "openai" and call.is_streamed:
+    frames = frames_of(request)
+    if request.dialect == "openai" and request.is_streamed:
         usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
-        first = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": call.model}
+        first = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": request.model}
         frames = [openai_frame(first | {"choices": [], "usage": usage}), *frames]
-    return streamed(frames) if call.is_streamed else HELLO_SCRIPT(call)
+    return streamed(frames) if request.is_streamed else HELLO_SCRIPT(request)
 
 
 _TWO_TOOLS = (

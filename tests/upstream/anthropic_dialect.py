@@ -26,14 +26,14 @@ _ERROR_TYPES = {
 _SIGNATURE = "c2NyaXB0ZWQ="
 
 
-def anthropic_answer(reply: Reply = HELLO, *, model: str = "scripted") -> dict[str, Any]:
+def anthropic_response(reply: Reply = HELLO, *, model: str = "scripted") -> dict[str, Any]:
     """Return a Message."""
     content: list[dict[str, Any]] = []
     if reply.thinking:
         content.append({"type": "thinking", "thinking": "".join(reply.thinking), "signature": _SIGNATURE})
     if reply.texts:
         content.append({"type": "text", "text": "".join(reply.texts)})
-    content += [_tool_use(call, input=_parsed(call.arguments)) for call in reply.tool_calls]
+    content += [_tool_use(tool_call, input=_parsed(tool_call.arguments)) for tool_call in reply.tool_calls]
     message = _message(model) | _ending(reply) | {"content": content}
     return message if reply.usage is None else message | {"usage": _usage_in(reply, reply.usage[1])}
 
@@ -85,10 +85,10 @@ def _block_events(reply: Reply) -> list[dict[str, Any]]:
         blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signature]))
     if reply.texts:
         blocks.append(({"type": "text", "text": ""}, [{"type": "text_delta", "text": text} for text in reply.texts]))
-    for call in reply.tool_calls:
-        pieces = ["", *call.pieces]
+    for tool_call in reply.tool_calls:
+        pieces = ["", *tool_call.pieces]
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
-        blocks.append((_tool_use(call, input={}), deltas))
+        blocks.append((_tool_use(tool_call, input={}), deltas))
     events: list[dict[str, Any]] = []
     for i, (block, deltas) in enumerate(blocks):
         events.append({"type": "content_block_start", "index": i, "content_block": block})
@@ -126,8 +126,8 @@ def _usage_in(reply: Reply, output: Any) -> dict[str, Any]:
     }
 
 
-def _tool_use(call: ToolCall, *, input: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": input}
+def _tool_use(tool_call: ToolCall, *, input: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": tool_call.id, "name": tool_call.name, "input": input}
 
 
 def _parsed(arguments: str) -> Any:

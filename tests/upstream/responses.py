@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .anthropic_words import anthropic_answer, anthropic_error, anthropic_frame, anthropic_models, anthropic_stream
-from .calls import Call
-from .openai_words import openai_answer, openai_error, openai_frame, openai_models, openai_stream
+from .anthropic_dialect import anthropic_error, anthropic_frame, anthropic_models, anthropic_response, anthropic_stream
+from .openai_dialect import openai_error, openai_frame, openai_models, openai_response, openai_stream
 from .replies import HELLO, Reply
+from .request_log import RecordedRequest
 from .steps import Chunk, EndChunks, Framing, Head, Pause, Script, Send, Step
 
 Pairs = Sequence[tuple[str, str]]
@@ -20,37 +20,37 @@ SSE_HEADERS: Pairs = (
 )
 
 
-def head_of(call: Call, framing: Framing = "chunked", *, extra: Pairs = ()) -> Head:
+def head_of(request: RecordedRequest, framing: Framing = "chunked", *, extra: Pairs = ()) -> Head:
     """Return the head of a proper answer, plain or streamed."""
-    return Head(200, [*(SSE_HEADERS if call.is_streamed else JSON_HEADERS), *extra], framing=framing)
+    return Head(200, [*(SSE_HEADERS if request.is_streamed else JSON_HEADERS), *extra], framing=framing)
 
 
-def content_of(call: Call, reply: Reply = HELLO) -> bytes:
+def content_of(request: RecordedRequest, reply: Reply = HELLO) -> bytes:
     """Return all bytes of a proper answer's body, plain or streamed."""
-    return b"".join(frames_of(call, reply)) if call.is_streamed else body_of(call, reply)
+    return b"".join(frames_of(request, reply)) if request.is_streamed else body_of(request, reply)
 
 
-def frames_of(call: Call, reply: Reply = HELLO) -> list[bytes]:
+def frames_of(request: RecordedRequest, reply: Reply = HELLO) -> list[bytes]:
     """Return the frames of a stream in the dialect of the call."""
-    if call.dialect == "anthropic":
-        return anthropic_stream(reply, model=call.model)
-    return openai_stream(reply, model=call.model, include_usage=call.wants_usage)
+    if request.dialect == "anthropic":
+        return anthropic_stream(reply, model=request.model)
+    return openai_stream(reply, model=request.model, include_usage=request.wants_usage)
 
 
-def frame_of(call: Call, value: dict[str, Any]) -> bytes:
+def frame_of(request: RecordedRequest, value: dict[str, Any]) -> bytes:
     """Return one chunk or event as a frame in the dialect of the call."""
-    return anthropic_frame(value) if call.dialect == "anthropic" else openai_frame(value)
+    return anthropic_frame(value) if request.dialect == "anthropic" else openai_frame(value)
 
 
-def body_of(call: Call, reply: Reply = HELLO) -> bytes:
+def body_of(request: RecordedRequest, reply: Reply = HELLO) -> bytes:
     """Return the body of a plain answer in the dialect of the call."""
-    answer = anthropic_answer if call.dialect == "anthropic" else openai_answer
-    return _json(answer(reply, model=call.model))
+    response = anthropic_response if request.dialect == "anthropic" else openai_response
+    return _json(response(reply, model=request.model))
 
 
-def error_of(call: Call, status: int, message: str) -> dict[str, Any]:
+def error_body(request: RecordedRequest, status: int, message: str) -> dict[str, Any]:
     """Return an error's body in the dialect of the call; it is also what breaks a stream."""
-    return anthropic_error(status, message) if call.dialect == "anthropic" else openai_error(status, message)
+    return anthropic_error(status, message) if request.dialect == "anthropic" else openai_error(status, message)
 
 
 def paced(frames: Sequence[bytes], every_s: float) -> list[Step]:
@@ -68,7 +68,7 @@ def streamed(frames: Sequence[bytes], *, every_s: float = 0.0, headers: Pairs = 
     return [Head(200, headers), *paced(frames, every_s), EndChunks()]
 
 
-def answered(
+def body_response(
     body: dict[str, Any] | list[Any] | bytes,
     *,
     status: int = 200,
@@ -85,10 +85,10 @@ def answered(
 def replied(reply: Reply = HELLO, *, every_s: float = 0.0) -> Script:
     """Return a script that gives the reply as the call wants it: in its dialect, plain or streamed."""
 
-    def script(call: Call) -> list[Step]:
-        if call.is_streamed:
-            return streamed(frames_of(call, reply), every_s=every_s)
-        return answered(body_of(call, reply))
+    def script(request: RecordedRequest) -> list[Step]:
+        if request.is_streamed:
+            return streamed(frames_of(request, reply), every_s=every_s)
+        return body_response(body_of(request, reply))
 
     return script
 
@@ -98,9 +98,9 @@ def failure(
 ) -> Script:
     """Return a script that fails with that status, in the dialect of the call unless one is given."""
 
-    def script(call: Call) -> list[Step]:
-        error = anthropic_error if (dialect or call.dialect) == "anthropic" else openai_error
-        return answered(error(status, message), status=status, headers=[*JSON_HEADERS, *headers])
+    def script(request: RecordedRequest) -> list[Step]:
+        error = anthropic_error if (dialect or request.dialect) == "anthropic" else openai_error
+        return body_response(error(status, message), status=status, headers=[*JSON_HEADERS, *headers])
 
     return script
 
@@ -108,8 +108,8 @@ def failure(
 def models(names: list[str]) -> Script:
     """Return a script that lists models."""
 
-    def script(call: Call) -> list[Step]:
-        return answered(anthropic_models(names) if call.dialect == "anthropic" else openai_models(names))
+    def script(request: RecordedRequest) -> list[Step]:
+        return body_response(anthropic_models(names) if request.dialect == "anthropic" else openai_models(names))
 
     return script
 

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class Call:
+class RecordedRequest:
     """One HTTP exchange as the upstream saw it. Times are those of `time.monotonic()`."""
 
     id: int
@@ -50,48 +50,58 @@ class Call:
         return isinstance(options, dict) and options.get("include_usage") is True
 
 
-class CallLog:
+class RequestLog:
     """All calls in the order of their arrival; the connections' threads write, a test reads and waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._calls: list[Call] = []
+        self._requests: list[RecordedRequest] = []
 
-    def add(self, call: Call) -> None:
+    def add(self, request: RecordedRequest) -> None:
         with self._changed:
-            self._calls.append(call)
+            self._requests.append(request)
             self._changed.notify_all()
 
-    def all(self) -> list[Call]:
+    def all(self) -> list[RecordedRequest]:
         with self._changed:
-            return list(self._calls)
+            return list(self._requests)
 
-    def end(self, call: Call, *, outcome: str, sent_bytes: int) -> None:
+    def end(self, request: RecordedRequest, *, outcome: str, sent_bytes: int) -> None:
         with self._changed:
-            call.outcome = outcome
-            call.sent_bytes = sent_bytes
-            call.ended_at = time.monotonic()
+            request.outcome = outcome
+            request.sent_bytes = sent_bytes
+            request.ended_at = time.monotonic()
             self._changed.notify_all()
-        duration_s = call.ended_at - call.at
+        duration_s = request.ended_at - request.at
         logger.info(
             "#%d %s %s %s -> %s, %d bytes, %.3f s",
-            *(call.id, call.method, call.path, call.model or call.scenario, outcome, sent_bytes, duration_s),
+            *(
+                request.id,
+                request.method,
+                request.path,
+                request.model or request.scenario,
+                outcome,
+                sent_bytes,
+                duration_s,
+            ),
         )
 
-    def note_departure(self, call: Call, *, at: float) -> None:
+    def record_disconnect(self, request: RecordedRequest, *, at: float) -> None:
         """Note when the peer left; only the first time counts."""
         with self._changed:
-            if call.closed_by_peer_at is None:
-                call.closed_by_peer_at = at
+            if request.closed_by_peer_at is None:
+                request.closed_by_peer_at = at
             self._changed.notify_all()
 
-    def wait_for(self, predicate: Callable[[Call], object], *, count: int, within_s: float) -> list[Call]:
+    def wait_for(
+        self, predicate: Callable[[RecordedRequest], object], *, count: int, within_s: float
+    ) -> list[RecordedRequest]:
         """Return the calls that satisfy the predicate once there are `count` of them, or raise TimeoutError."""
 
-        def matching() -> list[Call]:
-            return [call for call in self._calls if predicate(call)]
+        def matching() -> list[RecordedRequest]:
+            return [request for request in self._requests if predicate(request)]
 
         with self._changed:
             if self._changed.wait_for(lambda: len(matching()) >= count, within_s):
                 return matching()
-            raise TimeoutError(f"{len(matching())} of {count} calls within {within_s} s: {self._calls!r:.2000}")
+            raise TimeoutError(f"{len(matching())} of {count} calls within {within_s} s: {self._requests!r:.2000}")
