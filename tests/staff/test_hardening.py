@@ -94,7 +94,7 @@ def test_an_error_page_is_ours(status: int, address: str, browser: Client) -> No
 def check_error_page(answer: Any) -> None:
     check_headers(answer)
     assert inline(answer.text) == []
-    assert "gateway/gateway" in answer.text and "To the overview" in answer.text
+    assert "gateway/theme" in answer.text and "Back to the overview" in answer.text
     assert "Traceback" not in answer.text and "Django" not in answer.text
 
 

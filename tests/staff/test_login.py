@@ -67,7 +67,7 @@ def test_after_five_wrong_passwords_the_right_one_is_not_looked_at(ada: User, vi
     assert answers == [200, 200, 200, 200, 429, 429]
     assert answer.status_code == 429 and "_auth_user_id" not in client.session
     assert 890 <= int(answer["Retry-After"]) <= 900
-    assert "Try again in 15 minutes" in answer.text and "gateway/gateway" in answer.text
+    assert "Try again in 15 minutes" in answer.text and "gateway/theme" in answer.text
 
 
 def test_other_users_and_other_addresses_are_not_locked(ada: User, visitor: Visitor) -> None:

@@ -1,19 +1,28 @@
-// Draws each <figure data-chart="…"> from the JSON block of that id. Knows nothing of what the numbers mean.
+// Draws each <figure data-chart="…"> from the JSON block of that id.
 
 const PATTERNS = [[], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3]];
 const charts = [];
 
-const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// A variable holds light-dark(…). Only a property that uses it has the color of the current theme.
+const probe = document.createElement("span");
+probe.hidden = true;
+document.body.append(probe);
+
+function color(variable) {
+  probe.style.color = `var(${variable})`;
+  return getComputedStyle(probe).color;
+}
+
 const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 
 function datasets({ type, series }) {
   return series
     .filter(({ values }) => values.some((value) => value !== 0))
-    .map(({ name, values, color }, index) => ({
+    .map(({ name, values, color: number }, index) => ({
       label: name,
       data: values,
-      backgroundColor: variable(`--chart-${color ?? index + 1}`),
-      borderColor: variable(type === "line" ? `--chart-${color ?? index + 1}` : "--panel-bg"),
+      backgroundColor: color(`--chart-${number ?? index + 1}`),
+      borderColor: color(type === "line" ? `--chart-${number ?? index + 1}` : "--panel-bg"),
       borderDash: type === "line" ? PATTERNS[index % PATTERNS.length] : [],
       borderWidth: type === "line" ? 2 : { top: 1 },
       borderRadius: 2,
@@ -22,7 +31,7 @@ function datasets({ type, series }) {
 }
 
 function options({ unit, stacked }) {
-  const text = variable("--body-quiet-color");
+  const text = color("--body-quiet-color");
   const ticks = { color: text, maxRotation: 0, autoSkipPadding: 16, precision: 0 };
   return {
     animation: reducedMotion.matches ? false : { duration: 250 },
@@ -33,8 +42,8 @@ function options({ unit, stacked }) {
       tooltip: { callbacks: { label: ({ dataset, formattedValue }) => `${dataset.label}: ${formattedValue} ${unit}` } },
     },
     scales: {
-      x: { stacked, ticks, grid: { display: false }, border: { color: variable("--border-color") } },
-      y: { stacked, ticks, beginAtZero: true, suggestedMax: 4, grid: { color: variable("--hairline-color") }, border: { display: false } },
+      x: { stacked, ticks, grid: { display: false }, border: { color: color("--border-color") } },
+      y: { stacked, ticks, beginAtZero: true, suggestedMax: 4, grid: { color: color("--hairline-color") }, border: { display: false } },
     },
   };
 }
