@@ -25,7 +25,7 @@ from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Team, UsageRecord  # noqa: E402
-from keys.usage.hourly_rollup import DIMENSIONS, sums_of  # noqa: E402
+from keys.usage.hourly_rollup import DIMENSIONS, measures_of  # noqa: E402
 from lib.periods import begin_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
@@ -113,7 +113,7 @@ def _call(keys: list[APIKey], count: int, session: int, now: datetime, price: Mo
         for row in rows:
             hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
             place = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
-            hours.setdefault(place, Counter()).update(sums_of(row))
+            hours.setdefault(place, Counter()).update(measures_of(row))
     in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as they come to be
     HourlyUsage.objects.bulk_create(
         (HourlyUsage(**dict(zip(DIMENSIONS, place, strict=True)), **sums) for place, sums in in_order), batch_size=5_000

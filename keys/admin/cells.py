@@ -20,7 +20,7 @@ def chips(conditions: Iterable[Condition]) -> SafeString:
 
 def standing(budget: BudgetStatus, *, is_own: bool = False) -> SafeString:
     """How a budget stands: a bar, and beside it in words what it shows. `is_own`: whose it is need not be said."""
-    kind = "bad" if budget.left == 0 else "warn" if budget.is_near else "good"
+    kind = "bad" if budget.remaining == 0 else "warn" if budget.is_above_alert_threshold else "good"
     whose = "the team's " if budget.scope == "team" and not is_own else ""
     unit = budget.budget.unit
     used = format_amount(budget.spent + budget.reserved, unit)

@@ -59,7 +59,7 @@ class TeamChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         standings = defaultdict(list)
-        for each in status.of_budgets(Budget.objects.filter(team__in=self.result_list)):
+        for each in status.for_budgets(Budget.objects.filter(team__in=self.result_list)):
             standings[each.budget.team_id].append(each)
         for team in self.result_list:
             team.standings = standings[team.pk]
@@ -137,7 +137,7 @@ class TeamAdmin(GatewayModelAdmin):
 
     def _facts(self, request: HttpRequest, team: Team) -> dict[str, Any]:
         facts: dict[str, Any] = {"state": self.state(team)}
-        standings = status.of_budgets(team.budgets.all())
+        standings = status.for_budgets(team.budgets.all())
         facts["standings"] = [(each, standing(each, is_own=True)) for each in standings]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])

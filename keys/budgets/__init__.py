@@ -1,0 +1,1 @@
+"""Budgets: reservations, status and alerts."""

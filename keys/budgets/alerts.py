@@ -1,4 +1,4 @@
-"""What people are told about budgets: written together with what it is about, sent by the messenger."""
+"""Budget alerts: notifications that a budget has reached its alert threshold."""
 
 from django.conf import settings
 from django.utils import timezone
@@ -8,24 +8,25 @@ from keys.models import BudgetPeriod, Notification
 from lib import admin_links, periods
 
 
-def note_budget(row: BudgetPeriod, *, limit: int) -> None:
-    """Write that a budget has reached its warning threshold. The same period is told of once."""
+def create_alert(row: BudgetPeriod, *, limit: int) -> None:
+    """Create the notification of a budget period, once, in the transaction that spends the amount."""
     budget = row.budget
     key, team = budget.api_key, budget.team
-    whose = f"the key {key.name} ({key.public_id})" if key else f"the team {team}"
+    owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"
     which = f"{PERIOD_ADJECTIVES[budget.period]} budget"
     spent, of = (format_amount(amount, budget.unit) for amount in (row.spent, limit))
     ends_at = periods.end_of(budget.period, row.starts_at)
-    resets = f"It resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
+    resets = f"Resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
     link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
     share = round(100 * row.spent / limit) if limit else 100
     Notification.objects.get_or_create(
         dedup_key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
         defaults={
             "kind": "budget_alert",
-            "subject": f"Budget alert: {share} % of the {which} of {whose} used"[:200],
-            "text": f"{spent} of the {of} {which} of {whose} are spent. {resets}\n"
-            "Requests that exceed the budget are rejected with 402.\n" + (f"{link}\n" if link else ""),
+            "subject": f"Budget alert: {share} % of the {which} of {owner} used"[:200],
+            "text": f"{spent} of the {which} of {of} of {owner} are spent. {resets}\n"
+            "Requests whose maximum cost exceeds the remaining budget are rejected with 402.\n"
+            + (f"{link}\n" if link else ""),
             "recipients": _recipients(row),
             "data": {
                 "kind": "budget_alert",
@@ -46,7 +47,7 @@ def note_budget(row: BudgetPeriod, *, limit: int) -> None:
 
 
 def _recipients(row: BudgetPeriod) -> list[str]:
-    """Whoever answers for the key or the team, and whoever is told everything."""
+    """Return the e-mail addresses of the team or the owner, and of all alert recipients."""
     key, team = row.budget.api_key, row.budget.team
     if key is not None:
         team = key.team

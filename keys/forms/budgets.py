@@ -116,8 +116,8 @@ class BudgetFormSet(BaseInlineFormSet):
 
     def _excess(self, budget: Budget) -> str | None:
         assert self._team is not None
-        of_team = [each.allowance for each in self._team.budgets.all()]
-        return team_ceilings.exceeding_budget(budget.allowance, of_team, name=self._team.name)
+        of_team = [each.spec for each in self._team.budgets.all()]
+        return team_ceilings.exceeding_budget(budget.spec, of_team, name=self._team.name)
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)

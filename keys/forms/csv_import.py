@@ -198,8 +198,8 @@ def _conflicts(row: Row) -> Iterator[tuple[str, list[str]]]:
             yield _COLUMN_OF.get(name, "row"), [said for each in errors for said in each.messages]
     team = row.key["team"]
     if team is not None and row.budget:
-        of_team = [budget.allowance for budget in team.budgets.all()]
-        if excess := team_ceilings.exceeding_budget(Budget(**row.budget).allowance, of_team, name=team.name):
+        of_team = [budget.spec for budget in team.budgets.all()]
+        if excess := team_ceilings.exceeding_budget(Budget(**row.budget).spec, of_team, name=team.name):
             yield "budget", [excess]
 
 

@@ -54,6 +54,6 @@ class TemporaryIncreaseForm(forms.Form):
         """A team may have more for now as well."""
         assert self._team is not None
         now = timezone.now()
-        of_team = [each.allowance._replace(amount=each.limit_at(now)) for each in self._team.budgets.all()]
-        wanted = self._budget.allowance._replace(amount=self._budget.amount + temporary_increase)
+        of_team = [each.spec._replace(amount=each.limit_at(now)) for each in self._team.budgets.all()]
+        wanted = self._budget.spec._replace(amount=self._budget.amount + temporary_increase)
         return team_ceilings.exceeding_budget(wanted, of_team, name=self._team.name)

@@ -73,21 +73,20 @@ class Budget(models.Model):
             raise ValidationError({"temporary_increase_until": "Say until when the amount is higher."})
 
     @property
-    def allowance(self) -> BudgetSpec:
+    def spec(self) -> BudgetSpec:
         return BudgetSpec(unit=self.unit, period=self.period, amount=self.amount)
 
-    def raise_for_now(self, *, by: int, until: datetime) -> None:
-        """Allow more until a moment. The next call sees it."""
-        self.temporary_increase, self.temporary_increase_until = by, until
+    def set_temporary_increase(self, amount: int, *, until: datetime) -> None:
+        """Raise the budget until a given time. Takes effect with the next request."""
+        self.temporary_increase, self.temporary_increase_until = amount, until
         self.save(update_fields=["temporary_increase", "temporary_increase_until"])
 
-    def end_increase(self) -> None:
-        """Take back what was allowed for now."""
+    def clear_temporary_increase(self) -> None:
         self.temporary_increase, self.temporary_increase_until = 0, None
         self.save(update_fields=["temporary_increase", "temporary_increase_until"])
 
     def limit_at(self, moment: datetime) -> int:
-        """The amount at a moment, with the increase that stands then."""
+        """Return the amount at a moment, with the temporary increase that is in effect then."""
         is_increased = self.temporary_increase_until is not None and moment < self.temporary_increase_until
         return self.amount + self.temporary_increase if is_increased else self.amount
 

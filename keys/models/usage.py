@@ -16,6 +16,17 @@ The index and its queries use the same expression: SQLite matches equalities wit
 IS_CLIENT_ERROR = Q(status="failed", error_type__in=CLIENT_ERRORS)
 """An error that the client causes. All others are upstream errors: of an upstream or of the gateway itself."""
 
+BILLED_TOKEN_COLUMNS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+)
+"""The kinds of tokens that have a price. They do not overlap."""
+TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens")
+"""All kinds of tokens, in usage records and hourly rollups. Thinking tokens are part of the output tokens."""
+
 
 class UsageRecord(models.Model):
     """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""

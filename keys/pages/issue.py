@@ -58,7 +58,7 @@ class KeyDraft:
         if not self.form.is_bound:
             return {}
         if self.is_valid:
-            return {"summary": summary(self.form.instance, [form.instance.allowance for form in self.budgets.kept])}
+            return {"summary": summary(self.form.instance, [form.instance.spec for form in self.budgets.kept])}
         forms = [self.form, *self.budgets.forms]
         return {"missing": [*(said for form in forms for said in _said(form)), *self.budgets.non_form_errors()]}
 

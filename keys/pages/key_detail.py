@@ -94,7 +94,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "budget_meters": budgets,
         "limit_meters": forecast.limit_meters(api_key),
         "secrets": secret_statuses(list(api_key.secrets.all())),
-        "rules": summary(api_key, [each.status.budget.allowance for each in budgets if each.status.scope == "key"]),
+        "rules": summary(api_key, [each.status.budget.spec for each in budgets if each.status.scope == "key"]),
         "history": history_of(api_key),
         "may": model_admin.rights(request, api_key),
         "blocked_reasons": blocked_reasons(api_key),

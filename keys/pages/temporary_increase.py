@@ -25,11 +25,11 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
     budget = Budget.objects.filter(pk=budget_id, api_key=api_key).first()
     if budget is None:
         raise Http404
-    row = status.of_budgets([budget])[0]
+    row = status.for_budgets([budget])[0]
     address = reverse("admin:keys_apikey_change", args=[api_key.pk])
     if request.method == "POST" and "end" in request.POST:
         with transaction.atomic():
-            budget.end_increase()
+            budget.clear_temporary_increase()
             model_admin.log_change(request, api_key, f"Increase of the budget {budget} ended")
         messages.success(request, f"The budget is {format_amount(budget.amount, budget.unit)} again.")
         return HttpResponseRedirect(address)
@@ -39,7 +39,7 @@ def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, 
     if form.is_valid():
         more, until = form.cleaned_data["temporary_increase"], form.cleaned_data["until"]
         with transaction.atomic():
-            budget.raise_for_now(by=more, until=until)
+            budget.set_temporary_increase(more, until=until)
             model_admin.log_change(
                 request,
                 api_key,

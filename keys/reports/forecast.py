@@ -85,7 +85,7 @@ def _meter(state: LimitState) -> LimitMeter:
 
 def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
     """Return the budgets that a key's requests are charged to. Two queries, three if its team has budgets."""
-    budgets = status.of_key(api_key)
+    budgets = status.for_key(api_key)
     spent = add_up(row.totals for row in activity.days[-RATE_DAYS:])
     rates = {"key": _rate(spent, since=api_key.created_at)}
     if any(each.scope == "team" for each in budgets):
@@ -112,10 +112,10 @@ def forecast(row: BudgetStatus, rate: SpendRate) -> BudgetMeter:
     """Extrapolate a budget at a spend rate."""
     per_elapsed = rate.micros if row.budget.unit == "usd" else rate.tokens
     now = timezone.now()
-    if per_elapsed <= 0 or row.left <= 0:
+    if per_elapsed <= 0 or row.remaining <= 0:
         return BudgetMeter(status=row)
     seconds = int(rate.elapsed.total_seconds())
-    lasts_s = row.left * seconds // per_elapsed
+    lasts_s = row.remaining * seconds // per_elapsed
     ends = row.resets_at
     if lasts_s < (ends - now).total_seconds() if ends else lasts_s < 1000 * DAY.total_seconds():
         return BudgetMeter(status=row, runs_out_at=now + timedelta(seconds=lasts_s))

@@ -27,7 +27,7 @@ def describe(key_id: int, *, secret_id: int, available_models: list[str]) -> dic
         "last_used_at": api_key.last_used_at.isoformat() if api_key.last_used_at else None,
         "models": {"allowed": _allowed(api_key), "available": available_models},
         "limits": _limits(forecast.limit_states(api_key)),
-        "budgets": [_budget(each) for each in status.of_key(api_key)],
+        "budgets": [_budget(each) for each in status.for_key(api_key)],
         "usage": key_usage.current(api_key.pk),
     }
 
@@ -70,6 +70,6 @@ def _budget(status: BudgetStatus) -> dict[str, Any]:
         "limit": amount(status.limit),
         "spent": amount(status.spent),
         "reserved": amount(status.reserved),
-        "remaining": amount(status.left),
+        "remaining": amount(status.remaining),
         "resets_at": status.resets_at.isoformat() if status.resets_at else None,
     }

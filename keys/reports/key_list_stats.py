@@ -62,7 +62,7 @@ def _add_budgets(found: dict[int, KeyListStats], api_keys: Sequence[APIKey]) -> 
     rows = Budget.objects.filter(Q(api_key__in=[api_key.pk for api_key in api_keys]) | Q(team__in=teams))
     by_key: dict[int, list[BudgetStatus]] = defaultdict(list)
     by_team: dict[int, list[BudgetStatus]] = defaultdict(list)
-    for each in status.of_budgets(rows):
+    for each in status.for_budgets(rows):
         if each.budget.api_key_id:
             by_key[each.budget.api_key_id].append(each)
         elif each.budget.team_id:

@@ -1,4 +1,4 @@
-"""What the ledger's writer keeps for its process: a boot id, rows that wait, and when a secret was last noted."""
+"""Per-process state of the ledger's writer: boot ID, spool, uncommitted rows and last-used timestamps."""
 
 import json
 import logging
@@ -17,21 +17,21 @@ from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
-LAST_USE_EVERY = timedelta(minutes=5)  # one write a call would queue all calls of a key on one row lock
+LAST_USED_INTERVAL = timedelta(minutes=5)  # a write per request would queue all requests of a key on one row lock
 
 
 class Backlog:
-    """What the writer keeps for its process: its boot id, its spool, and when it last noted a secret's use."""
+    """What the writer of one process has not committed yet. Reinitialized after fork."""
 
     def __init__(self) -> None:
         self._opened = OncePerProcess(self._open)
-        self._last_use: dict[int, datetime] = {}
-        self._kept: list[Row] = []
-        """Rows on their way to the spool. They stay here while the disk does not take them."""
-        self._is_disk_away = False
+        self._last_used: dict[int, datetime] = {}
+        self._unspooled: list[Row] = []
+        """Rows that are not in the spool yet, such as while the disk is full."""
+        self._is_disk_unavailable = False
 
     def open(self) -> None:
-        """Create the boot id and the spool of this process unless it has them."""
+        """Create the boot ID and the spool of this process unless it has them."""
         self._opened.ensure()
 
     @property
@@ -49,52 +49,56 @@ class Backlog:
         self._boot_id = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(spool_folder(), self._boot_id)
 
-    def last_use_is_due(self, secret_id: int, used_at: datetime) -> bool:
-        """Whether this process has not noted the secret's use for five minutes. Spares an idle UPDATE."""
-        noted = self._last_use.get(secret_id)
-        if noted is not None and used_at - noted < LAST_USE_EVERY:
+    def should_write_last_used(self, secret_id: int, used_at: datetime) -> bool:
+        """Return whether this process has not written the secret's last use for five minutes. Saves a no-op UPDATE."""
+        written = self._last_used.get(secret_id)
+        if written is not None and used_at - written < LAST_USED_INTERVAL:
             return False
-        self._last_use[secret_id] = used_at
+        self._last_used[secret_id] = used_at
         return True
 
-    def keep(self, row: Row) -> None:
-        """Take a row that the database does not take. `secure` brings it to the disk."""
-        self._kept.append(rows.to_json(row))
+    def add(self, row: Row) -> None:
+        """Add a row that could not be committed. `flush_to_spool` writes it to disk."""
+        self._unspooled.append(rows.to_json(row))
 
-    def secure(self) -> None:
-        """Bring what is kept to the spool. What the disk does not take stays in memory: as many rows as calls ran."""
-        if not self._kept:
+    def flush_to_spool(self) -> None:
+        """Write the rows in memory to the spool.
+
+        Rows stay in memory while the disk is unavailable: at most as many as there are in-flight requests.
+        """
+        if not self._unspooled:
             return
         try:
-            self.spool.append(self._kept)
+            self.spool.append(self._unspooled)
         except OSError as error:
-            if not self._is_disk_away:
-                logger.critical("Neither database nor disk take the ledger's rows: they wait in memory (%s)", error)
-            self._is_disk_away = True
+            if not self._is_disk_unavailable:
+                logger.critical("Ledger: database and spool unavailable; buffering rows in memory (%s)", error)
+            self._is_disk_unavailable = True
             return
-        if self._is_disk_away:
-            logger.warning("The disk takes the ledger's rows again: %d left the memory", len(self._kept))
-        self._is_disk_away = False
-        self._kept.clear()
+        if self._is_disk_unavailable:
+            logger.warning("Ledger: spool available again; %d buffered rows written", len(self._unspooled))
+        self._is_disk_unavailable = False
+        self._unspooled.clear()
 
-    def waiting(self) -> list[Row]:
-        """What waits in the spool and in memory."""
-        return [*([] if self.spool.is_empty() else self.spool.rows()), *self._kept]
+    def pending(self) -> list[Row]:
+        """Return the rows in the spool and in memory."""
+        return [*([] if self.spool.is_empty() else self.spool.rows()), *self._unspooled]
 
-    def forget(self) -> None:
-        """What waited is committed."""
+    def clear(self) -> None:
+        """Forget the pending rows, once they are committed."""
         self.spool.clear()
-        self._kept.clear()
-        self._is_disk_away = False
+        self._unspooled.clear()
+        self._is_disk_unavailable = False
 
     def close(self) -> None:
+        """Flush and close the spool. May be called twice."""
         if not self._opened.is_started:
             return
-        self.secure()
-        for row in self._kept:
-            # Its counts stand here and nowhere else. The next worker settles the row as orphaned.
-            logger.critical("Neither database nor disk took this row: %s", json.dumps(row))
-        self._kept.clear()
+        self.flush_to_spool()
+        for row in self._unspooled:
+            # The log is the only place left for its counts. The next worker settles the row as interrupted.
+            logger.critical("Ledger: database and spool unavailable; unwritten row: %s", json.dumps(row))
+        self._unspooled.clear()
         self._spool.close()
         self._opened.reset()
 

@@ -1,9 +1,9 @@
 """
-One writer thread that commits what waits: a call alone waits for one statement, and a hundred share one.
+Group commit: one writer thread per process commits what is queued, so that many requests share one transaction.
 
-The thread is a real one (see `native`) with a database connection of its own, outside any pool. A batch that fails is
-taken apart, so one poisonous statement does not take the others with it. While the database is away, each statement
-is told so and decides what becomes of it; none waits for an answer that may never come.
+The thread is an OS thread (see `lib.threads`) with a dedicated database connection, outside any pool. A batch that
+fails is split, so that one invalid statement does not fail the others. While the database is unavailable, every
+statement is abandoned at once and decides what happens to its data; none waits for a response that may never come.
 """
 
 import logging
@@ -21,24 +21,24 @@ from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 200  # a larger one would keep the rows of its budgets locked for longer than others like to wait
-AWAY = (OperationalError, InterfaceError, InternalError)  # the last: a server that has become a read-only copy
+MAX_BATCH = 200  # a larger batch would lock the rows of its budgets for longer than other writers should wait
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError)  # the last: a server that has become a read-only copy
 
 
 class Statement(Protocol):
-    """Something to write. Both methods are called in the writer's thread."""
+    """Something to write. The writer's thread calls both methods."""
 
-    verdict: Exception | None
-    """What its submitter is told although it was written; set while it is."""
+    error: Exception | None
+    """What its submitter gets although the batch was committed. Set while the batch is written."""
 
-    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        """The database does not take it. Return the error for its submitter, or None if it is safe elsewhere.
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        """Handle a failed write. Return the error for the submitter, or None if the data is safe elsewhere.
 
-        In doubt it may have taken it after all, or may still do so: it was asked, and did not answer.
+        In doubt, the database did not respond: it may have committed the statement, or may still do so.
         """
 
-    def come_too_late(self) -> None:
-        """It is written, but its submitter has given it up."""
+    def committed_after_abandon(self) -> None:
+        """Handle a commit whose submitter has abandoned the statement in the meantime."""
 
 
 Write = Callable[[list[Any], BaseDatabaseWrapper], None]
@@ -46,35 +46,35 @@ Write = Callable[[list[Any], BaseDatabaseWrapper], None]
 
 
 class Ticket:
-    """A submitted statement and the signal of its end."""
+    """A submitted statement and the signal of its completion."""
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
         self._signal = threads.signal()
         self._error: Exception | None = None
-        self._undecided = [True]  # whoever takes it out decides: `pop` is atomic in every kind of thread
+        self._undecided = [True]  # the side that takes it out decides: `pop` is atomic in every kind of thread
 
     def wait(self, timeout: float) -> bool:
-        """Whether the writer is done with it in time. Raise what went wrong."""
+        """Return whether the writer finished in time. Raise the statement's error."""
         if not self._signal.wait(timeout):
             return False
         self._raise_error()
         return True
 
-    def give_up(self) -> bool:
-        """Give it up, for good: the writer undoes it. Return False if it is done already; raise what went wrong."""
+    def abandon(self) -> bool:
+        """Abandon the statement; the writer undoes it. Return False if the writer has finished; raise its error."""
         if self._decide():
             return True
         self._raise_error()
         return False
 
     @property
-    def is_given_up(self) -> bool:
-        """Only for the writer, before it is done with it."""
+    def is_abandoned(self) -> bool:
+        """Only meaningful in the writer's thread, before it finishes the ticket."""
         return not self._undecided
 
     def finish(self, error: Exception | None) -> bool:
-        """Tell the submitter. Return whether it still waited."""
+        """Record the result. Return whether the submitter has not abandoned the statement."""
         self._error = error
         return self._decide()
 
@@ -93,24 +93,29 @@ class Ticket:
 
 
 class GroupCommit:
-    """The writer of one process. Starts with the first statement, in whatever process that comes (workers fork)."""
+    """The writer of one process. Starts with the first statement, after any fork."""
 
     def __init__(
-        self, write_batch: Write, *, chores: Callable[[], None], secure: Callable[[], None], chore_every_s: float
+        self,
+        write_batch: Write,
+        *,
+        maintain: Callable[[], None],
+        flush: Callable[[], None],
+        maintenance_interval_s: float,
     ) -> None:
         self._write_batch = write_batch
-        self._chores = chores
-        """What is done with the database from time to time, and first of all after an outage."""
-        self._secure = secure
-        """Brings to safety what was given up: at once, and again and again while the database is away."""
-        self._chore_every_s = chore_every_s
+        self._maintain = maintain
+        """Periodic work with the database. Runs first after an outage."""
+        self._flush = flush
+        """Saves the data of abandoned statements: immediately, and repeatedly during an outage."""
+        self._maintenance_interval_s = maintenance_interval_s
         self._thread = OncePerProcess(self._start_thread)
         self._outage: Outage | None = None
         self._busy_since: float | None = None
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the database takes nothing now, or what is being written takes so long that nobody should queue."""
+        """Whether the database is unavailable, or the current batch takes so long that nothing should be queued."""
         if not self._thread.is_started:
             return False
         busy_since = self._busy_since
@@ -119,20 +124,20 @@ class GroupCommit:
         )
 
     def submit(self, statement: Statement) -> Ticket:
-        """Queue a statement. It is written in the order in which it came, together with its neighbours."""
+        """Queue a statement. Statements are written in the order of submission."""
         self._thread.ensure()
         ticket = Ticket(statement)
         self._queue.put(ticket)
         return ticket
 
     def write(self, statement: Statement) -> bool:
-        """Submit a statement and wait for its commit, as long as the database answers. Raise what went wrong.
+        """Submit a statement and wait for its commit while the database responds. Raise the statement's error.
 
-        Return False if it does not answer: then the statement is given up. A long queue is no reason for that.
+        Return False if the database does not respond: the statement is abandoned. A long queue is no reason for that.
         """
         ticket = self.submit(statement)
         while not ticket.wait(settings.DATABASE_TIMEOUT_S):
-            if self.is_unavailable and ticket.give_up():
+            if self.is_unavailable and ticket.abandon():
                 return False
         return True
 
@@ -148,41 +153,42 @@ class GroupCommit:
         threads.run_in_thread(self._run)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Write what waits, then end the thread. Return whether it ended in time. May be called twice."""
+        """Write what is queued, then stop the thread. Return whether it stopped in time. May be called twice."""
         if not self._thread.is_started:
             return True
         self._queue.put(None)
-        ended = self._stopped.wait(timeout)
+        stopped = self._stopped.wait(timeout)
         self._thread.reset()
-        return ended
+        return stopped
 
-    # ---- in the writer's thread
+    # ---- In the writer's thread.
 
     def _run(self) -> None:
-        connection = own_connection()
-        next_turn = 0.0
+        connection = dedicated_connection()
+        maintenance_at = 0.0
         running = True
         while running:
-            batch, running = self._next_batch(max(0.0, next_turn - time.monotonic()))
+            batch, running = self._next_batch(max(0.0, maintenance_at - time.monotonic()))
             self._busy_since = time.monotonic()
             if batch:
                 self._commit(batch, connection)
-            if running and time.monotonic() >= next_turn:
-                self._take_turn(connection)
-                next_turn = time.monotonic() + (PROBE_INTERVAL_S if self._outage else self._chore_every_s)
+            if running and time.monotonic() >= maintenance_at:
+                self._run_maintenance(connection)
+                interval_s = PROBE_INTERVAL_S if self._outage else self._maintenance_interval_s
+                maintenance_at = time.monotonic() + interval_s
             elif self._outage is not None:
-                next_turn = min(next_turn, time.monotonic() + PROBE_INTERVAL_S)
+                maintenance_at = min(maintenance_at, time.monotonic() + PROBE_INTERVAL_S)
             self._busy_since = None
         if self._outage is not None:
             self._outage.abandon()
         connection.close()
         self._stopped.set_from_thread()
 
-    def _next_batch(self, wait_s: float) -> tuple[list[Ticket], bool]:
-        """What waits, at most MAX_BATCH; the second value is False when the end was asked for."""
+    def _next_batch(self, timeout_s: float) -> tuple[list[Ticket], bool]:
+        """Return at most MAX_BATCH queued tickets, and False once `close` was called."""
         batch: list[Ticket] = []
         try:
-            ticket = self._queue.get(timeout=wait_s)
+            ticket = self._queue.get(timeout=timeout_s)
             while ticket is not None:
                 batch.append(ticket)
                 if len(batch) == MAX_BATCH:
@@ -193,61 +199,61 @@ class GroupCommit:
         return batch, False
 
     def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
-        batch = [ticket for ticket in batch if not ticket.is_given_up]
+        batch = [ticket for ticket in batch if not ticket.is_abandoned]
         if self._outage is not None:
-            self._give_up(batch, self._outage.error)
+            self._abandon(batch, self._outage.error)
             return
-        is_asked = False
+        is_in_doubt = False
         try:
             _connect(connection)
-            is_asked = True
+            is_in_doubt = True
             self._write_batch([ticket.statement for ticket in batch], connection)
-        except AWAY as error:
-            self._give_up(batch, error, is_in_doubt=is_asked)
-            self._begin_outage(error, connection)
+        except UNAVAILABLE as error:
+            self._abandon(batch, error, is_in_doubt=is_in_doubt)
+            self._start_outage(error, connection)
         except Exception as error:  # the thread must not die
             self._isolate(batch, error, connection)
         else:
             _finish(batch)
 
     def _isolate(self, batch: list[Ticket], error: Exception, connection: BaseDatabaseWrapper) -> None:
-        """Halve a batch until what is not fit for the database stands alone: the others are innocent."""
+        """Halve a failed batch until the invalid statement is alone, and commit the others."""
         if len(batch) > 1:
             self._commit(batch[: len(batch) // 2], connection)
             self._commit(batch[len(batch) // 2 :], connection)
         else:
-            logger.error("The ledger could not write a statement", exc_info=error)
-            self._give_up(batch, error)
+            logger.error("Ledger: statement could not be written", exc_info=error)
+            self._abandon(batch, error)
 
-    def _give_up(self, batch: list[Ticket], error: Exception, *, is_in_doubt: bool = False) -> None:
-        errors = [ticket.statement.give_up(error, is_in_doubt=is_in_doubt) for ticket in batch]
-        self._secure()
+    def _abandon(self, batch: list[Ticket], error: Exception, *, is_in_doubt: bool = False) -> None:
+        errors = [ticket.statement.abandon(error, is_in_doubt=is_in_doubt) for ticket in batch]
+        self._flush()
         for ticket, each in zip(batch, errors, strict=True):
             ticket.finish(each)
             ticket.wake()
 
-    # ---- chores, and outages
+    # ---- Maintenance and outages.
 
-    def _take_turn(self, connection: BaseDatabaseWrapper) -> None:
+    def _run_maintenance(self, connection: BaseDatabaseWrapper) -> None:
         if self._outage is not None:
-            self._secure()
-            if not self._outage.is_answered:
+            self._flush()
+            if not self._outage.is_probe_successful:
                 return
         try:
-            self._chores()
-        except AWAY as error:
-            self._begin_outage(error, connection)
+            self._maintain()
+        except UNAVAILABLE as error:
+            self._start_outage(error, connection)
         except Exception:  # the thread must not die
-            logger.exception("A chore of the ledger failed")
+            logger.exception("Ledger: maintenance failed")
         else:
             self._end_outage()
 
-    def _begin_outage(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
+    def _start_outage(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
         connection.close()
         if self._outage is None:
-            self._outage = Outage(error, own_connection)
-        elif self._outage.is_answered:
-            self._outage.go_on()
+            self._outage = Outage(error, dedicated_connection)
+        elif self._outage.is_probe_successful:
+            self._outage.resume_probing()
 
     def _end_outage(self) -> None:
         outage, self._outage = self._outage, None
@@ -255,8 +261,11 @@ class GroupCommit:
             outage.end()
 
 
-def own_connection() -> BaseDatabaseWrapper:
-    """A connection for this thread alone. A pool's locks are greenlets' locks: a real thread keeps away from them."""
+def dedicated_connection() -> BaseDatabaseWrapper:
+    """Return a connection for this thread alone.
+
+    A connection pool uses the locks of greenlets, which an OS thread must not wait for.
+    """
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in connection.settings_dict["OPTIONS"].items() if name != "pool"}
     options |= {name: settings.DATABASE_TIMEOUT_S for name in ("answer_within_s", "timeout") if name in options}
@@ -267,12 +276,12 @@ def own_connection() -> BaseDatabaseWrapper:
 
 def _connect(connection: BaseDatabaseWrapper) -> None:
     if connection.connection is not None and not connection.is_usable():
-        connection.close()  # the server has ended it
+        connection.close()  # the server closed it
     connection.ensure_connection()
 
 
 def _finish(batch: list[Ticket]) -> None:
     for ticket in batch:
-        if not ticket.finish(ticket.statement.verdict):
-            ticket.statement.come_too_late()
+        if not ticket.finish(ticket.statement.error):
+            ticket.statement.committed_after_abandon()
         ticket.wake()

@@ -1,11 +1,11 @@
 """
-The only writer of usage: one call, one row, whatever happens.
+The ledger: the only writer of usage records, hourly rollups and budget periods. One record per request.
 
-`admit` writes the row before the upstream is called; `settle` closes it exactly once afterwards, guarded by the WHERE
-of its statement. Both return when the batch that holds their row is committed. A settlement that the database does not
-take waits in the spool, or in memory while the disk is full too, and is replayed; an admission that it does not take is
-no call. Rows whose worker died are settled as `orphaned` by the next worker's chores: those of a dead process on this
-machine by its abandoned spool, those of a lost machine by their lease.
+`admit` writes the record before the upstream is contacted; `settle` closes it exactly once, guarded by the WHERE of its
+statement. Both return when the batch that holds their row is committed. A settlement that the database cannot take is
+spooled, or buffered in memory while the disk is full too, and replayed; a request whose admission cannot be committed
+is rejected. Orphaned records, whose worker died, are settled as `interrupted` by the maintenance of another worker:
+those of a dead process on this host by its abandoned spool, those of a lost host by their lease.
 """
 
 import json
@@ -20,8 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 from django.utils import timezone
 
-from keys.budgets import reservations
-from keys.budgets.reservations import LockedPeriods, Reservation
+from keys.budgets.reservations import LockedPeriods, Reservation, required_periods
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret, UsageRecord
@@ -29,7 +28,7 @@ from keys.pricing import price_book
 from keys.pricing.price_book import PriceBook, prices
 from keys.pricing.rating import cost
 from keys.usage import rows
-from keys.usage.backlog import LAST_USE_EVERY, Backlog, spool_folder
+from keys.usage.backlog import LAST_USED_INTERVAL, Backlog, spool_folder
 from keys.usage.group_commit import MAX_BATCH, GroupCommit
 from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.rows import Admission, Row, Settlement, Status, UsageSource
@@ -38,52 +37,52 @@ from lib import database_health
 
 logger = logging.getLogger(__name__)
 
-SETTLED_WITHIN_S = 10.0  # the writer gives up on its database long before
-UNFIT = (DataError, IntegrityError, KeyError, TypeError, ValueError)  # what a row that cannot be written raises
+SETTLE_TIMEOUT_S = 10.0  # the writer abandons an unresponsive database long before
+INVALID_ROW = (DataError, IntegrityError, KeyError, TypeError, ValueError)  # raised by a row that cannot be written
 
 
 def admit(admission: Admission) -> None:
-    """Write the row of a call, hold its budgets, and wait for the commit.
+    """Write the record of a request, reserve its budgets, and wait for the commit.
 
-    Raise BudgetSpent (402), which leaves a refused row, or LedgerUnavailable (503); then there is no call.
+    Raise BudgetExceeded (402), which leaves a rejected record, or LedgerUnavailable (503).
     """
     if _writer.is_unavailable or not _writer.write(_Admit(admission)):
         raise LedgerUnavailable
 
 
 def settle(admission: Admission, settlement: Settlement) -> None:
-    """Close the row of a call, exactly once, and wait until that is committed or in the spool.
+    """Close the record of a request, exactly once, and wait until that is committed or spooled.
 
-    It is rated with the price that its model has at the upstream that served it; what it held of budgets is spent.
+    The cost is computed from the price of the model at the upstream that served it, and replaces the reservations.
     """
     rated = _rated(settlement, at=admission.created_at, book=prices.last_known)
     ticket = _writer.submit(_Settle(_closed(admission, rated)))
-    if not ticket.wait(SETTLED_WITHIN_S):
-        logger.warning("%s is settled, but the ledger is slow to commit it", admission.id)
+    if not ticket.wait(SETTLE_TIMEOUT_S):
+        logger.warning("%s: settlement is queued, but not committed after %.0f s", admission.id, SETTLE_TIMEOUT_S)
 
 
 def reject(
     admission: Admission, *, http_status: int, error_type: str, limit_exceeded: LimitExceeded | None = None
 ) -> None:
-    """Write the usage record of an authenticated request that is not admitted. Does not wait for the commit."""
+    """Write the record of an authenticated request that is not admitted. Does not wait for the commit."""
     _writer.submit(_Settle(_rejected(admission, http_status, error_type, limit_exceeded)))
 
 
 def start() -> None:
-    """Start the writer now, so that what dead workers left is settled without waiting for a first call."""
-    _house.open()  # before the thread exists: it and a greenlet must not wait for the same lock
+    """Start the writer, so that orphaned records are settled before the first request."""
+    _backlog.open()  # before the thread exists: it and a greenlet must not wait for the same lock
     _writer.start()
 
 
 def close() -> None:
-    """Write what waits and give the spool up. Called when the worker ends; may be called twice."""
+    """Write what is queued, and close the spool. Called at shutdown; may be called twice."""
     if not _writer.close():
-        logger.error("The ledger's writer did not end in time")
-    _house.close()
+        logger.error("Ledger: the writer did not stop in time")
+    _backlog.close()
 
 
 def _rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
-    """With the cost of what is known of its tokens: None where there is no price, 0 where nothing was asked."""
+    """Return the settlement with its cost: None without a price, 0 if no upstream was contacted."""
     if settlement.usage_source == UsageSource.NONE:
         return replace(settlement, cost_usd_micros=0)
     price = book.find(settlement.upstream_model, upstream=settlement.upstream, at=at)
@@ -93,7 +92,7 @@ def _rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settleme
 
 
 def _closed(admission: Admission, settlement: Settlement) -> Row:
-    return rows.closed(admission, settlement, boot_id=_house.boot_id)
+    return rows.closed(admission, settlement, boot_id=_backlog.boot_id)
 
 
 def _rejected(
@@ -104,112 +103,112 @@ def _rejected(
     return _closed(admission, Settlement(status=Status.REJECTED, http_status=http_status, error_type=error_type))
 
 
-# ---- what the writer's thread writes
+# ---- Statements of the writer's thread.
 
 
 class _Admit:
-    """The row of a call that begins, and what the call is to hold of budgets."""
+    """The record of a new request, and its reservations."""
 
     def __init__(self, admission: Admission) -> None:
-        self.verdict: Exception | None = None
-        self.claimed = reservations.wanted(admission.claims, at=admission.created_at)
-        self.row = rows.opening(admission, boot_id=_house.boot_id)
+        self.error: Exception | None = None
+        self.required_periods = required_periods(admission.reservation_requests, at=admission.created_at)
+        self.row = rows.opening(admission, boot_id=_backlog.boot_id)
         self.reservations: list[Reservation] = []
         self._admission = admission
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to write but its row."""
-        return not self.claimed
+        """Whether the row is all there is to write."""
+        return not self.required_periods
 
-    def enter(self, books: "_Batch") -> None:
-        self.verdict = None
+    def apply(self, batch: "_Batch") -> None:
+        self.error = None
         try:
-            reservations = books.periods.reserve(self._admission.claims, at=self._admission.created_at)
+            reservations = batch.periods.reserve(self._admission.reservation_requests, at=self._admission.created_at)
         except BudgetExceeded as error:
-            self.verdict = error
+            self.error = error
             self._admission.reservations[:] = []
-            books.add(_rejected(self._admission, error.status, error.type, error.limit_exceeded))
+            batch.add(_rejected(self._admission, error.status, error.type, error.limit_exceeded))
             return
         self._admission.reservations[:] = reservations
-        books.held_here.add(self._admission.id)
-        books.add(self.row | {"reservations": reservations})
+        batch.admitted_here.add(self._admission.id)
+        batch.add(self.row | {"reservations": reservations})
 
-    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
         if is_in_doubt:
-            self.come_too_late()
+            self.committed_after_abandon()
         return LedgerUnavailable()
 
-    def come_too_late(self) -> None:
-        """The caller was refused. If there is a row, it must not stay open."""
-        _house.keep(_rejected(self._admission, LedgerUnavailable.status, LedgerUnavailable.type))
+    def committed_after_abandon(self) -> None:
+        """Close the record if there is one: the client got a 503."""
+        _backlog.add(_rejected(self._admission, LedgerUnavailable.status, LedgerUnavailable.type))
 
 
 class _Settle:
-    """The row of a call that has ended."""
+    """The record of a finished request."""
 
-    claimed: Sequence[tuple[int, datetime]] = ()
+    required_periods: Sequence[tuple[int, datetime]] = ()
     is_plain = False
-    verdict: Exception | None = None
+    error: Exception | None = None
 
     def __init__(self, row: Row) -> None:
         self.row = row
 
     @property
     def reservations(self) -> list[Reservation]:
-        held: list[Reservation] = self.row["reservations"]
-        return held
+        reservations: list[Reservation] = self.row["reservations"]
+        return reservations
 
-    def enter(self, books: "_Batch") -> None:
-        books.add(self.row)
+    def apply(self, batch: "_Batch") -> None:
+        batch.add(self.row)
 
-    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        _house.keep(self.row)
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        _backlog.add(self.row)
         return None
 
-    def come_too_late(self) -> None: ...
+    def committed_after_abandon(self) -> None: ...
 
 
 class _Batch:
-    """What one transaction writes together: rows, what they change in budgets, and the hours that they add to."""
+    """What one transaction writes: records, and what they change in budget periods and hourly rollups."""
 
     def __init__(self, statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
         self.periods = LockedPeriods(
-            claimed=[each for statement in statements for each in statement.claimed],
-            held=[period_id for statement in statements for period_id, _ in statement.reservations],
+            required=[each for statement in statements for each in statement.required_periods],
+            reserved_ids=[period_id for statement in statements for period_id, _ in statement.reservations],
         )
-        self.held_here: set[str] = set()
-        """The calls that were admitted in this very transaction."""
+        self.admitted_here: set[str] = set()
+        """IDs of the requests that this transaction admits."""
         self._connection = connection
         self._rows: dict[str, Row] = {}
 
     def add(self, row: Row) -> None:
-        """Write a row. Of one call the first settlement counts, and an opening row only without one."""
+        """Add a row. The first settlement of a request counts, and an opening row only without one."""
         before = self._rows.get(row["id"])
         if before is None or before["status"] == Status.STARTED:
             self._rows[row["id"]] = row
 
     def close(self) -> None:
-        """Write, in one order here and in every other process: nobody waits in a circle."""
-        hours, last_uses = RollupWriter(self._connection), {}
+        """Write everything, in the same order in every process, so that no two transactions deadlock."""
+        rollups, last_uses = RollupWriter(self._connection), {}
         written = rows.write(list(self._rows.values()), self._connection)
         for id, was_open in written.items():
             row = self._rows[id]
             if row["status"] == Status.STARTED:
                 continue
-            held = (
+            reservations = (
                 row["reservations"]
-                if was_open or id in self.held_here
-                else [[period, 0] for period, _ in row["reservations"]]
+                if was_open or id in self.admitted_here
+                else [[period_id, 0] for period_id, _ in row["reservations"]]
             )
-            self.periods.settle(held, money=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
-            hours.add(row)
+            self.periods.settle(reservations, micros=row["cost_usd_micros"] or 0, tokens=rows.tokens(row).total)
+            rollups.add(row)
             if row["status"] != Status.REJECTED:
                 last_uses[row["secret_id"]] = row["created_at"]
         self.periods.close()
-        hours.close()
+        rollups.close()
         for secret_id in sorted(last_uses):
-            _touch_last_use(secret_id, last_uses[secret_id])
+            _touch_last_used(secret_id, last_uses[secret_id])
 
 
 def _write(statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapper) -> None:
@@ -218,72 +217,75 @@ def _write(statements: Sequence[_Admit | _Settle], connection: BaseDatabaseWrapp
         rows.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
         return
     with transaction.atomic():
-        books = _Batch(statements, connection)
+        batch = _Batch(statements, connection)
         for statement in statements:
-            statement.enter(books)
-        books.close()
+            statement.apply(batch)
+        batch.close()
 
 
 def _settle_rows(batch: Iterable[Row]) -> None:
-    """Settle calls by their rows, all or none."""
+    """Settle requests by their rows, all or none."""
     _write([_Settle(row) for row in batch], connections[DEFAULT_DB_ALIAS])
 
 
-def _touch_last_use(secret_id: int, used_at: datetime) -> None:
-    if _house.last_use_is_due(secret_id, used_at):
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USE_EVERY)
+def _touch_last_used(secret_id: int, used_at: datetime) -> None:
+    if _backlog.should_write_last_used(secret_id, used_at):
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USED_INTERVAL)
         KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
 
 
-# ---- chores: what waited, and what dead workers left
+# ---- Maintenance: spooled rows and orphaned records.
 
 
-def _chores() -> None:
-    """Bring home what the database missed, and settle the rows whose worker is gone."""
-    if waiting := _house.waiting():
-        _replay(waiting)
-        logger.warning("%d rows that had waited for the ledger's database are settled", len(waiting))
-        _house.forget()
-    _orphan(Q(lease_expires_at__lt=timezone.now()))
-    for dead in iter_dead(spool_folder(), but=_house.spool.path):
+def _maintain() -> None:
+    """Replay spooled rows, and settle the orphaned records of dead workers."""
+    if pending := _backlog.pending():
+        _replay(pending)
+        logger.warning("Ledger: %d spooled rows replayed", len(pending))
+        _backlog.clear()
+    _settle_orphans(Q(lease_expires_at__lt=timezone.now()))
+    for dead in iter_dead(spool_folder(), except_for=_backlog.spool.path):
         _replay(dead.rows())
-        _orphan(Q(boot_id=dead.boot_id))
+        _settle_orphans(Q(boot_id=dead.boot_id))
         dead.remove()
 
 
 def _replay(spooled: list[Row]) -> None:
-    """Settle spooled rows. One that the database will never take is kept beside the spool, and said."""
+    """Settle spooled rows. A row that the database can never take is quarantined and logged."""
     for start in range(0, len(spooled), MAX_BATCH):
         batch = spooled[start : start + MAX_BATCH]
         try:
             _settle_rows(map(rows.from_json, batch))
-        except UNFIT:
+        except INVALID_ROW:
             for row in batch:
-                _replay_alone(row)
+                _replay_one(row)
 
 
-def _replay_alone(row: Row) -> None:
+def _replay_one(row: Row) -> None:
     try:
         _settle_rows([rows.from_json(row)])
-    except UNFIT:
+    except INVALID_ROW:
         quarantine(spool_folder(), json.dumps(row).encode())
-        _orphan(Q(id=row.get("id")))
+        _settle_orphans(Q(id=row.get("id")))
 
 
-def _orphan(whose: Q) -> None:
-    """Settle the rows of dead workers by what is known of them: the estimate of their input."""
+def _settle_orphans(condition: Q) -> None:
+    """Settle orphaned records as interrupted, from the estimate of their input."""
     count = 0
-    open_rows = UsageRecord.objects.filter(whose, status=Status.STARTED)
-    while batch := list(open_rows[:MAX_BATCH]):
-        book = price_book.load()  # that of the process is not for the writer's thread to read, and may be unread so far
+    open_records = UsageRecord.objects.filter(condition, status=Status.STARTED)
+    while batch := list(open_records[:MAX_BATCH]):
+        book = price_book.load()  # the cache of the process is not for the writer's thread, and may be empty so far
         _settle_rows(
-            rows.orphaned(record, _rated(rows.last_known(record), at=record.created_at, book=book)) for record in batch
+            rows.interrupted(record, _rated(rows.interruption(record), at=record.created_at, book=book))
+            for record in batch
         )
         count += len(batch)
     if count:
-        logger.warning("%d calls are settled as orphaned: nobody could say how they ended", count)
+        logger.warning("Ledger: %d orphaned requests settled as interrupted", count)
 
 
-_house = Backlog()
-_writer = GroupCommit(_write, chores=_chores, secure=_house.secure, chore_every_s=settings.ORPHAN_SWEEP_S)
+_backlog = Backlog()
+_writer = GroupCommit(
+    _write, maintain=_maintain, flush=_backlog.flush_to_spool, maintenance_interval_s=settings.ORPHAN_SWEEP_S
+)
 database_health.add_check(lambda: _writer.is_unavailable)

@@ -1,8 +1,7 @@
 """
-The time in which the ledger's database does not take anything, and how its end is noticed.
+Detection of a database outage's end, by a probe in a thread of its own.
 
-A thread of its own knocks: it opens a connection and asks for nothing. The writer, who has settlements to bring to
-safety meanwhile, must not be the one who waits for a server that says nothing.
+The writer has settlements to spool meanwhile, so it must not be the thread that waits for an unresponsive server.
 """
 
 import logging
@@ -19,47 +18,45 @@ PROBE_INTERVAL_S = 0.5
 
 
 class Outage:
-    """From the first error to the answer to a knock. Whoever begins it ends it."""
+    """An outage, from the first error until the writer ends it. Probes the database in the meantime."""
 
     def __init__(self, error: Exception, connect: Callable[[], BaseDatabaseWrapper]) -> None:
         self.error = error
-        self.is_answered = False
-        """Whether the database has answered a knock. What is to be written may fail all the same."""
+        self.is_probe_successful = False
+        """Whether the database responded to a probe. Writes may still fail."""
         self._connect = connect
-        self._begun_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._is_over = False
-        logger.error(
-            "The ledger's database does not answer (%s): no call is let in, settlements wait", type(error).__name__
-        )
-        threads.run_in_thread(self._probe)
+        logger.error("Ledger database unavailable (%s): rejecting requests, spooling settlements", type(error).__name__)
+        threads.run_in_thread(self._probe_until_success)
 
-    def go_on(self) -> None:
-        """It was a false hope: knock again."""
-        self.is_answered = False
-        threads.run_in_thread(self._probe)
+    def resume_probing(self) -> None:
+        """Probe again: the database responded to a probe, but not to the writer."""
+        self.is_probe_successful = False
+        threads.run_in_thread(self._probe_until_success)
 
     def end(self) -> None:
         self._is_over = True
-        logger.warning("The ledger's database is back after %.1f s", time.monotonic() - self._begun_at)
+        logger.warning("Ledger database available again after %.1f s", time.monotonic() - self._started_at)
 
     def abandon(self) -> None:
-        """The process ends before the outage does."""
+        """Stop probing, because the process ends before the outage."""
         self._is_over = True
 
-    def _probe(self) -> None:
+    def _probe_until_success(self) -> None:
         connection = self._connect()
         while not self._is_over:
             threads.sleep(PROBE_INTERVAL_S)
-            if self._is_over or self._is_answered_by(connection):
+            if self._is_over or self._probe(connection):
                 break
         connection.close()
 
-    def _is_answered_by(self, connection: BaseDatabaseWrapper) -> bool:
+    def _probe(self, connection: BaseDatabaseWrapper) -> bool:
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-        except Exception:  # whatever it is: if nobody knocked any more, the outage would never end
+        except Exception:  # keep probing after any error; otherwise recovery would never be detected
             connection.close()
             return False
-        self.is_answered = True
+        self.is_probe_successful = True
         return True

@@ -1,4 +1,4 @@
-"""What the ledger is told of a call, and the row that it becomes: a dict by column, and its SQL."""
+"""Usage records as rows: what the ledger knows of a request, as columns, and the SQL that writes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,19 +13,21 @@ from django.utils import timezone
 from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.domain.limits import LimitExceeded
 from keys.models import UsageRecord
+from keys.models.usage import BILLED_TOKEN_COLUMNS
 from keys.pricing.rating import Tokens
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
 Row = dict[str, Any]
+"""A usage record by column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """What is known of a call before the upstream is asked."""
+    """What is known of a request before the upstream is contacted."""
 
     id: str
-    """The request id."""
+    """The request ID."""
     api_key_id: int
     secret_id: int
     api_format: str
@@ -33,25 +35,25 @@ class Admission:
     streamed: bool
     estimated_input_tokens: int | None
     lease_s: float
-    """How long the row may stay open before it counts as orphaned."""
+    """How long the record may stay open before it is orphaned."""
     upstream: str = ""
     upstream_model: str = ""
-    """What is to be asked first. It is what is known of the call if nobody can say how it ended."""
+    """The first target. An interrupted request is priced with it."""
     client_ip: str | None = None
     client_request_id: str = ""
     user_agent: str = ""
     limit_exceeded: LimitExceeded | None = None
-    """The limit that rejected it, or that would have outside shadow mode."""
+    """The limit that rejects the request, or would outside shadow mode."""
     created_at: datetime = field(default_factory=timezone.now)
-    claims: Sequence[ReservationRequest] = ()
-    """What the call is to hold of each budget. If one has not as much left, the call is refused."""
+    reservation_requests: Sequence[ReservationRequest] = ()
+    """What the request must reserve of each budget. It is rejected if one lacks the amount."""
     reservations: list[Reservation] = field(default_factory=list, compare=False)
-    """What it does hold, once it is admitted."""
+    """What it has reserved, once it is admitted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """How a call ended. Tokens are None where nobody said."""
+    """The outcome of a request. Token counts are None where they are unknown."""
 
     status: str
     http_status: int | None = None
@@ -77,42 +79,43 @@ class Settlement:
 
     @property
     def tokens(self) -> int:
-        """All that the call used; what nobody said is 0."""
-        written = (self.cache_write_5m_tokens, self.cache_write_1h_tokens)
-        return sum(count or 0 for count in (self.input_tokens, self.cache_read_tokens, *written, self.output_tokens))
+        """All tokens that the request used. Unknown counts are 0."""
+        return sum(getattr(self, name) or 0 for name in BILLED_TOKEN_COLUMNS)
 
 
-MOMENTS = ("created_at", "settled_at", "lease_expires_at")
+TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")
 CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
 _COLUMNS = {item.attname: item for item in UsageRecord._meta.concrete_fields}
-_OPENING = [item.name for item in fields(Admission) if item.name not in ("lease_s", "claims", "reservations")]
+_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations")
+_OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
 _CLOSING = [item.name for item in fields(Settlement)]
+_BILLED = [(item.name, f"{item.name}_tokens") for item in fields(Tokens)]
 _TABLE = UsageRecord._meta.db_table
 
 
 def opening(admission: Admission, *, boot_id: str) -> Row:
-    """The columns that are known when a call is admitted."""
+    """Return the columns that are known at admission."""
     row = {name: getattr(admission, name) for name in _OPENING}
     row["lease_expires_at"] = admission.created_at + timedelta(seconds=admission.lease_s)
     row["limit_exceeded"] = admission.limit_exceeded.to_json() if admission.limit_exceeded else None
     row["boot_id"] = boot_id
     row["status"] = Status.STARTED
-    return _sanitised(row)
+    return _sanitized(row)
 
 
 def closing(settlement: Settlement) -> Row:
-    """The columns that are known when it is settled."""
-    return _sanitised({name: getattr(settlement, name) for name in _CLOSING})
+    """Return the columns that are known at settlement."""
+    return _sanitized({name: getattr(settlement, name) for name in _CLOSING})
 
 
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
-    """All columns of a call that has ended."""
+    """Return all columns of a settled request."""
     opened = opening(admission, boot_id=boot_id)
     return opened | {"settled_at": timezone.now(), "reservations": admission.reservations} | closing(settlement)
 
 
-def last_known(record: UsageRecord) -> Settlement:
-    """How a call ended whose worker died: what is known is the estimate of its input, and whom it was to ask."""
+def interruption(record: UsageRecord) -> Settlement:
+    """Return the outcome of an orphaned record: the estimate of its input, at its first target."""
     known = record.estimated_input_tokens if record.input_tokens is None else record.input_tokens
     return Settlement(
         status=Status.INTERRUPTED,
@@ -123,25 +126,19 @@ def last_known(record: UsageRecord) -> Settlement:
     )
 
 
-def orphaned(record: UsageRecord, ending: Settlement) -> Row:
-    """All columns of a call that ended so."""
+def interrupted(record: UsageRecord, settlement: Settlement) -> Row:
+    """Return all columns of an orphaned record that is settled."""
     row = {name: getattr(record, name) for name in _COLUMNS}
-    return row | {"settled_at": timezone.now()} | closing(ending)
+    return row | {"settled_at": timezone.now()} | closing(settlement)
 
 
 def tokens(row: Mapping[str, Any]) -> Tokens:
-    """The tokens of a row, as far as anybody said."""
-    return Tokens(
-        input=row["input_tokens"] or 0,
-        output=row["output_tokens"] or 0,
-        cache_read=row["cache_read_tokens"] or 0,
-        cache_write_5m=row["cache_write_5m_tokens"] or 0,
-        cache_write_1h=row["cache_write_1h_tokens"] or 0,
-    )
+    """Return the billed tokens of a row. Unknown counts are 0."""
+    return Tokens(**{kind: row[column] or 0 for kind, column in _BILLED})
 
 
-def _sanitised(row: Row) -> Row:
-    """Texts as the columns take them: cut to their length, and without NUL, which PostgreSQL refuses."""
+def _sanitized(row: Row) -> Row:
+    """Cut texts to the length of their columns, and replace NUL, which PostgreSQL rejects."""
     return {
         name: value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: _COLUMNS[name].max_length]
         if isinstance(value, str)
@@ -151,17 +148,17 @@ def _sanitised(row: Row) -> Row:
 
 
 def write(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> dict[str, bool]:
-    """Write rows, all or none, in one statement, and close those that stand open. One row a call.
+    """Write rows, all or none, in one statement, and close those that are open. One row per request.
 
-    Return, for each row that was new or open, whether it was open: a row that stands closed stays as it is. A
-    transaction that is just writing a row is waited for, such as one of ours on a connection that we have given up.
+    Return, for each row that was new or open, whether it was open. A settled row is not changed. A concurrent
+    transaction that writes the same row is waited for, such as one of ours on an abandoned connection.
 
-    One statement, since each exchange with the database costs a turn of the interpreter's lock, for which a busy worker
-    lets its threads wait.
+    One statement, since each round trip to the database costs a turn of the interpreter's lock, for which the threads
+    of a busy worker wait.
     """
     columns = _columns(connection.vendor)
     values = [convert(row.get(name, default)) for row in batch for name, default, convert in columns]
-    # SQLite has one writer, so what was open is asked before. PostgreSQL tells: a row that was updated has an xmax.
+    # SQLite has one writer, so open rows are read before. PostgreSQL returns it: an updated row has an xmax.
     were_open = _open_ids(batch, connection) if connection.vendor == "sqlite" else None
     with connection.cursor() as cursor:
         cursor.execute(_write_sql(len(batch), connection.vendor), values)
@@ -176,8 +173,10 @@ def _open_ids(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]
     if not ids:
         return set()
     with connection.cursor() as cursor:
-        marks = ", ".join(["%s"] * len(ids))
-        cursor.execute(f'SELECT "id" FROM "{_TABLE}" WHERE "status" = %s AND "id" IN ({marks})', [Status.STARTED, *ids])
+        placeholders = ", ".join(["%s"] * len(ids))
+        cursor.execute(
+            f'SELECT "id" FROM "{_TABLE}" WHERE "status" = %s AND "id" IN ({placeholders})', [Status.STARTED, *ids]
+        )
         return {id for (id,) in cursor.fetchall()}
 
 
@@ -186,23 +185,23 @@ def to_json(row: Row) -> Row:
 
 
 def from_json(row: Row) -> Row:
-    """The reverse of `to_json`. A row that an older version spooled lacks the newer columns."""
+    """Reverse `to_json`. A row that an older version spooled lacks the newer columns."""
     newer: Row = {"reservations": [], "cost_usd_micros": None, "price_id": None, "limit_exceeded": None}
-    return newer | row | {name: datetime.fromisoformat(row[name]) for name in MOMENTS}
+    return newer | row | {name: datetime.fromisoformat(row[name]) for name in TIMESTAMPS}
 
 
-# ---- SQL by hand: Django's own conversion of every column of every row takes five times as long as the database
+# ---- SQL by hand: Django's conversion of every column of every row takes five times as long as the database.
 
 
 @cache
 def _write_sql(count: int, vendor: str) -> str:
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
-    marks = ", ".join("%s" for _ in _COLUMNS)
-    places = ", ".join([f"({marks})"] * count)
+    placeholders = ", ".join("%s" for _ in _COLUMNS)
+    rows = ", ".join([f"({placeholders})"] * count)
     closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", *_CLOSING])
     is_new = "" if vendor == "sqlite" else ", (xmax = 0)"
     return (
-        f'INSERT INTO "{_TABLE}" ({names}) VALUES {places} ON CONFLICT ("id") DO UPDATE SET {closing} '
+        f'INSERT INTO "{_TABLE}" ({names}) VALUES {rows} ON CONFLICT ("id") DO UPDATE SET {closing} '
         f'WHERE "{_TABLE}"."status" = \'{Status.STARTED}\' RETURNING "id"{is_new}'
     )
 
@@ -216,11 +215,11 @@ def _columns(vendor: str) -> Sequence[tuple[str, Any, Convert]]:
 
 
 def _conversion(column: "models.Field[Any, Any]") -> Convert:
-    """How a value becomes what the driver takes. Most are that already."""
+    """Return the function that converts a value for the database driver."""
     if not isinstance(column, CONVERTED):
-        return _as_it_is
+        return _unchanged
     return lambda value: column.get_db_prep_save(value, connections[DEFAULT_DB_ALIAS])
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value

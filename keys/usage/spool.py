@@ -1,9 +1,9 @@
 """
-Where settled rows wait while the database is away: one append-only file of JSON lines for each process.
+The spool: settled rows that wait for the database, in one append-only file of JSON lines per process.
 
-A process holds a lock on its file for as long as it lives, and the kernel takes the lock away when it dies, however it
-dies. So a file whose lock is free belongs to a dead process: its lines are replayed, its open rows are orphans. The
-file's name is the boot id of its process.
+A process holds a lock on its file while it lives, and the kernel releases the lock however it dies. A file whose lock
+is free belongs to a dead process: its lines are replayed and its open records are orphaned. The name of the file is the
+boot ID of its process.
 """
 
 import fcntl
@@ -27,29 +27,29 @@ class Spool:
     def __init__(self, folder: Path, boot_id: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / (boot_id + SUFFIX)
-        # Locked before it gets its name: nobody may take a newborn file for a dead one.
-        newborn = folder / f"{boot_id}.new"
-        self._fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        # Locked before it gets its name: otherwise another process could take the new file for a dead one.
+        new_path = folder / f"{boot_id}.new"
+        self._fd = os.open(new_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        newborn.rename(self.path)
+        new_path.rename(self.path)
         self._size = 0
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Keep rows; when this returns, they are on the disk, whole. Raise OSError when it does not take them all."""
+        """Write rows to disk, completely and durably. Raise OSError if not all of them can be written."""
         data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-        self._shorten()
+        self._truncate()
         try:
-            while data:  # a disk that is nearly full takes a part
+            while data:  # a nearly full disk accepts a part
                 data = data[os.write(self._fd, data) :]
             os.fsync(self._fd)
         except OSError:
-            with suppress(OSError):  # if not now, then before the next row is written
-                self._shorten()
+            with suppress(OSError):  # if it fails, the next `append` truncates
+                self._truncate()
             raise
         self._size = os.fstat(self._fd).st_size
 
-    def _shorten(self) -> None:
-        """Take away what is not whole: half a line would spoil the next one."""
+    def _truncate(self) -> None:
+        """Remove incomplete data: half a line would corrupt the next one."""
         if os.fstat(self._fd).st_size != self._size:
             os.ftruncate(self._fd, self._size)
 
@@ -60,12 +60,12 @@ class Spool:
         return _rows(self.path)
 
     def clear(self) -> None:
-        """Forget the rows, once they are committed."""
+        """Remove the rows, once they are committed."""
         self._size = 0
-        self._shorten()
+        self._truncate()
 
     def close(self) -> None:
-        """Give the file up. An empty one goes; a full one stays for the next start. May be called twice."""
+        """Close the file, and remove it if it is empty. The next start replays its rows. May be called twice."""
         if self._fd < 0:
             return
         if self.is_empty():
@@ -75,7 +75,7 @@ class Spool:
 
 
 class DeadSpool:
-    """The spool that a dead process left, locked while it is being taken over."""
+    """The spool of a dead process, locked while it is replayed."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -92,15 +92,15 @@ class DeadSpool:
         os.close(self._fd)
 
 
-def iter_dead(folder: Path, *, but: Path) -> Iterator[DeadSpool]:
-    """The files whose processes have died, one after the other, each locked until the next is asked for."""
+def iter_dead(folder: Path, *, except_for: Path) -> Iterator[DeadSpool]:
+    """Yield the spools of dead processes, each locked until the next one is requested."""
     for path in sorted(folder.glob("*" + SUFFIX)):
-        if path == but:
+        if path == except_for:
             continue
         try:
             fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            continue  # another process has just taken it over
+            continue  # another process has just replayed it
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,19 +113,19 @@ def iter_dead(folder: Path, *, but: Path) -> Iterator[DeadSpool]:
             dead.close()
 
 
-def count_waiting(folder: Path) -> int:
-    """How many files have rows that the database has not taken yet."""
+def count_pending(folder: Path) -> int:
+    """Return the number of files with rows that are not committed."""
     return sum(_size(path) > 0 for path in folder.glob("*" + SUFFIX))
 
 
 def has_quarantined(folder: Path) -> bool:
-    """Whether there are lines for a person to look at."""
+    """Return whether there are lines that the operator has to examine."""
     return (folder / QUARANTINE).exists()
 
 
 def quarantine(folder: Path, line: bytes) -> None:
-    """Keep a line that cannot be replayed, for a person to look at, and say so."""
-    logger.error("A line of the spool cannot be replayed; it is kept in %s", folder / QUARANTINE)
+    """Keep a line that cannot be replayed, for the operator, and log it."""
+    logger.error("Ledger: a spooled row cannot be replayed; it is kept in %s", folder / QUARANTINE)
     with (folder / QUARANTINE).open("ab") as file:
         file.write(line + b"\n")
 
@@ -133,12 +133,12 @@ def quarantine(folder: Path, line: bytes) -> None:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # its rows have just come home
+    except FileNotFoundError:  # its rows have just been replayed
         return 0
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file. A last line that was cut by a crash was never promised to anybody."""
+    """Return the rows of a file. A last line that a crash cut off was never acknowledged."""
     rows = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:

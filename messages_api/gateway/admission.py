@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from keys.access import authorization
 from keys.access.snapshots import Snapshot
-from keys.budgets import reservations
-from keys.budgets.reservations import ReservationRequest
+from keys.budgets.reservations import ReservationRequest, reservation_requests
 from keys.errors import LedgerUnavailable, RequestRejected, Unpriced
 from keys.limits import limiter
 from keys.pricing.price_book import prices
@@ -66,7 +65,7 @@ class AdmissionControl:
                 tokens=self.input_estimate + self._body.request["max_tokens"],
                 lease_s=LIMITS_LEASE_S,
             )
-            targets, claims = self._price(find_targets(model, key=self._key))
+            targets, needed = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
             exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None
             ledger.reject(self._record(), http_status=error.status, error_type=error.type, limit_exceeded=exceeded)
@@ -74,7 +73,9 @@ class AdmissionControl:
         finally:
             deadlines.release_connections()
         longest_s = max(target.endpoint.timeouts.request_timeout_s for target in targets)
-        admission = self._record(lease_s=longest_s + settings.LEASE_GRACE_S, claims=claims, first=targets[0])
+        admission = self._record(
+            lease_s=longest_s + settings.LEASE_GRACE_S, reservation_requests=needed, first=targets[0]
+        )
         ledger.admit(admission)
         return targets, admission
 
@@ -86,24 +87,24 @@ class AdmissionControl:
         if not self._key.budgets:
             return targets, []
         found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
-        if any(terms.unit == "usd" for terms in self._key.budgets):
+        if any(budget.unit == "usd" for budget in self._key.budgets):
             found = [(target, price) for target, price in found if price is not None]
             if not found:
                 raise Unpriced
-        claims = reservations.claims(
+        needed = reservation_requests(
             self._key.budgets,
             input_tokens=self.input_estimate,
             max_tokens=self._body.request["max_tokens"],
             prices=[price for _, price in found],
             may_write_cache=b'"cache_control"' in self._body.raw,
         )
-        return [target for target, _ in found], claims
+        return [target for target, _ in found], needed
 
     def _record(
         self,
         *,
         lease_s: float = 0,
-        claims: Sequence[ReservationRequest] = (),
+        reservation_requests: Sequence[ReservationRequest] = (),
         first: Target | None = None,
     ) -> Admission:
         return Admission(
@@ -120,7 +121,7 @@ class AdmissionControl:
             client_ip=self._client.ip_address,
             client_request_id=self._client.client_request_id,
             user_agent=self._client.user_agent,
-            claims=claims,
+            reservation_requests=reservation_requests,
             limit_exceeded=self.grant.shadow_exceeded,
         )
 

@@ -131,7 +131,7 @@ def _recent_failures() -> dict[str, str]:
 
 def _of_spool() -> Iterator[AttentionItem]:
     folder = spool_folder()
-    if waiting := spool.count_waiting(folder):
+    if waiting := spool.count_pending(folder):
         note = "The database did not take it. It is brought home as soon as it does."
         words = f"Usage waits on the disk, in {waiting} file{'' if waiting == 1 else 's'}"
         yield AttentionItem(severity=Severity.WARNING, words=words, note=note)

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.budgets.status import of_budgets
+from keys.budgets.status import for_budgets
 from keys.models import APIKey, Budget, Team
 from tests.support.usage_rows import Caller
 
@@ -184,13 +184,13 @@ def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: B
 
     raised = browser.post(address, raising(), follow=True)
 
-    assert of_budgets([Budget.objects.get()])[0].limit == 30_500_000
+    assert for_budgets([Budget.objects.get()])[0].limit == 30_500_000
     assert "The budget is $30.50 until" in raised.text and "$20.00, and $10.50 more until" in raised.text
     assert "Change the increase …" in raised.text and "End the increase now" in browser.get(address).text
 
     browser.post(address, {"end": "yes"})
 
-    assert of_budgets([Budget.objects.get()])[0].limit == 20_000_000
+    assert for_budgets([Budget.objects.get()])[0].limit == 20_000_000
     assert LogEntry.objects.filter(object_id=budget.api_key.pk).count() == 2
 
 

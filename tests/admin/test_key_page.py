@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
-from keys.budgets.status import of_key
+from keys.budgets.status import for_key
 from keys.domain.limits import LimitExceeded
 from keys.limits import limiter
 from keys.limits.limiter import Limits
@@ -131,18 +131,24 @@ def spender(caller: Caller) -> Callable[..., None]:
     """Spends tokens of all budgets of the caller's key, and holds some with a call that runs."""
 
     def spend(*, spent: int, held: int = 0, days_ago: int = 0) -> None:
-        rows = [standing.budget for standing in of_key(caller.api_key)]
+        rows = [standing.budget for standing in for_key(caller.api_key)]
         at = timezone.now() - timedelta(days=days_ago)
-        claims = [
+        reservation_requests = [
             ReservationRequest(
-                terms=BudgetRef(id=row.pk, scope="key", period=row.period, unit=row.unit), amount=max(spent, held)
+                budget=BudgetRef(id=row.pk, scope="key", period=row.period, unit=row.unit), amount=max(spent, held)
             )
             for row in rows
         ]
         if spent:
-            caller.requests(claims=claims, input_tokens=spent, output_tokens=0, cache_read_tokens=0, created_at=at)
+            caller.requests(
+                reservation_requests=reservation_requests,
+                input_tokens=spent,
+                output_tokens=0,
+                cache_read_tokens=0,
+                created_at=at,
+            )
         if held:
-            caller.requests(claims=claims, status="started", created_at=at)
+            caller.requests(reservation_requests=reservation_requests, status="started", created_at=at)
 
     return spend
 

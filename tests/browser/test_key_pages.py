@@ -367,7 +367,7 @@ def busy(caller: Caller) -> tuple[APIKey, Budget]:
     caller.requests(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
     caller.requests(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
     caller.requests(status="rejected", limit_exceeded={"scope": "key", "limit": HOSTILE, "value": 5})
-    budget.raise_for_now(by=5, until=timezone.now() + timedelta(days=1))
+    budget.set_temporary_increase(5, until=timezone.now() + timedelta(days=1))
     api_key.rotate(overlap=timedelta(hours=1))
     return api_key, budget
 

@@ -187,7 +187,7 @@ def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str |
     admission = Admission(
         id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, api_format="anthropic",
         model=model, streamed=chance.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
-        client_ip="10.20.4.7", user_agent="anthropic-python/0.70", claims=_claims(key),
+        client_ip="10.20.4.7", user_agent="anthropic-python/0.70", reservation_requests=_reservation_requests(key),
         limit_exceeded=BUSY_LIMIT if ending == "rejected" else None,
     )  # fmt: skip
     if ending == "rejected":
@@ -207,12 +207,14 @@ def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str |
     )  # fmt: skip
 
 
-def _claims(key: APIKey) -> list[ReservationRequest]:
+def _reservation_requests(key: APIKey) -> list[ReservationRequest]:
     """As much of each budget as a call of this size could want."""
     scopes = [(budget, "key") for budget in key.budgets.all()]
     if key.team is not None:
         scopes += [(budget, "team") for budget in key.team.budgets.all()]
     return [
-        ReservationRequest(terms=BudgetRef(id=each.pk, scope=scope, period=each.period, unit=each.unit), amount=100_000)
+        ReservationRequest(
+            budget=BudgetRef(id=each.pk, scope=scope, period=each.period, unit=each.unit), amount=100_000
+        )
         for each, scope in scopes
     ]

@@ -131,7 +131,7 @@ def _budgets(texts: list[str], *, team: Team | None) -> list[BudgetSpec]:
             raise CommandError(f"--budget: {error}") from error
         if any((each.unit, each.period) == (allowance.unit, allowance.period) for each in found):
             raise CommandError("--budget: give one for each period and unit.")
-        of_team = [budget.allowance for budget in team.budgets.all()] if team else []
+        of_team = [budget.spec for budget in team.budgets.all()] if team else []
         if team and (excess := team_ceilings.exceeding_budget(allowance, of_team, name=team.name)):
             raise CommandError(f"--budget: {excess}")
         found.append(allowance)

@@ -13,9 +13,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from keys.budgets import reservations
-from keys.budgets import status as standings
-from keys.budgets.reservations import BudgetRef, ReservationRequest
+from keys.budgets import status
+from keys.budgets.reservations import BudgetRef, ReservationRequest, reservation_requests
 from keys.errors import BudgetExceeded
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
@@ -50,13 +49,13 @@ def budget(scope: APIKey | Team, amount: int, **fields: Any) -> Budget:
     return Budget.objects.create(amount=amount, **where, **values)
 
 
-def terms(*rows: Budget) -> list[BudgetRef]:
+def refs(*rows: Budget) -> list[BudgetRef]:
     return [
         BudgetRef(id=row.pk, scope="team" if row.team_id else "key", period=row.period, unit=row.unit) for row in rows
     ]
 
 
-def admission(key: APIKey, claims: list[ReservationRequest] | None = None, **changes: Any) -> Admission:
+def admission(key: APIKey, requests: list[ReservationRequest] | None = None, **changes: Any) -> Admission:
     values: dict[str, Any] = {
         "id": new_request_id(),
         "api_key_id": key.pk,
@@ -66,13 +65,13 @@ def admission(key: APIKey, claims: list[ReservationRequest] | None = None, **cha
         "streamed": False,
         "estimated_input_tokens": 5,
         "lease_s": 600,
-        "claims": claims or [],
+        "reservation_requests": requests or [],
     }
     return Admission(**(values | changes))
 
 
-def claim(row: Budget, amount: int) -> list[ReservationRequest]:
-    return [ReservationRequest(terms=terms(row)[0], amount=amount)]
+def reserving(row: Budget, amount: int) -> list[ReservationRequest]:
+    return [ReservationRequest(budget=refs(row)[0], amount=amount)]
 
 
 def completed(input: int, output: int) -> Settlement:
@@ -89,7 +88,7 @@ def standing(row: Budget) -> tuple[int, int]:
 
 def test_a_call_holds_what_it_may_cost_and_then_spends_what_it_did(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, claim(monthly, 60))
+    call = admission(key, reserving(monthly, 60))
 
     ledger.admit(call)
     held = standing(monthly)
@@ -103,8 +102,8 @@ def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_
     quiet_ledger: None, key: APIKey
 ) -> None:
     monthly = budget(key, 100)
-    ledger.admit(admission(key, claim(monthly, 60)))
-    refused = admission(key, claim(monthly, 41))
+    ledger.admit(admission(key, reserving(monthly, 60)))
+    refused = admission(key, reserving(monthly, 41))
 
     with pytest.raises(BudgetExceeded) as caught:
         ledger.admit(refused)
@@ -136,7 +135,7 @@ def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
     wide, narrow = budget(team, 1000), budget(key, 10)
 
     with pytest.raises(BudgetExceeded):
-        ledger.admit(admission(key, [*claim(wide, 50), *claim(narrow, 50)]))
+        ledger.admit(admission(key, [*reserving(wide, 50), *reserving(narrow, 50)]))
 
     assert standing(wide) == standing(narrow) == (0, 0)
 
@@ -146,11 +145,11 @@ def test_a_call_that_outlives_its_period_is_charged_to_the_period_that_admitted_
 ) -> None:
     daily = budget(key, 100, period="day")
     yesterday = timezone.now() - timedelta(days=1)
-    call = admission(key, claim(daily, 60), created_at=yesterday, lease_s=2 * 86_400)
+    call = admission(key, reserving(daily, 60), created_at=yesterday, lease_s=2 * 86_400)
 
     ledger.admit(call)
     ledger.settle(call, completed(7, 20))
-    ledger.admit(admission(key, claim(daily, 100)))
+    ledger.admit(admission(key, reserving(daily, 100)))
 
     spent = BudgetPeriod.objects.filter(budget=daily).order_by("starts_at").values_list("spent", "reserved")
     assert list(spent) == [(27, 0), (0, 100)]
@@ -160,20 +159,20 @@ def test_a_raised_budget_and_a_temporary_increase_count_at_once_and_no_longer_th
     quiet_ledger: None, key: APIKey
 ) -> None:
     monthly = budget(key, 10, temporary_increase=50, temporary_increase_until=timezone.now() + timedelta(hours=1))
-    ledger.admit(admission(key, claim(monthly, 55)))
+    ledger.admit(admission(key, reserving(monthly, 55)))
 
     Budget.objects.update(temporary_increase_until=timezone.now() - timedelta(seconds=1))
     with pytest.raises(BudgetExceeded):
-        ledger.admit(admission(key, claim(monthly, 1)))
+        ledger.admit(admission(key, reserving(monthly, 1)))
     Budget.objects.update(amount=100)
-    ledger.admit(admission(key, claim(monthly, 1)))
+    ledger.admit(admission(key, reserving(monthly, 1)))
 
     assert standing(monthly) == (0, 56)
 
 
 def test_settling_twice_spends_once(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, claim(monthly, 60))
+    call = admission(key, reserving(monthly, 60))
     ledger.admit(call)
 
     ledger.settle(call, completed(7, 20))
@@ -184,10 +183,10 @@ def test_settling_twice_spends_once(quiet_ledger: None, key: APIKey) -> None:
 
 def test_what_a_dead_worker_held_is_given_back(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    ledger.admit(admission(key, claim(monthly, 60)))
+    ledger.admit(admission(key, reserving(monthly, 60)))
     UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
-    ledger._chores()
+    ledger._maintain()
 
     assert UsageRecord.objects.get().status == "interrupted"
     assert standing(monthly) == (5, 0)
@@ -198,10 +197,10 @@ def test_what_a_dead_worker_asked_for_is_rated_by_what_it_was_to_ask(quiet_ledge
         model_pattern="m-there", upstream="u", input_price=3_000_000, output_price=15_000_000
     )
     monthly = budget(key, 1_000_000, unit="usd")
-    ledger.admit(admission(key, claim(monthly, 900_000), upstream="u", upstream_model="m-there"))
+    ledger.admit(admission(key, reserving(monthly, 900_000), upstream="u", upstream_model="m-there"))
     UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
-    ledger._chores()
+    ledger._maintain()
 
     row = UsageRecord.objects.get()
     assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("interrupted", 15, price, "u")
@@ -211,18 +210,18 @@ def test_what_a_dead_worker_asked_for_is_rated_by_what_it_was_to_ask(quiet_ledge
 
 def test_a_settlement_from_the_spool_spends_too(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, claim(monthly, 60))
+    call = admission(key, reserving(monthly, 60))
     ledger.admit(call)
 
-    ledger._Settle(ledger._closed(call, completed(7, 20))).give_up(RuntimeError("it is away"), is_in_doubt=False)
-    ledger._chores()
+    ledger._Settle(ledger._closed(call, completed(7, 20))).abandon(RuntimeError("unavailable"), is_in_doubt=False)
+    ledger._maintain()
 
     assert standing(monthly) == (27, 0)
 
 
 def test_a_removed_budget_holds_nobody_up(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    running, next_one = admission(key, claim(monthly, 60)), admission(key, claim(monthly, 60))
+    running, next_one = admission(key, reserving(monthly, 60)), admission(key, reserving(monthly, 60))
     ledger.admit(running)
     Budget.objects.all().delete()
 
@@ -237,7 +236,7 @@ def test_money_is_rated_with_the_price_of_what_served_the_call_and_the_row_keeps
 ) -> None:
     price = ModelPrice.objects.create(model_pattern="m-there", input_price=3_000_000, output_price=15_000_000)
     monthly = budget(key, 1_000_000, unit="usd")
-    call = admission(key, claim(monthly, 900_000))
+    call = admission(key, reserving(monthly, 900_000))
     prices.book()
 
     ledger.admit(call)
@@ -268,19 +267,19 @@ def test_a_warning_is_written_once_a_period_when_the_threshold_is_reached(quiet_
     key.owner.save()  # type: ignore[union-attr]
 
     for tokens in (49, 1, 10):
-        call = admission(key, claim(monthly, tokens))
+        call = admission(key, reserving(monthly, tokens))
         ledger.admit(call)
         ledger.settle(call, completed(0, tokens))
 
     (notice,) = Notification.objects.all()
     assert notice.recipients == ["owner@example.org"]
-    assert "50 % of the monthly budget of the key app" in notice.subject
+    assert notice.subject.startswith("Budget alert: 50 % of the monthly budget of key app")
     assert notice.data["spent"] == 50 and notice.data["limit"] == 100
 
 
 def test_nobody_is_warned_of_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
     daily = budget(key, 100, period="day", alert_threshold_percent=50)
-    call = admission(key, claim(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
+    call = admission(key, reserving(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
 
     ledger.admit(call)
     ledger.settle(call, completed(0, 60))
@@ -306,13 +305,13 @@ def test_a_key_stands_with_its_own_budgets_and_its_teams(quiet_ledger: None, own
     team = Team.objects.create(name="team")
     key = APIKey.objects.issue(name="app", team=team)[0]
     shared, own = budget(team, 1000, period="total"), budget(key, 100, period="day")
-    call = admission(key, [*claim(shared, 60), *claim(own, 60)])
+    call = admission(key, [*reserving(shared, 60), *reserving(own, 60)])
     ledger.admit(call)
 
-    found = [(each.budget, each.scope, each.spent, each.reserved, each.left) for each in standings.of_key(key)]
+    found = [(each.budget, each.scope, each.spent, each.reserved, each.remaining) for each in status.for_key(key)]
 
     assert found == [(own, "key", 0, 60, 40), (shared, "team", 0, 60, 940)]
-    assert [each.resets_at is None for each in standings.of_key(key)] == [False, True]
+    assert [each.resets_at is None for each in status.for_key(key)] == [False, True]
 
 
 def test_claims_are_what_the_dearest_target_may_cost() -> None:
@@ -325,7 +324,7 @@ def test_claims_are_what_the_dearest_target_may_cost() -> None:
         BudgetRef(id=2, scope="team", period="day", unit="tokens"),
     ]
 
-    found = reservations.claims(both, input_tokens=10, max_tokens=20, prices=[cheap, dear], may_write_cache=False)
+    found = reservation_requests(both, input_tokens=10, max_tokens=20, prices=[cheap, dear], may_write_cache=False)
 
     assert [each.amount for each in found] == [60, 30]
 
@@ -338,14 +337,14 @@ def test_whatever_the_order_never_more_is_spent_and_held_than_there_is_and_nothi
     for _ in range(300):
         if running and random.random() < 0.5:
             call = running.pop(random.randrange(len(running)))
-            ledger.settle(call, completed(0, random.randint(0, call.claims[0].amount // 8)))
+            ledger.settle(call, completed(0, random.randint(0, call.reservation_requests[0].amount // 8)))
         else:
-            call = admission(key, claim(monthly, random.randint(0, 200)))
+            call = admission(key, reserving(monthly, random.randint(0, 200)))
             with suppress(BudgetExceeded):
                 ledger.admit(call)
                 running.append(call)
         spent, reserved = standing(monthly)
-        assert spent + reserved <= 1000 and reserved == sum(each.claims[0].amount for each in running)
+        assert spent + reserved <= 1000 and reserved == sum(each.reservation_requests[0].amount for each in running)
     for call in running:
         ledger.settle(call, completed(0, 0))
 

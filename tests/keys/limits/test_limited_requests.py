@@ -13,8 +13,8 @@ import pytest
 
 from keys.models import Team, UsageRecord
 from tests.keys.limits.limiters import remaining
-from tests.keys.usage.test_ledger import _database_away
 from tests.support.gateway import Answer, Gateway, GatewayServer, get, read_until, wait_until
+from tests.support.outage import database_unavailable
 from tests.upstream import Chunk, Head, RecordedRequest, WaitForPeer, failure, frames_of
 from tests.upstream.steps import Step
 
@@ -162,7 +162,7 @@ def test_a_call_that_was_not_admitted_takes_nothing(limited: Gateway) -> None:
     limited.add_route("m", limited.upstream_row)
 
     missing = limited.post(ENVELOPE, PLAIN | {"model": "missing"})
-    with _database_away():
+    with database_unavailable():
         unrecorded = limited.post(ENVELOPE, PLAIN)
     wait_until(lambda: get(limited.port, "/readyz").status == 200)
     answer = limited.post(ENVELOPE, PLAIN)

@@ -25,6 +25,7 @@ from keys.usage.rows import Admission, Settlement, Status
 from keys.usage.spool import Spool
 from messages_api.middleware import new_request_id
 from tests.support.gateway import wait_until
+from tests.support.outage import database_unavailable
 
 pytestmark = pytest.mark.usefixtures("quiet_ledger")
 
@@ -71,7 +72,7 @@ def admission_of(key: APIKey, **changes: Any) -> Admission:
     return Admission(**(values | changes))
 
 
-def test_a_row_stands_as_started_as_soon_as_the_call_is_admitted(admission: Admission) -> None:
+def test_admission_writes_an_open_record(admission: Admission) -> None:
     ledger.admit(admission)
 
     row = UsageRecord.objects.get()
@@ -80,7 +81,7 @@ def test_a_row_stands_as_started_as_soon_as_the_call_is_admitted(admission: Admi
     assert row.lease_expires_at == admission.created_at + timedelta(seconds=660)
 
 
-def test_settling_writes_what_the_call_used(admission: Admission) -> None:
+def test_settlement_writes_usage(admission: Admission) -> None:
     ledger.admit(admission)
 
     ledger.settle(admission, COMPLETED)
@@ -93,7 +94,7 @@ def test_settling_writes_what_the_call_used(admission: Admission) -> None:
     assert row.attempts == [{"upstream": "local", "status": 200}]
 
 
-def test_a_call_is_settled_once_and_the_first_time_counts(admission: Admission) -> None:
+def test_a_request_is_settled_once_and_the_first_settlement_counts(admission: Admission) -> None:
     ledger.admit(admission)
     ledger.settle(admission, COMPLETED)
 
@@ -103,7 +104,7 @@ def test_a_call_is_settled_once_and_the_first_time_counts(admission: Admission) 
     assert (row.status, row.output_tokens) == ("completed", 12)
 
 
-def test_a_refused_call_is_a_row_without_tokens(admission: Admission) -> None:
+def test_a_rejected_request_is_a_record_without_tokens(admission: Admission) -> None:
     ledger.reject(admission, http_status=403, error_type="permission_error")
     ledger.close()
 
@@ -112,10 +113,10 @@ def test_a_refused_call_is_a_row_without_tokens(admission: Admission) -> None:
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (None, None, "none")
 
 
-def test_a_hundred_calls_at_once_are_a_hundred_rows_in_few_commits(key: APIKey) -> None:
+def test_a_hundred_concurrent_requests_are_a_hundred_records(key: APIKey) -> None:
     admissions = [admission_of(key) for _ in range(100)]
 
-    threads = [threading.Thread(target=_whole_call, args=(each,)) for each in admissions]
+    threads = [threading.Thread(target=_admit_and_settle, args=(each,)) for each in admissions]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -124,24 +125,24 @@ def test_a_hundred_calls_at_once_are_a_hundred_rows_in_few_commits(key: APIKey) 
     assert set(UsageRecord.objects.values_list("id", "status")) == {(each.id, "completed") for each in admissions}
 
 
-def _whole_call(admission: Admission) -> None:
+def _admit_and_settle(admission: Admission) -> None:
     ledger.admit(admission)
     ledger.settle(admission, COMPLETED)
 
 
-def test_one_poisonous_row_does_not_take_its_batch_with_it(key: APIKey) -> None:
-    poisonous = admission_of(key, api_key_id=10**9)  # no such key: the foreign key fails at the commit
-    innocent = [admission_of(key) for _ in range(9)]
+def test_one_invalid_row_does_not_fail_its_batch(key: APIKey) -> None:
+    invalid = admission_of(key, api_key_id=10**9)  # no such key: the foreign key fails at the commit
+    others = [admission_of(key) for _ in range(9)]
 
     outcomes: dict[str, Exception | None] = {}
-    threads = [threading.Thread(target=_try_to_admit, args=(each, outcomes)) for each in [poisonous, *innocent]]
+    threads = [threading.Thread(target=_try_to_admit, args=(each, outcomes)) for each in [invalid, *others]]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
 
-    assert isinstance(outcomes[poisonous.id], LedgerUnavailable)
-    assert set(UsageRecord.objects.values_list("id", flat=True)) == {each.id for each in innocent}
+    assert isinstance(outcomes[invalid.id], LedgerUnavailable)
+    assert set(UsageRecord.objects.values_list("id", flat=True)) == {each.id for each in others}
 
 
 def _try_to_admit(admission: Admission, outcomes: dict[str, Exception | None]) -> None:
@@ -153,7 +154,7 @@ def _try_to_admit(admission: Admission, outcomes: dict[str, Exception | None]) -
         outcomes[admission.id] = None
 
 
-def test_a_nul_in_a_text_reaches_the_row_as_a_replacement(key: APIKey) -> None:
+def test_nul_in_a_text_is_replaced(key: APIKey) -> None:
     admission = admission_of(key, user_agent="a\0b", model="m" * 300)
 
     ledger.admit(admission)
@@ -162,21 +163,21 @@ def test_a_nul_in_a_text_reaches_the_row_as_a_replacement(key: APIKey) -> None:
     assert (row.user_agent, row.model) == ("a\N{REPLACEMENT CHARACTER}b", "m" * 256)
 
 
-def test_last_use_is_written_with_the_settlement_and_then_rests_for_five_minutes(key: APIKey) -> None:
+def test_last_used_is_written_at_settlement_and_at_most_every_five_minutes(key: APIKey) -> None:
     first = admission_of(key)
-    _whole_call(first)
+    _admit_and_settle(first)
     soon = admission_of(key, created_at=first.created_at + timedelta(minutes=4))
-    _whole_call(soon)
+    _admit_and_settle(soon)
     used_at = KeySecret.objects.get().last_used_at
 
     later = admission_of(key, created_at=first.created_at + timedelta(minutes=6))
-    _whole_call(later)
+    _admit_and_settle(later)
 
     assert used_at == first.created_at
     assert KeySecret.objects.get().last_used_at == later.created_at
 
 
-def test_rows_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIKey, admission: Admission) -> None:
+def test_records_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIKey, admission: Admission) -> None:
     finished, running = admission, admission_of(key)
     ledger.admit(finished)
     ledger.admit(running)
@@ -196,8 +197,8 @@ def _die_with_a_spooled_settlement(admission: Admission) -> Any:
     """Leave what kill -9 leaves: a spool whose lock is free, with a row that the database never got."""
     boot_id = UsageRecord.objects.get(id=admission.id).boot_id
     settle = ledger._Settle(ledger._closed(admission, COMPLETED))
-    settle.give_up(RuntimeError("the database is away"), is_in_doubt=False)
-    ledger._house.secure()
+    settle.abandon(RuntimeError("the database is unavailable"), is_in_doubt=False)
+    ledger._backlog.flush_to_spool()
     path = spool_folder() / f"{boot_id}.spool"
     kept = path.read_bytes()
     ledger.close()
@@ -205,36 +206,36 @@ def _die_with_a_spooled_settlement(admission: Admission) -> Any:
     return path
 
 
-def test_a_living_process_keeps_its_rows(key: APIKey, admission: Admission) -> None:
+def test_records_of_a_running_process_are_not_orphaned(key: APIKey, admission: Admission) -> None:
     other = Spool(spool_folder(), "another-living-process")
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="another-living-process")
 
-    ledger._chores()
+    ledger._maintain()
 
     assert UsageRecord.objects.get().status == "started"
     other.close()
 
 
-def test_the_lease_settles_the_rows_of_a_lost_machine(key: APIKey) -> None:
+def test_records_of_a_lost_host_are_orphaned_by_their_lease(key: APIKey) -> None:
     long_ago = timezone.now() - timedelta(minutes=12)
     ledger.admit(admission_of(key, created_at=long_ago))
     UsageRecord.objects.update(boot_id="a-machine-that-is-gone")
 
-    ledger._chores()
+    ledger._maintain()
 
     assert UsageRecord.objects.get().status == "interrupted"
 
 
-def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is_admitted(
+def test_settlements_are_spooled_and_requests_rejected_while_the_database_is_unavailable(
     key: APIKey, admission: Admission
 ) -> None:
     ledger.admit(admission)
-    with _database_away():
+    with database_unavailable():
         with pytest.raises(LedgerUnavailable):
             ledger.admit(admission_of(key))
         ledger.settle(admission, COMPLETED)
-        spooled = [json.loads(line) for line in ledger._house.spool.path.read_text().splitlines()]
+        spooled = [json.loads(line) for line in ledger._backlog.spool.path.read_text().splitlines()]
 
     # The other one is there as refused if the database was asked to write it, and may have done so.
     assert [row["id"] for row in spooled if row["status"] != "rejected"] == [admission.id]
@@ -245,31 +246,17 @@ def test_settlements_wait_in_the_spool_while_the_database_is_away_and_no_call_is
     wait_until(lambda: {path.stat().st_size for path in spool_folder().glob("*.spool")} == {0})
 
 
-class _database_away:
-    """The table has another name, so every statement of the writer fails as it does without a database."""
-
-    def __enter__(self) -> None:
-        table = UsageRecord._meta.db_table
-        with connection.cursor() as cursor:
-            cursor.execute(f'ALTER TABLE "{table}" RENAME TO "{table}_away"')
-
-    def __exit__(self, *_: object) -> None:
-        table = UsageRecord._meta.db_table
-        with connection.cursor() as cursor:
-            cursor.execute(f'ALTER TABLE "{table}_away" RENAME TO "{table}"')
-
-
-def test_a_refused_call_whose_row_came_to_be_after_all_is_settled_as_refused(admission: Admission) -> None:
+def test_an_admission_in_doubt_is_settled_as_rejected(admission: Admission) -> None:
     ledger.admit(admission)
-    ledger._Admit(admission).give_up(OperationalError("the connection broke at the commit"), is_in_doubt=True)
+    ledger._Admit(admission).abandon(OperationalError("the connection broke at the commit"), is_in_doubt=True)
 
-    ledger._chores()
+    ledger._maintain()
 
     row = UsageRecord.objects.get()
     assert (row.status, row.http_status, row.usage_source) == ("rejected", 503, "none")
 
 
-def test_a_row_that_is_only_just_being_written_is_settled_as_soon_as_it_stands(key: APIKey) -> None:
+def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: APIKey) -> None:
     admission = admission_of(key)
     is_written = threading.Event()
 
@@ -293,95 +280,103 @@ class _Database:
     """What a statement meets, in place of the real one: it can be away, or take its time."""
 
     def __init__(self) -> None:
-        self.is_away = False
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
+        self.is_unavailable = False
+        self.may_continue = threading.Event()
+        self.may_continue.set()
         self.log: list[str] = []
 
-    def chores(self) -> None:
-        if self.is_away:
-            raise OperationalError("away")
-        self.log.append("chores")
+    def maintain(self) -> None:
+        if self.is_unavailable:
+            raise OperationalError("unavailable")
+        self.log.append("maintenance")
 
     def write(self, statements: list[Any], connection: object) -> None:
-        self.may_go_on.wait(10)
-        if self.is_away:
-            raise OperationalError("away")
+        self.may_continue.wait(10)
+        if self.is_unavailable:
+            raise OperationalError("unavailable")
         self.log += [f"{statement.name} written" for statement in statements]
 
     def writer(self) -> GroupCommit:
-        return GroupCommit(self.write, chores=self.chores, secure=lambda: self.log.append("secured"), chore_every_s=60)
+        return GroupCommit(
+            self.write,
+            maintain=self.maintain,
+            flush=lambda: self.log.append("flushed"),
+            maintenance_interval_s=60,
+        )
 
 
 class _Write:
-    verdict: Exception | None = None
+    error: Exception | None = None
 
     def __init__(self, name: str, database: _Database) -> None:
         self.name, self._database = name, database
 
-    def give_up(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        self._database.log.append(f"{self.name} given up")
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        self._database.log.append(f"{self.name} abandoned")
         return error
 
-    def come_too_late(self) -> None:
-        self._database.log.append(f"{self.name} too late")
+    def committed_after_abandon(self) -> None:
+        self._database.log.append(f"{self.name} committed after abandon")
 
 
-def test_once_the_database_is_away_statements_are_given_up_without_asking_it(quiet_ledger: None) -> None:
+def test_during_an_outage_statements_are_abandoned_without_a_query(quiet_ledger: None) -> None:
     database = _Database()
     writer = database.writer()
-    database.is_away = True
+    database.is_unavailable = True
     for name in ("first", "second"):
         with pytest.raises(OperationalError):
             writer.submit(_Write(name, database)).wait(5)
 
     assert writer.is_unavailable
-    database.is_away = False
+    database.is_unavailable = False
     wait_until(lambda: not writer.is_unavailable)
     assert writer.submit(_Write("third", database)).wait(5)
     writer.close()
-    assert [entry for entry in database.log if entry not in ("secured", "chores")] == [
-        "first given up",
-        "second given up",
+    assert [entry for entry in database.log if entry not in ("flushed", "maintenance")] == [
+        "first abandoned",
+        "second abandoned",
         "third written",
     ]
-    assert database.log.index("first given up") < database.log.index("secured")
-    assert database.log[-2:] == ["chores", "third written"]
+    assert database.log.index("first abandoned") < database.log.index("flushed")
+    assert database.log[-2:] == ["maintenance", "third written"]
 
 
-def test_what_takes_too_long_is_given_up_and_undone_and_nobody_else_queues_behind_it(settings: Any) -> None:
+def test_a_slow_statement_is_abandoned_and_undone_and_nothing_queues_behind_it(settings: Any) -> None:
     settings.DATABASE_TIMEOUT_S = 0.2
     database = _Database()
     writer = database.writer()
-    database.may_go_on.clear()
+    database.may_continue.clear()
 
     ticket = writer.submit(_Write("slow", database))
     assert not ticket.wait(0.3)
-    assert writer.is_unavailable and ticket.give_up()
-    database.may_go_on.set()
+    assert writer.is_unavailable and ticket.abandon()
+    database.may_continue.set()
 
     wait_until(lambda: not writer.is_unavailable)
     writer.close()
-    assert [entry for entry in database.log if entry != "chores"] == ["slow written", "slow too late"]
+    assert [entry for entry in database.log if entry != "maintenance"] == [
+        "slow written",
+        "slow committed after abandon",
+    ]
 
 
-def test_what_is_given_up_before_its_turn_is_not_written() -> None:
+def test_a_statement_that_is_abandoned_in_the_queue_is_not_written() -> None:
     database = _Database()
     writer = database.writer()
-    database.may_go_on.clear()
+    database.may_continue.clear()
     first = writer.submit(_Write("first", database))
     wait_until(lambda: writer._queue.empty())
     second = writer.submit(_Write("second", database))
 
-    assert not second.wait(0.1) and second.give_up()
-    database.may_go_on.set()
+    assert not second.wait(0.1) and second.abandon()
+    database.may_continue.set()
 
     assert first.wait(5)
     writer.close()
-    assert [entry for entry in database.log if entry != "chores"] == ["first written"]
+    assert [entry for entry in database.log if entry != "maintenance"] == ["first written"]
 
 
-def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
+def test_closing_writes_the_queue_and_may_be_repeated() -> None:
     database = _Database()
     writer = database.writer()
     for number in range(20):
@@ -390,10 +385,10 @@ def test_closing_writes_what_waits_and_may_be_done_twice() -> None:
     assert writer.close()
     assert writer.close()
 
-    assert [entry for entry in database.log if entry != "chores"] == [f"{number} written" for number in range(20)]
+    assert [entry for entry in database.log if entry != "maintenance"] == [f"{number} written" for number in range(20)]
 
 
-def test_a_batch_may_hold_a_call_more_than_once(key: APIKey) -> None:
+def test_a_batch_may_contain_a_request_more_than_once(key: APIKey) -> None:
     admission = admission_of(key)
     opening = ledger._Admit(admission)
     first = ledger._Settle(ledger._closed(admission, COMPLETED))
@@ -405,7 +400,7 @@ def test_a_batch_may_hold_a_call_more_than_once(key: APIKey) -> None:
     assert UsageRecord.objects.get().status == "completed"
 
 
-def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey, admission: Admission) -> None:
+def test_an_unreadable_line_is_quarantined_and_blocks_nothing(key: APIKey, admission: Admission) -> None:
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="0-1-dead")
     spool = spool_folder()
@@ -413,7 +408,7 @@ def test_a_line_that_cannot_be_read_is_kept_aside_and_stops_nothing(key: APIKey,
     rejected.unlink(missing_ok=True)  # it may hold what other tests have left behind
     dead.write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
 
-    ledger._chores()  # the writer's own may have been quicker
+    ledger._maintain()  # the writer's own may have been quicker
 
     wait_until(lambda: not dead.exists())
     assert UsageRecord.objects.get().status == "interrupted"
@@ -443,11 +438,11 @@ def test_a_row_that_neither_database_nor_disk_take_waits_in_memory(key: APIKey, 
     admissions = [admission_of(key) for _ in range(3)]
     for admission in admissions:
         ledger.admit(admission)
-    with _database_away(), monkeypatch.context() as disk:
+    with database_unavailable(), monkeypatch.context() as disk:
         disk.setattr(os, "fsync", _fails)
         for admission in admissions:
             ledger.settle(admission, COMPLETED)
-        assert ledger._house.spool.is_empty()
+        assert ledger._backlog.spool.is_empty()
 
     ledger.close()
     ledger.start()

@@ -47,9 +47,9 @@ def every_kind(requests: Callable[..., Any]) -> None:
     requests(created_at=at(9), status="started")
 
 
-def differing() -> list[tuple[Any, ...]]:
-    stretches = rollup_check.iter_stretches(*MONTH)
-    return [(each.column, each.rows, each.hours) for stretch in stretches for each in rollup_check.differences(stretch)]
+def mismatches() -> list[tuple[Any, ...]]:
+    found = (each for interval in rollup_check.iter_intervals(*MONTH) for each in rollup_check.mismatches(interval))
+    return [(each.measure, each.records, each.rollups) for each in found]
 
 
 def run(*arguments: str) -> str:
@@ -65,9 +65,9 @@ def test_what_the_ledger_wrote_is_what_the_rows_add_up_to(
     settings.TIME_ZONE = zone
     every_kind(requests)
 
-    assert differing() == []
+    assert mismatches() == []
     assert HourlyUsage.objects.values("hour").distinct().count() == hours
-    assert len(list(rollup_check.iter_stretches(*MONTH))) == hours
+    assert len(list(rollup_check.iter_intervals(*MONTH))) == hours
 
 
 def test_a_changed_hour_is_found_and_put_right(requests: Callable[..., Any]) -> None:
@@ -76,11 +76,11 @@ def test_a_changed_hour_is_found_and_put_right(requests: Callable[..., Any]) -> 
     HourlyUsage.objects.filter(model="other").update(output_tokens=13)
     HourlyUsage.objects.filter(status="rejected").delete()
 
-    assert differing() == [("output_tokens", 12, 13), ("requests", 1, 0)]
-    for stretch in list(rollup_check.iter_stretches(*MONTH)):
-        rollup_check.repair(stretch)
+    assert mismatches() == [("output_tokens", 12, 13), ("requests", 1, 0)]
+    for interval in list(rollup_check.iter_intervals(*MONTH)):
+        rollup_check.repair(interval)
 
-    assert differing() == []
+    assert mismatches() == []
     after = list(HourlyUsage.objects.order_by("api_key", "hour", "model", "status").values())
     assert [row | {"id": 0} for row in after] == [row | {"id": 0} for row in before]
 
@@ -89,9 +89,9 @@ def test_an_hour_without_rows_is_a_difference_and_goes(requests: Callable[..., A
     record = requests(created_at=at(1))
     HourlyUsage.objects.create(api_key=record.api_key, hour=at(3), model="m", status="completed", requests=2)
 
-    assert differing() == [("requests", 0, 2)]
+    assert mismatches() == [("requests", 0, 2)]
     run("--repair")
-    assert differing() == [] and HourlyUsage.objects.count() == 1
+    assert mismatches() == [] and HourlyUsage.objects.count() == 1
 
 
 def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(requests: Callable[..., Any], settings: Any) -> None:
@@ -99,10 +99,10 @@ def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(requests: Call
     requests(created_at=at(1, 12, 50))
     settings.TIME_ZONE = "Asia/Kolkata"  # half an hour off
 
-    assert len(differing()) > 0
+    assert len(mismatches()) > 0
     run("--repair")
 
-    assert differing() == []
+    assert mismatches() == []
     assert sorted(HourlyUsage.objects.values_list("hour", flat=True)) == [at(1, 11, 30), at(1, 12, 30)]
 
 
@@ -114,17 +114,17 @@ def test_where_clocks_are_set_by_half_an_hour_every_call_still_has_its_hour(
     for quarters in range(20):
         requests(created_at=begin + timedelta(minutes=15 * quarters))
 
-    stretches = list(rollup_check.iter_stretches(begin, begin + timedelta(hours=6)))
+    intervals = list(rollup_check.iter_intervals(begin, begin + timedelta(hours=6)))
 
-    assert [each for stretch in stretches for each in rollup_check.differences(stretch)] == []
-    assert all(begin_of_hour(stretch.begin) == stretch.hour for stretch in stretches)
-    assert [earlier.end == later.begin for earlier, later in pairwise(stretches)] == [True] * 5
+    assert [each for interval in intervals for each in rollup_check.mismatches(interval)] == []
+    assert all(begin_of_hour(interval.begin) == interval.hour for interval in intervals)
+    assert [earlier.end == later.begin for earlier, later in pairwise(intervals)] == [True] * 5
 
 
 def test_the_command_is_content_where_all_agrees(requests: Callable[..., Any]) -> None:
     every_kind(requests)
 
-    assert run("--verify") == "3 hours are what their rows add up to.\n"
+    assert run("--verify") == "The rollups of 3 hours match the usage records.\n"
 
 
 def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) -> None:
@@ -132,14 +132,14 @@ def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) 
     HourlyUsage.objects.update(requests=7)
 
     stdout = io.StringIO()
-    with pytest.raises(CommandError, match="1 sums of the hours are not those of the rows") as failed:
+    with pytest.raises(CommandError, match="1 rollups do not match the usage records") as failed:
         call_command("rollup_usage", "--verify", "--json", stdout=stdout)
 
     assert failed.value.returncode == 1
     assert json.loads(stdout.getvalue()) == {
         "hours": 1,
         "repaired": False,
-        "differences": [
+        "mismatches": [
             {
                 "hour": "2026-07-01T12:00+00:00",
                 "key": record.api_key.public_id,
@@ -147,17 +147,17 @@ def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) 
                 "upstream": "local",
                 "status": "completed",
                 "usage_source": "reported",
-                "column": "requests",
-                "rows": 1,
-                "hours": 7,
+                "measure": "requests",
+                "records": 1,
+                "rollups": 7,
             }
         ],
     }
     assert run("--repair") == (
         f"2026-07-01T12:00+00:00 {record.api_key.public_id} claude-3 local completed: requests 1 ≠ 7\n"
-        "1 sums were put right.\n"
+        "1 rollups repaired.\n"
     )
-    assert run() == "1 hours are what their rows add up to.\n"
+    assert run() == "The rollups of 1 hours match the usage records.\n"
 
 
 def test_only_the_period_that_was_asked_for_is_looked_at(requests: Callable[..., Any]) -> None:
