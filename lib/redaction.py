@@ -4,11 +4,13 @@ import logging
 import re
 from urllib.parse import urlsplit
 
+from lib.key_format import RAW_KEY_PREFIX
+
 MASK = "[redacted]"
 MIN_CREDENTIAL_LENGTH = 4  # a shorter credential would mask ordinary words
 
 # Longer than the hint of a key, which is six characters and shown in the admin.
-_RAW_KEY = re.compile(r"mgw_[0-9A-Za-z]{7,}")
+_RAW_KEY = re.compile(rf"{RAW_KEY_PREFIX}[0-9A-Za-z]{{7,}}")
 _CREDENTIAL = re.compile(
     rf"(?i:{_RAW_KEY.pattern})"
     r"|\bsk-[A-Za-z0-9_-]{6,}"  # keys of Anthropic, OpenAI and many others

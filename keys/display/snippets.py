@@ -4,9 +4,11 @@ import json
 import shlex
 from dataclasses import dataclass
 
+from keys.domain import raw_key
+
 EXAMPLE_MODEL = "claude-3-opus-20240229"
 SOME_MODEL = "NAME_OF_A_MODEL"
-PLACEHOLDER = "mgw_YOUR_KEY"
+PLACEHOLDER = f"{raw_key.PREFIX}YOUR_KEY"
 
 
 @dataclass(frozen=True, slots=True)

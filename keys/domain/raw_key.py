@@ -16,7 +16,9 @@ import secrets
 import string
 import zlib
 
-PREFIX = "mgw_"
+from lib.key_format import RAW_KEY_PREFIX
+
+PREFIX = RAW_KEY_PREFIX
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 40
 CHECKSUM_LENGTH = 6
@@ -66,3 +68,8 @@ def pepper_id(pepper: str) -> str:
 def hint(raw: str) -> str:
     """Return the first six random characters, to be shown in the admin. The last six are the checksum."""
     return raw[len(PREFIX) : len(PREFIX) + HINT_LENGTH]
+
+
+def shown_hint(hint: str) -> str:
+    """Return a hint as users see it: the start of the raw key."""
+    return f"{PREFIX}{hint}…"

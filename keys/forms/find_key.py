@@ -2,6 +2,8 @@
 
 from django import forms
 
+from keys.domain.raw_key import shown_hint
+
 
 class FindForm(forms.Form):
     """A raw key, in the body of a POST: it is in no URL, no history and no access log."""
@@ -9,6 +11,11 @@ class FindForm(forms.Form):
     raw_key = forms.CharField(
         max_length=200,
         widget=forms.PasswordInput(
-            attrs={"autocomplete": "off", "placeholder": "mgw_…", "spellcheck": "false", "aria-label": "Full API key"}
+            attrs={
+                "autocomplete": "off",
+                "placeholder": shown_hint(""),
+                "spellcheck": "false",
+                "aria-label": "Full API key",
+            }
         ),
     )

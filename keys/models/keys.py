@@ -256,7 +256,7 @@ class KeySecret(models.Model):
         ordering = ["created_at"]
 
     def __str__(self) -> str:
-        return f"{raw_key.PREFIX}{self.hint}…"
+        return raw_key.shown_hint(self.hint)
 
     def get_additional_data(self) -> dict[str, str]:
         """Return data for the audit log that lists changes of a secret in the history of its key."""

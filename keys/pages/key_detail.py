@@ -100,6 +100,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "blocked_reasons": blocked_reasons(api_key),
         "holder_address": _holder_address(request, api_key),
         "requests_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
+        "placeholder": PLACEHOLDER,
         "snippets": snippets(
             PLACEHOLDER,
             origin=f"{request.scheme}://{request.get_host()}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import BigIntegerField, CharField, DateTimeField, F, Sum, Value
 
+from keys.domain import raw_key
 from keys.models import APIKey
 from keys.reports import totals
 from keys.reports.date_range import DateRange, index_of_day, start_of
@@ -189,7 +190,7 @@ def _with_labels(rows: list[ReportRow]) -> list[ReportRow]:
     ids = [row.subject for row in rows if row.subject is not None]
     secrets = APIKey.objects.filter(pk__in=ids).order_by("secrets__created_at", "secrets__pk")
     found = {
-        pk: KeyLabel(public_id=public_id, name=name, hint=hint or "")
+        pk: KeyLabel(public_id=public_id, name=name, hint=raw_key.shown_hint(hint) if hint else "")
         for pk, public_id, name, hint in secrets.values_list("pk", "public_id", "name", "secrets__hint")
     }
     return [row if row.subject is None else ReportRow(subject=found[row.subject], totals=row.totals) for row in rows]

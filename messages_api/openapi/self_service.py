@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lib.key_format import RAW_KEY_PREFIX
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.openapi.json_schema import (
     COUNT,
@@ -129,7 +130,7 @@ KEY_EXAMPLE: dict[str, Any] = success_envelope(
     {
         "id": "key_4fGh7KpQ2sVx9LmN",
         "name": "search",
-        "hint": "mgw_ab12cd",
+        "hint": f"{RAW_KEY_PREFIX}ab12cd",
         "team": "Research",
         "created_at": "2026-11-01T09:30:00+00:00",
         "expires_at": "2027-01-30T09:30:00+00:00",

@@ -91,6 +91,7 @@ IMPORTS: dict[str, set[str]] = {
     "messages_api/middleware": {"lib", "messages_api/error_responses"},
     "messages_api/models": {"lib", "messages_api/backend"},
     "messages_api/openapi": {
+        "lib",
         "messages_api/apis",
         "messages_api/backend",
         "messages_api/intake",

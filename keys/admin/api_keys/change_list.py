@@ -60,7 +60,7 @@ class KeyListPage(GatewayModelAdmin):
     list_filter = [StateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
     list_select_related = ["owner", "team"]
     search_fields = ["name", "owner__username", "team__name", "public_id"]
-    search_help_text = "Name, owner, team, public id (key_…) or hint (mgw_ and six characters)."
+    search_help_text = f"Name, owner, team, public ID (key_…) or hint ({raw_key.PREFIX} and six characters)."
     show_facets = ShowFacets.NEVER  # the filters count by themselves
 
     @admin.display(description="key", ordering="name")
