@@ -8,7 +8,7 @@ from tests.faults.expected import DIALECTS, LONG
 from tests.faults.run import Played, Run
 from tests.faults.table import ROWS, Row
 from tests.upstream import SCENARIOS
-from tests.upstream.scenario import without_knobs
+from tests.upstream.scenario import without_parameters
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
@@ -43,7 +43,7 @@ def _line(run: Run, row: Row) -> str:
     slowest = max(both, key=lambda played: played.took_s)
     cells = [
         row.fault,
-        row.title or SCENARIOS[without_knobs(row.scenario)].title,
+        row.title or SCENARIOS[without_parameters(row.scenario)].title,
         _seen(plain),
         _seen(streamed),
         f"{_deadlines(plain, streamed)}{'kept' if all(map(keeps_its_deadline, both)) else 'MISSED'}",

@@ -7,7 +7,7 @@ from tests.faults.checks import mismatches, mismatches_of_run
 from tests.faults.run import Run
 from tests.faults.table import FAULTS, ROWS
 from tests.upstream import SCENARIOS
-from tests.upstream.scenario import without_knobs
+from tests.upstream.scenario import without_parameters
 
 pytestmark = [
     pytest.mark.django_db,  # without a test that asks for it there is no database
@@ -16,7 +16,7 @@ pytestmark = [
 
 
 def test_the_table_has_every_fault_that_the_scripted_upstream_can_play() -> None:
-    played = {without_knobs(row.scenario) for row in ROWS}
+    played = {without_parameters(row.scenario) for row in ROWS}
 
     assert set(FAULTS) == {"status", *(f"U{i}" for i in range(1, 31))}
     assert {name for name, scenario in SCENARIOS.items() if scenario.fault} <= played

@@ -1,4 +1,4 @@
-"""A model server for tests: it speaks both dialects over real sockets and misbehaves on demand."""
+"""Scripted upstream for tests: both dialects over real sockets, with faults on demand."""
 
 from .anthropic_dialect import anthropic_error, anthropic_frame, anthropic_response, anthropic_stream
 from .openai_dialect import openai_error, openai_frame, openai_response, openai_stream

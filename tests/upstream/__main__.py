@@ -1,4 +1,4 @@
-"""Run the scripted upstream by itself: `python -m tests.upstream --port 9000`."""
+"""Run the scripted upstream as a program: `python -m tests.upstream --port 9000`."""
 
 import argparse
 import sys

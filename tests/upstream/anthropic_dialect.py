@@ -51,7 +51,7 @@ def anthropic_stream(reply: Reply = HELLO, *, model: str = "scripted") -> list[b
 
 
 def anthropic_frame(event: dict[str, Any]) -> bytes:
-    """Return an event as its two lines; text stays as it is, without ASCII escapes."""
+    """Return an event as its two lines, without ASCII escapes."""
     return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), json.dumps(event, ensure_ascii=False).encode())
 
 

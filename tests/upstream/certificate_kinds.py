@@ -1,10 +1,10 @@
-"""What a TLS server may show. The certificates themselves are made in `certificates`, which needs a package."""
+"""Kinds of TLS certificates. `certificates` creates them and requires a package; this module does not."""
 
 KINDS = {
     "good": "a certificate of the authority, for 127.0.0.1 and localhost",
-    "expired": "one that ended yesterday",
+    "expired": "one that expired yesterday",
     "wrong-host": "one for another name",
-    "unknown-authority": "one of an authority that nobody trusts",
-    "self-signed": "one that nobody but itself has signed",
-    "old-version": "a good one, but nothing newer than TLS 1.1",
+    "unknown-authority": "one of an untrusted authority",
+    "self-signed": "one that is signed by itself",
+    "old-version": "a good one, but TLS 1.1 at most",
 }

@@ -1,6 +1,6 @@
-"""Certificates for TLS, good ones and bad ones, made when they are asked for.
+"""TLS certificates of each kind, created on demand.
 
-The only module here that needs a package: cryptography.
+The only module here that requires a package: cryptography.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ _DAY = timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority of its own, and a TLS server's context for each kind of certificate."""
+    """A certificate authority, and a TLS server context for each kind of certificate."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -38,11 +38,11 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """What a client has to trust."""
+        """The certificate that a client must trust."""
         return self._certificate.public_bytes(Encoding.PEM).decode()
 
     def context(self, kind: str = "good") -> ssl.SSLContext:
-        """What a server shows: one of `KINDS`. All but `good` are to be refused by whoever trusts this authority."""
+        """Return a server context for one of `KINDS`. A client of this authority must reject all but `good`."""
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is none of {', '.join(KINDS)}")
         signer = Authority() if kind == "unknown-authority" else self
@@ -56,7 +56,7 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if kind == "old-version":
             _allow_old_versions_only(context)
-        with tempfile.NamedTemporaryFile() as file:  # the standard library loads certificates from files alone
+        with tempfile.NamedTemporaryFile() as file:  # the standard library loads certificates from files only
             file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             file.write(certificate.public_bytes(Encoding.PEM))
             file.flush()
@@ -112,7 +112,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _allow_old_versions_only(context: ssl.SSLContext) -> None:
-    """Speak TLS 1.0 and 1.1, which Python warns of and OpenSSL has behind its lowest security level."""
+    """Allow TLS 1.0 and 1.1 only. Python warns about them, and OpenSSL requires its lowest security level."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.TLSv1

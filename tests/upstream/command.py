@@ -1,4 +1,4 @@
-"""The scripted upstream as a program: its options, and serving until it is told to end."""
+"""Command line of the scripted upstream."""
 
 import argparse
 import contextlib
@@ -17,7 +17,7 @@ from .server import ScriptedUpstream
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _TOWARDS_UPSTREAM = "upstream-"
-"""What the options of that direction begin with."""
+"""Prefix of the options for that direction."""
 
 
 class Output(Protocol):
@@ -29,14 +29,14 @@ class Output(Protocol):
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print the scenarios and exit")
     parser.add_argument("--port", type=int, default=9000, help="0 takes a free one (default: 9000)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--host", default="127.0.0.1", help="the IP address to listen on (default: 127.0.0.1)")
     kinds = "; ".join(f"{kind}: {title}" for kind, title in KINDS.items())
-    parser.add_argument("--tls", choices=list(KINDS), metavar="KIND", help=f"speak TLS and show a certificate. {kinds}")
+    parser.add_argument("--tls", choices=list(KINDS), metavar="KIND", help=f"use TLS with this certificate. {kinds}")
     parser.add_argument(
         "--ca-file", type=Path, help="write the authority of that certificate here, for UPSTREAM_CA_FILE"
     )
-    proxy = parser.add_argument_group("fault proxy", "a second port that leads here through a connection with faults")
-    proxy.add_argument("--proxy-port", type=int, help="where it listens; the options below need it")
+    proxy = parser.add_argument_group("fault proxy", "a second port that forwards to this one with faults")
+    proxy.add_argument("--proxy-port", type=int, help="port of the proxy; required for the options below")
     _add_faults(proxy, "", "on the way back to the gateway")
     _add_faults(proxy, _TOWARDS_UPSTREAM, "on the way to the upstream")
 
@@ -44,19 +44,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_faults(group: argparse._ArgumentGroup, prefix: str, where: str) -> None:
     group.add_argument(f"--{prefix}latency-ms", type=float, default=0.0, help=f"delay each piece {where}")
     group.add_argument(f"--{prefix}bytes-per-s", type=float, default=0.0, help=f"limit the bandwidth {where}")
-    group.add_argument(f"--{prefix}slice-bytes", type=int, default=0, help=f"cut the bytes into pieces {where}")
-    group.add_argument(f"--{prefix}reset-after-bytes", type=int, help=f"reset after so many bytes {where}")
-    group.add_argument(f"--{prefix}half-close-after-bytes", type=int, help=f"end after so many bytes {where}")
-    group.add_argument(f"--{prefix}blackhole", action="store_true", help=f"let nothing through {where}")
+    group.add_argument(f"--{prefix}slice-bytes", type=int, default=0, help=f"split the bytes into pieces {where}")
+    group.add_argument(f"--{prefix}reset-after-bytes", type=int, help=f"send a RST after so many bytes {where}")
+    group.add_argument(f"--{prefix}half-close-after-bytes", type=int, help=f"send a FIN after so many bytes {where}")
+    group.add_argument(f"--{prefix}blackhole", action="store_true", help=f"pass no data {where}")
 
 
 def run(options: argparse.Namespace, out: Output) -> None:
-    """List the scenarios, or serve until SIGINT or SIGTERM and print a line for each call that ended."""
+    """List the scenarios, or serve until SIGINT or SIGTERM and print a line for each completed request."""
     if options.list:
         for name, scenario in SCENARIOS.items():
             out.write(f"{PREFIX + name:<32} {scenario.fault:<4} {scenario.title}\n")
         return
-    # Before any thread starts: a signal that is not blocked in all of them never reaches sigwait.
+    # Before any thread starts: sigwait needs the signals to be blocked in all threads.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with (
         _requests_logged(out),
@@ -88,7 +88,7 @@ def _requests_logged(out: Output) -> Iterator[None]:
 def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     if options.tls is None:
         return None
-    from .certificates import Authority  # the one part that needs a package, so only whoever wants TLS needs it
+    from .certificates import Authority  # requires a package, which is needed for TLS only
 
     authority = Authority()
     if options.ca_file is not None:

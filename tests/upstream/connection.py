@@ -1,4 +1,4 @@
-"""One accepted socket. It can do what a well-behaved server never does, and it notices when the peer leaves."""
+"""An accepted connection that can break HTTP and detects when the peer disconnects."""
 
 import contextlib
 import select
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-# Only Linux tells a peer's FIN apart from readable bytes. Elsewhere whatever becomes readable during a wait
-# looks like a peer that left, which holds for callers that do not pipeline.
+# Only Linux distinguishes a peer's FIN from readable bytes. Elsewhere any readable data during a wait counts as a
+# disconnect, which is correct for clients that do not pipeline.
 _PEER_DISCONNECTED = getattr(select, "POLLRDHUP", select.POLLIN)
 _READ_BYTES = 65536
 Result = TypeVar("Result")
 
 
 class PeerDisconnected(Exception):
-    """The peer closed, half-closed or reset the connection; `outcome` says which, `at` when it was noticed."""
+    """The peer closed, half-closed or reset the connection: `outcome` is which, `at` is when it was detected."""
 
     def __init__(self, outcome: str) -> None:
         super().__init__(outcome)
@@ -28,11 +28,11 @@ class PeerDisconnected(Exception):
 
 
 class Stopped(Exception):
-    """The server is closing; whatever a thread waits for will not come."""
+    """The server is closing: threads must stop waiting."""
 
 
 class Connection:
-    """Send, receive and wait on a socket from one thread; only `interrupt` may be called from another."""
+    """Send, receive and wait on a socket from one thread. Only `interrupt` may be called from another."""
 
     def __init__(self, sock: socket.socket, *, stopping: threading.Event, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
@@ -41,17 +41,17 @@ class Connection:
         self._stopping = stopping
         self.sent_bytes = 0
         self.persists = True
-        """Whether another call may follow on this connection."""
+        """Whether another request may follow on this connection."""
         self.is_closed = False
 
     def handshake(self) -> None:
-        """Agree with the peer on TLS, where that is spoken. Raise PeerLeft when the peer will not."""
+        """Complete the TLS handshake, if TLS is used. Raise PeerDisconnected if the peer aborts it."""
         sock = self._sock
         if isinstance(sock, ssl.SSLSocket):
             self._as_soon_as_possible(sock.do_handshake, select.POLLIN)
 
     def send(self, data: bytes) -> None:
-        """Send all of it, waiting for as long as the peer does not read. Raise PeerLeft when it can not be sent."""
+        """Send all bytes and wait while the peer does not read. Raise PeerDisconnected if they cannot be sent."""
         view = memoryview(data)
         while view:
             count = self._as_soon_as_possible(partial(self._sock.send, view), select.POLLOUT)
@@ -59,14 +59,14 @@ class Connection:
             view = view[count:]
 
     def receive(self) -> bytes:
-        """Return what arrives next; empty bytes when the peer will send no more."""
+        """Return the next bytes; empty at the peer's end of data."""
         data = self._as_soon_as_possible(partial(self._sock.recv, _READ_BYTES), select.POLLIN)
         if self._stopping.is_set():
             raise Stopped
         return data
 
     def _as_soon_as_possible(self, action: Callable[[], Result], events: int) -> Result:
-        """Try, and wait for the socket between the tries. TLS may hold bytes back that no poll sees, so try first."""
+        """Retry the action until the socket is ready. A poll alone would miss bytes that TLS has buffered."""
         while True:
             try:
                 return action()
@@ -80,9 +80,9 @@ class Connection:
                 raise self._disconnect(error) from error
 
     def wait(self, seconds: float | None) -> None:
-        """Be silent that long, or for ever. Raise PeerLeft at once when the peer leaves meanwhile.
+        """Wait that long, or forever. Raise PeerDisconnected as soon as the peer disconnects.
 
-        A half-close looks like a close from here, so a peer that has sent its FIN has left.
+        A half-close cannot be distinguished from a close: a peer that has sent its FIN counts as disconnected.
         """
         if not self._poll(_PEER_DISCONNECTED, seconds):
             return
@@ -90,12 +90,12 @@ class Connection:
         raise PeerDisconnected("peer_reset" if number else "peer_closed")
 
     def half_close(self) -> None:
-        """Send a FIN; the peer can still send, and reads the end of the bytes."""
+        """Send a FIN. The peer can still send, and reads the end of the data."""
         self.persists = False
         self._shut(socket.SHUT_WR)
 
     def reset_on_close(self) -> None:
-        """Let the coming close be a RST instead of a FIN; bytes not yet delivered are lost."""
+        """Make the next close a RST instead of a FIN; undelivered bytes are lost."""
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -105,11 +105,11 @@ class Connection:
         self._sock.close()
 
     def interrupt(self, how: int = socket.SHUT_RDWR) -> None:
-        """Wake the thread that waits on this socket. Closing it here would leave that thread in its poll for ever."""
+        """Wake the thread that waits on this socket. A close would leave that thread in its poll forever."""
         self._shut(how)
 
     def _shut(self, how: int) -> None:
-        # The socket's own way: that of TLS would take the keys away from the thread that still reads.
+        # The method of the plain socket: that of TLS would remove the keys from the thread that still reads.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, how)
 

@@ -1,4 +1,4 @@
-"""Faults of whole answers: wrong statuses, wrong types, wrong shapes, encodings, headers, usage, tool arguments."""
+"""Faults of responses: wrong statuses, types, formats, encodings, headers, usage and tool arguments."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from .replies import Reply, ToolCall
 from .request_log import RecordedRequest
 from .responses import body_of, body_response, content_of, failure, frames_of, head_of, replied, streamed
-from .scenario import Scenario, knob, listed
+from .scenario import Scenario, listed, parameter
 from .steps import Chunk, EndChunks, Script, Send, Step
 
 _LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in</form></body></html>"
@@ -22,12 +22,12 @@ def page(request: RecordedRequest) -> Iterable[Step]:
 
 
 def page_as_promised(request: RecordedRequest) -> Iterable[Step]:
-    """Send the page under the type that the caller expects."""
+    """Send the page with the content type that the client expects."""
     return [head_of(request, len(_LOGIN_PAGE)), Send(_LOGIN_PAGE)]
 
 
 def truncated(request: RecordedRequest) -> Iterable[Step]:
-    """End JSON in its middle, though the HTTP message ends properly."""
+    """Cut the JSON in its middle, although the HTTP message ends properly."""
     if request.is_streamed:
         stream = content_of(request)
         return streamed([stream[: stream.index(b"world!") + 3]])
@@ -36,7 +36,7 @@ def truncated(request: RecordedRequest) -> Iterable[Step]:
 
 
 def shaped(openai: Any, anthropic: Any) -> Script:
-    """Return a script that changes the fields of a proper plain answer, and of each frame that has them."""
+    """Return a script that changes fields of a valid plain response, and of each frame that has them."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
         changes = anthropic if request.dialect == "anthropic" else openai
@@ -48,7 +48,7 @@ def shaped(openai: Any, anthropic: Any) -> Script:
 
 
 def bare(value: Any) -> Script:
-    """Return a script that answers with JSON that is no answer at all."""
+    """Return a script that sends JSON that is not a response of the API."""
     data = json.dumps(value).encode()
 
     def script(request: RecordedRequest) -> Iterable[Step]:
@@ -63,7 +63,7 @@ def error_in_200(request: RecordedRequest) -> Iterable[Step]:
 
 
 def encoded(encoding: str, *, depth: int = 1) -> Script:
-    """Return a script whose proper answer is compressed `depth` times with gzip and labelled as told."""
+    """Return a script that compresses a valid response `depth` times with gzip and labels it with `encoding`."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
         body = content_of(request)
@@ -75,10 +75,10 @@ def encoded(encoding: str, *, depth: int = 1) -> Script:
 
 
 def gzip_bomb(request: RecordedRequest) -> Iterable[Step]:
-    """Send members of gzip, m of them, that grow to 10 MB each: 10 GB out of 10 MB."""
+    """Send m gzip members that expand to 10 MB each: 10 GB from 10 MB."""
     yield head_of(request, extra=[("content-encoding", "gzip")])
     member = gzip.compress(b" " * 10_000_000)
-    for _ in range(knob(request, "m", 1000)):
+    for _ in range(parameter(request, "m", 1000)):
         yield Chunk(member)
     yield EndChunks()
 
@@ -88,21 +88,21 @@ def retry_after(value: str) -> Script:
 
 
 def retry_at_date(request: RecordedRequest) -> Iterable[Step]:
-    return retry_after(formatdate(knob(request, "t", 4_102_444_800), usegmt=True))(request)
+    return retry_after(formatdate(parameter(request, "t", 4_102_444_800), usegmt=True))(request)
 
 
 def retry_soon(request: RecordedRequest) -> Iterable[Step]:
-    return retry_after(formatdate(time.time() + knob(request, "s", 2), usegmt=True))(request)
+    return retry_after(formatdate(time.time() + parameter(request, "s", 2), usegmt=True))(request)
 
 
 def leaky_400(request: RecordedRequest) -> Iterable[Step]:
-    """Repeat the credential and the address in the message, as some servers do."""
+    """Repeat the credential and the URL in the message, as some servers do."""
     credential = request.headers.get("authorization") or request.headers.get("x-api-key", "")
     return failure(400, f"Bad request for {credential} at http://{request.headers.get('host')}{request.path}")(request)
 
 
 def with_headers(*pairs: tuple[str, str]) -> Script:
-    """Return a script that answers properly, with further headers sent as they are."""
+    """Return a script that sends a valid response with additional headers."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
         return [head_of(request, extra=pairs), Chunk(content_of(request)), EndChunks()]
@@ -111,8 +111,8 @@ def with_headers(*pairs: tuple[str, str]) -> Script:
 
 
 def large_arguments(request: RecordedRequest) -> Iterable[Step]:
-    """Give a tool m million characters of arguments."""
-    arguments = json.dumps({"text": "a" * (1_000_000 * knob(request, "m", 5))})
+    """Send a tool call with m million characters of arguments."""
+    arguments = json.dumps({"text": "a" * (1_000_000 * parameter(request, "m", 5))})
     reply = Reply((), tool_calls=(ToolCall(arguments=arguments, piece=100_000),), stop="tools")
     return replied(reply)(request)
 
@@ -154,7 +154,7 @@ SCENARIOS: dict[str, Scenario] = {
     **listed(
         "U7",
         ("page", "200 with a login page", page),
-        ("page-as-promised", "the page under the right type", page_as_promised),
+        ("page-as-promised", "the page with the right content type", page_as_promised),
     ),
     **listed(
         "U8",
@@ -165,18 +165,18 @@ SCENARIOS: dict[str, Scenario] = {
         "U9",
         ("no-choices", "an empty list of choices, of content", shaped({"choices": []}, {"content": []})),
         ("null-choices", "null for choices, for content", shaped({"choices": None}, {"content": None, "delta": None})),
-        ("hollow-choices", "a choice, a block without anything in it", shaped({"choices": [{}]}, {"content": [{}]})),
+        ("hollow-choices", "an empty choice, an empty block", shaped({"choices": [{}]}, {"content": [{}]})),
         ("wrong-choices", "text for choices, for content", shaped({"choices": "no"}, {"content": "no", "delta": 1})),
         ("list", "a JSON list", bare([])),
         ("null", "a JSON null", bare(None)),
-        ("error-in-200", "an error object under status 200", error_in_200),
+        ("error-in-200", "an error object with status 200", error_in_200),
     ),
     **listed(
         "U11",
-        ("gzip", "a compressed answer nobody asked for", encoded("gzip")),
+        ("gzip", "a compressed response that was not requested", encoded("gzip")),
         ("gzip-nested", "compressed six times", encoded(_NESTED, depth=6)),
         ("gzip-bomb", "m members of 10 MB each: gzip-bomb-m1000", gzip_bomb),
-        ("brotli", "labelled br, though it is none", encoded("br", depth=0)),
+        ("brotli", "labeled br, but not compressed", encoded("br", depth=0)),
     ),
     **{
         f"usage-{name}": Scenario(
@@ -194,10 +194,10 @@ SCENARIOS: dict[str, Scenario] = {
         ("retry-after-soon", "429, retry-after the date in s seconds: retry-after-soon-s2", retry_soon),
         ("retry-after-garbage", "429, retry-after soon", retry_after("soon; maybe")),
     ),
-    **listed("U26", ("leaky-400", "400 whose message repeats the credential and the address", leaky_400)),
+    **listed("U26", ("leaky-400", "400 whose message repeats the credential and the URL", leaky_400)),
     **listed(
         "U27",
-        ("cookies", "headers that steer browsers and proxies", with_headers(*_COOKIES)),
+        ("cookies", "headers that control browsers and proxies", with_headers(*_COOKIES)),
         ("hop-by-hop", "hop-by-hop headers", with_headers(("upgrade", "h2c"), ("proxy-authenticate", "Basic"))),
         ("split-header", "a header with a bare CR and a folded line", with_headers(("x-a", "b\rset-cookie: c\r\n d"))),
     ),

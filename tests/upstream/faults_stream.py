@@ -1,4 +1,4 @@
-"""Faults of event streams. A plain call gets the nearest thing, or a proper answer where there is none."""
+"""Faults of event streams. A plain request gets the closest equivalent, or a valid response."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import Any
 from .openai_dialect import openai_frame
 from .request_log import RecordedRequest
 from .responses import body_of, body_response, error_body, failure, frame_of, frames_of, head_of, streamed
-from .scenario import Scenario, knob, listed
+from .scenario import Scenario, listed, parameter
 from .steps import Chunk, EndChunks, Pause, Script, Step
 from .well_behaved import HELLO_SCRIPT
 
@@ -15,7 +15,7 @@ Frames = list[bytes]
 
 
 def altered(change: Callable[[RecordedRequest, Frames], Frames]) -> Script:
-    """Return a script that streams what `change` makes of the frames of a proper answer."""
+    """Return a script that streams the frames of a valid response, changed by `change`."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
         return streamed(change(request, frames_of(request))) if request.is_streamed else HELLO_SCRIPT(request)
@@ -24,17 +24,17 @@ def altered(change: Callable[[RecordedRequest, Frames], Frames]) -> Script:
 
 
 def rewritten(write: Callable[[bytes], bytes]) -> Script:
-    """Return a script that streams the same bytes in another spelling, all frames in one."""
+    """Return a script that streams all frames as one, rewritten by `write`."""
     return altered(lambda request, frames: [write(b"".join(frames))])
 
 
 def middle(frames: Frames) -> int:
-    """Return where the second text is."""
+    """Return the index of the second text."""
     return next(i for i, frame in enumerate(frames) if b': ", "' in frame)
 
 
 def inserted(make: Callable[[RecordedRequest], bytes]) -> Script:
-    """Return a script that streams one more frame before the second text."""
+    """Return a script that streams an additional frame before the second text."""
 
     def change(request: RecordedRequest, frames: Frames) -> Frames:
         i = middle(frames)
@@ -44,10 +44,10 @@ def inserted(make: Callable[[RecordedRequest], bytes]) -> Script:
 
 
 def pings(*, after_text: bool) -> Script:
-    """Return a script that pings every i milliseconds for ever, alone or after the first text."""
+    """Return a script that sends a ping every i milliseconds, forever, alone or after the first text."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
-        every_s = knob(request, "i", 100) / 1000
+        every_s = parameter(request, "i", 100) / 1000
         yield head_of(request)
         if request.is_streamed and after_text:
             frames = frames_of(request)
@@ -63,7 +63,7 @@ def long_line(request: RecordedRequest) -> Iterable[Step]:
     """Send m million bytes of one line, or of one string in JSON."""
     yield head_of(request)
     yield Chunk(b'data: {"text": "' if request.is_streamed else b'{"text": "')
-    for _ in range(knob(request, "m", 50)):
+    for _ in range(parameter(request, "m", 50)):
         yield Chunk(b"a" * 1_000_000)
     yield Chunk(b'"}\n\n')
     yield EndChunks()
@@ -78,7 +78,7 @@ def long_line_midway(request: RecordedRequest) -> Iterable[Step]:
     yield head_of(request)
     yield from map(Chunk, frames[: middle(frames)])
     yield Chunk(b'data: {"text": "')
-    for _ in range(knob(request, "m", 50)):
+    for _ in range(parameter(request, "m", 50)):
         yield Chunk(b"a" * 1_000_000)
     yield from (Chunk(b'"}\n\n'), EndChunks())
 
@@ -90,13 +90,13 @@ def invalid_utf8(request: RecordedRequest) -> Iterable[Step]:
 
 
 def dressed(body: bytes) -> bytes:
-    """Add what a stream may carry: BOM, comments, ids, retry, unknown fields, data without a space."""
+    """Add optional parts of a stream: BOM, comments, IDs, retry, unknown fields, data without a space."""
     noise = b": comment\nid: 7\nretry: 10\nnonsense\nother: field\n"
     return b"\xef\xbb\xbf" + body.replace(b"data: ", noise + b"data:")
 
 
 def several_lines(frame: bytes) -> bytes:
-    """Cut the data of a frame into several lines, where JSON allows white space."""
+    """Split the data of a frame into several lines, where JSON allows white space."""
     before, mark, data = frame.rpartition(b"data: ")
     if data.startswith(b"[DONE]"):
         return frame
@@ -105,7 +105,7 @@ def several_lines(frame: bytes) -> bytes:
 
 
 def crlf_cut(request: RecordedRequest) -> Iterable[Step]:
-    """End lines with CRLF, and let each chunk end between the two."""
+    """End lines with CRLF, and each chunk between CR and LF."""
     if not request.is_streamed:
         return HELLO_SCRIPT(request)
     pieces = b"".join(frames_of(request)).replace(b"\n", b"\r\n").split(b"\n")
@@ -131,7 +131,7 @@ def null_choices(request: RecordedRequest) -> bytes:
 
 
 def error_frame(request: RecordedRequest) -> bytes:
-    """Return the error as an event. Servers of OpenAI's dialect say there as a code what no HTTP status can say."""
+    """Return the error as an event. In OpenAI's dialect its code replaces the HTTP status."""
     error = error_body(request, 529, "Overloaded.")
     if request.dialect == "openai":
         error["error"]["code"] = 529
@@ -173,8 +173,8 @@ def _repeated(request: RecordedRequest, frames: Frames) -> Frames:
 SCENARIOS: dict[str, Scenario] = {
     **listed(
         "U14",
-        ("pings", "nothing but pings for ever, one every i ms: pings-i100", pings(after_text=False)),
-        ("pings-midway", "a text, then pings for ever: pings-midway-i100", pings(after_text=True)),
+        ("pings", "pings only, forever, one every i ms: pings-i100", pings(after_text=False)),
+        ("pings-midway", "a text, then pings forever: pings-midway-i100", pings(after_text=True)),
     ),
     **listed(
         "U15",
@@ -186,7 +186,7 @@ SCENARIOS: dict[str, Scenario] = {
         "U17",
         ("sse-cr", "lines end with CR", rewritten(lambda body: body.replace(b"\n", b"\r"))),
         ("sse-crlf", "lines end with CRLF", rewritten(lambda body: body.replace(b"\n", b"\r\n"))),
-        ("sse-crlf-cut", "lines end with CRLF, cut between the two", crlf_cut),
+        ("sse-crlf-cut", "lines end with CRLF, split between CR and LF", crlf_cut),
         ("sse-dressed", "BOM, comments, id, retry, `data:` without a space", rewritten(dressed)),
         (
             "sse-lines",
@@ -199,8 +199,8 @@ SCENARIOS: dict[str, Scenario] = {
         "U18",
         ("duplicates", "each event twice", altered(_repeated)),
         ("two-starts", "the first event twice", altered(lambda request, frames: [frames[0], *frames])),
-        ("unknown-index", "a delta for an index that nobody opened", inserted(unknown_index)),
-        ("after-the-end", "events after the terminal one", altered(lambda request, frames: [*frames, *frames[2:]])),
+        ("unknown-index", "a delta for an index that was not opened", inserted(unknown_index)),
+        ("after-the-end", "events after the terminal event", altered(lambda request, frames: [*frames, *frames[2:]])),
         ("no-start", "the first event is missing", altered(lambda request, frames: frames[1:])),
     ),
     **listed(
@@ -213,5 +213,5 @@ SCENARIOS: dict[str, Scenario] = {
         ("error-midway", "an error event after the first text", altered(error_midway)),
         ("error-first", "an error event as the first one", error_first),
     ),
-    **listed("U22", ("unknown-events", "an event of a type that nobody knows", inserted(unknown_event))),
+    **listed("U22", ("unknown-events", "an event of an unknown type", inserted(unknown_event))),
 }

@@ -1,4 +1,4 @@
-"""The listening socket: it can be closed and opened again on the same port while calls go on."""
+"""Listening socket that can be closed and reopened on the same port while connections stay open."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ _BACKLOG = 1024
 
 
 class Listener:
-    """Accept connections in a thread of its own and hand each one on."""
+    """Accept connections in a thread and pass each one to `take`."""
 
     def __init__(
         self, address: tuple[str, int], *, take: Callable[[socket.socket], None], stopping: threading.Event
@@ -22,7 +22,7 @@ class Listener:
         self.address: tuple[str, int] = self._sock.getsockname()
 
     def accept(self, *, after_s: float = 0.0) -> None:
-        """Listen, now or after a while; nothing happens when it listens already or the server closes meanwhile."""
+        """Listen, immediately or later. Do nothing if it listens already or if the server closes meanwhile."""
         if self._stopping.wait(after_s):
             return
         with self._lock:
@@ -33,7 +33,7 @@ class Listener:
             self._thread.start()
 
     def refuse(self) -> None:
-        """Refuse connections until `accept`. The port stays ours: bound without listening, it answers with a RST."""
+        """Refuse connections until `accept`. The port stays bound, so the kernel responds with a RST."""
         with self._lock:
             if self._thread is None:
                 return
@@ -46,7 +46,7 @@ class Listener:
 
     def _end(self) -> None:
         thread, self._thread = self._thread, None
-        # Only shutdown wakes a thread in accept; systems that refuse it on a listening socket wait for its timeout.
+        # Only shutdown wakes a thread in accept; systems that do not support it here wait for the timeout.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         if thread is not None:
@@ -61,7 +61,7 @@ class Listener:
             except TimeoutError:
                 continue
             except OSError:
-                # Shut down, or out of file descriptors; the latter passes.
+                # Shut down, or out of file descriptors, which is temporary.
                 self._stopping.wait(0.02)
                 continue
             self._take(accepted)

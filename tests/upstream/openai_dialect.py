@@ -76,7 +76,7 @@ def openai_usage(reply: Reply, tokens: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def openai_frame(chunk: dict[str, Any]) -> bytes:
-    """Return a chunk as one line of data; text stays as it is, without ASCII escapes."""
+    """Return a chunk as one line of data, without ASCII escapes."""
     return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
 
 
@@ -100,5 +100,5 @@ def _chunk(model: str, *, delta: dict[str, Any], finish: str | None = None) -> d
 
 
 def _finish(reply: Reply) -> str:
-    # A model that refuses in words has come to its end; only a filter that cut it says content_filter.
+    # A refusal in text is a complete response; `content_filter` is for a filter that cut it.
     return "stop" if reply.refusal else _FINISH[reply.stop]

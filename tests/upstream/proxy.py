@@ -1,4 +1,4 @@
-"""A TCP proxy between a caller and an upstream that spoils the connection; its faults can be set at run time."""
+"""TCP proxy between a client and an upstream that adds connection faults, configurable at run time."""
 
 import dataclasses
 import socket
@@ -14,38 +14,38 @@ _POLL_S = 0.02
 
 @dataclasses.dataclass(kw_only=True)
 class Faults:
-    """What happens to the bytes of one direction, on every connection, from the moment a field is set."""
+    """Faults of one direction. A change applies immediately to all connections."""
 
     latency_s: float = 0.0
-    """Each piece waits this long before it goes on."""
+    """The delay of each piece."""
     bytes_per_s: float = 0.0
     """The bandwidth of each connection; 0 is no limit."""
     slice_bytes: int = 0
-    """Bytes go on in pieces of this size, each in a packet of its own; 0 leaves them as they came."""
+    """The size of the pieces that bytes are split into, each in its own packet; 0 does not split."""
     reset_after_bytes: int | None = None
-    """Both sides get a RST once a connection has passed so many bytes."""
+    """Send a RST to both sides after this number of bytes."""
     half_close_after_bytes: int | None = None
-    """The receiving side gets a FIN after so many bytes, and nothing more."""
+    """Send a FIN to the receiving side after this number of bytes, and no more data."""
     blackhole: bool = False
-    """Nothing goes on while this is set, not even the end; what came meanwhile follows later."""
+    """Delay all data, including the FIN, while this is set."""
 
 
 class _Reset(Exception):
-    """The connection is to be reset on both sides."""
+    """The connection must be reset on both sides."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Link:
-    """A caller's connection and ours to the target."""
+    """A client's connection and the proxy's connection to the target."""
 
     client: Connection
     upstream: Connection
     is_reset: bool = False
 
     def reset(self) -> None:
-        """Let both connections end with a RST, and wake both threads.
+        """Reset both connections and wake both threads.
 
-        Close would not wake the other thread; the end of reading does, and sends nothing by itself.
+        A close would not wake the other thread. Shutting down the read side does, and sends nothing.
         """
         self.is_reset = True
         for connection in (self.client, self.upstream):
@@ -82,7 +82,7 @@ class FaultProxy:
         return self._listener.address[1]
 
     def close(self) -> None:
-        """Cut every connection and wait for every thread."""
+        """Close all connections and wait for all threads."""
         self._stopping.set()
         self._listener.close()
         with self._lock:
@@ -125,7 +125,7 @@ class FaultProxy:
             del self._threads[threading.current_thread()]
 
     def _pump(self, link: _Link, source: Connection, sink: Connection, faults: Faults) -> None:
-        """Pass bytes on until the source ends, and then the end."""
+        """Forward bytes until the source ends, and then the FIN."""
         passed = 0
         try:
             while data := source.receive():
@@ -153,7 +153,7 @@ class FaultProxy:
 def _pieces(data: bytes, faults: Faults) -> list[bytes]:
     size = faults.slice_bytes or len(data)
     if faults.bytes_per_s:
-        # A tenth of a second's worth, so that a slow connection flows instead of bursting.
+        # A tenth of a second of data, so that a slow connection is steady and not bursty.
         size = min(size, max(1, int(faults.bytes_per_s / 10)))
     return [data[i : i + size] for i in range(0, len(data), size)]
 

@@ -1,4 +1,4 @@
-"""Requests as they come off a connection: several on one, with bodies by Content-Length or in chunks."""
+"""Reader of HTTP requests: several per connection, with bodies by Content-Length or in chunks."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from .connection import Connection, PeerDisconnected
 
 
 class BadRequest(Exception):
-    """What arrived is not HTTP/1.1 as this small reader knows it."""
+    """The data is not HTTP/1.1 that this reader supports."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class RequestHead:
 
 
 class Reader:
-    """Read heads and bodies from a connection; raise PeerLeft where the peer stops sending."""
+    """Read heads and bodies from a connection. Raise PeerDisconnected if the peer stops sending."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -39,7 +39,7 @@ class Reader:
         return RequestHead(method=method, path=path, version=version, headers=self._headers())
 
     def body(self, head: RequestHead) -> Any:
-        """Return the body as parsed JSON, or as bytes where it is none."""
+        """Return the body as parsed JSON, or as bytes if it is not JSON."""
         if head.headers.get("expect", "").lower() == "100-continue":
             self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in head.headers.get("transfer-encoding", "").lower():

@@ -1,4 +1,4 @@
-"""What a model has to say, before it is put into a dialect."""
+"""Output of a model, independent of the dialect."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class ToolCall:
     arguments: str = '{"city": "Paris", "unit": "celsius"}'
     id: str = "call_scripted_1"
     piece: int = 8
-    """How many characters of the arguments a stream sends at a time."""
+    """Characters of the arguments per chunk of a stream."""
 
     @property
     def pieces(self) -> list[str]:
@@ -22,7 +22,7 @@ class ToolCall:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer: a stream sends the texts one by one, a plain answer joins them."""
+    """One response: a stream sends the texts one by one, a plain response joins them."""
 
     texts: Sequence[str] = ("Hello", ", ", "world!")
     _: dataclasses.KW_ONLY
@@ -31,11 +31,11 @@ class Reply:
     refusal: str = ""
     stop: Stop = "stop"
     usage: tuple[Any, Any] | None = (9, 12)
-    """Tokens in and out, which may be as wrong as a test wants; None leaves usage out."""
+    """Input and output tokens, valid or not; None leaves usage out."""
     cached: int = 0
-    """How many of the tokens in were read from a cache."""
+    """Input tokens that are cache reads."""
     running_usage: bool = False
-    """Whether a stream tells usage more than once, each time the total so far."""
+    """Whether a stream reports usage more than once, each time the total so far."""
 
 
 HELLO = Reply()

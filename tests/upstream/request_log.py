@@ -1,4 +1,4 @@
-"""What the scripted upstream received, and how each call ended."""
+"""Record of the requests that the scripted upstream received."""
 
 import dataclasses
 import logging
@@ -12,26 +12,26 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class RecordedRequest:
-    """One HTTP exchange as the upstream saw it. Times are those of `time.monotonic()`."""
+    """One HTTP exchange, as seen by the upstream. Times are `time.monotonic()`."""
 
     id: int
     connection: int
-    """Which connection it came on, counted from 1: equal numbers are a connection that was used again."""
+    """The number of its connection, from 1: equal numbers are a reused connection."""
     method: str
     path: str
     headers: dict[str, str]
-    """Names in lower case; of a repeated header the values are joined with `, `."""
+    """Names are in lower case; values of a repeated header are joined with `, `."""
     at: float
     dialect: str
     body: Any = b""
-    """Parsed JSON, or bytes where it is none; empty bytes for a script that answers before the body."""
+    """Parsed JSON, or bytes if it is not JSON; empty bytes for a script that responds before the body."""
     scenario: str = ""
-    """The name that chose the script, without `scripted-`; empty for a queued or the default script."""
+    """The name that selected the script, without `scripted-`; empty for a queued or the default script."""
     ended_at: float | None = None
     closed_by_peer_at: float | None = None
-    """When the peer's close, half-close or reset was noticed: during the call, or later while the connection idled."""
+    """When the peer's close, half-close or reset was detected, during the request or on the idle connection."""
     outcome: str = ""
-    """`played` (the script came to its end), `peer_closed`, `peer_reset`, `stopped` (the upstream was closed),
+    """`played` (the script completed), `peer_closed`, `peer_reset`, `stopped` (the upstream was closed),
     `script_failed` (it raised); empty while it runs."""
     sent_bytes: int = 0
 
@@ -45,13 +45,13 @@ class RecordedRequest:
 
     @property
     def wants_usage(self) -> bool:
-        """Whether an OpenAI stream is to end with the usage chunk."""
+        """Whether an OpenAI stream must end with the usage chunk."""
         options = self.body.get("stream_options") if isinstance(self.body, dict) else None
         return isinstance(options, dict) and options.get("include_usage") is True
 
 
 class RequestLog:
-    """All calls in the order of their arrival; the connections' threads write, a test reads and waits."""
+    """All requests in the order of their arrival. Connection threads write to it; tests read it and wait."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -87,7 +87,7 @@ class RequestLog:
         )
 
     def record_disconnect(self, request: RecordedRequest, *, at: float) -> None:
-        """Note when the peer left; only the first time counts."""
+        """Record when the peer disconnected. Only the first time counts."""
         with self._changed:
             if request.closed_by_peer_at is None:
                 request.closed_by_peer_at = at
@@ -96,7 +96,7 @@ class RequestLog:
     def wait_for(
         self, predicate: Callable[[RecordedRequest], object], *, count: int, within_s: float
     ) -> list[RecordedRequest]:
-        """Return the calls that satisfy the predicate once there are `count` of them, or raise TimeoutError."""
+        """Return the requests that satisfy the predicate once there are `count` of them, or raise TimeoutError."""
 
         def matching() -> list[RecordedRequest]:
             return [request for request in self._requests if predicate(request)]
@@ -104,4 +104,4 @@ class RequestLog:
         with self._changed:
             if self._changed.wait_for(lambda: len(matching()) >= count, within_s):
                 return matching()
-            raise TimeoutError(f"{len(matching())} of {count} calls within {within_s} s: {self._requests!r:.2000}")
+            raise TimeoutError(f"{len(matching())} of {count} requests within {within_s} s: {self._requests!r:.2000}")

@@ -1,4 +1,4 @@
-"""Scripts that answer as they should: replies, failures, and the two lesser endpoints, in the dialect of the call."""
+"""Scripts of valid responses: replies, errors, token counts and model lists, in the request's dialect."""
 
 import json
 from collections.abc import Sequence
@@ -21,40 +21,40 @@ SSE_HEADERS: Pairs = (
 
 
 def head_of(request: RecordedRequest, framing: Framing = "chunked", *, extra: Pairs = ()) -> Head:
-    """Return the head of a proper answer, plain or streamed."""
+    """Return the head of a valid response, plain or streamed."""
     return Head(200, [*(SSE_HEADERS if request.is_streamed else JSON_HEADERS), *extra], framing=framing)
 
 
 def content_of(request: RecordedRequest, reply: Reply = HELLO) -> bytes:
-    """Return all bytes of a proper answer's body, plain or streamed."""
+    """Return the body of a valid response, plain or streamed."""
     return b"".join(frames_of(request, reply)) if request.is_streamed else body_of(request, reply)
 
 
 def frames_of(request: RecordedRequest, reply: Reply = HELLO) -> list[bytes]:
-    """Return the frames of a stream in the dialect of the call."""
+    """Return the frames of a stream in the request's dialect."""
     if request.dialect == "anthropic":
         return anthropic_stream(reply, model=request.model)
     return openai_stream(reply, model=request.model, include_usage=request.wants_usage)
 
 
 def frame_of(request: RecordedRequest, value: dict[str, Any]) -> bytes:
-    """Return one chunk or event as a frame in the dialect of the call."""
+    """Return one chunk or event as a frame in the request's dialect."""
     return anthropic_frame(value) if request.dialect == "anthropic" else openai_frame(value)
 
 
 def body_of(request: RecordedRequest, reply: Reply = HELLO) -> bytes:
-    """Return the body of a plain answer in the dialect of the call."""
+    """Return the body of a plain response in the request's dialect."""
     response = anthropic_response if request.dialect == "anthropic" else openai_response
     return _json(response(reply, model=request.model))
 
 
 def error_body(request: RecordedRequest, status: int, message: str) -> dict[str, Any]:
-    """Return an error's body in the dialect of the call; it is also what breaks a stream."""
+    """Return an error's body in the request's dialect. It is also the error of a stream."""
     return anthropic_error(status, message) if request.dialect == "anthropic" else openai_error(status, message)
 
 
 def paced(frames: Sequence[bytes], every_s: float) -> list[Step]:
-    """Return each frame as a chunk of its own, with a pause before all but the first."""
+    """Return each frame as a separate chunk, with a pause before all but the first."""
     steps: list[Step] = []
     for frame in frames:
         if steps and every_s:
@@ -64,7 +64,7 @@ def paced(frames: Sequence[bytes], every_s: float) -> list[Step]:
 
 
 def streamed(frames: Sequence[bytes], *, every_s: float = 0.0, headers: Pairs = SSE_HEADERS) -> list[Step]:
-    """Return the steps of a whole chunked answer."""
+    """Return the steps of a complete chunked response."""
     return [Head(200, headers), *paced(frames, every_s), EndChunks()]
 
 
@@ -75,7 +75,7 @@ def body_response(
     headers: Pairs = JSON_HEADERS,
     framing: Framing | None = None,
 ) -> list[Step]:
-    """Return the steps of a plain answer, JSON or bytes, by its true Content-Length unless another framing is given."""
+    """Return the steps of a plain response, JSON or bytes, with its Content-Length unless `framing` is given."""
     data = body if isinstance(body, bytes) else _json(body)
     if framing == "chunked":
         return [Head(status, headers), Chunk(data), EndChunks()]
@@ -83,7 +83,7 @@ def body_response(
 
 
 def replied(reply: Reply = HELLO, *, every_s: float = 0.0) -> Script:
-    """Return a script that gives the reply as the call wants it: in its dialect, plain or streamed."""
+    """Return a script that sends the reply as requested: in the request's dialect, plain or streamed."""
 
     def script(request: RecordedRequest) -> list[Step]:
         if request.is_streamed:
@@ -96,7 +96,7 @@ def replied(reply: Reply = HELLO, *, every_s: float = 0.0) -> Script:
 def failure(
     status: int, message: str = "Scripted failure.", *, dialect: str | None = None, headers: Pairs = ()
 ) -> Script:
-    """Return a script that fails with that status, in the dialect of the call unless one is given."""
+    """Return a script that fails with that status, in the request's dialect unless one is given."""
 
     def script(request: RecordedRequest) -> list[Step]:
         error = anthropic_error if (dialect or request.dialect) == "anthropic" else openai_error

@@ -1,4 +1,4 @@
-"""Every scenario by its name, and what a call gets that asks for none."""
+"""All scenarios by name, and the default script."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def default_script(request: RecordedRequest) -> Iterable[Step]:
-    """Answer as a well-behaved upstream does; the list of models names the scenarios."""
+    """Respond without faults. The list of models has the names of the scenarios."""
     path = request.path.partition("?")[0].rstrip("/")
     if request.method == "GET" and path.endswith("/models"):
         return models([PREFIX + name for name in SCENARIOS])(request)
@@ -25,4 +25,4 @@ def default_script(request: RecordedRequest) -> Iterable[Step]:
         return body_response({"input_tokens": 9})
     if request.method == "POST" and path.endswith(("/chat/completions", "/messages")):
         return well_behaved.HELLO_SCRIPT(request)
-    return failure(404, f"{request.method} {path} is not served here.")(request)
+    return failure(404, f"{request.method} {path} is not supported here.")(request)

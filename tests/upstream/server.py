@@ -1,4 +1,4 @@
-"""The scripted upstream: it takes calls over real sockets, lets a script answer each one, and keeps a record of all."""
+"""HTTP server of the scripted upstream: a script responds to each request, and all requests are recorded."""
 
 import socket
 import ssl
@@ -12,7 +12,7 @@ from .listener import Listener
 from .reader import BadRequest, Reader, RequestHead
 from .request_log import RecordedRequest, RequestLog
 from .responses import failure
-from .scenario import PREFIX, name_in_path, without_knobs
+from .scenario import PREFIX, name_in_path, without_parameters
 from .scenarios import SCENARIOS, default_script
 from .steps import Script, Stage, Step, script_of
 
@@ -20,7 +20,7 @@ _CLOSE_WITHIN_S = 5.0
 
 
 class _QueuedScript:
-    """What `answers` was given, and for how many calls it still stands."""
+    """A queued script and the number of requests it remains for."""
 
     def __init__(self, script: Script, *, times: int | None, before_body: bool) -> None:
         self.script = script
@@ -29,16 +29,16 @@ class _QueuedScript:
 
 
 class ScriptedUpstream:
-    """A model server in both dialects that does what it is told; it listens between `start` and `close`.
+    """An upstream in both dialects that plays scripts. It listens between `start` and `close`.
 
-    With `tls` it speaks nothing but that; `certificates.Authority` makes contexts, good and bad ones.
+    With `tls` it accepts TLS only; `certificates.Authority` creates the contexts.
     """
 
     def __init__(self, *, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self._log = RequestLog()
         self._tls = tls
         self.failed_handshakes = 0
-        """How many peers did not agree on TLS, such as those who found the certificate wanting."""
+        """Number of failed TLS handshakes, such as of clients that rejected the certificate."""
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._queue: deque[_QueuedScript] = deque()
@@ -61,7 +61,7 @@ class ScriptedUpstream:
         self._listener.accept()
 
     def close(self) -> None:
-        """Close every socket and wait for every thread; scripts that still play end as `stopped`."""
+        """Close all sockets and wait for all threads. Scripts that still play end as `stopped`."""
         self._stopping.set()
         if self._listener is not None:
             self._listener.close()
@@ -86,7 +86,7 @@ class ScriptedUpstream:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """All calls so far, in the order of their arrival."""
+        """All requests so far, in the order of their arrival."""
         return self._log.all()
 
     @property
@@ -95,21 +95,21 @@ class ScriptedUpstream:
             return len(self._connections)
 
     def queue(self, *parts: Step | Script | Sequence[Step], times: int | None = 1, before_body: bool = False) -> None:
-        """Queue what the next call gets: steps, lists of steps or scripts, one after the other.
+        """Queue the response to the next request: steps, lists of steps or scripts, in this order.
 
-        It stands for that many calls, for all that follow if `times` is None. With `before_body` the script plays
-        as soon as the headers are in.
+        It is used `times` times, or for all following requests if `times` is None. With `before_body` the script plays
+        as soon as the headers are read.
         """
         with self._lock:
             self._queue.append(_QueuedScript(script_of(*parts), times=times, before_body=before_body))
 
     def clear_queue(self) -> None:
-        """Drop what is queued; calls get the default script again."""
+        """Remove all queued scripts; requests get the default script again."""
         with self._lock:
             self._queue.clear()
 
     def refuse(self) -> None:
-        """Refuse new connections until `accept`; those that are open go on."""
+        """Refuse new connections until `accept`; open connections continue."""
         if self._listener is not None:
             self._listener.refuse()
 
@@ -121,13 +121,13 @@ class ScriptedUpstream:
     def wait_for(
         self, predicate: Callable[[RecordedRequest], object], *, count: int = 1, within_s: float = 5.0
     ) -> list[RecordedRequest]:
-        """Return the calls that satisfy the predicate as soon as there are `count` of them, or raise TimeoutError."""
+        """Return the requests that satisfy the predicate once there are `count` of them, or raise TimeoutError."""
         return self._log.wait_for(predicate, count=count, within_s=within_s)
 
     def _take(self, sock: socket.socket) -> None:
         try:
             connection = Connection(sock, stopping=self._stopping, tls=self._tls)
-        except OSError:  # the peer has left already
+        except OSError:  # the peer has disconnected already
             sock.close()
             return
         with self._lock:
@@ -190,7 +190,7 @@ class ScriptedUpstream:
             raise Stopped
         stage = Stage(request=request, head=head, connection=connection, reader=reader, listener=self._listener)
         self._play(queued.script if queued else default_script, stage)
-        # A body that was never read would be taken for the next call.
+        # An unread body would be parsed as the next request.
         if not head.keeps_alive or (queued and queued.before_body):
             connection.close()
 
@@ -216,7 +216,7 @@ class ScriptedUpstream:
                     break
             outcome = "played"
         except PeerDisconnected as disconnect:
-            # Noted before the end, so that whoever waits for the end finds both.
+            # Recorded before the end, so that a test that waits for the end sees both.
             self._log.record_disconnect(stage.request, at=disconnect.at)
             outcome = disconnect.outcome
             raise
@@ -231,9 +231,9 @@ def _script_by_name(request: RecordedRequest, name: str) -> _QueuedScript | None
     if not name:
         return None
     request.scenario = name
-    scenario = SCENARIOS.get(name) or SCENARIOS.get(without_knobs(name))
+    scenario = SCENARIOS.get(name) or SCENARIOS.get(without_parameters(name))
     if scenario is None:
-        return _QueuedScript(script_of(failure(404, f"There is no scenario {name!r}.")), times=1, before_body=False)
+        return _QueuedScript(script_of(failure(404, f"Unknown scenario {name!r}.")), times=1, before_body=False)
     return _QueuedScript(scenario.script, times=1, before_body=scenario.before_body)
 
 

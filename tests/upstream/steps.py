@@ -1,4 +1,4 @@
-"""What a script is made of: small values, each of which does one thing to the connection of a call."""
+"""Steps of a script: each performs one action on the connection of a request."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """Where a script plays."""
+    """The context in which a script plays."""
 
     request: RecordedRequest
     head: RequestHead
@@ -29,15 +29,14 @@ class Step(Protocol):
 
 
 Script = Callable[[RecordedRequest], Iterable[Step]]
-"""The general form of a script. A generator may go on for ever; it ends when the peer leaves."""
+"""The general form of a script. A generator may run forever; it ends when the peer disconnects."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
-    """Send a status line and headers, and the header that announces how the body is delimited.
+    """Send a status line and headers, including the header for the body's framing.
 
-    An integer is a Content-Length, right or wrong. `close` ends the connection after the script; `none` announces
-    nothing.
+    An integer is a Content-Length, right or wrong. `close` ends the connection after the script; `none` adds no header.
     """
 
     status: int = 200
@@ -59,7 +58,7 @@ class Head:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Send:
-    """Send bytes as they are."""
+    """Send raw bytes."""
 
     data: bytes
 
@@ -87,7 +86,7 @@ class EndChunks:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dribble:
-    """Send bytes as they are, one at a time."""
+    """Send raw bytes, one by one."""
 
     data: bytes
     per_s: float
@@ -100,7 +99,7 @@ class Dribble:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pause:
-    """Be silent; the script ends when the peer leaves meanwhile."""
+    """Wait; the script ends if the peer disconnects meanwhile."""
 
     seconds: float
 
@@ -110,7 +109,7 @@ class Pause:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WaitForPeer:
-    """Be silent until the peer leaves, which ends the script."""
+    """Wait until the peer disconnects, which ends the script."""
 
     def play(self, stage: Stage) -> None:
         stage.connection.wait(None)
@@ -118,7 +117,7 @@ class WaitForPeer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReadBody:
-    """Read the body of the request, in a script that answers before it."""
+    """Read the body of the request, in a script that responds before it."""
 
     def play(self, stage: Stage) -> None:
         if not stage.request.body:
@@ -127,7 +126,7 @@ class ReadBody:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection, which ends the script. With parts of the request unread the kernel makes it a RST."""
+    """Close the connection, which ends the script. If parts of the request are unread, the kernel sends a RST."""
 
     def play(self, stage: Stage) -> None:
         stage.connection.close()
@@ -135,7 +134,7 @@ class Close:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reset:
-    """Close with a RST, which ends the script; the peer may lose what was sent just before."""
+    """Close with a RST, which ends the script. The peer may lose the bytes sent just before."""
 
     def play(self, stage: Stage) -> None:
         stage.connection.reset_on_close()
@@ -144,7 +143,7 @@ class Reset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HalfClose:
-    """Send a FIN and keep reading. The connection closes at the end of the script: `WaitForPeer` holds it open."""
+    """Send a FIN and keep reading. The connection closes at the end of the script: `WaitForPeer` keeps it open."""
 
     def play(self, stage: Stage) -> None:
         stage.connection.half_close()
@@ -152,7 +151,7 @@ class HalfClose:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RefuseConnections:
-    """Reset this connection and refuse new ones for that long; those already open go on."""
+    """Reset this connection and refuse new connections for that long; open ones continue."""
 
     seconds: float
 
@@ -163,7 +162,7 @@ class RefuseConnections:
 
 
 def script_of(*parts: Step | Script | Sequence[Step]) -> Script:
-    """Return one script that plays the parts, each a step, a list of steps or a script, in order."""
+    """Return one script that plays the parts in order; each is a step, a list of steps or a script."""
 
     def script(request: RecordedRequest) -> Iterable[Step]:
         for part in parts:

@@ -1,4 +1,4 @@
-"""The scripted upstream speaks TLS, with a certificate that can be trusted and with others."""
+"""TLS of the scripted upstream, with trusted and untrusted certificates."""
 
 import ssl
 import urllib.error
@@ -25,7 +25,7 @@ def read(url: str, *, trusting: Authority) -> bytes:
         return bytes(response.read())
 
 
-def test_a_good_certificate_lets_the_same_bytes_through(authority: Authority) -> None:
+def test_a_good_certificate_gives_the_same_bytes(authority: Authority) -> None:
     reply = Reply(["x" * 300_000] * 3)
     with ScriptedUpstream(tls=authority.context("good")) as upstream:
         upstream.queue(replied(reply))
@@ -38,7 +38,7 @@ def test_a_good_certificate_lets_the_same_bytes_through(authority: Authority) ->
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "good"])
-def test_any_other_is_refused_before_a_request_is_sent(kind: str, authority: Authority) -> None:
+def test_any_other_is_rejected_before_a_request_is_sent(kind: str, authority: Authority) -> None:
     with ScriptedUpstream(tls=authority.context(kind)) as upstream:
         with pytest.raises(urllib.error.URLError) as caught:
             read(upstream.url, trusting=authority)
@@ -48,7 +48,7 @@ def test_any_other_is_refused_before_a_request_is_sent(kind: str, authority: Aut
         assert upstream.requests == []
 
 
-def test_a_peer_that_speaks_no_tls_is_let_go() -> None:
+def test_a_peer_without_tls_is_disconnected() -> None:
     with ScriptedUpstream(tls=Authority().context()) as upstream:
         with pytest.raises(OSError):
             urllib.request.urlopen(upstream.url.replace("https", "http"), BODY, timeout=5)
@@ -56,7 +56,7 @@ def test_a_peer_that_speaks_no_tls_is_let_go() -> None:
         wait_until(lambda: upstream.failed_handshakes == 1 and not upstream.open_connections)
 
 
-def test_the_fault_proxy_passes_tls_on(authority: Authority) -> None:
+def test_the_fault_proxy_forwards_tls(authority: Authority) -> None:
     with (
         ScriptedUpstream(tls=authority.context()) as upstream,
         FaultProxy(("127.0.0.1", upstream.port)) as proxy,

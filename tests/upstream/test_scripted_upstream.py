@@ -1,4 +1,4 @@
-"""The scripted upstream speaks both dialects, and misbehaves as its steps and scenarios are named."""
+"""The scripted upstream: both dialects, steps and scenarios."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 
 @pytest.fixture
 def upstream() -> Iterator[ScriptedUpstream]:
-    """The same as everywhere, given here too: this file runs without Django as well."""
+    """Return the upstream of the common fixture. It is repeated here because this file also runs without Django."""
     with ScriptedUpstream() as server:
         yield server
 
@@ -84,7 +84,7 @@ def texts_of(stream: Any) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def test_the_openai_sdk_reads_a_plain_answer(upstream: ScriptedUpstream, openai_sdk: Any) -> None:
+def test_the_openai_sdk_reads_a_plain_response(upstream: ScriptedUpstream, openai_sdk: Any) -> None:
     response = openai_sdk.chat.completions.create(model="m", messages=MESSAGES)
 
     assert response.choices[0].message.content == "Hello, world!"
@@ -109,13 +109,13 @@ def test_the_openai_sdk_reads_a_stream(openai_sdk: Any) -> None:
     assert (chunks[-1].choices, chunks[-1].usage.completion_tokens) == ([], 12)
 
 
-def test_an_openai_stream_tells_usage_only_when_asked(openai_sdk: Any) -> None:
+def test_an_openai_stream_reports_usage_only_on_request(openai_sdk: Any) -> None:
     chunks = list(openai_sdk.chat.completions.create(model="m", messages=MESSAGES, stream=True))
 
     assert [chunk.usage for chunk in chunks] == [None] * 5
 
 
-def test_the_anthropic_sdk_reads_a_plain_answer(upstream: ScriptedUpstream, anthropic_sdk: Any) -> None:
+def test_the_anthropic_sdk_reads_a_plain_response(upstream: ScriptedUpstream, anthropic_sdk: Any) -> None:
     message = anthropic_sdk.messages.create(model="m", max_tokens=64, messages=MESSAGES)
 
     assert [block.text for block in message.content] == ["Hello, world!"]
@@ -163,7 +163,7 @@ def test_both_sdks_read_tool_calls_and_thinking(openai_sdk: Any, anthropic_sdk: 
 
 
 @pytest.mark.parametrize("name", ["sse-cr", "sse-crlf", "sse-crlf-cut", "sse-lines", "usage-early", "usage-split"])
-def test_another_spelling_of_the_same_stream_reads_the_same(name: str, openai_sdk: Any, anthropic_sdk: Any) -> None:
+def test_variants_of_a_stream_have_the_same_content(name: str, openai_sdk: Any, anthropic_sdk: Any) -> None:
     stream = openai_sdk.chat.completions.create(model=f"scripted-{name}", messages=MESSAGES, stream=True)
     with anthropic_sdk.messages.stream(model=f"scripted-{name}", max_tokens=64, messages=MESSAGES) as events:
         message = events.get_final_message()
@@ -172,7 +172,7 @@ def test_another_spelling_of_the_same_stream_reads_the_same(name: str, openai_sd
     assert message.content[0].text == "Hello, world!"
 
 
-def test_answers_are_given_in_turn_and_in_the_dialect_of_the_call(
+def test_responses_are_sent_in_order_and_in_the_dialect_of_the_request(
     upstream: ScriptedUpstream, openai_sdk: Any, anthropic_sdk: Any
 ) -> None:
     upstream.queue(failure(529, "Overloaded."), times=2)
@@ -192,7 +192,7 @@ def test_answers_are_given_in_turn_and_in_the_dialect_of_the_call(
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset"])
-def test_a_peer_that_leaves_in_silence_is_noticed_at_once(leave: str, upstream: ScriptedUpstream) -> None:
+def test_a_disconnect_during_a_pause_is_detected_immediately(leave: str, upstream: ScriptedUpstream) -> None:
     upstream.queue(Head(), WaitForPeer())
 
     with connect(upstream.port) as sock:
@@ -246,7 +246,7 @@ def test_half_close_ends_the_bytes_while_the_connection_stays(upstream: Scripted
     upstream.wait_for(lambda recorded: recorded.ended_at)
 
 
-def test_dribble_sends_a_byte_at_a_time(upstream: ScriptedUpstream) -> None:
+def test_dribble_sends_single_bytes(upstream: ScriptedUpstream) -> None:
     upstream.queue(Dribble(b"0123456789", per_s=50), Close())
 
     with connect(upstream.port) as sock:
@@ -276,7 +276,7 @@ def test_connections_are_refused_and_accepted_on_the_same_port(upstream: Scripte
     assert b"Hello, world!" in data
 
 
-def test_a_connection_serves_several_calls_with_either_framing(upstream: ScriptedUpstream) -> None:
+def test_a_connection_serves_several_requests_with_either_framing(upstream: ScriptedUpstream) -> None:
     chunked = (
         b"POST /v1/messages HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
         b'8;note=1\r\n{"model"\r\n5\r\n: 1}\n\r\n0\r\ntrailer: x\r\n\r\n'
@@ -296,7 +296,7 @@ def test_a_connection_serves_several_calls_with_either_framing(upstream: Scripte
     assert [recorded.outcome for recorded in upstream.requests] == ["played"] * 3
 
 
-def test_a_script_may_answer_before_the_body_is_read(upstream: ScriptedUpstream) -> None:
+def test_a_script_may_respond_before_the_body_is_read(upstream: ScriptedUpstream) -> None:
     head = b"POST /scripted-early-413/v1/messages HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n"
 
     with connect(upstream.port) as sock:
@@ -310,7 +310,7 @@ def test_a_script_may_answer_before_the_body_is_read(upstream: ScriptedUpstream)
     assert (recorded.body, recorded.scenario) == ("12345678", "early-413")
 
 
-def test_the_scenarios_cover_the_catalogue_of_faults_but_for_tls() -> None:
+def test_the_scenarios_cover_all_faults_except_tls() -> None:
     faults = {scenario.fault for scenario in SCENARIOS.values()}
 
     assert faults == {"", *(f"U{i}" for i in range(1, 31) if i != 29)}
@@ -338,7 +338,7 @@ def test_each_scenario_plays_in_both_dialects_plain_and_streamed(name: str, upst
     assert {recorded.outcome for recorded in recorded_requests} <= {"played", "peer_closed", "peer_reset", ""}
 
 
-def test_600_calls_at_once_are_all_noticed_when_they_leave(upstream: ScriptedUpstream) -> None:
+def test_600_concurrent_disconnects_are_detected(upstream: ScriptedUpstream) -> None:
     upstream.queue(Head(), Chunk(b": hello\n\n"), WaitForPeer(), times=None)
 
     with ThreadPoolExecutor(8) as pool:
@@ -392,7 +392,7 @@ def test_the_proxy_slices_and_delays_without_changing_a_byte(upstream: ScriptedU
     assert duration_s > len(direct) / 100 * 0.01
 
 
-def test_the_proxy_resets_half_closes_and_swallows(upstream: ScriptedUpstream) -> None:
+def test_the_proxy_resets_half_closes_and_delays(upstream: ScriptedUpstream) -> None:
     request = request_bytes({"model": "m"})
 
     with FaultProxy(("127.0.0.1", upstream.port)) as proxy:
@@ -422,7 +422,7 @@ def test_the_proxy_resets_half_closes_and_swallows(upstream: ScriptedUpstream) -
     assert late.startswith(b"HTTP/1.1 200 Scripted")
 
 
-def test_the_proxy_passes_on_that_the_caller_left(upstream: ScriptedUpstream) -> None:
+def test_the_proxy_forwards_a_disconnect_of_the_client(upstream: ScriptedUpstream) -> None:
     upstream.queue(Head(), WaitForPeer())
 
     with FaultProxy(("127.0.0.1", upstream.port)) as proxy:

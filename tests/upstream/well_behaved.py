@@ -1,4 +1,4 @@
-"""Scenarios of an upstream that behaves."""
+"""Scenarios of an upstream without faults."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ from .openai_dialect import openai_frame
 from .replies import HELLO, Reply, ToolCall
 from .request_log import RecordedRequest
 from .responses import body_of, body_response, content_of, failure, frames_of, head_of, replied, streamed
-from .scenario import Scenario, knob
+from .scenario import Scenario, parameter
 from .steps import Chunk, EndChunks, Pause, Script, Step
 
 HELLO_SCRIPT: Script = replied(HELLO)
 
 ODD_CHARACTERS = 'line\u2028para\u2029next\u0085nul\x00tab\tquote"back\\slash \U0001f600 e\u0301 \ufeff\u202eend'
-"""What careless readers take for the end of a line, and what needs more than two bytes."""
+"""Characters that some readers treat as line ends, and characters of more than two bytes."""
 
 
 def slow(request: RecordedRequest) -> Iterable[Step]:
-    """Stream n texts, one every i milliseconds; a plain answer takes as long."""
-    count, every_s = knob(request, "n", 20), knob(request, "i", 100) / 1000
+    """Stream n texts, one every i milliseconds; a plain response takes as long."""
+    count, every_s = parameter(request, "n", 20), parameter(request, "i", 100) / 1000
     reply = Reply([f"{i} " for i in range(count)], usage=(9, count))
     if request.is_streamed:
         return streamed(frames_of(request, reply), every_s=every_s)
@@ -25,26 +25,26 @@ def slow(request: RecordedRequest) -> Iterable[Step]:
 
 
 def late(request: RecordedRequest) -> Iterable[Step]:
-    """Be silent for s seconds, then answer."""
-    yield Pause(knob(request, "s", 5))
+    """Wait for s seconds, then respond."""
+    yield Pause(parameter(request, "s", 5))
     yield from HELLO_SCRIPT(request)
 
 
 def long(request: RecordedRequest) -> Iterable[Step]:
     """Stream as fast as the peer reads, k thousand texts of a thousand characters each."""
     text = "0123456789" * 100
-    reply = Reply([text] * (1000 * knob(request, "k", 10)), usage=(9, 250_000))
+    reply = Reply([text] * (1000 * parameter(request, "k", 10)), usage=(9, 250_000))
     return replied(reply)(request)
 
 
 def flaky(request: RecordedRequest) -> Iterable[Step]:
-    """Fail with 529, but for each n-th call."""
-    script = HELLO_SCRIPT if request.id % knob(request, "n", 3) == 0 else failure(529, "Overloaded.")
+    """Fail with 529, except for each n-th request."""
+    script = HELLO_SCRIPT if request.id % parameter(request, "n", 3) == 0 else failure(529, "Overloaded.")
     return script(request)
 
 
 def reasoning(request: RecordedRequest) -> Iterable[Step]:
-    """Think in the field that vLLM and OpenRouter call `reasoning`."""
+    """Send thinking in the field `reasoning`, as vLLM and OpenRouter do."""
     reply = Reply(("Hello!",), thinking=("Let me ", "think."))
     if request.is_streamed:
         frames = [frame.replace(b'"reasoning_content"', b'"reasoning"') for frame in frames_of(request, reply)]
@@ -53,7 +53,7 @@ def reasoning(request: RecordedRequest) -> Iterable[Step]:
 
 
 def byte_by_byte(request: RecordedRequest) -> Iterable[Step]:
-    """Send each byte of the body as a chunk of its own; characters are cut, and so are line ends."""
+    """Send each byte of the body as a separate chunk, which splits characters and line ends."""
     reply = Reply(("H\u00e9llo ", "\u4f60\u597d ", "\U0001f600"))
     pieces = [bytes([byte]) for byte in content_of(request, reply)]
     return [head_of(request), *map(Chunk, pieces), EndChunks()]
@@ -79,15 +79,18 @@ _REPLIES = {
     "tools": ("two tool calls after a text", Reply(("Let me see.",), tool_calls=_TWO_TOOLS, stop="tools")),
     "tool-only": ("one tool call without text or arguments", Reply((), tool_calls=_BARE_TOOL, stop="tools")),
     "thinking": ("thinking, then text", Reply(("Hello!",), thinking=("Let me ", "think."))),
-    "no-usage": ("an answer that never tells its usage", Reply(usage=None)),
-    "usage-split": ("usage told several times, each the total so far", Reply(running_usage=True)),
-    "usage-cached": ("four of the nine tokens in come from a cache", Reply(cached=4)),
-    "empty": ("a whole answer without content", Reply((), usage=(9, 0))),
-    "length": ("the answer ends at max_tokens", Reply(stop="length")),
-    "stop-sequence": ("the answer ends at a stop sequence", Reply(stop="stop_sequence")),
-    "refusal": ("the model declines in words", Reply((), refusal="I cannot help with that.", stop="refusal")),
-    "content-filter": ("a filter cuts the answer after its first text", Reply(("Hello",), stop="refusal")),
-    "odd-characters": ("U+2028, U+0085, NUL and their like in the text", Reply((ODD_CHARACTERS, ODD_CHARACTERS))),
+    "no-usage": ("a response without usage", Reply(usage=None)),
+    "usage-split": ("usage reported several times, each the total so far", Reply(running_usage=True)),
+    "usage-cached": ("four of the nine input tokens are cache reads", Reply(cached=4)),
+    "empty": ("a complete response without content", Reply((), usage=(9, 0))),
+    "length": ("the response ends at max_tokens", Reply(stop="length")),
+    "stop-sequence": ("the response ends at a stop sequence", Reply(stop="stop_sequence")),
+    "refusal": ("the model refuses in text", Reply((), refusal="I cannot help with that.", stop="refusal")),
+    "content-filter": ("a filter cuts the response after its first text", Reply(("Hello",), stop="refusal")),
+    "odd-characters": (
+        "U+2028, U+0085, NUL and similar characters",
+        Reply((ODD_CHARACTERS, ODD_CHARACTERS)),
+    ),
 }
 _FAULTS = {"no-usage": "U23", "odd-characters": "U20"}
 
@@ -97,10 +100,10 @@ SCENARIOS: dict[str, Scenario] = {
         for name, (title, reply) in _REPLIES.items()
     },
     "slow": Scenario(title="n texts, one every i ms: slow-n20-i100", script=slow),
-    "late": Scenario(title="silence for s seconds, then a whole answer: late-s5", script=late),
+    "late": Scenario(title="no data for s seconds, then a complete response: late-s5", script=late),
     "long": Scenario(title="k thousand texts of 1,000 characters at full speed: long-k10", script=long),
-    "flaky": Scenario(title="529, but for each n-th call: flaky-n3", script=flaky),
-    "reasoning": Scenario(title="thinking under the name `reasoning`", script=reasoning),
-    "byte-by-byte": Scenario(title="each byte of the body in a chunk of its own", script=byte_by_byte, fault="U16"),
+    "flaky": Scenario(title="529, except for each n-th request: flaky-n3", script=flaky),
+    "reasoning": Scenario(title="thinking in the field `reasoning`", script=reasoning),
+    "byte-by-byte": Scenario(title="each byte of the body in a separate chunk", script=byte_by_byte, fault="U16"),
     "usage-early": Scenario(title="usage in a chunk without choices before the first text", script=usage_early),
 }
