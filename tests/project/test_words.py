@@ -55,7 +55,6 @@ PENDING: tuple[str, ...] = (
     "tests/keys/usage",
     "tests/lib",
     "tests/messages_api/gateway",
-    "tests/messages_api/intake",
     "tests/messages_api/routing",
     "tests/project",
     "tests/soak",

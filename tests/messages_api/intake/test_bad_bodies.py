@@ -1,4 +1,4 @@
-"""The rows of the catalogue that the body alone decides. The whole of it is replayed over HTTP elsewhere."""
+"""The rows of the catalog that the body alone decides. `test_bad_inputs` replays all rows over HTTP."""
 
 import json
 import re
@@ -10,9 +10,9 @@ import pytest
 from messages_api.errors import RequestError
 from messages_api.intake import body
 
-CATALOGUE = Path(__file__).parent / "bad_inputs" / "rows.jsonl"
+ROWS = Path(__file__).parent / "bad_inputs" / "rows.jsonl"
 
-BY_THE_BODY = re.compile(r"(json|model|max_tokens|messages|field|override|image|accept|ct)_")
+DECIDED_BY_BODY = re.compile(r"(json|model|max_tokens|messages|field|override|image|accept|ct)_")
 
 REPEAT = re.compile(r"\{\{REP:(.*?):(\d+)\}\}", re.DOTALL)
 MEMBERS = re.compile(r"\{\{GEN:keys:(\d+)\}\}")
@@ -31,21 +31,21 @@ def body_of(row: dict[str, Any]) -> bytes:
 
 
 def cases():
-    for line in CATALOGUE.read_text(encoding="utf-8").splitlines():
+    for line in ROWS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        if not BY_THE_BODY.match(row["name"]):
+        if not DECIDED_BY_BODY.match(row["name"]):
             continue
         statuses = row["expect_status"] if isinstance(row["expect_status"], list) else [row["expect_status"]]
         mentions = row["expect"].get("mentions", [])
         yield pytest.param(row, True, statuses, mentions, id=row["name"])
         if row.get("anthropic") is True:
-            yield pytest.param(row, False, statuses, mentions, id=f"{row['name']}@native")
+            yield pytest.param(row, False, statuses, mentions, id=f"{row['name']}@anthropic")
         elif row.get("anthropic"):
-            yield pytest.param(row, False, [row["anthropic"]], [], id=f"{row['name']}@native")
+            yield pytest.param(row, False, [row["anthropic"]], [], id=f"{row['name']}@anthropic")
 
 
 @pytest.mark.parametrize("row, strict, statuses, mentions", list(cases()))
-def test_the_body_of_a_row_is_accepted_or_refused_as_expected(row, strict, statuses, mentions):
+def test_the_body_of_a_row_is_accepted_or_rejected_as_expected(row, strict, statuses, mentions):
     raw = body_of(row)
 
     try:
@@ -56,5 +56,5 @@ def test_the_body_of_a_row_is_accepted_or_refused_as_expected(row, strict, statu
         assert [word for word in mentions if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.I)] == []
         return
 
-    assert {200, 404} & set(statuses)  # 404: no route for the model, which the body does not know
+    assert {200, 404} & set(statuses)  # 404: no route for the model, which is not checked here
     assert request == json.loads(raw)

@@ -1,4 +1,4 @@
-"""The catalogue of bad requests, replayed over real sockets: directly, and behind nginx."""
+"""A catalog of bad requests, replayed over real sockets: directly, and behind nginx."""
 
 import shutil
 import socket
@@ -60,18 +60,16 @@ ALLOWED_IP = "203.0.113.7"
 
 
 @pytest.fixture(scope="module")
-def patient_server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
-    """As it ships, but for the time that it gives a slow body."""
+def server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
+    """A gateway with default settings except for a short body timeout."""
     with GatewayServer(CLIENT_BODY_TIMEOUT_S="3") as server:
         yield server
 
 
 @pytest.fixture
-def catalogue_gateway(
-    transactional_db: None, patient_server: GatewayServer, upstream: ScriptedUpstream, owner: User
-) -> Gateway:
-    """Two routed models and no `*`, as the catalogue wants it."""
-    gateway = Gateway(patient_server, upstream, owner)
+def routed_gateway(transactional_db: None, server: GatewayServer, upstream: ScriptedUpstream, owner: User) -> Gateway:
+    """A gateway with the routes of the catalog: two models and no `*`."""
+    gateway = Gateway(server, upstream, owner)
     gateway.upstream_row.targets.all().delete()
     for name in (MODEL, MODEL_UNPRICED):
         gateway.add_route(name, gateway.upstream_row)
@@ -80,7 +78,7 @@ def catalogue_gateway(
 
 
 def variables(gateway: Gateway) -> dict[str, str]:
-    """A value for each placeholder of the catalogue."""
+    """Return a value for each placeholder of the catalog."""
     return {
         "KEY": gateway.raw_key,
         "KEY_UNKNOWN": raw_key.generate(),
@@ -89,11 +87,11 @@ def variables(gateway: Gateway) -> dict[str, str]:
         "KEY_EXPIRED": issue(gateway, expire),
         "KEY_OWNER_INACTIVE": issue(gateway, deactivate_owner),
         "KEY_NO_MODEL": issue(gateway, allow_another_model),
-        "KEY_IP_LOCKED": issue(gateway, allow_another_address),
+        "KEY_IP_LOCKED": issue(gateway, allow_another_ip),
         "ALLOWED_IP": ALLOWED_IP,
-        "KEY_BROKE": use_up(gateway, issue(gateway, allow_one_call)),
+        "KEY_BROKE": use_up(gateway, issue(gateway, allow_one_request)),
         "KEY_ONE_CENT": issue(gateway, allow_a_cent),
-        "KEY_RATE0": use_up(gateway, issue(gateway, allow_a_token_a_minute)),
+        "KEY_RATE0": use_up(gateway, issue(gateway, allow_a_token_per_minute)),
         "MODEL": MODEL,
         "MODEL_UNPRICED": MODEL_UNPRICED,
         "ADMIN_SESSION": "0123456789abcdefghijklmnopqrstuv",
@@ -121,18 +119,18 @@ def allow_another_model(key: APIKey) -> None:
     key.save()
 
 
-def allow_another_address(key: APIKey) -> None:
+def allow_another_ip(key: APIKey) -> None:
     key.allowed_ips = [ALLOWED_IP]
     key.save()
 
 
-def allow_a_token_a_minute(key: APIKey) -> None:
+def allow_a_token_per_minute(key: APIKey) -> None:
     key.tokens_per_minute = 1
     key.save()
 
 
-def allow_one_call(key: APIKey) -> None:
-    """Its call holds less than that, and leaves less than another one would hold."""
+def allow_one_request(key: APIKey) -> None:
+    """Set a budget that covers one reservation, and after its settlement no second one."""
     Budget.objects.create(api_key=key, amount=1_500, period="total")
 
 
@@ -141,15 +139,15 @@ def allow_a_cent(key: APIKey) -> None:
 
 
 def use_up(gateway: Gateway, raw: str) -> str:
-    """A call of 21 tokens: for a limit of one a minute a debt of 20 minutes, which is longer than any replay takes."""
+    """Send a request of 21 tokens: at one token per minute a debt of 20 minutes, longer than any replay takes."""
     body = {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "hi"}]}
-    # A gateway that ran before learns of the price within the life of its list.
+    # A gateway that was running before reads the new price when its cache expires.
     wait_until(lambda: gateway.post("/api/v1/messages", body, headers={"x-api-key": raw}).status == 200)
     return raw
 
 
 def mismatches(gateway: Gateway, base: str, *, is_proxy: bool) -> list[str]:
-    """What is wrong with the answers, row by row."""
+    """Return the problems of all responses, row by row."""
     values = variables(gateway)
     values["HOST"] = base.removeprefix("http://")
     values["KEY20"], values["KEY_UPPER"] = gateway.raw_key[:20], gateway.raw_key.upper()
@@ -158,36 +156,38 @@ def mismatches(gateway: Gateway, base: str, *, is_proxy: bool) -> list[str]:
     unfinished = [row for row in rows if row["name"] in UNFINISHED]
     assert {row["name"] for row in unfinished} == UNFINISHED
 
-    def calls() -> int:
+    def received() -> int:
         return len(gateway.upstream.requests)
 
     def problems_of(row: dict[str, Any], count: Callable[[], int | None]) -> list[str]:
         return [f"{row['name']}: {each}" for each in replay.replay(row, base, values, is_proxy, count=count)]
 
-    # What never comes to its end is waited for beside the others: a call of its own would be one between theirs.
-    with ThreadPoolExecutor(len(unfinished)) as beside:
-        waited_for = [beside.submit(problems_of, row, lambda: None) for row in unfinished]
-        found, between = [], -calls()
+    # Rows that wait for a timeout run in parallel to the others. If one reached the upstream, it would be counted
+    # between two of the others.
+    with ThreadPoolExecutor(len(unfinished)) as pool:
+        waiting = [pool.submit(problems_of, row, lambda: None) for row in unfinished]
+        found, between = [], -received()
         for row in (row for row in rows if row not in unfinished):
-            between += calls()
-            found += problems_of(row, calls)
-            between -= calls()
-        found += [each for waiting in waited_for for each in waiting.result()]
-    return [*found, f"{between + calls()} upstream calls for nothing"] if between + calls() else found
+            between += received()
+            found += problems_of(row, received)
+            between -= received()
+        found += [each for future in waiting for each in future.result()]
+    unexpected = between + received()
+    return [*found, f"{unexpected} unexpected upstream requests"] if unexpected else found
 
 
-def test_every_row_of_the_catalogue_gets_the_answer_it_must_get(catalogue_gateway: Gateway) -> None:
-    assert mismatches(catalogue_gateway, catalogue_gateway.url, is_proxy=False) == []
+def test_every_row_gets_the_expected_response(routed_gateway: Gateway) -> None:
+    assert mismatches(routed_gateway, routed_gateway.url, is_proxy=False) == []
 
 
-def test_so_it_does_behind_nginx(catalogue_gateway: Gateway) -> None:
-    with nginx_in_front_of(catalogue_gateway.port) as base:
-        assert mismatches(catalogue_gateway, base, is_proxy=True) == []
+def test_every_row_gets_the_expected_response_behind_nginx(routed_gateway: Gateway) -> None:
+    with nginx_in_front_of(routed_gateway.port) as base:
+        assert mismatches(routed_gateway, base, is_proxy=True) == []
 
 
 @contextmanager
 def nginx_in_front_of(port: int) -> Iterator[str]:
-    """nginx as docs/operations.md sets it up, on a free port."""
+    """Run nginx as docs/operations.md sets it up, on a free port."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         missing("nginx is not installed")

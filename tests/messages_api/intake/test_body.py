@@ -26,7 +26,7 @@ def these(*values: Any) -> tuple[Any, ...]:
     return values
 
 
-def refusal(changes: dict[str, Any], *, strict: bool = True) -> RequestError:
+def error_of(changes: dict[str, Any], *, strict: bool = True) -> RequestError:
     with pytest.raises(RequestError) as caught:
         body.parse(json.dumps({**HELLO, **changes}).encode(), strict=strict)
     error = caught.value
@@ -47,11 +47,11 @@ def text(words: str = "hi") -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-def call(tool_use_id: str = "t1") -> dict[str, Any]:
+def use(tool_use_id: str = "t1") -> dict[str, Any]:
     return {"type": "tool_use", "id": tool_use_id, "name": "add", "input": {"a": 1}}
 
 
-def answer(tool_use_id: str = "t1", **fields: Any) -> dict[str, Any]:
+def result(tool_use_id: str = "t1", **fields: Any) -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": tool_use_id, **fields}
 
 
@@ -63,7 +63,7 @@ def document(source: Any) -> dict[str, Any]:
     return {"type": "document", "source": source}
 
 
-# ---- the fields that both lanes check
+# ---- fields that both APIs check
 
 
 @pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
@@ -80,8 +80,8 @@ def document(source: Any) -> dict[str, Any]:
         *[({"stream": value}, "stream") for value in (None, "true", 1, 0)],
     ],
 )
-def test_what_the_gateway_reads_is_checked_on_both_lanes(changes, path, strict):
-    error = refusal(changes, strict=strict)
+def test_fields_that_the_gateway_reads_are_validated_by_both_apis(changes, path, strict):
+    error = error_of(changes, strict=strict)
 
     assert error.param == path
     assert path in error.message
@@ -89,7 +89,7 @@ def test_what_the_gateway_reads_is_checked_on_both_lanes(changes, path, strict):
 
 @pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
 @pytest.mark.parametrize("field", HELLO)
-def test_a_required_field_is_missed_by_name(field, strict):
+def test_a_missing_required_field_is_named(field, strict):
     request = {name: value for name, value in HELLO.items() if name != field}
 
     with pytest.raises(RequestError) as caught:
@@ -112,7 +112,7 @@ def test_a_required_field_is_missed_by_name(field, strict):
         {"messages": [user(text())]},
     ],
 )
-def test_legal_values_are_accepted_and_the_request_is_what_json_says(changes, strict):
+def test_valid_values_are_accepted_and_the_request_equals_the_json(changes, strict):
     raw = json.dumps({**HELLO, **changes}).encode()
 
     request = body.parse(raw, strict=strict)
@@ -121,13 +121,13 @@ def test_legal_values_are_accepted_and_the_request_is_what_json_says(changes, st
 
 
 @pytest.mark.parametrize("strict", [True, False], ids=["envelope", "anthropic"])
-def test_100_000_messages_are_accepted_and_one_more_is_refused(strict):
+def test_100_000_messages_are_accepted_and_one_more_is_rejected(strict):
     messages = [user(text("a"))] * 100_000
 
     raw = json.dumps({**HELLO, "messages": messages}).encode()
     assert len(body.parse(raw, strict=strict)["messages"]) == 100_000
 
-    assert refusal({"messages": [*messages[:50_000], *messages[:50_001]]}, strict=strict).param == "messages"
+    assert error_of({"messages": [*messages[:50_000], *messages[:50_001]]}, strict=strict).param == "messages"
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,18 @@ def test_100_000_messages_are_accepted_and_one_more_is_refused(strict):
         {"max_tokens": 0},
         {"n": 1, "api_base": "https://evil.test", "temperature": "hot", "tools": {}, "metadata": 1, "system": 1},
         {"messages": [{"role": "admin", "content": [], "api_base": "x"}, {"role": "user", "content": [1, None]}]},
-        {"messages": [user(answer("nobody"))]},
+        {"messages": [user(result("unknown"))]},
         {"model_extra": {"x" * 1000: 1}},
     ],
 )
-def test_the_native_lane_leaves_the_rest_to_the_upstream(changes):
+def test_the_anthropic_api_leaves_other_fields_to_the_upstream(changes):
     raw = json.dumps({**HELLO, **changes}).encode()
 
     assert body.parse(raw, strict=False) == json.loads(raw)
-    refusal(changes, strict=True)
+    error_of(changes, strict=True)
 
 
-# ---- the fields of the envelope lane
+# ---- fields of the envelope API
 
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
@@ -197,7 +197,7 @@ SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
         {"fallback_credit_token": "x", "compaction": {"type": "summarize"}, "thread": {}, "billing_policy": {}},
     ],
 )
-def test_documented_fields_are_accepted_in_their_shapes(changes):
+def test_documented_fields_are_accepted(changes):
     raw = json.dumps({**HELLO, **changes}).encode()
 
     assert body.parse(raw, strict=True) == json.loads(raw)
@@ -268,16 +268,16 @@ def test_documented_fields_are_accepted_in_their_shapes(changes):
         *[({field: 1}, field) for field in ("fallback_credit_token", "compaction", "thread", "billing_policy")],
     ],
 )
-def test_documented_fields_in_a_wrong_shape_are_refused_with_their_path(changes, path):
-    error = refusal(changes)
+def test_documented_fields_of_a_wrong_type_are_rejected_with_their_path(changes, path):
+    error = error_of(changes)
 
     assert error.param == path
     assert path in error.message or error.message.startswith("unknown_field:")
 
 
 @pytest.mark.parametrize("name", ["api_base", "n", "__proto__", "Model", "max_tokens ", "a b", "prénom"])
-def test_an_undocumented_field_is_refused_by_name(name):
-    error = refusal({name: 1})
+def test_an_undocumented_field_is_rejected_by_name(name):
+    error = error_of({name: 1})
 
     assert error.message == f"unknown_field: this API does not document the field '{name}'."
     assert error.param == name
@@ -285,11 +285,11 @@ def test_an_undocumented_field_is_refused_by_name(name):
 
 @pytest.mark.parametrize("name", ["", "x\n", "\u202emodel", "mgw_" + "a" * 46, "x" * 100_000, "`\0`"])
 def test_an_undocumented_name_that_is_long_or_not_printable_is_not_repeated(name):
-    error = refusal({name: 1})
+    error = error_of({name: 1})
     assert error.message == "unknown_field: this API does not document one of the fields of the request."
     assert error.param is None
 
-    error = refusal({"messages": [{"role": "user", "content": "x", name: 1}]})
+    error = error_of({"messages": [{"role": "user", "content": "x", name: 1}]})
     assert error.message == "unknown_field: this API does not document one of the fields of messages[0]."
     assert error.param == "messages[0]"
 
@@ -300,14 +300,14 @@ def test_the_sdks_fields_are_documented():
     assert sdk <= body.DOCUMENTED
 
 
-def test_an_undocumented_key_of_a_message_is_refused_with_its_path():
-    error = refusal({"messages": [{"role": "user", "content": "x", "api_base": "x"}]})
+def test_an_undocumented_key_of_a_message_is_rejected_with_its_path():
+    error = error_of({"messages": [{"role": "user", "content": "x", "api_base": "x"}]})
 
     assert error.message == "unknown_field: this API does not document the field 'api_base'."
     assert error.param == "messages[0].api_base"
 
 
-# ---- messages on the envelope lane
+# ---- messages of the envelope API
 
 
 @pytest.mark.parametrize(
@@ -319,24 +319,35 @@ def test_an_undocumented_key_of_a_message_is_refused_with_its_path():
         pytest.param([user(text()), {"role": "assistant", "content": ""}], id="empty prefill as a string"),
         pytest.param([user(text()), {"role": "system", "content": "Now in verse."}], id="system later"),
         pytest.param([{"role": "system", "content": "x"}, user(text())], id="system before the first turn"),
-        pytest.param([user(text()), assistant(text("\n"), call()), user(answer(content="2"))], id="call answered"),
+        pytest.param([user(text()), assistant(text("\n"), use()), user(result(content="2"))], id="tool result"),
         pytest.param(
-            [user(text()), assistant(call("functions.Bash:0")), user(answer("functions.Bash:0"))], id="foreign id"
+            [user(text()), assistant(use("functions.Bash:0")), user(result("functions.Bash:0"))],
+            id="foreign id",
         ),
         pytest.param(
-            [user(text()), assistant(call("a")), assistant(call("b")), user(answer("a")), user(answer("b"))], id="rows"
+            [
+                user(text()),
+                assistant(use("a")),
+                assistant(use("b")),
+                user(result("a")),
+                user(result("b")),
+            ],
+            id="rows",
         ),
         pytest.param(
-            [user(text()), assistant(call("a"), call("b")), user(answer("b"), text(), answer("a"))], id="any order"
+            [user(text()), assistant(use("a"), use("b")), user(result("b"), text(), result("a"))],
+            id="any order",
         ),
         pytest.param(
-            [user(text()), assistant(call()), user(answer()), assistant(call()), user(answer())], id="id again"
+            [user(text()), assistant(use()), user(result()), assistant(use()), user(result())],
+            id="id again",
         ),
-        pytest.param([user(text()), assistant(call()), user(text())], id="call not answered"),
+        pytest.param([user(text()), assistant(use()), user(text())], id="no tool result"),
         pytest.param(
-            [user(text()), assistant(call()), user(answer(content=[text(), image(PIXEL)]))], id="image answered"
+            [user(text()), assistant(use()), user(result(content=[text(), image(PIXEL)]))],
+            id="tool result with image",
         ),
-        pytest.param([user(text()), assistant(call()), user(answer(content="", is_error=True))], id="error"),
+        pytest.param([user(text()), assistant(use()), user(result(content="", is_error=True))], id="error"),
         pytest.param([user(image(PIXEL)), assistant(text())], id="image"),
         pytest.param([user(image({"type": "url", "url": "https://ok.test/x.png"}))], id="image by url"),
         pytest.param([user(image({"type": "file", "file_id": "file_1"}))], id="image by file"),
@@ -370,7 +381,7 @@ def test_an_undocumented_key_of_a_message_is_refused_with_its_path():
         ],
     ],
 )
-def test_legal_conversations_are_accepted(messages):
+def test_valid_conversations_are_accepted(messages):
     raw = json.dumps({**HELLO, "messages": messages}).encode()
 
     assert body.parse(raw, strict=True) == json.loads(raw)
@@ -396,18 +407,24 @@ URL = {"type": "url", "url": "http://169.254.169.254/"}
         ([user({"type": "text"})], "messages[0].content[0].text"),
         *[([user(text(), {"type": "text", "text": v})], "messages[0].content[1].text") for v in ("", None, 1, ["x"])],
         ([user({**text(), "cache_control": {"type": "forever"}})], "messages[0].content[0].cache_control.type"),
-        ([user(answer())], "messages[0].content[0].tool_use_id"),
-        ([user(text()), assistant(call("a")), user(answer("b"))], "messages[2].content[0].tool_use_id"),
-        ([user(text()), assistant(call()), user(answer(), answer())], "messages[2].content[1].tool_use_id"),
+        ([user(result())], "messages[0].content[0].tool_use_id"),
+        ([user(text()), assistant(use("a")), user(result("b"))], "messages[2].content[0].tool_use_id"),
         (
-            [user(text()), assistant(call()), user(text()), assistant(text()), user(answer())],
+            [user(text()), assistant(use()), user(result(), result())],
+            "messages[2].content[1].tool_use_id",
+        ),
+        (
+            [user(text()), assistant(use()), user(text()), assistant(text()), user(result())],
             "messages[4].content[0].tool_use_id",
         ),
-        ([user(text()), assistant(call(), answer())], "messages[1].content[1].tool_use_id"),
-        ([user(text()), assistant(call()), user(answer(content=1))], "messages[2].content[0].content"),
-        ([user(text()), assistant(call()), user(answer(content=[call()]))], "messages[2].content[0].content[0].type"),
-        ([user(text()), assistant(call()), user(answer(is_error="no"))], "messages[2].content[0].is_error"),
-        ([user(text()), assistant({**call(), "input": "{}"})], "messages[1].content[0].input"),
+        ([user(text()), assistant(use(), result())], "messages[1].content[1].tool_use_id"),
+        ([user(text()), assistant(use()), user(result(content=1))], "messages[2].content[0].content"),
+        (
+            [user(text()), assistant(use()), user(result(content=[use()]))],
+            "messages[2].content[0].content[0].type",
+        ),
+        ([user(text()), assistant(use()), user(result(is_error="no"))], "messages[2].content[0].is_error"),
+        ([user(text()), assistant({**use(), "input": "{}"})], "messages[1].content[0].input"),
         ([user(text()), assistant({"type": "tool_use", "id": "x", "input": {}})], "messages[1].content[0].name"),
         ([user({"type": "image"})], "messages[0].content[0].source"),
         ([user(image("x"))], "messages[0].content[0].source"),
@@ -423,46 +440,46 @@ URL = {"type": "url", "url": "http://169.254.169.254/"}
             "messages[0].content[0].source.content[0].source.url",
         ),
         (
-            [user(text()), assistant(call()), user(answer(content=[image(URL)]))],
+            [user(text()), assistant(use()), user(result(content=[image(URL)]))],
             "messages[2].content[0].content[0].source.url",
         ),
     ],
 )
-def test_illegal_conversations_are_refused_with_the_path(messages, path):
-    error = refusal({"messages": messages})
+def test_invalid_conversations_are_rejected_with_the_path(messages, path):
+    error = error_of({"messages": messages})
 
     assert error.param == path
     assert path in error.message
 
 
-def test_600_images_are_accepted_and_one_more_is_refused_wherever_it_is():
-    most = [user(*[image(PIXEL)] * 599), assistant(call()), user(answer(content=[image(PIXEL)]))]
+def test_600_images_are_accepted_and_one_more_is_rejected_in_any_block():
+    most = [user(*[image(PIXEL)] * 599), assistant(use()), user(result(content=[image(PIXEL)]))]
     raw = json.dumps({**HELLO, "messages": most}).encode()
 
     assert body.parse(raw, strict=True)
     assert (
-        refusal({"messages": [*most, user(document({"type": "content", "content": [image(PIXEL)]}))]}).param
+        error_of({"messages": [*most, user(document({"type": "content", "content": [image(PIXEL)]}))]}).param
         == "messages"
     )
 
 
-def test_600_documents_are_accepted_and_one_more_is_refused_before_its_url_is_looked_at():
+def test_600_documents_are_accepted_and_one_more_is_rejected_before_its_url_is_checked():
     most = [document({"type": "url", "url": "https://ok.test/x.pdf"})] * 600
     texts = [document({"type": "text", "media_type": "text/plain", "data": "x"})] * 600
     raw = json.dumps({**HELLO, "messages": [user(*most, *texts)]}).encode()
 
     assert body.parse(raw, strict=True)
-    assert refusal({"messages": [user(*most, document(URL))]}).param == "messages"
+    assert error_of({"messages": [user(*most, document(URL))]}).param == "messages"
 
 
-# ---- anything at all
+# ---- arbitrary values
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-PARTS = st.sampled_from([text(), call(), answer(), image(PIXEL), image(URL), document(PIXEL), {"type": "thinking"}])
+PARTS = st.sampled_from([text(), use(), result(), image(PIXEL), image(URL), document(PIXEL), {"type": "thinking"}])
 NAMES = st.sampled_from([*sorted(body.DOCUMENTED), "type", "role", "content", "source", "x"])
 SPOILED = st.recursive(
     JSON | PARTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=8
@@ -480,24 +497,24 @@ def check_outcome(raw: bytes, *, strict: bool) -> None:
 
 
 @given(NAMES, SPOILED, st.booleans())
-def test_any_value_in_any_field_is_accepted_unchanged_or_refused(name, value, strict):
+def test_any_value_in_any_field_is_accepted_unchanged_or_rejected(name, value, strict):
     check_outcome(json.dumps({**HELLO, name: value}).encode(), strict=strict)
 
 
 @given(SPOILED, NAMES, SPOILED, st.booleans())
-def test_any_message_and_block_is_accepted_unchanged_or_refused(message, name, value, strict):
+def test_any_message_and_block_is_accepted_unchanged_or_rejected(message, name, value, strict):
     messages = [
         user(text()),
         message,
-        assistant(call()),
-        user({**answer(), name: value}, {**image(PIXEL), name: value}),
+        assistant(use()),
+        user({**result(), name: value}, {**image(PIXEL), name: value}),
     ]
 
     check_outcome(json.dumps({**HELLO, "messages": messages}).encode(), strict=strict)
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_bytes_are_accepted_unchanged_or_refused(raw, strict):
+def test_any_bytes_are_accepted_unchanged_or_rejected(raw, strict):
     check_outcome(raw, strict=strict)
 
 
@@ -505,7 +522,7 @@ def test_any_bytes_are_accepted_unchanged_or_refused(raw, strict):
 @pytest.mark.parametrize(
     "wrap", [lambda v: v, lambda v: [v], lambda v: {v: v}, lambda v: {"type": v}, lambda v: [{"type": v}]]
 )
-def test_no_message_repeats_what_the_caller_sent(field, wrap):
+def test_no_error_message_repeats_values_of_the_client(field, wrap):
     canary = "canary " * 10
 
     for strict in (True, False):
@@ -525,7 +542,7 @@ def http_request(stream: Any, **environ: str) -> WSGIRequest:
 
 
 class Broken(BytesIO):
-    """A connection that the caller resets after the bytes."""
+    """A connection that the client resets after the bytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if piece := super().read(size):
@@ -542,7 +559,7 @@ def status_of(request: WSGIRequest) -> int:
 @pytest.mark.parametrize(
     "content_type", ["application/json", "text/xml; charset=bz2", "multipart/form-data; boundary=b", ""]
 )
-def test_the_body_is_read_as_it_came_whatever_its_type(content_type):
+def test_the_body_is_read_unchanged_whatever_its_content_type(content_type):
     request = RequestFactory().generic("POST", "/", RAW, content_type=content_type)
 
     received = body.read(request, strict=True)
@@ -570,7 +587,7 @@ def test_the_body_is_read_after_something_else_has_read_it():
 
 
 @pytest.mark.parametrize("environ", [{}, {"CONTENT_LENGTH": ""}, {"CONTENT_LENGTH": "0"}])
-def test_no_body_at_all_is_empty_and_no_json(environ):
+def test_a_missing_body_is_empty_and_not_json(environ):
     request = http_request(Broken(), **environ)
 
     with pytest.raises(RequestError) as caught:
@@ -579,12 +596,12 @@ def test_no_body_at_all_is_empty_and_no_json(environ):
     assert caught.value.status == 400
 
 
-def test_a_chunked_body_is_refused_for_want_of_a_length():
+def test_a_chunked_body_is_rejected_without_a_length():
     assert status_of(http_request(Broken(), HTTP_TRANSFER_ENCODING="chunked")) == 411
 
 
 @pytest.mark.parametrize("length", [str(32 * 2**20 + 1), "9" * 20, "9" * 5000])
-def test_a_declared_length_over_the_limit_is_refused_before_a_byte_is_read(length):
+def test_a_declared_length_over_the_limit_is_rejected_before_a_byte_is_read(length):
     stream = Broken(RAW)
     request = http_request(stream)
     request.META["CONTENT_LENGTH"] = length
@@ -603,12 +620,12 @@ def test_a_body_of_exactly_the_limit_is_read():
 
 
 @pytest.mark.parametrize("length", ["-1", "+5", "5.0", "0x5", "1_0", " 5", "5, 5", "\u0665", "x"])
-def test_a_length_that_is_no_plain_number_is_refused(length):
+def test_a_length_that_is_not_a_decimal_number_is_rejected(length):
     assert status_of(http_request(BytesIO(RAW), CONTENT_LENGTH=length)) == 400
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "x"])
-def test_an_encoded_body_is_refused(encoding):
+def test_an_encoded_body_is_rejected(encoding):
     request = http_request(BytesIO(RAW), CONTENT_LENGTH=str(len(RAW)), HTTP_CONTENT_ENCODING=encoding)
 
     with pytest.raises(RequestError, match="Content-Encoding") as caught:
@@ -618,14 +635,14 @@ def test_an_encoded_body_is_refused(encoding):
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
-def test_identity_is_no_encoding(encoding):
+def test_identity_encoding_is_accepted(encoding):
     request = http_request(BytesIO(RAW), CONTENT_LENGTH=str(len(RAW)), HTTP_CONTENT_ENCODING=encoding)
 
     assert body.receive(request) == RAW
 
 
 @pytest.mark.parametrize("stream", [BytesIO, Broken])
-def test_a_body_that_ends_early_is_refused(stream):
+def test_a_body_that_ends_early_is_rejected(stream):
     request = http_request(stream(RAW), CONTENT_LENGTH=str(len(RAW) + 1))
 
     with pytest.raises(RequestError, match="ended early") as caught:

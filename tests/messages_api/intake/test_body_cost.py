@@ -1,4 +1,4 @@
-"""Bodies that would be dear to read: each ends in a request or a refusal, never in anything else."""
+"""Bodies that are expensive to read: each is accepted or rejected, and nothing else is raised."""
 
 import gc
 import json
@@ -27,14 +27,14 @@ def keys(value: bytes) -> bytes:
     return b"{" + b",".join(b'"%07x": %b' % (i, value) for i in range(strict_json.MAX_VALUES - 1)) + b"}"
 
 
-def call(**fields: Any) -> bytes:
+def request_with(**fields: Any) -> bytes:
     return json.dumps(
         {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], **fields}
     ).encode()
 
 
 def blocks(count: int, block: dict[str, Any]) -> bytes:
-    return call(messages=[{"role": "user", "content": [block]}] * count)
+    return request_with(messages=[{"role": "user", "content": [block]}] * count)
 
 
 def url(host: str) -> dict[str, Any]:
@@ -58,20 +58,20 @@ def url(host: str) -> dict[str, Any]:
         pytest.param(lambda: keys(b'"\\"\\\\b"'), id="names and escapes"),
         pytest.param(lambda: blocks(100_000, {"type": "text", "text": "a" * 200}), id="100,000 blocks"),
         pytest.param(lambda: blocks(80_000, url("a." * 100 + "test")), id="long host names"),
-        pytest.param(lambda: call(messages=[{"role": "r" * 30 * MIB, "content": "x"}]), id="a long role"),
-        pytest.param(lambda: call(**{"f" * 30 * MIB: 1}), id="a long name"),
+        pytest.param(lambda: request_with(messages=[{"role": "r" * 30 * MIB, "content": "x"}]), id="a long role"),
+        pytest.param(lambda: request_with(**{"f" * 30 * MIB: 1}), id="a long name"),
         pytest.param(
-            lambda: call(tools=[{"name": f"t{i}", "input_schema": {"type": "object"}} for i in range(100_000)]),
+            lambda: request_with(tools=[{"name": f"t{i}", "input_schema": {"type": "object"}} for i in range(100_000)]),
             id="tools",
         ),
     ],
 )
-def test_the_dearest_bodies_are_accepted_or_refused(make):
-    """What each costs is measured by hand, never by a test: other programs slow a shared core down."""
+def test_the_most_expensive_bodies_are_accepted_or_rejected(make):
+    """Their cost is measured by hand: in a test, other programs on the core would distort it."""
     assert is_accepted(make()) in (True, False)
 
 
-def test_ten_million_arrays_are_refused_before_they_exist():
+def test_ten_million_arrays_are_rejected_before_they_are_created():
     raw = b'{"a":[' + b"[]," * (FULL // 3) + b"1]}"
     tracemalloc.start()
 
@@ -83,8 +83,8 @@ def test_ten_million_arrays_are_refused_before_they_exist():
     assert peak < MIB
 
 
-@pytest.mark.parametrize("raw", [call(), b"{}", b"{", b'{"a":"\xff"}', b'{"a":1e999}', b"[" * 2000])
-def test_the_garbage_collector_is_left_as_it_was(raw):
+@pytest.mark.parametrize("raw", [request_with(), b"{}", b"{", b'{"a":"\xff"}', b'{"a":1e999}', b"[" * 2000])
+def test_the_garbage_collector_keeps_its_state(raw):
     is_accepted(raw)
     assert gc.isenabled()
 

@@ -8,7 +8,7 @@ from messages_api.errors import RequestError
 from messages_api.intake import media_sources
 
 
-def is_refused(check, value: str) -> bool:
+def is_rejected(check, value: str) -> bool:
     try:
         check(value, path="messages[0].content[0].source")
     except RequestError as error:
@@ -37,7 +37,7 @@ def is_refused(check, value: str) -> bool:
     ],
 )
 def test_an_https_url_of_a_public_host_is_accepted(url):
-    assert not is_refused(media_sources.check_url, url)
+    assert not is_rejected(media_sources.check_url, url)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_an_https_url_of_a_public_host_is_accepted(url):
         "https://\uff11\uff12\uff17.0.0.1/",
     ],
 )
-def test_a_url_that_parsers_may_read_in_two_ways_or_that_is_not_https_is_refused(url):
-    assert is_refused(media_sources.check_url, url)
+def test_a_url_that_is_ambiguous_or_not_https_is_rejected(url):
+    assert is_rejected(media_sources.check_url, url)
 
 
 @pytest.mark.parametrize(
@@ -148,28 +148,28 @@ def test_a_url_that_parsers_may_read_in_two_ways_or_that_is_not_https_is_refused
         pytest.param("[]", id="nothing in brackets"),
     ],
 )
-def test_a_host_that_is_not_public_or_not_canonical_is_refused(host):
-    assert is_refused(media_sources.check_url, f"https://{host}/x.png")
+def test_a_host_that_is_not_public_or_not_canonical_is_rejected(host):
+    assert is_rejected(media_sources.check_url, f"https://{host}/x.png")
 
 
 @given(st.text())
-def test_a_url_never_raises_anything_but_a_refusal(text):
-    is_refused(media_sources.check_url, f"https://{text}")
+def test_a_url_never_raises_anything_but_a_request_error(text):
+    is_rejected(media_sources.check_url, f"https://{text}")
 
 
 @given(st.binary(min_size=1))
 def test_base64_of_any_bytes_is_accepted(data):
-    assert not is_refused(media_sources.check_base64, base64.b64encode(data).decode())
+    assert not is_rejected(media_sources.check_base64, base64.b64encode(data).decode())
 
 
 @pytest.mark.parametrize(
     "data",
     ["", "=", "==", "A", "AA", "AAA", "A===", "AA=A", "AAAA=", "AAAA====", "AA\nA", "AAAA\n", "AA_-", "AÄAA", "data:"],
 )
-def test_what_is_not_strict_base64_is_refused(data):
-    assert is_refused(media_sources.check_base64, data)
+def test_base64_that_is_not_strict_is_rejected(data):
+    assert is_rejected(media_sources.check_base64, data)
 
 
-def test_base64_has_a_largest_size():
-    assert not is_refused(media_sources.check_base64, "A" * 10_000_000)
-    assert is_refused(media_sources.check_base64, "A" * 10_000_004)
+def test_base64_has_a_maximum_size():
+    assert not is_rejected(media_sources.check_base64, "A" * 10_000_000)
+    assert is_rejected(media_sources.check_base64, "A" * 10_000_004)

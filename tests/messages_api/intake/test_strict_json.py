@@ -12,7 +12,7 @@ from messages_api.intake import strict_json
 MIB = 2**20
 
 
-def refusal(raw: bytes) -> RequestError:
+def error_of(raw: bytes) -> RequestError:
     with pytest.raises(RequestError) as caught:
         strict_json.read_object(raw)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
@@ -45,7 +45,7 @@ def depth(value: Any) -> int:
 
 
 def reference(raw: bytes) -> dict[str, Any] | None:
-    """The document as the standard library reads it, with the rules in their plainest form; None for a refusal."""
+    """Return the document as the standard library reads it with the simplest form of the rules; None if rejected."""
     try:
         document = json.loads(
             raw.decode(), object_pairs_hook=once, parse_float=finite, parse_constant=no_constant, strict=True
@@ -121,7 +121,7 @@ def test_a_document_with_bytes_replaced_is_accepted_exactly_by_the_rules(documen
 
 
 @given(st.binary(max_size=64))
-def test_arbitrary_bytes_are_refused_and_nothing_else_is_raised(raw):
+def test_arbitrary_bytes_are_rejected_and_nothing_else_is_raised(raw):
     assert repr(read(raw)) == repr(reference(raw))
 
 
@@ -138,8 +138,8 @@ def test_a_string_that_is_cut_into_two_pieces_is_still_removed(document, data):
 
 
 @pytest.mark.parametrize("raw", [b"null", b"[]", b"123", b"1.5", b'"x"', b"true"])
-def test_a_document_that_is_no_object_is_told_so(raw):
-    assert "object" in refusal(raw).message
+def test_a_document_that_is_not_an_object_is_rejected(raw):
+    assert "object" in error_of(raw).message
 
 
 @pytest.mark.parametrize(
@@ -176,18 +176,18 @@ def test_a_document_that_is_no_object_is_told_so(raw):
         pytest.param(b'{"a' + b"\\", id="cut in an escape"),
     ],
 )
-def test_what_is_not_strict_json_is_refused(raw):
-    assert refusal(raw).message.startswith("The body must be JSON in UTF-8")
+def test_json_that_is_not_strict_is_rejected(raw):
+    assert error_of(raw).message.startswith("The body must be JSON in UTF-8")
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\u2028\u2029\x85", "😀", "‮مرحبا", '\\":{}[],', "\x7f"])
-def test_legal_text_survives(text):
+def test_valid_text_is_unchanged(text):
     assert strict_json.read_object(json.dumps({"a": text}).encode()) == {"a": text}
 
 
 @pytest.mark.parametrize("raw", [b"1e999", b"-1e999", b"1" * 5000, b"-" + b"1" * 5000])
-def test_a_number_out_of_range_is_refused_with_its_path(raw):
-    error = refusal(b'{"a":[0.5,{"temperature":%b}]}' % raw)
+def test_a_number_out_of_range_is_rejected_with_its_path(raw):
+    error = error_of(b'{"a":[0.5,{"temperature":%b}]}' % raw)
 
     assert error.param == "a[1].temperature"
     assert error.message == "a[1].temperature is a number out of range."
@@ -205,7 +205,7 @@ def test_a_number_out_of_range_is_refused_with_its_path(raw):
     ],
 )
 def test_a_duplicate_key_is_named_with_its_path(raw, path):
-    error = refusal(raw)
+    error = error_of(raw)
 
     assert error.param == path
     assert error.message == f"{path} is a duplicate key: each name is allowed once in an object."
@@ -215,7 +215,7 @@ def test_a_duplicate_key_is_named_with_its_path(raw, path):
 def test_a_duplicate_name_that_is_long_or_not_printable_is_not_repeated(name):
     member = f"{json.dumps(name)}:1".encode()
 
-    error = refusal(b'{"a":{' + member + b"," + member + b"}}")
+    error = error_of(b'{"a":{' + member + b"," + member + b"}}")
 
     assert "duplicate" in error.message
     assert error.param == "a[...]"
@@ -224,39 +224,39 @@ def test_a_duplicate_name_that_is_long_or_not_printable_is_not_repeated(name):
 def test_the_path_of_a_flaw_stays_short():
     deep = b'{"%b":' % (b"k" * 40) * 60
 
-    error = refusal(deep + b'{"a":1,"a":1}' + b"}" * 60)
+    error = error_of(deep + b'{"a":1,"a":1}' + b"}" * 60)
 
     assert "duplicate" in error.message
 
 
-def test_a_duplicate_key_in_a_large_body_is_refused_without_a_search():
-    error = refusal(b'{"a":"' + b"x" * 2 * MIB + b'","b":1,"b":1}')
+def test_a_duplicate_key_in_a_large_body_is_rejected_without_a_search():
+    error = error_of(b'{"a":"' + b"x" * 2 * MIB + b'","b":1,"b":1}')
 
     assert "duplicate" in error.message
     assert error.param is None
 
 
 @pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}")])
-def test_64_levels_are_read_and_65_are_refused(opening, closing):
+def test_64_levels_are_read_and_65_are_rejected(opening, closing):
     def nested(levels):
         return b'{"a":' + opening * (levels - 1) + b"1" + closing * (levels - 1) + b"}"
 
     assert depth(strict_json.read_object(nested(64))) == 64
-    assert "deeply" in refusal(nested(65)).message
-    assert "deeply" in refusal(nested(900)).message
-    assert "deeply" in refusal(nested(100_000)).message
+    assert "deeply" in error_of(nested(65)).message
+    assert "deeply" in error_of(nested(900)).message
+    assert "deeply" in error_of(nested(100_000)).message
 
 
 def test_empty_containers_count_as_levels():
     assert strict_json.read_object(b'{"a":' + b"[" * 63 + b"]" * 63 + b"}")
-    assert "deeply" in refusal(b'{"a":' + b"[" * 64 + b"]" * 64 + b"}").message
+    assert "deeply" in error_of(b'{"a":' + b"[" * 64 + b"]" * 64 + b"}").message
 
 
-def test_a_document_of_the_most_values_is_read_and_one_more_is_refused():
+def test_a_document_with_the_maximum_of_values_is_read_and_one_more_is_rejected():
     def array(elements):
         return b'{"a":[' + b"1," * (elements - 1) + b"1]}"
 
     most = strict_json.MAX_VALUES - 1
 
     assert len(strict_json.read_object(array(most))["a"]) == most
-    assert "too many values" in refusal(array(most + 1)).message
+    assert "too many values" in error_of(array(most + 1)).message
