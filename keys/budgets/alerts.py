@@ -8,8 +8,8 @@ from keys.models import BudgetPeriod, Notification
 from lib import admin_links, periods
 
 
-def create_alert(row: BudgetPeriod, *, limit: int) -> None:
-    """Create the notification of a budget period, once, in the transaction that spends the amount."""
+def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
+    """Queue the notification of a budget period, once, in the transaction that spends the amount."""
     budget = row.budget
     key, team = budget.api_key, budget.team
     owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"

@@ -123,7 +123,7 @@ class LockedPeriods:
         if ends_at is not None and ends_at <= now:
             return  # the request started in a period that is over by now
         row.alerted_at = now
-        alerts.create_alert(row, limit=limit)
+        alerts.queue_alert(row, limit=limit)
 
     def close(self) -> None:
         """Write the changed periods, in the order of their locks."""

@@ -1,4 +1,4 @@
-"""How much a key, or a team, may spend in a period, and how much of it is spent. The ledger writes what is spent."""
+"""Budgets of keys and teams, and their periods. The periods are written by the ledger alone."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from keys.models.teams import Team
 
 
 class Budget(models.Model):
-    """An amount for each period of a key or of a team."""
+    """The amount that a key or a team may spend per period."""
 
     class Period(models.TextChoices):
         DAY = "day", PERIOD_LABELS["day"]
@@ -33,17 +33,17 @@ class Budget(models.Model):
         validators=[MinValueValidator(0), MaxValueValidator(MAX_AMOUNT)], help_text="Micro-dollars, or tokens."
     )
     alert_threshold_percent = models.PositiveSmallIntegerField(
-        "warn at",
+        "alert at",
         default=80,
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="Percent of the amount, once a period. Empty: no warning.",
+        help_text="Percent of the amount. One alert per period. Empty: no alert.",
     )
     temporary_increase = models.BigIntegerField(
         default=0,
         validators=[MinValueValidator(0), MaxValueValidator(MAX_AMOUNT)],
-        help_text="Added to the amount for now.",
+        help_text="Added to the amount until the given time.",
     )
     temporary_increase_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -56,21 +56,21 @@ class Budget(models.Model):
                 condition=Q(api_key=None, team__isnull=False) | Q(api_key__isnull=False, team=None),
             ),
             models.CheckConstraint(name="budget_not_negative", condition=Q(amount__gte=0, temporary_increase__gte=0)),
-            models.UniqueConstraint(fields=["api_key", "period", "unit"], name="one_budget_a_key_period_and_unit"),
-            models.UniqueConstraint(fields=["team", "period", "unit"], name="one_budget_a_team_period_and_unit"),
+            models.UniqueConstraint(fields=["api_key", "period", "unit"], name="one_budget_per_key_period_and_unit"),
+            models.UniqueConstraint(fields=["team", "period", "unit"], name="one_budget_per_team_period_and_unit"),
         ]
 
     def __str__(self) -> str:
         return f"{self.get_unit_display()} {self.get_period_display()}"
 
     def get_additional_data(self) -> dict[str, str]:
-        """For the audit log: a budget's changes stand in the history of its key or team."""
+        """Assign the audit log entries of a budget to the history of its key or team."""
         owner, pk = (APIKey, self.api_key_id) if self.api_key_id else (Team, self.team_id)
         return {"part_of": f"{owner._meta.label_lower}/{pk}"}
 
     def clean(self) -> None:
         if self.temporary_increase and self.temporary_increase_until is None:
-            raise ValidationError({"temporary_increase_until": "Say until when the amount is higher."})
+            raise ValidationError({"temporary_increase_until": "Enter the time until which the increase applies."})
 
     @property
     def spec(self) -> BudgetSpec:
@@ -92,7 +92,7 @@ class Budget(models.Model):
 
 
 class BudgetPeriod(models.Model):
-    """One period of a budget. What is reserved is held by running calls; settling turns it into spending."""
+    """One period of a budget. Settling a request replaces its reservation by what it spent."""
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
     starts_at = models.DateTimeField()
@@ -103,7 +103,7 @@ class BudgetPeriod(models.Model):
     class Meta:
         ordering = ["-starts_at"]
         constraints = [
-            models.UniqueConstraint(fields=["budget", "starts_at"], name="one_row_a_budget_and_period"),
+            models.UniqueConstraint(fields=["budget", "starts_at"], name="one_row_per_budget_and_period"),
             models.CheckConstraint(name="budget_period_not_negative", condition=Q(spent__gte=0, reserved__gte=0)),
         ]
 

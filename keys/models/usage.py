@@ -1,4 +1,4 @@
-"""What was used: a row for each call, and the hours that they add up to. The ledger writes both, in one transaction."""
+"""Usage records, one per request, and their hourly rollups. Written by the ledger alone, in one transaction."""
 
 from django.db import models
 from django.db.models import Q
@@ -29,7 +29,7 @@ TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens")
 
 
 class UsageRecord(models.Model):
-    """One call: written before the upstream is asked, settled exactly once. Counts, never a prompt or an answer."""
+    """One request: written before the upstream is contacted, settled exactly once. Never a prompt or a response."""
 
     class Status(models.TextChoices):
         STARTED = "started", "In flight"
@@ -46,7 +46,7 @@ class UsageRecord(models.Model):
         ESTIMATED = "estimated", "Estimated"
         NONE = "none", "Not available"
 
-    id = models.CharField(max_length=36, primary_key=True)  # the request id: sorts by time
+    id = models.CharField(max_length=36, primary_key=True)  # the request ID: sorts by time
     created_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
@@ -54,7 +54,7 @@ class UsageRecord(models.Model):
     error_type = models.CharField(max_length=40, blank=True)
     stop_reason = models.CharField(max_length=40, blank=True)
 
-    # Who called, and how.
+    # The client.
     api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="usage", db_index=False)
     secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
     api_format = models.CharField(max_length=16)
@@ -64,14 +64,14 @@ class UsageRecord(models.Model):
     client_request_id = models.CharField(max_length=128, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
 
-    # What served it. Names, since the gateway's upstreams come and go and the ledger stays.
+    # The upstream, by name: upstreams may be deleted, records stay.
     upstream = models.CharField(max_length=64, blank=True)
     upstream_model = models.CharField(max_length=256, blank=True)
     upstream_request_id = models.CharField(max_length=128, blank=True)
     message_id = models.CharField(max_length=128, blank=True)
     attempts = models.JSONField(default=list)
 
-    # Tokens. None where nobody said; never 0 for unknown.
+    # Tokens. None where the count is unknown, never 0.
     estimated_input_tokens = models.BigIntegerField(null=True)
     input_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
@@ -81,15 +81,15 @@ class UsageRecord(models.Model):
     thinking_tokens = models.BigIntegerField(null=True)
     usage_source = models.CharField(max_length=16, choices=UsageSource.choices, blank=True)
 
-    # Money in micro-dollars: None where the model had no price, never 0 for unknown.
+    # Cost in micro-dollars. None where the model is unpriced, never 0.
     cost_usd_micros = models.BigIntegerField(null=True)
     price = models.ForeignKey(ModelPrice, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
-    # What the call holds of budgets while it runs: [[id of the budget's period, amount], …].
+    # Budget reservations while the request is in flight: [[ID of the budget period, amount], …].
     reservations = models.JSONField(default=list)
-    # The limit or budget that refused it, or would have in shadow mode: scope, limit, value, reset.
+    # The limit that rejected it, or would have outside shadow mode: keys.domain.limits.LimitExceeded.
     limit_exceeded = models.JSONField(null=True)
 
-    # Time, and who would notice if the worker died.
+    # Latency, and what detects an orphaned record.
     ttft_ms = models.PositiveIntegerField(null=True)
     duration_ms = models.PositiveIntegerField(null=True)
     boot_id = models.CharField(max_length=48)
@@ -102,14 +102,16 @@ class UsageRecord(models.Model):
             models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
             models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
             models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
-            # What went wrong for a key is found however many calls went well.
+            # Finds the errors of a key among any number of successful requests.
             models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=IS_ERROR),
             models.Index(
-                fields=["api_key", "created_at"], name="usage_key_hits", condition=Q(limit_exceeded__isnull=False)
+                fields=["api_key", "created_at"],
+                name="usage_key_limit_exceeded",
+                condition=Q(limit_exceeded__isnull=False),
             ),
-            # The few that run now, found among millions. On SQLite no index of `status` would be used: it does not
-            # look into parameters, while IS NULL stands in the statement.
-            models.Index(fields=["created_at"], name="usage_running", condition=Q(settled_at=None)),
+            # Finds the few in-flight requests among millions. SQLite would not use an index on `status`: it does not
+            # consider parameters, while IS NULL is part of the statement.
+            models.Index(fields=["created_at"], name="usage_in_flight", condition=Q(settled_at=None)),
             models.Index(fields=["price"], name="usage_price", condition=Q(price__isnull=False)),
         ]
         constraints = [
@@ -129,9 +131,9 @@ class UsageRecord(models.Model):
 
 
 class HourlyUsage(models.Model):
-    """What the settled calls of an hour add up to, by key, model, upstream, outcome and source of the counts.
+    """Sums of the requests that were settled in an hour, by key, model, upstream, status and usage source.
 
-    Hours begin as those of the reporting time zone do. What nobody said is not in the sums, but counted.
+    Hours are those of the reporting time zone. Requests without usage are counted and not in the token sums.
     """
 
     hour = models.DateTimeField()
@@ -157,7 +159,7 @@ class HourlyUsage(models.Model):
         ordering = ["-hour"]
         indexes = [
             models.Index(fields=["hour"], name="usage_hour"),
-            # The models in order, so that none of a million hours is sorted to add them up by model.
+            # The models in order: sums by model need no sort of a million rollups.
             models.Index(fields=["model", "hour"], name="usage_model_hour"),
             models.Index(
                 fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_requests__gt=0)
@@ -165,7 +167,7 @@ class HourlyUsage(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_row_a_usage_hour"
+                fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_hourly_usage"
             )
         ]
 

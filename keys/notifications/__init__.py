@@ -1,0 +1,1 @@
+"""Delivery of notifications by e-mail and webhook."""

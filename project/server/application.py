@@ -27,7 +27,7 @@ READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
 CHORES = [
     PeriodicTask(do=revocation.terminate_requests_of_compromised_keys, every_s=5),
-    PeriodicTask(do=delivery.send_waiting, every_s=5),
+    PeriodicTask(do=delivery.send_pending, every_s=5),
     PeriodicTask(do=rejected_uses.flush, every_s=15),
     PeriodicTask(do=weekly_notification.queue, every_s=600),
 ]

@@ -555,7 +555,7 @@ def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, c
     assert len(plans) == 5  # the last calls, the last errors, the refusals' limit and sums, whether there is a call
     assert all("usage_key_" in plan for plan in plans)
     assert sum("usage_key_errors" in plan for plan in plans) == 1
-    assert sum("usage_key_hits" in plan for plan in plans) == 2
+    assert sum("usage_key_limit_exceeded" in plan for plan in plans) == 2
 
 
 def explained(sql: str, params: Any) -> str:

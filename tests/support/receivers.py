@@ -1,4 +1,4 @@
-"""Where warnings arrive: a real SMTP server and a real HTTP receiver, on loopback."""
+"""Receivers of notifications: a real SMTP server and a real HTTP server, on loopback."""
 
 import threading
 from email import message_from_bytes
@@ -12,17 +12,17 @@ from tests.support.gateway import free_port
 
 
 class Mailbox:
-    """An SMTP server that keeps what it gets, as pairs of recipients and message."""
+    """An SMTP server that records recipients and message of each e-mail."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], Message]] = []
-        self.refuses = False
-        """Whether to answer each message with a temporary failure."""
+        self.rejects = False
+        """Whether to reply to each message with a temporary failure."""
         self._port = free_port()
         self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        if self.refuses:
+        if self.rejects:
             return "451 Try again later"
         self.mails.append((list(envelope.rcpt_tos), message_from_bytes(envelope.content)))
         return "250 OK"
@@ -40,12 +40,12 @@ class Mailbox:
 
 
 class Webhook:
-    """An HTTP receiver that keeps what it gets, as pairs of headers and body."""
+    """An HTTP server that records headers and body of each POST."""
 
     def __init__(self) -> None:
         self.posts: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
-        """What to answer next; 204 when empty."""
+        """The next status codes; 204 when empty."""
         self._server = HTTPServer(("127.0.0.1", 0), self._handler())
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -308,7 +308,7 @@ def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, se
     with Webhook() as webhook:
         settings.ALERT_WEBHOOK_URL = webhook.url
         weekly_notification.queue()
-        assert delivery.send_waiting() == 1
+        assert delivery.send_pending() == 1
 
     ((recipients, mail),) = mailbox.mails
     text = mail.get_payload(decode=True).decode()  # type: ignore[union-attr]
@@ -376,7 +376,7 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
         worker.start()
     for worker in workers:
         worker.join()
-    delivery.send_waiting()
+    delivery.send_pending()
 
     assert Notification.objects.count() == 1 and len(mailbox.mails) == 1
 
@@ -384,8 +384,8 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
 def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
     issue("endless", expires_at=None)
     chores = [chore.do for chore in application.CHORES]
-    assert {weekly_notification.queue, rejected_uses.flush, delivery.send_waiting} <= set(chores)
-    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_waiting)]
+    assert {weekly_notification.queue, rejected_uses.flush, delivery.send_pending} <= set(chores)
+    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_pending)]
     housekeepers = [Housekeeper(often), Housekeeper(often)]
     for housekeeper in housekeepers:
         housekeeper.start()
