@@ -37,6 +37,7 @@ def tool_ids(request: MessagesRequest) -> set[str]:
     return {
         block["id"]
         for turn in request["messages"]
+        if isinstance(turn["content"], list)  # a text would be walked character by character
         for block in turn["content"]
         if isinstance(block, dict) and block.get("type") == "tool_use" and isinstance(block.get("id"), str)
     }

@@ -65,7 +65,8 @@ def parse_arguments(arguments: str) -> JSONObject:
     """
     if not arguments.strip():
         return {}
-    for candidate in (arguments, _EMPTY_FIRST.sub("", arguments, count=1)):
+    placeholder = _EMPTY_FIRST.match(arguments)  # at the start alone: a search would be quadratic in white space
+    for candidate in (arguments, arguments[placeholder.end() :] if placeholder else ""):
         parsed = parsed_object(candidate)
         if parsed is not None:
             return parsed

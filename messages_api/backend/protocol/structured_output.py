@@ -58,8 +58,8 @@ def _is_closed(schema: JSONObject) -> bool:
     kind, properties = schema.get("type"), _named(schema.get("properties"))
     if kind != "object" and not (isinstance(kind, list) and "object" in kind) and not properties:
         return True
-    required = _listed(schema.get("required"))
-    return schema.get("additionalProperties") is False and all(name in required for name in properties)
+    required = {name for name in _listed(schema.get("required")) if isinstance(name, str)}
+    return schema.get("additionalProperties") is False and required.issuperset(properties)
 
 
 def _inner_schemas(schema: JSONObject) -> list[object]:
