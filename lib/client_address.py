@@ -1,9 +1,12 @@
 """Client IP address of a request, behind trusted proxies or not."""
 
 import ipaddress
+import re
 
 from django.conf import settings
 from django.http import HttpRequest
+
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.%]+)\](?::[0-9]{1,5})?")
 
 
 def client_ip(http_request: HttpRequest) -> str | None:
@@ -15,12 +18,24 @@ def client_ip(http_request: HttpRequest) -> str | None:
     if peer is None or not _is_trusted_proxy(peer):
         return peer
     for text in reversed(http_request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-        forwarded = _canonical(text.strip())
+        forwarded = _canonical(_without_port(text.strip()))
         if forwarded is None:
             return peer  # the client may have written everything to the left of invalid text
         if not _is_trusted_proxy(forwarded):
             return forwarded
     return peer
+
+
+def is_from_trusted_proxy(http_request: HttpRequest) -> bool:
+    """Return whether the peer of a request is in `TRUSTED_PROXIES`."""
+    peer = _canonical(http_request.META.get("REMOTE_ADDR", ""))
+    return peer is not None and _is_trusted_proxy(peer)
+
+
+def _without_port(text: str) -> str:
+    """Return the address in `192.0.2.1:443`, `[2001:db8::1]:443` or `[2001:db8::1]`, as proxies write it."""
+    found = _WITH_PORT.fullmatch(text)
+    return found[1] or found[2] if found else text
 
 
 def _canonical(text: str) -> str | None:

@@ -7,7 +7,7 @@ work 16 times. Runs that are too short to be measured pass.
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -42,16 +42,16 @@ EXPECTED = (UnsupportedRequest, RequestError, UpstreamResponseError, ValueError)
 PROFILES = {name: Profile.from_mapping(PRESETS[name][1]) for name in ("portable", "openai", "deepseek")}
 
 
-def asks(**fields: Any) -> dict[str, Any]:
+def asks(**fields: Any) -> Any:
     return {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def said(*content: Any, role: str = "user") -> dict[str, Any]:
+def said(*content: Any, role: str = "user") -> Any:
     return asks(messages=[{"role": role, "content": list(content)}])
 
 
 def nested(n: int, *, leaf: Any = "x") -> Any:
-    """Return n levels in stacks of 50, which is what the depth limit lets through."""
+    """Return n levels in stacks of 50, as the depth limit allows."""
     stacks = []
     for _ in range(max(1, n // 50)):
         value = leaf
@@ -87,7 +87,7 @@ def parallel_tool_turn(n: int) -> dict[str, Any]:
     return asks(messages=[first, {"role": "assistant", "content": uses}, {"role": "user", "content": results}])
 
 
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+IMAGE: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
 REQUESTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "long text": lambda n: asks(messages=[{"role": "user", "content": "a" * n * 20}]),
     "white space": lambda n: said({"type": "text", "text": "x" + " " * n * 20 + "x"}),
@@ -141,10 +141,7 @@ REQUEST_READERS: dict[str, Callable[[Any], Any]] = {
     "tool ids": tool_ids,
     "clean history": clean_history,
     "empty response": lambda request: empty_response(request, ids()),
-    **{
-        f"to OpenAI, {name}": lambda request, profile=profile: to_openai(request, profile)
-        for name, profile in PROFILES.items()
-    },
+    **{f"to OpenAI, {name}": partial(to_openai, profile=profile) for name, profile in PROFILES.items()},
 }
 
 
@@ -172,11 +169,14 @@ ARGUMENTS: dict[str, Callable[[int], str]] = {
     "lists": lambda n: '{"a":[' + "[]," * n + "1]}",
     "members": lambda n: json.dumps({f"k{i}": i for i in range(n)}),
 }
+
+
+def with_arguments(make: Callable[[int], str], n: int) -> Any:
+    return completion(tool_calls=[call(make(n))])
+
+
 COMPLETIONS: dict[str, Callable[[int], Any]] = {
-    **{
-        f"arguments, {name}": (lambda n, make=make: completion(tool_calls=[call(make(n))]))
-        for name, make in ARGUMENTS.items()
-    },
+    **{f"arguments, {name}": partial(with_arguments, make) for name, make in ARGUMENTS.items()},
     "many calls": lambda n: completion(tool_calls=[call("{}", i=i) for i in range(n)]),
     "calls of one id": lambda n: completion(tool_calls=[{**call("{}"), "index": i} for i in range(n)]),
     "long text": lambda n: completion(content="a" * n * 20),
@@ -185,7 +185,7 @@ COMPLETIONS: dict[str, Callable[[int], Any]] = {
     "list": lambda n: [[]] * n,
     "long finish reason": lambda n: {"choices": [{"message": {"content": "a"}, "finish_reason": "s" * n}]},
 }
-MESSAGE = {
+MESSAGE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
     "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
 }  # fmt: skip
@@ -310,7 +310,7 @@ def as_completion(answer: Any) -> None:
 
 Case = tuple[Callable[[Any], Any], Callable[[int], Any]]
 CASES: dict[str, Case] = {}
-for group, readers, shapes in [
+GROUPS: list[tuple[str, dict[str, Callable[[Any], Any]], Mapping[str, Callable[[int], Any]]]] = [
     ("request", REQUEST_READERS, REQUESTS),
     ("completion", {"message from OpenAI": as_completion}, COMPLETIONS),
     ("message", {"message from Anthropic": lambda answer: message_from_anthropic(answer, request=asks())}, MESSAGES),
@@ -318,7 +318,8 @@ for group, readers, shapes in [
     ("stream", {"Anthropic": stream_of_anthropic}, ANTHROPIC_STREAMS),
     ("error", {"OpenAI": partial(map_openai_error, 400), "Anthropic": partial(map_anthropic_error, 400)}, ERRORS),
     ("arguments", {"parse": response_content.parse_arguments}, ARGUMENTS),
-]:  # fmt: skip
+]
+for group, readers, shapes in GROUPS:
     for reader, read in readers.items():
         for shape, make in shapes.items():
             CASES[f"{group}: {reader}: {shape}"] = (read, make)
