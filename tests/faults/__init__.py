@@ -1,0 +1,1 @@
+"""Run of all upstream faults against the gateway."""

@@ -1,4 +1,4 @@
-"""Play the catalogue of faults and write what was seen into `tests/README.md`: `python -m tests.faults`."""
+"""Run all faults and write the results to `tests/README.md`: `python -m tests.faults`."""
 
 import sys
 from pathlib import Path

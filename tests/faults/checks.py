@@ -1,17 +1,17 @@
-"""What does not agree with the table, in a line each."""
+"""Checks of the results against the table."""
 
 import itertools
 import json
 from collections.abc import Callable, Iterator
 
-from tests.faults.answers import Seen
+from tests.faults.responses import ObservedResponse
 from tests.faults.run import CREDENTIAL, Played, Run
 
 SLACK_S = 1.0
-"""How much later than its deadline a call may end."""
+"""How late after its timeout a request may end."""
 EARLY_S = 0.1
 GAP_SLACK_S = 0.8
-"""How much longer than the wait itself the gap between two attempts may be: the attempt and its failure are in it."""
+"""How much longer than the backoff the gap between two attempts may be: it includes the attempt itself."""
 HEADERS = {
     "allow",
     "cache-control",
@@ -31,7 +31,7 @@ HEADERS = {
     "x-gateway-target",
     "x-should-retry",
 }
-"""Ours, and the two that an upstream may say of another attempt. No other of its headers goes on."""
+"""The gateway's own headers, and the upstream's two about retries. None of its other headers is forwarded."""
 SECRETS = (CREDENTIAL, "127.0.0.1", "certificate", "ssl", "errno", "urllib3", "traceback")
 FIXED_TEXTS = {
     "The upstream rejected the gateway's credential.",
@@ -42,26 +42,26 @@ BOMB_GROWTH_MIB = 32
 
 
 def mismatches(played: Played) -> list[str]:
-    """What is wrong with one call."""
+    """Return the problems of one request."""
     return [f"{played.case.id}: {problem}" for check in _CHECKS for problem in check(played)]
 
 
 def mismatches_of_run(run: Run) -> list[str]:
-    """What is wrong with all of them together: what is left open, lost or counted twice."""
-    found = [f"a call of nobody: {call.method} {call.path}" for call in run.strange_calls]
-    found += [f"a record of nobody: {row.id} {row.client_request_id}" for row in run.strange_records]
-    if run.open_calls:
-        found.append(f"{run.open_calls} connections are held although nobody waits")
+    """Return the problems of the whole run: open connections, lost requests and duplicates."""
+    found = [f"unassigned request: {request.method} {request.path}" for request in run.unassigned_requests]
+    found += [f"unassigned usage record: {row.id} {row.client_request_id}" for row in run.unassigned_records]
+    if run.open_requests:
+        found.append(f"{run.open_requests} connections are still open")
     before, after = run.descriptors
     if after > before + DESCRIPTORS_MORE:
-        found.append(f"{after} file descriptors after {before} before")
+        found.append(f"{after} file descriptors, {before} before")
     if run.bomb_growth_mib > BOMB_GROWTH_MIB:
-        found.append(f"the gzip bombs left {run.bomb_growth_mib:.0f} MiB behind")
+        found.append(f"the memory grew by {run.bomb_growth_mib:.0f} MiB over the gzip bombs")
     return found
 
 
-def keeps_its_deadline(played: Played) -> bool:
-    """Whether it ended in time, and, where a deadline ended it, not before that."""
+def is_on_time(played: Played) -> bool:
+    """Whether the request ended in time and, if a timeout ended it, not before that timeout."""
     case = played.case
     latest = min(case.limit_s, case.row.within_s or case.limit_s) + SLACK_S
     earliest = case.limit_s - EARLY_S if case.expected.limit else 0.0
@@ -69,31 +69,31 @@ def keeps_its_deadline(played: Played) -> bool:
 
 
 def is_closed(played: Played) -> bool:
-    """Whether every script of this call has ended: nobody holds a connection for it."""
-    return all(call.outcome for call in played.calls)
+    """Whether all scripts of this request have ended, so that no connection is open for it."""
+    return all(request.outcome for request in played.requests)
 
 
-# ---- one call
+# ---- one request
 
 
-def _answer(played: Played) -> Iterator[str]:
-    yield from played.seen.problems
-    expected, seen = played.case.expected, played.seen
-    if seen.outcome != expected.outcome:
-        yield f"expected {expected.outcome}, saw {seen.outcome or seen.body[:200]!r} {seen.message}"
-    if not expected.is_whole or seen.outcome != expected.outcome:
+def _response(played: Played) -> Iterator[str]:
+    yield from played.observed.problems
+    expected, observed = played.case.expected, played.observed
+    if observed.outcome != expected.outcome:
+        yield f"expected {expected.outcome}, saw {observed.outcome or observed.body[:200]!r} {observed.message}"
+    if not expected.is_whole or observed.outcome != expected.outcome:
         return
-    if seen.model != played.case.id:
-        yield f"the model became {seen.model!r}"
-    if expected.text is not None and seen.text != expected.text:
-        yield f"expected the text {expected.text!r}, saw {seen.text!r}"
-    if expected.arguments is not None and json.loads(seen.arguments) != json.loads(expected.arguments):
-        yield f"expected the arguments {expected.arguments!r}, saw {seen.arguments!r}"
+    if observed.model != played.case.id:
+        yield f"the model is {observed.model!r}"
+    if expected.text is not None and observed.text != expected.text:
+        yield f"expected the text {expected.text!r}, saw {observed.text!r}"
+    if expected.arguments is not None and json.loads(observed.arguments) != json.loads(expected.arguments):
+        yield f"expected the arguments {expected.arguments!r}, saw {observed.arguments!r}"
 
 
-def _deadline(played: Played) -> Iterator[str]:
-    if not keeps_its_deadline(played):
-        yield f"took {played.took_s:.2f} s of {played.case.limit_s} ({played.case.expected.limit or 'total'})"
+def _timing(played: Played) -> Iterator[str]:
+    if not is_on_time(played):
+        yield f"took {played.took_s:.2f} s of {played.case.limit_s} ({played.case.expected.limit or 'request'})"
 
 
 def _record(played: Played) -> Iterator[str]:
@@ -102,112 +102,114 @@ def _record(played: Played) -> Iterator[str]:
         yield f"{len(played.records)} usage records"
         return
     (row,) = played.records
-    wanted = (expected.row_status, expected.error_type, expected.usage)
-    if (row.status, row.error_type, row.usage_source) != wanted:
-        yield f"expected the row {wanted}, saw {(row.status, row.error_type, row.usage_source)}"
+    expected_row = (expected.row_status, expected.error_type, expected.usage)
+    if (row.status, row.error_type, row.usage_source) != expected_row:
+        yield f"expected the usage record {expected_row}, saw {(row.status, row.error_type, row.usage_source)}"
     if expected.http_status is not None and row.http_status != expected.http_status:
-        yield f"the row says http_status {row.http_status}"
+        yield f"the usage record has http_status {row.http_status}"
     if row.upstream != played.case.id:
-        yield f"the row names the upstream {row.upstream!r}"
+        yield f"the usage record has the upstream {row.upstream!r}"
     if any(count is not None and count < 0 for count in (row.input_tokens, row.output_tokens)):
         yield f"negative tokens {row.input_tokens} {row.output_tokens}"
 
 
 def _attempts(played: Played) -> Iterator[str]:
     expected, case = played.case.expected, played.case
-    reached = expected.calls if case.row.server == "scripted" or case.expected.is_whole else 0
-    if len(played.calls) != reached:
-        yield f"expected {reached} calls at the upstream, saw {len(played.calls)}"
+    reached = expected.attempts if case.row.server == "scripted" or case.expected.is_whole else 0
+    if len(played.requests) != reached:
+        yield f"expected {reached} requests at the upstream, saw {len(played.requests)}"
     for row in played.records:
-        if len(row.attempts) != expected.calls:
-            yield f"expected {expected.calls} attempts in the row, saw {row.attempts}"
+        if len(row.attempts) != expected.attempts:
+            yield f"expected {expected.attempts} attempts in the usage record, saw {row.attempts}"
         if any(set(attempt) != {"upstream", "model", "status", "ms", "error"} for attempt in row.attempts):
             yield f"attempts without their fields: {row.attempts}"
-    told = [call for call in played.calls if call.body and f"This is {case.id}." not in str(call.body)[:2000]]
-    if told:
-        yield "the upstream was asked something else"
+    different = [
+        request for request in played.requests if request.body and f"This is {case.id}." not in str(request.body)[:2000]
+    ]
+    if different:
+        yield "the upstream received a different request"
 
 
 def _waits(played: Played) -> Iterator[str]:
     if played.case.expected.gaps is None:
         return
     least, most = played.case.expected.gaps
-    moments = [call.at for call in played.calls]
+    moments = [request.at for request in played.requests]
     for first, second in itertools.pairwise(moments):
         if not least <= second - first <= most + GAP_SLACK_S:
             yield f"waited {second - first:.2f} s, not {least} to {most}"
 
 
 def _headers(played: Played) -> Iterator[str]:
-    if strange := set(played.seen.headers) - HEADERS:
+    if strange := set(played.observed.headers) - HEADERS:
         yield f"headers {sorted(strange)}"
 
 
 def _secrets(played: Played) -> Iterator[str]:
-    told = (played.seen.message + str(played.seen.headers)).lower()
-    yield from (f"told {secret!r}: {played.seen.message}" for secret in SECRETS if secret in told)
+    sent = (played.observed.message + str(played.observed.headers)).lower()
+    yield from (f"contains {secret!r}: {played.observed.message}" for secret in SECRETS if secret in sent)
 
 
 def _closed(played: Played) -> Iterator[str]:
     if not is_closed(played):
-        yield "a connection is held although nobody waits"
+        yield "a connection is still open"
 
 
-# ---- what single faults have besides
+# ---- checks of single faults
 
 
-def _has_tools(seen: Seen, played: Played) -> Iterator[str]:
-    if not seen.arguments:
+def _has_tools(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    if not observed.arguments:
         yield "no tool call"
-    if played.case.row.scenario == "tools-large" and len(seen.arguments) < 5_000_000:
-        yield f"{len(seen.arguments)} characters of arguments"
+    if played.case.row.scenario == "tools-large" and len(observed.arguments) < 5_000_000:
+        yield f"{len(observed.arguments)} characters of arguments"
 
 
-def _passes_unknown_events_to_their_own_kind(seen: Seen, played: Played) -> Iterator[str]:
+def _forwards_unknown_events_to_anthropic_clients(observed: ObservedResponse, played: Played) -> Iterator[str]:
     case = played.case
     is_passed = case.is_streamed and case.api_format == "anthropic" and case.dialect == "anthropic"
-    if (b"message_note" in seen.body) is not is_passed:
-        yield "an unknown event passed" if not is_passed else "an unknown event was dropped"
+    if (b"message_note" in observed.body) is not is_passed:
+        yield "an unknown event was forwarded" if not is_passed else "an unknown event was dropped"
 
 
-def _blames_nobody(seen: Seen, played: Played) -> Iterator[str]:
-    if seen.message not in FIXED_TEXTS or seen.headers.get("x-should-retry") != "false":
-        yield f"said {seen.message!r}, x-should-retry {seen.headers.get('x-should-retry')}"
+def _has_fixed_message(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    if observed.message not in FIXED_TEXTS or observed.headers.get("x-should-retry") != "false":
+        yield f"message {observed.message!r}, x-should-retry {observed.headers.get('x-should-retry')}"
 
 
-def _hands_the_wait_on(seen: Seen, played: Played) -> Iterator[str]:
-    if played.case.row.scenario == "retry-after-huge" and seen.headers.get("retry-after") != "1000000000":
-        yield f"retry-after {seen.headers.get('retry-after')}"
+def _forwards_retry_after(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    if played.case.row.scenario == "retry-after-huge" and observed.headers.get("retry-after") != "1000000000":
+        yield f"retry-after {observed.headers.get('retry-after')}"
 
 
-def _is_redacted(seen: Seen, played: Played) -> Iterator[str]:
-    if not seen.message.startswith("Bad request for ") or "[redacted]" not in seen.message:
-        yield f"said {seen.message!r}"
+def _is_redacted(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    if not observed.message.startswith("Bad request for ") or "[redacted]" not in observed.message:
+        yield f"message {observed.message!r}"
 
 
-def _is_cut_at_the_cap(seen: Seen, played: Played) -> Iterator[str]:
-    """By our words for it: what is read in spite of its size is refused for its shape, in other words."""
+def _is_limited_in_size(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    """Identified by the message: a response that was read in spite of its size fails with another one."""
     case = played.case
     if "long-line" not in case.row.scenario or case.expected.is_whole:
         return
-    if case.is_streamed and "a frame that is too large" not in seen.message:
-        yield f"a frame was not cut: {seen.message!r}"
-    if case.row.fault == "U11" and not case.is_streamed and "broke off" not in seen.message:
-        yield f"a whole answer was not cut: {seen.message!r}"
+    if case.is_streamed and "a frame that is too large" not in observed.message:
+        yield f"the size of a frame was not limited: {observed.message!r}"
+    if case.row.fault == "U11" and not case.is_streamed and "incomplete or invalid" not in observed.message:
+        yield f"the size of a response was not limited: {observed.message!r}"
 
 
-def _is_reused(seen: Seen, played: Played) -> Iterator[str]:
-    if len({call.connection for call in played.calls}) > 1:
-        yield "a connection was not used again after an error that was read to its end"
+def _is_reused(observed: ObservedResponse, played: Played) -> Iterator[str]:
+    if len({request.connection for request in played.requests}) > 1:
+        yield "a connection was not reused after an error that was read completely"
 
 
-_OF_FAULT: dict[str, Callable[[Seen, Played], Iterator[str]]] = {
+_OF_FAULT: dict[str, Callable[[ObservedResponse, Played], Iterator[str]]] = {
     "status": _is_reused,
-    "U11": _is_cut_at_the_cap,
-    "U15": _is_cut_at_the_cap,
-    "U22": _passes_unknown_events_to_their_own_kind,
-    "U24": _hands_the_wait_on,
-    "U25": _blames_nobody,
+    "U11": _is_limited_in_size,
+    "U15": _is_limited_in_size,
+    "U22": _forwards_unknown_events_to_anthropic_clients,
+    "U24": _forwards_retry_after,
+    "U25": _has_fixed_message,
     "U26": _is_redacted,
     "U28": _has_tools,
 }
@@ -216,7 +218,7 @@ _OF_FAULT: dict[str, Callable[[Seen, Played], Iterator[str]]] = {
 def _fault(played: Played) -> Iterator[str]:
     check = _OF_FAULT.get(played.case.row.fault)
     if check is not None:
-        yield from check(played.seen, played)
+        yield from check(played.observed, played)
 
 
-_CHECKS = [_answer, _deadline, _record, _attempts, _waits, _headers, _secrets, _closed, _fault]
+_CHECKS = [_response, _timing, _record, _attempts, _waits, _headers, _secrets, _closed, _fault]

@@ -1,4 +1,4 @@
-"""The catalogue is played once; the tests look at what came of it."""
+"""The run of all faults, shared by the tests."""
 
 from collections.abc import Iterator
 

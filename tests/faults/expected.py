@@ -1,34 +1,34 @@
-"""What one kind of call is to come to: what its caller gets, how often the upstream is asked, what the ledger keeps."""
+"""Expected result of a request: the client's response, the number of attempts and the usage record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 DIALECTS = ("openai", "anthropic")
-RETRIED = {408, 429, 500, 502, 503, 504, 529}
-"""Statuses for the caller after which the upstream was asked twice more, if it was the upstream that said so."""
+RETRIED_STATUSES = {408, 429, 500, 502, 503, 504, 529}
+"""Statuses of an upstream that lead to two retries."""
 
-SHORT = {"connect": 1.0, "first byte": 2.0, "silence": 3.2, "total": 6.0}
-"""Seconds, where a deadline is what ends a call: as far apart as it takes to see which one it was."""
-LONG = {"connect": 4.0, "first byte": 6.0, "silence": 6.0, "total": 12.0}
-"""Where none does: a busy machine should not make one do it."""
+SHORT = {"connect": 1.0, "first byte": 2.0, "idle": 3.2, "request": 6.0}
+"""Timeouts in seconds of cases that a timeout ends: different enough to identify which one it was."""
+LONG = {"connect": 4.0, "first byte": 6.0, "idle": 6.0, "request": 12.0}
+"""Timeouts of the other cases: long enough that a busy machine does not cause one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
     outcome: str
     """`200 whole`, a status and an error type before the first byte, or `error` and its type after it."""
-    calls: int = 1
-    """How many attempts are made."""
+    attempts: int = 1
+    """The number of attempts."""
     usage: str = "reported"
-    """The usage source of the row."""
+    """The usage source of the usage record."""
     limit: str = ""
-    """The deadline that ends it, if one does."""
+    """The timeout that ends the request, if any."""
     text: str | None = None
-    """The text of a whole answer."""
+    """The text of a complete response."""
     arguments: str | None = None
     """The arguments of its tool call, as text."""
     gaps: tuple[float, float] | None = None
-    """Between which seconds the wait before each further attempt is."""
+    """The minimum and maximum wait before each retry, in seconds."""
 
     @property
     def is_whole(self) -> bool:
@@ -36,7 +36,7 @@ class Expected:
 
     @property
     def http_status(self) -> int | None:
-        """The status that the caller saw instead of a stream; None for an answer that has begun."""
+        """The status of a failure before the first byte; None if a response has started."""
         return None if self.is_whole or self.outcome.startswith("error") else int(self.outcome.split()[0])
 
     @property
@@ -49,7 +49,7 @@ class Expected:
 
 
 Either = Expected | Mapping[str, Expected]
-"""The same for both dialects, or one for each."""
+"""One for both dialects, or one for each."""
 
 
 def of(either: Either, dialect: str) -> Expected:
@@ -64,24 +64,24 @@ def status(
     code: int,
     type: str,
     *,
-    calls: int | None = None,
+    attempts: int | None = None,
     usage: str = "none",
     limit: str = "",
     gaps: tuple[float, float] | None = None,
 ) -> Expected:
-    """A failure before the first byte. What ends by a deadline of ours is not tried again."""
-    if calls is None:
-        calls = 3 if code in RETRIED and not limit else 1
-    return Expected(outcome=f"{code} {type}", calls=calls, usage=usage, limit=limit, gaps=gaps)
+    """Return a failure before the first byte. A timeout of the gateway is not retried."""
+    if attempts is None:
+        attempts = 3 if code in RETRIED_STATUSES and not limit else 1
+    return Expected(outcome=f"{code} {type}", attempts=attempts, usage=usage, limit=limit, gaps=gaps)
 
 
-def unusable(*, usage: str = "estimated") -> Expected:
-    """An answer that is none, however often it is asked for. It may be billed: the upstream did answer."""
+def invalid(*, usage: str = "estimated") -> Expected:
+    """Return an invalid response in every attempt. It may be billed: the upstream did respond."""
     return status(502, "api_error", usage=usage)
 
 
 def unreachable() -> Expected:
-    """No connection, so nothing that could be billed."""
+    """Return a failure to connect, which cannot be billed."""
     return status(502, "api_error", usage="none")
 
 
@@ -90,7 +90,7 @@ def timeout(limit: str) -> Expected:
 
 
 def broken(type: str = "api_error", *, limit: str = "", usage: str = "") -> Mapping[str, Expected]:
-    """A failure after the first byte. Only Anthropic's dialect tells a part of the usage at the start."""
+    """Return a failure after the first byte. Only Anthropic's dialect reports a part of the usage at the start."""
     sources = {"openai": usage or "estimated", "anthropic": usage or "partial"}
     return {
         dialect: Expected(outcome=f"error {type}", usage=source, limit=limit) for dialect, source in sources.items()

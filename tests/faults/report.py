@@ -1,9 +1,9 @@
-"""The catalogue as a table for people: what was seen, row by row. It stands in `tests/README.md`."""
+"""Markdown table of the results in `tests/README.md`."""
 
 import re
 from pathlib import Path
 
-from tests.faults.checks import is_closed, keeps_its_deadline
+from tests.faults.checks import is_closed, is_on_time
 from tests.faults.expected import DIALECTS, LONG
 from tests.faults.run import Played, Run
 from tests.faults.table import ROWS, Row
@@ -12,28 +12,28 @@ from tests.upstream.scenario import without_parameters
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
-HEAD = "| | the upstream | a plain call | a streamed call | deadline | slowest | sockets |\n" + "|---" * 7 + "|\n"
+HEAD = "| | upstream | plain request | streamed request | timeout | slowest | sockets |\n" + "|---" * 7 + "|\n"
 TIMES = re.compile(r"[0-9.]+ s of [0-9.]+")
 
 
 def table(run: Run) -> str:
-    """What was seen, as a Markdown table."""
+    """Return the results as a Markdown table."""
     return HEAD + "".join(_line(run, row) for row in ROWS)
 
 
 def in_readme() -> str:
-    """The table that stands in the README."""
+    """Return the table in the README."""
     return README.read_text().partition(BEGIN)[2].partition(END)[0]
 
 
 def write(text: str) -> None:
-    """Put a table into the README."""
+    """Replace the table in the README."""
     before, _, rest = README.read_text().partition(BEGIN)
     README.write_text(before + BEGIN + text + END + rest.partition(END)[2])
 
 
 def without_times(text: str) -> str:
-    """What two runs have in common."""
+    """Remove the durations, which differ between runs."""
     return TIMES.sub("", text)
 
 
@@ -44,17 +44,17 @@ def _line(run: Run, row: Row) -> str:
     cells = [
         row.fault,
         row.title or SCENARIOS[without_parameters(row.scenario)].title,
-        _seen(plain),
-        _seen(streamed),
-        f"{_deadlines(plain, streamed)}{'kept' if all(map(keeps_its_deadline, both)) else 'MISSED'}",
+        _summary(plain),
+        _summary(streamed),
+        f"{_timeouts(plain, streamed)}{'kept' if all(map(is_on_time, both)) else 'MISSED'}",
         f"{slowest.took_s:.1f} s of {slowest.case.limit_s:g}",
-        "closed" if all(map(is_closed, both)) else "HELD",
+        "closed" if all(map(is_closed, both)) else "OPEN",
     ]
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _seen(played: list[Played]) -> str:
-    """What all of these calls came to; by dialect where that made a difference."""
+def _summary(played: list[Played]) -> str:
+    """Return the outcomes of these requests, by dialect if they differ."""
     by_dialect = {
         dialect: ", or ".join(dict.fromkeys(_outcome(one) for one in played if one.case.dialect == dialect))
         for dialect in DIALECTS
@@ -68,10 +68,10 @@ def _outcome(played: Played) -> str:
     attempts = sum(len(row.attempts) for row in played.records)
     tried = "" if attempts == 1 else f", tried {attempts} times"
     rows = " and ".join(f"{row.status}, {row.usage_source}" for row in played.records)
-    return f"{played.seen.outcome}{tried}; {rows or 'no row'}"
+    return f"{played.observed.outcome}{tried}; {rows or 'no row'}"
 
 
-def _deadlines(plain: list[Played], streamed: list[Played]) -> str:
-    """Which deadlines ended these calls."""
+def _timeouts(plain: list[Played], streamed: list[Played]) -> str:
+    """Return the names of the timeouts that ended these requests."""
     ended = {one.case.expected.limit for one in (*plain, *streamed)} - {""}
     return " and ".join(name for name in LONG if name in ended) + (" " if ended else "")

@@ -1,4 +1,4 @@
-"""The catalogue, played once: every row in both dialects, on both lanes, plain and streamed, through one gateway."""
+"""Run of all faults: each row in both dialects, through both APIs, plain and streamed, through one gateway."""
 
 import http.client
 import itertools
@@ -18,26 +18,26 @@ from django.contrib.auth.models import User
 
 from keys.models import APIKey, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
-from tests.faults.answers import Seen, read
 from tests.faults.expected import DIALECTS, Expected, of
+from tests.faults.responses import ObservedResponse, read
 from tests.faults.servers import Servers
 from tests.faults.table import ROWS, Row
 from tests.support.environment import STATE_DIR
 from tests.support.gateway import Answer, GatewayServer, wait_until
 from tests.upstream import RecordedRequest
 
-LANES = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
+API_PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 CREDENTIAL = "sk-the-credential-of-the-upstream"
-WAITING_AT_ONCE = 60
-WORKING_AT_ONCE = 24
-HEAVY_AT_ONCE = 4
-GIVEN_UP_AFTER_S = 60.0
+TIMED_CONCURRENCY = 60
+CONCURRENCY = 24
+HEAVY_CONCURRENCY = 4
+CLIENT_TIMEOUT_S = 60.0
 IN_PATH = re.compile(r"/case-([A-Za-z0-9._-]+)/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One call: a row in one dialect, on one lane, plain or streamed."""
+    """One request: a row in one dialect, through one API, plain or streamed."""
 
     row: Row
     dialect: str
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Names the call everywhere: its upstream, its model, its X-Request-ID, its text."""
+        """The name of the request's upstream and model, its X-Request-ID, and a part of its text."""
         heartbeats = "-pinged" if self.row.has_heartbeats else ""
         mode = "streamed" if self.is_streamed else "plain"
         return f"{self.row.scenario}{heartbeats}.{self.dialect}.{self.api_format}.{mode}"
@@ -57,34 +57,34 @@ class Case:
 
     @property
     def limit_s(self) -> float:
-        """The deadline of this call. All of them end by the total one."""
-        return self.row.deadlines[self.expected.limit or "total"]
+        """The timeout that ends this request: the request timeout at the latest."""
+        return self.row.timeouts[self.expected.limit or "request"]
 
 
 @dataclass(kw_only=True)
 class Played:
-    """A case and all that is known of it afterwards."""
+    """A case and its results."""
 
     case: Case
-    seen: Seen
+    observed: ObservedResponse
     took_s: float
     records: list[UsageRecord] = field(default_factory=list)
-    calls: list[RecordedRequest] = field(default_factory=list)
-    """Those that reached the scripted upstream."""
+    requests: list[RecordedRequest] = field(default_factory=list)
+    """The requests that the scripted upstream received."""
 
 
 @dataclass(kw_only=True)
 class Run:
     played: list[Played]
-    strange_calls: list[RecordedRequest]
-    """Calls at the upstream that belong to no case."""
-    strange_records: list[UsageRecord]
-    open_calls: int
-    """Scripts that still play when all is over: connections that the gateway holds although nobody waits."""
+    unassigned_requests: list[RecordedRequest]
+    """Requests at the upstream that are not part of any case."""
+    unassigned_records: list[UsageRecord]
+    open_requests: int
+    """Scripts that still play at the end: connections that the gateway keeps open without a client."""
     descriptors: tuple[int, int]
-    """How many file descriptors the worker had before, and has now, without its idle connections to upstreams."""
+    """The workers' file descriptors before and after the run, without idle connections to upstreams."""
     bomb_growth_mib: float
-    """By how much the worker's memory grew over the gzip bombs."""
+    """The growth of the worker's memory over the gzip bombs."""
     took_s: float
 
     def of(self, row: Row, *, is_streamed: bool) -> list[Played]:
@@ -95,27 +95,27 @@ def cases() -> list[Case]:
     return [
         Case(row=row, dialect=dialect, api_format=api_format, is_streamed=is_streamed)
         for row in ROWS
-        for dialect, api_format, is_streamed in itertools.product(DIALECTS, LANES, (False, True))
+        for dialect, api_format, is_streamed in itertools.product(DIALECTS, API_PATHS, (False, True))
     ]
 
 
 def play(owner: User) -> Run:
-    begun = time.monotonic()
-    logging.getLogger("tests.upstream").setLevel(logging.WARNING)  # a thousand calls would bury what is wrong
+    started_at = time.monotonic()
+    logging.getLogger("tests.upstream").setLevel(logging.WARNING)  # a log line per request would hide the failures
     with ExitStack() as stack:
         stage = _Stage(owner, stack.enter_context(Servers().started()))
         stage.set_up(cases())
         trusted = Path(STATE_DIR) / "faults-authority.pem"
         trusted.write_text(stage.servers.authority.pem)
-        # Upstreams and routes are read once: hundreds of rows for each of hundreds of calls would be the test.
+        # Upstreams and routes are cached: reading hundreds of rows for each of hundreds of requests would dominate.
         settings = {"UPSTREAM_CA_FILE": str(trusted), "CONFIG_CACHE_TTL_S": "600"}
         stage.usual = stack.enter_context(GatewayServer(**settings))
         stage.pinging = stack.enter_context(GatewayServer(**settings, HEARTBEAT_S="0.5"))
-        return stage.play(begun)
+        return stage.play(started_at)
 
 
 class _Stage:
-    """The gateways, what stands behind them, and the key that calls."""
+    """The gateways, their upstreams, and the API key of the client."""
 
     usual: GatewayServer
     pinging: GatewayServer
@@ -125,7 +125,7 @@ class _Stage:
         self._key, self._raw_key = APIKey.objects.issue(name="faults", owner=owner)
 
     def set_up(self, cases: Iterable[Case]) -> None:
-        """An upstream and a route for each case, so that no circuit and no retry budget is shared."""
+        """Create an upstream and a route for each case, so that no circuit and no retry budget is shared."""
         for case in cases:
             upstream = self._upstream(case)
             upstream.set_credential(CREDENTIAL)
@@ -133,19 +133,19 @@ class _Stage:
             RouteTarget.objects.create(route=Route.objects.create(pattern=case.id), upstream=upstream)
 
     def _upstream(self, case: Case) -> Upstream:
-        deadlines = case.row.deadlines
+        timeouts = case.row.timeouts
         scenario = f"/scripted-{case.row.scenario}" if case.row.server == "scripted" else ""
         return Upstream(
             name=case.id,
             dialect=case.dialect,
             base_url=f"{self.servers.url(case.row.server)}{scenario}/case-{case.id}/v1",
-            connect_timeout_s=deadlines["connect"],
-            first_byte_timeout_s=deadlines["first byte"],
-            idle_timeout_s=deadlines["silence"],
-            request_timeout_s=deadlines["total"],
+            connect_timeout_s=timeouts["connect"],
+            first_byte_timeout_s=timeouts["first byte"],
+            idle_timeout_s=timeouts["idle"],
+            request_timeout_s=timeouts["request"],
         )
 
-    def play(self, begun: float) -> Run:
+    def play(self, started_at: float) -> Run:
         everything = cases()
         self._warm_up()
         before = self._descriptors()
@@ -153,38 +153,38 @@ class _Stage:
         heavy = [case for case in everything if case.row.is_heavy]
         bombs = [case for case in heavy if case.row.scenario == "gzip-bomb"]
         others = [case for case in everything if not case.row.is_timed and not case.row.is_heavy]
-        # The longest first, so that the others pass beside them.
-        played = self._call_all(sorted(timed, key=lambda case: -case.limit_s), WAITING_AT_ONCE)
-        played += self._call_all(others, WORKING_AT_ONCE)
+        # The longest first, so that the others run beside them.
+        played = self._send_all(sorted(timed, key=lambda case: -case.limit_s), TIMED_CONCURRENCY)
+        played += self._send_all(others, CONCURRENCY)
         memory = self._memory_mib()
-        played += self._call_all(bombs, HEAVY_AT_ONCE)
+        played += self._send_all(bombs, HEAVY_CONCURRENCY)
         growth = self._memory_mib() - memory
-        played += self._call_all([case for case in heavy if case not in bombs], HEAVY_AT_ONCE)
-        open_calls = self._settled()
-        strange_calls, strange_records = self._assign(played)
+        played += self._send_all([case for case in heavy if case not in bombs], HEAVY_CONCURRENCY)
+        open_requests = self._settled()
+        unassigned_requests, unassigned_records = self._assign(played)
         return Run(
             played=played,
-            strange_calls=strange_calls,
-            strange_records=strange_records,
-            open_calls=open_calls,
+            unassigned_requests=unassigned_requests,
+            unassigned_records=unassigned_records,
+            open_requests=open_requests,
             descriptors=(before, self._descriptors() - self._idle()),
             bomb_growth_mib=growth,
-            took_s=time.monotonic() - begun,
+            took_s=time.monotonic() - started_at,
         )
 
     def _warm_up(self) -> None:
-        """Let each gateway read its routes, which takes a moment where there are hundreds."""
+        """Make each gateway load its routes, which takes time for hundreds of them."""
         for gateway in (self.usual, self.pinging):
-            client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=GIVEN_UP_AFTER_S)
+            client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=CLIENT_TIMEOUT_S)
             client.request("GET", "/api/anthropic/v1/models", headers={"Authorization": f"Bearer {self._raw_key}"})
             assert client.getresponse().status == 200
             client.close()
 
-    def _call_all(self, cases: list[Case], at_once: int) -> list[Played]:
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(self._call, cases))
+    def _send_all(self, cases: list[Case], concurrency: int) -> list[Played]:
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(pool.map(self._send, cases))
 
-    def _call(self, case: Case) -> Played:
+    def _send(self, case: Case) -> Played:
         gateway = self.pinging if case.row.has_heartbeats else self.usual
         text = f"This is {case.id}. " + "x" * case.row.text_bytes
         body = {
@@ -194,32 +194,32 @@ class _Stage:
             "messages": [{"role": "user", "content": text}],
         }
         headers = {"Authorization": f"Bearer {self._raw_key}", "X-Request-ID": case.id}
-        client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=GIVEN_UP_AFTER_S)
-        begun = time.monotonic()
+        client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=CLIENT_TIMEOUT_S)
+        started_at = time.monotonic()
         try:
-            client.request("POST", LANES[case.api_format], json.dumps(body).encode(), headers)
-            answer = Answer(client.getresponse())
+            client.request("POST", API_PATHS[case.api_format], json.dumps(body).encode(), headers)
+            response = Answer(client.getresponse())
         except (OSError, http.client.HTTPException) as error:
-            seen = Seen(outcome="no answer", problems=[f"{type(error).__name__}: {error}"])
-            return Played(case=case, seen=seen, took_s=time.monotonic() - begun)
+            observed = ObservedResponse(outcome="no response", problems=[f"{type(error).__name__}: {error}"])
+            return Played(case=case, observed=observed, took_s=time.monotonic() - started_at)
         finally:
             client.close()
-        took_s = time.monotonic() - begun
+        took_s = time.monotonic() - started_at
         return Played(
-            case=case, seen=read(answer, api_format=case.api_format, is_streamed=case.is_streamed), took_s=took_s
+            case=case, observed=read(response, api_format=case.api_format, is_streamed=case.is_streamed), took_s=took_s
         )
 
-    # ---- what is left
+    # ---- after the run
 
     def _settled(self) -> int:
-        """Wait until no row is open and no script plays; how many still do."""
+        """Wait until no usage record is open and no script plays. Return the number of scripts that still play."""
         wait_until(lambda: not UsageRecord.objects.filter(status="started").exists(), within_s=10)
         deadline = time.monotonic() + 5
-        while (count := sum(1 for call in self._calls() if not call.outcome)) and time.monotonic() < deadline:
+        while (count := sum(1 for request in self._requests() if not request.outcome)) and time.monotonic() < deadline:
             time.sleep(0.05)
         return count
 
-    def _calls(self) -> Iterator[RecordedRequest]:
+    def _requests(self) -> Iterator[RecordedRequest]:
         for upstream in self.servers.upstreams:
             yield from upstream.requests
 
@@ -227,16 +227,18 @@ class _Stage:
         return sum(upstream.open_connections for upstream in self.servers.upstreams)
 
     def _assign(self, played: list[Played]) -> tuple[list[RecordedRequest], list[UsageRecord]]:
-        """Give each case its calls and its records. What belongs to none is returned."""
-        calls: dict[str, list[RecordedRequest]] = defaultdict(list)
+        """Assign requests and usage records to their cases. Return those without a case."""
+        requests: dict[str, list[RecordedRequest]] = defaultdict(list)
         records: dict[str, list[UsageRecord]] = defaultdict(list)
-        for call in self._calls():
-            calls[match[1] if (match := IN_PATH.search(call.path)) else ""].append(call)
+        for request in self._requests():
+            requests[match[1] if (match := IN_PATH.search(request.path)) else ""].append(request)
         for record in UsageRecord.objects.all():
             records[record.client_request_id].append(record)
         for one in played:
-            one.calls, one.records = calls.pop(one.case.id, []), records.pop(one.case.id, [])
-        return [call for some in calls.values() for call in some], [row for some in records.values() for row in some]
+            one.requests, one.records = requests.pop(one.case.id, []), records.pop(one.case.id, [])
+        return [request for some in requests.values() for request in some], [
+            row for some in records.values() for row in some
+        ]
 
     def _workers(self) -> list[int]:
         return [*self.usual.worker_pids(), *self.pinging.worker_pids()]

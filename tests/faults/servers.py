@@ -1,4 +1,4 @@
-"""What stands behind the gateway in this run: the scripted upstream, the same with bad certificates, and nobody."""
+"""Upstreams of a run: scripted ones, with good and bad certificates, and unreachable ones."""
 
 import contextlib
 import socket
@@ -10,13 +10,13 @@ from tests.upstream.certificates import Authority
 
 
 class Servers:
-    """The addresses of a run, and the calls that arrived. `start` in a `with`."""
+    """The URLs of a run and the requests that arrived. Use `started` in a `with` statement."""
 
     def __init__(self) -> None:
         self.authority = Authority()
         self.scripted = ScriptedUpstream()
         self._secure = {f"tls-{kind}": ScriptedUpstream(tls=self.authority.context(kind)) for kind in KINDS}
-        self._nowhere = ScriptedUpstream()
+        self._refusing = ScriptedUpstream()
         self._full_port = 0
 
     @contextlib.contextmanager
@@ -24,25 +24,25 @@ class Servers:
         with contextlib.ExitStack() as stack:
             for upstream in self.upstreams:
                 stack.enter_context(upstream)
-            self._nowhere.refuse()
+            self._refusing.refuse()
             self._full_port = stack.enter_context(full_listener())
             yield self
 
     @property
     def upstreams(self) -> list[ScriptedUpstream]:
-        return [self.scripted, *self._secure.values(), self._nowhere]
+        return [self.scripted, *self._secure.values(), self._refusing]
 
     def url(self, server: str) -> str:
         if server == "no-such-host":
-            return "http://nowhere.invalid"  # a name that nobody may ever have (RFC 6761)
+            return "http://nowhere.invalid"  # a reserved name that never resolves (RFC 6761)
         if server == "full":
             return f"http://127.0.0.1:{self._full_port}"
-        return {"scripted": self.scripted, "nowhere": self._nowhere, **self._secure}[server].url
+        return {"scripted": self.scripted, "refusing": self._refusing, **self._secure}[server].url
 
 
 @contextlib.contextmanager
 def full_listener() -> Iterator[int]:
-    """A port whose queue is full: the kernel drops every further SYN, and whoever connects waits."""
+    """Yield a port whose queue is full: the kernel drops further SYNs, and connecting clients wait."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The catalogue of upstream faults, and what each is to come to. One row a scenario."""
+"""Table of the upstream faults and their expected results, one row per scenario."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from tests.faults.expected import (
     Either,
     broken,
     by_dialect,
+    invalid,
     of,
     status,
     timeout,
     unreachable,
-    unusable,
     whole,
 )
 from tests.upstream.certificate_kinds import KINDS
@@ -29,36 +29,36 @@ class Row:
     fault: str
     """U1 to U30, or `status`."""
     scenario: str
-    """Its name in the scripted upstream, or that of another server: see `servers`."""
+    """Its name in the scripted upstream, or of another server: see `servers`."""
     title: str = ""
-    """What the upstream does; that of the scenario if empty."""
+    """What the upstream does; the title of the scenario if empty."""
     plain: Either
     streamed: Either
     server: str = "scripted"
     within_s: float | None = None
-    """How long any of these calls may take, where that is less than its deadline."""
+    """The maximum duration of a request, if it is less than its timeout."""
     text_bytes: int = 0
-    """The size of the caller's text, if it matters."""
+    """The size of the client's text, if it matters."""
     is_heavy: bool = False
-    """Megabytes go by: few of these calls at a time."""
+    """Whether megabytes are transferred: few of these requests run concurrently."""
     has_heartbeats: bool = False
-    """On a gateway that pings early, so that a stream has begun before the first event."""
+    """Whether it runs on a gateway with early pings, so that a stream starts before the first event."""
 
     @property
-    def deadlines(self) -> Mapping[str, float]:
-        """Those of its upstreams."""
+    def timeouts(self) -> Mapping[str, float]:
+        """The timeouts of its upstreams."""
         kinds = [of(either, dialect) for either in (self.plain, self.streamed) for dialect in DIALECTS]
         return SHORT if self.server in ("full", "no-such-host") or any(kind.limit for kind in kinds) else LONG
 
     @property
     def is_timed(self) -> bool:
-        """Whether seconds are looked at: nothing that needs the machine may run beside it."""
+        """Whether durations are checked: no heavy request may run beside it."""
         kinds = [of(either, dialect) for either in (self.plain, self.streamed) for dialect in DIALECTS]
         return any(kind.limit or kind.gaps for kind in kinds) or self.within_s is not None
 
 
 def rows(fault: str, *scenarios: str, plain: Either, streamed: Either) -> list[Row]:
-    """Scenarios that come to the same."""
+    """Return rows of scenarios with the same results."""
     return [Row(fault=fault, scenario=scenario, plain=plain, streamed=streamed) for scenario in scenarios]
 
 
@@ -71,13 +71,13 @@ def same(fault: str, *scenarios: str, both: Either) -> list[Row]:
 
 
 USUAL_GAPS = (0.25, 1.0)
-RATE = status(429, "rate_limit_error", gaps=USUAL_GAPS)
-RATE_AT_ONCE = status(429, "rate_limit_error", gaps=(0.0, 0.5))
-RATE_ONCE = status(429, "rate_limit_error", calls=1)
-SOON = status(429, "rate_limit_error", gaps=(1.0, 2.5))
+RATE_LIMITED = status(429, "rate_limit_error", gaps=USUAL_GAPS)
+RATE_LIMITED_IMMEDIATE = status(429, "rate_limit_error", gaps=(0.0, 0.5))
+RATE_LIMITED_ONCE = status(429, "rate_limit_error", attempts=1)
+RATE_LIMITED_SOON = status(429, "rate_limit_error", gaps=(1.0, 2.5))
 OVERLOADED = status(529, "overloaded_error", gaps=USUAL_GAPS)
-ACCOUNT = status(502, "api_error", calls=1)
-PARTLY_TOLD = by_dialect(openai=whole(usage="estimated"), anthropic=whole(usage="partial"))
+ACCOUNT = status(502, "api_error", attempts=1)
+PARTIAL = by_dialect(openai=whole(usage="estimated"), anthropic=whole(usage="partial"))
 
 STATUSES = [
     *same("status", "status-400", both=status(400, "invalid_request_error")),
@@ -85,7 +85,9 @@ STATUSES = [
     *same(
         "status",
         "status-408",
-        both=by_dialect(openai=status(504, "timeout_error"), anthropic=status(408, "invalid_request_error", calls=3)),
+        both=by_dialect(
+            openai=status(504, "timeout_error"), anthropic=status(408, "invalid_request_error", attempts=3)
+        ),
     ),
     *same(
         "status",
@@ -98,7 +100,7 @@ STATUSES = [
         "status-422",
         both=by_dialect(openai=status(400, "invalid_request_error"), anthropic=status(422, "invalid_request_error")),
     ),
-    *same("status", "status-429", both=RATE),
+    *same("status", "status-429", both=RATE_LIMITED),
     *same("status", "status-500", both=status(500, "api_error")),
     *same("status", "status-502", both=status(502, "api_error")),
     *same("status", "status-503", both=by_dialect(openai=OVERLOADED, anthropic=status(503, "api_error"))),
@@ -107,12 +109,17 @@ STATUSES = [
 ]
 
 CONNECTION = [
-    *one("U1", "refused", plain=unreachable(), streamed=unreachable(), server="nowhere", title="refuses connections"),
+    *one("U1", "refused", plain=unreachable(), streamed=unreachable(), server="refusing", title="refuses connections"),
     *one(
-        "U1", "no-such-host", plain=unreachable(), streamed=unreachable(), server="no-such-host", title="has no address"
+        "U1",
+        "no-such-host",
+        plain=unreachable(),
+        streamed=unreachable(),
+        server="no-such-host",
+        title="the host name has no IP address",
     ),
     *one(
-        "U1", "full", plain=unreachable(), streamed=unreachable(), server="full", title="lets connections wait for ever"
+        "U1", "full", plain=unreachable(), streamed=unreachable(), server="full", title="never accepts the connection"
     ),
     *same("U2", "silent", both=timeout("first byte")),
     *one(
@@ -121,108 +128,108 @@ CONNECTION = [
         plain=timeout("first byte"),
         streamed=broken("timeout_error", limit="first byte", usage="estimated"),
         has_heartbeats=True,
-        title="never answers, and the stream has begun with a ping",
+        title="never responds, and the stream has started with a ping",
     ),
     *same("U3", "silent-after-head", both=timeout("first byte")),
-    *rows("U3", "silent-midway", plain=timeout("silence"), streamed=broken("timeout_error", limit="silence")),
-    *rows("U3", "half-closed", plain=unusable(), streamed=broken()),
+    *rows("U3", "silent-midway", plain=timeout("idle"), streamed=broken("timeout_error", limit="idle")),
+    *rows("U3", "half-closed", plain=invalid(), streamed=broken()),
     *one(
         "U4",
         "dribble",
-        plain=timeout("total"),
+        plain=timeout("request"),
         streamed=timeout("first byte"),
-        title="a byte per second of a line, or of a body, that never ends",
+        title="a byte per second of an unterminated line or body",
     ),
     *one(
         "U4",
         "dribble-head",
         plain=timeout("first byte"),
         streamed=timeout("first byte"),
-        title="a byte per second of a header that never ends",
+        title="a byte per second of an unterminated header",
     ),
     *one(
         "U4",
         "dribble-midway",
-        plain=timeout("total"),
-        streamed=broken("timeout_error", limit="silence"),
-        title="half an answer, then a byte per second",
+        plain=timeout("request"),
+        streamed=broken("timeout_error", limit="idle"),
+        title="half a response, then a byte per second",
     ),
-    *same("U5", "reset-before-head", "close-before-head", "reset-after-head", both=unusable()),
-    *rows("U5", "reset-midway", plain=unusable(), streamed=broken()),
-    *rows("U6", "cut", plain=unusable(), streamed=by_dialect(openai=whole(), anthropic=broken(usage="reported"))),
-    *rows("U6", "cut-chunked", "cut-in-chunk", "cut-unframed", plain=unusable(), streamed=broken()),
-    *same("U6", "cut-at-once", both=unusable()),
+    *same("U5", "reset-before-head", "close-before-head", "reset-after-head", both=invalid()),
+    *rows("U5", "reset-midway", plain=invalid(), streamed=broken()),
+    *rows("U6", "cut", plain=invalid(), streamed=by_dialect(openai=whole(), anthropic=broken(usage="reported"))),
+    *rows("U6", "cut-chunked", "cut-in-chunk", "cut-unframed", plain=invalid(), streamed=broken()),
+    *same("U6", "cut-at-once", both=invalid()),
 ]
 
-ANSWERS = [
-    *same("U7", "page", "page-as-promised", both=unusable()),
-    *rows("U8", "truncated", plain=unusable(), streamed=broken()),
-    *same("U8", "empty-body", both=unusable()),
+RESPONSES = [
+    *same("U7", "page", "page-as-promised", both=invalid()),
+    *rows("U8", "truncated", plain=invalid(), streamed=broken()),
+    *same("U8", "empty-body", both=invalid()),
     *rows(
         "U9",
         "no-choices",
-        plain=by_dialect(openai=unusable(), anthropic=whole("")),
+        plain=by_dialect(openai=invalid(), anthropic=whole("")),
         streamed=by_dialect(openai=whole(""), anthropic=whole()),
     ),
-    *rows("U9", "null-choices", plain=unusable(), streamed=by_dialect(openai=unusable(), anthropic=broken())),
-    *rows("U9", "hollow-choices", plain=unusable(), streamed=by_dialect(openai=whole(""), anthropic=whole())),
-    *rows("U9", "wrong-choices", plain=unusable(), streamed=by_dialect(openai=unusable(), anthropic=broken())),
-    *same("U9", "list", "null", "error-in-200", both=unusable()),
-    *rows("U10", "length-too-large", plain=unusable(), streamed=whole()),
+    *rows("U9", "null-choices", plain=invalid(), streamed=by_dialect(openai=invalid(), anthropic=broken())),
+    *rows("U9", "hollow-choices", plain=invalid(), streamed=by_dialect(openai=whole(""), anthropic=whole())),
+    *rows("U9", "wrong-choices", plain=invalid(), streamed=by_dialect(openai=invalid(), anthropic=broken())),
+    *same("U9", "list", "null", "error-in-200", both=invalid()),
+    *rows("U10", "length-too-large", plain=invalid(), streamed=whole()),
     *rows(
         "U10",
         "length-too-small",
-        plain=unusable(),
+        plain=invalid(),
         streamed=by_dialect(openai=broken(), anthropic=broken(usage="reported")),
     ),
-    *same("U11", "gzip", "gzip-nested", "brotli", both=unusable()),
+    *same("U11", "gzip", "gzip-nested", "brotli", both=invalid()),
     *one(
         "U11",
         "gzip-bomb",
-        plain=unusable(),
-        streamed=unusable(),
+        plain=invalid(),
+        streamed=invalid(),
         is_heavy=True,
-        title="10 MB of gzip that are 10 GB",
+        title="10 MB of gzip that expand to 10 GB",
     ),
     *one(
         "U11",
         "long-line-m70",
-        plain=unusable(),
-        streamed=unusable(),
+        plain=invalid(),
+        streamed=invalid(),
         is_heavy=True,
-        title="70 MB where 64 MiB are the most",
+        title="70 MB, more than the limit of 64 MiB",
     ),
-    *one("U12", "endless-head", plain=unusable(), streamed=unusable(), within_s=5),
-    *one("U12", "large-head", plain=unusable(), streamed=unusable(), within_s=5, title="100 kB of headers"),
+    *one("U12", "endless-head", plain=invalid(), streamed=invalid(), within_s=5),
+    *one("U12", "large-head", plain=invalid(), streamed=invalid(), within_s=5, title="100 kB of headers"),
     *one(
         "U12",
         "interim-n1000",
-        plain=unusable(),
-        streamed=unusable(),
+        plain=invalid(),
+        streamed=invalid(),
         within_s=5,
-        title="1,000 interim answers before the real one",
+        title="1,000 interim responses before the final one",
     ),
-    *one("U12", "interim-n3", plain=whole(), streamed=whole(), title="three interim answers before the real one"),
-    *one("U12", "bad-status-line", plain=unusable(), streamed=unusable(), within_s=5),
-    *same("U13", "redirect-302", "redirect-307", both=unusable(usage="none")),
+    *one("U12", "interim-n3", plain=whole(), streamed=whole(), title="three interim responses before the final one"),
+    *one("U12", "bad-status-line", plain=invalid(), streamed=invalid(), within_s=5),
+    *same("U13", "redirect-302", "redirect-307", both=invalid(usage="none")),
 ]
 
 STREAMS = [
-    *one("U14", "pings", plain=timeout("total"), streamed=timeout("total"), title="nothing but pings for ever"),
+    *one("U14", "pings", plain=timeout("request"), streamed=timeout("request"), title="pings only, forever"),
     *one(
         "U14",
         "pings-midway",
-        plain=timeout("total"),
-        streamed=broken("timeout_error", limit="total"),
-        title="a text, then pings for ever",
+        plain=timeout("request"),
+        streamed=broken("timeout_error", limit="request"),
+        title="a text, then pings forever",
     ),
     *one(
         "U15",
         "long-line-m20",
-        plain=unusable(),
-        streamed=unusable(),
+        plain=invalid(),
+        streamed=invalid(),
         is_heavy=True,
-        title="one line of 20 MB where 16 MiB are the most",
+        title="one line of 20 MB, more than the limit of 16 MiB",
     ),
     *one(
         "U15",
@@ -232,12 +239,12 @@ STREAMS = [
         is_heavy=True,
         title="a text, then such a line",
     ),
-    *rows("U16", "invalid-utf8", plain=unusable(), streamed=whole("Hello, w\ufffd\ufffdrld!")),
+    *rows("U16", "invalid-utf8", plain=invalid(), streamed=whole("Hello, w\ufffd\ufffdrld!")),
     *same("U16", "byte-by-byte", both=whole("H\u00e9llo \u4f60\u597d \U0001f600")),
     *same("U17", "sse-cr", "sse-crlf", "sse-crlf-cut", "sse-dressed", "sse-lines", "sse-unended", both=whole()),
     *rows("U18", "duplicates", plain=whole(), streamed=whole(DOUBLED)),
     *same("U18", "two-starts", "unknown-index", "after-the-end", both=whole()),
-    *rows("U18", "no-start", plain=whole(), streamed=by_dialect(openai=whole(), anthropic=unusable())),
+    *rows("U18", "no-start", plain=whole(), streamed=by_dialect(openai=whole(), anthropic=invalid())),
     *rows("U19", "bad-json", "null-midway", plain=whole(), streamed=broken()),
     *same("U20", "odd-characters", both=whole(ODD_CHARACTERS * 2)),
     *rows("U21", "error-midway", plain=whole(), streamed=broken("overloaded_error")),
@@ -245,7 +252,7 @@ STREAMS = [
     *same("U22", "unknown-events", both=whole()),
 ]
 
-WORDS = [
+CONTENT = [
     *rows("U23", "no-usage", plain=whole(usage="estimated"), streamed=whole(usage="estimated")),
     *rows(
         "U23",
@@ -255,20 +262,32 @@ WORDS = [
         "usage-string",
         "usage-null",
         plain=whole(usage="estimated"),
-        streamed=PARTLY_TOLD,
+        streamed=PARTIAL,
     ),
-    *rows("U23", "usage-nan", plain=unusable(), streamed=by_dialect(openai=broken(), anthropic=unusable())),
-    *same("U24", "retry-after-0", "retry-after-negative", both=RATE_AT_ONCE),
+    *rows("U23", "usage-nan", plain=invalid(), streamed=by_dialect(openai=broken(), anthropic=invalid())),
+    *same("U24", "retry-after-0", "retry-after-negative", both=RATE_LIMITED_IMMEDIATE),
     *one(
         "U24",
         "retry-after-3",
         plain=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
         streamed=status(429, "rate_limit_error", gaps=(3.0, 3.5)),
     ),
-    *same("U24", "retry-after-huge", both=RATE_ONCE),
-    *one("U24", "retry-after-date", plain=RATE_ONCE, streamed=RATE_ONCE, title="429, retry-after a date in 2100"),
-    *one("U24", "retry-after-soon", plain=SOON, streamed=SOON, title="429, retry-after a date two seconds away"),
-    *same("U24", "retry-after-garbage", both=RATE),
+    *same("U24", "retry-after-huge", both=RATE_LIMITED_ONCE),
+    *one(
+        "U24",
+        "retry-after-date",
+        plain=RATE_LIMITED_ONCE,
+        streamed=RATE_LIMITED_ONCE,
+        title="429, retry-after a date in 2100",
+    ),
+    *one(
+        "U24",
+        "retry-after-soon",
+        plain=RATE_LIMITED_SOON,
+        streamed=RATE_LIMITED_SOON,
+        title="429, retry-after a date in two seconds",
+    ),
+    *same("U24", "retry-after-garbage", both=RATE_LIMITED),
     *same("U25", "status-401", "status-402", "status-403", both=ACCOUNT),
     *same("U26", "leaky-400", both=status(400, "invalid_request_error")),
     *same("U27", "cookies", "hop-by-hop", "split-header", both=whole()),
@@ -300,5 +319,5 @@ WORDS = [
     ),
 ]
 
-ROWS = [*STATUSES, *CONNECTION, *ANSWERS, *STREAMS, *WORDS]
+ROWS = [*STATUSES, *CONNECTION, *RESPONSES, *STREAMS, *CONTENT]
 FAULTS = list(dict.fromkeys(row.fault for row in ROWS))

@@ -1,4 +1,4 @@
-"""Every fault of the catalogue, in both dialects, on both lanes, plain and streamed, comes to what the table says."""
+"""All faults, in both dialects, through both APIs, plain and streamed, against the table."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from tests.upstream import SCENARIOS
 from tests.upstream.scenario import without_parameters
 
 pytestmark = [
-    pytest.mark.django_db,  # without a test that asks for it there is no database
+    pytest.mark.django_db,  # creates the database
     pytest.mark.timeout(240),  # the first test waits for the whole run
 ]
 
 
-def test_the_table_has_every_fault_that_the_scripted_upstream_can_play() -> None:
+def test_the_table_has_every_fault_of_the_scripted_upstream() -> None:
     played = {without_parameters(row.scenario) for row in ROWS}
 
     assert set(FAULTS) == {"status", *(f"U{i}" for i in range(1, 31))}
@@ -24,17 +24,17 @@ def test_the_table_has_every_fault_that_the_scripted_upstream_can_play() -> None
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_comes_to_what_the_table_says(run: Run, fault: str) -> None:
+def test_a_fault_has_the_expected_result(run: Run, fault: str) -> None:
     found = [problem for one in run.played if one.case.row.fault == fault for problem in mismatches(one)]
 
     assert not found, "\n".join(["", *found])
 
 
-def test_nothing_is_left_open_lost_or_counted_twice(run: Run) -> None:
+def test_nothing_is_open_lost_or_counted_twice(run: Run) -> None:
     assert mismatches_of_run(run) == []
 
 
-def test_the_readme_shows_what_was_seen(run: Run, pytestconfig: pytest.Config) -> None:
+def test_the_readme_has_the_results(run: Run, pytestconfig: pytest.Config) -> None:
     seen = report.table(run)
     if pytestconfig.getoption("--write-faults-table"):
         report.write(seen)

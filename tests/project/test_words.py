@@ -43,7 +43,6 @@ PENDING: tuple[str, ...] = (
     "tests/admin",
     "tests/browser",
     "tests/clients",
-    "tests/faults",
     "tests/keys/access",
     "tests/keys/budgets",
     "tests/keys/commands",

@@ -1,4 +1,4 @@
-"""What a caller got: read by the rules of its lane, and what was wrong with it."""
+"""Reader of a client's response, with the violations of its API format."""
 
 import json
 import re
@@ -18,43 +18,43 @@ LETTERS = {
     "message_stop": "E",
     "error": "!",
 }
-"""The events that have a place in Anthropic's grammar. Pings and unknown ones may stand anywhere."""
+"""The events of Anthropic's grammar. Pings and unknown events may occur anywhere."""
 WHOLE = re.compile(r"S(\(\.*\))*D+E")
 BEGINNING = re.compile(r"(S(\(\.*\))*(\(\.*|D*))?!")
-"""As much of a stream as there was, and an error."""
+"""The start of a stream, followed by an error."""
 
 
 @dataclass
-class Seen:
-    """The answer to one call."""
+class ObservedResponse:
+    """The response to one request."""
 
     outcome: str = ""
     """As in `Expected`."""
     text: str = ""
     arguments: str = ""
     message: str = ""
-    """What an error says."""
+    """The message of an error."""
     model: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     problems: list[str] = field(default_factory=list)
-    """What is not valid in this lane."""
+    """Violations of the API format."""
 
 
-def read(answer: Answer, *, api_format: str, is_streamed: bool) -> Seen:
-    """Read an answer. Whatever is not valid in its lane stands in `problems`."""
-    seen = Seen(headers=answer.headers, body=answer.body)
+def read(response: Answer, *, api_format: str, is_streamed: bool) -> ObservedResponse:
+    """Read a response and list all violations of its API format in `problems`."""
+    observed = ObservedResponse(headers=response.headers, body=response.body)
     try:
-        if answer.status != 200:
-            _failure(seen, answer, api_format)
+        if response.status != 200:
+            _error(observed, response, api_format)
         elif is_streamed:
-            _expect(answer.headers.get("content-type", "").startswith("text/event-stream"), "no event stream")
-            {"envelope": _chunks, "anthropic": _events}[api_format](seen, answer.body)
+            _expect(response.headers.get("content-type", "").startswith("text/event-stream"), "no event stream")
+            {"envelope": _chunks, "anthropic": _events}[api_format](observed, response.body)
         else:
-            {"envelope": _envelope, "anthropic": _message}[api_format](seen, json.loads(answer.body))
+            {"envelope": _envelope, "anthropic": _message}[api_format](observed, json.loads(response.body))
     except (AssertionError, ValueError, KeyError, TypeError, IndexError) as error:
-        seen.problems.append(f"not valid here: {type(error).__name__} {error} in {answer.body[-300:]!r}")
-    return seen
+        observed.problems.append(f"not valid here: {type(error).__name__} {error} in {response.body[-300:]!r}")
+    return observed
 
 
 def _expect(condition: object, problem: str) -> None:
@@ -62,42 +62,44 @@ def _expect(condition: object, problem: str) -> None:
         raise ValueError(problem)
 
 
-def _failure(seen: Seen, answer: Answer, api_format: str) -> None:
-    body = answer.json()
+def _error(observed: ObservedResponse, response: Answer, api_format: str) -> None:
+    body = response.json()
     if api_format == "envelope":
-        _expect(list(body) == ["success", "code", "message", "data"], "not the four keys")
-        _expect((body["success"], body["code"]) == (False, str(answer.status)), "code and status differ")
+        _expect(list(body) == ["success", "code", "message", "data"], "not the four keys of the envelope")
+        _expect((body["success"], body["code"]) == (False, str(response.status)), "code and status differ")
         error, request_id = body["data"]["error"], body["data"]["request_id"]
         _expect(body["message"] == error["message"], "two messages")
     else:
         _expect((sorted(body), body["type"]) == (["error", "request_id", "type"], "error"), "no error object")
         error, request_id = body["error"], body["request_id"]
-    _expect(request_id == answer.headers["request-id"], "another request id")
-    seen.outcome = f"{answer.status} {error['type']}"
-    seen.message = error["message"]
+    _expect(request_id == response.headers["request-id"], "another request ID")
+    observed.outcome = f"{response.status} {error['type']}"
+    observed.message = error["message"]
 
 
-def _envelope(seen: Seen, body: dict[str, Any]) -> None:
-    _expect(list(body) == ["success", "code", "message", "data"], "not the four keys")
+def _envelope(observed: ObservedResponse, body: dict[str, Any]) -> None:
+    _expect(list(body) == ["success", "code", "message", "data"], "not the four keys of the envelope")
     _expect((body["success"], body["code"], body["message"]) == (True, "200", "successful"), "no success")
     completion = body["data"]
     (choice,) = completion["choices"]
     _expect(completion["object"] == "chat.completion" and choice["finish_reason"], "no completion")
     _expect(_adds_up(completion["usage"]), "usage does not add up")
-    seen.outcome, seen.model = "200 whole", completion["model"]
-    seen.text = choice["message"]["content"] or ""
-    seen.arguments = "".join(call["function"]["arguments"] for call in choice["message"].get("tool_calls", ()))
+    observed.outcome, observed.model = "200 whole", completion["model"]
+    observed.text = choice["message"]["content"] or ""
+    observed.arguments = "".join(
+        tool_call["function"]["arguments"] for tool_call in choice["message"].get("tool_calls", ())
+    )
 
 
-def _message(seen: Seen, message: dict[str, Any]) -> None:
+def _message(observed: ObservedResponse, message: dict[str, Any]) -> None:
     _expect((message["type"], message["role"]) == ("message", "assistant"), "no Message")
-    _expect(message["id"] and message["stop_reason"] and isinstance(message["usage"], dict), "half a Message")
-    seen.outcome, seen.model = "200 whole", message["model"]
+    _expect(message["id"] and message["stop_reason"] and isinstance(message["usage"], dict), "an incomplete Message")
+    observed.outcome, observed.model = "200 whole", message["model"]
     for block in message["content"]:
         if block["type"] == "text":
-            seen.text += block["text"]
+            observed.text += block["text"]
         elif block["type"] == "tool_use":
-            seen.arguments += json.dumps(block["input"])
+            observed.arguments += json.dumps(block["input"])
 
 
 def _adds_up(usage: dict[str, Any]) -> bool:
@@ -108,7 +110,7 @@ def _adds_up(usage: dict[str, Any]) -> bool:
 
 
 def _frames(body: bytes) -> Iterator[tuple[str | None, str]]:
-    """The name and the data of each event, as the standard reads any stream: the bytes of an upstream may be odd."""
+    """Yield the name and the data of each event by the SSE standard, since an upstream's bytes are passed through."""
     name: str | None = None
     data: list[str] = []
     *lines, rest = LINE_END.split(body.decode().removeprefix("\ufeff"))
@@ -127,7 +129,7 @@ def _frames(body: bytes) -> Iterator[tuple[str | None, str]]:
 
 
 def _own_frames(body: bytes) -> Iterator[str]:
-    """The data of each event of the envelope lane, which has nothing but `data:` lines and comments."""
+    """Yield the data of each event of the envelope API, which has `data:` lines and comments only."""
     _expect(body.endswith(b"\n\n"), "the last event has no end")
     for frame in body.decode().removesuffix("\n\n").split("\n\n"):
         _expect(frame.startswith(("data: ", ": ")) and len(frame.splitlines()) == 1, f"a line {frame!r}")
@@ -135,7 +137,7 @@ def _own_frames(body: bytes) -> Iterator[str]:
             yield frame.removeprefix("data: ")
 
 
-def _chunks(seen: Seen, body: bytes) -> None:
+def _chunks(observed: ObservedResponse, body: bytes) -> None:
     datas = list(_own_frames(body))
     is_whole = datas[-1] == "[DONE]"
     chunks = [json.loads(data) for data in (datas[:-1] if is_whole else datas)]
@@ -143,24 +145,26 @@ def _chunks(seen: Seen, body: bytes) -> None:
         error = chunks.pop()
         _expect(list(error) == ["error"], "neither [DONE] nor an error at the end")
         _expect(list(error["error"]) == ["type", "message", "param", "code"], "not an error line")
-        seen.outcome, seen.message = f"error {error['error']['type']}", error["error"]["message"]
-    _expect(len({(chunk["id"], chunk["model"], chunk["object"]) for chunk in chunks}) <= 1, "chunks of several answers")
+        observed.outcome, observed.message = f"error {error['error']['type']}", error["error"]["message"]
+    _expect(
+        len({(chunk["id"], chunk["model"], chunk["object"]) for chunk in chunks}) <= 1, "chunks of several responses"
+    )
     for chunk in chunks:
         (choice,) = chunk["choices"]
-        seen.model = chunk["model"]
-        seen.text += choice["delta"].get("content") or ""
-        for call in choice["delta"].get("tool_calls", ()):
-            seen.arguments += call["function"]["arguments"]
+        observed.model = chunk["model"]
+        observed.text += choice["delta"].get("content") or ""
+        for tool_call in choice["delta"].get("tool_calls", ()):
+            observed.arguments += tool_call["function"]["arguments"]
     finishes = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
     if is_whole:
-        seen.outcome = "200 whole"
+        observed.outcome = "200 whole"
         _expect(finishes[-1] and not any(finishes[:-1]), "not one finish reason, at the end")
         _expect(_adds_up(chunks[-1]["usage"]), "usage does not add up")
     else:
-        _expect(not any(finishes), "an end was made up")
+        _expect(not any(finishes), "an invented end")
 
 
-def _events(seen: Seen, body: bytes) -> None:
+def _events(observed: ObservedResponse, body: bytes) -> None:
     events = []
     for name, data in _frames(body):
         event = json.loads(data)
@@ -173,16 +177,16 @@ def _events(seen: Seen, body: bytes) -> None:
     _expect(starts == list(range(len(starts))), f"blocks {starts}")
     for event in known:
         if event["type"] == "message_start":
-            seen.model = event["message"]["model"]
+            observed.model = event["message"]["model"]
             _expect(isinstance(event["message"].get("usage"), dict), "no usage at the start")
         elif event["type"] == "content_block_delta":
-            seen.text += event["delta"].get("text", "")
-            seen.arguments += event["delta"].get("partial_json", "")
+            observed.text += event["delta"].get("text", "")
+            observed.arguments += event["delta"].get("partial_json", "")
         elif event["type"] == "message_delta":
             _expect("output_tokens" in event.get("usage", {}), "no usage at the end")
     last = events[-1]
     if last["type"] == "error":
-        seen.outcome, seen.message = f"error {last['error']['type']}", last["error"]["message"]
+        observed.outcome, observed.message = f"error {last['error']['type']}", last["error"]["message"]
     else:
         _expect(last["type"] == "message_stop", "something follows the end")
-        seen.outcome = "200 whole"
+        observed.outcome = "200 whole"
