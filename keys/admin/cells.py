@@ -1,4 +1,4 @@
-"""HTML of what a list or page of keys and teams shows of a key's conditions and of a budget."""
+"""HTML of key conditions and budget statuses in lists and on pages."""
 
 from collections.abc import Iterable
 
@@ -12,20 +12,20 @@ from lib import money
 from lib.admin.cells import badge, bar
 
 
-def chips(conditions: Iterable[Condition]) -> SafeString:
-    """What a key is, as badges."""
+def condition_badges(conditions: Iterable[Condition]) -> SafeString:
+    """Return a badge for each condition."""
     badges = ((badge(each.badge, kind=each.kind),) for each in conditions)
     return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", badges))
 
 
-def standing(budget: BudgetStatus, *, is_own: bool = False) -> SafeString:
-    """How a budget stands: a bar, and beside it in words what it shows. `is_own`: whose it is need not be said."""
-    kind = "bad" if budget.remaining == 0 else "warn" if budget.is_above_alert_threshold else "good"
-    whose = "the team's " if budget.scope == "team" and not is_own else ""
-    unit = budget.budget.unit
-    used = format_amount(budget.spent + budget.reserved, unit)
-    title = f"{used} spent or held of {whose or 'the '}{PERIOD_ADJECTIVES[budget.budget.period]} budget"
-    limit = money.short(budget.limit) if unit == "usd" else format_amount(budget.limit, unit)
-    words = f"{budget.percent} % of {whose}{limit} {budget.budget.get_period_display()}"
-    svg = bar(budget.percent, kind=kind)
-    return format_html('<span class="budget" title="{}">{} <span>{}</span></span>', title, svg, words)
+def budget_bar(status: BudgetStatus, *, with_scope: bool = True) -> SafeString:
+    """Return the usage bar of a budget with its description. `with_scope` marks a team's budget as such."""
+    kind = "bad" if status.remaining == 0 else "warn" if status.is_above_alert_threshold else "good"
+    whose = "the team's " if status.scope == "team" and with_scope else ""
+    budget = status.budget
+    used = format_amount(status.used, budget.unit)
+    title = f"{used} used or reserved of {whose or 'the '}{PERIOD_ADJECTIVES[budget.period]} budget"
+    limit = money.short(status.limit) if budget.unit == "usd" else format_amount(status.limit, budget.unit)
+    text = f"{status.percent} % of {whose}{limit} {budget.get_period_display()}"
+    svg = bar(status.percent, kind=kind)
+    return format_html('<span class="budget" title="{}">{} <span>{}</span></span>', title, svg, text)

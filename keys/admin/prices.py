@@ -1,4 +1,4 @@
-"""The prices: dated rows. One that calls were rated with stays as it is; the next one ends it."""
+"""ModelAdmin of prices: versions with a start time. A price that was applied to requests is read-only."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from lib.admin import cells
 from lib.admin.model_admin import GatewayModelAdmin
 
 PRICES = tuple(f"{kind}_price" for kind in KINDS)
-STATES = {"current": "good", "coming": "quiet", "past": "warn"}
+STATES = {"active": "good", "scheduled": "quiet", "superseded": "warn"}
 
 
 def _amount(label: str) -> MoneyField:
@@ -45,7 +45,7 @@ class PriceForm(forms.ModelForm):
         fields = ["model_pattern", "upstream", "valid_from", *PRICES, "is_free", "max_output_tokens", "source"]
         widgets = dict.fromkeys(("model_pattern", "upstream", "source"), AdminTextInputWidget)
         help_texts = {
-            "valid_from": "Calls are rated by the price that stands when they begin. Those that ended keep theirs.",
+            "valid_from": "A request is priced with the price valid when it starts; past requests are not re-priced.",
         }
 
     def clean_valid_from(self) -> datetime:
@@ -63,29 +63,29 @@ class StateFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
-            case "current":
+            case "active":
                 return queryset.filter(valid_from__lte=timezone.now(), is_superseded=False)
-            case "coming":
+            case "scheduled":
                 return queryset.filter(valid_from__gt=timezone.now())
-            case "past":
+            case "superseded":
                 return queryset.filter(is_superseded=True)
         return queryset
 
 
 @admin.register(ModelPrice)
 class ModelPriceAdmin(GatewayModelAdmin):
-    actions = None  # a price is ended by the next one, not deleted in bulk
+    actions = None  # a new version supersedes a price; prices are not deleted in bulk
     fieldsets = [
         (None, {"fields": ["model_pattern", "upstream", "valid_from"]}),
         (
-            "Dollars per million tokens",
+            "US dollars per million tokens",
             {
                 "fields": [PRICES[:2], PRICES[2:], "is_free"],
-                "description": "0 for a kind of token that costs nothing. A model that costs nothing at all is marked "
-                "as free; one without a price is unpriced, never 0.",
+                "description": "Enter 0 for token types that cost nothing. Mark a model as free if it costs nothing "
+                "at all. Requests for models without a price are unpriced; their cost is unknown, not 0.",
             },
         ),
-        ("More", {"fields": ["max_output_tokens", "source"]}),
+        ("Details", {"fields": ["max_output_tokens", "source"]}),
     ]
     form = PriceForm
     list_display = [
@@ -97,7 +97,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
         "of_output",
         "of_cache",
         "source",
-        "next_price",
+        "new_version",
     ]
     list_filter = [StateFilter]
     search_fields = ["model_pattern", "upstream", "source"]
@@ -108,10 +108,11 @@ class ModelPriceAdmin(GatewayModelAdmin):
 
     @admin.display(description="state")
     def state(self, price: Any) -> SafeString:
-        word = "coming" if price.valid_from > timezone.now() else "past" if price.is_superseded else "current"
-        return cells.badge(word, kind=STATES[word])
+        now = timezone.now()
+        state = "scheduled" if price.valid_from > now else "superseded" if price.is_superseded else "active"
+        return cells.badge(state, kind=STATES[state])
 
-    @admin.display(description="from", ordering="valid_from")
+    @admin.display(description="valid from", ordering="valid_from")
     def begins(self, price: ModelPrice) -> SafeString | str:
         return cells.exact(price.valid_from)
 
@@ -123,15 +124,15 @@ class ModelPriceAdmin(GatewayModelAdmin):
     def of_output(self, price: ModelPrice) -> str:
         return "free" if price.is_free else money.dollars(price.output_price)
 
-    @admin.display(description="cache read, write 5 min, 1 h")
+    @admin.display(description="cache read, write 5 min, write 1 h")
     def of_cache(self, price: ModelPrice) -> str:
         amounts = (price.cache_read_price, price.cache_write_5m_price, price.cache_write_1h_price)
         return "free" if price.is_free else " · ".join(map(money.dollars, amounts))
 
-    @admin.display(description="next")
-    def next_price(self, price: ModelPrice) -> SafeString:
+    @admin.display(description="new version")
+    def new_version(self, price: ModelPrice) -> SafeString:
         return format_html(
-            '<a href="{}" aria-label="New price for {}">New price …</a>', address_of_copy(price), price.model_pattern
+            '<a href="{}" aria-label="New version of {}">New version …</a>', copy_url(price), price.model_pattern
         )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -139,7 +140,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
-        """What the address says; of a copy all but the date, which is now."""
+        """Return the values of the query string, or those of the price to copy except its start time."""
         copied = request.GET.get("copy", "")
         price = ModelPrice.objects.filter(pk=copied).first() if copied.isascii() and copied.isdigit() else None
         if price is None:
@@ -149,10 +150,10 @@ class ModelPriceAdmin(GatewayModelAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if price := context["original"]:
-            context |= {"has_rated": has_rated(price), "copy": address_of_copy(price)}
+            context |= {"is_applied": is_applied(price), "copy_url": copy_url(price)}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # ---- what is read, and who may
+    # ---- Queries and permissions
 
     def get_queryset(self, request: HttpRequest) -> Any:
         same = ModelPrice.objects.filter(model_pattern=OuterRef("model_pattern"), upstream=OuterRef("upstream"))
@@ -160,21 +161,21 @@ class ModelPriceAdmin(GatewayModelAdmin):
         return super().get_queryset(request).annotate(is_superseded=Exists(later))
 
     def has_change_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
-        """One that calls were rated with is read: it is the reason of what stands in their rows."""
+        """A price that was applied to requests is read-only: it explains their cost."""
         may_change = super().has_change_permission(request, obj)
-        return may_change and (obj is None or not has_rated(obj))
+        return may_change and (obj is None or not is_applied(obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
         may_delete = super().has_delete_permission(request, obj)
-        return may_delete and (obj is None or not has_rated(obj))
+        return may_delete and (obj is None or not is_applied(obj))
 
 
-def has_rated(price: Any) -> bool:
-    """Whether any call was rated with a price. Asked once for each object: the admin asks again and again."""
-    if not hasattr(price, "_has_rated"):
-        price._has_rated = UsageRecord.objects.filter(price=price).exists()
-    return bool(price._has_rated)
+def is_applied(price: Any) -> bool:
+    """Return whether the price was applied to any request. Cached on the object: the admin asks repeatedly."""
+    if not hasattr(price, "_is_applied"):
+        price._is_applied = UsageRecord.objects.filter(price=price).exists()
+    return bool(price._is_applied)
 
 
-def address_of_copy(price: ModelPrice) -> str:
+def copy_url(price: ModelPrice) -> str:
     return reverse("admin:keys_modelprice_add", query={"copy": price.pk})

@@ -1,4 +1,4 @@
-"""The teams: who owns keys in the place of a person, by which rules, and how their budgets stand."""
+"""ModelAdmin of teams: access policy, budgets with their status, and the keys of a team."""
 
 from collections import defaultdict
 from typing import Any
@@ -12,13 +12,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.admin.cells import chips, standing
+from keys.admin.cells import budget_bar, condition_badges
 from keys.budgets import status
 from keys.display.state_changes import DISABLE_TEAM, ENABLE_TEAM, StateChange
-from keys.forms.access_policy import LIMIT_LABELS
+from keys.forms.access_policy import LIMIT_FIELD_LABELS
 from keys.forms.budgets import TeamBudgetForm
 from keys.forms.fields import ModelNamesField
-from keys.forms.partial_save import SavesItsFields
+from keys.forms.partial_save import PartialSaveForm
 from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
 from keys.pages import change_state
@@ -29,21 +29,21 @@ SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}
 
 
-class TeamForm(SavesItsFields):
+class TeamForm(PartialSaveForm):
     allowed_models = ModelNamesField(
-        help_text="One a line; a name may end in *. Empty: every model. A key may narrow it further."
+        help_text="One per line; a name may end in *. Empty: every model. Keys can restrict the list further."
     )
 
     class Meta:
         model = Team
         fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
         fields += ["concurrent_requests", "shadow_mode"]
-        labels = LIMIT_LABELS
+        labels = LIMIT_FIELD_LABELS
         widgets = {"name": AdminTextInputWidget}
         help_texts = {
-            "requests_per_minute": "Of all keys of the team together. Empty: no limit.",
-            "tokens_per_minute": "Input and output, of all keys together. Empty: no limit.",
-            "concurrent_requests": "Of all keys together. Empty: no limit.",
+            "requests_per_minute": "All keys of the team combined. Empty: no limit.",
+            "tokens_per_minute": "Input and output, all keys combined. Empty: no limit.",
+            "concurrent_requests": "All keys combined. Empty: no limit.",
         }
 
 
@@ -53,16 +53,16 @@ class BudgetInline(GatewayTabularInline):
 
 
 class TeamChangeList(ChangeList):
-    """Adds to the teams of a page how their budgets stand, in as many queries for fifty as for one."""
+    """Adds the budget statuses to the teams of a page. The number of queries is constant."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
-        standings = defaultdict(list)
+        statuses = defaultdict(list)
         for each in status.for_budgets(Budget.objects.filter(team__in=self.result_list)):
-            standings[each.budget.team_id].append(each)
+            statuses[each.budget.team_id].append(each)
         for team in self.result_list:
-            team.standings = standings[team.pk]
+            team.budget_statuses = statuses[team.pk]
 
 
 @admin.register(Team)
@@ -71,14 +71,14 @@ class TeamAdmin(GatewayModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "email", "purpose"]}),
         (
-            "Rules",
+            "Access policy",
             {
                 "fields": [
                     "allowed_models",
                     ("requests_per_minute", "tokens_per_minute", "concurrent_requests"),
                     "shadow_mode",
                 ],
-                "description": "They hold for all keys of the team together, beside the keys' own.",
+                "description": "Applies to all keys of the team combined, in addition to the policy of each key.",
             },
         ),
     ]
@@ -98,8 +98,7 @@ class TeamAdmin(GatewayModelAdmin):
 
     @admin.display(description="budgets")
     def budgets(self, team: Any) -> SafeString | str:
-        # Its own: whose they are need not be said.
-        bars = ((standing(each, is_own=True),) for each in team.standings)
+        bars = ((budget_bar(each, with_scope=False),) for each in team.budget_statuses)
         return format_html_join("", "{}", bars) or cells.NONE
 
     @admin.display(description="models")
@@ -128,7 +127,7 @@ class TeamAdmin(GatewayModelAdmin):
         return super().change_view(request, object_id, form_url, {**may, **(extra_context or {})})
 
     def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:
-        obj.save(update_fields=form.written)
+        obj.save(update_fields=form.update_fields)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if team := context["original"]:
@@ -137,18 +136,19 @@ class TeamAdmin(GatewayModelAdmin):
 
     def _facts(self, request: HttpRequest, team: Team) -> dict[str, Any]:
         facts: dict[str, Any] = {"state": self.state(team)}
-        standings = status.for_budgets(team.budgets.all())
-        facts["standings"] = [(each, standing(each, is_own=True)) for each in standings]
+        statuses = status.for_budgets(team.budgets.all())
+        facts["budget_statuses"] = [(each, budget_bar(each, with_scope=False)) for each in statuses]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])
-            told = conditions.conditions_of(api_key.pk for api_key in keys)
+            conditions_by_key = conditions.conditions_of(api_key.pk for api_key in keys)
             facts["team_keys"] = [
-                (key, chips(told[key.pk]), cells.moment(key.last_used_at, none="never")) for key in keys
+                (key, condition_badges(conditions_by_key[key.pk]), cells.moment(key.last_used_at, none="never"))
+                for key in keys
             ]
             facts["keys_count"] = team.api_keys.count()
         return facts
 
-    # ---- what is read, and who may
+    # ---- Queries and permissions
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TeamChangeList
@@ -161,11 +161,11 @@ class TeamAdmin(GatewayModelAdmin):
         return request.user.has_perm("keys.disable_team")
 
     def has_delete_permission(self, request: HttpRequest, obj: Team | None = None) -> bool:
-        """A team that owns keys stays: they would belong to nobody."""
+        """A team that owns keys is not deleted: each key needs an owner."""
         may_delete = super().has_delete_permission(request, obj)
         return may_delete and (obj is None or not obj.api_keys.exists())
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # one by one, so that it is said of each why it stays
+        actions.pop("delete_selected", None)  # teams are deleted one by one: the page says why one cannot be
         return actions

@@ -1,4 +1,4 @@
-"""The calls, to look at. Nobody changes them here, superusers neither: the ledger is their only writer."""
+"""ModelAdmin of usage records: read-only for superusers too, since only the ledger writes them."""
 
 from typing import Any
 
@@ -9,19 +9,21 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.admin.filters import KeyFilter, ModelFilter
 from keys.domain.limits import LimitExceeded
-from keys.models import UsageRecord
+from keys.models import APIKey, UsageRecord
 from keys.pricing.breakdown import cost_breakdown
 from keys.reports import rejections
 from lib import money
 from lib.admin import cells
-from lib.admin.filters import TimeFilter
+from lib.admin.filters import TextFilter, TimeFilter
 from lib.admin.keyset_list import KeysetModelAdmin
+from lib.model_patterns import WILDCARD, is_prefix
 
 Status = UsageRecord.Status
 
-OUTCOMES = {
+API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API"}
+ATTEMPT_LABELS = {"status": "HTTP status", "ms": "latency in ms"}
+STATUS_KINDS = {
     Status.STARTED: "quiet",
     Status.COMPLETED: "good",
     Status.FAILED: "bad",
@@ -32,19 +34,46 @@ OUTCOMES = {
 }
 
 
+class KeyFilter(TextFilter):
+    """The requests of one key, by its ID: keys are too many to list."""
+
+    title = "key"
+    parameter_name = "api_key__public_id"
+    placeholder = "key_…"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        # A lookup of the primary key first: the query then reads the index of key and time instead of a join.
+        api_key_id = APIKey.objects.filter(public_id=self.value()).values_list("pk", flat=True).first()
+        return queryset.filter(api_key_id=api_key_id) if api_key_id else queryset.none()
+
+
+class ModelFilter(TextFilter):
+    title = "model"
+    parameter_name = "model"
+    placeholder = "claude-3-opus-… or claude-*"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        if not name:
+            return queryset
+        return queryset.filter(Q(model__startswith=name.removesuffix(WILDCARD)) if is_prefix(name) else Q(model=name))
+
+
 @admin.register(UsageRecord)
 class UsageRecordAdmin(KeysetModelAdmin):
-    """A table that grows for ever: nothing here counts it, sorts it otherwise, or lists the values of a column."""
+    """The table grows without limit: no page counts it, sorts it by another column or lists distinct values."""
 
     change_form_template = "admin/keys/usagerecord/change_form.html"
     change_list_template = "admin/keys/usagerecord/change_list.html"
     fieldsets = [
-        ("Call", {"fields": ["id", "outcome", "http", "error_type", "stop_reason", "created", "settled"]}),
+        ("Request", {"fields": ["id", "outcome", "http", "error_type", "stop_reason", "created", "settled"]}),
         (
-            "Caller",
+            "Client",
             {
-                "fields": ["key", "api_format", "model", "streamed", "client_ip", "user_agent", "client_request_id"],
-                "description": "Prompts and answers are not stored.",
+                "fields": ["key", "api", "model", "streamed", "client_ip", "user_agent", "client_request_id"],
+                "description": "Prompts and responses are not stored.",
             },
         ),
         (
@@ -64,17 +93,18 @@ class UsageRecordAdmin(KeysetModelAdmin):
                     "usage_source",
                     "estimated_input_tokens",
                 ],
-                "description": "A dash: nobody said. Thinking is part of the output.",
+                "description": f"{cells.NONE} means not reported. Reasoning tokens are part of the output tokens.",
             },
         ),
         (
             "Cost",
             {
                 "fields": ["amount", "price_row"],
-                "description": "By the price that stood when the call began. Unpriced: there was none.",
+                "description": "Priced with the price valid when the request started. "
+                "Unpriced: no price was configured.",
             },
         ),
-        ("Time", {"fields": ["first_token_after", "total_time", "lease_ends", "boot_id"]}),
+        ("Latency and worker", {"fields": ["time_to_first_token", "latency", "lease_expires", "boot_id"]}),
     ]
     list_display = [
         "created",
@@ -86,17 +116,17 @@ class UsageRecordAdmin(KeysetModelAdmin):
         "tokens_cached",
         "tokens_out",
         "cost",
-        "first_token_after",
-        "total_time",
+        "time_to_first_token",
+        "latency",
         "streamed",
         "id",
     ]
     list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
     list_select_related = ["api_key", "secret", "price"]
-    search_fields = ["pk"]  # shows the field; `get_search_results` is what searches
+    search_fields = ["pk"]  # enables the search field; `get_search_results` does the search
     search_help_text = (
-        "Jump to a call by its request id (req_…). A message id (msg_…), the upstream's id or the caller's own id "
-        "is found within the chosen time."
+        "Request ID (req_…) at any time; message ID (msg_…), upstream request ID or client request ID within the "
+        "chosen time."
     )
 
     @admin.display(description="time")
@@ -107,13 +137,13 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def settled(self, record: UsageRecord) -> SafeString | str:
         return cells.exact(record.settled_at, none="not yet")
 
-    @admin.display(description="lease ends")
-    def lease_ends(self, record: UsageRecord) -> SafeString | str:
+    @admin.display(description="lease expires")
+    def lease_expires(self, record: UsageRecord) -> SafeString | str:
         return cells.exact(record.lease_expires_at)
 
-    @admin.display(description="outcome")
+    @admin.display(description="status")
     def outcome(self, record: UsageRecord) -> SafeString:
-        return cells.badge(record.get_status_display(), kind=OUTCOMES[Status(record.status)])
+        return cells.badge(record.get_status_display(), kind=STATUS_KINDS[Status(record.status)])
 
     @admin.display(description="HTTP")
     def http(self, record: UsageRecord) -> str:
@@ -121,63 +151,69 @@ class UsageRecordAdmin(KeysetModelAdmin):
 
     @admin.display(description="key")
     def key(self, record: Any) -> SafeString:
-        if not record.leads_to_key:
+        if not record.may_view_key:
             return format_html('<span title="{}">{}</span>', record.secret or "", record.api_key.name)
-        address = reverse("admin:keys_apikey_change", args=[record.api_key_id])
-        return format_html('<a href="{}" title="{}">{}</a>', address, record.secret or "", record.api_key.name)
+        url = reverse("admin:keys_apikey_change", args=[record.api_key_id])
+        return format_html('<a href="{}" title="{}">{}</a>', url, record.secret or "", record.api_key.name)
 
-    @admin.display(description="input")
+    @admin.display(description="API format")
+    def api(self, record: UsageRecord) -> str:
+        return API_FORMATS.get(record.api_format, record.api_format)
+
+    @admin.display(description="input tokens")
     def tokens_in(self, record: UsageRecord) -> str:
         return cells.count(record.input_tokens)
 
-    @admin.display(description="cached")
+    @admin.display(description="cached tokens")
     def tokens_cached(self, record: UsageRecord) -> str:
         return cells.count(record.cache_read_tokens)
 
-    @admin.display(description="output")
+    @admin.display(description="output tokens")
     def tokens_out(self, record: UsageRecord) -> str:
         return cells.count(record.output_tokens)
 
     @admin.display(description="cost")
     def cost(self, record: UsageRecord) -> SafeString | str:
         micros = record.cost_usd_micros
-        if (words := _no_amount(record)) or micros is None:
-            return words
+        if (text := _text_without_cost(record)) or micros is None:
+            return text
         return format_html('<span title="{}">{}</span>', money.dollars(micros), money.short(micros))
 
     @admin.display(description="amount")
     def amount(self, record: UsageRecord) -> str:
-        return _no_amount(record) or money.dollars(record.cost_usd_micros or 0)
+        return _text_without_cost(record) or money.dollars(record.cost_usd_micros or 0)
 
     @admin.display(description="price")
     def price_row(self, record: Any) -> SafeString | str:
-        if record.price is None or not record.leads_to_price:
+        if record.price is None or not record.may_view_price:
             return str(record.price or cells.NONE)
         return format_html(
             '<a href="{}">{}</a>', reverse("admin:keys_modelprice_change", args=[record.price_id]), record.price
         )
 
-    @admin.display(description="refused by")
-    def refused_by(self, record: UsageRecord) -> str:
+    @admin.display(description="rejected by")
+    def rejected_by(self, record: UsageRecord) -> str:
         return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
 
-    @admin.display(description="would be refused by")
-    def would_be_refused_by(self, record: UsageRecord) -> str:
-        """By a limit that only counts."""
+    @admin.display(description="would be rejected by (shadow)")
+    def shadow_rejected_by(self, record: UsageRecord) -> str:
         return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
 
-    @admin.display(description="first token")
-    def first_token_after(self, record: UsageRecord) -> str:
+    @admin.display(description="time to first token")
+    def time_to_first_token(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.ttft_ms)
 
-    @admin.display(description="total time")
-    def total_time(self, record: UsageRecord) -> str:
+    @admin.display(description="latency")
+    def latency(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.duration_ms)
 
     @admin.display(description="attempts")
     def attempts_made(self, record: UsageRecord) -> SafeString | str:
-        """Each try at a target, as the gateway noted it."""
-        lines = [" · ".join(f"{name}: {value}" for name, value in attempt.items()) for attempt in record.attempts]
+        """List the attempts in the order in which the gateway made them."""
+        lines = [
+            " · ".join(f"{ATTEMPT_LABELS.get(name, name)}: {value}" for name, value in attempt.items() if value != "")
+            for attempt in record.attempts
+        ]
         items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
         return format_html('<ol class="attempts">{}</ol>', items) if lines else cells.NONE
 
@@ -187,33 +223,33 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return super().change_view(request, object_id, form_url, {"title": "Call", **(extra_context or {})})
+        return super().change_view(request, object_id, form_url, {"title": "Request", **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        context["arithmetic"] = cost_breakdown(context["original"])
+        context["cost_breakdown"] = cost_breakdown(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
-        """With what refused the call, or would have, where that is known."""
+        """Add the rule that rejected the request, or would have in shadow mode."""
         (name, options), *others = super().get_fieldsets(request, obj)
         if not obj or not obj.limit_exceeded:
             return [(name, options), *others]
-        line = "would_be_refused_by" if LimitExceeded.from_json(obj.limit_exceeded).shadow else "refused_by"
-        return [(name, {**options, "fields": [*options["fields"], line]}), *others]
+        field = "shadow_rejected_by" if LimitExceeded.from_json(obj.limit_exceeded).shadow else "rejected_by"
+        return [(name, {**options, "fields": [*options["fields"], field]}), *others]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
-        """With whether the pages of a key and of a price are open to whoever reads this."""
+        """Annotate whether the user may view keys and prices, which decides whether their names are links."""
 
         def may(permission: str) -> Value:
             return Value(request.user.has_perm(permission), output_field=BooleanField())
 
         queryset = super().get_queryset(request)
-        return queryset.annotate(leads_to_key=may("keys.view_apikey"), leads_to_price=may("keys.view_modelprice"))
+        return queryset.annotate(may_view_key=may("keys.view_apikey"), may_view_price=may("keys.view_modelprice"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
     ) -> tuple[QuerySet[UsageRecord], bool]:
-        """An exact id. Only the request id has an index of its own, so only it is looked for at any time."""
+        """Find an exact ID. Only the request ID has its own index, so only it is found outside the chosen time."""
         id = search_term.strip()
         if not id:
             return queryset, False
@@ -223,8 +259,8 @@ class UsageRecordAdmin(KeysetModelAdmin):
         return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)), False
 
 
-def _no_amount(record: UsageRecord) -> str:
-    """What is said in the place of an amount; empty where there is one."""
+def _text_without_cost(record: UsageRecord) -> str:
+    """Return the text that replaces a missing cost; empty if the request has a cost."""
     if record.settled_at is None or record.status == Status.REJECTED:
         return cells.NONE
     if record.cost_usd_micros is None:

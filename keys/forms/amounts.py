@@ -1,4 +1,4 @@
-"""Form fields for money, which people write in dollars and the database keeps in micro-dollars."""
+"""Form field for amounts of money: dollars in the form, micro-dollars in the database."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lib import money
 
 
 class AmountInput(AdminTextInputWidget):
-    """A short field for a number that is no `<input type=number>`: those show large numbers in the browser's way."""
+    """A short text input for a number. `<input type=number>` would show large numbers in the browser's locale."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         short = {"inputmode": "decimal", "class": "amount", "autocomplete": "off", "size": 12}
@@ -18,7 +18,7 @@ class AmountInput(AdminTextInputWidget):
 
 
 class MoneyField(forms.CharField):
-    """Dollars in the form, micro-dollars in Python. Empty is 0 where the field may be empty."""
+    """Dollars in the form, micro-dollars in Python. Empty means 0 if the field is not required."""
 
     widget = AmountInput
 
@@ -36,7 +36,7 @@ class MoneyField(forms.CharField):
         except ValueError as error:
             raise ValidationError(str(error)) from error
         if micros > self._largest:
-            raise ValidationError(f"Give at most {money.dollars(self._largest)}.")
+            raise ValidationError(f"Enter at most {money.dollars(self._largest)}.")
         return micros
 
     def has_changed(self, initial: Any, data: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The budgets of a key, or of a team: rows of amount, period and warning."""
+"""Forms and formset for the budgets of an API key or a team."""
 
 from datetime import datetime
 from typing import Any
@@ -10,38 +10,38 @@ from keys.domain import amounts, team_ceilings
 from keys.domain.amounts import PERIOD_LABELS
 from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
-from keys.forms.partial_save import SavesItsFields
+from keys.forms.partial_save import PartialSaveForm
 from keys.models import APIKey, Budget, Team
 
-MOST = len(Budget.Period) * len(Budget.Unit)
+MAX_BUDGETS = len(Budget.Period) * len(Budget.Unit)
 """One budget for each period and unit."""
 
 
-class BudgetForm(SavesItsFields):
-    """What may be spent in a period. Dollars are entered as dollars, and stored as millionths."""
+class BudgetForm(PartialSaveForm):
+    """A budget. Dollars are entered as dollars and stored as micro-dollars."""
 
     amount = forms.CharField(max_length=24, widget=AmountInput(attrs={"placeholder": "20.00"}))
 
     class Meta:
         model = Budget
         fields = ["amount", "unit", "period", "alert_threshold_percent"]
-        labels = {"unit": "Of", "alert_threshold_percent": "Warn at %"}
+        labels = {"unit": "Unit", "alert_threshold_percent": "Alert at %"}
         help_texts = {"alert_threshold_percent": ""}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.initial["amount"] = amounts.to_input(self.instance.amount, unit=self.instance.unit)
-            # What is spent was counted for this period, in this unit: another one is another budget.
+            # The spent amount was counted for this period and unit: another one makes another budget.
             self.fields["unit"].disabled = self.fields["period"].disabled = True
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        self._read("amount", cleaned)
+        self._parse_amount("amount", cleaned)
         return cleaned
 
-    def _read(self, name: str, cleaned: dict[str, Any]) -> None:
-        """Put the amount in the place of its text."""
+    def _parse_amount(self, name: str, cleaned: dict[str, Any]) -> None:
+        """Replace the text of a field by its amount."""
         if name in cleaned and "unit" in cleaned:
             try:
                 cleaned[name] = amounts.parse(cleaned[name], unit=cleaned["unit"])
@@ -50,10 +50,10 @@ class BudgetForm(SavesItsFields):
 
 
 class TeamBudgetForm(BudgetForm):
-    """The same with its temporary increase. A key has a page for that."""
+    """A team's budget with its temporary increase. For a key's budget, a separate page sets the increase."""
 
     temporary_increase = forms.CharField(
-        required=False, max_length=24, widget=AmountInput, help_text="Added to the amount for now."
+        required=False, max_length=24, widget=AmountInput, help_text="Added to the amount until the given time."
     )
 
     class Meta(BudgetForm.Meta):
@@ -75,12 +75,12 @@ class TeamBudgetForm(BudgetForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         cleaned["temporary_increase"] = cleaned.get("temporary_increase") or "0"
-        self._read("temporary_increase", cleaned)
+        self._parse_amount("temporary_increase", cleaned)
         return cleaned
 
 
 class BudgetFormSet(BaseInlineFormSet):
-    """All budgets of one key. One for each period and unit, none beyond the team's, and no new one without a right."""
+    """All budgets of one key: one per period and unit, and none that exceeds a budget of the key's team."""
 
     def __init__(self, *args: Any, team: Team | None = None, may_add: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,27 +90,25 @@ class BudgetFormSet(BaseInlineFormSet):
 
     def clean(self) -> None:
         super().clean()
-        taken: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str]] = set()
         for form in self.kept:
             budget: Budget = form.instance
-            place = (budget.period, budget.unit)
-            if place in taken:
-                form.add_error(
-                    "amount",
-                    f"There is a budget of {budget.get_unit_display()} {PERIOD_LABELS[budget.period]} already.",
-                )
-            taken.add(place)
+            identity = (budget.period, budget.unit)
+            if identity in seen:
+                period = PERIOD_LABELS[budget.period]
+                form.add_error("amount", f"A budget in {budget.get_unit_display()} {period} already exists.")
+            seen.add(identity)
             if not self.may_add and budget._state.adding:
-                form.add_error("amount", "You may change budgets, and add none.")
+                form.add_error("amount", "You can change budgets but not add them.")
             if self._team is not None and (excess := self._excess(budget)):
                 form.add_error("amount", excess)
 
     def validate_unique(self) -> None:
-        """`clean` says it in words."""
+        """Skip Django's check: `clean` reports duplicates with a clearer message."""
 
     @property
     def kept(self) -> list[Any]:
-        """The rows that stand for a budget: neither empty, wrong nor marked to be removed."""
+        """The forms of budgets that will exist after saving: not empty, not invalid and not marked for removal."""
         rows = [form for form in self.forms if form.has_changed() or form.instance.pk]
         return [form for form in rows if form.is_valid() and not form.cleaned_data.get("DELETE")]
 
@@ -126,12 +124,15 @@ class BudgetFormSet(BaseInlineFormSet):
 
 
 KeyBudgets: Any = forms.inlineformset_factory(
-    APIKey, Budget, form=BudgetForm, formset=BudgetFormSet, extra=1, max_num=MOST, validate_max=True
+    APIKey, Budget, form=BudgetForm, formset=BudgetFormSet, extra=1, max_num=MAX_BUDGETS, validate_max=True
 )
 
 
-def rows_of(data: Any) -> Any:
-    """What a page sent about budgets: with one row more if that is what was asked for, and none if it has no rows."""
+def budget_form_data(data: Any) -> Any:
+    """Return the POST data for `KeyBudgets`.
+
+    "Add a budget" adds an empty row. A request without budget rows gets a management form with none.
+    """
     if data is None:
         return None
     total, initial = (f"{KeyBudgets.get_default_prefix()}-{name}_FORMS" for name in ("TOTAL", "INITIAL"))

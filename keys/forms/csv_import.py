@@ -1,7 +1,6 @@
-"""
-Keys to issue, as a CSV file names them: read and judged row by row. Nothing is written here.
+"""Read and validate a CSV file of API keys to issue. Writes nothing to the database.
 
-What is wrong with the file as a whole raises Unreadable; what is wrong with a row stands with the row, by its column.
+A fault of the whole file raises UnreadableFile; a fault of a row is recorded in the row, by its column.
 """
 
 import csv
@@ -19,7 +18,7 @@ from django.core.exceptions import ValidationError
 
 from keys.domain import amounts, team_ceilings
 from keys.domain.amounts import format_amount
-from keys.forms.fields import ModelNamesField, check_no_raw_key, reach_everybody
+from keys.forms.fields import ModelNamesField, check_no_raw_key, covers_all_ips
 from keys.models import APIKey, Budget, Team
 from lib import expiry
 from lib.networks import is_network
@@ -28,55 +27,55 @@ MAX_BYTES = 256 * 1024
 MAX_ROWS = 500
 
 COLUMNS = {
-    "name": "Who or what calls with the key. Required.",
-    "owner": "The user name of whoever answers for it. Either an owner or a team is required.",
-    "team": "The name of the team that owns it, in place of a person.",
-    "purpose": "What it is for, in your words.",
-    "expires": "90d, 2027-12-31 (its last day) or never. Required.",
-    "reason": "Why it never expires. Required where it does not.",
-    "models": "The models that it may call, separated by spaces; a name may end in *. Empty: all.",
-    "rpm": "Requests a minute. Empty: no limit.",
-    "tpm": "Tokens a minute, input and output together. Empty: no limit.",
-    "parallel": "Calls at once. Empty: no limit.",
-    "budget": "An amount: dollars such as 12.50, or tokens. Empty: no budget.",
+    "name": "Application or user of the key. Required.",
+    "owner": "User name of the owner. Either an owner or a team is required.",
+    "team": "Name of the team that owns the key, instead of a user.",
+    "purpose": "Purpose of the key.",
+    "expires": "90d, 2027-12-31 (last day) or never. Required.",
+    "no_expiry_reason": "Required for keys that never expire.",
+    "models": "Allowed models, separated by spaces; a name may end in *. Empty: all.",
+    "rpm": "Requests per minute. Empty: no limit.",
+    "tpm": "Tokens per minute, input and output together. Empty: no limit.",
+    "concurrent_requests": "Concurrent requests. Empty: no limit.",
+    "budget": "Amount in US dollars, such as 12.50, or in tokens. Empty: no budget.",
     "period": "day, week, month or total. Empty: month.",
-    "unit": "money or tokens. Empty: money.",
-    "addresses": "Addresses or networks that it may be used from, separated by spaces. Empty: everywhere.",
+    "unit": "usd or tokens. Empty: usd.",
+    "allowed_ips": "IP addresses or CIDR ranges, separated by spaces. Empty: any IP address.",
 }
 REQUIRED = ("name", "expires")
 EXAMPLE = """name,owner,team,expires,models,rpm,budget,period
 Support bot,alice,,90d,claude-3-opus-20240229 claude-3-haiku*,60,25.00,month
 Nightly report,,search,2027-12-31,,,,
 """
-_COLUMN_OF = {
+_COLUMN_OF_FIELD = {
     "requests_per_minute": "rpm",
     "tokens_per_minute": "tpm",
-    "concurrent_requests": "parallel",
+    "concurrent_requests": "concurrent_requests",
     "allowed_models": "models",
-    "allowed_ips": "addresses",
+    "allowed_ips": "allowed_ips",
     "team": "team",
 }
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
-class Unreadable(Exception):
-    """The file cannot be read as a whole. The message says why, to whoever sent it."""
+class UnreadableFile(Exception):
+    """The file as a whole cannot be read. The message is shown to the user."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Row:
-    """A row of the file, and the verdict on it."""
+class ImportRow:
+    """A row of the file with its validation errors, or with the key and budget that it describes."""
 
     line: int
     cells: dict[str, str]
     errors: dict[str, list[str]] = field(default_factory=dict)
-    """By the name of the column."""
+    """By column name; `row` for errors of the whole row."""
     note: str = ""
-    """Something to look at before it is issued."""
+    """A warning that the preview shows."""
     key: dict[str, Any] = field(default_factory=dict)
-    """What `APIKey.objects.issue` takes."""
+    """The arguments of `APIKey.objects.issue`."""
     budget: dict[str, Any] | None = None
-    """What a Budget of it is made of."""
+    """The arguments of `Budget`; None for no budget."""
 
     @property
     def owner_name(self) -> str:
@@ -84,11 +83,11 @@ class Row:
 
     @property
     def limits(self) -> str:
-        words = {"rpm": "requests/min", "tpm": "tokens/min", "parallel": "at once"}
-        return ", ".join(f"{self.cells[name]} {said}" for name, said in words.items() if self.cells.get(name))
+        labels = {"rpm": "RPM", "tpm": "TPM", "concurrent_requests": "concurrent"}
+        return ", ".join(f"{self.cells[name]} {label}" for name, label in labels.items() if self.cells.get(name))
 
     @property
-    def budget_in_words(self) -> str:
+    def budget_text(self) -> str:
         if self.budget is None:
             return self.cells.get("budget", "")
         amount = format_amount(self.budget["amount"], self.budget["unit"])
@@ -99,27 +98,27 @@ class Row:
         return self.key.get("expires_at")
 
 
-def read(text: str) -> list[Row]:
-    """The rows with their verdicts. Four queries, however many rows. Raise Unreadable."""
+def read(text: str) -> list[ImportRow]:
+    """Return the validated rows. Four queries, regardless of the number of rows. Raise UnreadableFile."""
     rows = list(_iter_rows(text))
     users = {user.get_username(): user for user in get_user_model().objects.filter(is_active=True)}
     teams = {team.name: team for team in Team.objects.prefetch_related("budgets")}
-    taken = Counter(APIKey.objects.values_list("name", flat=True))
+    names = Counter(APIKey.objects.values_list("name", flat=True))
     for row in rows:
         if not row.errors:
-            _judge(row, users=users, teams=teams)
-        if row.cells.get("name") in taken:
-            row.note = "There is a key of this name already."
-        taken[row.cells.get("name", "")] += 1
+            _validate(row, users=users, teams=teams)
+        if row.cells.get("name") in names:
+            row.note = "A key with this name already exists."
+        names[row.cells.get("name", "")] += 1
     return rows
 
 
-# ---- the file
+# ---- The file
 
 
-def _iter_rows(text: str) -> Iterator[Row]:
+def _iter_rows(text: str) -> Iterator[ImportRow]:
     if "\0" in text:
-        raise Unreadable("The file is not text.")
+        raise UnreadableFile("The file is not a text file.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
         header = _header(next(reader, []))
@@ -129,19 +128,19 @@ def _iter_rows(text: str) -> Iterator[Row]:
                 continue
             count += 1
             if count > MAX_ROWS:
-                raise Unreadable(f"The file has more than {MAX_ROWS} rows. Split it.")
-            row = Row(line=reader.line_num, cells=dict(zip(header, map(str.strip, cells), strict=False)))
+                raise UnreadableFile(f"The file has more than {MAX_ROWS} rows. Split it into several files.")
+            row = ImportRow(line=reader.line_num, cells=dict(zip(header, map(str.strip, cells), strict=False)))
             if len(cells) > len(header):
-                row.errors["row"] = ["It has more cells than there are columns."]
+                row.errors["row"] = ["The row has more cells than the header has columns."]
             yield row
         if not count:
-            raise Unreadable("The file has no rows below its header.")
+            raise UnreadableFile("The file has no rows after the header.")
     except csv.Error as error:
-        raise Unreadable(f"Line {reader.line_num} cannot be read as CSV: {error}.") from error
+        raise UnreadableFile(f"Line {reader.line_num} cannot be read as CSV: {error}.") from error
 
 
 def _delimiter(text: str) -> str:
-    """Spreadsheets of some countries separate by semicolons. The header tells, as no name of a column has one."""
+    """Detect the delimiter from the header: some locales use semicolons, and no column name contains a delimiter."""
     first = text.partition("\n")[0]
     return max(",;\t", key=first.count)
 
@@ -149,26 +148,25 @@ def _delimiter(text: str) -> str:
 def _header(cells: list[str]) -> list[str]:
     header = [cell.strip().lower() for cell in cells]
     if not any(header):
-        raise Unreadable("The file is empty. Its first line names the columns.")
+        raise UnreadableFile("The file is empty. The first line must name the columns.")
     if unknown := [name for name in header if name not in COLUMNS]:
-        raise Unreadable(
-            f"There is no column {', '.join(repr(name) for name in unknown)}. The first line names columns."
-        )
+        listed = ", ".join(repr(name) for name in unknown)
+        raise UnreadableFile(f"Unknown column {listed}. The first line must name the columns.")
     if repeated := [name for name, count in Counter(header).items() if count > 1]:
-        raise Unreadable(f"The column {', '.join(repeated)} stands there twice.")
+        raise UnreadableFile(f"Duplicate column: {', '.join(repeated)}.")
     missing = [name for name in REQUIRED if name not in header]
     if missing or not {"owner", "team"} & set(header):
-        raise Unreadable(f"The column {', '.join(missing) or 'owner or team'} is missing.")
+        raise UnreadableFile(f"Missing column: {', '.join(missing) or 'owner or team'}.")
     return header
 
 
-# ---- a row
+# ---- A row
 
 
-def _judge(row: Row, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
+def _validate(row: ImportRow, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
     form = RowForm(row.cells, users=users, teams=teams)
     if not form.is_valid():
-        row.errors = {name: [str(said) for said in errors] for name, errors in form.errors.items()}
+        row.errors = {name: [str(error) for error in errors] for name, errors in form.errors.items()}
         return
     cleaned = form.cleaned_data
     row.key = {
@@ -177,25 +175,25 @@ def _judge(row: Row, *, users: dict[str, Any], teams: dict[str, Team]) -> None:
         "team": cleaned["team"],
         "purpose": cleaned["purpose"],
         "expires_at": cleaned["expires"],
-        "no_expiry_reason": cleaned["reason"],
+        "no_expiry_reason": cleaned["no_expiry_reason"],
         "allowed_models": cleaned["models"],
         "requests_per_minute": cleaned["rpm"],
         "tokens_per_minute": cleaned["tpm"],
-        "concurrent_requests": cleaned["parallel"],
-        "allowed_ips": cleaned["addresses"],
+        "concurrent_requests": cleaned["concurrent_requests"],
+        "allowed_ips": cleaned["allowed_ips"],
     }
     if cleaned["budget"] is not None:
         row.budget = {"amount": cleaned["budget"], "period": cleaned["period"], "unit": cleaned["unit"]}
-    row.errors = dict(_conflicts(row))
+    row.errors = dict(_violations(row))
 
 
-def _conflicts(row: Row) -> Iterator[tuple[str, list[str]]]:
-    """What is wrong with a row as a whole, by its column: what a key may not be, or may not have of its team."""
+def _violations(row: ImportRow) -> Iterator[tuple[str, list[str]]]:
+    """Yield violations of the model's constraints and of the team's limits and budgets, by column."""
     try:
         APIKey(**row.key).clean()
     except ValidationError as error:
         for name, errors in error.update_error_dict({}).items():
-            yield _COLUMN_OF.get(name, "row"), [said for each in errors for said in each.messages]
+            yield _COLUMN_OF_FIELD.get(name, "row"), [message for each in errors for message in each.messages]
     team = row.key["team"]
     if team is not None and row.budget:
         of_team = [budget.spec for budget in team.budgets.all()]
@@ -208,22 +206,22 @@ def _limit(largest: int) -> forms.IntegerField:
 
 
 class RowForm(forms.Form):
-    """A field for each column. What a person wrote into it becomes what the database takes."""
+    """One field per column. Cleaning converts a cell to the value of the model."""
 
     name = forms.CharField(max_length=100, validators=[check_no_raw_key])
     owner = forms.CharField(required=False)
     team = forms.CharField(required=False)
     purpose = forms.CharField(required=False, max_length=2000, validators=[check_no_raw_key])
     expires = forms.CharField()
-    reason = forms.CharField(required=False, max_length=200, validators=[check_no_raw_key])
+    no_expiry_reason = forms.CharField(required=False, max_length=200, validators=[check_no_raw_key])
     models = forms.CharField(required=False)
     rpm = _limit(2**31 - 1)
     tpm = _limit(2**63 - 1)
-    parallel = _limit(2**31 - 1)
+    concurrent_requests = _limit(2**31 - 1)
     budget = forms.CharField(required=False)
     period = forms.ChoiceField(required=False, choices=Budget.Period.choices)
     unit = forms.ChoiceField(required=False, choices=Budget.Unit.choices)
-    addresses = forms.CharField(required=False)
+    allowed_ips = forms.CharField(required=False)
 
     def __init__(self, data: dict[str, str], *, users: dict[str, Any], teams: dict[str, Team]) -> None:
         super().__init__(data)
@@ -233,14 +231,14 @@ class RowForm(forms.Form):
     def clean_owner(self) -> Any:
         name = self.cleaned_data["owner"]
         if name and name not in self._users:
-            raise ValidationError("There is no active user of this name.")
+            raise ValidationError("No active user has this name.")
         return self._users.get(name)
 
     def clean_team(self) -> Team | None:
         name = self.cleaned_data["team"]
         team = self._teams.get(name)
         if name and team is None:
-            raise ValidationError("There is no team of this name.")
+            raise ValidationError("No team has this name.")
         if team is not None and team.disabled_at:
             raise ValidationError("This team is disabled.")
         return team
@@ -252,16 +250,16 @@ class RowForm(forms.Form):
             raise ValidationError(str(error)) from error
 
     def clean_models(self) -> list[str]:
-        names: list[str] = ModelNamesField().clean("\n".join(_listed(self.cleaned_data["models"])))
+        names: list[str] = ModelNamesField().clean("\n".join(_split(self.cleaned_data["models"])))
         return names
 
-    def clean_addresses(self) -> list[str]:
-        addresses = _listed(self.cleaned_data["addresses"])
-        if wrong := [address for address in addresses if not is_network(address)]:
-            raise ValidationError(f"This is no address or network: {wrong[0][:50]}")
-        if reach_everybody(addresses):
-            raise ValidationError("These are all addresses there are. Leave the cell empty if you mean it.")
-        return addresses
+    def clean_allowed_ips(self) -> list[str]:
+        ranges = _split(self.cleaned_data["allowed_ips"])
+        if invalid := [each for each in ranges if not is_network(each)]:
+            raise ValidationError(f"Not an IP address or CIDR range: {invalid[0][:50]}")
+        if covers_all_ips(ranges):
+            raise ValidationError("These ranges cover all IP addresses. Leave the cell empty to allow any.")
+        return ranges
 
     def clean_period(self) -> str:
         return self.cleaned_data["period"] or Budget.Period.MONTH
@@ -272,19 +270,20 @@ class RowForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if not {"owner", "team"} & set(self.errors) and bool(cleaned["owner"]) == bool(cleaned["team"]):
-            self.add_error("owner", "Name an owner or a team, and not both.")
-        if "expires" in cleaned and "reason" in cleaned and (cleaned["expires"] is None) != bool(cleaned["reason"]):
-            never = (
-                "Say why this key never expires." if cleaned["expires"] is None else "Only for one that never expires."
-            )
-            self.add_error("reason", never)
+            self.add_error("owner", "Enter either an owner or a team.")
+        if "expires" in cleaned and "no_expiry_reason" in cleaned:
+            never_expires, reason = cleaned["expires"] is None, cleaned["no_expiry_reason"]
+            if never_expires and not reason:
+                self.add_error("no_expiry_reason", "Enter why this key never expires.")
+            elif reason and not never_expires:
+                self.add_error("no_expiry_reason", "Leave this empty for keys that expire.")
         try:
-            written = cleaned.get("budget", "")
-            cleaned["budget"] = amounts.parse(written, unit=cleaned.get("unit", "")) if written else None
+            amount = cleaned.get("budget", "")
+            cleaned["budget"] = amounts.parse(amount, unit=cleaned.get("unit", "")) if amount else None
         except ValueError as error:
             self.add_error("budget", str(error))
         return cleaned
 
 
-def _listed(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return list(dict.fromkeys(part for part in _SEPARATORS.split(text) if part))

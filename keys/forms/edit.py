@@ -1,4 +1,4 @@
-"""What may be changed of a key. Its secrets and its state are no fields."""
+"""Form that edits an API key. Secrets and state have their own pages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django import forms
 from django.utils import timezone
 
 from keys.forms.access_policy import KeyForm
-from keys.forms.fields import check_year, reach_everybody
+from keys.forms.fields import check_year, covers_all_ips
 
 
 class EditForm(KeyForm):
@@ -22,18 +22,17 @@ class EditForm(KeyForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         api_key = kwargs["instance"]
-        owner_choice = api_key.team or api_key.owner
-        confirmed = reach_everybody(api_key.allowed_ips)
-        super().__init__(
-            *args, owner_choice=owner_choice, initial={"owner_choice": owner_choice, "any_address": confirmed}, **kwargs
-        )
+        owner = api_key.team or api_key.owner
+        initial = {"owner_choice": owner, "allow_any_ip": covers_all_ips(api_key.allowed_ips)}
+        super().__init__(*args, current_owner=owner, initial=initial, **kwargs)
         zone = timezone.get_default_timezone_name()
-        self._was_unexplained = api_key.expires_at is None and not api_key.no_expiry_reason
-        self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key does not expire."
+        self._had_no_reason = api_key.expires_at is None and not api_key.no_expiry_reason
+        self.fields["expires_at"].help_text = f"Time zone: {zone}. Empty: the key never expires."
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
-        is_endless = "expires_at" in cleaned and cleaned["expires_at"] is None
-        if not (is_endless and self._was_unexplained):  # what was issued before anybody asked is no mistake of now
-            self._settle_reason(cleaned, is_endless=is_endless)
+        never_expires = "expires_at" in cleaned and cleaned["expires_at"] is None
+        # Keys issued before a reason was required stay editable without one.
+        if not (never_expires and self._had_no_reason):
+            self._check_no_expiry_reason(cleaned, never_expires=never_expires)
         return cleaned

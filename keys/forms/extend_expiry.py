@@ -1,4 +1,4 @@
-"""Moving the end of keys."""
+"""Form that extends the expiry of API keys by a number of days."""
 
 from datetime import timedelta
 
@@ -6,8 +6,6 @@ from django import forms
 
 
 class ExtendExpiryForm(forms.Form):
-    """By how long the end of keys is moved."""
-
     by = forms.TypedChoiceField(
         label="Extend by",
         choices=[("30", "30 days"), ("90", "90 days"), ("180", "180 days"), ("365", "365 days")],

@@ -1,4 +1,4 @@
-"""The fields that people fill in about keys."""
+"""Form fields and validators of API keys: model names, IP ranges, metadata and owner."""
 
 import ipaddress
 import re
@@ -17,30 +17,31 @@ from lib import model_patterns
 from lib.networks import Network, network
 from lib.redaction import find_raw_key
 
-LONGEST_MODEL_NAME = 256
-LONGEST_LIST = 200
-LONGEST_METADATA = 20
+MAX_MODEL_NAME_LENGTH = 256
+MAX_LINES = 200
+MAX_METADATA_PAIRS = 20
+MAX_METADATA_LENGTH = 500
 YEARS = range(2000, 3000)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-Holder = Any
+Owner = Any
 """A user or a team."""
 
 
 def check_no_raw_key(value: str) -> None:
-    """Raise ValidationError for a text with a raw key in it: it would be stored, and shown to others."""
+    """Raise ValidationError for a text with a raw key in it: it would be stored and shown to other users."""
     if find_raw_key(value):
-        raise ValidationError("This has an API key in it. A key is written down nowhere here.")
+        raise ValidationError("Remove the API key from this text. Keys must not be stored here.")
 
 
 def check_year(value: date) -> None:
-    """Raise ValidationError for a year in which the arithmetic of days and time zones could leave the calendar."""
+    """Raise ValidationError for a year in which arithmetic with days and time zones could overflow."""
     if value.year not in YEARS:
-        raise ValidationError(f"Give a year from {YEARS[0]} to {YEARS[-1]}.")
+        raise ValidationError(f"Enter a year from {YEARS[0]} to {YEARS[-1]}.")
 
 
 class LinesField(forms.CharField):
-    """A list, one thing a line, without doubles."""
+    """A list with one item per line, without duplicates."""
 
     rows = 3
     placeholder = ""
@@ -57,28 +58,28 @@ class LinesField(forms.CharField):
         return list(dict.fromkeys(line for line in lines if line))
 
     def validate(self, value: Any) -> None:
-        if len(value) > LONGEST_LIST:
-            raise ValidationError(f"Give {LONGEST_LIST} lines at most.")
+        if len(value) > MAX_LINES:
+            raise ValidationError(f"Enter at most {MAX_LINES} lines.")
 
     def run_validators(self, value: Any) -> None:
-        """Those of CharField look at a text; `validate` has looked at each line."""
+        """Skip the validators of CharField, which expect a string; `validate` has checked each line."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
 
 
 class ModelNamesWidget(AdminTextareaWidget):
-    """The list, and below it the names that can be put into it."""
+    """A text area, followed by model names that a click adds to it."""
 
     template_name = "keys/widgets/model_names.html"
-    offers: Sequence[str] = ()
+    suggestions: Sequence[str] = ()
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        return super().get_context(name, value, attrs) | {"offers": self.offers}
+        return super().get_context(name, value, attrs) | {"suggestions": self.suggestions}
 
 
 class ModelNamesField(LinesField):
-    """A list of model names, one a line. A name may end in `*`."""
+    """A list of model names, one per line. A name may end in `*`."""
 
     placeholder = "claude-3-opus-20240229"
 
@@ -89,41 +90,42 @@ class ModelNamesField(LinesField):
         super().validate(value)
         for name in value:
             if not model_patterns.is_valid(name):
-                raise ValidationError("A * may stand at the end of a name only.")
-            if len(name) > LONGEST_MODEL_NAME or not name.isprintable() or " " in name:
-                raise ValidationError("Give one model name a line, without spaces.")
+                raise ValidationError("Use * only at the end of a model name.")
+            if len(name) > MAX_MODEL_NAME_LENGTH or not name.isprintable() or " " in name:
+                raise ValidationError("Enter one model name per line, without spaces.")
 
 
-class AddressesField(LinesField):
-    """Addresses and networks, one a line, in their canonical spelling."""
+class IPRangesField(LinesField):
+    """IP addresses and CIDR ranges, one per line, normalized."""
 
     placeholder = "192.0.2.0/24"
 
     def to_python(self, value: Any) -> Any:
-        return list(dict.fromkeys(_canonical(line) for line in super().to_python(value)))
+        return list(dict.fromkeys(_normalized(line) for line in super().to_python(value)))
 
 
-def _canonical(line: str) -> str:
+def _normalized(line: str) -> str:
     try:
         parsed = network(line)
     except ValueError as error:
-        raise ValidationError("Give one address or network a line, such as 192.0.2.7 or 2001:db8::/32.") from error
+        message = "Enter one IP address or CIDR range per line, such as 192.0.2.7 or 2001:db8::/32."
+        raise ValidationError(message) from error
     return str(parsed.network_address) if parsed.prefixlen == parsed.max_prefixlen else str(parsed)
 
 
-def reach_everybody(addresses: Sequence[str]) -> bool:
-    """Whether some networks together are all addresses of a family, however they are cut."""
-    parsed = [network(address) for address in addresses]
+def covers_all_ips(ranges: Sequence[str]) -> bool:
+    """Return whether the ranges together cover the whole IPv4 or IPv6 space, however they are split."""
+    parsed = [network(each) for each in ranges]
     for version in (4, 6):
         family: Any = [each for each in parsed if each.version == version]
-        whole: list[Network] = list(ipaddress.collapse_addresses(family))
-        if any(each.prefixlen == 0 for each in whole):
+        collapsed: list[Network] = list(ipaddress.collapse_addresses(family))
+        if any(each.prefixlen == 0 for each in collapsed):
             return True
     return False
 
 
 class MetadataField(LinesField):
-    """Pairs of a name and a text, `name=text` a line."""
+    """Pairs of a name and a value, one `name=value` per line."""
 
     placeholder = "ticket=OPS-17"
 
@@ -135,59 +137,59 @@ class MetadataField(LinesField):
         found: dict[str, str] = {}
         for name, equals, text in pairs:
             if not equals or not _METADATA_NAME.fullmatch(name.strip()):
-                raise ValidationError("Give name=text, one a line; a name has letters, digits, dots, - and _ only.")
+                raise ValidationError("Enter one name=value per line. Names have letters, digits, dots, - and _.")
             if name.strip() in found:
-                raise ValidationError(f"The name {name.strip()} is there twice.")
+                raise ValidationError(f"Duplicate name: {name.strip()}.")
             found[name.strip()] = text.strip()
         return found
 
     def validate(self, value: dict[str, str]) -> None:
-        if len(value) > LONGEST_METADATA:
-            raise ValidationError(f"Give {LONGEST_METADATA} pairs at most.")
+        if len(value) > MAX_METADATA_PAIRS:
+            raise ValidationError(f"Enter at most {MAX_METADATA_PAIRS} pairs.")
         for text in value.values():
-            if len(text) > 500 or not text.isprintable():
-                raise ValidationError("Give texts of 500 characters at most.")
+            if len(text) > MAX_METADATA_LENGTH or not text.isprintable():
+                raise ValidationError(f"Enter values of at most {MAX_METADATA_LENGTH} characters.")
             check_no_raw_key(text)
 
 
 class OwnerField(forms.ChoiceField):
-    """Who a key belongs to: a person or a team. Cleaned to the user or the team."""
+    """The owner of a key. Cleaned to a user or a team."""
 
     def __init__(self) -> None:
-        super().__init__(label="Belongs to")
-        self.holders: dict[str, Holder] = {}
+        super().__init__(label="Owner")
+        self.owners: dict[str, Owner] = {}
 
-    def offer(self, *, besides: Holder = None) -> None:
-        """Active people and enabled teams, and whoever has the key already."""
-        people, teams = get_user_model().objects, Team.objects.prefetch_related("budgets")
-        is_person, is_team = isinstance(besides, get_user_model()), isinstance(besides, Team)
-        users = people.filter(Q(is_active=True) | Q(pk=besides.pk if is_person else None))
-        enabled = teams.filter(Q(disabled_at=None) | Q(pk=besides.pk if is_team else None))
-        groups: dict[str, list[Holder]] = {
-            "People": list(users.order_by(get_user_model().USERNAME_FIELD)),
+    def load_choices(self, *, current: Owner = None) -> None:
+        """Offer active users, enabled teams and the current owner, who may be inactive."""
+        users, teams = get_user_model().objects, Team.objects.prefetch_related("budgets")
+        is_user, is_team = isinstance(current, get_user_model()), isinstance(current, Team)
+        active = users.filter(Q(is_active=True) | Q(pk=current.pk if is_user else None))
+        enabled = teams.filter(Q(disabled_at=None) | Q(pk=current.pk if is_team else None))
+        groups: dict[str, list[Owner]] = {
+            "Users": list(active.order_by(get_user_model().USERNAME_FIELD)),
             "Teams": list(enabled),
         }
-        self.holders = {value_of(owner_choice): owner_choice for group in groups.values() for owner_choice in group}
-        self.choices = [("", "Choose a person or a team"), *_grouped(groups)]
+        self.owners = {owner_value(owner): owner for group in groups.values() for owner in group}
+        self.choices = [("", "Choose a user or a team"), *_grouped(groups)]
 
     @property
     def teams(self) -> dict[str, Team]:
-        return {value: owner_choice for value, owner_choice in self.holders.items() if isinstance(owner_choice, Team)}
+        return {value: owner for value, owner in self.owners.items() if isinstance(owner, Team)}
 
     def prepare_value(self, value: Any) -> Any:
-        return value if isinstance(value, str) or value is None else value_of(value)
+        return value if isinstance(value, str) or value is None else owner_value(value)
 
-    def clean(self, value: Any) -> Holder:
-        return self.holders[super().clean(value)]
+    def clean(self, value: Any) -> Owner:
+        return self.owners[super().clean(value)]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.prepare_value(initial) != data)
 
 
-def value_of(owner_choice: Holder) -> str:
-    """How a person or a team stands in the form."""
-    return f"{'team' if isinstance(owner_choice, Team) else 'user'}-{owner_choice.pk}"
+def owner_value(owner: Owner) -> str:
+    """Return the form value of an owner: `user-7` or `team-3`."""
+    return f"{'team' if isinstance(owner, Team) else 'user'}-{owner.pk}"
 
 
-def _grouped(groups: dict[str, list[Holder]]) -> list[Any]:
-    return [(name, [(value_of(each), str(each)) for each in group]) for name, group in groups.items() if group]
+def _grouped(groups: dict[str, list[Owner]]) -> list[Any]:
+    return [(name, [(owner_value(each), str(each)) for each in group]) for name, group in groups.items() if group]

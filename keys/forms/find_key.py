@@ -1,12 +1,12 @@
-"""Finding the key that a raw key belongs to."""
+"""Form that finds an API key by its full key."""
 
 from django import forms
 
 from keys.domain.raw_key import shown_hint
 
 
-class FindForm(forms.Form):
-    """A raw key, in the body of a POST: it is in no URL, no history and no access log."""
+class FindKeyForm(forms.Form):
+    """A raw key, sent in the body of a POST: it appears in no URL, browser history or access log."""
 
     raw_key = forms.CharField(
         max_length=200,

@@ -1,4 +1,4 @@
-"""What a new key is made of."""
+"""Form that issues an API key."""
 
 import secrets
 from datetime import datetime, time, timedelta
@@ -12,7 +12,7 @@ from keys.forms.fields import check_year
 
 
 class IssueForm(KeyForm):
-    """Its token makes sure that one form issues one key."""
+    """The fields of a new key. The token is its idempotency key: a form that is sent twice issues one key."""
 
     class Expiry:
         DATE = "date"
@@ -29,14 +29,14 @@ class IssueForm(KeyForm):
     expires = forms.ChoiceField(
         choices=Expiry.CHOICES,
         initial="90",
-        help_text="A key that never expires works until somebody remembers it. Rotating one is quick: prefer a date.",
+        help_text="Keys without expiry stay valid until revoked. Prefer an expiry date; rotation is quick.",
     )
     expires_on = forms.DateField(
         label="Last day",
         required=False,
         validators=[check_year],
         widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
-        help_text="Only for “on a date”: the key works to the end of this day.",
+        help_text="For “on a date”: the key works until the end of this day.",
     )
     token = forms.CharField(min_length=20, max_length=64, widget=forms.HiddenInput, initial=secrets.token_urlsafe)
 
@@ -51,14 +51,14 @@ class IssueForm(KeyForm):
             if day is None:
                 self.add_error("expires_on", "Choose the last day on which the key works.")
             elif day < timezone.localdate():
-                self.add_error("expires_on", "This day is over.")
-        self._settle_reason(cleaned, is_endless=cleaned.get("expires") == self.Expiry.NEVER)
+                self.add_error("expires_on", "Choose a day that is not in the past.")
+        self._check_no_expiry_reason(cleaned, never_expires=cleaned.get("expires") == self.Expiry.NEVER)
         if "expires" in cleaned and not self.errors.get("expires_on"):
             self.instance.expires_at = self._expires_at(cleaned["expires"])
         return cleaned
 
     def key_fields(self) -> dict[str, Any]:
-        """What `APIKey.objects.issue` takes besides the token."""
+        """Return the arguments of `APIKey.objects.issue` except the token."""
         names = [*self._meta.fields, "owner", "team", "expires_at"]  # type: ignore[misc]
         return {name: getattr(self.instance, name) for name in names}
 

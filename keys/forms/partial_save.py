@@ -1,28 +1,29 @@
-"""Saves what a form shows, and nothing else."""
+"""Model form that saves only the fields it shows."""
 
 from typing import Any
 
 from django import forms
 
 
-class SavesItsFields(forms.ModelForm):
-    """Of a row that exists, writes the form's own fields.
+class PartialSaveForm(forms.ModelForm):
+    """A model form that updates only its own fields of an existing row.
 
-    Django writes the whole row as it was when the form was read: whoever revokes a key meanwhile would be overruled.
+    Django saves the whole row as it was when the form was loaded: that would undo a concurrent change, such as a
+    revocation.
     """
 
-    besides: tuple[str, ...] = ()
-    """Fields of the model that the form sets without showing them."""
+    hidden_fields_to_save: tuple[str, ...] = ()
+    """Model fields that the form sets without showing them."""
 
     @property
-    def written(self) -> list[str] | None:
-        """What is written: all of a new row."""
+    def update_fields(self) -> list[str] | None:
+        """The fields to save; None, which means all of them, for a new row."""
         if self.instance._state.adding:
             return None
-        return [*self._meta.fields, *self.besides]  # type: ignore[misc]
+        return [*self._meta.fields, *self.hidden_fields_to_save]  # type: ignore[misc]
 
     def save(self, commit: bool = True) -> Any:
         if not commit or self.errors:
             return super().save(commit)
-        self.instance.save(update_fields=self.written)
+        self.instance.save(update_fields=self.update_fields)
         return self.instance

@@ -1,4 +1,4 @@
-"""For which days people want a report."""
+"""Form that selects the period of a usage report."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -11,11 +11,11 @@ from django.utils import timezone
 from keys.forms.fields import check_year
 from keys.reports.date_range import DateRange
 
-LONGEST_PERIOD_DAYS = 366
+MAX_PERIOD_DAYS = 366
 
 
 class PeriodForm(forms.Form):
-    """The days that a report is about, as they stand in its URL."""
+    """The days of a report, as given in its URL: a preset or a first and a last day."""
 
     CUSTOM = "custom"
     PRESETS = {
@@ -27,7 +27,7 @@ class PeriodForm(forms.Form):
     }
     DEFAULT = "7d"
 
-    period = forms.ChoiceField(choices=[*PRESETS.items(), (CUSTOM, "From … to")], required=False)
+    period = forms.ChoiceField(choices=[*PRESETS.items(), (CUSTOM, "Custom period")], required=False)
     start = forms.DateField(required=False, validators=[check_year])
     end = forms.DateField(required=False, validators=[check_year])
 
@@ -39,18 +39,18 @@ class PeriodForm(forms.Form):
 
     def _check_days(self, start: date | None, end: date | None) -> None:
         if start is None or end is None:
-            raise ValidationError("Give the first and the last day.")
+            raise ValidationError("Enter the first and the last day.")
         if end < start:
             raise ValidationError("The last day is before the first.")
-        if (end - start).days >= LONGEST_PERIOD_DAYS:
-            raise ValidationError(f"A report covers {LONGEST_PERIOD_DAYS} days at most.")
+        if (end - start).days >= MAX_PERIOD_DAYS:
+            raise ValidationError(f"A report covers at most {MAX_PERIOD_DAYS} days.")
 
     def chosen(self) -> str:
-        """The name of the choice. What is not valid counts as the default."""
+        """Return the name of the choice; the default if the form is invalid."""
         return self.cleaned_data.get("period") or self.DEFAULT if self.is_valid() else self.DEFAULT
 
     def query(self) -> str:
-        """The choice as it stands in a URL."""
+        """Return the choice as a query string."""
         chosen = {"period": self.chosen()}
         if chosen["period"] == self.CUSTOM:
             chosen |= {name: self.cleaned_data[name].isoformat() for name in ("start", "end")}

@@ -1,4 +1,4 @@
-"""What is asked before the state of keys is changed."""
+"""Forms that ask for the reason of a revocation."""
 
 from typing import Any
 
@@ -13,36 +13,37 @@ RevocationReason = APIKey.RevocationReason
 
 
 class RevokeForm(forms.Form):
-    """Why keys are revoked: whoever finds them later wants to know."""
+    """Reason and note for the revocation of several keys."""
 
-    kind = forms.ChoiceField(
-        label="Why",
+    reason = forms.ChoiceField(
+        label="Reason",
         choices=RevocationReason.choices,
         initial=RevocationReason.OTHER,
         required=False,
-        help_text="Compromised keys lose their running streams too.",
+        help_text="In-flight streams of compromised keys are terminated.",
     )
-    reason = forms.CharField(
+    note = forms.CharField(
+        label="Details",
         max_length=200,
         validators=[check_no_raw_key],
         widget=AdminTextInputWidget(attrs={"placeholder": "Such as: found in a public repository"}),
-        help_text="Stays with the key.",
+        help_text="Shown on the key's page.",
     )
 
-    def clean_kind(self) -> str:
-        return self.cleaned_data["kind"] or RevocationReason.OTHER
+    def clean_reason(self) -> str:
+        return self.cleaned_data["reason"] or RevocationReason.OTHER
 
     @property
-    def why(self) -> dict[str, str]:
+    def revocation(self) -> dict[str, str]:
         """The arguments of `APIKey.revoke`."""
-        return {"reason": self.cleaned_data["kind"], "note": self.cleaned_data["reason"]}
+        return {name: self.cleaned_data[name] for name in ("reason", "note")}
 
 
 class RevokeOneForm(RevokeForm):
-    """Besides, the name of the key, typed: a click alone ends nothing for good."""
+    """Reason and note for one key, and its name as confirmation."""
 
     typed_name = forms.CharField(
-        label="Name of the key",
+        label="Key name",
         max_length=100,
         strip=True,
         widget=AdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
@@ -51,19 +52,19 @@ class RevokeOneForm(RevokeForm):
     def __init__(self, *args: Any, api_key: APIKey, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._api_key = api_key
-        kind: Any = self.fields["kind"]
-        kind.required, kind.widget = True, forms.RadioSelect(choices=RevocationReason.choices)
-        self.fields["kind"].initial = RevocationReason.UNUSED
-        self.fields["reason"].required = False
+        reason: Any = self.fields["reason"]
+        reason.required, reason.widget = True, forms.RadioSelect(choices=RevocationReason.choices)
+        reason.initial = RevocationReason.UNUSED
+        self.fields["note"].required = False
 
     def clean_typed_name(self) -> str:
         typed: str = self.cleaned_data["typed_name"]
         if typed not in (self._api_key.name.strip(), self._api_key.public_id):
-            raise ValidationError("This is not the name of this key.")
+            raise ValidationError("This is not the name of the key.")
         return typed
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("kind") == RevocationReason.OTHER and not cleaned.get("reason") and "reason" not in self.errors:
-            self.add_error("reason", "Say the reason in a few words.")
+        if cleaned.get("reason") == RevocationReason.OTHER and not cleaned.get("note") and "note" not in self.errors:
+            self.add_error("note", "Enter the reason.")
         return cleaned

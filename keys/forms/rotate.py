@@ -1,4 +1,4 @@
-"""How a key is rotated."""
+"""Form that rotates an API key."""
 
 import secrets
 from datetime import timedelta
@@ -14,17 +14,21 @@ OVERLAPS = {
 
 
 class RotateForm(forms.Form):
-    """When the old secret ends. The token makes sure that one form issues one secret."""
+    """When the old secret expires. The token is the idempotency key: a form that is sent twice issues one secret."""
 
     overlap = forms.ChoiceField(
-        label="The old secret ends",
-        choices=[(name, words) for name, (words, _) in OVERLAPS.items()],
+        label="Old secret expires",
+        choices=[(name, label) for name, (label, _) in OVERLAPS.items()],
         initial="24h",
         widget=forms.RadioSelect,
-        help_text="Until then both work.",
+        help_text="Both secrets are valid until then.",
     )
     token = forms.CharField(min_length=20, max_length=64, widget=forms.HiddenInput, initial=secrets.token_urlsafe)
 
     @property
     def chosen_overlap(self) -> timedelta:
         return OVERLAPS[self.cleaned_data["overlap"]][1]
+
+    @property
+    def chosen_overlap_label(self) -> str:
+        return OVERLAPS[self.cleaned_data["overlap"]][0]

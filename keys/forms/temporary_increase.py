@@ -1,4 +1,4 @@
-"""A budget that is higher for now."""
+"""Form that raises a budget temporarily."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from keys.models import Budget, Team
 
 
 class TemporaryIncreaseForm(forms.Form):
-    """How much more, and until when."""
+    """The additional amount and the time until which it applies."""
 
     temporary_increase = forms.CharField(
         max_length=24,
@@ -29,8 +29,9 @@ class TemporaryIncreaseForm(forms.Form):
     def __init__(self, *args: Any, budget: Budget, team: Team | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._budget, self._team = budget, team
-        self.fields["temporary_increase"].label = "More dollars" if budget.unit == "usd" else "More tokens"
-        self.fields["temporary_increase"].help_text = "Added to the amount until then."
+        unit = "US dollars" if budget.unit == "usd" else "tokens"
+        self.fields["temporary_increase"].label = f"Additional {unit}"
+        self.fields["temporary_increase"].help_text = "Added to the amount until the given time."
         self.fields["until"].help_text = f"Time zone: {timezone.get_default_timezone_name()}."
 
     def clean_temporary_increase(self) -> int:
@@ -39,7 +40,8 @@ class TemporaryIncreaseForm(forms.Form):
         except ValueError as error:
             raise ValidationError(str(error)) from error
         if not 0 < temporary_increase <= MAX_AMOUNT:
-            raise ValidationError("Give more than nothing, and less than everything.")
+            most = amounts.format_amount(MAX_AMOUNT, self._budget.unit)
+            raise ValidationError(f"Enter an amount greater than 0 and at most {most}.")
         if self._team is not None and (excess := self._excess(temporary_increase)):
             raise ValidationError(excess)
         return temporary_increase
@@ -47,11 +49,11 @@ class TemporaryIncreaseForm(forms.Form):
     def clean_until(self) -> datetime:
         until: datetime = self.cleaned_data["until"]
         if until <= timezone.now():
-            raise ValidationError("This moment is over.")
+            raise ValidationError("Enter a time in the future.")
         return until
 
     def _excess(self, temporary_increase: int) -> str | None:
-        """A team may have more for now as well."""
+        """Compare with the team's budgets as they are now, including their temporary increases."""
         assert self._team is not None
         now = timezone.now()
         of_team = [each.spec._replace(amount=each.limit_at(now)) for each in self._team.budgets.all()]

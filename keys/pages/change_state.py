@@ -28,7 +28,7 @@ def change_one(request: HttpRequest, model_admin: Any, api_key: APIKey, change: 
     data = request.POST if request.method == "POST" else None
     form = RevokeOneForm(data, api_key=api_key) if change.needs_reason else None
     if request.method == "POST" and (form is None or form.is_valid()):
-        _apply(request, model_admin, [api_key], change, form.why if form else {})
+        _apply(request, model_admin, [api_key], change, form.revocation if form else {})
         messages.success(request, f"The key {api_key.name} is {change.done}.")
         return HttpResponseRedirect(key_url)
     requests = count_of_last_hour(api_key)
@@ -65,7 +65,7 @@ def change_several(
             "checkbox_name": ACTION_CHECKBOX_NAME,
         }
         return admin_page(request, template, context)
-    _apply(request, model_admin, affected, change, form.why if form else {})
+    _apply(request, model_admin, affected, change, form.revocation if form else {})
     noun = options.verbose_name if len(affected) == 1 else options.verbose_name_plural
     messages.success(request, f"{len(affected)} {noun} {change.done}.")
     return HttpResponseRedirect(reverse(f"admin:{options.app_label}_{options.model_name}_changelist"))

@@ -1,5 +1,6 @@
-"""Issuing a key: the form, and as the answer to its POST the raw key, there and nowhere else."""
+"""Issue page: the form of a new key, its preview, and the raw key in the response to the POST."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.admin.helpers import AdminForm
@@ -9,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
 
 from keys.display.summary import summary
-from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
+from keys.forms.budgets import BudgetFormSet, KeyBudgets, budget_form_data
 from keys.forms.issue import IssueForm
 from keys.models import APIKey, KeySecret, Team
 from keys.pages.raw_key import show_already_issued, show_once
@@ -20,26 +21,32 @@ SECTIONS: Any = [
     ("Expiry", {"fields": ["expires", "expires_on", "no_expiry_reason"]}),
     ("Models", {"fields": ["allowed_models"]}),
     (
-        "Limits",
+        "Rate limits",
         {
             "fields": ["requests_per_minute", "tokens_per_minute", "concurrent_requests", "shadow_mode"],
-            "description": "How much at a time. A call beyond a limit is refused with 429 and told when to try again.",
+            "description": "Requests over a limit are rejected with 429 and a retry-after header.",
         },
     ),
-    ("Addresses", {"fields": ["allowed_ips", "any_address"], "description": "Where its calls may come from."}),
-    ("Notes", {"fields": ["metadata"]}),
+    (
+        "IP allowlist",
+        {
+            "fields": ["allowed_ips", "allow_any_ip"],
+            "description": "Client IP addresses that may use this key.",
+        },
+    ),
+    ("Metadata", {"fields": ["metadata"]}),
 ]
 
 
 class KeyDraft:
-    """A key that somebody is about to issue: the form and its budgets."""
+    """A key that is about to be issued: its form and the formset of its budgets."""
 
     def __init__(self, request: HttpRequest, model_admin: Any) -> None:
         data = request.POST or None
-        offers = model_admin.admin_site.model_names()
-        self.form = IssueForm(data, initial={"owner_choice": request.user}, offers=offers)
+        models = model_admin.admin_site.model_names()
+        self.form = IssueForm(data, initial={"owner_choice": request.user}, suggested_models=models)
         team = self.form.chosen_owner if isinstance(self.form.chosen_owner, Team) else None
-        self.budgets: BudgetFormSet = KeyBudgets(rows_of(data), instance=APIKey(), team=team)
+        self.budgets: BudgetFormSet = KeyBudgets(budget_form_data(data), instance=APIKey(), team=team)
         self._request, self._model_admin = request, model_admin
 
     @property
@@ -48,22 +55,22 @@ class KeyDraft:
 
     @property
     def context(self) -> dict[str, Any]:
-        """What the form's template shows."""
+        """The context of the form's template."""
         admin_form = AdminForm(self.form, [("", {"fields": ["token"]}), *SECTIONS], {}, model_admin=self._model_admin)
         return {"form": self.form, "sections": list(admin_form)[1:], "budgets": self.budgets, **self.preview}
 
     @property
     def preview(self) -> dict[str, Any]:
-        """What the key will be able to do, or what is missing until then."""
+        """The summary of the key if the form is valid, else its problems; empty for a form that was not sent."""
         if not self.form.is_bound:
             return {}
         if self.is_valid:
             return {"summary": summary(self.form.instance, [form.instance.spec for form in self.budgets.kept])}
         forms = [self.form, *self.budgets.forms]
-        return {"missing": [*(said for form in forms for said in _said(form)), *self.budgets.non_form_errors()]}
+        return {"problems": [*(error for form in forms for error in _errors(form)), *self.budgets.non_form_errors()]}
 
     def issue(self) -> tuple[APIKey, str]:
-        """Raise IntegrityError if this very form has issued a key before."""
+        """Create the key and its budgets. Raise IntegrityError if the same form has issued a key already."""
         fields = self.form.key_fields() | {"created_by": self._request.user}
         api_key, raw = APIKey.objects.issue(idempotency_key=self.form.cleaned_data["token"], **fields)
         self.budgets.instance = api_key
@@ -71,10 +78,11 @@ class KeyDraft:
         return api_key, raw
 
 
-def _said(form: Any) -> list[str]:
-    """The errors of a form, each with the name of its field."""
-    named = {name: f"{form[name].label}: " for name in form.fields}
-    return [f"{named.get(name, '')}{error}" for name, errors in form.errors.items() for error in errors]
+def _errors(form: Any) -> Iterator[str]:
+    """Yield the errors of a form, each with the label of its field."""
+    prefixes = {name: f"{form[name].label}: " for name in form.fields}
+    for name, errors in form.errors.items():
+        yield from (f"{prefixes.get(name, '')}{error}" for error in errors)
 
 
 def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
@@ -97,7 +105,7 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
 
 
 def preview(request: HttpRequest, model_admin: Any) -> HttpResponse:
-    """What the form would issue, for the page's script: the same part of the page, alone. Changes nothing."""
+    """Render the preview alone, for key_form.js. Changes nothing."""
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
     if request.method != "POST":

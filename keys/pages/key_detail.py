@@ -1,4 +1,4 @@
-"""The page of one key: how it is, what it did, what it may do, and the form that changes that."""
+"""Detail page of an API key: status, budgets, usage, errors, secrets, history and the edit form."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from keys.display.secret_status import secret_statuses
 from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
 from keys.display.state_changes import propagation_s
 from keys.display.summary import summary
-from keys.forms.budgets import BudgetFormSet, KeyBudgets, rows_of
+from keys.forms.budgets import BudgetFormSet, KeyBudgets, budget_form_data
 from keys.forms.edit import EditForm
 from keys.models import APIKey, KeyState, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
@@ -32,17 +32,17 @@ SECTIONS: Any = [
 
 
 class KeyEditor:
-    """The form of a key's rules and, for those who may, of its budgets."""
+    """The edit form of a key and, with the permission to change budgets, the formset of its budgets."""
 
     def __init__(self, request: HttpRequest, model_admin: Any, api_key: APIKey) -> None:
         data = request.POST or None
         self._request, self._model_admin, self._api_key = request, model_admin, api_key
-        self.form = EditForm(data, instance=api_key, offers=model_admin.admin_site.model_names())
+        self.form = EditForm(data, instance=api_key, suggested_models=model_admin.admin_site.model_names())
         team = self.form.chosen_owner if isinstance(self.form.chosen_owner, Team) else None
         self.budgets: BudgetFormSet | None = None
         if request.user.has_perm("keys.change_budget"):
             may_add = request.user.has_perm("keys.add_budget")
-            self.budgets = KeyBudgets(rows_of(data), instance=api_key, team=team, may_add=may_add)
+            self.budgets = KeyBudgets(budget_form_data(data), instance=api_key, team=team, may_add=may_add)
             self.budgets.can_delete = request.user.has_perm("keys.delete_budget")
 
     @property
@@ -59,9 +59,9 @@ class KeyEditor:
         self.form.save()
         if self.budgets is not None:
             self.budgets.save()
-        parts = [self.budgets] if self.budgets is not None else []
-        said = self._model_admin.construct_change_message(self._request, self.form, parts)
-        self._model_admin.log_change(self._request, self._api_key, said)
+        formsets = [self.budgets] if self.budgets is not None else []
+        message = self._model_admin.construct_change_message(self._request, self.form, formsets)
+        self._model_admin.log_change(self._request, self._api_key, message)
 
 
 def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
@@ -71,10 +71,10 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
     editor = KeyEditor(request, model_admin, api_key) if may_change else None
     if request.method == "POST" and editor and "add_budget" not in request.POST and editor.is_valid:
         editor.save()
-        messages.success(request, f"Saved. It takes effect everywhere within {propagation_s()} seconds.")
+        messages.success(request, f"Saved. Takes effect everywhere within {propagation_s()} seconds.")
         return HttpResponseRedirect(request.path)
     if request.method == "POST":
-        # The form has changed the row in memory; what stands above it is how the key is.
+        # The invalid form has changed the instance in memory; the panels show the key as it is stored.
         api_key = model_admin.get_queryset(request).get(pk=api_key.pk)
     context = {
         "title": api_key.name,
@@ -86,20 +86,21 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
 
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
-    """What the page shows besides the form. The number of queries does not grow with anything."""
-    done = key_activity.activity(api_key)
-    budgets = forecast.budget_meters(api_key, done)
-    shown: dict[str, Any] = {
+    """Return the context of all panels but the form. The number of queries is constant."""
+    activity = key_activity.activity(api_key)
+    budgets = forecast.budget_meters(api_key, activity)
+    own_budgets = [each.status.budget.spec for each in budgets if each.status.scope == "key"]
+    context: dict[str, Any] = {
         "api_key": api_key,
         "budget_meters": budgets,
         "limit_meters": forecast.limit_meters(api_key),
         "secrets": secret_statuses(list(api_key.secrets.all())),
-        "rules": summary(api_key, [each.status.budget.spec for each in budgets if each.status.scope == "key"]),
+        "summary": summary(api_key, own_budgets),
         "history": history_of(api_key),
         "may": model_admin.rights(request, api_key),
         "blocked_reasons": blocked_reasons(api_key),
-        "holder_address": _holder_address(request, api_key),
-        "requests_address": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
+        "owner_url": _owner_url(request, api_key),
+        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
         "placeholder": PLACEHOLDER,
         "snippets": snippets(
             PLACEHOLDER,
@@ -108,49 +109,49 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):
-        requests = key_activity.recent_requests(api_key)
-        shown |= {
-            "activity": done,
-            "chart": charts.requests_per_day(done.days),
-            "requests": requests,
-            "last_use": key_activity.last_admitted(api_key, requests),
+        records = key_activity.recent_requests(api_key)
+        context |= {
+            "activity": activity,
+            "chart": charts.requests_per_day(activity.days),
+            "records": records,
+            "last_use": key_activity.last_admitted(api_key, records),
             "errors": key_activity.recent_errors(api_key),
             "rejections": rejections(api_key),
         }
-    return shown
+    return context
 
 
 def blocked_reasons(api_key: APIKey) -> list[str]:
-    """Return why every request with this key is rejected. Empty for a usable key."""
-    return [_reason(state, api_key) for state in api_key.blocking_states()]
+    """Return why every request with this key is rejected; empty if the key is active."""
+    return [_blocked_reason(state, api_key) for state in api_key.blocking_states()]
 
 
-def _reason(state: KeyState, api_key: APIKey) -> str:
+def _blocked_reason(state: KeyState, api_key: APIKey) -> str:
     match state:
         case KeyState.REVOKED:
             why = "; ".join(filter(None, [api_key.get_revocation_reason_display(), api_key.revocation_note]))
-            return f"Revoked on {_moment(api_key.revoked_at)}: {why or 'no reason was given'}"
+            return f"Revoked on {_local(api_key.revoked_at)}: {why or 'no reason given'}"
         case KeyState.DISABLED:
-            return f"Disabled since {_moment(api_key.disabled_at)}: its requests are rejected until it is enabled."
+            return f"Disabled since {_local(api_key.disabled_at)}: requests are rejected until the key is enabled."
         case KeyState.TEAM_DISABLED:
-            return f"The team {api_key.owner_name} is disabled, and all its keys with it."
+            return f"Team {api_key.owner_name} is disabled: requests with its keys are rejected."
         case KeyState.OWNER_INACTIVE:
-            return f"The owner {api_key.owner_name} is deactivated."
+            return f"The owner {api_key.owner_name} is inactive: requests are rejected."
         case _:
-            return f"Expired on {_moment(api_key.expires_at)}: its requests are rejected."
+            return f"Expired on {_local(api_key.expires_at)}: requests are rejected."
 
 
-def _moment(moment: datetime | None) -> str:
+def _local(moment: datetime | None) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}" if moment else ""
 
 
-def _holder_address(request: HttpRequest, api_key: APIKey) -> str:
-    """The page of the team or the person, for those who may see it."""
-    owner_choice: Any = api_key.team or api_key.owner
-    options = owner_choice._meta
+def _owner_url(request: HttpRequest, api_key: APIKey) -> str:
+    """Return the URL of the owner's page; empty without the permission to view it."""
+    owner: Any = api_key.team or api_key.owner
+    options = owner._meta
     if not request.user.has_perm(f"{options.app_label}.view_{options.model_name}"):
         return ""
     try:
-        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[owner_choice.pk])
+        return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[owner.pk])
     except NoReverseMatch:
         return ""

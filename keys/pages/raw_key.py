@@ -1,4 +1,4 @@
-"""The page that shows a raw key once, as the answer to the POST that issued it: nothing of it is stored anywhere."""
+"""Page that shows a raw key once, in the response to the POST that issued it. The raw key is stored nowhere."""
 
 from typing import Any
 
@@ -11,15 +11,22 @@ from lib.admin.render import NO_STORE_NO_REFERRER, admin_page
 
 
 def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str, **context: Any) -> HttpResponse:
-    """The raw key of a key that was just issued or rotated, with the ways to use it."""
+    """Show the raw key of an issued or rotated key, with code snippets that use it."""
     model = example_model(api_key, model_admin.admin_site.model_names())
-    ways = snippets(raw, origin=f"{request.scheme}://{request.get_host()}", model=model or SOME_MODEL)
-    shown = {"title": "Key issued", "api_key": api_key, "raw": raw, "snippets": ways, "model": model}
-    return admin_page(request, "keys/issue/raw_key.html", shown | context, headers=NO_STORE_NO_REFERRER)
+    origin = f"{request.scheme}://{request.get_host()}"
+    context = {
+        "title": "Key issued",
+        "api_key": api_key,
+        "raw": raw,
+        "snippets": snippets(raw, origin=origin, model=model or SOME_MODEL),
+        "model": model,
+        **context,
+    }
+    return admin_page(request, "keys/issue/raw_key.html", context, headers=NO_STORE_NO_REFERRER)
 
 
 def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
-    """The same form was sent a second time."""
+    """Respond with 409 to a form that was sent a second time."""
     context = {
         "title": "Already issued",
         "api_key": api_key,
@@ -30,7 +37,7 @@ def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey)
 
 
 def example_model(api_key: APIKey, names: list[str]) -> str:
-    """A model that the key may call; empty where none is known by its name."""
+    """Return the name of a model that the key may use; empty if none is known."""
     of_team = api_key.team.allowed_models if api_key.team else []
     known = model_patterns.names([*api_key.allowed_models, *of_team, *names, EXAMPLE_MODEL])
     allowlists = (api_key.allowed_models, of_team)

@@ -1,4 +1,4 @@
-"""Rotating a key: a new secret, shown once, and an end for the old one."""
+"""Rotation page: adds a secret, shows it once and sets when the old one expires."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
         raise PermissionDenied
     form = RotateForm(request.POST or None)
     if not form.is_valid() or api_key.revoked_at is not None:
-        return _ask(request, api_key, form)
+        return _show_form(request, api_key, form)
     token = form.cleaned_data["token"]
     try:
         with transaction.atomic():
             secret, raw = api_key.rotate(overlap=form.chosen_overlap, idempotency_key=token)
-            model_admin.log_change(request, api_key, f"Rotated: the old secret ends {_ending(form)}")
-    except KeyRevoked:  # a moment ago
-        return _ask(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)
+            model_admin.log_change(request, api_key, f"Rotated: old secret expires {form.chosen_overlap_label}")
+    except KeyRevoked:  # by a concurrent request
+        return _show_form(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)
     except IntegrityError:
         if not KeySecret.objects.filter(idempotency_key=token).exists():
             raise
@@ -36,19 +36,15 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     return show_once(request, model_admin, api_key, raw, title="Key rotated", is_rotated=True, old=old)
 
 
-def _ask(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpResponse:
-    live = [each for each in secret_statuses(list(api_key.secrets.all())) if each.state != "expired"]
+def _show_form(request: HttpRequest, api_key: APIKey, form: RotateForm) -> HttpResponse:
+    """Show the form, or with 409 that the key was revoked after the form was loaded."""
+    valid_secrets = [each for each in secret_statuses(list(api_key.secrets.all())) if each.state != "expired"]
     context = {
         "title": f"Rotate {api_key.name}",
         "api_key": api_key,
         "form": form,
-        "live": live,
+        "valid_secrets": valid_secrets,
         "propagation_s": propagation_s(),
     }
-    return admin_page(
-        request, "keys/key/rotate.html", context, status=409 if request.method == "POST" and api_key.revoked_at else 200
-    )
-
-
-def _ending(form: RotateForm) -> str:
-    return dict(form.fields["overlap"].choices)[form.cleaned_data["overlap"]]  # type: ignore[attr-defined]
+    status = 409 if request.method == "POST" and api_key.revoked_at else 200
+    return admin_page(request, "keys/key/rotate.html", context, status=status)

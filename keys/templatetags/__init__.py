@@ -1,0 +1,1 @@
+"""Template filters for figures, times and badges."""

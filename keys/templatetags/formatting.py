@@ -1,4 +1,4 @@
-"""Numbers, amounts and moments as people read them."""
+"""Template filters that format numbers, amounts, shares and times."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from keys.domain.amounts import format_amount
 from keys.reports.totals import Totals
-from lib import money as amounts
+from lib import money
 from lib.admin import cells
 
 register = template.Library()
@@ -16,7 +16,7 @@ register.filter("milliseconds", cells.milliseconds)
 
 @register.filter
 def moment(value: datetime | None, none: str = cells.NONE) -> SafeString | str:
-    """How long ago or ahead, with the exact moment as its title."""
+    """Return a relative time, with the exact time as its title."""
     return cells.moment(value, none=none)
 
 
@@ -27,19 +27,19 @@ def exact(value: datetime | None, none: str = cells.NONE) -> SafeString | str:
 
 @register.filter
 def amount(value: int, unit: str) -> str:
-    """Micro-dollars or tokens, with their unit."""
+    """Format micro-dollars or tokens, with the unit."""
     return format_amount(value, unit)
 
 
 @register.filter
 def about(value: int, unit: str) -> str:
-    """The same, of a value that nobody knows exactly: dollars to the cent, as long as there are cents."""
+    """Format an estimated amount: dollars of a cent or more are truncated to cents."""
     return format_amount(value // 10_000 * 10_000 if unit == "usd" and value >= 10_000 else value, unit)
 
 
 @register.filter
 def cost_of(micros: int | None, unpriced: int = 0) -> str:
-    """What calls cost: a dash where none has a price, and a plus where some have none."""
+    """Format a cost: `unpriced` if no request has a price, a trailing plus if some have none."""
     if micros is None or (unpriced and not micros):
         return "unpriced"
     return format_amount(micros, "usd") + (" +" if unpriced else "")
@@ -47,15 +47,15 @@ def cost_of(micros: int | None, unpriced: int = 0) -> str:
 
 @register.filter
 def count(value: int | None) -> str:
-    """1234567 → 1,234,567; a dash for a number that nobody said."""
+    """Format 1234567 as 1,234,567, and a number that was not reported as a dash."""
     return cells.count(value)
 
 
 @register.filter
 def share(part: int, whole: int) -> str:
-    """A part as a percentage; never 0 % or 100 % for what is not quite that."""
+    """Format a share as a percentage. Only exact values become 0 % or 100 %."""
     if not whole:
-        return "\N{EN DASH}"
+        return cells.NONE
     percent = 100 * part / whole
     if 0 < percent < 0.1:
         return "< 0.1 %"
@@ -65,30 +65,24 @@ def share(part: int, whole: int) -> str:
 
 
 @register.filter
-def money(micros: int) -> str:
-    """Micro-dollars to look at, never rounded to nothing."""
-    return amounts.short(micros)
-
-
-@register.filter
 def exact_money(micros: int) -> str:
-    """Micro-dollars with all their digits."""
-    return amounts.dollars(micros)
+    """Format micro-dollars with all digits."""
+    return money.dollars(micros)
 
 
 @register.filter
 def unrounded_money(millionths: int) -> str:
-    """Millionths of a micro-dollar with all their digits."""
-    return amounts.unrounded(millionths)
+    """Format millionths of a micro-dollar with all digits."""
+    return money.unrounded(millionths)
 
 
 @register.filter
 def cost(totals: Totals) -> str:
-    """What calls cost, as far as their models have a price; in words where none has."""
-    return "unpriced" if totals.is_unpriced else amounts.short(totals.cost_micros)
+    """Format the cost of the priced requests; `unpriced` if none has a price."""
+    return "unpriced" if totals.is_unpriced else money.short(totals.cost_micros)
 
 
 @register.filter
 def error_rate(totals: Totals) -> str:
-    """Return the share of errors among finished requests."""
+    """Format the share of errors among finished requests."""
     return share(totals.errors, totals.finished)

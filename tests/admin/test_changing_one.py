@@ -22,7 +22,7 @@ def address_of(api_key: APIKey, change: str, *more: object) -> str:
 
 
 def revoking(**fields: str) -> dict[str, str]:
-    return {"kind": "unused", "reason": "", "typed_name": "app"} | fields
+    return {"reason": "unused", "note": "", "typed_name": "app"} | fields
 
 
 # ---- state
@@ -55,22 +55,22 @@ def test_disabling_and_enabling_lead_back_to_the_key(browser: Client, issue: Iss
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "reason"),
+    ("answer", "reason", "note"),
     [
         (revoking(), "unused", ""),
-        (revoking(kind="other", reason="we moved"), "other", "we moved"),
-        (revoking(kind="compromised", reason="on GitHub"), "compromised", "on GitHub"),
+        (revoking(reason="other", note="we moved"), "other", "we moved"),
+        (revoking(reason="compromised", note="on GitHub"), "compromised", "on GitHub"),
     ],
 )
 def test_a_key_is_revoked_with_a_reason(
-    answer: dict[str, str], kind: str, reason: str, browser: Client, issue: Issue
+    answer: dict[str, str], reason: str, note: str, browser: Client, issue: Issue
 ) -> None:
     api_key, _ = issue()
 
     browser.post(address_of(api_key, "revoke"), answer)
 
     api_key.refresh_from_db()
-    assert (api_key.state, api_key.revocation_reason, api_key.revocation_note) == ("revoked", kind, reason)
+    assert (api_key.state, api_key.revocation_reason, api_key.revocation_note) == ("revoked", reason, note)
 
 
 def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: Issue) -> None:
@@ -86,11 +86,11 @@ def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: 
     [
         ({"typed_name": ""}, "typed_name"),
         ({"typed_name": "App"}, "typed_name"),
-        ({"kind": ""}, "kind"),
-        ({"kind": "boredom"}, "kind"),
-        ({"kind": "other", "reason": " "}, "reason"),
-        ({"reason": "x" * 201}, "reason"),
-        ({"reason": "it was mgw_0123456789abcdef"}, "reason"),
+        ({"reason": ""}, "reason"),
+        ({"reason": "boredom"}, "reason"),
+        ({"reason": "other", "note": " "}, "note"),
+        ({"note": "x" * 201}, "note"),
+        ({"note": "it was mgw_0123456789abcdef"}, "note"),
     ],
 )
 def test_a_confirmation_that_is_not_right_revokes_nothing(
@@ -155,7 +155,7 @@ def test_a_change_takes_its_own_permission(change: str, browser_of: Callable[...
 
 def test_several_keys_are_revoked_with_a_kind(browser: Client, issue: Issue) -> None:
     keys = [issue(name=name)[0] for name in ("one", "other")]
-    confirmation = {"confirmed": "yes", "kind": "compromised", "reason": "on GitHub"}
+    confirmation = {"confirmed": "yes", "reason": "compromised", "note": "on GitHub"}
 
     browser.post(
         "/admin/keys/apikey/",
@@ -185,8 +185,8 @@ def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: B
     raised = browser.post(address, raising(), follow=True)
 
     assert for_budgets([Budget.objects.get()])[0].limit == 30_500_000
-    assert "The budget is $30.50 until" in raised.text and "$20.00, and $10.50 more until" in raised.text
-    assert "Change the increase …" in raised.text and "End the increase now" in browser.get(address).text
+    assert "The budget is $30.50 until" in raised.text and "$20.00, plus $10.50" in raised.text
+    assert "Change increase …" in raised.text and "End increase now" in browser.get(address).text
 
     browser.post(address, {"end": "yes"})
 

@@ -94,8 +94,8 @@ def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Tea
 def test_the_page_has_the_same_words_for_its_script(browser: Client, team: Team) -> None:
     page = browser.get(ADD)
 
-    said = json.loads(page.text.split('<script id="inherited" type="application/json">')[1].split("</script>")[0])
-    assert said == page.context["form"].inherited
+    said = json.loads(page.text.split('<script id="help-texts" type="application/json">')[1].split("</script>")[0])
+    assert said == page.context["form"].field_help_texts_by_owner
     assert said[f"team-{team.pk}"]["concurrent_requests"].startswith("Empty: 20 concurrent requests")
     assert said[""]["concurrent_requests"] == "Empty: no limit."
 
@@ -159,7 +159,7 @@ def test_a_budget_does_not_exceed_the_teams(
         ([{"amount": "x"}], "Give an amount in dollars, such as 12.50."),
         ([{"amount": "0.0000001"}], "give at most six decimals"),
         ([{"amount": "1.5", "unit": "tokens"}], "Give a whole number of tokens"),
-        ([{"amount": "1"}, {"amount": "2"}], "There is a budget of US dollars per month already."),
+        ([{"amount": "1"}, {"amount": "2"}], "A budget in US dollars per month already exists."),
         ([{"amount": "1", "alert_threshold_percent": "101"}], "less than or equal to 100"),
         ([{"amount": "9999999999"}], "Give an amount of at most"),
         ([{"amount": "", "period": "day"}], "This field is required."),
@@ -193,10 +193,10 @@ def test_more_rows_are_there_without_a_script(browser: Client, form: dict[str, A
 )
 def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: dict[str, Any]) -> None:
     refused = browser.post(ADD, form | {"allowed_ips": addresses})
-    assert "These are all addresses there are." in errors(refused)["allowed_ips"][0]
+    assert "These ranges cover all IP addresses." in errors(refused)["allowed_ips"][0]
     assert not APIKey.objects.exists()
 
-    browser.post(ADD, form | {"allowed_ips": addresses, "any_address": "on"})
+    browser.post(ADD, form | {"allowed_ips": addresses, "allow_any_ip": "on"})
 
     assert APIKey.objects.exists()
 
@@ -243,7 +243,7 @@ def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
 
     page = browser.get(ADD).text
 
-    assert 'data-offer="claude-*"' in page and 'data-offer="*"' not in page and "<script>alert" not in page
+    assert 'data-suggestion="claude-*"' in page and 'data-suggestion="*"' not in page and "<script>alert" not in page
 
 
 def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Team, form: dict[str, Any]) -> None:
@@ -266,11 +266,11 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
 def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(PREVIEW, form | {"name": "", "requests_per_minute": "0"})
 
-    assert answer.context["missing"] == [
+    assert answer.context["problems"] == [
         "Name: This field is required.",
-        "Requests a minute: Ensure this value is greater than or equal to 1.",
+        "Requests per minute (RPM): Ensure this value is greater than or equal to 1.",
     ]
-    assert "data-missing" in answer.text
+    assert "data-problems" in answer.text
 
 
 def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def test_a_key_is_shown_once_in_the_answer_to_the_post(browser: Client, form: di
     assert answer.status_code == 200
     assert raw_key.is_well_formed(raw)
     assert f'value="{raw}" readonly' in answer.text
-    assert "You will not see this key again. Keep it like a password." in answer.text
+    assert "This is the only time the key is shown. Store it like a password." in answer.text
     assert "no-store" in answer["Cache-Control"]
     assert answer["Referrer-Policy"] == "no-referrer"
     assert APIKey.objects.with_raw_key(raw).get().name == "app"
@@ -55,7 +55,9 @@ def test_the_same_form_sent_twice_issues_nothing_and_shows_nothing(browser: Clie
     again = browser.post(ADD, form)
 
     assert again.status_code == 409
-    assert "This key has been issued. It cannot be shown again; rotate it if you did not store it." in again.text
+    assert (
+        "This key has already been issued. It cannot be shown again; rotate it if you did not store it." in again.text
+    )
     assert raw not in again.text and not RAW_KEY.search(again.text)
     assert KeySecret.objects.count() == 1
     assert LogEntry.objects.count() == 1

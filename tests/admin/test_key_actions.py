@@ -54,8 +54,8 @@ def test_extending_asks_first_and_says_what_will_happen(browser: Client, five: l
         answer = act(browser, "extend_selected", *five)
 
     assert ends() == before
-    assert "1 of them has expired: it works again" in answer.text
-    assert "Left as they are: revoked (revoked), endless (never expires)." in answer.text
+    assert "1 of them has expired and will be valid again" in answer.text
+    assert "Not changed: revoked (revoked), endless (never expires)." in " ".join(answer.text.split())
     assert "Extend 3 keys" in answer.text
 
 
@@ -63,7 +63,7 @@ def test_days_are_added_to_the_end_or_to_now_where_that_is_over(browser: Client,
     with time_machine.travel(NOW, tick=False):
         answer = act(browser, "extend_selected", *five, confirmed="yes", by="30")
 
-    assert "Extended 3 API keys." in answer.text
+    assert "3 API keys extended." in answer.text
     later = NOW + timedelta(days=40)
     assert ends() == {
         "running": later,
@@ -105,7 +105,7 @@ def test_more_keys_than_a_confirmation_can_name_are_refused(
 
     answer = act(browser, action, *five, confirmed="yes", by="30", reason="test")
 
-    assert "4 keys at most are changed at once." in answer.text
+    assert "Select at most 4 keys." in answer.text
     assert list(APIKey.objects.values()) == before
 
 

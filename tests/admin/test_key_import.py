@@ -22,7 +22,8 @@ from keys.models import APIKey, Budget, KeySecret, Team
 IMPORT = "/admin/keys/apikey/import/"
 RAW_KEY = re.compile(r"mgw_[0-9A-Za-z]{46}")
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
-GOOD = """name,owner,team,purpose,expires,reason,models,rpm,tpm,parallel,budget,period,unit,addresses
+GOOD = """name,owner,team,purpose,expires,no_expiry_reason,models,rpm,tpm,concurrent_requests,budget,period,unit,\
+allowed_ips
 Support bot,root,,Answers,90d,,claude-3 llama-*,60,1000,5,25.00,,,10.0.0.0/8 192.0.2.7
 Nightly,,Search,,never,no clock,,,,,5000,day,tokens,
 """
@@ -41,7 +42,7 @@ def upload(browser: Client, text: str | bytes, name: str = "keys.csv") -> Any:
 def confirmed(preview: Any, **fields: str) -> dict[str, str]:
     """What the form of a preview sends."""
     form = preview.context["form"]
-    return {"content": form["content"].value(), "token": form["token"].value(), "answer": "page"} | fields
+    return {"content": form["content"].value(), "token": form["token"].value(), "output": "page"} | fields
 
 
 def verdicts(text: str) -> list[dict[str, list[str]]]:
@@ -61,10 +62,10 @@ def test_a_file_is_previewed_and_nothing_is_issued(browser: Client) -> None:
         preview = upload(browser, GOOD)
 
     assert not APIKey.objects.exists()
-    assert "All rows can be issued: 2 keys." in preview.text
+    assert "All rows are valid: 2 keys can be issued." in preview.text
     for said in (
         "2026-10-13 12:00",
-        "60 requests/min, 1000 tokens/min, 5 at once",
+        "60 RPM, 1000 TPM, 5 concurrent",
         "$25.00 per month",
         "5,000 tokens per day",
     ):
@@ -103,7 +104,7 @@ def test_the_raw_keys_are_in_the_answer_and_nowhere_else(browser: Client, caplog
 
 
 def test_the_keys_can_be_taken_as_a_file(browser: Client) -> None:
-    answer = browser.post(IMPORT, confirmed(upload(browser, GOOD.replace("Nightly", "=Nightly")), answer="csv"))
+    answer = browser.post(IMPORT, confirmed(upload(browser, GOOD.replace("Nightly", "=Nightly")), output="csv"))
 
     lines = list(csv.DictReader(answer.content.decode().splitlines()))
     assert [(line["name"], line["owner"]) for line in lines] == [("Support bot", "root"), ("'=Nightly", "Search")]
@@ -117,9 +118,9 @@ def test_a_form_that_is_sent_twice_issues_once(again: str, browser: Client) -> N
     form = confirmed(upload(browser, GOOD))
     browser.post(IMPORT, form)
 
-    answer = browser.post(IMPORT, form | {"answer": again})
+    answer = browser.post(IMPORT, form | {"output": again})
 
-    assert answer.status_code == 409 and "These keys have been issued." in answer.text
+    assert answer.status_code == 409 and "These keys have already been issued." in answer.text
     assert not RAW_KEY.search(answer.text)
     assert APIKey.objects.count() == KeySecret.objects.count() == 2
 
@@ -129,16 +130,16 @@ MIXED = GOOD + "Broken,nobody,Search,,soon,,a*b,0,,x,1e3,year,euros,300.1.1.1\n"
 
 def test_nothing_is_issued_while_a_row_is_wrong(browser: Client) -> None:
     preview = upload(browser, MIXED)
-    assert "1 of 3 rows cannot be issued; 2 can." in preview.text
+    assert "1 of 3 rows is invalid; 2 can be issued." in preview.text
 
     answer = browser.post(IMPORT, confirmed(preview))
 
-    assert "Nothing was issued: not every row can be." in answer.text
+    assert "No keys were issued: some rows are invalid." in answer.text
     assert not APIKey.objects.exists()
 
 
 def test_the_good_rows_are_issued_where_the_admin_chooses_them(browser: Client) -> None:
-    answer = browser.post(IMPORT, confirmed(upload(browser, MIXED), only_good="yes"))
+    answer = browser.post(IMPORT, confirmed(upload(browser, MIXED), only_valid="yes"))
 
     assert len(RAW_KEY.findall(answer.text)) == 2
     assert sorted(APIKey.objects.values_list("name", flat=True)) == ["Nightly", "Support bot"]
@@ -147,10 +148,20 @@ def test_the_good_rows_are_issued_where_the_admin_chooses_them(browser: Client) 
 def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
     *_, errors = verdicts(MIXED)
 
-    assert list(errors) == ["owner", "expires", "models", "rpm", "parallel", "period", "unit", "addresses", "budget"]
+    assert list(errors) == [
+        "owner",
+        "expires",
+        "models",
+        "rpm",
+        "concurrent_requests",
+        "period",
+        "unit",
+        "allowed_ips",
+        "budget",
+    ]
     page = upload(browser, MIXED).text
-    assert "<code>owner</code>: There is no active user of this name." in page
-    assert "<code>addresses</code>: This is no address or network: 300.1.1.1" in page
+    assert "<code>owner</code>: No active user has this name." in page
+    assert "<code>allowed_ips</code>: Not an IP address or CIDR range: 300.1.1.1" in page
 
 
 @pytest.mark.parametrize(
@@ -158,35 +169,35 @@ def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
     [
         ({"name": ""}, "name", "required"),
         ({"name": "x" * 101}, "name", "at most 100"),
-        ({"owner": ""}, "owner", "Name an owner or a team"),
-        ({"team": "Search"}, "owner", "not both"),
-        ({"owner": "gone"}, "owner", "no active user"),
+        ({"owner": ""}, "owner", "Enter either an owner or a team"),
+        ({"team": "Search"}, "owner", "either an owner or a team"),
+        ({"owner": "gone"}, "owner", "No active user"),
         ({"owner": "", "team": "closed"}, "team", "This team is disabled"),
-        ({"owner": "", "team": "nobody"}, "team", "no team of this name"),
+        ({"owner": "", "team": "nobody"}, "team", "No team has this name"),
         ({"expires": ""}, "expires", "required"),
         ({"expires": "2020-01-01"}, "expires", "in the past"),
         ({"expires": "0d"}, "expires", "in the past"),
         ({"expires": "9999-12-31"}, "expires", "Give it as"),
         ({"expires": "999999999d"}, "expires", "Give it as"),
         ({"expires": "tomorrow"}, "expires", "Give it as"),
-        ({"expires": "never"}, "reason", "Say why"),
-        ({"reason": "no clock"}, "reason", "Only for one that never expires"),
-        ({"name": raw_key.generate()}, "name", "has an API key in it"),
-        ({"purpose": f"was {raw_key.generate()}"}, "purpose", "has an API key in it"),
-        ({"addresses": "10.0.0.1 0.0.0.0/0"}, "addresses", "all addresses there are"),
-        ({"models": "a*b"}, "models", "end of a name only"),
+        ({"expires": "never"}, "no_expiry_reason", "Enter why"),
+        ({"no_expiry_reason": "no clock"}, "no_expiry_reason", "Leave this empty"),
+        ({"name": raw_key.generate()}, "name", "Remove the API key"),
+        ({"purpose": f"was {raw_key.generate()}"}, "purpose", "Remove the API key"),
+        ({"allowed_ips": "10.0.0.1 0.0.0.0/0"}, "allowed_ips", "cover all IP addresses"),
+        ({"models": "a*b"}, "models", "end of a model name"),
         ({"models": "x" * 257}, "models", "one model name"),
         ({"rpm": "-1"}, "rpm", "greater than or equal to 1"),
         ({"rpm": "2147483648"}, "rpm", "less than or equal"),
         ({"tpm": "1.5"}, "tpm", "whole number"),
-        ({"parallel": "many"}, "parallel", "whole number"),
+        ({"concurrent_requests": "many"}, "concurrent_requests", "whole number"),
         ({"budget": "-1"}, "budget", "such as 12.50"),
         ({"budget": "0.0000001"}, "budget", "six decimals"),
         ({"budget": "1.5", "unit": "tokens"}, "budget", "number of tokens"),
         ({"budget": "9" * 5000, "unit": "tokens"}, "budget", "at most"),
         ({"budget": "1", "period": "year"}, "period", "valid choice"),
         ({"budget": "1", "unit": "euros"}, "unit", "valid choice"),
-        ({"addresses": "10.0.0.0/8 nowhere"}, "addresses", "nowhere"),
+        ({"allowed_ips": "10.0.0.0/8 nowhere"}, "allowed_ips", "nowhere"),
     ],
 )
 def test_a_row_that_is_wrong(cells: dict[str, str], column: str, said: str) -> None:
@@ -222,14 +233,14 @@ def test_a_file_that_is_read(text: str) -> None:
         pytest.param("", "is empty", id="empty"),
         pytest.param("\n\n", "is empty", id="empty lines"),
         pytest.param("name,owner,expires\n", "no rows", id="header alone"),
-        pytest.param("name,owner,expires,digest\na,root,90d,x\n", "There is no column", id="unknown column"),
-        pytest.param("Support bot,root,90d\n", "There is no column", id="no header"),
-        pytest.param("name,owner\na,root\n", "expires is missing", id="missing column"),
-        pytest.param("name,expires\na,90d\n", "owner or team is missing", id="nobody to belong to"),
-        pytest.param("name,name,owner,expires\na,a,root,90d\n", "stands there twice", id="repeated column"),
+        pytest.param("name,owner,expires,digest\na,root,90d,x\n", "Unknown column", id="unknown column"),
+        pytest.param("Support bot,root,90d\n", "Unknown column", id="no header"),
+        pytest.param("name,owner\na,root\n", "Missing column: expires", id="missing column"),
+        pytest.param("name,expires\na,90d\n", "Missing column: owner or team", id="nobody to belong to"),
+        pytest.param("name,name,owner,expires\na,a,root,90d\n", "Duplicate column: name", id="repeated column"),
         pytest.param('name,owner,expires\n"a"b,root,90d\n', "Line 2 cannot be read", id="bad quotes"),
         pytest.param('name,owner,expires\n"a,root,90d\n', "cannot be read as CSV", id="open quotes"),
-        pytest.param("name,owner,expires\na\0,root,90d\n", "not text", id="NUL"),
+        pytest.param("name,owner,expires\na\0,root,90d\n", "not a text file", id="NUL"),
         pytest.param("name,owner,expires\n" + "a,root,90d\n" * 501, "more than 500 rows", id="too long"),
         pytest.param("name,owner,expires\n" + "a" * 200_000 + ",root,90d\n", "cannot be read", id="a huge cell"),
     ],
@@ -257,11 +268,13 @@ def test_what_is_no_file_of_text_is_said(content: bytes, said: str, browser: Cli
 def test_a_byte_order_mark_is_no_part_of_the_first_column(browser: Client) -> None:
     preview = upload(browser, b"\xef\xbb\xbf" + GOOD.encode())
 
-    assert "All rows can be issued" in preview.text
+    assert "All rows are valid" in preview.text
 
 
 def test_a_row_with_more_cells_than_columns_is_wrong() -> None:
-    assert verdicts("name,owner,expires\na,root,90d,x\n") == [{"row": ["It has more cells than there are columns."]}]
+    assert verdicts("name,owner,expires\na,root,90d,x\n") == [
+        {"row": ["The row has more cells than the header has columns."]}
+    ]
 
 
 def test_a_name_that_is_taken_is_pointed_out_and_no_error(admin: User) -> None:
@@ -333,7 +346,7 @@ def test_importing_takes_the_right_to_issue(browser_of: Callable[..., Client], b
 
 def test_hostile_cells_are_inert(browser: Client) -> None:
     hostile = '"><script>alert(1)</script>{{ 7|add:7 }}'
-    text = row(name=hostile, owner=hostile, models=hostile, addresses=hostile)
+    text = row(name=hostile, owner=hostile, models=hostile, allowed_ips=hostile)
 
     preview = upload(browser, text)
     issued = browser.post(IMPORT, confirmed(upload(browser, row(name=hostile, purpose=hostile))))

@@ -219,7 +219,7 @@ def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, ca
 
     assert cells_of(answer, "spending") == ["$0.018 + 1 unpriced 90 % of $0.02 per month"]
     assert '<rect class="bar-part" width="90" height="6"/>' in answer.text
-    assert 'title="$0.018 spent or held of the monthly budget"' in answer.text
+    assert 'title="$0.018 used or reserved of the monthly budget"' in answer.text
 
 
 def test_the_own_budget_of_a_key_is_shown_before_that_of_its_team(browser: Client, issue: Issue, team: Team) -> None:
@@ -254,7 +254,7 @@ def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, c
     answer = browser.get(LIST)
 
     assert cells_of(answer, "requests") == ["3"]
-    assert "the last is today: 2, 0, 0, 0, 0, 0, 1. Refused besides: 1" in answer.text
+    assert "today last: 2, 0, 0, 0, 0, 0, 1; rejected: 1" in answer.text
     assert answer.text.count('<svg class="sparkline"') == 1
 
 

@@ -111,7 +111,11 @@ def test_a_key_that_is_refused_says_why(browser: Client, issue: Issue, owner: Us
     api_key.revoke(reason="compromised", note="found in a repository")
     revoked = text_of(browser.get(address_of(api_key)))
 
-    assert "Expired on" in said and "Disabled since" in said and "The owner owner is deactivated." in said
+    assert (
+        "Expired on" in said
+        and "Disabled since" in said
+        and "The owner owner is inactive: requests are rejected." in said
+    )
     assert "compromised; found in a repository" in revoked
 
 
@@ -120,7 +124,7 @@ def test_a_disabled_team_says_so_at_its_keys(browser: Client, issue: Issue) -> N
     api_key, _ = issue(owner=None, team=team)
     team.disable()
 
-    assert "The team Search is disabled, and all its keys with it." in text_of(browser.get(address_of(api_key)))
+    assert "Team Search is disabled: requests with its keys are rejected." in text_of(browser.get(address_of(api_key)))
 
 
 # ---- budgets and limits
@@ -161,7 +165,7 @@ def test_a_budget_says_what_is_spent_held_and_left(browser: Client, caller: Call
 
     said = text_of(page)
     assert "1,000 tokens in total" in said
-    assert "Spent 300 tokens" in said and "Held by running calls 500 tokens" in said and "Left 200 tokens" in said
+    assert "Spent 300 tokens" in said and "Reserved 500 tokens" in said and "Remaining 200 tokens" in said
     assert '<progress max="100" value="80"' in page.text
 
 
@@ -174,7 +178,7 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
 
     assert "$200.00 per month , shared with team Search" in said or "$200.00 per month, shared with team Search" in said
     assert "5 concurrent requests" in said and "100 requests per minute, shared with team Search" in said
-    assert "It only counts: nothing is refused." in said
+    assert "Shadow mode: not enforced." in said
 
 
 def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> None:
@@ -184,18 +188,18 @@ def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> 
     said = text_of(browser.get(address_of(api_key)))
     limiter.release(grant)
 
-    assert "60 requests per minute 2 % 1 used now; all free again in 1 s." in said
-    assert "4 concurrent requests 25 % 1 used now." in said
+    assert "60 requests per minute 2 % 1 in use; fully replenished in 1 s." in said
+    assert "4 concurrent requests 25 % 1 in use." in said
 
 
 @pytest.mark.parametrize(
     ("amount", "period", "said"),
     [
         # 65 tokens in six days and a half: 10 a day.
-        pytest.param(100, "total", "At the pace of the last 7 days it is spent in 3 days", id="never begins anew"),
-        pytest.param(100, "month", "At the pace of the last 7 days it is spent in 3 days", id="too little"),
-        pytest.param(1000, "month", "the last 7 days about 210 tokens will be spent by then.", id="enough"),
-        pytest.param(65, "month", "Nothing is left: calls are refused with 402.", id="nothing left"),
+        pytest.param(100, "total", "At the 7-day average, exhausted in 3 days", id="never begins anew"),
+        pytest.param(100, "month", "At the 7-day average, exhausted in 3 days", id="too little"),
+        pytest.param(1000, "month", "At the 7-day average, about 210 tokens spent by the reset.", id="enough"),
+        pytest.param(65, "month", "Budget exhausted: requests are rejected with 402.", id="nothing left"),
     ],
 )
 def test_a_budget_is_forecast_from_the_last_seven_days(
@@ -217,7 +221,7 @@ def test_a_budget_is_forecast_from_the_last_seven_days(
 def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, caller: Caller) -> None:
     Budget.objects.create(api_key=caller.api_key, amount=100, unit="tokens")
 
-    assert "Nothing was spent in the last 7 days." in text_of(browser.get(address_of(caller.api_key)))
+    assert "No spending in the last 7 days." in text_of(browser.get(address_of(caller.api_key)))
 
 
 # ---- what it did
@@ -236,7 +240,7 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
 
     page = browser.get(address_of(caller.api_key))
 
-    assert "4 calls, 50 % errors; 1 refused; 84 tokens, unpriced." in text_of(page)
+    assert "4 requests, 50 % errors; 1 rejected; 84 tokens, unpriced." in text_of(page)
     assert table(page, "Top models") == [
         ["b", "0", "1", "1", "1", "1", "63", "unpriced"],
         ["a", "1", "0", "0", "0", "0", "21", "unpriced"],
@@ -244,7 +248,7 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
     chart = {each["name"]: sum(each["values"]) for each in page.context["chart"]["series"]}
     ended = {"Completed": 1, "Client disconnected": 1, "Client errors": 1, "Upstream errors": 1, "Rejected": 1}
     assert chart == ended | {"In flight": 0}
-    assert len(table(page, "Calls by day")) == 30 + 1
+    assert len(table(page, "Requests per day")) == 30 + 1
 
 
 def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller: Caller) -> None:
@@ -254,8 +258,8 @@ def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller
 
     page = browser.get(address_of(caller.api_key))
 
-    assert [row[1:4] for row in table(page, "Last errors")] == [["Failed overloaded_error", "529", "claude-3"]]
-    assert len(table(page, "Last requests")) == 20
+    assert [row[1:4] for row in table(page, "Recent errors")] == [["Failed overloaded_error", "529", "claude-3"]]
+    assert len(table(page, "Recent requests")) == 20
     assert reverse("admin:keys_usagerecord_change", args=[failed.pk.replace("_", "_5F")]) in page.text
     links = re.findall(rf'href="([^"]*api_key__public_id={caller.api_key.public_id}[^"]*)"', page.text)
     assert len(links) > 2
@@ -278,7 +282,7 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
     )
     caller.requests(status="rejected")
 
-    rows = table(browser.get(address_of(caller.api_key)), "Why calls were refused")
+    rows = table(browser.get(address_of(caller.api_key)), "Rejected requests by rule")
 
     assert sorted(row[:3] for row in rows) == [
         ["$20.00 per month of its team", "1", "0"],
@@ -297,15 +301,15 @@ def test_refusals_beyond_those_that_are_counted_are_said(
 
     page = browser.get(address_of(caller.api_key))
 
-    assert table(page, "Why calls were refused")[0][1] == "3"
-    assert "There were more" in text_of(page)
+    assert table(page, "Rejected requests by rule")[0][1] == "3"
+    assert "Only the latest 5,000 requests are counted." in text_of(page)
 
 
 def test_a_key_without_a_call_says_so(browser: Client, issue: Issue) -> None:
     said = text_of(browser.get(address_of(issue()[0])))
 
-    assert "No calls in the last 30 days." in said and "No rule of this key refused a call." in said
-    assert "No call yet." in said and "No call of this key has failed." in said
+    assert "No requests in the last 30 days." in said and "No requests were rejected." in said
+    assert "No requests yet." in said and "No recent errors." in said
 
 
 def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], caller: Caller) -> None:
@@ -402,7 +406,7 @@ def test_saving_without_a_change_changes_nothing(browser: Client, form: tuple[AP
 
     answer = browser.post(address_of(api_key), sent, follow=True)
 
-    assert "Saved. It takes effect everywhere within 0 seconds." in answer.text
+    assert "Saved. Takes effect everywhere within 0 seconds." in answer.text
     assert [APIKey.objects.values().get(), Budget.objects.values().get()] == before
 
 
@@ -446,7 +450,7 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(browser: Client, form: tuple
 
     answer = browser.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "x"})
 
-    assert "Nothing is saved yet" in answer.text and "Give an amount in dollars, such as 12.50." in answer.text
+    assert "Not saved: see the errors" in answer.text and "Give an amount in dollars, such as 12.50." in answer.text
     assert APIKey.objects.get().name == "app" and "<h1>app</h1>" in answer.text
 
 

@@ -96,7 +96,7 @@ def test_what_is_no_key_here_finds_nothing_and_is_repeated_nowhere(
 
     by_form = browser.post(FIND, {"raw_key": pasted}, follow=True)
 
-    assert "No key here belongs to what you entered." in by_form.text
+    assert "No key matches your input." in by_form.text
     assert pasted not in by_form.text and "q=" not in by_form.redirect_chain[-1][0]
 
 
@@ -105,7 +105,7 @@ def test_a_key_that_is_not_right_is_not_repeated_by_the_search_either(browser: C
 
     answer = browser.get(LIST, {"q": raw[:40]}, follow=True)
 
-    assert raw[:40] not in answer.text and "No key here belongs" in answer.text
+    assert raw[:40] not in answer.text and "No key matches" in answer.text
 
 
 def test_finding_is_a_post(browser: Client) -> None:
@@ -140,9 +140,9 @@ def test_disable_and_enable(browser: Client, issue: Issue) -> None:
 def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
-    without = act(browser, "revoke_selected", api_key, confirmed="yes", reason=" ")
+    without = act(browser, "revoke_selected", api_key, confirmed="yes", note=" ")
     assert "This field is required." in without.text and APIKey.objects.get().state == "active"
-    act(browser, "revoke_selected", api_key, confirmed="yes", reason="found in a repository")
+    act(browser, "revoke_selected", api_key, confirmed="yes", note="found in a repository")
     revoked = APIKey.objects.get()
     assert (revoked.state, revoked.revocation_note) == ("revoked", "found in a repository")
 
@@ -160,7 +160,7 @@ def test_several_keys_at_once_and_those_it_is_not_for(browser: Client, issue: Is
     asked = act(browser, "disable_selected", one, other, gone)
     done = act(browser, "disable_selected", one, other, gone, confirmed="yes")
 
-    assert "Left as they are: gone (revoked)." in asked.text
+    assert "Not changed: gone (revoked)." in asked.text
     assert "2 API keys disabled." in done.text
 
 
@@ -209,7 +209,7 @@ def test_taking_the_end_of_a_key_away_needs_a_reason(browser: Client, issue: Iss
     endless = {"name": "app", "owner_choice": f"user-{owner.pk}", "expires_at": ""}
 
     refused = browser.post(page_of(api_key), endless)
-    assert "Say why this key never expires." in refused.text and APIKey.objects.get().expires_at is not None
+    assert "Enter why this key never expires." in refused.text and APIKey.objects.get().expires_at is not None
     browser.post(page_of(api_key), endless | {"no_expiry_reason": "no clock"})
 
     browser.post(page_of(api_key), endless)

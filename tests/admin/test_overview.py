@@ -85,12 +85,12 @@ def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None
 
     cards = re.findall(r"<dt>([\w ]+)</dt>\s*<dd[^>]*>([^<]+)</dd>\s*<dd class=\"note\">([^<]+) yesterday</dd>", page)
     assert {name: (today, yesterday) for name, today, yesterday in cards} == {
-        "Calls": ("1", "4"),
-        "Tokens in": ("9", "36"),
-        "Tokens out": ("12", "48"),
+        "Requests": ("1", "4"),
+        "Input tokens": ("9", "36"),
+        "Output tokens": ("12", "48"),
         "Cost": ("unpriced", "unpriced"),
         "Errors": ("0", "1"),
-        "Refused": ("0", "0"),
+        "Rejected": ("0", "0"),
     }
     assert "against the whole of yesterday. Days begin at midnight, UTC." in text_of(page)
 

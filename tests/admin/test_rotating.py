@@ -47,8 +47,8 @@ def test_the_new_key_is_shown_once_and_the_old_one_ends(
     assert APIKey.objects.with_raw_key(raw).get() == APIKey.objects.with_raw_key(old).get() == api_key
     assert second.expires_at is None and abs(first.expires_at - second.created_at - lasting) < timedelta(seconds=5)
     assert (APIKey.objects.values().get(), Budget.objects.values().get()) == before
-    assert ("The old secret has ended." in answer.text) == (overlap == "0")
-    assert LogEntry.objects.get().change_message.startswith("Rotated: the old secret ends ")
+    assert ("The old secret has expired." in answer.text) == (overlap == "0")
+    assert LogEntry.objects.get().change_message.startswith("Rotated: old secret expires ")
     assert raw[10:] not in LogEntry.objects.get().change_message
 
 
@@ -83,7 +83,7 @@ def test_two_secrets_live_at_most(browser: Client, issue: Issue) -> None:
     assert KeySecret.objects.count() == 4 and live.count() == 2
     assert live.filter(expires_at=None).count() == 1
     page = browser.get(address_of(api_key)).text
-    assert "Two secrets live at most." in page
+    assert "A key has at most two valid secrets." in page
 
 
 def test_rotating_sooner_does_not_lengthen_the_life_of_the_old_secret(issue: Issue) -> None:
@@ -104,7 +104,7 @@ def test_a_revoked_key_cannot_be_rotated(browser: Client, issue: Issue) -> None:
     asked = browser.get(address_of(api_key))
     sent = browser.post(address_of(api_key), form)
 
-    assert "This key is revoked." in asked.text and 'name="overlap"' not in asked.text
+    assert "A revoked key cannot be restored." in asked.text and 'name="overlap"' not in asked.text
     assert sent.status_code == 409 and KeySecret.objects.count() == 1
     with pytest.raises(KeyRevoked):
         api_key.rotate(overlap=timedelta())

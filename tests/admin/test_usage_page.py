@@ -74,7 +74,7 @@ def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Cli
 
     page = browser.get(f"{USAGE}?period=today")
 
-    assert "Days begin at midnight, Pacific/Auckland." in page.text
+    assert "Time zone: Pacific/Auckland." in page.text
     assert str(page.context["report"].dates.first) == "2026-07-16"
 
 
@@ -88,12 +88,12 @@ def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
     page = browser.get(f"{USAGE}?period=today").text
 
     cards = dict(re.findall(r"<dt>([\w ]+)</dt>\s*<dd>([\d,]+)</dd>", page))
-    assert cards == {"Calls": "2", "Tokens in": "1,230", "Tokens out": "4,000", "Errors": "1", "Refused": "1"}
+    assert cards == {"Requests": "2", "Input tokens": "1,230", "Output tokens": "4,000", "Errors": "1", "Rejected": "1"}
     assert re.search(
-        r"<dt>Cost</dt>\s*<dd title=\"\$0.00\">\$0.00</dd>\s*<dd class=\"note\">1 call unpriced</dd>", page
+        r"<dt>Cost</dt>\s*<dd title=\"\$0.00\">\$0.00</dd>\s*<dd class=\"note\">1 unpriced request</dd>", page
     )
-    assert "1 call went to models without a price" in page
-    assert "Of 1 ended call the token count is not fully known" in page
+    assert "1 request used models without a price" in " ".join(page.split())
+    assert "did not report the token usage of 1 request completely" in " ".join(page.split())
     assert page.count('<th scope="row">Total</th>') == 3
 
 
@@ -175,7 +175,7 @@ def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(brow
     in_use = browser.get("/admin/").text
 
     assert "First steps" in new and "First steps" not in in_use
-    assert re.search(r"<dt>Calls</dt>\s*<dd>1</dd>", in_use)
+    assert re.search(r"<dt>Requests</dt>\s*<dd>1</dd>", in_use)
 
 
 def test_the_overview_of_somebody_who_may_not_read_usage_has_none(browser_of: Callable[..., Client]) -> None:

@@ -43,9 +43,9 @@ def facts_of(answer: Any) -> dict[str, str]:
     return {name: text_of(value) for name, value in found}
 
 
-def arithmetic_of(answer: Any) -> list[list[str]]:
+def cost_breakdown_of(answer: Any) -> list[list[str]]:
     """The rows of the table that says how a cost comes about."""
-    table = answer.text.partition("How the amount comes about</caption>")[2].partition("</table>")[0]
+    table = answer.text.partition("Cost breakdown</caption>")[2].partition("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]
     return [[text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
@@ -218,7 +218,7 @@ def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, ca
         "req_theirs",
         "10.0.0.7",
         "upstream: local",
-        "Prompts and answers are not stored",
+        "Prompts and responses are not stored",
     ):
         assert part in page
     assert 'type="submit"' not in page.split('id="content"')[1]
@@ -238,11 +238,11 @@ def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
     page = browser.get(page_of(record))
 
     assert facts_of(page)["Amount"] == "$0.014877" == money.dollars(record.cost_usd_micros or 0)
-    assert arithmetic_of(page) == [
+    assert cost_breakdown_of(page) == [
         ["Input", "1,234", "$3.00", "$0.003702"],
         ["Output", "567", "$15.00", "$0.008505"],
         ["Cache read", "8,901", "$0.30", "$0.0026703"],
-        ["Sum", "$0.0148773"],
+        ["Total", "$0.0148773"],
         ["Rounded to a millionth of a dollar", "$0.014877"],
     ]
 
@@ -251,12 +251,12 @@ def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Calle
     prices.book()
     record = caller.requests(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
 
-    assert arithmetic_of(browser.get(page_of(record))) == [
+    assert cost_breakdown_of(browser.get(page_of(record))) == [
         ["Input", "9", "$3.00", "$0.000027"],
         ["Output", "12", "$15.00", "$0.00018"],
         ["Cache write, 5 minutes", "4", "$3.75", "$0.000015"],
         ["Cache write, 1 hour", "2", "$6.00", "$0.000012"],
-        ["Sum", "$0.000234"],
+        ["Total", "$0.000234"],
     ]
 
 
@@ -264,7 +264,7 @@ def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Calle
     ("read", "cost"),
     [pytest.param(1, 0, id="down"), pytest.param(5, 2, id="half, up"), pytest.param(9, 3, id="up")],
 )
-def test_the_arithmetic_rounds_as_the_ledger_does(read: int, cost: int, caller: Caller, price: ModelPrice) -> None:
+def test_the_cost_breakdown_rounds_as_the_ledger_does(read: int, cost: int, caller: Caller, price: ModelPrice) -> None:
     prices.book()
     record = caller.requests(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
 
@@ -284,7 +284,7 @@ def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
     page = browser.get(page_of(record))
 
     assert facts_of(page)["Amount"] == "$0.003"
-    assert arithmetic_of(page) == [] and "it would come to $0.004." in page.text
+    assert cost_breakdown_of(page) == [] and "the cost would be $0.004." in " ".join(page.text.split())
 
 
 def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, price: ModelPrice) -> None:
@@ -302,7 +302,7 @@ def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, pr
     pages = [browser.get(page_of(record)) for record in records]
 
     assert [facts_of(page)["Amount"] for page in pages] == words
-    assert [arithmetic_of(page) for page in pages] == [[]] * len(requests)
+    assert [cost_breakdown_of(page) for page in pages] == [[]] * len(requests)
     assert [cost for cost, _ in costs_of(browser.get(LIST))] == words[::-1]
 
 
@@ -351,7 +351,7 @@ def test_a_refused_call_says_what_refused_it(
 
     facts = facts_of(browser.get(page_of(record)))
 
-    assert facts["Refused by"] == words and "Would be refused by" not in facts
+    assert facts["Rejected by"] == words and "Would be rejected by (shadow)" not in facts
 
 
 def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Caller) -> None:
@@ -359,11 +359,13 @@ def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Calle
 
     facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=exceeded))))
 
-    assert facts["Would be refused by"] == "5 concurrent requests of this key" and "Refused by" not in facts
+    assert facts["Would be rejected by (shadow)"] == "5 concurrent requests of this key" and "Rejected by" not in facts
 
 
 def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, caller: Caller) -> None:
-    assert not {"Refused by", "Would be refused by"} & facts_of(browser.get(page_of(caller.requests()))).keys()
+    assert (
+        not {"Rejected by", "Would be rejected by (shadow)"} & facts_of(browser.get(page_of(caller.requests()))).keys()
+    )
 
 
 def test_reading_takes_a_permission(browser_of: Callable[..., Client], caller: Caller) -> None:

@@ -22,7 +22,7 @@ def page(visitor: Visitor) -> Page:
 
 def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
     uploads(CSV)(page)
-    expect(page.locator("#verdict")).to_have_text("All rows can be issued: 2 keys.")
+    expect(page.locator("#result")).to_have_text("All rows are valid: 2 keys can be issued.")
     assert not APIKey.objects.exists()
 
     page.get_by_role("button", name="Issue 2 keys").click()
@@ -37,7 +37,7 @@ def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
 
 def test_rows_that_are_wrong_are_left_out_when_asked_to(page: Page) -> None:
     uploads(WRONG_CSV)(page)
-    expect(page.locator("#verdict")).to_contain_text("2 of 3 rows cannot be issued; 1 can.")
+    expect(page.locator("#result")).to_contain_text("2 of 3 rows are invalid; 1 can be issued.")
 
     page.get_by_role("button", name="Issue 1 key").click()
     expect(page.locator(".errornote")).to_contain_text("Nothing was issued")

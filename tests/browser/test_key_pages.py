@@ -413,7 +413,7 @@ def test_what_a_script_is_told_is_data(visitor: Visitor, caller: Caller) -> None
     busy(caller)
     page = visitor.goes(ADD)
 
-    told = json.loads(page.locator("#inherited").text_content() or "")
+    told = json.loads(page.locator("#help-texts").text_content() or "")
 
     assert any(HOSTILE[:20] in text for text in told[f"team-{Team.objects.get().pk}"].values())
     assert PASSWORD not in page.content()

@@ -248,7 +248,7 @@ def test_no_end_of_the_calendar_brings_a_form_down(
     of_price = browser.post("/admin/keys/modelprice/add/", price)
 
     for answer in (of_team, of_price):
-        assert answer.status_code == 200 and "Give a year from" in answer.text
+        assert answer.status_code == 200 and "Enter a year from" in answer.text
 
 
 def test_no_number_of_rows_brings_a_form_down(browser: Client) -> None:

@@ -144,7 +144,7 @@ def test_a_get_changes_nothing(client_of: ClientOf, objects: dict[str, Any]) -> 
     for name in PAGES:
         address = address_of(name, objects)
         client.get(address)
-        client.get(f"{address}?action=delete_selected&_selected_action=1&confirmed=yes&reason=x&post=yes&do=start")
+        client.get(f"{address}?action=delete_selected&_selected_action=1&confirmed=yes&note=x&post=yes&do=start")
         client.head(address)
 
     assert differences(before) == {} and changes.count() == logged
@@ -154,7 +154,7 @@ HOSTILE = {
     "action": "delete_selected",
     "post": "yes",
     "confirmed": "yes",
-    "reason": "forged",
+    "note": "forged",
     "index": "0",
     "name": "forged",
     "pattern": "forged",

@@ -182,7 +182,7 @@ def revoke_a_key(installation: Installation) -> Walk:
 
 def request_with_a_revoked_key(installation: Installation) -> Walk:
     api_key, raw_key = installation.issue()
-    api_key.revoke(reason="for the walk")
+    api_key.revoke(note="for the walk")
     return rejected_request(raw_key, 401)
 
 

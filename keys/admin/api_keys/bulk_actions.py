@@ -1,4 +1,4 @@
-"""What is done to many keys at once from their list: their expiry is extended, and they are exported."""
+"""Bulk actions on the list of API keys: extend expiry and export as CSV."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -20,16 +20,16 @@ from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import admin_page
 
 MAX_SELECTED = 500
-"""Each key of an action is a field of its confirmation, and a form has a thousand at most."""
+"""Each selected key is a field of the confirmation form, and Django accepts at most a thousand fields."""
 
 
 def limit_selection(action: Callable[..., Any]) -> Callable[..., Any]:
-    """An action that is not done to more keys than a page of confirmation can name."""
+    """Decorate an action so that it rejects more keys than a confirmation form can hold."""
 
     @wraps(action)
     def checked(admin: Any, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         if queryset.count() > MAX_SELECTED:
-            text = f"{MAX_SELECTED} keys at most are changed at once. Narrow the list with a filter, or select fewer."
+            text = f"Select at most {MAX_SELECTED} keys. Narrow the list with a filter, or select fewer."
             messages.error(request, text)
             return None
         return action(admin, request, queryset)
@@ -38,10 +38,12 @@ def limit_selection(action: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class BulkActions(GatewayModelAdmin):
+    """Adds the bulk actions that change no state."""
+
     @admin.action(description="Extend expiry of selected keys", permissions=["change"])
     @limit_selection
     def extend_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse:
-        """Ask by how many days, then move the end of those keys that have one."""
+        """Ask for the number of days, then extend the keys that have an expiry date."""
         confirmed = "confirmed" in request.POST
         form = ExtendExpiryForm(request.POST if confirmed else None)
         api_keys = list(queryset)
@@ -65,12 +67,12 @@ class BulkActions(GatewayModelAdmin):
                 self.log_change(
                     request, api_key, f"Expiry extended to {timezone.localtime(api_key.expires_at):%Y-%m-%d}"
                 )
-        messages.success(request, f"Extended {len(affected)} API key{'' if len(affected) == 1 else 's'}.")
+        messages.success(request, f"{len(affected)} API key{'' if len(affected) == 1 else 's'} extended.")
         return HttpResponseRedirect(reverse("admin:keys_apikey_changelist"))
 
     @admin.action(description="Export selected keys as CSV", permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse:
-        """All of them, however many: nothing is confirmed."""
+        """Stream all selected keys, without a limit: an export needs no confirmation form."""
         log.note_export(APIKey, f"{queryset.count():,} of the list")
         name = f"keys_{timezone.localdate()}.csv"
         return StreamingHttpResponse(

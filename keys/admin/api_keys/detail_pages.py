@@ -1,4 +1,4 @@
-"""One key: its pages, each with its address, and who may do what there."""
+"""URLs, views and permissions of the pages about one API key."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from lib.admin.model_admin import GatewayModelAdmin
 
 
 class KeyDetailPages(GatewayModelAdmin):
-    """What the admin of keys does with one of them."""
+    """Adds the pages about one API key, and says which of them a user may open."""
 
     def get_urls(self) -> list[URLPattern]:
-        def page(address: str, view: Any, name: str) -> URLPattern:
-            return path(address, self.admin_site.admin_view(view), name=f"keys_apikey_{name}")
+        def page(route: str, view: Any, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"keys_apikey_{name}")
 
         changes = [
             page(f"<path:object_id>/{change.name}/", self._view(change_state.change_one, change=change), change.name)
@@ -52,8 +52,8 @@ class KeyDetailPages(GatewayModelAdmin):
     ) -> HttpResponse:
         return self._view(key_detail.key)(request, object_id)
 
-    def _view(self, answer: Any, **fixed: Any) -> Any:
-        """A page of one key, which is looked up."""
+    def _view(self, handler: Any, **options: Any) -> Any:
+        """Return a view that looks up the key in its URL and calls `handler(request, self, api_key, ...)`."""
 
         def view(request: HttpRequest, object_id: str, **arguments: Any) -> HttpResponse:
             if not self.has_view_or_change_permission(request):
@@ -61,21 +61,21 @@ class KeyDetailPages(GatewayModelAdmin):
             api_key: APIKey | None = self.get_object(request, unquote(object_id))
             if api_key is None:
                 raise Http404
-            return answer(request, self, api_key, **fixed, **arguments)
+            return handler(request, self, api_key, **options, **arguments)
 
         return view
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> APIKey | None:
-        """With what its pages ask of it, so that they ask once."""
+        """Return the key with the related objects that its pages read, so that they read them once."""
         found = super().get_object(request, object_id, from_field)
         if found is not None:
             prefetch_related_objects([found], "owner", "created_by", "team__budgets")
         return found
 
-    # ---- who may
+    # ---- Permissions
 
     def rights(self, request: HttpRequest, api_key: APIKey) -> dict[str, bool]:
-        """What this person may do with this key as it is now."""
+        """Return what the user may do with this key in its current state."""
         is_open = api_key.revoked_at is None
         may_pause = is_open and self.has_disable_permission(request)
         return {
@@ -100,6 +100,6 @@ class KeyDetailPages(GatewayModelAdmin):
         return request.user.has_perm("keys.revoke_apikey")
 
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
-        """A key with usage is revoked, never deleted: its history needs it."""
+        """A key with usage is revoked, never deleted: its usage records refer to it."""
         may_delete = super().has_delete_permission(request, obj)
         return may_delete and (obj is None or not obj.usage.exists())

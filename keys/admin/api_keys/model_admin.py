@@ -1,4 +1,4 @@
-"""The keys: who may call. Issued, paused and ended here, and shown in full never again."""
+"""ModelAdmin of API keys, combined from list, detail pages, bulk actions and CSV import."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from keys.admin.api_keys.csv_import import CsvImportPages
 from keys.admin.api_keys.detail_pages import KeyDetailPages
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.domain import raw_key
-from keys.forms.find_key import FindForm
+from keys.forms.find_key import FindKeyForm
 from keys.models import APIKey
 from keys.pages import change_state
 from lib.redaction import find_raw_key
@@ -43,23 +43,24 @@ class APIKeyAdmin(KeyDetailPages, CsvImportPages, BulkActions, KeyListPage):
     ) -> HttpResponse | None:
         return change_state.change_several(request, self, queryset, change, template="keys/list/confirm_change.html")
 
-    # ---- pages
+    # ---- Pages
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         raw = find_raw_key(request.GET.get("q", ""))
         if raw:
-            return self.answer_raw_key(request, raw)
-        return super().changelist_view(request, {"title": "API keys", "find_form": FindForm(), **(extra_context or {})})
+            return self.redirect_to_row(request, raw)
+        context = {"title": "API keys", "find_form": FindKeyForm(), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
-    def answer_raw_key(self, request: HttpRequest, raw: str) -> HttpResponse:
-        """Lead to the row of a raw key by its hint: the raw key is in no page, and leaves the address bar."""
-        address = reverse("admin:keys_apikey_changelist")
+    def redirect_to_row(self, request: HttpRequest, raw: str) -> HttpResponse:
+        """Redirect to the row of a raw key, found by its hint, so that the raw key is in no page and no URL."""
+        list_url = reverse("admin:keys_apikey_changelist")
         if raw_key.is_well_formed(raw) and APIKey.objects.with_raw_key(raw).exists():
-            return HttpResponseRedirect(f"{address}?q={raw_key.PREFIX}{raw_key.hint(raw)}")
-        messages.warning(request, "No key here belongs to what you entered.")
-        return HttpResponseRedirect(address)
+            return HttpResponseRedirect(f"{list_url}?q={raw_key.PREFIX}{raw_key.hint(raw)}")
+        messages.warning(request, "No key matches your input.")
+        return HttpResponseRedirect(list_url)
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # it would ask for each key's usage, and keys are revoked
+        actions.pop("delete_selected", None)  # it would query each key's usage; keys are revoked instead
         return actions

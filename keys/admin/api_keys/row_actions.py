@@ -1,4 +1,4 @@
-"""What the list of keys leads to from each row: the pages that rotate, pause or end that key."""
+"""Row actions of the list of API keys: links to the pages that rotate, disable, enable or revoke a key."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ from keys.models import APIKey
 
 
 class RowAction(NamedTuple):
-    """A page of one key that changes no state of it. Those that do are `StateChange`s."""
+    """A page of one key that does not change its state; a `StateChange` describes those that do."""
 
     name: str
-    """The end of the page's address, after the key."""
+    """Last segment of the page's URL, after the key."""
     permission: str
     verb: str
     applies_to: Callable[[APIKey], bool]
@@ -25,13 +25,16 @@ ROTATE = RowAction("rotate", "keys.rotate_apikey", "Rotate", lambda api_key: api
 ROW_ACTIONS: list[RowAction | StateChange] = [ROTATE, DISABLE_KEY, ENABLE_KEY, REVOKE_KEY]
 
 
-def allowed(request: HttpRequest) -> list[RowAction | StateChange]:
-    """Those that this person may do to some key: asked once, for all rows."""
+def permitted(request: HttpRequest) -> list[RowAction | StateChange]:
+    """Return the actions that the user has the permission for. Called once for all rows."""
     return [each for each in ROW_ACTIONS if request.user.has_perm(each.permission)]
 
 
 def links(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString:
-    """To those that apply to a key. Relative to the list: an address that is looked up takes longer than the row."""
+    """Return links to those of the actions that apply to a key.
+
+    The links are relative to the list: to reverse their URLs would take longer than the rest of the row.
+    """
     found = [each for each in actions if each.applies_to(api_key)]
     parts = ((api_key.pk, each.name, each.verb, api_key.name, each.verb) for each in found)
     items = format_html_join("", '<a href="{}/{}/" aria-label="{} {}">{}</a>', parts)

@@ -12,7 +12,7 @@ from django.db import transaction
 from keys.display.summary import summary
 from keys.domain import team_ceilings
 from keys.domain.amounts import BudgetSpec, parse_budget
-from keys.forms.fields import AddressesField, MetadataField, ModelNamesField, check_no_raw_key, reach_everybody
+from keys.forms.fields import IPRangesField, MetadataField, ModelNamesField, check_no_raw_key, covers_all_ips
 from keys.models import APIKey, Budget, Team
 from lib import expiry
 
@@ -77,8 +77,8 @@ class Command(BaseCommand):
 def _fields(options: dict[str, Any]) -> dict[str, Any]:
     """What `APIKey.objects.issue` takes, read with the same fields as the form of the admin."""
     team = _team(options["team"])
-    addresses = _read(AddressesField, options["addresses"].split(","), option="--addresses")
-    if reach_everybody(addresses) and not options["any_address"]:
+    addresses = _read(IPRangesField, options["addresses"].split(","), option="--addresses")
+    if covers_all_ips(addresses) and not options["any_address"]:
         raise CommandError("--addresses: these are all there are. Leave them out, or confirm with --any-address.")
     expires_at = _moment(options["expires"])
     if (expires_at is None) != bool(options["reason"].strip()):

@@ -1,4 +1,4 @@
-// Saves the table of issued keys as a CSV file, made here: the keys go nowhere else.
+// Saves the table of issued keys as a CSV file that is built in the browser: the keys are not sent again.
 
 const FORMULA = /^\s*[=+\-@\t\r]/; // a spreadsheet would execute it
 
@@ -21,5 +21,5 @@ const button = document.getElementById("download");
 button.hidden = false;
 button.addEventListener("click", () => {
   save(button.dataset.name, csv(document.getElementById("issued")));
-  document.getElementById("downloaded").textContent = "The file is in your downloads. Keep it like a password.";
+  document.getElementById("downloaded").textContent = "The file is in your downloads. Store it like a password.";
 });

@@ -1,38 +1,38 @@
-// The form of a key: what an empty field means for the chosen owner, rows for budgets, and what the key may do.
+// The issue and edit forms of an API key: help texts, budget rows, and the preview.
 
 const form = document.querySelector("[data-key-form]");
-const inherited = JSON.parse(document.getElementById("inherited").textContent);
+const helpTexts = JSON.parse(document.getElementById("help-texts").textContent);
 
-// ---- What an empty field means
+// ---- Help texts, by owner
 
-const owner_choice = form.elements.owner_choice;
+const owner = form.elements.owner_choice;
 
-function sayWhatEmptyMeans() {
-  if (!owner_choice.value) return;
-  for (const [field, text] of Object.entries(inherited[owner_choice.value] ?? inherited[""])) {
+function updateHelpTexts() {
+  if (!owner.value) return;
+  for (const [field, text] of Object.entries(helpTexts[owner.value] ?? helpTexts[""])) {
     const place = document.querySelector(`#id_${field}_helptext > div`) ?? document.getElementById(`id_${field}_helptext`);
     if (place) place.textContent = text;
   }
 }
 
-// ---- The last day, where a day was chosen, and the reason, where none was
+// ---- Last day and reason, depending on the chosen expiry
 
-function showWhatItNeeds() {
+function updateExpiryFields() {
   form.querySelector(".field-expires_on").hidden = form.elements.expires.value !== "date";
   form.querySelector(".field-no_expiry_reason").hidden = form.elements.expires.value !== "never";
 }
 
-// ---- Names of models that have a route
+// ---- Suggested model names
 
-function offer(button) {
+function addModel(button) {
   const list = document.getElementById(button.dataset.into);
   const lines = list.value.split("\n").map((line) => line.trim()).filter(Boolean);
-  if (!lines.includes(button.dataset.offer)) lines.push(button.dataset.offer);
+  if (!lines.includes(button.dataset.suggestion)) lines.push(button.dataset.suggestion);
   list.value = lines.join("\n");
   list.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// ---- Rows for budgets
+// ---- Budget rows
 
 function addBudget(event) {
   event.preventDefault();
@@ -45,42 +45,42 @@ function addBudget(event) {
   event.currentTarget.hidden = total.value >= Number(form.elements["budgets-MAX_NUM_FORMS"].value);
 }
 
-// ---- What the key may do: asked of the gateway, which knows; the button waits for what is missing
+// ---- Preview, rendered by the server. The issue button is disabled while the form has problems.
 
-const PAUSE_MS = 300;
+const DEBOUNCE_MS = 300;
 const preview = document.getElementById("preview");
 const buttons = form.querySelectorAll("[data-issue], [data-enter]");
-let waiting = 0;
-let asked = 0;
+let timer = 0;
+let latest = 0;
 
-async function look() {
-  const number = ++asked;
-  const answer = await fetch(form.dataset.preview, { method: "POST", body: new FormData(form) }).catch(() => null);
-  const said = answer?.ok ? await answer.text().catch(() => null) : null;
-  if (number !== asked) return;
-  if (said !== null) preview.innerHTML = said; // else the form's own answer will say what is wrong
-  allow(said === null || preview.querySelector("[data-missing]") === null);
+async function updatePreview() {
+  const number = ++latest;
+  const response = await fetch(form.dataset.preview, { method: "POST", body: new FormData(form) }).catch(() => null);
+  const html = response?.ok ? await response.text().catch(() => null) : null;
+  if (number !== latest) return;
+  if (html !== null) preview.innerHTML = html; // otherwise, submitting the form shows its errors
+  setIssuable(html === null || preview.querySelector("[data-problems]") === null);
 }
 
-function allow(issuing) {
-  for (const each of buttons) each.disabled = !issuing;
+function setIssuable(issuable) {
+  for (const each of buttons) each.disabled = !issuable;
 }
 
-function lookSoon() {
-  asked++; // an answer that is still on its way is about what the form said before
-  clearTimeout(waiting);
-  waiting = setTimeout(look, PAUSE_MS);
+function schedulePreview() {
+  latest++; // a pending response describes an older state of the form
+  clearTimeout(timer);
+  timer = setTimeout(updatePreview, DEBOUNCE_MS);
 }
 
-owner_choice.addEventListener("change", sayWhatEmptyMeans);
+owner.addEventListener("change", updateHelpTexts);
 form.querySelector("[name=add_budget]")?.addEventListener("click", addBudget);
-for (const each of form.querySelectorAll("[data-offer]")) each.addEventListener("click", () => offer(each));
+for (const each of form.querySelectorAll("[data-suggestion]")) each.addEventListener("click", () => addModel(each));
 if (form.elements.expires) {
-  form.elements.expires.addEventListener("change", showWhatItNeeds);
-  showWhatItNeeds();
+  form.elements.expires.addEventListener("change", updateExpiryFields);
+  updateExpiryFields();
 }
 if (preview) {
   form.querySelector("[name=check]").hidden = true;
-  form.addEventListener("input", lookSoon);
-  look();
+  form.addEventListener("input", schedulePreview);
+  updatePreview();
 }

@@ -1,4 +1,4 @@
-// The page that shows a raw key once: hide it from people who look on, try it, and say that it is stored.
+// The page that shows a raw key once: hide and show it, send a test request, confirm that it is stored.
 
 const field = document.getElementById("raw-key");
 const raw = field.value;
@@ -22,7 +22,7 @@ showButton.addEventListener("click", () => show(field.type === "password"));
 field.addEventListener("focus", () => field.select());
 document.addEventListener("reveal", () => show(true));
 
-// ---- Done, once it is stored
+// ---- “Done” is enabled once the key is stored
 
 const stored = document.getElementById("stored");
 const done = document.getElementById("done");
@@ -31,20 +31,20 @@ stored.addEventListener("change", () => {
   done.disabled = !stored.checked;
 });
 
-// ---- One short call with the key, from here
+// ---- Test request
 
-const PATIENCE_MS = 120_000;
+const TIMEOUT_MS = 120_000;
 const MEANINGS = {
-  400: "The gateway did not understand the request, or the upstream refused it.",
-  401: "The key is not accepted. It may have been disabled or revoked a moment ago.",
-  402: "A budget of the key, or of its team, has not as much left; or the model has no price here.",
-  403: "The key may not use this model, or not from the address of this browser. If that is what you set, all is well.",
-  404: "No route leads to this model.",
-  429: "A limit of the key, or of its team, is reached.",
-  502: "The key is good. The upstream failed, or refused the gateway's account.",
-  503: "The key is good. No upstream serves this model now, or the gateway cannot record calls.",
-  504: "The key is good. The upstream did not answer in time.",
-  529: "The key is good. The upstream is overloaded.",
+  400: "The request is invalid, or the upstream rejected it.",
+  401: "The key was rejected. It may have been disabled or revoked.",
+  402: "A budget of the key or its team is exhausted, or the model has no price.",
+  403: "The key is not allowed to use this model, or not from your IP address. Check its access policy.",
+  404: "No route matches this model.",
+  429: "A rate limit of the key or its team is exceeded.",
+  502: "The key is valid. The upstream failed, or rejected the gateway's credential.",
+  503: "The key is valid. No upstream is available for this model, or usage recording is unavailable.",
+  504: "The key is valid. The upstream timed out.",
+  529: "The key is valid. The upstream is overloaded.",
 };
 const form = document.getElementById("try");
 const button = form.querySelector("button");
@@ -58,21 +58,21 @@ function line(term, text) {
   return row;
 }
 
-function tell({ good, words, lines }) {
+function showOutcome({ good, message, lines }) {
   const badge = document.createElement("span");
   badge.className = `badge badge-${good ? "good" : "bad"}`;
-  badge.textContent = good ? "It works" : "It did not work";
+  badge.textContent = good ? "Succeeded" : "Failed";
   const list = document.createElement("dl");
   list.className = "facts";
   list.append(...lines.map(([term, text]) => line(term, text)));
   const sentence = document.createElement("p");
-  sentence.textContent = words;
+  sentence.textContent = message;
   outcome.replaceChildren(badge, sentence, list);
 }
 
 async function send() {
   const began = performance.now();
-  const answer = await fetch(form.action, {
+  const response = await fetch(form.action, {
     method: "POST",
     credentials: "omit",
     headers: { authorization: `Bearer ${raw}`, "content-type": "application/json" },
@@ -81,18 +81,20 @@ async function send() {
       max_tokens: 16,
       messages: [{ role: "user", content: "Say hello." }],
     }),
-    signal: AbortSignal.timeout(PATIENCE_MS),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
   });
-  const body = await answer.json().catch(() => ({}));
+  const body = await response.json().catch(() => ({}));
   const text = body.data?.choices?.[0]?.message?.content;
   return {
-    good: answer.ok,
-    words: answer.ok ? "The gateway let the key in, and the model answered." : (MEANINGS[answer.status] ?? "The gateway failed: its log has the details."),
+    good: response.ok,
+    message: response.ok
+      ? "The gateway accepted the key, and the model responded."
+      : (MEANINGS[response.status] ?? "Internal gateway error. The log has the details."),
     lines: [
-      ["HTTP status", String(answer.status)],
+      ["HTTP status", String(response.status)],
       ["Time", `${Math.round(performance.now() - began).toLocaleString("en")} ms`],
-      [answer.ok ? "Answer" : "Message", (answer.ok ? text : body.message) || "none"],
-      ["Request id", answer.headers.get("request-id") ?? "none"],
+      [response.ok ? "Response" : "Message", (response.ok ? text : body.message) || "none"],
+      ["Request ID", response.headers.get("request-id") ?? "none"],
     ],
   };
 }
@@ -101,15 +103,15 @@ form.hidden = false;
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
-  outcome.textContent = "Waiting for the answer …";
+  outcome.textContent = "Waiting for the response …";
   try {
-    tell(await send());
+    showOutcome(await send());
   } catch (error) {
-    const words =
+    const message =
       error.name === "TimeoutError"
-        ? "No answer came within two minutes."
-        : "The gateway could not be reached from this browser.";
-    tell({ good: false, words, lines: [] });
+        ? "No response within two minutes."
+        : "Your browser could not reach the gateway.";
+    showOutcome({ good: false, message, lines: [] });
   }
   button.disabled = false;
 });

@@ -133,7 +133,7 @@ def _look_around(visitor: Visitor, raws: list[str]) -> None:
         "/admin/keys/apikey/add/", {"name": raws[7], "purpose": raws[7], "metadata": f"a={raws[7]}"}, keep=False
     )
     first, *others = APIKey.objects.filter(name__startswith="app").order_by("pk")[:12]
-    revoking = {"kind": "compromised", "reason": "a canary", "typed_name": first.name}
+    revoking = {"reason": "compromised", "note": "a canary", "typed_name": first.name}
     visitor.post(f"/admin/keys/apikey/{first.pk}/revoke/", revoking)
     for api_key in others:
         for page in ("change", "history", "rotate", "disable", "revoke"):

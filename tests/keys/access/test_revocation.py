@@ -75,12 +75,12 @@ def root(transactional_db: None, static_files: None) -> Client:
 
 
 def by_page(api_key: APIKey, browser: Client) -> None:
-    answer = {"kind": "unused", "reason": "", "typed_name": api_key.name}
+    answer = {"reason": "unused", "note": "", "typed_name": api_key.name}
     assert browser.post(reverse("admin:keys_apikey_revoke", args=[api_key.pk]), answer).status_code == 302
 
 
 def by_bulk_action(api_key: APIKey, browser: Client) -> None:
-    answer = {"action": "revoke_selected", "_selected_action": api_key.pk, "confirmed": "yes", "reason": "test"}
+    answer = {"action": "revoke_selected", "_selected_action": api_key.pk, "confirmed": "yes", "note": "test"}
     assert browser.post("/admin/keys/apikey/", answer).status_code == 302
 
 

@@ -1,32 +1,30 @@
-"""The filters of the lists of keys and calls. Each keeps its state in the URL."""
+"""Filters of the list of API keys: state, finding, owner, team, creator and allowed model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from keys.admin import allow_lists
+from keys.admin.api_keys import allowlists
 from keys.hygiene import conditions
 from keys.hygiene.conditions import Condition
-from keys.models import APIKey
 from lib.admin.filters import TextFilter
-from lib.model_patterns import WILDCARD, is_prefix
 
 
-def _left_by_others(spec: admin.SimpleListFilter, changelist: ChangeList) -> QuerySet[Any]:
-    """What the search and the other filters leave: of that, a filter counts what each of its choices would leave."""
+def _matching_other_filters(spec: admin.SimpleListFilter, changelist: ChangeList) -> QuerySet[Any]:
+    """Return the keys that match the search and all other filters: a filter counts its choices among these."""
     return changelist.get_queryset(spec.request, exclude_parameters=spec.expected_parameters()).order_by()
 
 
 class ConditionFilter(admin.SimpleListFilter):
-    """A choice for each of some conditions, with the number of keys that the other filters leave."""
+    """One choice per condition, with the number of matching keys."""
 
     conditions: Sequence[Condition] = ()
-    leaves_out_none = False
-    """Whether a condition that no key is in is no choice."""
+    hides_empty = False
+    """Whether a condition without matching keys is not offered."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(condition.name, condition.label) for condition in self.conditions]
@@ -38,11 +36,11 @@ class ConditionFilter(admin.SimpleListFilter):
         return conditions.keys_with(chosen, among=queryset)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        counted = conditions.counts(_left_by_others(self, changelist), self.conditions)
+        counted = conditions.counts(_matching_other_filters(self, changelist), self.conditions)
         everything, *others = super().choices(changelist)
         yield everything
         for condition, choice in zip(self.conditions, others, strict=True):
-            if counted[condition.name] or choice["selected"] or not self.leaves_out_none:
+            if counted[condition.name] or choice["selected"] or not self.hides_empty:
                 yield choice | {"display": f"{condition.label} ({counted[condition.name]:,})"}
 
 
@@ -58,22 +56,22 @@ class FindingFilter(ConditionFilter):
     title = "finding"
     parameter_name = "finding"
     conditions = conditions.ACTIVE_FLAGS
-    leaves_out_none = True
+    hides_empty = True
 
 
 class NameFilter(TextFilter):
-    """A field to type a name into, above those that most keys have, with their number.
+    """A text field for a name, followed by the most frequent names with their number of keys.
 
-    Of more than a thousand keys no names are counted: they say little there, and take their time.
+    Names are not counted for more than `MAX_COUNTED_KEYS`: with so many keys the counts are slow and say little.
     """
 
     template = "keys/filters/name.html"
     SHOWN = 8
-    MOST_KEYS = 1_000
+    MAX_COUNTED_KEYS = 1_000
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         (choice,) = super().choices(changelist)
-        if changelist.result_count > self.MOST_KEYS:
+        if changelist.result_count > self.MAX_COUNTED_KEYS:
             yield choice
             return
         names = [
@@ -83,12 +81,12 @@ class NameFilter(TextFilter):
                 "selected": name == self.value(),
                 "query_string": changelist.get_query_string({str(self.parameter_name): name}),
             }
-            for name, count in self.most_frequent(_left_by_others(self, changelist))
+            for name, count in self.most_frequent(_matching_other_filters(self, changelist))
         ]
         yield choice | {"names": names}
 
     def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
-        """The names that are offered, and how many of the keys each would leave."""
+        """Return the names to offer, each with the number of keys that it matches."""
         raise NotImplementedError
 
 
@@ -114,7 +112,7 @@ class TeamFilter(RelatedNameFilter):
     title = "team"
     parameter_name = "team"
     column = "team__name"
-    placeholder = "name of a team"
+    placeholder = "team name"
 
 
 class CreatorFilter(RelatedNameFilter):
@@ -125,44 +123,17 @@ class CreatorFilter(RelatedNameFilter):
 
 
 class AllowedModelFilter(NameFilter):
-    """The keys that may call a model: their allow-list names it, or they have none; and so with their team's."""
+    """Keys that may use a model: no allowlist, their own or their team's, excludes it."""
 
-    title = "model that it may call"
+    title = "allowed model"
     parameter_name = "model"
     placeholder = "claude-3-opus-… or claude-*"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(allow_lists.may_call(self.value())) if self.value() else queryset
+        return queryset.filter(allowlists.may_use(self.value())) if self.value() else queryset
 
     def most_frequent(self, api_keys: QuerySet[Any]) -> list[tuple[str, int]]:
         counted = api_keys.values_list("allowed_models", "team__allowed_models").annotate(count=Count("pk"))
         lists = [((own, of_team or []), count) for own, of_team, count in counted.order_by()]
-        names = allow_lists.most_named(lists, limit=self.SHOWN)
-        return [(name, sum(count for each, count in lists if allow_lists.allows(each, name))) for name in names]
-
-
-class KeyFilter(TextFilter):
-    """The calls of one key. There may be ten thousand, so none is listed."""
-
-    title = "key"
-    parameter_name = "api_key__public_id"
-    placeholder = "key_…"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        # The id first: then the index of key and time is read, not a join.
-        api_key_id = APIKey.objects.filter(public_id=self.value()).values_list("pk", flat=True).first()
-        return queryset.filter(api_key_id=api_key_id) if api_key_id else queryset.none()
-
-
-class ModelFilter(TextFilter):
-    title = "model"
-    parameter_name = "model"
-    placeholder = "claude-3-opus-… or claude-*"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = self.value()
-        if not name:
-            return queryset
-        return queryset.filter(Q(model__startswith=name.removesuffix(WILDCARD)) if is_prefix(name) else Q(model=name))
+        names = allowlists.most_frequent_names(lists, limit=self.SHOWN)
+        return [(name, sum(count for each, count in lists if allowlists.allows(each, name))) for name in names]
