@@ -1,4 +1,4 @@
-"""The documentation of the API at the browser: all of it is there, quietly, and it can be tried."""
+"""The API documentation page in the browser: it shows every operation and can send requests."""
 
 import json
 
@@ -29,19 +29,19 @@ def test_every_operation_is_shown_and_nothing_leaves_the_gateway(visitor: Visito
 
 def test_an_operation_shows_its_fields_and_its_stream(visitor: Visitor) -> None:
     page = visitor.goes(DOCS)
-    answers = json.loads(document())["paths"]["/api/v1/messages"]["post"]
+    described = json.loads(document())["paths"]["/api/v1/messages"]["post"]
 
-    page.locator("#operations-Envelope_lane-create_message .opblock-summary-control").click()
+    page.locator("#operations-Envelope_API-create_message .opblock-summary-control").click()
 
-    operation = page.locator("#operations-Envelope_lane-create_message")
-    expect(operation.locator(".responses-table").first).to_contain_text("StreamFailure")
-    expect(operation.locator(".responses-table tr.response")).to_have_count(len(answers["responses"]))
+    operation = page.locator("#operations-Envelope_API-create_message")
+    expect(operation.locator(".responses-table").first).to_contain_text("StreamError")
+    expect(operation.locator(".responses-table tr.response")).to_have_count(len(described["responses"]))
     operation.locator("tr.response[data-code='200'] select").select_option("text/event-stream")
     expect(operation.locator("tr.response[data-code='200'] .example")).to_contain_text("data: [DONE]")
     assert visitor.complaints == []
 
 
-def test_a_call_can_be_tried_with_a_key(visitor: Visitor, root: User) -> None:
+def test_a_request_can_be_sent_with_a_key(visitor: Visitor, root: User) -> None:
     raw = APIKey.objects.issue(name="Support bot", owner=root)[1]
     page = visitor.goes(DOCS)
 
@@ -49,10 +49,10 @@ def test_a_call_can_be_tried_with_a_key(visitor: Visitor, root: User) -> None:
     page.locator(".auth-container input").first.fill(raw)
     page.locator(".auth-container .btn.authorize").first.click()
     page.locator(".btn-done").first.click()
-    page.locator("#operations-Native_lane-list_models .opblock-summary-control").click()
-    page.locator("#operations-Native_lane-list_models .try-out__btn").click()
-    page.locator("#operations-Native_lane-list_models .btn.execute").click()
+    page.locator("#operations-Anthropic_API-list_models .opblock-summary-control").click()
+    page.locator("#operations-Anthropic_API-list_models .try-out__btn").click()
+    page.locator("#operations-Anthropic_API-list_models .btn.execute").click()
 
-    answer = page.locator("#operations-Native_lane-list_models .live-responses-table")
-    expect(answer).to_contain_text('"has_more": false')
+    response = page.locator("#operations-Anthropic_API-list_models .live-responses-table")
+    expect(response).to_contain_text('"has_more": false')
     assert visitor.complaints == []
