@@ -109,17 +109,19 @@ def add_up_by(parts: Iterable[tuple[Any, Totals]]) -> dict[Any, Totals]:
 # ---- the columns of both tables
 
 _FINISHED = ~Q(status=Status.REJECTED) & ~Q(status=Status.STARTED)
-_COUNTED = {
-    "completed": Q(status=Status.COMPLETED),
-    "client_disconnected": Q(status=Status.CLIENT_CLOSED) | Q(status=Status.CLIENT_STALLED),
-    "in_flight": Q(status=Status.STARTED),
-    "rejected": Q(status=Status.REJECTED),
-    "source_reported": _FINISHED & Q(usage_source=UsageSource.REPORTED),
-    "source_partial": _FINISHED & Q(usage_source=UsageSource.PARTIAL),
-    "source_estimated": _FINISHED & Q(usage_source=UsageSource.ESTIMATED),
-    "source_none": _FINISHED & Q(usage_source=UsageSource.NONE),
-}
-"""Figures that count requests, and the condition of each."""
+
+
+def _counted(finished: Q) -> dict[str, Q]:
+    """Return the figures that count requests, and the condition of each."""
+    return {
+        "completed": Q(status=Status.COMPLETED),
+        "client_disconnected": Q(status=Status.CLIENT_CLOSED) | Q(status=Status.CLIENT_STALLED),
+        "rejected": Q(status=Status.REJECTED),
+        "source_reported": finished & Q(usage_source=UsageSource.REPORTED),
+        "source_partial": finished & Q(usage_source=UsageSource.PARTIAL),
+        "source_estimated": finished & Q(usage_source=UsageSource.ESTIMATED),
+        "source_none": finished & Q(usage_source=UsageSource.NONE),
+    }
 
 
 def _sum(*columns: str) -> Any:
@@ -134,18 +136,23 @@ _SUMMED = {
     "output_tokens": _sum("output_tokens"),
     "cost_micros": _sum("cost_usd_micros"),
 }
+# Hourly rollups hold settled requests only: none is in flight, and every one that was not rejected has finished.
 _OF_HOURS: dict[str, Any] = {
-    **{name: Sum("requests", filter=condition, default=0) for name, condition in _COUNTED.items()},
+    **{
+        name: Sum("requests", filter=condition, default=0)
+        for name, condition in _counted(~Q(status=Status.REJECTED)).items()
+    },
     **_SUMMED,
-    "in_flight": Value(0, output_field=BigIntegerField()),  # hourly rollups hold settled requests only
+    "in_flight": Value(0, output_field=BigIntegerField()),
     "client_errors": _sum("client_errors"),
     "upstream_errors": Sum("requests", filter=IS_ERROR, default=0) - _sum("client_errors"),
     "without_usage": _sum("requests_without_usage"),
     "unpriced": _sum("unpriced_requests"),
 }
 _OF_RECORDS: dict[str, Any] = {
-    **{name: Count("pk", filter=condition) for name, condition in _COUNTED.items()},
+    **{name: Count("pk", filter=condition) for name, condition in _counted(_FINISHED).items()},
     **_SUMMED,
+    "in_flight": Count("pk", filter=Q(status=Status.STARTED)),
     "client_errors": Count("pk", filter=IS_CLIENT_ERROR),
     "upstream_errors": Count("pk", filter=IS_ERROR & ~IS_CLIENT_ERROR),
     "without_usage": Count("pk", filter=_FINISHED & (Q(input_tokens=None) | Q(output_tokens=None))),
