@@ -71,7 +71,11 @@ class GatewayServer:
     def start(self) -> None:
         """Start it and wait until it serves."""
         self.launch()
-        wait_until(self._is_ready, within_s=READY_WITHIN_S)
+        try:
+            wait_until(self._is_ready, within_s=READY_WITHIN_S)
+        except BaseException:
+            self.stop()  # `__exit__` is not called: it would outlive the tests
+            raise
 
     def launch(self) -> None:
         """Start it."""
