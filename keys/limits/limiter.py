@@ -84,7 +84,7 @@ class LimitGrant:
         return rate_limit_headers(self.decision) if self.decision is not None else {}
 
     def take_unreleased(self) -> Sequence[LimitCheck]:
-        """Return what is still to be given back. A second call returns nothing."""
+        """Return what is not released yet, once; after that nothing."""
         with self._lock:
             checks, self.checks = self.checks, ()
         return checks
@@ -102,7 +102,7 @@ class Limiter:
     def consume(self, request_id: str, limits: Sequence[Limits], *, tokens: int, lease_s: float) -> LimitGrant:
         """Consume what a request needs of all its limits. Raise RateLimitExceeded and consume nothing if one lacks it.
 
-        `tokens` is an estimate. A slot that is neither settled nor released is free again after `lease_s`, or after
+        `tokens` is an estimate. A slot that is neither settled nor released is freed after `lease_s`, or after
         `redis_buckets.LEASE_S` if this process dies.
         """
         checks = [check for each in limits for check in each.checks(tokens=tokens)]
@@ -133,11 +133,11 @@ class Limiter:
         )
 
     def settle(self, grant: LimitGrant, *, tokens: int) -> None:
-        """Replace the estimate by the tokens that were used. Only the first call of `settle` or `release` counts."""
+        """Replace the estimate by the tokens that were used. No effect after `settle` or `release`."""
         self._end(grant, {REQUESTS: 1, TOKENS: tokens})
 
     def release(self, grant: LimitGrant) -> None:
-        """Refund everything: the request was not admitted. Only the first call of `settle` or `release` counts."""
+        """Refund everything: the request was not admitted. No effect after `settle` or `release`."""
         self._end(grant, {})
 
     def _end(self, grant: LimitGrant, usage: Usage) -> None:

@@ -30,7 +30,7 @@ class LocalRateLimiter:
         self._counters: OrderedDict[str, _TokenBucket | _ConcurrencySlots] = OrderedDict()
 
     def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision:
-        """Consume everything that a request needs, or nothing. A slot is free again after `lease_s` at the latest."""
+        """Consume everything that a request needs, or nothing. A slot is freed after `lease_s` at the latest."""
         with self._lock:
             now = self._now_ms()
             counters = self._refreshed(checks, now)

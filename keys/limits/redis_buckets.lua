@@ -76,7 +76,7 @@ if verb == 'consume' then
       if consumes then take_slot(check) end
     else
       if consumes then check.level = check.level - check.amount * PARTS end
-      store(check) -- also of a rejected request, or the level would stand still until a clock that was set back catches up
+      store(check) -- also of a rejected request, or the level would not change until a clock that was set back catches up
     end
   end
   if not is_limited then redis.call('SET', KEYS[1], 1, 'PX', life) end

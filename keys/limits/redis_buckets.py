@@ -38,7 +38,7 @@ class RedisRateLimiter:
     def settle(self, request_id: str, checks: Sequence[LimitCheck], usage: Usage) -> LimitDecision | None:
         """Replace what was consumed by the actual usage, and free the slots.
 
-        Only the first call counts, and only for a request that consumed in Redis.
+        No effect if it is repeated, or for a request that did not consume in Redis.
         """
         amounts = [_amount(check) - usage.get(check.limit, 0) for check in checks]
         return self._run(checks, self._command("settle", request_id, checks, amounts))

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Notification(models.Model):
-    """A message to people. Written in the transaction of its cause, so that none is lost; sent by `delivery`."""
+    """An e-mail and webhook message. Written in the transaction of its cause, so that none is lost."""
 
     dedup_key = models.CharField(
         max_length=100, unique=True, help_text="Identifies the cause. One notification is sent per cause."

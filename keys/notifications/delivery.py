@@ -1,9 +1,9 @@
 """
 Delivery of pending notifications: by e-mail to their recipients, and to the webhook.
 
-A process claims a notification by moving its next attempt into the future, so that several processes share the work. A
-failed notification is retried with growing pauses for about seventeen hours. A process that dies between sending and
-recording sends it twice.
+A process reserves a notification by moving its next attempt into the future, so that several processes share the work.
+A failed notification is retried with growing pauses for about seventeen hours. If a process dies between sending and
+recording, the notification is sent twice.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from keys.models import Notification
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 10
-CLAIM_DURATION = timedelta(minutes=2)
+RESERVED_FOR = timedelta(minutes=2)
 FIRST_PAUSE = timedelta(seconds=15)
 MAX_ATTEMPTS = 13
 """With twelve pauses between them: 15 s, 30 s, 1 min … 8.5 h, together 17 h."""
@@ -32,22 +32,22 @@ MAX_BATCH = 20
 
 
 def send_pending() -> int:
-    """Send what is due. Return the number of claimed notifications. Errors are stored and not raised."""
-    claimed = 0
+    """Send what is due. Return the number of attempted notifications. Errors are stored and not raised."""
+    attempted = 0
     due = Notification.objects.filter(done_at=None, next_attempt_at__lte=timezone.now()).order_by("created_at")
     for notification in due[:MAX_BATCH]:
-        if _claim(notification):
-            claimed += 1
+        if _reserve(notification):
+            attempted += 1
             _send(notification)
-    return claimed
+    return attempted
 
 
-def _claim(notification: Notification) -> bool:
+def _reserve(notification: Notification) -> bool:
     """Return whether this process may send the notification now."""
-    unclaimed = Notification.objects.filter(
+    unreserved = Notification.objects.filter(
         pk=notification.pk, done_at=None, next_attempt_at=notification.next_attempt_at
     )
-    return bool(unclaimed.update(next_attempt_at=timezone.now() + CLAIM_DURATION, attempts=F("attempts") + 1))
+    return bool(unreserved.update(next_attempt_at=timezone.now() + RESERVED_FOR, attempts=F("attempts") + 1))
 
 
 def _send(notification: Notification) -> None:

@@ -3,7 +3,7 @@ Group commit: one writer thread per process commits what is queued, so that many
 
 The thread is an OS thread (see `lib.threads`) with a dedicated database connection, outside any pool. A batch that
 fails is split, so that one invalid statement does not fail the others. While the database is unavailable, every
-statement is abandoned at once and decides what happens to its data; none waits for a response that may never come.
+statement is abandoned immediately and decides what happens to its data; none waits for a response that may never come.
 """
 
 import logging

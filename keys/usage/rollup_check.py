@@ -36,7 +36,7 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RollupInterval:
-    """The interval of time whose requests belong to one hour."""
+    """The interval of time whose requests are part of one hour."""
 
     hour: datetime
     begin: datetime
@@ -108,7 +108,7 @@ def _read(
 
 
 def _is_hour(moment: datetime) -> bool:
-    """Return whether any request can belong to the hour that starts then.
+    """Return whether any request can be part of the hour that starts then.
 
     None can after the time zone of the installation was changed to one with another half hour.
     """

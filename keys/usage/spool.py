@@ -2,7 +2,7 @@
 The spool: settled rows that wait for the database, in one append-only file of JSON lines per process.
 
 A process holds a lock on its file while it lives, and the kernel releases the lock however it dies. A file whose lock
-is free belongs to a dead process: its lines are replayed and its open records are orphaned. The name of the file is the
+is free is that of a dead process: its lines are replayed and its open records are orphaned. The name of the file is the
 boot ID of its process.
 """
 

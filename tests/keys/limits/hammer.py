@@ -1,7 +1,7 @@
-"""A process of its own that makes calls with many threads: `python -m tests.keys.limits.hammer <name> <threads>`.
+"""A client process of the limiter with many threads: `python -m tests.keys.limits.hammer <name> <threads>`.
 
-For each line of limits, as JSON, it prints how many of its calls got through; it holds what they took until it ends. It
-is patient with Redis: on a machine that is busy with all of this, an answer may be late.
+For each line of limits, as JSON, it prints how many of its requests were admitted. The line `release` releases them.
+Its timeout for Redis is long: this load makes responses late on a busy machine.
 """
 
 import json
@@ -15,36 +15,45 @@ import django
 django.setup()
 
 from keys.errors import RateLimitExceeded  # noqa: E402
-from keys.limits.limiter import Limiter, Limits  # noqa: E402
+from keys.limits.limiter import Limiter, LimitGrant, Limits  # noqa: E402
 from lib.shared_store import Store  # noqa: E402
 
-CALLS_A_THREAD = 10
+REQUESTS_PER_THREAD = 10
 
 
 def main(name: str, threads: int) -> None:
     limiter = Limiter(Store())
+    grants: list[LimitGrant] = []
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):
-        print(hammer(limiter, json.loads(line), name=f"{name}-{number}", threads=threads), flush=True)
+        if line.strip() == "release":
+            while grants:
+                limiter.release(grants.pop())
+            print("released", flush=True)
+            continue
+        admitted = hammer(limiter, json.loads(line), name=f"{name}-{number}", threads=threads)
+        grants += admitted
+        print(len(admitted), flush=True)
 
 
-def hammer(limiter: Limiter, limits: list[dict[str, Any]], *, name: str, threads: int) -> int:
-    """How many calls got through."""
-    got_through: list[str] = []
+def hammer(limiter: Limiter, limits: list[dict[str, Any]], *, name: str, threads: int) -> list[LimitGrant]:
+    """Return the grants of the requests that were admitted."""
+    admitted: list[LimitGrant] = []
 
-    def call(thread: int) -> None:
-        for number in range(CALLS_A_THREAD):
-            request_id = f"{name}-{thread}-{number}"
+    def request(thread: int) -> None:
+        for number in range(REQUESTS_PER_THREAD):
             with suppress(RateLimitExceeded):
-                limiter.consume(request_id, [Limits(**each) for each in limits], tokens=1, lease_s=60)
-                got_through.append(request_id)
+                grant = limiter.consume(
+                    f"{name}-{thread}-{number}", [Limits(**each) for each in limits], tokens=1, lease_s=60
+                )
+                admitted.append(grant)
 
-    running = [threading.Thread(target=call, args=(thread,)) for thread in range(threads)]
+    running = [threading.Thread(target=request, args=(thread,)) for thread in range(threads)]
     for each in running:
         each.start()
     for each in running:
         each.join()
-    return len(got_through)
+    return admitted
 
 
 if __name__ == "__main__":

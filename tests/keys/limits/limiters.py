@@ -1,4 +1,4 @@
-"""Limits that are counted while the test makes the time pass."""
+"""Limiters whose clock the test moves."""
 
 from typing import Any, Protocol
 
@@ -6,11 +6,11 @@ import redis
 
 from keys.limits.limiter import Limiter, LimitGrant, Limits
 
-LEASE_S = 15.0  # for both forms; the shared one grants no longer one
+LEASE_S = 15.0  # for both forms; the Redis form grants no longer one
 
 
 class Time(Protocol):
-    def go_by(self, seconds: float) -> None: ...
+    def advance(self, seconds: float) -> None: ...
 
 
 class LocalTime:
@@ -22,7 +22,7 @@ class LocalTime:
     def now_ms(self) -> int:
         return self._ms
 
-    def go_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._ms += round(seconds * 1000)
 
     def close(self) -> None:
@@ -30,12 +30,12 @@ class LocalTime:
 
 
 class SharedTime:
-    """Redis has a clock of its own: what it keeps is made older instead."""
+    """The clock of Redis cannot be set: the stored times are moved back instead."""
 
     def __init__(self, url: str) -> None:
         self._client: Any = redis.Redis.from_url(url, decode_responses=True)
 
-    def go_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         for key in self._client.scan_iter("messages-gateway:limit:*"):
             if self._client.type(key) == "zset":
                 for request_id in self._client.zrange(key, 0, -1):
@@ -46,29 +46,29 @@ class SharedTime:
     def keys(self) -> list[str]:
         return sorted(self._client.scan_iter())
 
-    def lives_s(self, key: str) -> float:
-        """How long a key stays if nobody touches it."""
+    def ttl_s(self, key: str) -> float:
+        """Return the remaining time to live of a key."""
         return float(self._client.pttl(key)) / 1000
 
     def close(self) -> None:
         self._client.close()
 
 
-class Counted:
+class TimedLimiter:
     """A limiter, and its time."""
 
     def __init__(self, limiter: Limiter, time: LocalTime | SharedTime) -> None:
         self.limiter = limiter
         self.time = time
-        self._calls = 0
+        self._requests = 0
 
-    def begin_anew(self) -> None:
-        """A long time later, nothing is held or owed."""
-        self.time.go_by(36_000)
+    def reset(self) -> None:
+        """Advance until every limit is fully replenished and every lease has expired."""
+        self.time.advance(36_000)
 
-    def take(self, *limits: Limits, tokens: int = 1) -> LimitGrant:
-        self._calls += 1
-        return self.limiter.consume(f"req_{self._calls}", limits, tokens=tokens, lease_s=LEASE_S)
+    def consume(self, *limits: Limits, tokens: int = 1) -> LimitGrant:
+        self._requests += 1
+        return self.limiter.consume(f"req_{self._requests}", limits, tokens=tokens, lease_s=LEASE_S)
 
     def settle(self, grant: LimitGrant, *, tokens: int = 0) -> None:
         self.limiter.settle(grant, tokens=tokens)
@@ -85,8 +85,8 @@ def of_team(**limits: Any) -> Limits:
     return Limits(scope="team", id="team:1", **limits)
 
 
-def remaining(grant_headers: dict[str, str]) -> tuple[int | None, int | None]:
-    """What the headers say is left: requests, tokens."""
-    values = [grant_headers.get(f"anthropic-ratelimit-{kind}-remaining") for kind in ("requests", "tokens")]
+def remaining(headers: dict[str, str]) -> tuple[int | None, int | None]:
+    """Return the remaining requests and tokens from the rate-limit headers."""
+    values = [headers.get(f"anthropic-ratelimit-{kind}-remaining") for kind in ("requests", "tokens")]
     requests, tokens = (None if value is None else int(value) for value in values)
     return requests, tokens

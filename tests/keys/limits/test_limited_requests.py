@@ -1,4 +1,4 @@
-"""Limits of a running gateway: what callers see of them, and what is written down."""
+"""Limits of a running gateway: what clients see, and what the usage records hold."""
 
 import os
 import signal
@@ -18,15 +18,15 @@ from tests.support.outage import database_unavailable
 from tests.upstream import Chunk, Head, RecordedRequest, WaitForPeer, failure, frames_of
 from tests.upstream.steps import Step
 
-ENVELOPE, NATIVE = "/api/v1/messages", "/api/anthropic/v1/messages"
+ENVELOPE, ANTHROPIC = "/api/v1/messages", "/api/anthropic/v1/messages"
 PLAIN: dict[str, Any] = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 STREAMED = PLAIN | {"stream": True}
 RATE_LIMIT_HEADERS = {
     f"anthropic-ratelimit-{kind}-{what}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 }
-HELLO_TOKENS = 21  # of the scripted answer: 9 in, 12 out
+HELLO_TOKENS = 21  # of the scripted response: 9 input, 12 output
 
-both_lanes = pytest.mark.parametrize("path", [ENVELOPE, NATIVE])
+both_apis = pytest.mark.parametrize("path", [ENVELOPE, ANTHROPIC])
 both_ways = pytest.mark.parametrize("body", [PLAIN, STREAMED], ids=["plain", "streamed"])
 
 
@@ -50,25 +50,25 @@ def error_of(answer: Answer) -> Any:
 
 
 def unending(call: RecordedRequest) -> list[Step]:
-    """The beginning of a stream, and no end."""
+    """Send the start of a stream, and no end."""
     return [Head(headers={"content-type": "text/event-stream"}), *map(Chunk, frames_of(call)[:3]), WaitForPeer()]
 
 
 def open_stream(gateway: Gateway) -> socket.socket:
-    """A stream that runs until somebody ends it. Whoever opens it closes it."""
+    """Open a stream that never ends. The test closes the connection."""
     gateway.upstream.queue(unending)
     connection = gateway.open(ENVELOPE, STREAMED)
     read_until(connection, b"Hello")
     return connection
 
 
-# ---- a refusal
+# ---- Rejections.
 
 
-@both_lanes
+@both_apis
 @both_ways
 @pytest.mark.parametrize("headers", [bearer, x_api_key], ids=["Bearer", "x-api-key"])
-def test_a_call_over_the_limit_is_a_429_in_the_words_of_the_lane_and_asks_no_upstream(
+def test_a_request_over_the_limit_is_a_429_in_the_api_format_and_contacts_no_upstream(
     limited: Gateway, path: str, body: dict[str, Any], headers: Callable[[str], dict[str, str]]
 ) -> None:
     limit(limited, requests_per_minute=1)
@@ -92,7 +92,7 @@ def test_a_call_over_the_limit_is_a_429_in_the_words_of_the_lane_and_asks_no_ups
     limited.settled(2)
 
 
-def test_it_is_written_down_with_the_limit_that_refused(limited: Gateway) -> None:
+def test_a_rejected_request_is_recorded_with_the_exceeded_limit(limited: Gateway) -> None:
     limit(limited, tokens_per_minute=30)
     limited.post(ENVELOPE, PLAIN)
 
@@ -116,7 +116,7 @@ def test_it_is_written_down_with_the_limit_that_refused(limited: Gateway) -> Non
     assert UsageRecord.objects.exclude(id=row.id).get().limit_exceeded is None
 
 
-def test_the_limits_of_a_team_hold_for_all_its_keys_together(limited: Gateway) -> None:
+def test_team_limits_apply_to_all_its_keys_combined(limited: Gateway) -> None:
     team = Team.objects.create(name="research", requests_per_minute=2)
     keys = [type(limited.key).objects.issue(name=name, team=team)[1] for name in ("one", "two", "three")]
 
@@ -129,7 +129,7 @@ def test_the_limits_of_a_team_hold_for_all_its_keys_together(limited: Gateway) -
     limited.settled(3)
 
 
-def test_of_many_calls_at_once_as_many_get_through_as_may_whichever_worker_they_reach(limited: Gateway) -> None:
+def test_concurrent_requests_are_limited_exactly_across_workers(limited: Gateway) -> None:
     limit(limited, requests_per_minute=5)
 
     with ThreadPoolExecutor(16) as pool:
@@ -139,10 +139,10 @@ def test_of_many_calls_at_once_as_many_get_through_as_may_whichever_worker_they_
     limited.settled(32)
 
 
-# ---- what comes first
+# ---- Order of checks.
 
 
-def test_what_is_not_permitted_is_said_before_what_is_too_much_and_that_before_what_is_not_there(
+def test_the_order_of_errors_is_not_allowed_rate_limited_not_found(
     limited: Gateway,
 ) -> None:
     limit(limited, requests_per_minute=1, allowed_models=["m", "missing"])
@@ -156,7 +156,7 @@ def test_what_is_not_permitted_is_said_before_what_is_too_much_and_that_before_w
     limited.settled(4)
 
 
-def test_a_call_that_was_not_admitted_takes_nothing(limited: Gateway) -> None:
+def test_a_request_that_is_not_admitted_consumes_nothing(limited: Gateway) -> None:
     limit(limited, requests_per_minute=1, tokens_per_minute=100, concurrent_requests=1)
     limited.upstream_row.targets.all().delete()
     limited.add_route("m", limited.upstream_row)
@@ -174,11 +174,11 @@ def test_a_call_that_was_not_admitted_takes_nothing(limited: Gateway) -> None:
     limited.settled(2)
 
 
-# ---- every answer says how the limits stand
+# ---- Rate-limit headers.
 
 
-@both_lanes
-def test_a_plain_answer_says_what_is_left_after_it(limited: Gateway, path: str) -> None:
+@both_apis
+def test_a_plain_response_reports_the_remaining_units_after_it(limited: Gateway, path: str) -> None:
     limit(limited, requests_per_minute=10, tokens_per_minute=100)
 
     first, second = limited.post(path, PLAIN), limited.post(path, PLAIN)
@@ -190,12 +190,12 @@ def test_a_plain_answer_says_what_is_left_after_it(limited: Gateway, path: str) 
 
 
 def is_about(tokens: int | None, expected: int) -> bool:
-    """Whether so many are left of 100, or a few more, which have come back in the meantime."""
+    """Return whether so many of 100 are remaining, or a few more, which were refilled meanwhile."""
     return tokens is not None and expected <= tokens <= expected + 5
 
 
-@both_lanes
-def test_a_stream_says_what_is_left_while_it_runs(limited: Gateway, path: str) -> None:
+@both_apis
+def test_a_stream_reports_the_remaining_units_while_it_is_in_flight(limited: Gateway, path: str) -> None:
     limit(limited, requests_per_minute=10, tokens_per_minute=100)
 
     first = limited.post(path, STREAMED)
@@ -206,26 +206,26 @@ def test_a_stream_says_what_is_left_while_it_runs(limited: Gateway, path: str) -
     assert is_about(remaining(second.headers)[1], 100 - 2 * HELLO_TOKENS)
 
 
-@both_lanes
+@both_apis
 @both_ways
-def test_an_answer_that_tells_of_a_failure_does_so_too(limited: Gateway, path: str, body: dict[str, Any]) -> None:
+def test_an_error_response_reports_the_remaining_units(limited: Gateway, path: str, body: dict[str, Any]) -> None:
     limit(limited, requests_per_minute=10, tokens_per_minute=1_000)
     limited.upstream.queue(failure(400, "What the upstream said."))
 
     answer = limited.post(path, body)
 
     assert answer.status == 400
-    assert remaining(answer.headers) == (9, 1_000)  # refused by the upstream: it used nothing
+    assert remaining(answer.headers) == (9, 1_000)  # rejected by the upstream: no tokens were used
 
 
-def test_a_key_without_limits_has_no_such_headers(limited: Gateway) -> None:
+def test_a_key_without_limits_has_no_rate_limit_headers(limited: Gateway) -> None:
     assert not RATE_LIMIT_HEADERS & set(limited.post(ENVELOPE, PLAIN).headers)
 
 
-# ---- calls at once
+# ---- Concurrent requests.
 
 
-def test_a_stream_holds_its_place_until_its_caller_leaves(limited: Gateway) -> None:
+def test_a_stream_holds_its_slot_until_the_client_disconnects(limited: Gateway) -> None:
     limit(limited, concurrent_requests=1)
     connection = open_stream(limited)
     answer = limited.post(ENVELOPE, PLAIN)
@@ -237,11 +237,11 @@ def test_a_stream_holds_its_place_until_its_caller_leaves(limited: Gateway) -> N
         "Concurrency limit exceeded: 1 concurrent request for this API key. Retry when one finishes."
     )
     assert answer.headers["retry-after"] == "1"
-    calls = 2 + calls_until_one_gets_through(limited, within_s=2)
-    limited.settled(calls)
+    requests = 2 + requests_until_one_is_admitted(limited, within_s=2)
+    limited.settled(requests)
 
 
-def test_who_has_seen_the_end_of_an_answer_finds_its_place_free(limited: Gateway) -> None:
+def test_the_slot_is_free_once_the_client_has_the_whole_response(limited: Gateway) -> None:
     limit(limited, concurrent_requests=1)
 
     answers = [limited.post(ENVELOPE, body) for body in [PLAIN, STREAMED] * 5]
@@ -249,7 +249,7 @@ def test_who_has_seen_the_end_of_an_answer_finds_its_place_free(limited: Gateway
     assert [answer.status for answer in answers] == [200] * 10
 
 
-def test_a_stream_whose_worker_was_killed_gives_its_place_back(limited: Gateway) -> None:
+def test_the_slot_of_a_killed_worker_expires(limited: Gateway) -> None:
     limit(limited, concurrent_requests=1)
     connection = open_stream(limited)
     workers = limited.server.worker_pids()
@@ -258,20 +258,20 @@ def test_a_stream_whose_worker_was_killed_gives_its_place_back(limited: Gateway)
         os.kill(worker, signal.SIGKILL)
     wait_until(lambda: are_new(limited.server, workers), within_s=15)
 
-    calls = 1 + calls_until_one_gets_through(limited, within_s=20)
+    requests = 1 + requests_until_one_is_admitted(limited, within_s=20)
     connection.close()
-    limited.settled(calls)
+    limited.settled(requests)
 
 
-def calls_until_one_gets_through(gateway: Gateway, *, within_s: float) -> int:
-    """How many it took."""
+def requests_until_one_is_admitted(gateway: Gateway, *, within_s: float) -> int:
+    """Return how many requests it took."""
     statuses = []
 
-    def gets_through() -> bool:
+    def is_admitted() -> bool:
         statuses.append(gateway.post(ENVELOPE, PLAIN).status)
         return statuses[-1] == 200
 
-    wait_until(gets_through, within_s=within_s)
+    wait_until(is_admitted, within_s=within_s)
     return len(statuses)
 
 
@@ -285,10 +285,10 @@ def is_ready(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-# ---- limits that only count
+# ---- Shadow mode.
 
 
-def test_a_limit_that_only_counts_refuses_nothing_is_not_in_the_headers_and_is_written_down(limited: Gateway) -> None:
+def test_a_shadow_limit_rejects_nothing_is_not_in_the_headers_and_is_recorded(limited: Gateway) -> None:
     limit(limited, requests_per_minute=1, shadow_mode=True)
 
     answers = [limited.post(ENVELOPE, PLAIN) for _ in range(2)]
@@ -296,27 +296,27 @@ def test_a_limit_that_only_counts_refuses_nothing_is_not_in_the_headers_and_is_w
     assert [answer.status for answer in answers] == [200, 200]
     assert not any(RATE_LIMIT_HEADERS & set(answer.headers) for answer in answers)
     limited.settled(2)
-    hits = {row.id: row.limit_exceeded for row in UsageRecord.objects.filter(status="completed")}
-    first, second = (hits[answer.headers["request-id"]] for answer in answers)
+    exceeded = {row.id: row.limit_exceeded for row in UsageRecord.objects.filter(status="completed")}
+    first, second = (exceeded[answer.headers["request-id"]] for answer in answers)
     assert first is None
     assert second is not None and second.pop("reset")
     assert second == {"scope": "key", "limit": "requests_per_minute", "value": 1, "shadow": True}
 
 
-# ---- the official client
+# ---- The official client.
 
 
 def use_up(gateway: Gateway) -> int:
-    """Call until a call is refused. Return how many calls that were."""
-    calls = 1
-    while gateway.post(NATIVE, PLAIN).status == 200:
-        calls += 1
-    return calls
+    """Send requests until one is rejected. Return their number."""
+    requests = 1
+    while gateway.post(ANTHROPIC, PLAIN).status == 200:
+        requests += 1
+    return requests
 
 
 def test_the_official_client_raises_its_rate_limit_error(limited: Gateway) -> None:
     limit(limited, requests_per_minute=2)
-    calls = use_up(limited)
+    requests = use_up(limited)
 
     with (
         anthropic.Anthropic(base_url=f"{limited.url}/api/anthropic", api_key=limited.raw_key, max_retries=0) as client,
@@ -325,15 +325,15 @@ def test_the_official_client_raises_its_rate_limit_error(limited: Gateway) -> No
         client.messages.create(**PLAIN)
 
     assert caught.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
-    limited.settled(calls + 1)
+    limited.settled(requests + 1)
 
 
-def test_with_its_retries_it_waits_as_long_as_it_is_told_and_gets_through(limited: Gateway) -> None:
+def test_the_official_client_retries_after_the_given_time_and_succeeds(limited: Gateway) -> None:
     limit(limited, requests_per_minute=20)
-    calls = use_up(limited)
+    requests = use_up(limited)
 
     with anthropic.Anthropic(base_url=f"{limited.url}/api/anthropic", api_key=limited.raw_key, max_retries=1) as client:
         message = client.messages.create(**PLAIN)
 
     assert message.content[0].text == "Hello, world!"
-    limited.settled(calls + 2)
+    limited.settled(requests + 2)

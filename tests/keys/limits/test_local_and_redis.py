@@ -1,4 +1,4 @@
-"""What a limit lets through, in whichever form it is counted."""
+"""What limits admit, in both forms of the limiter."""
 
 import math
 from dataclasses import replace
@@ -9,163 +9,161 @@ import pytest
 from keys.domain.limits import LimitExceeded
 from keys.errors import RateLimitExceeded
 from keys.limits.limiter import Limits
-from tests.keys.limits.limiters import Counted, SharedTime, of_key, of_team, remaining
+from tests.keys.limits.limiters import SharedTime, TimedLimiter, of_key, of_team, remaining
 
-SIX_A_MINUTE = of_key(requests_per_minute=6)  # one in ten seconds: nothing comes back by chance
+SIX_PER_MINUTE = of_key(requests_per_minute=6)  # one in ten seconds: nothing refills by chance
 SHADOW = of_team(requests_per_minute=2, concurrent_requests=2, is_shadow=True)
 
 
-def refused(counted: Counted, *limits: Limits, tokens: int = 1) -> RateLimitExceeded:
+def rejected(limiter: TimedLimiter, *limits: Limits, tokens: int = 1) -> RateLimitExceeded:
     with pytest.raises(RateLimitExceeded) as caught:
-        counted.take(*limits, tokens=tokens)
+        limiter.consume(*limits, tokens=tokens)
     return caught.value
 
 
-def wait_as_told(counted: Counted, error: RateLimitExceeded) -> None:
-    counted.time.go_by(int(error.headers["retry-after"]))
+def wait_as_requested(limiter: TimedLimiter, error: RateLimitExceeded) -> None:
+    limiter.time.advance(int(error.headers["retry-after"]))
 
 
-# ---- requests
+# ---- Requests.
 
 
-def test_as_many_requests_as_the_limit_says_and_then_none(counted: Counted) -> None:
-    left = [remaining(counted.take(SIX_A_MINUTE).headers)[0] for _ in range(6)]
+def test_requests_are_admitted_up_to_the_limit(limiter: TimedLimiter) -> None:
+    counts = [remaining(limiter.consume(SIX_PER_MINUTE).headers)[0] for _ in range(6)]
 
-    assert left == [5, 4, 3, 2, 1, 0]
-    assert refused(counted, SIX_A_MINUTE).headers["retry-after"] == "10"
+    assert counts == [5, 4, 3, 2, 1, 0]
+    assert rejected(limiter, SIX_PER_MINUTE).headers["retry-after"] == "10"
 
 
-def test_they_come_back_one_after_the_other_and_never_more_than_the_limit(counted: Counted) -> None:
+def test_the_bucket_refills_continuously_up_to_its_capacity(limiter: TimedLimiter) -> None:
     for _ in range(6):
-        counted.take(SIX_A_MINUTE)
+        limiter.consume(SIX_PER_MINUTE)
 
-    counted.time.go_by(20)
-    counted.take(SIX_A_MINUTE)
-    counted.take(SIX_A_MINUTE)
-    refused(counted, SIX_A_MINUTE)
-    counted.time.go_by(3600)
-    assert remaining(counted.take(SIX_A_MINUTE).headers) == (5, None)
+    limiter.time.advance(20)
+    limiter.consume(SIX_PER_MINUTE)
+    limiter.consume(SIX_PER_MINUTE)
+    rejected(limiter, SIX_PER_MINUTE)
+    limiter.time.advance(3600)
+    assert remaining(limiter.consume(SIX_PER_MINUTE).headers) == (5, None)
 
 
 @pytest.mark.parametrize("limit", [1, 6, 7, 13])
-def test_whoever_waits_as_long_as_it_is_told_gets_through_and_whoever_does_not_is_refused(
-    counted: Counted, limit: int
-) -> None:
+def test_a_retry_is_admitted_after_retry_after_and_not_before(limiter: TimedLimiter, limit: int) -> None:
     limits = of_key(requests_per_minute=limit)
-    while remaining(counted.take(limits).headers)[0]:
+    while remaining(limiter.consume(limits).headers)[0]:
         pass
-    error = refused(counted, limits)
+    error = rejected(limiter, limits)
     assert int(error.headers["retry-after"]) == math.ceil(60 / limit)
 
-    counted.time.go_by(60 / limit - 1)
-    refused(counted, limits)
-    counted.time.go_by(1.001)
+    limiter.time.advance(60 / limit - 1)
+    rejected(limiter, limits)
+    limiter.time.advance(1.001)
 
-    assert remaining(counted.take(limits).headers)[0] == 0
+    assert remaining(limiter.consume(limits).headers)[0] == 0
 
 
-def test_a_call_that_was_not_made_gives_its_request_back(counted: Counted) -> None:
+def test_a_release_refunds_the_request(limiter: TimedLimiter) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_requests=1)
 
-    counted.release(counted.take(limits, tokens=500))
+    limiter.release(limiter.consume(limits, tokens=500))
 
-    assert remaining(counted.take(limits, tokens=100).headers) == (5, 500)
-
-
-# ---- looking
+    assert remaining(limiter.consume(limits, tokens=100).headers) == (5, 500)
 
 
-def test_a_look_tells_what_is_left_and_takes_nothing(counted: Counted) -> None:
+# ---- Checks without consumption.
+
+
+def test_a_check_returns_the_remaining_units_and_consumes_nothing(limiter: TimedLimiter) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=600, concurrent_requests=2)
-    untouched = counted.limiter.check([limits])
-    counted.take(limits, tokens=100)
+    untouched = limiter.limiter.check([limits])
+    limiter.consume(limits, tokens=100)
 
-    looks = [counted.limiter.check([limits, SHADOW]) for _ in range(3)]
+    checks = [limiter.limiter.check([limits, SHADOW]) for _ in range(3)]
 
     assert [state.remaining for state in untouched.states] == [6, 600, 2]
-    assert [[state.remaining for state in look.states] for look in looks] == [[5, 500, 1, 2, 2]] * 3
-    requests, tokens, places, *_ = looks[0].states
-    assert 0 < requests.full_in_ms <= 10_000 and 0 < tokens.full_in_ms <= 10_000 and places.full_in_ms == 0
-    assert counted.limiter.check([]).states == ()
+    assert [[state.remaining for state in check.states] for check in checks] == [[5, 500, 1, 2, 2]] * 3
+    requests, tokens, slots, *_ = checks[0].states
+    assert 0 < requests.full_in_ms <= 10_000 and 0 < tokens.full_in_ms <= 10_000 and slots.full_in_ms == 0
+    assert limiter.limiter.check([]).states == ()
 
 
-# ---- tokens
+# ---- Tokens.
 
 
-def test_tokens_are_held_by_the_estimate_and_corrected_by_what_was_used(counted: Counted) -> None:
+def test_tokens_are_consumed_by_the_estimate_and_settled_by_the_usage(limiter: TimedLimiter) -> None:
     limits = of_key(tokens_per_minute=6)
 
-    grant = counted.take(limits, tokens=5)
+    grant = limiter.consume(limits, tokens=5)
     assert remaining(grant.headers) == (None, 1)
-    assert refused(counted, limits, tokens=2).headers["retry-after"] == "10"
-    counted.settle(grant, tokens=2)
+    assert rejected(limiter, limits, tokens=2).headers["retry-after"] == "10"
+    limiter.settle(grant, tokens=2)
 
     assert remaining(grant.headers) == (None, 4)
-    assert remaining(counted.take(limits, tokens=4).headers) == (None, 0)
+    assert remaining(limiter.consume(limits, tokens=4).headers) == (None, 0)
 
 
-def test_a_call_that_used_more_than_it_said_leaves_a_debt(counted: Counted) -> None:
+def test_usage_beyond_the_estimate_leaves_a_negative_level(limiter: TimedLimiter) -> None:
     limits = of_key(tokens_per_minute=6)
 
-    counted.settle(counted.take(limits, tokens=1), tokens=12)
+    limiter.settle(limiter.consume(limits, tokens=1), tokens=12)
 
-    error = refused(counted, limits, tokens=1)
+    error = rejected(limiter, limits, tokens=1)
     assert (remaining(error.headers), error.headers["retry-after"]) == ((None, 0), "70")
-    wait_as_told(counted, error)
-    counted.take(limits, tokens=1)
+    wait_as_requested(limiter, error)
+    limiter.consume(limits, tokens=1)
 
 
-def test_a_call_larger_than_the_limit_takes_all_that_there_is(counted: Counted) -> None:
+def test_a_request_larger_than_the_limit_consumes_the_whole_bucket(limiter: TimedLimiter) -> None:
     limits = of_key(tokens_per_minute=6)
 
-    grant = counted.take(limits, tokens=10_000)
+    grant = limiter.consume(limits, tokens=10_000)
 
     assert remaining(grant.headers) == (None, 0)
-    assert refused(counted, limits, tokens=10_000).headers["retry-after"] == "60"
-    counted.settle(grant, tokens=3)
+    assert rejected(limiter, limits, tokens=10_000).headers["retry-after"] == "60"
+    limiter.settle(grant, tokens=3)
     assert remaining(grant.headers) == (None, 3)
 
 
-def test_very_large_limits_count_exactly(counted: Counted) -> None:
+def test_very_large_limits_count_exactly(limiter: TimedLimiter) -> None:
     limits = of_key(tokens_per_minute=10**10)
 
-    grant = counted.take(limits, tokens=10**9)
-    counted.settle(grant, tokens=10**9 + 1)
+    grant = limiter.consume(limits, tokens=10**9)
+    limiter.settle(grant, tokens=10**9 + 1)
 
-    left = remaining(grant.headers)[1]
-    assert left is not None and left >= 9 * 10**9 - 1
-
-
-# ---- calls at once
+    tokens = remaining(grant.headers)[1]
+    assert tokens is not None and tokens >= 9 * 10**9 - 1
 
 
-def test_so_many_calls_at_once_and_the_next_one_when_one_has_ended(counted: Counted) -> None:
+# ---- Concurrent requests.
+
+
+def test_the_next_request_is_admitted_when_one_of_the_concurrent_requests_finishes(limiter: TimedLimiter) -> None:
     limits = of_key(concurrent_requests=2)
-    first, _ = counted.take(limits), counted.take(limits)
+    first, _ = limiter.consume(limits), limiter.consume(limits)
 
-    error = refused(counted, limits)
-    counted.settle(first)
-    counted.take(limits)
+    error = rejected(limiter, limits)
+    limiter.settle(first)
+    limiter.consume(limits)
 
     assert error.headers == {"retry-after": "1"}
     assert error.message == (
         "Concurrency limit exceeded: 2 concurrent requests for this API key. Retry when one finishes."
     )
-    refused(counted, limits)
+    rejected(limiter, limits)
 
 
-def test_a_place_that_nobody_gives_back_is_free_again_after_its_lease(counted: Counted) -> None:
+def test_a_slot_that_is_not_released_expires_with_its_lease(limiter: TimedLimiter) -> None:
     limits = of_key(concurrent_requests=1)
-    counted.take(limits)
+    limiter.consume(limits)
 
-    counted.time.go_by(10)
-    refused(counted, limits)
-    counted.time.go_by(3600)
+    limiter.time.advance(10)
+    rejected(limiter, limits)
+    limiter.time.advance(3600)
 
-    counted.take(limits)
+    limiter.consume(limits)
 
 
-# ---- all of them at once
+# ---- All limits together.
 
 
 @pytest.mark.parametrize(
@@ -173,27 +171,27 @@ def test_a_place_that_nobody_gives_back_is_free_again_after_its_lease(counted: C
     [
         pytest.param({"requests_per_minute": 1}, id="requests"),
         pytest.param({"tokens_per_minute": 5}, id="tokens"),
-        pytest.param({"concurrent_requests": 1}, id="calls"),
+        pytest.param({"concurrent_requests": 1}, id="concurrency"),
     ],
 )
-def test_a_call_that_is_refused_takes_nothing_of_any_limit(counted: Counted, team: dict[str, int]) -> None:
+def test_a_rejected_request_consumes_nothing_of_any_limit(limiter: TimedLimiter, team: dict[str, int]) -> None:
     key = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_requests=2)
-    counted.take(of_team(**team), tokens=5)
+    limiter.consume(of_team(**team), tokens=5)
 
-    error = refused(counted, key, of_team(**team), tokens=5)
+    error = rejected(limiter, key, of_team(**team), tokens=5)
 
     assert error.limit_exceeded is not None and error.limit_exceeded.scope == "team"
-    grant = counted.take(key, tokens=1)
+    grant = limiter.consume(key, tokens=1)
     assert remaining(grant.headers) == (5, 59)
-    counted.take(key)
-    refused(counted, key)
+    limiter.consume(key)
+    rejected(limiter, key)
 
 
-def test_the_headers_are_those_of_the_scope_that_has_least_left(counted: Counted) -> None:
+def test_the_headers_are_those_of_the_scope_with_the_least_remaining(limiter: TimedLimiter) -> None:
     key = of_key(requests_per_minute=6, tokens_per_minute=600)
     team = of_team(requests_per_minute=12, tokens_per_minute=60)
 
-    headers = counted.take(key, team, tokens=10).headers
+    headers = limiter.consume(key, team, tokens=10).headers
 
     assert {name: value for name, value in headers.items() if not name.endswith("-reset")} == {
         "anthropic-ratelimit-requests-limit": "6",
@@ -203,17 +201,17 @@ def test_the_headers_are_those_of_the_scope_that_has_least_left(counted: Counted
     }
 
 
-def test_only_the_limits_that_exist_are_in_the_headers(counted: Counted) -> None:
-    assert counted.take().headers == {}
-    assert counted.take(of_key(concurrent_requests=1)).headers == {}
-    assert {name.split("-")[2] for name in counted.take(SIX_A_MINUTE).headers} == {"requests"}
+def test_only_the_limits_that_exist_are_in_the_headers(limiter: TimedLimiter) -> None:
+    assert limiter.consume().headers == {}
+    assert limiter.consume(of_key(concurrent_requests=1)).headers == {}
+    assert {name.split("-")[2] for name in limiter.consume(SIX_PER_MINUTE).headers} == {"requests"}
 
 
-def test_a_refusal_names_scope_limit_value_and_the_longest_wait(counted: Counted) -> None:
+def test_a_rejection_states_scope_limit_value_and_the_longest_wait(limiter: TimedLimiter) -> None:
     key = of_key(requests_per_minute=60, tokens_per_minute=1_000)
-    counted.take(key, tokens=1_000)
+    limiter.consume(key, tokens=1_000)
 
-    error = refused(counted, key, tokens=500)
+    error = rejected(limiter, key, tokens=500)
 
     assert error.message == ("Rate limit exceeded: 1,000 tokens per minute for this API key. Retry after 30 s.")
     assert (error.status, error.type, error.headers["retry-after"]) == (429, "rate_limit_error", "30")
@@ -242,41 +240,41 @@ def test_a_refusal_names_scope_limit_value_and_the_longest_wait(counted: Counted
         ),
     ],
 )
-def test_it_does_so_in_plain_words(counted: Counted, limits: Limits, words: str) -> None:
+def test_a_rejection_has_a_message(limiter: TimedLimiter, limits: Limits, words: str) -> None:
     with pytest.raises(RateLimitExceeded) as caught:
         while True:
-            counted.take(limits)
+            limiter.consume(limits)
 
     assert caught.value.message == words
 
 
-# ---- given back once
+# ---- Settled or released once.
 
 
-def test_a_grant_is_settled_or_released_once(counted: Counted) -> None:
+def test_a_grant_is_settled_or_released_once(limiter: TimedLimiter) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=60)
-    grant = counted.take(limits, tokens=50)
+    grant = limiter.consume(limits, tokens=50)
 
-    counted.settle(grant, tokens=20)
-    counted.settle(grant, tokens=0)
-    counted.release(grant)
+    limiter.settle(grant, tokens=20)
+    limiter.settle(grant, tokens=0)
+    limiter.release(grant)
 
-    assert remaining(counted.take(limits, tokens=1).headers) == (4, 39)
+    assert remaining(limiter.consume(limits, tokens=1).headers) == (4, 39)
 
 
-def test_a_call_without_limits_holds_nothing(counted: Counted) -> None:
-    grant = counted.take()
+def test_a_request_without_limits_consumes_nothing(limiter: TimedLimiter) -> None:
+    grant = limiter.consume()
 
-    counted.settle(grant, tokens=10)
+    limiter.settle(grant, tokens=10)
 
     assert (grant.headers, grant.shadow_exceeded) == ({}, None)
 
 
-# ---- limits that only count
+# ---- Shadow mode.
 
 
-def test_a_limit_that_only_counts_refuses_nothing_and_says_what_it_would_have_refused(counted: Counted) -> None:
-    grants = [counted.take(SHADOW) for _ in range(3)]
+def test_a_shadow_limit_rejects_nothing_and_reports_what_it_would_reject(limiter: TimedLimiter) -> None:
+    grants = [limiter.consume(SHADOW) for _ in range(3)]
 
     exceeded = grants[2].shadow_exceeded
     assert [grant.shadow_exceeded for grant in grants[:2]] == [None, None]
@@ -286,50 +284,54 @@ def test_a_limit_that_only_counts_refuses_nothing_and_says_what_it_would_have_re
     assert grants[2].headers == {}
 
 
-def test_it_counts_as_if_it_had_refused(counted: Counted) -> None:
-    for grant in [counted.take(SHADOW) for _ in range(20)]:
-        counted.settle(grant)
+def test_a_shadow_limit_counts_as_if_it_were_enforced(limiter: TimedLimiter) -> None:
+    for grant in [limiter.consume(SHADOW) for _ in range(20)]:
+        limiter.settle(grant)
 
-    counted.time.go_by(30)
+    limiter.time.advance(30)
 
-    assert counted.take(SHADOW).shadow_exceeded is None
-    assert counted.take(SHADOW).shadow_exceeded is not None
-
-
-def test_it_does_not_weaken_one_that_refuses(counted: Counted) -> None:
-    assert [counted.take(of_key(requests_per_minute=3), SHADOW).shadow_exceeded is None for _ in range(3)] == [1, 1, 0]
-
-    assert remaining(refused(counted, of_key(requests_per_minute=3), SHADOW).headers) == (0, None)
+    assert limiter.consume(SHADOW).shadow_exceeded is None
+    assert limiter.consume(SHADOW).shadow_exceeded is not None
 
 
-# ---- what changes, and what stays
+def test_a_shadow_limit_does_not_weaken_an_enforced_one(limiter: TimedLimiter) -> None:
+    assert [limiter.consume(of_key(requests_per_minute=3), SHADOW).shadow_exceeded is None for _ in range(3)] == [
+        1,
+        1,
+        0,
+    ]
+
+    assert remaining(rejected(limiter, of_key(requests_per_minute=3), SHADOW).headers) == (0, None)
 
 
-def test_a_limit_that_was_changed_holds_at_once(counted: Counted) -> None:
+# ---- Changes and eviction.
+
+
+def test_a_changed_limit_applies_immediately(limiter: TimedLimiter) -> None:
     for _ in range(3):
-        counted.take(SIX_A_MINUTE)
+        limiter.consume(SIX_PER_MINUTE)
 
-    assert remaining(counted.take(of_key(requests_per_minute=2)).headers) == (1, None)
-    counted.time.go_by(5)
-    assert remaining(counted.take(of_key(requests_per_minute=60)).headers) == (5, None)
+    assert remaining(limiter.consume(of_key(requests_per_minute=2)).headers) == (1, None)
+    limiter.time.advance(5)
+    assert remaining(limiter.consume(of_key(requests_per_minute=60)).headers) == (5, None)
 
 
-def test_nothing_is_kept_of_what_has_filled_up_again(counted: Counted) -> None:
+def test_a_fully_replenished_limit_is_not_stored(limiter: TimedLimiter) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_requests=3)
-    for grant in [counted.take(limits, tokens=10) for _ in range(3)]:
-        counted.settle(grant, tokens=10)
+    for grant in [limiter.consume(limits, tokens=10) for _ in range(3)]:
+        limiter.settle(grant, tokens=10)
 
-    counted.time.go_by(60)
-    counted.release(counted.take(limits, tokens=10))
+    limiter.time.advance(60)
+    limiter.release(limiter.consume(limits, tokens=10))
 
-    if isinstance(counted.time, SharedTime):
-        assert counted.time.keys() == []
+    if isinstance(limiter.time, SharedTime):
+        assert limiter.time.keys() == []
 
 
-def test_the_reset_is_when_the_limit_is_full_again(counted: Counted) -> None:
-    counted.take(SIX_A_MINUTE)
-    told = counted.take(SIX_A_MINUTE).headers["anthropic-ratelimit-requests-reset"]
+def test_the_reset_is_when_the_limit_is_fully_replenished(limiter: TimedLimiter) -> None:
+    limiter.consume(SIX_PER_MINUTE)
+    reset = limiter.consume(SIX_PER_MINUTE).headers["anthropic-ratelimit-requests-reset"]
 
-    full_at = datetime.fromisoformat(told)
-    assert told.endswith("Z")
+    full_at = datetime.fromisoformat(reset)
+    assert reset.endswith("Z")
     assert timedelta(seconds=18) < full_at - datetime.now(UTC) <= timedelta(seconds=21)

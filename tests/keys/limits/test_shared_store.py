@@ -1,4 +1,4 @@
-"""The way to Redis: an outage costs three short waits, then nothing, and is noticed to be over by itself."""
+"""The Redis client: an outage costs three short waits, then none, and recovery is detected in the background."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from pytest_django import Settings
 from redis.exceptions import NoScriptError
 
 from lib.shared_store import FAILURES_IN_A_ROW, Store
-from tests.keys.limits.conftest import WAIT_S
+from tests.keys.limits.conftest import TIMEOUT_S
 from tests.support import ROOT
 from tests.support.gateway import wait_until
 from tests.support.redis_server import RedisServer
@@ -28,25 +28,25 @@ import time
 import gevent
 from lib.shared_store import Store
 
-def call():
+def request():
     answers = set()
     for _ in range(5):
-        begun = time.process_time()
-        while time.process_time() < begun + 0.001:
+        started = time.process_time()
+        while time.process_time() < started + 0.001:
             pass
         answers.add(store.ask("PING", otherwise="away"))
     return answers
 
 store = Store()
-calls = [gevent.spawn(call) for _ in range(200)]
-print(set().union(*(each.get() for each in calls)), store.is_away)
+greenlets = [gevent.spawn(request) for _ in range(200)]
+print(set().union(*(each.get() for each in greenlets)), store.is_away)
 store.close()
 """
 
 
 @pytest.fixture
 def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
-    """As it is shipped: what an outage costs is measured here."""
+    """The store with the default timeout: these tests measure the cost of an outage."""
     settings.REDIS_TIMEOUT_S = 0.05
     store = Store()
     yield store
@@ -58,27 +58,27 @@ def ping(store: Store) -> bool:
 
 
 def times_of(count: int, ask: Callable[[], Any]) -> list[float]:
-    """How long each of so many questions took."""
+    """Return how long each of so many commands took."""
     took_s = []
     for _ in range(count):
-        begun = time.monotonic()
+        started = time.monotonic()
         ask()
-        took_s.append(time.monotonic() - begun)
+        took_s.append(time.monotonic() - started)
     return took_s
 
 
-def break_down(server: RedisServer, how: str) -> None:
+def stop(server: RedisServer, how: str) -> None:
     server.freeze() if how == "frozen" else server.stop()
 
 
-def mend(server: RedisServer, how: str) -> None:
+def recover(server: RedisServer, how: str) -> None:
     server.thaw() if how == "frozen" else server.start()
 
 
 both_faults = pytest.mark.parametrize("how", ["stopped", "frozen"])
 
 
-def test_functions_and_commands_get_their_answers(store: Store) -> None:
+def test_functions_and_commands_return_their_replies(store: Store) -> None:
     assert store.is_configured
     assert ping(store)
     assert store.ask("SET", "name", "value", otherwise="away") == "OK"
@@ -86,15 +86,15 @@ def test_functions_and_commands_get_their_answers(store: Store) -> None:
     assert store.ask("GET", "nothing", otherwise="away") is None
 
 
-def test_each_of_many_at_once_gets_its_own_answer(store: Store, settings: Settings) -> None:
-    settings.REDIS_TIMEOUT_S = WAIT_S
+def test_each_of_many_concurrent_commands_gets_its_own_reply(store: Store, settings: Settings) -> None:
+    settings.REDIS_TIMEOUT_S = TIMEOUT_S
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda number: store.ask("ECHO", f"{number}", otherwise="away"), range(1_000)))
 
     assert answers == [str(number) for number in range(1_000)]
 
 
-def test_without_an_address_nobody_is_asked(settings: Settings) -> None:
+def test_without_a_url_there_is_no_connection(settings: Settings) -> None:
     settings.REDIS_URL = ""
     store = Store()
 
@@ -104,17 +104,17 @@ def test_without_an_address_nobody_is_asked(settings: Settings) -> None:
 
 @both_faults
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "not yet connected"])
-def test_an_outage_costs_three_short_waits_and_then_nothing(
+def test_an_outage_costs_three_short_waits_and_then_none(
     store: Store, redis_server: RedisServer, how: str, is_connected: bool, settings: Settings
 ) -> None:
     if is_connected:
         assert ping(store)
 
-    break_down(redis_server, how)
+    stop(redis_server, how)
     try:
         took_s = times_of(FAILURES_IN_A_ROW + 200, lambda: store.ask("PING", otherwise="away"))
     finally:
-        mend(redis_server, how)
+        recover(redis_server, how)
 
     assert store.is_away
     assert sum(took_s[:FAILURES_IN_A_ROW]) <= FAILURES_IN_A_ROW * settings.REDIS_TIMEOUT_S + SLACK_S
@@ -122,10 +122,10 @@ def test_an_outage_costs_three_short_waits_and_then_nothing(
 
 
 @both_faults
-def test_it_is_over_within_five_seconds_and_nobody_waits_to_find_out(
+def test_recovery_is_detected_within_five_seconds_in_the_background(
     store: Store, redis_server: RedisServer, how: str, settings: Settings
 ) -> None:
-    break_down(redis_server, how)
+    stop(redis_server, how)
     times_of(FAILURES_IN_A_ROW, lambda: ping(store))
     took_s = []
     for _ in range(250):
@@ -134,13 +134,15 @@ def test_it_is_over_within_five_seconds_and_nobody_waits_to_find_out(
     assert store.is_away
     assert sum(each > settings.REDIS_TIMEOUT_S / 2 for each in took_s) <= 2
 
-    mend(redis_server, how)
+    recover(redis_server, how)
     wait_until(lambda: not store.is_away, within_s=5)
 
     assert ping(store)
 
 
-def test_fifty_at_once_wait_no_longer_than_one(store: Store, redis_server: RedisServer, settings: Settings) -> None:
+def test_fifty_concurrent_commands_wait_no_longer_than_one(
+    store: Store, redis_server: RedisServer, settings: Settings
+) -> None:
     redis_server.freeze()
     try:
         with ThreadPoolExecutor(50) as pool:
@@ -148,11 +150,11 @@ def test_fifty_at_once_wait_no_longer_than_one(store: Store, redis_server: Redis
     finally:
         redis_server.thaw()
 
-    assert took_s < 50 * settings.REDIS_TIMEOUT_S / 2  # one after the other they would take twice that
+    assert took_s < 50 * settings.REDIS_TIMEOUT_S / 2  # in sequence they would take twice as long
     assert store.is_away
 
 
-def test_a_burst_of_calls_in_a_busy_worker_is_no_outage(redis_server: RedisServer) -> None:
+def test_a_burst_in_a_busy_worker_is_no_outage(redis_server: RedisServer) -> None:
     finished = subprocess.run(
         [sys.executable, "-c", BURST],
         cwd=ROOT,
@@ -170,7 +172,7 @@ def test_a_burst_of_calls_in_a_busy_worker_is_no_outage(redis_server: RedisServe
     assert finished.stdout == "{'PONG'} False\n", finished.stderr
 
 
-def test_what_the_server_refuses_is_no_answer_and_not_knowing_a_script_is_told(store: Store) -> None:
+def test_an_error_reply_is_no_outage_and_an_unknown_script_raises(store: Store) -> None:
     store.ask("SET", "name", "value", otherwise="away")
 
     assert store.ask("HGET", "name", "field", otherwise="away") == "away"
@@ -180,7 +182,7 @@ def test_what_the_server_refuses_is_no_answer_and_not_knowing_a_script_is_told(s
     assert not store.is_away
 
 
-def test_a_mistake_in_a_function_is_its_owners_and_stops_nothing(store: Store) -> None:
+def test_an_error_in_a_function_is_raised_and_stops_nothing(store: Store) -> None:
     def fail(client: Any) -> None:
         raise ZeroDivisionError
 
@@ -190,7 +192,7 @@ def test_a_mistake_in_a_function_is_its_owners_and_stops_nothing(store: Store) -
     assert ping(store)
 
 
-def test_a_closed_store_may_be_asked_again(store: Store) -> None:
+def test_a_closed_store_may_be_used_again(store: Store) -> None:
     assert ping(store)
     store.close()
     store.close()

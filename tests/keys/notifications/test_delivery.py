@@ -102,11 +102,11 @@ def test_a_text_that_no_header_can_hold_does_not_block_others(db: None, mailbox:
     assert Notification.objects.get(dedup_key="budget-2").last_error.startswith("mail: ")
 
 
-def test_a_notification_is_claimed_by_one_process(db: None, mailbox: Mailbox) -> None:
+def test_a_notification_is_reserved_by_one_process(db: None, mailbox: Mailbox) -> None:
     seen_by_first = pending()
     same = Notification.objects.get()
 
-    assert (delivery._claim(seen_by_first), delivery._claim(same)) == (True, False)
+    assert (delivery._reserve(seen_by_first), delivery._reserve(same)) == (True, False)
 
 
 def _is_delivered(box: Mailbox, receiver: Webhook) -> bool:
