@@ -66,7 +66,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
 ) -> None:
     gave = {}
     for dialect in ("openai", "anthropic"):
-        gateway.speak(dialect)
+        gateway.configure_upstream(dialect)
         for reply in conversation.replies:
             gateway.upstream.queue(replied(reply))
         gave[dialect] = client.converse(conversation)
@@ -76,7 +76,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
 
 @both_dialects
 def test_the_request_id_is_that_of_the_usage_record(gateway: Gateway, client: JavaScript, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
     (turn,) = client.run("create", HELLO)["gives"]
 
@@ -85,7 +85,7 @@ def test_the_request_id_is_that_of_the_usage_record(gateway: Gateway, client: Ja
 
 @both_dialects
 def test_an_image_reaches_the_upstream(gateway: Gateway, client: JavaScript, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is it?"}]
 
@@ -101,7 +101,7 @@ def test_an_image_reaches_the_upstream(gateway: Gateway, client: JavaScript, dia
 
 @both_dialects
 def test_structured_output_is_parsed(gateway: Gateway, client: JavaScript, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
     gateway.upstream.queue(replied(Reply(('{"answer": ', '"yes"}'))))
     request = HELLO | {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
@@ -129,7 +129,7 @@ def test_structured_output_is_parsed(gateway: Gateway, client: JavaScript, diale
 def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: JavaScript, dialect: str, status: int, error: str
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(failure(status, "What it said.", headers=LATER))
 
     raised = client.run("create", HELLO)["error"]
@@ -149,7 +149,7 @@ def test_a_key_that_is_not_known_is_an_authentication_error(client: JavaScript) 
 def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
     gateway: Gateway, client: JavaScript, dialect: str
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]), times=None)
 
     raised = client.run("stream", HELLO, retries=2)["error"]
@@ -171,7 +171,7 @@ def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
 def test_the_client_retries_nothing_that_the_gateway_has_retried_or_that_cannot_pass(
     gateway: Gateway, client: JavaScript, dialect: str, failing: Any, calls: int
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(failing, times=None)
 
     run = client.run("create", HELLO, retries=2)
@@ -195,7 +195,7 @@ def test_models_and_counts(gateway: Gateway, client: JavaScript) -> None:
 
 @both_dialects
 def test_a_real_model_streams_what_it_answers(real: Gateway, client: JavaScript, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
     request = HELLO | {"model": MODEL, "max_tokens": 24, "temperature": 0.0}
 
     (whole,) = client.run("create", request)["gives"]

@@ -33,7 +33,7 @@ def chat(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @both_dialects
 def test_it_chats(gateway: Gateway, chat: Any, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
     answer = chat.invoke([("system", "Be friendly."), ("user", "Hi")])
 
@@ -45,7 +45,7 @@ def test_it_chats(gateway: Gateway, chat: Any, dialect: str) -> None:
 
 @both_dialects
 def test_it_streams(gateway: Gateway, chat: Any, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
     chunks = list(chat.stream("Hi"))
 
@@ -64,7 +64,7 @@ def test_it_calls_a_tool(gateway: Gateway, chat: Any, dialect: str, stream: bool
     from langchain_core.messages import HumanMessage
     from langchain_core.tools import tool
 
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     weather = tool(get_weather)
     calls = [ToolCall(id="call_1", arguments='{"city": "Paris"}'), ToolCall(id="call_2", arguments='{"city": "Rome"}')]
     gateway.upstream.queue(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))

@@ -58,7 +58,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
 ) -> None:
     gave = {}
     for dialect in ("openai", "anthropic"):
-        gateway.speak(dialect)
+        gateway.configure_upstream(dialect)
         for reply in conversation.replies:
             gateway.upstream.queue(replied(reply))
         gave[dialect] = converse(client, conversation)
@@ -68,7 +68,7 @@ def test_a_conversation_gives_the_same_in_both_dialects(
 
 @both_dialects
 def test_a_plain_message(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
     message = client.messages.create(**HELLO)
 
@@ -79,7 +79,7 @@ def test_a_plain_message(gateway: Gateway, client: anthropic.Anthropic, dialect:
 
 @both_dialects
 def test_the_streaming_helper(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
     with client.messages.stream(**HELLO) as stream:
         texts = list(stream.text_stream)
@@ -95,7 +95,7 @@ def test_the_streaming_helper(gateway: Gateway, client: anthropic.Anthropic, dia
 def test_parallel_tool_calls_and_their_results(
     gateway: Gateway, client: anthropic.Anthropic, dialect: str, stream: bool
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     calls = (
         ToolCall(id="call_1", arguments='{"city": "Paris"}'),
         ToolCall(id="call_2", arguments='{"city": "Rome"}', piece=3),
@@ -127,7 +127,7 @@ def test_parallel_tool_calls_and_their_results(
 
 @both_dialects
 def test_thinking_comes_before_the_text(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(replied(Reply(("Four.",), thinking=("Two and ", "two."))))
 
     with client.messages.stream(**HELLO | {"max_tokens": 4096}, thinking={"type": "adaptive"}) as stream:
@@ -139,7 +139,7 @@ def test_thinking_comes_before_the_text(gateway: Gateway, client: anthropic.Anth
 
 @both_dialects
 def test_an_image_reaches_the_upstream(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     source: Any = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
     content: Any = [{"type": "image", "source": source}, {"type": "text", "text": "What is it?"}]
 
@@ -168,7 +168,7 @@ def test_an_image_reaches_the_upstream(gateway: Gateway, client: anthropic.Anthr
 def test_each_status_is_the_error_class_of_the_client(
     gateway: Gateway, client: anthropic.Anthropic, dialect: str, status: int, error: type[anthropic.APIStatusError]
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(failure(status, "What it said.", headers=LATER))
 
     with pytest.raises(error) as caught:
@@ -189,7 +189,7 @@ def test_a_key_that_is_not_known_is_an_authentication_error(gateway: Gateway) ->
 
 @both_dialects
 def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]))
 
     with pytest.raises(anthropic.APIStatusError), client.messages.stream(**HELLO) as stream:
@@ -200,7 +200,7 @@ def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: ant
 
 @both_dialects
 def test_the_client_retries_what_may_pass_and_not_what_the_gateways_account_did(gateway: Gateway, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream_row.request_timeout_s = 2  # the gateway has no time for the wait, so the client does it
     gateway.upstream_row.save()
     with anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key=gateway.raw_key, max_retries=2) as client:
@@ -240,7 +240,7 @@ def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway,
 
 @both_dialects
 def test_a_real_model_streams_what_it_answers(real: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
     request = HELLO | {"model": MODEL, "max_tokens": 24, "extra_body": {"temperature": 0.0}}
 
     whole: Any = client.messages.create(**request)
@@ -255,7 +255,7 @@ def test_a_real_model_streams_what_it_answers(real: Gateway, client: anthropic.A
 
 @both_dialects
 def test_openais_parser_reads_the_stream_of_the_envelope_lane(gateway: Gateway, dialect: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     with openai.OpenAI(base_url=f"{gateway.url}/api/v1", api_key=gateway.raw_key, max_retries=0) as client:
         chunks = list(
             client.post(

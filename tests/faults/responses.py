@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.gateway import Answer
+from tests.support.gateway import ApiResponse
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 LETTERS = {
@@ -41,7 +41,7 @@ class ObservedResponse:
     """Violations of the API format."""
 
 
-def read(response: Answer, *, api_format: str, is_streamed: bool) -> ObservedResponse:
+def read(response: ApiResponse, *, api_format: str, is_streamed: bool) -> ObservedResponse:
     """Read a response and list all violations of its API format in `problems`."""
     observed = ObservedResponse(headers=response.headers, body=response.body)
     try:
@@ -62,7 +62,7 @@ def _expect(condition: object, problem: str) -> None:
         raise ValueError(problem)
 
 
-def _error(observed: ObservedResponse, response: Answer, api_format: str) -> None:
+def _error(observed: ObservedResponse, response: ApiResponse, api_format: str) -> None:
     body = response.json()
     if api_format == "envelope":
         _expect(list(body) == ["success", "code", "message", "data"], "not the four keys of the envelope")

@@ -23,7 +23,7 @@ from tests.faults.responses import ObservedResponse, read
 from tests.faults.servers import Servers
 from tests.faults.table import ROWS, Row
 from tests.support.environment import STATE_DIR
-from tests.support.gateway import Answer, GatewayServer, wait_until
+from tests.support.gateway import ApiResponse, GatewayServer, wait_until
 from tests.upstream import RecordedRequest
 
 API_PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
@@ -198,7 +198,7 @@ class _Stage:
         started_at = time.monotonic()
         try:
             client.request("POST", API_PATHS[case.api_format], json.dumps(body).encode(), headers)
-            response = Answer(client.getresponse())
+            response = ApiResponse(client.getresponse())
         except (OSError, http.client.HTTPException) as error:
             observed = ObservedResponse(outcome="no response", problems=[f"{type(error).__name__}: {error}"])
             return Played(case=case, observed=observed, took_s=time.monotonic() - started_at)

@@ -40,7 +40,7 @@ def asked_directly(model: LocalModel, path: str, body: dict[str, Any]) -> Any:
 
 @both_dialects
 def test_a_real_model_answers_a_conversation(real: Gateway, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
 
     answer = real.post(PATH, CONVERSATION, timeout=60)
 
@@ -54,7 +54,7 @@ def test_a_real_model_answers_a_conversation(real: Gateway, dialect: str) -> Non
 
 @both_dialects
 def test_a_real_stream_says_what_the_whole_answer_says(real: Gateway, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
     whole = real.post(PATH, CONVERSATION, timeout=60).json()["data"]
 
     lines = real.post(PATH, CONVERSATION | {"stream": True}, timeout=60).lines()
@@ -71,7 +71,7 @@ def test_a_real_stream_says_what_the_whole_answer_says(real: Gateway, dialect: s
 def test_the_row_has_the_counts_that_the_model_server_reports(
     real: Gateway, local_model: LocalModel, dialect: str, stream: bool
 ) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
     system = "You are a friendly assistant.\n\nBe brief."
     question = [*CONVERSATION["messages"][:2], {"role": "user", "content": "Name a colour.\n\nOnly one."}]  # type: ignore[index]
     direct = asked_directly(
@@ -97,7 +97,7 @@ def test_the_row_has_the_counts_that_the_model_server_reports(
 
 @both_dialects
 def test_stop_sequences_reach_the_model(real: Gateway, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
 
     answer = real.post(PATH, CONVERSATION | {"stop_sequences": ["e"], "top_k": 1}, timeout=60)
 
@@ -106,7 +106,7 @@ def test_stop_sequences_reach_the_model(real: Gateway, dialect: str) -> None:
 
 @both_dialects
 def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gateway, dialect: str) -> None:
-    real.speak(dialect)
+    real.configure_upstream(dialect)
 
     result = check_connection(real.upstream_row, model=MODEL)
 

@@ -47,8 +47,6 @@ PENDING: tuple[str, ...] = (
     "tests/keys/reports",
     "tests/keys/usage",
     "tests/lib",
-    "tests/messages_api/gateway",
-    "tests/messages_api/routing",
     "tests/project",
     "tests/soak",
     "tests/staff",

@@ -1,4 +1,4 @@
-"""A gateway as it ships, for tests: gunicorn with its gevent worker in a process of its own."""
+"""A real gateway for tests: gunicorn with its gevent worker in a separate process."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """The first true value of a condition. Raise TimeoutError when it does not come in time."""
+    """Return the first true value of a condition. Raise TimeoutError without one in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -61,7 +61,7 @@ class GatewayServer:
         ended = self._process.poll() if self._process else None
         self.stop()
         if ended is not None:
-            raise RuntimeError(f"the gateway had ended by itself, with {ended}: {self.log_path.read_text()[-4000:]}")
+            raise RuntimeError(f"the gateway ended by itself with status {ended}: {self.log_path.read_text()[-4000:]}")
 
     @property
     def pid(self) -> int:
@@ -69,7 +69,7 @@ class GatewayServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start it and wait until it is ready."""
         self.launch()
         try:
             wait_until(self._is_ready, within_s=READY_WITHIN_S)
@@ -78,7 +78,7 @@ class GatewayServer:
             raise
 
     def launch(self) -> None:
-        """Start it."""
+        """Start it without waiting."""
         environment = {
             **os.environ,
             "BIND": f"127.0.0.1:{self.port}",
@@ -99,7 +99,7 @@ class GatewayServer:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
     def open_log(self) -> AbstractContextManager[IO[bytes]]:
-        """Where its output goes."""
+        """Open the file for its output."""
         return self.log_path.open("ab")
 
     def _is_ready(self) -> bool:
@@ -114,7 +114,7 @@ class GatewayServer:
         return get(self.port, "/readyz").status == 200
 
     def stop(self, *, with_signal: int = signal.SIGTERM, within_s: float = 20.0) -> int:
-        """End it and return its exit status."""
+        """Send a signal and return the exit status."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -132,7 +132,7 @@ class GatewayServer:
 
 
 def _database_url() -> str:
-    """The address of the test database, as a gateway takes it."""
+    """Return the URL of the test database."""
     settings = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{settings['NAME']}"
@@ -140,8 +140,8 @@ def _database_url() -> str:
     return f"postgres://{settings['USER']}{password}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
 
 
-class Answer:
-    """What came back, read to its end."""
+class ApiResponse:
+    """A response, read to its end."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -152,21 +152,21 @@ class Answer:
         return json.loads(self.body)
 
     def lines(self) -> list[str]:
-        """The lines of a stream that say something."""
+        """Return the lines of a stream that are not empty."""
         return [line for line in self.body.decode().split("\n") if line]
 
 
-def get(port: int, path: str) -> Answer:
+def get(port: int, path: str) -> ApiResponse:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         client.request("GET", path)
-        return Answer(client.getresponse())
+        return ApiResponse(client.getresponse())
     finally:
         client.close()
 
 
 class Gateway:
-    """The running gateway from a caller's side, with a key and a scripted upstream behind it."""
+    """Client of a running gateway, with a key and a scripted upstream."""
 
     def __init__(self, server: GatewayServer, upstream: ScriptedUpstream, owner: User) -> None:
         self.server = server
@@ -179,7 +179,7 @@ class Gateway:
         self.add_route("*", self.upstream_row)
 
     def at(self, server: GatewayServer) -> Self:
-        """The same key and routes, at another server on the same database."""
+        """Return a client with the same key and routes for another server on the same database."""
         other = copy(self)
         other.server, other.port, other.url = server, server.port, f"http://127.0.0.1:{server.port}"
         return other
@@ -195,8 +195,8 @@ class Gateway:
         RouteTarget.objects.create(route=route, upstream=upstream, model=model)
         return route
 
-    def speak(self, dialect: str, **fields: Any) -> None:
-        """Change the dialect, or a deadline, of the scripted upstream."""
+    def configure_upstream(self, dialect: str, **fields: Any) -> None:
+        """Change the dialect and other fields of the scripted upstream."""
         for name, value in {"dialect": dialect, **fields}.items():
             setattr(self.upstream_row, name, value)
         self.upstream_row.save()
@@ -204,8 +204,10 @@ class Gateway:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.raw_key}"}
 
-    def post(self, path: str, body: object, *, headers: dict[str, str] | None = None, timeout: float = 30) -> Answer:
-        """Send a call and read its answer to the end. A dict goes as JSON, bytes as they are."""
+    def post(
+        self, path: str, body: object, *, headers: dict[str, str] | None = None, timeout: float = 30
+    ) -> ApiResponse:
+        """Send a POST and read its response to the end. A dict is sent as JSON, bytes unchanged."""
         return self.request("POST", path, _bytes(body), headers=headers, timeout=timeout)
 
     def request(
@@ -216,17 +218,17 @@ class Gateway:
         *,
         headers: dict[str, str] | None = None,
         timeout: float = 30,
-    ) -> Answer:
-        """Send a request and read its answer to the end. With our key unless `headers` are given."""
+    ) -> ApiResponse:
+        """Send a request and read its response to the end. With the key unless `headers` are given."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             client.request(method, path, body, self.headers() if headers is None else headers)
-            return Answer(client.getresponse())
+            return ApiResponse(client.getresponse())
         finally:
             client.close()
 
     def open(self, path: str, body: object) -> socket.socket:
-        """Send a call and return its connection, for callers that leave or read slowly. Whoever opens it closes it."""
+        """Send a POST and return its connection, to disconnect or read slowly. It must be closed."""
         raw = _bytes(body)
         head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
         head += [f"{name}: {value}" for name, value in self.headers().items()]
@@ -235,16 +237,16 @@ class Gateway:
         return connection
 
     def connect(self) -> socket.socket:
-        """A bare connection. Whoever opens it closes it."""
+        """Open a connection. It must be closed."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def record(self, *, within_s: float = 5.0) -> UsageRecord:
-        """The one usage record, as soon as it is settled."""
+        """Return the only usage record once it is settled."""
         wait_until(lambda: UsageRecord.objects.exclude(status="started").exists(), within_s=within_s)
         return UsageRecord.objects.get()
 
     def settled(self, count: int, *, within_s: float = 10.0) -> list[UsageRecord]:
-        """All usage records, as soon as that many are settled and none is open."""
+        """Return all usage records once `count` are settled and none is open."""
         wait_until(
             lambda: (
                 UsageRecord.objects.exclude(status="started").count() >= count
@@ -256,7 +258,7 @@ class Gateway:
 
 
 def targets_of(model: str) -> list[Target]:
-    """What a key without an allow-list may be answered by, by priority."""
+    """Return the targets of a model for a key without an allowlist, by priority."""
     match = routes.table().find(model)
     return [routed.target for routed in match.usable(lambda name: True)] if match else []
 
@@ -266,7 +268,7 @@ def _bytes(body: object) -> bytes:
 
 
 def read_until(connection: socket.socket, mark: bytes) -> bytes:
-    """What a connection brings until `mark` is in it."""
+    """Return the bytes received until `mark` is among them."""
     received = b""
     while mark not in received:
         piece = connection.recv(65536)
@@ -277,7 +279,7 @@ def read_until(connection: socket.socket, mark: bytes) -> bytes:
 
 
 def events(lines: list[str]) -> Iterator[Any]:
-    """The JSON of the `data:` lines of a stream, but for `[DONE]`."""
+    """Yield the JSON of the `data:` lines of a stream, except `[DONE]`."""
     for line in lines:
         if line.startswith("data: ") and line != "data: [DONE]":
             yield json.loads(line.removeprefix("data: "))

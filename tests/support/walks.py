@@ -1,8 +1,8 @@
 """Measure which files a request walks through: `python -m tests.support.walks [--pairs]`.
 
 Every walk runs in this process, without a server: API requests through the WSGI application, pages through Django's
-test client, and the upstream is the scripted one. A profiler counts the calls between files of the project. It skips
-frames of libraries: a call through Django or urllib3 counts as a call from the project's file above it. It does not see
+test client, and the upstream is the scripted one. A profiler counts function calls between files of the project. It
+skips frames of libraries: a function that Django or urllib3 invokes counts for the file above it. It does not see
 the ledger's writer, which runs in a thread of the operating system.
 """
 
@@ -48,19 +48,19 @@ BODY = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "co
 
 @dataclass
 class Walk:
-    """Files that were entered, and the calls between them."""
+    """Files that were entered, and function calls between them."""
 
     files: set[str] = field(default_factory=set)
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Number of calls by the pair of calling and called file."""
+    """Number of function calls by the pair of calling and called file."""
 
     @property
     def both_ways(self) -> list[tuple[str, str]]:
-        """Pairs of files that call each other."""
+        """Pairs of files that invoke each other."""
         return sorted(pair for pair in self.calls if pair[0] < pair[1] and pair[::-1] in self.calls)
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
-        """Count one call. To be passed to `sys.setprofile`."""
+        """Count one function call. To be passed to `sys.setprofile`."""
         if event != "call" or frame.f_code.co_name == "<module>" or (file := _file_of(frame)) is None:
             return
         self.files.add(file)
@@ -220,7 +220,7 @@ WALKS: dict[str, Callable[[Installation], Walk]] = {
 def main() -> None:
     """Walk all walks and print a table."""
     parser = argparse.ArgumentParser(description="Measure which files a request walks through.")
-    parser.add_argument("--pairs", action="store_true", help="list the calls between files as well")
+    parser.add_argument("--pairs", action="store_true", help="list the function calls between files as well")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     settings.WHITENOISE_AUTOREFRESH = True

@@ -13,7 +13,7 @@ import pytest
 
 from keys.models import Team, UsageRecord
 from tests.keys.limits.limiters import remaining
-from tests.support.gateway import Answer, Gateway, GatewayServer, get, read_until, wait_until
+from tests.support.gateway import ApiResponse, Gateway, GatewayServer, get, read_until, wait_until
 from tests.support.outage import database_unavailable
 from tests.upstream import Chunk, Head, RecordedRequest, WaitForPeer, failure, frames_of
 from tests.upstream.steps import Step
@@ -44,7 +44,7 @@ def x_api_key(raw: str) -> dict[str, str]:
     return {"x-api-key": raw}
 
 
-def error_of(answer: Answer) -> Any:
+def error_of(answer: ApiResponse) -> Any:
     body = answer.json()
     return body["data"]["error"] if "data" in body else body["error"]
 

@@ -22,7 +22,7 @@ def leak(gateway: Gateway) -> str:
 @pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
 @pytest.mark.parametrize("where", ["status", "in a 200", "mid-stream"])
 def test_a_leak_of_an_upstream_is_redacted(gateway: Gateway, dialect: str, path: str, where: str) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     error = {"type": "invalid_request_error", "message": leak(gateway)}
 
     def broken_stream(call: RecordedRequest) -> Any:

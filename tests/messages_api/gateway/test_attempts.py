@@ -1,4 +1,4 @@
-"""Another attempt, and then the next target: before the first byte, where it makes sense, and never too often."""
+"""Retries and fallbacks: only before the first byte, only for errors that allow them, and within the retry budget."""
 
 import time
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from messages_api.models import Route, RouteTarget, Upstream
 from messages_api.routing.circuit_registry import CircuitBreakers
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
-from tests.support.gateway import Answer, Gateway, events, wait_until
+from tests.support.gateway import ApiResponse, Gateway, events, wait_until
 from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of
 from tests.upstream.certificates import Authority
 
 PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 PATH = PATHS["envelope"]
-PLAIN = {"model": "asked-for", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+PLAIN = {"model": "requested", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 STREAMED = PLAIN | {"stream": True}
 BODIES = {"plain": PLAIN, "streamed": STREAMED}
 
@@ -33,12 +33,12 @@ both_bodies = pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 
 @pytest.fixture
 def second() -> Iterator[ScriptedUpstream]:
-    """What is asked when `upstream` has failed."""
+    """The upstream of the fallback target."""
     with ScriptedUpstream() as scripted:
         yield scripted
 
 
-class Pair:
+class TwoTargets:
     """A gateway with a first and a second target for one model."""
 
     def __init__(self, gateway: Gateway, second: ScriptedUpstream) -> None:
@@ -56,327 +56,326 @@ class Pair:
             setattr(row, name, value)
         row.save()
 
-    def ask(self, body: object = PLAIN, *, path: str = PATH, headers: dict[str, str] | None = None) -> Answer:
+    def send(self, body: object = PLAIN, *, path: str = PATH, headers: dict[str, str] | None = None) -> ApiResponse:
         return self.gateway.post(path, body, headers=headers)
 
     @property
-    def asked(self) -> tuple[int, int]:
-        """How many calls the first and the second upstream have seen."""
+    def attempts(self) -> tuple[int, int]:
+        """Number of requests that the first and the second upstream have received."""
         return len(self.first.requests), len(self.second.requests)
 
 
 @pytest.fixture
-def pair(gateway: Gateway, second: ScriptedUpstream) -> Pair:
-    return Pair(gateway, second)
+def pair(gateway: Gateway, second: ScriptedUpstream) -> TwoTargets:
+    return TwoTargets(gateway, second)
 
 
-def noted(row: UsageRecord) -> list[tuple[str, str, int | None, str]]:
-    """The attempts of a usage record, without their milliseconds."""
+def attempts_of(row: UsageRecord) -> list[tuple[str, str, int | None, str]]:
+    """Return the attempts of a usage record, without their milliseconds."""
     assert all(attempt["ms"] >= 0 for attempt in row.attempts)
     return [(each["upstream"], each["model"], each["status"], each["error"]) for each in row.attempts]
 
 
-# ---- to the next target
+# ---- fallback
 
 
 @both_bodies
 @pytest.mark.parametrize("api_format", PATHS)
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-def test_an_overloaded_upstream_is_asked_three_times_and_then_the_next_one_answers(
-    pair: Pair, dialect: str, api_format: str, body: dict[str, Any]
+def test_an_overloaded_upstream_gets_three_attempts_and_then_the_next_one_responds(
+    pair: TwoTargets, dialect: str, api_format: str, body: dict[str, Any]
 ) -> None:
-    pair.gateway.speak(dialect)
+    pair.gateway.configure_upstream(dialect)
     pair.first.queue(failure(529, "Overloaded."), times=None)
 
-    answer = pair.ask(body, path=PATHS[api_format])
+    response = pair.send(body, path=PATHS[api_format])
 
-    assert (answer.status, answer.headers["x-gateway-target"]) == (200, "second/its-model")
-    assert b'"asked-for"' in answer.body and b"its-model" not in answer.body
-    assert pair.asked == (3, 1)
+    assert (response.status, response.headers["x-gateway-target"]) == (200, "second/its-model")
+    assert b'"requested"' in response.body and b"its-model" not in response.body
+    assert pair.attempts == (3, 1)
     assert pair.second.requests[0].model == "its-model"
     row = pair.gateway.record()
     assert (row.status, row.upstream, row.upstream_model) == ("completed", "second", "its-model")
-    assert (row.model, row.usage_source) == ("asked-for", "reported")
-    assert noted(row) == [
-        *[("scripted", "asked-for", 529, "overloaded_error")] * 3,
+    assert (row.model, row.usage_source) == ("requested", "reported")
+    assert attempts_of(row) == [
+        *[("scripted", "requested", 529, "overloaded_error")] * 3,
         ("second", "its-model", 200, ""),
     ]
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_who_refuses_our_account_is_not_asked_again_but_the_next_one_is(pair: Pair, status: int) -> None:
+def test_an_account_error_is_not_retried_but_falls_back(pair: TwoTargets, status: int) -> None:
     pair.first.queue(failure(status), times=None)
 
-    answer = pair.ask()
+    response = pair.send()
 
-    assert (answer.status, pair.asked) == (200, (1, 1))
-    assert noted(pair.gateway.record())[0] == ("scripted", "asked-for", status, "api_error")
+    assert (response.status, pair.attempts) == (200, (1, 1))
+    assert attempts_of(pair.gateway.record())[0] == ("scripted", "requested", status, "api_error")
 
 
-def test_an_upstream_that_is_not_there_is_noted_and_the_next_one_answers(pair: Pair) -> None:
+def test_an_unreachable_upstream_is_recorded_and_the_next_one_responds(pair: TwoTargets) -> None:
     pair.first.refuse()
 
-    answer = pair.ask()
+    response = pair.send()
 
-    assert (answer.status, pair.asked) == (200, (0, 1))
+    assert (response.status, pair.attempts) == (200, (0, 1))
     row = pair.gateway.record()
-    assert noted(row)[:3] == [("scripted", "asked-for", None, "api_error")] * 3
+    assert attempts_of(row)[:3] == [("scripted", "requested", None, "api_error")] * 3
 
 
-def test_the_log_says_why_an_attempt_failed_and_the_answer_does_not(pair: Pair) -> None:
+def test_the_log_has_the_cause_of_a_failed_attempt_and_the_response_does_not(pair: TwoTargets) -> None:
     with ScriptedUpstream(tls=Authority().context("self-signed")) as distrusted:
-        pair.gateway.speak("openai", base_url=distrusted.url)
+        pair.gateway.configure_upstream("openai", base_url=distrusted.url)
         pair.second.queue(failure(401), times=None)
 
-        answer = pair.ask()
+        response = pair.send()
 
         assert distrusted.requests == []
     log = pair.gateway.server.log_path.read_text()
     assert "Attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
     assert "Attempt at second failed: api_error (status 401)" in log
-    assert answer.status == 502
-    assert b"certificate" not in answer.body and b"SSL" not in answer.body
+    assert response.status == 502
+    assert b"certificate" not in response.body and b"SSL" not in response.body
 
 
 @both_bodies
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_what_is_wrong_with_the_request_is_tried_once_and_nowhere_else(
-    pair: Pair, status: int, body: dict[str, Any]
+def test_a_client_error_is_neither_retried_nor_sent_to_the_next_target(
+    pair: TwoTargets, status: int, body: dict[str, Any]
 ) -> None:
     pair.first.queue(failure(status, "The request is wrong."), times=None)
 
-    answer = pair.ask(body)
+    response = pair.send(body)
 
-    assert (answer.status, answer.json()["message"]) == (400 if status == 422 else status, "The request is wrong.")
-    assert pair.asked == (1, 0)
+    assert (response.status, response.json()["message"]) == (400 if status == 422 else status, "The request is wrong.")
+    assert pair.attempts == (1, 0)
     assert len(pair.gateway.record().attempts) == 1
 
 
 @both_bodies
-def test_a_deadline_of_ours_is_neither_tried_again_nor_passed_on(pair: Pair, body: dict[str, Any]) -> None:
-    pair.gateway.speak("openai", first_byte_timeout_s=0.5)
+def test_a_timeout_is_neither_retried_nor_sent_to_the_next_target(pair: TwoTargets, body: dict[str, Any]) -> None:
+    pair.gateway.configure_upstream("openai", first_byte_timeout_s=0.5)
     pair.first.queue(WaitForPeer(), times=None)
 
-    answer = pair.ask(body)
+    response = pair.send(body)
 
-    assert (answer.status, pair.asked) == (504, (1, 0))
+    assert (response.status, pair.attempts) == (504, (1, 0))
     row = pair.gateway.record()
     assert (row.error_type, row.usage_source) == ("timeout_error", "estimated")
 
 
-def test_a_deadline_is_tried_again_and_passed_on_where_the_upstream_says_so(pair: Pair) -> None:
-    pair.gateway.speak("openai", first_byte_timeout_s=0.3, retry_on_timeout=True)
+def test_a_timeout_is_retried_and_falls_back_with_retry_on_timeout(pair: TwoTargets) -> None:
+    pair.gateway.configure_upstream("openai", first_byte_timeout_s=0.3, retry_on_timeout=True)
     pair.first.queue(WaitForPeer(), times=None)
 
-    answer = pair.ask()
+    response = pair.send()
 
-    assert (answer.status, pair.asked) == (200, (3, 1))
-    assert noted(pair.gateway.record())[0] == ("scripted", "asked-for", None, "timeout_error")
+    assert (response.status, pair.attempts) == (200, (3, 1))
+    assert attempts_of(pair.gateway.record())[0] == ("scripted", "requested", None, "timeout_error")
 
 
-def test_the_last_target_has_the_last_word(pair: Pair) -> None:
+def test_the_error_of_the_last_target_is_returned(pair: TwoTargets) -> None:
     pair.first.queue(failure(401), times=None)
     pair.second.queue(failure(404, "No such model there."), times=None)
 
-    answer = pair.ask()
+    response = pair.send()
 
-    assert (answer.status, answer.json()["message"]) == (404, "No such model there.")
-    assert "x-gateway-target" not in answer.headers
+    assert (response.status, response.json()["message"]) == (404, "No such model there.")
+    assert "x-gateway-target" not in response.headers
     row = pair.gateway.record()
     assert (row.upstream, row.error_type, len(row.attempts)) == ("second", "not_found_error", 2)
 
 
-def test_two_retries_are_all_that_a_call_gets_whatever_the_number_of_targets(pair: Pair) -> None:
+def test_a_request_gets_two_retries_over_all_targets(pair: TwoTargets) -> None:
     pair.first.queue(failure(529), times=None)
     pair.second.queue(failure(529), times=None)
 
-    answer = pair.ask()
+    response = pair.send()
 
-    assert (answer.status, pair.asked) == (529, (3, 1))
-    assert answer.headers["x-should-retry"] == "false"
+    assert (response.status, pair.attempts) == (529, (3, 1))
+    assert response.headers["x-should-retry"] == "false"
 
 
-def test_a_stream_that_breaks_is_not_continued_by_somebody_else(pair: Pair) -> None:
-    pair.first.queue(lambda call: [Head(), *map(Chunk, frames_of(call)[:3]), Pause(0.1), Reset()])
+def test_a_stream_that_breaks_is_not_continued_by_the_next_target(pair: TwoTargets) -> None:
+    pair.first.queue(lambda request: [Head(), *map(Chunk, frames_of(request)[:3]), Pause(0.1), Reset()])
 
-    answer = pair.ask(STREAMED)
+    response = pair.send(STREAMED)
 
-    assert answer.headers["x-gateway-target"] == "scripted/asked-for"
-    assert "error" in list(events(answer.lines()))[-1]
-    assert pair.asked == (1, 0)
+    assert response.headers["x-gateway-target"] == "scripted/requested"
+    assert "error" in list(events(response.lines()))[-1]
+    assert pair.attempts == (1, 0)
     row = pair.gateway.record()
-    assert (row.status, noted(row)) == ("failed", [("scripted", "asked-for", 200, "api_error")])
+    assert (row.status, attempts_of(row)) == ("failed", [("scripted", "requested", 200, "api_error")])
 
 
-# ---- what a key may use
+# ---- fallback models
 
 
-def test_another_model_is_no_fall_back_for_a_key_that_may_not_use_it(pair: Pair) -> None:
+def test_a_fallback_model_is_not_used_for_a_key_that_may_not_use_it(pair: TwoTargets) -> None:
     pair.first.queue(failure(401), times=None)
-    _, raw_key = APIKey.objects.issue(name="narrow", owner=pair.gateway.owner, allowed_models=["asked-for"])
+    _, raw_key = APIKey.objects.issue(name="narrow", owner=pair.gateway.owner, allowed_models=["requested"])
 
-    answer = pair.ask(headers={"Authorization": f"Bearer {raw_key}"})
+    response = pair.send(headers={"Authorization": f"Bearer {raw_key}"})
 
-    assert (answer.status, pair.asked) == (502, (1, 0))
+    assert (response.status, pair.attempts) == (502, (1, 0))
 
 
 @pytest.mark.parametrize("model", ["its-model", ""], ids=["allowed", "the same model"])
-def test_a_fall_back_that_the_key_may_use_is_used(pair: Pair, model: str) -> None:
+def test_a_fallback_that_the_key_may_use_is_used(pair: TwoTargets, model: str) -> None:
     pair.first.queue(failure(401), times=None)
     pair.second_target.model = model
     pair.second_target.save()
-    allowed = ["asked-for", model] if model else ["asked-for"]
+    allowed = ["requested", model] if model else ["requested"]
     _, raw_key = APIKey.objects.issue(name="narrow", owner=pair.gateway.owner, allowed_models=allowed)
 
-    answer = pair.ask(headers={"Authorization": f"Bearer {raw_key}"})
+    response = pair.send(headers={"Authorization": f"Bearer {raw_key}"})
 
-    assert (answer.status, pair.asked) == (200, (1, 1))
+    assert (response.status, pair.attempts) == (200, (1, 1))
 
 
-# ---- how long is waited
+# ---- backoff
 
 
 def test_a_retry_after_of_three_seconds_is_waited_for(gateway: Gateway) -> None:
     gateway.upstream.queue(failure(429, headers=[("retry-after", "3")]))
 
-    answer = gateway.post(PATH, PLAIN)
+    response = gateway.post(PATH, PLAIN)
 
-    assert answer.status == 200
-    refused, answered = gateway.upstream.requests
-    assert 3.0 <= answered.at - refused.at <= 3.5 + 0.5
+    assert response.status == 200
+    rejected, served = gateway.upstream.requests
+    assert 3.0 <= served.at - rejected.at <= 3.5 + 0.5
 
 
-def test_a_retry_after_of_ten_minutes_is_left_to_the_caller(gateway: Gateway) -> None:
+def test_a_retry_after_of_ten_minutes_is_returned_to_the_client(gateway: Gateway) -> None:
     gateway.upstream.queue(failure(429, headers=[("retry-after", "600")]), times=None)
 
-    begun = time.monotonic()
-    answer = gateway.post(PATH, PLAIN)
+    started_at = time.monotonic()
+    response = gateway.post(PATH, PLAIN)
 
-    assert time.monotonic() - begun < 1.0
-    assert (answer.status, answer.headers["retry-after"]) == (429, "600")
-    assert "x-should-retry" not in answer.headers
+    assert time.monotonic() - started_at < 1.0
+    assert (response.status, response.headers["retry-after"]) == (429, "600")
+    assert "x-should-retry" not in response.headers
     assert len(gateway.upstream.requests) == 1
 
 
-def test_a_retry_after_of_ten_minutes_is_a_reason_to_ask_the_next_one_at_once(pair: Pair) -> None:
+def test_a_retry_after_of_ten_minutes_falls_back_immediately(pair: TwoTargets) -> None:
     pair.first.queue(failure(429, headers=[("retry-after", "600")]), times=None)
 
-    begun = time.monotonic()
-    answer = pair.ask()
+    started_at = time.monotonic()
+    response = pair.send()
 
-    assert time.monotonic() - begun < 1.0
-    assert (answer.status, pair.asked) == (200, (1, 1))
+    assert time.monotonic() - started_at < 1.0
+    assert (response.status, pair.attempts) == (200, (1, 1))
 
 
-def test_no_wait_outlives_the_total_deadline(gateway: Gateway) -> None:
-    gateway.speak("openai", request_timeout_s=2.0)
+def test_no_backoff_exceeds_the_request_timeout(gateway: Gateway) -> None:
+    gateway.configure_upstream("openai", request_timeout_s=2.0)
     gateway.upstream.queue(failure(429, headers=[("retry-after", "3")]), times=None)
 
-    begun = time.monotonic()
-    answer = gateway.post(PATH, PLAIN)
+    started_at = time.monotonic()
+    response = gateway.post(PATH, PLAIN)
 
-    assert time.monotonic() - begun < 1.0
-    assert (answer.status, answer.headers["retry-after"]) == (429, "3")
+    assert time.monotonic() - started_at < 1.0
+    assert (response.status, response.headers["retry-after"]) == (429, "3")
 
 
-def test_the_total_deadline_is_one_for_all_attempts(pair: Pair) -> None:
-    pair.gateway.speak("openai", request_timeout_s=1.5)
+def test_the_request_timeout_covers_all_attempts(pair: TwoTargets) -> None:
+    pair.gateway.configure_upstream("openai", request_timeout_s=1.5)
     pair.set(pair.second_row, request_timeout_s=1.5)
     pair.first.queue(failure(529), times=None)
     pair.second.queue(WaitForPeer(), times=None)
 
-    begun = time.monotonic()
-    answer = pair.ask()
+    started_at = time.monotonic()
+    response = pair.send()
 
-    assert answer.status in (504, 529)  # 529 if the waits between the attempts took all of it
-    assert time.monotonic() - begun < 2.5
+    assert response.status in (504, 529)  # 529 if the backoff used all of it
+    assert time.monotonic() - started_at < 2.5
 
 
 @both_bodies
-def test_a_caller_that_leaves_during_a_wait_ends_it(gateway: Gateway, body: dict[str, Any]) -> None:
+def test_a_client_disconnect_ends_the_backoff(gateway: Gateway, body: dict[str, Any]) -> None:
     gateway.upstream.queue(failure(429, headers=[("retry-after", "20")]), times=None)
     connection = gateway.open(PATH, body)
     wait_until(lambda: gateway.upstream.requests)
 
-    left_at = time.monotonic()
+    disconnected_at = time.monotonic()
     connection.close()
 
     row = gateway.record(within_s=3)
-    assert time.monotonic() - left_at < 2.0
+    assert time.monotonic() - disconnected_at < 2.0
     assert (row.status, len(row.attempts), len(gateway.upstream.requests)) == ("client_closed", 1, 1)
 
 
-# ---- circuits
+# ---- circuit breaker
 
 
-def test_five_failures_in_a_row_are_enough_to_skip_an_upstream(pair: Pair) -> None:
+def test_five_consecutive_failures_open_the_circuit(pair: TwoTargets) -> None:
     pair.first.queue(failure(503), times=None)
-    pair.ask()
-    pair.ask()
-    assert pair.asked == (5, 2)  # the third attempt of the second call was already one too many
+    pair.send()
+    pair.send()
+    assert pair.attempts == (5, 2)  # the second request got no third attempt: the circuit was open
 
-    answers = [pair.ask() for _ in range(5)]
+    responses = [pair.send() for _ in range(5)]
 
-    assert {answer.headers["x-gateway-target"] for answer in answers} == {"second/its-model"}
-    assert pair.asked == (5, 7)
-    assert noted(pair.gateway.settled(7)[0]) == [("second", "its-model", 200, "")]
+    assert {response.headers["x-gateway-target"] for response in responses} == {"second/its-model"}
+    assert pair.attempts == (5, 7)
+    assert attempts_of(pair.gateway.settled(7)[0]) == [("second", "its-model", 200, "")]
 
 
-def test_the_only_target_is_always_asked(gateway: Gateway) -> None:
+def test_the_only_target_always_gets_an_attempt(gateway: Gateway) -> None:
     gateway.upstream.queue(failure(503), times=8)
 
     statuses = [gateway.post(PATH, PLAIN).status for _ in range(6)]
 
-    # Three attempts, two, and then one a call, until it answers again.
+    # Three attempts, two, and then one per request until the upstream responds again.
     assert statuses == [529, 529, 529, 529, 529, 200]
     assert len(gateway.upstream.requests) == 9
 
 
-def test_an_upstream_that_was_skipped_serves_everything_again_once_it_answers(second: ScriptedUpstream) -> None:
-    """In this process, for the sake of the clock: ten seconds pass between two probes."""
+def test_a_recovered_upstream_serves_all_requests_again(second: ScriptedUpstream) -> None:
+    """Runs in this process to control the clock: probes are ten seconds apart."""
     clock = Clock()
     circuit_breakers = CircuitBreakers(clock=clock)
     with ScriptedUpstream() as first:
         first.queue(failure(503), times=6)
         for _ in range(4):
-            ask([first, second], circuit_breakers)
+            send([first, second], circuit_breakers)
         assert (len(first.requests), len(second.requests)) == (5, 4)
 
         clock.forward(10)
-        ask([first, second], circuit_breakers)  # a probe, which fails
-        ask([first, second], circuit_breakers)
+        send([first, second], circuit_breakers)  # a probe, which fails
+        send([first, second], circuit_breakers)
         assert (len(first.requests), len(second.requests)) == (6, 6)
 
         clock.forward(10)
         for _ in range(50):
-            ask([first, second], circuit_breakers)
+            send([first, second], circuit_breakers)
 
         assert (len(first.requests), len(second.requests)) == (56, 6)
 
 
-def test_a_thousand_bad_requests_say_nothing_of_an_upstream() -> None:
+def test_a_thousand_client_errors_do_not_open_the_circuit() -> None:
     circuit_breakers = CircuitBreakers()
     with ScriptedUpstream() as upstream:
         upstream.queue(failure(400), times=1000)
 
         for _ in range(1000):
             with pytest.raises(UpstreamError):
-                ask([upstream], circuit_breakers)
+                send([upstream], circuit_breakers)
 
         assert circuit_breakers.of(endpoint(upstream.url)).open_state is None
         assert len(upstream.requests) == 1000
 
 
 class RequestBody:
-    """A request as the adapters take it."""
+    """The request body as adapters read it."""
 
     raw = b""
     request: Any = PLAIN
 
 
-def ask(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) -> None:
-    """One plain call in this process: the first upstream, and then the others."""
-
+def send(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) -> None:
+    """Send a request in this process, with the first upstream as target and the others as fallbacks."""
     begin = partial(Attempt, body=RequestBody(), is_anthropic_api=False, client_headers={}, input_estimate=1)
     targets = [Target(endpoint=endpoint(upstream.url), model="m") for upstream in upstreams]
     attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
@@ -387,32 +386,32 @@ def ask(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) ->
         attempts.close()
 
 
-# ---- retries must not make an outage worse
+# ---- retry budget
 
 
-def test_an_upstream_that_is_down_is_asked_hardly_more_often_than_its_callers_ask(gateway: Gateway) -> None:
+def test_an_upstream_that_is_down_gets_few_retries(gateway: Gateway) -> None:
     gateway.upstream.queue(failure(503), times=None)
 
-    with ThreadPoolExecutor(20) as callers:
-        answers = list(callers.map(lambda _: gateway.post(PATH, PLAIN), range(300)))
+    with ThreadPoolExecutor(20) as clients:
+        responses = list(clients.map(lambda _: gateway.post(PATH, PLAIN), range(300)))
 
-    assert {answer.status for answer in answers} == {529}
+    assert {response.status for response in responses} == {529}
     assert len(gateway.upstream.requests) <= 1.3 * 300
-    assert {answer.headers.get("x-should-retry") for answer in answers} == {"false"}
+    assert {response.headers.get("x-should-retry") for response in responses} == {"false"}
     rows = gateway.settled(300)
     assert sum(len(row.attempts) for row in rows) == len(gateway.upstream.requests)
 
 
 def test_an_upstream_that_fails_half_the_time_gets_no_more_retries_than_its_budget(gateway: Gateway) -> None:
-    def now_and_then(call: Any) -> Any:
-        return (failure(503) if call.id % 2 else failure(400))(call)
+    def every_other_time(request: Any) -> Any:
+        return (failure(503) if request.id % 2 else failure(400))(request)
 
-    gateway.upstream.queue(now_and_then, times=None)
+    gateway.upstream.queue(every_other_time, times=None)
 
-    with ThreadPoolExecutor(20) as callers:
-        begun = time.monotonic()
-        list(callers.map(lambda _: gateway.post(PATH, PLAIN), range(150)))
-        took_s = time.monotonic() - begun
+    with ThreadPoolExecutor(20) as clients:
+        started_at = time.monotonic()
+        list(clients.map(lambda _: gateway.post(PATH, PLAIN), range(150)))
+        took_s = time.monotonic() - started_at
 
     retries = len(gateway.upstream.requests) - 150
-    assert 0 < retries <= 30 * (1 + took_s // 10)  # three a second, counted over ten; a tenth of the calls is less
+    assert 0 < retries <= 30 * (1 + took_s // 10)  # three per second over ten seconds; a tenth of the requests is less

@@ -1,4 +1,4 @@
-"""The envelope lane over real HTTP, in front of both dialects of upstream."""
+"""The envelope API over real HTTP, in front of both dialects of upstream."""
 
 import re
 from typing import Any
@@ -17,13 +17,13 @@ both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 
 
 @both_dialects
-def test_a_plain_answer_is_an_envelope_around_a_completion(gateway: Gateway, dialect: str) -> None:
-    gateway.speak(dialect)
+def test_a_response_is_an_envelope_around_a_completion(gateway: Gateway, dialect: str) -> None:
+    gateway.configure_upstream(dialect)
 
-    answer = gateway.post(PATH, HELLO)
+    response = gateway.post(PATH, HELLO)
 
-    assert answer.status == 200
-    envelope = answer.json()
+    assert response.status == 200
+    envelope = response.json()
     assert list(envelope) == ["success", "code", "message", "data"]
     assert (envelope["success"], envelope["code"], envelope["message"]) == (True, "200", "successful")
     data = envelope["data"]
@@ -37,17 +37,17 @@ def test_a_plain_answer_is_an_envelope_around_a_completion(gateway: Gateway, dia
         "completion_tokens": 12,
         "total_tokens": 21,
     }
-    assert re.fullmatch("req_[0-9a-f]{32}", answer.headers["request-id"])
+    assert re.fullmatch("req_[0-9a-f]{32}", response.headers["request-id"])
 
 
 @both_dialects
-def test_a_streamed_answer_is_chunks_and_done(gateway: Gateway, dialect: str) -> None:
-    gateway.speak(dialect)
+def test_a_stream_is_chunks_and_done(gateway: Gateway, dialect: str) -> None:
+    gateway.configure_upstream(dialect)
 
-    answer = gateway.post(PATH, STREAMED)
+    response = gateway.post(PATH, STREAMED)
 
-    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    lines = answer.lines()
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    lines = response.lines()
     assert lines[-1] == "data: [DONE]"
     assert not [line for line in lines if line.startswith("event:")]
     chunks = list(events(lines))
@@ -60,15 +60,15 @@ def test_a_streamed_answer_is_chunks_and_done(gateway: Gateway, dialect: str) ->
 
 @both_dialects
 @pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["plain", "streamed"])
-def test_every_call_is_a_settled_row_with_the_figures_of_the_upstream(
+def test_every_request_has_a_settled_record_with_the_usage_of_the_upstream(
     gateway: Gateway, dialect: str, body: dict[str, Any]
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
 
-    answer = gateway.post(PATH, body)
+    response = gateway.post(PATH, body)
 
     row = gateway.record()
-    assert row.id == answer.headers["request-id"]
+    assert row.id == response.headers["request-id"]
     assert (row.status, row.http_status, row.api_format, row.streamed) == (
         "completed",
         200,
@@ -86,23 +86,23 @@ def test_every_call_is_a_settled_row_with_the_figures_of_the_upstream(
 
 @both_dialects
 @pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["plain", "streamed"])
-def test_where_the_upstream_counts_nothing_caller_and_row_have_the_same_estimate(
+def test_without_reported_usage_client_and_record_have_the_same_estimate(
     gateway: Gateway, dialect: str, body: dict[str, Any]
 ) -> None:
-    gateway.speak(dialect)
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(replied(Reply(usage=None)))
 
-    answer = gateway.post(PATH, body)
+    response = gateway.post(PATH, body)
 
-    usage = (answer.json()["data"] if body is HELLO else list(events(answer.lines()))[-1])["usage"]
+    usage = (response.json()["data"] if body is HELLO else list(events(response.lines()))[-1])["usage"]
     record = gateway.record()
     assert (record.usage_source, record.input_tokens, record.output_tokens) == ("estimated", 5, 4)
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (5, 4, 9)
 
 
 @both_dialects
-def test_a_count_that_the_upstream_gave_is_not_estimated_again(gateway: Gateway, dialect: str) -> None:
-    gateway.speak(dialect)
+def test_a_reported_count_is_not_estimated_again(gateway: Gateway, dialect: str) -> None:
+    gateway.configure_upstream(dialect)
     gateway.upstream.queue(replied(Reply(("x" * 400,), usage=("many", 10))))
 
     usage = gateway.post(PATH, HELLO).json()["data"]["usage"]
@@ -112,13 +112,13 @@ def test_a_count_that_the_upstream_gave_is_not_estimated_again(gateway: Gateway,
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (5, 10)
 
 
-def test_the_upstream_gets_our_credential_and_never_the_callers(gateway: Gateway) -> None:
+def test_the_upstream_gets_its_credential_and_never_the_clients_key(gateway: Gateway) -> None:
     gateway.post(PATH, HELLO)
 
-    (call,) = gateway.upstream.requests
-    assert call.headers["authorization"] == "Bearer the-upstream-credential"
-    assert gateway.raw_key not in str(call.headers)
-    assert call.headers["accept-encoding"] == "identity"
+    (request,) = gateway.upstream.requests
+    assert request.headers["authorization"] == "Bearer the-upstream-credential"
+    assert gateway.raw_key not in str(request.headers)
+    assert request.headers["accept-encoding"] == "identity"
 
 
 def test_a_model_without_a_route_is_a_404_that_names_the_models_of_this_key(gateway: Gateway) -> None:
@@ -128,10 +128,10 @@ def test_a_model_without_a_route_is_a_404_that_names_the_models_of_this_key(gate
     gateway.key.allowed_models = ["claude-*"]
     gateway.key.save()
 
-    answer = gateway.post(PATH, HELLO)
+    response = gateway.post(PATH, HELLO)
 
-    assert answer.status == 404
-    assert answer.json()["data"]["error"] == {
+    assert response.status == 404
+    assert response.json()["data"]["error"] == {
         "type": "not_found_error",
         "message": "Model not found. Models for this key: claude-a.",
         "param": "model",
@@ -144,9 +144,9 @@ def test_a_model_that_the_key_may_not_use_is_a_403_whether_it_exists_or_not(gate
     gateway.key.allowed_models = ["other"]
     gateway.key.save()
 
-    answer = gateway.post(PATH, HELLO)
+    response = gateway.post(PATH, HELLO)
 
-    assert (answer.status, answer.json()["data"]["error"]["type"]) == (403, "permission_error")
+    assert (response.status, response.json()["data"]["error"]["type"]) == (403, "permission_error")
     assert gateway.record().http_status == 403
     assert gateway.upstream.requests == []
 
@@ -159,19 +159,19 @@ def test_a_model_that_the_key_may_not_use_is_a_403_whether_it_exists_or_not(gate
         ("GET", PATH, 405, "invalid_request_error"),
     ],
 )
-def test_every_error_below_api_is_the_failure_envelope(
+def test_every_error_below_api_is_an_error_envelope(
     gateway: Gateway, method: str, path: str, status: int, type: str
 ) -> None:
-    answer = gateway.request(method, path)
+    response = gateway.request(method, path)
 
-    assert answer.status == status
-    assert answer.json() == {
+    assert response.status == status
+    assert response.json() == {
         "success": False,
         "code": str(status),
-        "message": answer.json()["message"],
+        "message": response.json()["message"],
         "data": {
-            "error": {"type": type, "message": answer.json()["message"], "param": None},
-            "request_id": answer.headers["request-id"],
+            "error": {"type": type, "message": response.json()["message"], "param": None},
+            "request_id": response.headers["request-id"],
         },
     }
 
@@ -185,10 +185,10 @@ def test_the_accept_header_changes_nothing(gateway: Gateway) -> None:
         assert gateway.post(PATH, HELLO, headers={**gateway.headers(), "Accept": accept}).status == 200
 
 
-def test_a_refused_body_makes_no_call_and_no_row(gateway: Gateway) -> None:
-    answer = gateway.post(PATH, HELLO | {"max_tokens": 0})
+def test_a_rejected_body_causes_no_upstream_request_and_no_record(gateway: Gateway) -> None:
+    response = gateway.post(PATH, HELLO | {"max_tokens": 0})
 
-    assert answer.status == 400
-    assert answer.json()["data"]["error"]["param"] == "max_tokens"
+    assert response.status == 400
+    assert response.json()["data"]["error"]["param"] == "max_tokens"
     assert gateway.upstream.requests == []
     assert not UsageRecord.objects.exists()

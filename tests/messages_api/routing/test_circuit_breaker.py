@@ -1,4 +1,4 @@
-"""What the last calls say of an upstream: when it is skipped, when it is probed, and how many retries it may cost."""
+"""Circuit breaker and retry budget of an upstream."""
 
 import pytest
 
@@ -24,14 +24,14 @@ def fail(circuit: CircuitBreaker, times: int) -> None:
         circuit.record_failure("overloaded_error")
 
 
-def test_four_failures_in_a_row_are_too_few(circuit: CircuitBreaker) -> None:
+def test_four_consecutive_failures_do_not_open_the_circuit(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
 
     assert circuit.open_state is None
     assert circuit.allows_request()
 
 
-def test_five_failures_in_a_row_open_it(circuit: CircuitBreaker) -> None:
+def test_five_consecutive_failures_open_the_circuit(circuit: CircuitBreaker) -> None:
     fail(circuit, 5)
 
     assert circuit.open_state is not None
@@ -39,7 +39,7 @@ def test_five_failures_in_a_row_open_it(circuit: CircuitBreaker) -> None:
     assert not circuit.allows_request()
 
 
-def test_an_answer_in_between_begins_a_new_row(circuit: CircuitBreaker) -> None:
+def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
     circuit.record_success()
     fail(circuit, 4)
@@ -47,7 +47,7 @@ def test_an_answer_in_between_begins_a_new_row(circuit: CircuitBreaker) -> None:
     assert circuit.open_state is None
 
 
-def test_one_call_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_one_request_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     probes = []
     for second in range(35):
@@ -57,7 +57,7 @@ def test_one_call_in_ten_seconds_is_a_probe(circuit: CircuitBreaker, clock: Cloc
     assert probes == [10, 20, 30]
 
 
-def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_probe_keeps_the_circuit_open_for_the_first_reason(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     first = circuit.open_state
     clock.forward(10)
@@ -70,7 +70,7 @@ def test_a_probe_that_fails_leaves_it_open_for_the_first_reason(circuit: Circuit
     assert circuit.next_probe_in_s == 10
 
 
-def test_the_first_answer_of_a_probe_closes_it(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_the_first_event_of_a_probe_closes_the_circuit(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     clock.forward(10)
     assert circuit.allows_request()
@@ -83,7 +83,7 @@ def test_the_first_answer_of_a_probe_closes_it(circuit: CircuitBreaker, clock: C
     assert circuit.open_state is None
 
 
-def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: CircuitBreaker) -> None:
+def test_a_response_that_only_starts_does_not_reset_the_failure_count(circuit: CircuitBreaker) -> None:
     for _ in range(5):
         circuit.on_first_event()
         circuit.record_failure("api_error")
@@ -91,7 +91,7 @@ def test_an_answer_that_only_begins_does_not_end_a_row_of_failures(circuit: Circ
     assert circuit.open_state is not None
 
 
-def test_another_address_is_another_circuit(clock: Clock) -> None:
+def test_another_base_url_is_another_circuit(clock: Clock) -> None:
     circuit_breakers = CircuitBreakers(clock=clock)
 
     fail(circuit_breakers.of(endpoint("http://one")), 5)
@@ -100,37 +100,37 @@ def test_another_address_is_another_circuit(clock: Clock) -> None:
     assert circuit_breakers.of(endpoint("http://two")).allows_request()
 
 
-class Known(LocalState):
-    """What another process has said."""
+class OtherProcess(LocalState):
+    """Shared state that another process has set."""
 
     def __init__(self) -> None:
-        self.said: OpenState | None = None
+        self.state: OpenState | None = None
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
-        return self.said
+        return self.state
 
     def set_open(self, upstream: str, state: OpenState) -> None:
-        self.said = state
+        self.state = state
 
 
-def test_what_another_process_says_is_known_within_a_second(clock: Clock) -> None:
-    known = Known()
-    circuit = CircuitBreaker("upstream", known, clock=clock)
+def test_the_state_of_another_process_is_read_within_a_second(clock: Clock) -> None:
+    other = OtherProcess()
+    circuit = CircuitBreaker("upstream", other, clock=clock)
     assert circuit.allows_request()
 
-    known.said = OpenState(since=0, reason="api_error")
+    other.state = OpenState(since=0, reason="api_error")
     clock.forward(1)
 
-    assert circuit.open_state == known.said
+    assert circuit.open_state == other.state
 
 
-def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) -> None:
-    known = Known()
-    circuit = CircuitBreaker("upstream", known, clock=clock)
+def test_a_success_in_another_process_resets_the_failure_count(clock: Clock) -> None:
+    other = OtherProcess()
+    circuit = CircuitBreaker("upstream", other, clock=clock)
     fail(circuit, 5)
     assert circuit.open_state is not None
 
-    known.said = None  # the other one has probed it, and it answered
+    other.state = None  # the probe of the other process succeeded
     clock.forward(1)
     assert circuit.open_state is None
     fail(circuit, 4)
@@ -138,16 +138,16 @@ def test_an_answer_that_another_process_saw_ends_the_row_here_too(clock: Clock) 
     assert circuit.open_state is None
 
 
-# ---- the budget of retries
+# ---- retry budget
 
 
-def test_three_retries_a_second_are_always_free(clock: Clock) -> None:
+def test_three_retries_per_second_are_always_allowed(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
 
     assert [budget.try_acquire() for _ in range(31)] == [True] * 30 + [False]
 
 
-def test_a_tenth_of_the_calls_may_be_retries(clock: Clock) -> None:
+def test_a_tenth_of_the_requests_may_be_retries(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
     for _ in range(1000):
         budget.record_request()
@@ -155,7 +155,7 @@ def test_a_tenth_of_the_calls_may_be_retries(clock: Clock) -> None:
     assert sum(budget.try_acquire() for _ in range(1000)) == 100
 
 
-def test_what_is_older_than_ten_seconds_is_forgotten(clock: Clock) -> None:
+def test_counts_older_than_ten_seconds_expire(clock: Clock) -> None:
     budget = RetryBudget(clock=clock)
     taken = []
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""What several processes know together, over a real Redis: circuits and turns to probe; nothing of it costs time."""
+"""Circuits and probes that processes share over a real Redis, without delay for requests."""
 
 import copy
 import time
@@ -20,7 +20,7 @@ from tests.upstream import ScriptedUpstream, failure
 
 PATH = "/api/v1/messages"
 BODY = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
-SLACK_S = 0.1  # a busy machine; it is less than what a second failure after the third would add up to
+SLACK_S = 0.1  # for a busy machine; less than a second failure after the third would add
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
 
 @pytest.fixture
 def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator[list[CircuitBreaker]]:
-    """The circuit of one upstream as two processes see it."""
+    """The circuit of one upstream in two processes."""
     settings.REDIS_URL = redis_server.url
     stores = [Store(), Store()]
     yield [CircuitBreaker("upstream", RedisState(store), clock=clock) for store in stores]
@@ -62,7 +62,7 @@ def fail(circuit: CircuitBreaker) -> None:
         circuit.record_failure("overloaded_error")
 
 
-def test_what_one_process_opened_the_other_skips_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
+def test_an_open_circuit_is_shared_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
     one, other = two
     assert other.allows_request()
 
@@ -73,7 +73,7 @@ def test_what_one_process_opened_the_other_skips_within_a_second(two: list[Circu
     assert not other.allows_request()
 
 
-def test_two_processes_probe_in_turns(
+def test_one_of_two_processes_sends_the_probe(
     two: list[CircuitBreaker], clock: Clock, redis_server: RedisServer, store: Store
 ) -> None:
     one, other = two
@@ -87,7 +87,7 @@ def test_two_processes_probe_in_turns(
         assert sorted([one.allows_request(), other.allows_request()]) == [False, True]
 
 
-def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[CircuitBreaker], store: Store) -> None:
+def test_the_next_probe_is_due_after_ten_seconds(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
     left_ms = store.run(lambda redis: redis.pttl(PROBE_KEY.format("upstream")), otherwise=0)
@@ -95,7 +95,7 @@ def test_a_turn_to_probe_comes_back_after_ten_seconds(two: list[CircuitBreaker],
     assert PROBE_INTERVAL_S * 1000 - 1000 < left_ms <= PROBE_INTERVAL_S * 1000
 
 
-def test_what_one_process_saw_answer_is_closed_for_both(two: list[CircuitBreaker], clock: Clock) -> None:
+def test_a_closed_circuit_is_shared_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
     one, other = two
     fail(one)
     clock.forward(1)
@@ -108,13 +108,13 @@ def test_what_one_process_saw_answer_is_closed_for_both(two: list[CircuitBreaker
     assert other.allows_request()
 
 
-def test_an_entry_that_nobody_renews_goes_by_itself(two: list[CircuitBreaker], store: Store) -> None:
+def test_an_entry_expires_unless_it_is_renewed(two: list[CircuitBreaker], store: Store) -> None:
     fail(two[0])
 
     assert 0 < store.run(lambda redis: redis.ttl(OPEN_KEY.format("upstream")), otherwise=0) <= 120
 
 
-def test_while_redis_is_away_each_process_goes_by_what_it_knows(
+def test_while_redis_is_unavailable_each_process_uses_its_own_state(
     two: list[CircuitBreaker], clock: Clock, redis_server: RedisServer
 ) -> None:
     one, other = two
@@ -131,7 +131,7 @@ def test_while_redis_is_away_each_process_goes_by_what_it_knows(
     assert one.open_state is None
 
 
-def test_what_is_shared_reads_back_as_it_was_said(store: Store) -> None:
+def test_shared_state_is_read_back_unchanged(store: Store) -> None:
     shared, opened = RedisState(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
 
     shared.set_open("upstream", opened)
@@ -144,7 +144,7 @@ def test_what_is_shared_reads_back_as_it_was_said(store: Store) -> None:
 # ---- two gateways
 
 
-def test_what_one_gateway_found_broken_the_other_does_not_ask(
+def test_an_upstream_that_fails_at_one_gateway_is_skipped_by_the_other(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User, redis_server: RedisServer
 ) -> None:
     with (
@@ -162,16 +162,16 @@ def test_what_one_gateway_found_broken_the_other_does_not_ask(
         for _ in range(2):
             assert one.post(PATH, BODY).status == 200
 
-        time.sleep(STATE_TTL_S)  # so old may the other's view be
-        asked = len(upstream.requests)
-        answers = [other.post(PATH, BODY) for _ in range(5)]
+        time.sleep(STATE_TTL_S)  # maximum age of the other process's state
+        received = len(upstream.requests)
+        responses = [other.post(PATH, BODY) for _ in range(5)]
 
-        assert asked == 1 + 5
-        assert {answer.headers["x-gateway-target"] for answer in answers} == {"second/m"}
-        assert len(upstream.requests) == asked
+        assert received == 1 + 5
+        assert {response.headers["x-gateway-target"] for response in responses} == {"second/m"}
+        assert len(upstream.requests) == received
 
 
-def test_a_gateway_whose_redis_is_frozen_answers_all_the_same(
+def test_a_gateway_responds_while_redis_is_frozen(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User, redis_server: RedisServer
 ) -> None:
     with GatewayServer(REDIS_URL=redis_server.url) as server:
@@ -179,12 +179,12 @@ def test_a_gateway_whose_redis_is_frozen_answers_all_the_same(
         assert gateway.post(PATH, BODY).status == 200
 
         redis_server.freeze()
-        took: list[float] = []
+        durations: list[float] = []
         while "Redis does not answer" not in server.log_path.read_text():
-            begun = time.monotonic()
+            started_at = time.monotonic()
             assert gateway.post(PATH, BODY).status == 200
-            took.append(time.monotonic() - begun)
+            durations.append(time.monotonic() - started_at)
 
-        assert max(took) < 1.0
-        assert len(took) > 3
-    gateway.settled(len(took) + 1)
+        assert max(durations) < 1.0
+        assert len(durations) > 3
+    gateway.settled(len(durations) + 1)

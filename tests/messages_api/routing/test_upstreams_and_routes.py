@@ -1,4 +1,4 @@
-"""Upstreams and routes: what an operator may enter, and which target a model gets."""
+"""Validation of upstreams and routes, and the targets of a model."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -33,25 +33,25 @@ BAD = [
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_addresses_of_model_servers_are_accepted(url: str) -> None:
+def test_base_urls_are_accepted(url: str) -> None:
     check_base_url(url)
 
 
 @pytest.mark.parametrize("url", BAD)
-def test_addresses_that_say_something_else_are_refused(url: str) -> None:
+def test_invalid_base_urls_are_rejected(url: str) -> None:
     with pytest.raises(ValidationError):
         check_base_url(url)
 
 
 @pytest.fixture
 def stored(db: None) -> Upstream:
-    upstream = Upstream(name="vendor", dialect="openai", base_url="https://vendor.example/v1")
+    upstream = Upstream(name="provider", dialect="openai", base_url="https://provider.example/v1")
     upstream.set_credential("the credential")
     upstream.save()
     return upstream
 
 
-def test_a_credential_is_stored_encrypted_and_comes_back(stored: Upstream) -> None:
+def test_a_credential_is_stored_encrypted_and_decrypted(stored: Upstream) -> None:
     upstream = Upstream.objects.get()
 
     assert "the credential" not in str(Upstream.objects.values())
@@ -59,7 +59,7 @@ def test_a_credential_is_stored_encrypted_and_comes_back(stored: Upstream) -> No
     assert "the credential" not in repr(upstream.endpoint())
 
 
-def test_a_changed_address_gets_no_credential_by_whatever_road_it_was_changed(stored: Upstream) -> None:
+def test_a_changed_base_url_has_no_credential(stored: Upstream) -> None:
     Upstream.objects.update(base_url="https://thief.example/v1")
 
     upstream = Upstream.objects.get()
@@ -109,7 +109,7 @@ def test_an_exact_name_wins_then_the_longest_prefix_then_the_star(stored: Upstre
     assert target.model == expected
 
 
-def test_targets_come_by_priority_and_disabled_upstreams_are_left_out(stored: Upstream) -> None:
+def test_targets_are_ordered_by_priority_without_disabled_upstreams(stored: Upstream) -> None:
     other = Upstream.objects.create(name="other", dialect="openai", base_url="https://other.example", enabled=False)
     add_route("m", stored, model="second", priority=2)
     add_route("m", stored, model="first", priority=1)
@@ -118,7 +118,7 @@ def test_targets_come_by_priority_and_disabled_upstreams_are_left_out(stored: Up
     assert [target.model for target in targets_of("m")] == ["first", "second"]
 
 
-def test_a_model_without_a_route_has_no_target_and_names_are_those_with_a_route_of_their_own(stored: Upstream) -> None:
+def test_a_model_without_a_route_has_no_target_and_only_own_routes_have_names(stored: Upstream) -> None:
     add_route("b", stored)
     add_route("a", stored)
     add_route("c-*", stored)
@@ -147,7 +147,7 @@ def test_an_override_changes_one_field_of_the_preset() -> None:
 
 
 @pytest.mark.parametrize("profile_overrides", [{"no_such_field": 1}, {"max_stop": "four"}, ["max_stop"]])
-def test_an_override_that_means_nothing_is_refused_in_the_form_and_left_out_in_a_call(
+def test_an_invalid_override_is_rejected_in_the_form_and_ignored_in_a_request(
     profile_overrides: object,
 ) -> None:
     upstream = Upstream(
