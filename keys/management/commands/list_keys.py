@@ -1,4 +1,4 @@
-"""The API keys, for people or for programs."""
+"""Command that lists API keys as a table or as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from keys.models import APIKey, KeyState
 from lib.expiry import has_expired
 from lib.printable import printable
 
-COLUMNS = ["ID", "STATE", "NAME", "BELONGS TO", "KEY", "EXPIRES", "LAST USED"]
+COLUMNS = ["ID", "STATE", "NAME", "OWNER", "KEY", "EXPIRES", "LAST USED"]
 
 
 class Command(BaseCommand):
     help = (
-        "List the API keys: by their public ids and hints, never in full. Examples: manage.py list_keys --state "
+        "List API keys with their public IDs and hints, never the raw keys. Examples: manage.py list_keys --state "
         "active; manage.py list_keys --json | jq -r '.[] | select(.expires_at == null) | .id'"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--state", choices=KeyState.values, help="only those in this state")
-        parser.add_argument("--json", action="store_true", help="a list of objects")
+        parser.add_argument("--state", choices=KeyState.values, help="list only keys in this state")
+        parser.add_argument("--json", action="store_true", help="write a JSON list")
 
     def handle(self, *, state: str | None, json: bool, **options: Any) -> None:
         keys = APIKey.objects.with_last_use().select_related("owner", "team").prefetch_related("secrets", "budgets")
-        newest_first = keys.order_by("-created_at", "-pk")  # what is grouped forgets its order
+        newest_first = keys.order_by("-created_at", "-pk")
         found = newest_first.in_state(KeyState(state)) if state else newest_first
         self.stdout.write(_as_json(found) if json else _as_table(found))
 
@@ -46,11 +46,11 @@ def _object(api_key: Any) -> dict[str, Any]:
         "state": api_key.state,
         "team": api_key.team.name if api_key.team else None,
         "owner": api_key.owner.get_username() if api_key.owner else None,
-        "keys": [str(secret) for secret in api_key.secrets.all()],
+        "hints": [str(secret) for secret in api_key.secrets.all()],
         "allowed_models": api_key.allowed_models,
         "allowed_ips": api_key.allowed_ips,
         **{limit: getattr(api_key, limit) for limit in LIMITS},
-        "only_count": api_key.shadow_mode,
+        "shadow_mode": api_key.shadow_mode,
         "budgets": [
             {"amount": to_input(budget.amount, unit=budget.unit), "unit": budget.unit, "period": budget.period}
             for budget in api_key.budgets.all()
@@ -78,8 +78,8 @@ def _as_table(keys: Sequence[Any]) -> str:
 def _row(api_key: Any) -> list[str]:
     now = timezone.now()
     live = [str(secret) for secret in api_key.secrets.all() if not has_expired(secret.expires_at, now=now)]
-    whose = f"team {api_key.team.name}" if api_key.team else api_key.owner_name
-    cells = [api_key.public_id, api_key.state, api_key.name, whose, " ".join(live)]
+    owner = f"team {api_key.team.name}" if api_key.team else api_key.owner_name
+    cells = [api_key.public_id, api_key.state, api_key.name, owner, " ".join(live)]
     return [*map(printable, cells), _day(api_key.expires_at), _day(api_key.last_used_at)]
 
 

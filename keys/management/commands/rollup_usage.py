@@ -1,4 +1,4 @@
-"""Verify or repair the hourly rollups that reports read."""
+"""Command that verifies or repairs the hourly rollups that reports read."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Give an API key a new secret from the shell. The raw key alone goes to stdout, everything else to stderr."""
+"""Command that rotates an API key. Only the raw key goes to stdout; everything else goes to stderr."""
 
 import re
 from datetime import timedelta
@@ -12,31 +12,36 @@ from keys.models import KeyRevoked
 
 OVERLAP = re.compile(r"(\d{1,5})([smhd])", re.ASCII)
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-LONGEST = timedelta(days=90)
+MAX_OVERLAP = timedelta(days=90)
 
 
 class Command(BaseCommand):
     help = (
-        "Rotate an API key: a new secret, and an end for the old one. Id, limits, budgets and history stay. The raw "
-        "key alone is written to stdout, once: it is stored nowhere. "
+        "Rotate an API key: issue a new secret and let the previous one expire. ID, limits, budgets and history are "
+        "kept. Only the raw key is written to stdout. It is not stored and cannot be shown again. "
         "Example: KEY=$(manage.py rotate_key key_4fK… --overlap 24h)"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", metavar="ID", help=HELP)
         parser.add_argument(
-            "--overlap", default="24h", metavar="TIME", help="how long the old secret works on: 0, 30s, 30m, 24h, 7d"
+            "--overlap",
+            default="24h",
+            metavar="TIME",
+            help="how long the old secret stays valid: 0, 30s, 30m, 24h or 7d",
         )
 
     def handle(self, *, id: str, overlap: str, **options: Any) -> None:
-        lasting = _overlap(overlap)
+        duration = _overlap(overlap)
         api_key = find_key(id)
         try:
-            secret, raw_key = api_key.rotate(overlap=lasting)
+            secret, raw_key = api_key.rotate(overlap=duration)
         except KeyRevoked as error:
-            raise CommandError(f"{api_key} is revoked: issue another key in its place.") from error
-        ends = f"at {timezone.localtime(secret.created_at + lasting):%Y-%m-%d %H:%M:%S %Z}" if lasting else "now"
-        self.stderr.write(f"Rotated {api_key}: {secret} is new, the old secret ends {ends}. Shown once:", str)
+            raise CommandError(f"{api_key} is revoked. Issue a new key instead.") from error
+        expiry = f"at {timezone.localtime(secret.created_at + duration):%Y-%m-%d %H:%M:%S %Z}" if duration else "now"
+        self.stderr.write(
+            f"Rotated {api_key}: new secret {secret}; the old secret expires {expiry}. The raw key is shown once:", str
+        )
         self.stdout.write(raw_key)
 
 
@@ -46,7 +51,7 @@ def _overlap(text: str) -> timedelta:
         return timedelta()
     if match is None:
         raise CommandError("Give --overlap as 0, 30s, 30m, 24h or 7d.")
-    lasting = int(match[1]) * UNITS[match[2]]
-    if lasting > LONGEST:
-        raise CommandError(f"--overlap is longer than {LONGEST.days} days: issue another key for that.")
-    return lasting
+    duration = int(match[1]) * UNITS[match[2]]
+    if duration > MAX_OVERLAP:
+        raise CommandError(f"--overlap is longer than {MAX_OVERLAP.days} days. Issue another key instead.")
+    return duration

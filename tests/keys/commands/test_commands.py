@@ -1,4 +1,4 @@
-"""Keys from the shell: the raw key alone on stdout, one clear line when something is wrong."""
+"""Commands for API keys: only the raw key on stdout, and one line per error."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from keys.domain import raw_key as hashing
+from keys.domain import raw_key
 from keys.models import APIKey, Budget, KeySecret, Team
 
 Run = Callable[..., tuple[str, str]]
@@ -32,7 +32,7 @@ def team(db: None) -> Team:
 
 @pytest.fixture
 def run() -> Run:
-    """Runs a command and returns what it wrote to stdout and stderr."""
+    """Run a command and return its stdout and stderr."""
 
     def call(*arguments: str) -> tuple[str, str]:
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -42,13 +42,13 @@ def run() -> Run:
     return call
 
 
-def test_the_raw_key_alone_is_on_stdout_and_nowhere_else(admin: User, run: Run) -> None:
+def test_only_the_raw_key_is_on_stdout(admin: User, run: Run) -> None:
     stdout, stderr = run("issue_key", "--name", "ci")
 
-    raw_key = stdout.removesuffix("\n")
-    api_key = APIKey.objects.with_raw_key(raw_key).get()
-    assert hashing.is_well_formed(raw_key)
-    assert raw_key not in stderr
+    raw = stdout.removesuffix("\n")
+    api_key = APIKey.objects.with_raw_key(raw).get()
+    assert raw_key.is_well_formed(raw)
+    assert raw not in stderr
     assert api_key.public_id in stderr
     assert (api_key.name, api_key.owner, api_key.allowed_models) == ("ci", admin, [])
 
@@ -69,7 +69,7 @@ def test_a_key_is_issued_for_the_named_owner_with_its_models(admin: User, owner:
         pytest.param("never", None, id="never"),
     ],
 )
-def test_a_key_expires_when_it_was_told_to(admin: User, run: Run, expires: str, moment: datetime | None) -> None:
+def test_a_key_expires_at_the_given_time(admin: User, run: Run, expires: str, moment: datetime | None) -> None:
     with time_machine.travel(datetime(2026, 6, 1, 12, tzinfo=UTC), tick=False):
         run("issue_key", "--name", "ci", "--expires", expires, *(["--reason", "no clock"] if moment is None else []))
 
@@ -77,7 +77,7 @@ def test_a_key_expires_when_it_was_told_to(admin: User, run: Run, expires: str, 
     assert (api_key.expires_at, api_key.no_expiry_reason) == (moment, "no clock" if moment is None else "")
 
 
-def test_a_key_ends_in_ninety_days_unless_it_was_told_otherwise(admin: User, run: Run) -> None:
+def test_a_key_expires_in_ninety_days_by_default(admin: User, run: Run) -> None:
     with time_machine.travel(datetime(2026, 6, 1, 12, tzinfo=UTC), tick=False):
         run("issue_key", "--name", "ci")
 
@@ -85,31 +85,31 @@ def test_a_key_ends_in_ninety_days_unless_it_was_told_otherwise(admin: User, run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        pytest.param(["--expires", "2020-01-01"], "--expires lies in the past.", id="past"),
-        pytest.param(["--expires", "0d"], "--expires lies in the past.", id="no days"),
+        pytest.param(["--expires", "2020-01-01"], "--expires is in the past.", id="past"),
+        pytest.param(["--expires", "0d"], "--expires is in the past.", id="no days"),
         pytest.param(["--expires", "999999999d"], "Give --expires as", id="beyond the calendar"),
         pytest.param(["--expires", "9999-12-31"], "Give --expires as", id="the calendar's last day"),
         pytest.param(["--expires", "soon"], "Give --expires as", id="no time"),
         pytest.param(["--expires", "never"], "Give --reason with --expires never", id="no reason"),
         pytest.param(["--reason", "no clock"], "Give --reason with --expires never", id="a reason for nothing"),
-        pytest.param(["--owner", "nobody"], "There is no active user named nobody.", id="owner"),
+        pytest.param(["--owner", "nobody"], "No active user is named nobody.", id="owner"),
         pytest.param(["--models", "a*b"], "--models: Use * only at the end", id="star in the middle"),
         pytest.param(["--name", "x" * 101], "--name: ", id="long name"),
         pytest.param(["--name", ""], "--name: ", id="empty name"),
-        pytest.param(["--name", hashing.generate()], "--name: Remove the API key", id="a raw key as a name"),
+        pytest.param(["--name", raw_key.generate()], "--name: Remove the API key", id="a raw key as a name"),
         pytest.param(["--rpm", "0"], "--rpm: ", id="no request a minute"),
         pytest.param(["--tpm", "-1"], "--tpm: ", id="less than no token"),
         pytest.param(["--budget", "20"], "--budget: Give a budget as", id="no period"),
         pytest.param(["--budget", "1.0000001/day"], "--budget: A millionth of", id="a tenth of a millionth"),
         pytest.param(["--budget", "1/day", "--budget", "2/day"], "--budget: give one", id="two budgets a day"),
         pytest.param(["--budget", "9999999999/day"], "--budget: ", id="more than there is"),
-        pytest.param(["--addresses", "here"], "--addresses: Enter one IP address", id="no address"),
-        pytest.param(["--addresses", "0.0.0.0/0"], "--addresses: these are all", id="every address"),
-        pytest.param(["--addresses", "0.0.0.0/1,128.0.0.0/1"], "--addresses: these are all", id="every address, cut"),
+        pytest.param(["--allowed-ips", "here"], "--allowed-ips: Enter one IP address", id="no address"),
+        pytest.param(["--allowed-ips", "0.0.0.0/0"], "--allowed-ips allows any", id="any address"),
+        pytest.param(["--allowed-ips", "0.0.0.0/1,128.0.0.0/1"], "--allowed-ips allows any", id="any address, split"),
         pytest.param(["--metadata", "ticket"], "--metadata: Enter one name=value", id="no pair"),
-        pytest.param(["--team", "nobody"], "There is no enabled team named nobody.", id="team"),
+        pytest.param(["--team", "nobody"], "No enabled team is named nobody.", id="team"),
         pytest.param(["--team", "Search", "--rpm", "101"], "--rpm: The team Search has 100", id="more than the team"),
         pytest.param(["--team", "Search", "--models", "gpt*"], "--models: The team Search", id="not the team's model"),
         pytest.param(["--team", "Search", "--budget", "201/day"], "--budget: The team Search", id="the team's budget"),
@@ -118,21 +118,21 @@ def test_a_key_ends_in_ninety_days_unless_it_was_told_otherwise(admin: User, run
         ),
     ],
 )
-def test_a_wrong_option_issues_nothing_and_says_so_in_a_line(
-    admin: User, team: Team, run: Run, arguments: list[str], said: str
+def test_an_invalid_option_issues_nothing_and_is_named_in_one_line(
+    admin: User, team: Team, run: Run, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(CommandError) as error:
         run("issue_key", "--name", "ci", *arguments)
 
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     assert not APIKey.objects.exists()
 
 
-def test_a_key_is_issued_with_all_that_the_form_has(team: Team, run: Run) -> None:
-    arguments = "--team Search --purpose tickets --rpm 60 --tpm 1000 --parallel 5 --only-count --models claude-3"
+def test_a_key_is_issued_with_every_option(team: Team, run: Run) -> None:
+    arguments = "--team Search --purpose tickets --rpm 60 --tpm 1000 --max-concurrent 5 --shadow --models claude-3"
     budgets = "--budget 20/month --budget 1000000tokens/day"
-    rest = "--addresses 192.0.2.0/24,2001:db8::1 --metadata ticket=OPS-17 --metadata a=b=c"
+    rest = "--allowed-ips 192.0.2.0/24,2001:db8::1 --metadata ticket=OPS-17 --metadata a=b=c"
 
     _, stderr = run("issue_key", "--name", "ci", *f"{arguments} {budgets} {rest}".split())
 
@@ -147,8 +147,8 @@ def test_a_key_is_issued_with_all_that_the_form_has(team: Team, run: Run) -> Non
     assert "Budget: $20.00 per month and 1,000,000 tokens per day; shared with its team: $200.00 per month" in stderr
 
 
-def test_every_address_may_be_meant(admin: User, run: Run) -> None:
-    run("issue_key", "--name", "ci", "--addresses", "::/0", "--any-address")
+def test_an_allowlist_of_any_address_requires_confirmation(admin: User, run: Run) -> None:
+    run("issue_key", "--name", "ci", "--allowed-ips", "::/0", "--allow-any-ip")
 
     assert APIKey.objects.get().allowed_ips == ["::/0"]
 
@@ -162,7 +162,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
     assert f"manage.py {command}" in " ".join(capsys.readouterr().out.split())
 
 
-def test_without_an_admin_the_owner_has_to_be_named(db: None, run: Run) -> None:
+def test_without_an_active_admin_the_owner_is_required(db: None, run: Run) -> None:
     User.objects.create_superuser("gone", is_active=False)
 
     with pytest.raises(CommandError, match="no active admin"):
@@ -175,14 +175,14 @@ def issued(admin: User) -> tuple[APIKey, str]:
 
 
 class Pipe(io.StringIO):
-    """What a shell's pipe is to a program."""
+    """Stdin that is a pipe."""
 
     def isatty(self) -> bool:
         return False
 
 
-class Person(Pipe):
-    """Somebody who types an answer at a terminal."""
+class Terminal(Pipe):
+    """Stdin that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -229,10 +229,10 @@ def test_revoking_twice_keeps_the_first_time_and_reason(
     [
         pytest.param("y\n", [], "revoked", id="yes"),
         pytest.param("\n", [], "active", id="no"),
-        pytest.param("", ["--yes"], "revoked", id="not asked"),
+        pytest.param("", ["--yes"], "revoked", id="without a question"),
     ],
 )
-def test_a_person_is_asked(
+def test_revoking_on_a_terminal_asks_for_confirmation(
     issued: tuple[APIKey, str],
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -240,7 +240,7 @@ def test_a_person_is_asked(
     arguments: list[str],
     state: str,
 ) -> None:
-    monkeypatch.setattr("sys.stdin", Person(answer))
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
 
     if state == "active":
         with pytest.raises(CommandError, match="Nothing was revoked"):
@@ -253,26 +253,26 @@ def test_a_person_is_asked(
 
 
 @pytest.mark.parametrize("is_on_stdin", [True, False])
-def test_an_unknown_key_is_an_error_that_does_not_repeat_what_was_given(
+def test_the_error_for_an_unknown_key_does_not_repeat_the_argument(
     issued: tuple[APIKey, str], run: Run, monkeypatch: pytest.MonkeyPatch, is_on_stdin: bool
 ) -> None:
-    stranger = hashing.generate()
-    monkeypatch.setattr("sys.stdin", Pipe(stranger))
+    unknown = raw_key.generate()
+    monkeypatch.setattr("sys.stdin", Pipe(unknown))
 
     with pytest.raises(CommandError) as error:
-        run("revoke_key", "-" if is_on_stdin else stranger)
+        run("revoke_key", "-" if is_on_stdin else unknown)
 
-    assert stranger not in str(error.value)
+    assert unknown not in str(error.value)
     assert APIKey.objects.active().exists()
 
 
 @pytest.mark.parametrize("kind", ["compromised", "owner_left"])
-def test_the_kind_of_a_revocation_stays_with_the_key(issued: tuple[APIKey, str], run: Run, kind: str) -> None:
+def test_the_reason_of_a_revocation_is_stored(issued: tuple[APIKey, str], run: Run, kind: str) -> None:
     _, stderr = run("revoke_key", issued[0].public_id, "--kind", kind, "--yes")
 
     issued[0].refresh_from_db()
     assert issued[0].revocation_reason == kind
-    assert ("streams end within 15 s" in stderr) == (kind == "compromised")
+    assert ("streams are terminated within 15 s" in stderr) == (kind == "compromised")
 
 
 def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -> None:
@@ -283,25 +283,25 @@ def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -
 
 
 @pytest.mark.parametrize(
-    ("overlap", "lasting"),
+    ("overlap", "duration"),
     [("0", 0), ("now", 0), ("30s", 30), ("30m", 1800), ("24h", 86_400), ("7d", 7 * 86_400), (None, 86_400)],
 )
-def test_a_key_is_rotated_and_the_raw_key_alone_is_on_stdout(
-    issued: tuple[APIKey, str], run: Run, overlap: str | None, lasting: int
+def test_rotation_writes_only_the_raw_key_to_stdout(
+    issued: tuple[APIKey, str], run: Run, overlap: str | None, duration: int
 ) -> None:
     api_key, old = issued
 
     stdout, stderr = run("rotate_key", api_key.public_id, *(["--overlap", overlap] if overlap else []))
 
     raw = stdout.removesuffix("\n")
-    assert hashing.is_well_formed(raw) and raw != old and raw not in stderr
+    assert raw_key.is_well_formed(raw) and raw != old and raw not in stderr
     first, second = KeySecret.objects.order_by("pk")
     assert APIKey.objects.with_raw_key(raw).get() == api_key and second.expires_at is None
-    assert abs((first.expires_at - second.created_at).total_seconds() - lasting) < 1
+    assert abs((first.expires_at - second.created_at).total_seconds() - duration) < 1
 
 
 @pytest.mark.parametrize("overlap", ["soon", "-1h", "1w", "91d", "1.5h", "٣h"])
-def test_an_overlap_that_is_none_rotates_nothing(issued: tuple[APIKey, str], run: Run, overlap: str) -> None:
+def test_an_invalid_overlap_rotates_nothing(issued: tuple[APIKey, str], run: Run, overlap: str) -> None:
     with pytest.raises(CommandError):
         run("rotate_key", issued[0].public_id, f"--overlap={overlap}")
 
@@ -317,7 +317,7 @@ def test_a_revoked_key_is_not_rotated(issued: tuple[APIKey, str], run: Run) -> N
     assert KeySecret.objects.count() == 1
 
 
-def test_keys_are_listed_for_programs(issued: tuple[APIKey, str], team: Team, run: Run) -> None:
+def test_keys_are_listed_as_json(issued: tuple[APIKey, str], team: Team, run: Run) -> None:
     other, _ = APIKey.objects.issue(name="bot", team=team, requests_per_minute=5, metadata={"a": "b"})
     Budget.objects.create(api_key=other, amount=500_000, period="day")
 
@@ -327,10 +327,10 @@ def test_keys_are_listed_for_programs(issued: tuple[APIKey, str], team: Team, ru
     assert (ci["id"], ci["owner"], ci["team"], ci["state"]) == (issued[0].public_id, "admin", None, "active")
     assert (bot["team"], bot["requests_per_minute"], bot["metadata"]) == ("Search", 5, {"a": "b"})
     assert bot["budgets"] == [{"amount": "0.50", "unit": "usd", "period": "day"}]
-    assert issued[1] not in stdout and ci["keys"] == [f"mgw_{hashing.hint(issued[1])}…"]
+    assert issued[1] not in stdout and ci["hints"] == [f"mgw_{raw_key.hint(issued[1])}…"]
 
 
-def test_keys_are_listed_for_people_without_what_moves_the_cursor(issued: tuple[APIKey, str], run: Run) -> None:
+def test_keys_are_listed_as_a_table_without_control_characters(issued: tuple[APIKey, str], run: Run) -> None:
     APIKey.objects.update(name="ci\x1b[2J\nroot")
     APIKey.objects.issue(name="gone", owner=issued[0].owner)[0].revoke()
 

@@ -256,7 +256,7 @@ def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue)
 def test_the_command_has_nothing_to_say_of_sound_keys(issue: Issue) -> None:
     issue("sound")
 
-    assert run() == (0, "Nothing needs attention.\n")
+    assert run() == (0, "No findings.\n")
     assert json.loads(run("--json")[1]) == {"needs_attention": False, "findings": [], "unpriced_models": []}
 
 
