@@ -1,4 +1,4 @@
-"""How changes read: what the audit log holds of a change, as sentences."""
+"""Text form of the changes in an audit log entry, and the masking of secrets before they are stored."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,16 +10,16 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 SET, NOT_SET = "set", "none"
-LONGEST = 200
+MAX_LENGTH = 200
 
 
 def masked(value: str) -> str:
-    """What the log may hold of a secret: whether there is one."""
+    """Return what the log may store of a secret: whether it is set."""
     return NOT_SET if value in ("", "None") else SET
 
 
-def sentences(model: type[Model] | None, changes: dict[str, Any]) -> list[str]:
-    """One for each field, by the names that people know them by. What was and is empty is not mentioned."""
+def change_sentences(model: type[Model] | None, changes: dict[str, Any]) -> list[str]:
+    """Return one sentence per changed field, with the field's label. Fields that stay empty are omitted."""
     return sorted(_sentences(model, changes), key=str.lower)
 
 
@@ -30,7 +30,7 @@ def _sentences(model: type[Model] | None, changes: dict[str, Any]) -> Iterator[s
             verb = "added" if change["operation"] == "add" else "removed"
             yield f"{label}: {verb} {', '.join(change['objects'])}"
             continue
-        before, after = (_words(value, field) for value in change)
+        before, after = (_text(value, field) for value in change)
         if change[0] == change[1] == SET:
             yield f"{label}: changed"
         elif before == NOT_SET:
@@ -47,13 +47,13 @@ def _label(model: type[Model] | None, name: str) -> tuple[str, Any]:
         field = None
     if not isinstance(field, Field):
         return capfirst(name.replace("_", " ")), None
-    words = str(field.verbose_name).removesuffix(" token")
-    if field.related_model and words == str(field.related_model._meta.verbose_name).lower():
-        words = str(field.related_model._meta.verbose_name)  # API key, not Api key
-    return capfirst(words), field
+    label = str(field.verbose_name)
+    if field.related_model and label == str(field.related_model._meta.verbose_name).lower():
+        label = str(field.related_model._meta.verbose_name)  # API key, not Api key
+    return capfirst(label), field
 
 
-def _words(value: Any, field: Any) -> str:
+def _text(value: Any, field: Any) -> str:
     if value in (None, "", [], {}):
         return NOT_SET
     if isinstance(value, bool):
@@ -65,19 +65,19 @@ def _words(value: Any, field: Any) -> str:
     if isinstance(value, dict):
         return _short(", ".join(f"{name}={part}" for name, part in value.items()))
     if isinstance(field, DateTimeField):
-        return _moment(str(value))
+        return _local_time(str(value))
     choices = dict(field.flatchoices) if field else {}
     return _short(str(choices.get(value, value)))
 
 
-def _moment(text: str) -> str:
-    """The log holds moments in UTC without saying so."""
+def _local_time(text: str) -> str:
+    """Return a stored time, which is in UTC without an offset, in the reporting time zone."""
     try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         return text
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+    return f"{timezone.localtime(time):%Y-%m-%d %H:%M}"
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"

@@ -57,7 +57,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_proxies(),
         *_authorities(),
         *_alerts(),
-        *_second_factor(),
+        *_two_factor(),
     ]
 
 
@@ -245,7 +245,7 @@ def _alerts() -> Iterator[CheckMessage]:
         yield Error("PUBLIC_URL is not like https://gateway.example.org.", id="gateway.E014")
 
 
-def _second_factor() -> Iterator[CheckMessage]:
+def _two_factor() -> Iterator[CheckMessage]:
     if settings.ADMIN_TWO_FACTOR not in ("off", "optional", "required"):
         yield Error(
             "ADMIN_TWO_FACTOR is none of off, optional and required.",

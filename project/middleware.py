@@ -49,7 +49,7 @@ class StaticFiles(SkipForApi, WhiteNoiseMiddleware):
     pass
 
 
-class SecondFactor(SkipForApi, OTPMiddleware):
+class TwoFactor(SkipForApi, OTPMiddleware):
     pass
 
 
@@ -60,7 +60,7 @@ class AuditActorMiddleware:
         self.get_response = get_response
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
-        with log.on_behalf_of(http_request, address=client_ip(http_request)):
+        with log.attributed_to(http_request, client_ip=client_ip(http_request)):
             return self.get_response(http_request)
 
 

@@ -133,7 +133,7 @@ MIDDLEWARE = [
     "project.middleware.Common",
     "django.middleware.csrf.CsrfViewMiddleware",
     "project.middleware.Authentication",
-    "project.middleware.SecondFactor",
+    "project.middleware.TwoFactor",
     "project.middleware.Audit",
     "project.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

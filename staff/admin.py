@@ -1,4 +1,4 @@
-"""Who may enter, who has entered, who could not, and what was changed. All but users and groups is only looked at."""
+"""Admin pages of access: users, groups, the audit log, logins and failed logins."""
 
 from typing import Any
 
@@ -22,26 +22,26 @@ from lib.admin import cells
 from lib.admin.filters import TextFilter, TimeFilter
 from lib.admin.keyset_list import KeysetModelAdmin
 from lib.admin.model_admin import GatewayModelAdmin, ReadOnlyModelAdmin
-from staff import second_factor
+from staff import two_factor
 from staff.models import AuditEntry, Authenticator, FailedLogin, Login
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
-admin.site.unregister(LogEntry)  # auditlog's own page, which counts and sorts a table that grows for ever
+admin.site.unregister(LogEntry)  # auditlog's own page counts and sorts a table that grows without limit
 
 
 @admin.register(User)
 class StaffAdmin(GatewayModelAdmin, UserAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         confirmed = Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)
-        return super().get_queryset(request).annotate(has_second_factor=Exists(confirmed))
+        return super().get_queryset(request).annotate(has_two_factor=Exists(confirmed))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        offered = ["second_factor"] if second_factor.is_offered() else []
+        offered = ["two_factor"] if two_factor.is_offered() else []
         return [*super().get_list_display(request), *offered]
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Without the beginning of the password's hash for those who only look."""
+        """Hide the password hash, of which Django shows the beginning, from users who can only view."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -50,9 +50,9 @@ class StaffAdmin(GatewayModelAdmin, UserAdmin):
             for title, options in fieldsets
         ]
 
-    @admin.display(description="second factor", boolean=True)
-    def second_factor(self, user: Any) -> bool:
-        return bool(user.has_second_factor)
+    @admin.display(description="2FA", boolean=True)
+    def two_factor(self, user: Any) -> bool:
+        return bool(user.has_two_factor)
 
 
 @admin.register(Group)
@@ -60,7 +60,7 @@ class StaffGroupAdmin(GatewayModelAdmin, GroupAdmin):
     pass
 
 
-# ---- changes
+# ---- Audit log.
 
 
 class ChangeTimeFilter(TimeFilter):
@@ -69,8 +69,8 @@ class ChangeTimeFilter(TimeFilter):
 
 
 class ActorFilter(TextFilter):
-    title = "who"
-    parameter_name = "who"
+    title = "actor"
+    parameter_name = "actor"
     placeholder = "user name or command line"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -78,11 +78,11 @@ class ActorFilter(TextFilter):
 
 
 class ObjectFilter(TextFilter):
-    """A part of a name, or an object as `history_of` knows it, such as `keys.apikey/12`."""
+    """Filter by part of a name, or by the object of a history, such as `keys.apikey/12`."""
 
-    title = "what"
-    parameter_name = "what"
-    placeholder = "a part of its name"
+    title = "object"
+    parameter_name = "object"
+    placeholder = "part of the name"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text = self.value()
@@ -91,13 +91,13 @@ class ObjectFilter(TextFilter):
         return queryset.filter(cid=text) if "/" in text else queryset.filter(object_repr__icontains=text)
 
 
-class TableFilter(admin.SimpleListFilter):
-    title = "kind"
-    parameter_name = "kind"
+class ModelFilter(admin.SimpleListFilter):
+    title = "type"
+    parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        kinds = {model._meta.label_lower: str(model._meta.verbose_name) for model in auditlog.get_models()}
-        return sorted(kinds.items(), key=lambda kind: kind[1].lower())
+        names = {model._meta.label_lower: str(model._meta.verbose_name) for model in auditlog.get_models()}
+        return sorted(names.items(), key=lambda name: name[1].lower())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for model in auditlog.get_models():
@@ -109,65 +109,65 @@ class TableFilter(admin.SimpleListFilter):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(KeysetModelAdmin):
     fieldsets = [
-        ("Change", {"fields": ["moment", "who", "done", "subject", "address"]}),
+        ("Change", {"fields": ["time", "actor_name", "action_name", "subject", "client_ip"]}),
         (
-            "What changed",
-            {"fields": ["changed"], "description": "Of passwords and credentials only that they changed."},
+            "Changes",
+            {"fields": ["changes_list"], "description": "Values of passwords and credentials are not recorded."},
         ),
     ]
-    list_display = ["moment", "who", "done", "subject", "in_short", "address"]
-    list_filter = [ChangeTimeFilter, ActorFilter, ObjectFilter, TableFilter, "action"]
+    list_display = ["time", "actor_name", "action_name", "subject", "changes_summary", "client_ip"]
+    list_filter = [ChangeTimeFilter, ActorFilter, ObjectFilter, ModelFilter, "action"]
     list_select_related = ["actor", "content_type"]
     time_field = "timestamp"
 
     @admin.display(description="time")
-    def moment(self, row: AuditEntry) -> SafeString | str:
+    def time(self, row: AuditEntry) -> SafeString | str:
         return cells.exact(row.timestamp)
 
-    @admin.display(description="who")
-    def who(self, row: AuditEntry) -> str:
+    @admin.display(description="actor")
+    def actor_name(self, row: AuditEntry) -> str:
         return log.actor_of(row)
 
-    @admin.display(description="did")
-    def done(self, row: AuditEntry) -> str:
+    @admin.display(description="action")
+    def action_name(self, row: AuditEntry) -> str:
         return log.ACTIONS[row.action]
 
-    @admin.display(description="what")
+    @admin.display(description="object")
     def subject(self, row: AuditEntry) -> SafeString | str:
         text = log.entry_of(row).subject
-        address = _page_of(row)
-        return format_html('<a href="{}">{}</a>', address, text) if address else text
+        url = _page_url(row)
+        return format_html('<a href="{}">{}</a>', url, text) if url else text
 
     @admin.display(description="changes")
-    def in_short(self, row: AuditEntry) -> str:
+    def changes_summary(self, row: AuditEntry) -> str:
         return "; ".join(log.entry_of(row).changes)[:200]
 
     @admin.display(description="changes")
-    def changed(self, row: AuditEntry) -> SafeString | str:
+    def changes_list(self, row: AuditEntry) -> SafeString | str:
         lines = log.entry_of(row).changes
         items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
         return format_html('<ul class="attempts">{}</ul>', items) if lines else cells.NONE
 
-    @admin.display(description="from")
-    def address(self, row: AuditEntry) -> str:
+    @admin.display(description="client IP")
+    def client_ip(self, row: AuditEntry) -> str:
         return row.remote_addr or cells.NONE
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Audit log", **(extra_context or {})})
 
 
-def _page_of(row: LogEntry) -> str | None:
-    """Where the object is to be seen, if it has a page of its own and is still there."""
+def _page_url(row: LogEntry) -> str | None:
+    """Return the URL of the object's page; None if it was deleted or has no page of its own."""
     if row.action == LogEntry.Action.DELETE:
         return None
-    kind = row.content_type
+    content_type = row.content_type
     try:
-        return reverse(f"admin:{kind.app_label}_{kind.model}_change", args=[row.object_pk])
+        return reverse(f"admin:{content_type.app_label}_{content_type.model}_change", args=[row.object_pk])
     except NoReverseMatch:
         return None
 
 
-# ---- logins
+# ---- Logins.
 
 
 class LoginTimeFilter(TimeFilter):
@@ -177,7 +177,7 @@ class LoginTimeFilter(TimeFilter):
 
 class UsernameFilter(TextFilter):
     title = "user"
-    parameter_name = "who"
+    parameter_name = "user"
     placeholder = "user name"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -186,13 +186,13 @@ class UsernameFilter(TextFilter):
 
 @admin.register(Login)
 class LoginAdmin(KeysetModelAdmin):
-    fields = ["moment", "username", "ip_address", "user_agent", "logged_out"]
-    list_display = ["moment", "username", "ip_address", "user_agent", "logged_out"]
+    fields = ["time", "username", "ip_address", "user_agent", "logged_out"]
+    list_display = ["time", "username", "ip_address", "user_agent", "logged_out"]
     list_filter = [LoginTimeFilter, UsernameFilter]
     time_field = "attempt_time"
 
     @admin.display(description="time")
-    def moment(self, row: Login) -> SafeString | str:
+    def time(self, row: Login) -> SafeString | str:
         return cells.exact(row.attempt_time)
 
     @admin.display(description="logged out")
@@ -205,16 +205,16 @@ class LoginAdmin(KeysetModelAdmin):
 
 @admin.register(FailedLogin)
 class FailedLoginAdmin(ReadOnlyModelAdmin):
-    """What is counted now: rows older than the lock lasts go away by themselves."""
+    """Failed logins that count towards a lockout. axes deletes rows older than the lockout."""
 
     actions = ["unlock_selected"]
-    fields = ["moment", "username", "ip_address", "user_agent", "failed", "state"]
-    list_display = ["moment", "username", "ip_address", "failed", "state"]
+    fields = ["latest", "username", "ip_address", "user_agent", "failed", "state"]
+    list_display = ["latest", "username", "ip_address", "failed", "state"]
     ordering = ["-attempt_time"]
     search_fields = ["username", "ip_address"]
 
     @admin.display(description="latest")
-    def moment(self, row: FailedLogin) -> SafeString | str:
+    def latest(self, row: FailedLogin) -> SafeString | str:
         return cells.exact(row.attempt_time)
 
     @admin.display(description="failures")
@@ -225,18 +225,18 @@ class FailedLoginAdmin(ReadOnlyModelAdmin):
     def state(self, row: Any) -> SafeString:
         end = row.attempt_time + settings.AXES_COOLOFF_TIME
         if end <= timezone.now():
-            return cells.badge("Over", kind="quiet")
+            return cells.badge("Expired", kind="quiet")
         if row.failures < settings.AXES_FAILURE_LIMIT:
-            return cells.badge("Counting", kind="warn")
+            return cells.badge("Recorded", kind="warn")
         return cells.badge(f"Locked until {timezone.localtime(end):%H:%M}", kind="bad")
 
     @admin.action(description="Unlock selected logins", permissions=["unlock"])
     def unlock_selected(self, request: HttpRequest, queryset: QuerySet[FailedLogin]) -> None:
-        """Forget the failures of these names from these addresses, whatever they were made with."""
+        """Delete the failures of these user names from these IP addresses, with any browser."""
         for row in queryset:  # type: Any
-            log.note(row, {"failures": [row.failures, 0]})
+            log.record(row, {"failures": [row.failures, 0]})
             FailedLogin.objects.filter(username=row.username, ip_address=row.ip_address).delete()
-        messages.success(request, "Unlocked. They can log in again.")
+        messages.success(request, "Unlocked. These users can log in again.")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Failed logins", **(extra_context or {})})
@@ -245,8 +245,8 @@ class FailedLoginAdmin(ReadOnlyModelAdmin):
         return request.user.has_perm("staff.unlock_login")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailedLogin]:
-        """With all failures of the name from the address: each browser that was used has a row."""
+        """Annotate all failures of the user name from the IP address. Each user agent has a row of its own."""
         same = FailedLogin.objects.filter(username=OuterRef("username"), ip_address=OuterRef("ip_address"))
-        added_up = same.order_by().values("username").annotate(sum=Sum("failures_since_start")).values("sum")
-        failures = Coalesce(Subquery(added_up), "failures_since_start")
+        totals = same.order_by().values("username").annotate(sum=Sum("failures_since_start")).values("sum")
+        failures = Coalesce(Subquery(totals), "failures_since_start")
         return super().get_queryset(request).annotate(failures=failures)

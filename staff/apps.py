@@ -1,12 +1,14 @@
+"""App configuration of staff."""
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
 
 class StaffConfig(AppConfig):
-    """Listed after the apps whose permissions its roles give: those of an app exist once its turn has come."""
+    """The last app of the gateway: its roles grant permissions of the other apps, which must exist by then."""
 
     name = "staff"
     verbose_name = "Access"
 
     def ready(self) -> None:
-        autodiscover_modules("audit_registry", "roles")  # both listen to signals
+        autodiscover_modules("audit_registry", "roles")  # both connect signal receivers

@@ -1,4 +1,4 @@
-"""Which tables leave an entry in the audit log when a row changes, and what of a row never enters it."""
+"""Registration of audited models: which changes enter the audit log, and which fields never do."""
 
 from auditlog.registry import auditlog
 from django.apps import apps
@@ -7,7 +7,7 @@ from django.db.models.signals import m2m_changed
 
 from audit import log
 
-LEFT_OUT: dict[str, set[str]] = {
+EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
     "keys.KeySecret": {"digest", "hint", "idempotency_key", "last_rejected_at", "last_used_at", "pepper_id"},
     "keys.Team": set(),
@@ -19,21 +19,23 @@ LEFT_OUT: dict[str, set[str]] = {
     "auth.User": {"date_joined", "last_login"},
     "auth.Group": set(),
 }
-"""By table, what says nothing of its own or must not be known. What is not named here is recorded."""
+"""Fields per model that add no information or must stay secret. Every other field is recorded."""
 
-NEVER = {"id", "created_at"}
-SECRET = {"messages_api.Upstream": ["credential_ciphertext"], "auth.User": ["password"]}
-"""Of these the log says that they changed, and nothing else."""
+ALWAYS_EXCLUDED = {"id", "created_at"}
+MASKED_FIELDS = {"messages_api.Upstream": ["credential_ciphertext"], "auth.User": ["password"]}
+"""The log records that these changed, without their values."""
 
-for label, left_out in LEFT_OUT.items():
+for label, excluded in EXCLUDED_FIELDS.items():
     model = apps.get_model(label)
     auditlog.register(
         model,
-        include_fields=[field.name for field in model._meta.concrete_fields if field.name not in left_out | NEVER],
-        mask_fields=SECRET.get(label, []),
+        include_fields=[
+            field.name for field in model._meta.concrete_fields if field.name not in excluded | ALWAYS_EXCLUDED
+        ],
+        mask_fields=MASKED_FIELDS.get(label, []),
         mask_callable="audit.sentences.masked",
     )
 
-# auditlog's own receiver takes `clear()` for the removal of every row that there is.
+# auditlog's own receiver records `clear()` as the removal of every row of the table.
 for relation in (User.groups, User.user_permissions, Group.permissions):
-    m2m_changed.connect(log.note_members, sender=relation.through)
+    m2m_changed.connect(log.record_members, sender=relation.through)

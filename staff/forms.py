@@ -1,4 +1,4 @@
-"""What people enter on their way into the admin besides a password."""
+"""Form for a two-factor code."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from django.core.exceptions import ValidationError
 from lib.encryption import CredentialUnreadable
 from staff.models import Authenticator
 
-WRONG = "wrong"
+INVALID_CODE = "invalid code"
 
 
 class CodeForm(forms.Form):
-    """The six digits of the app, or a recovery code. What a right code brings about is its `result`."""
+    """Form for a code of the authenticator app or a recovery code. `result` is what `accept` returned for it."""
 
     code = forms.CharField(
         max_length=20,
@@ -36,13 +36,14 @@ class CodeForm(forms.Form):
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
         if self._authenticator and (wait_s := self._authenticator.wait_s()):
-            raise ValidationError(f"Too many wrong codes. Try again in {wait_s} seconds.")
+            raise ValidationError(f"Too many invalid codes. Try again in {wait_s} seconds.")
         try:
             self.result = self._accept(code)
         except CredentialUnreadable as error:
             raise ValidationError(
-                "The second factor cannot be read: the encryption keys changed. Give a recovery code, or have it reset."
+                "The authenticator app cannot be verified: the encryption keys changed. Use a recovery code, or ask an "
+                "administrator to reset two-factor authentication."
             ) from error
         if not self.result:
-            raise ValidationError("This code is wrong, or was used before.", code=WRONG)
+            raise ValidationError("Invalid code, or already used.", code=INVALID_CODE)
         return code

@@ -1,4 +1,4 @@
-"""Logging in: from where somebody comes, and what they are told after too many wrong passwords."""
+"""Throttling of failed sign-ins: counting, lockout and its page."""
 
 import ipaddress
 import math
@@ -16,7 +16,7 @@ from lib.admin.render import admin_page
 from lib.client_address import client_ip
 
 IPV6_NETWORK = 64
-"""Who has one IPv6 address has all of its /64: they count as one."""
+"""Prefix length. A client with one IPv6 address usually has its whole /64, so failures are counted per network."""
 
 
 def throttled_address(http_request: HttpRequest) -> str | None:
@@ -28,26 +28,26 @@ def throttled_address(http_request: HttpRequest) -> str | None:
 
 
 def is_locked_out(http_request: HttpRequest, *, username: str | None = None) -> bool:
-    """Whether this request met the lock, or a further one for the same name would."""
+    """Return whether this request was locked out, or the next one with the user name would be."""
     if getattr(http_request, "axes_locked_out", False):
         return True
     return username is not None and not AxesProxyHandler.is_allowed(http_request, {"username": username})
 
 
 def failed(http_request: HttpRequest, *, username: str) -> None:
-    """Count a wrong code as a wrong password."""
+    """Count an invalid two-factor code as a failed password."""
     user_login_failed.send(__name__, credentials={"username": username}, request=http_request)
 
 
 def succeeded(http_request: HttpRequest, *, username: str) -> None:
-    """Forget the failures: all that is asked for has been given."""
+    """Clear the failures after the last step of the sign-in."""
     AccessAttempt.objects.filter(username=username, ip_address=throttled_address(http_request)).delete()
 
 
 def locked_out(http_request: HttpRequest) -> HttpResponse:
-    """What to do now, in plain words, with 429 and the seconds until the next attempt counts."""
+    """Return the lockout page: 429, with the seconds until the next attempt in Retry-After."""
     wait_s = _wait_s(http_request)
-    context = {"title": "Locked", "minutes": math.ceil(wait_s / 60)}
+    context = {"title": "Sign-in blocked", "minutes": math.ceil(wait_s / 60)}
     return admin_page(http_request, "staff/locked_out.html", context, status=429, headers={"Retry-After": str(wait_s)})
 
 

@@ -1,4 +1,4 @@
-"""Who may enter the admin: roles, the second factor, and the logins and changes that are looked at later."""
+"""Models of admin access: roles, authenticators, and views of the audit log and of logins."""
 
 import secrets
 import time
@@ -18,11 +18,11 @@ from django_otp.util import random_hex
 from keys.domain import raw_key
 from lib import encryption
 
-LONGEST_WAIT = timedelta(minutes=5)
+MAX_THROTTLE = timedelta(minutes=5)
 
 
 class Role(models.Model):
-    """A group that ships with the gateway, and what releases have given to it: nothing is given a second time."""
+    """A group that ships with the gateway, with the permissions that releases granted. Each is granted once."""
 
     name = models.CharField(max_length=150, unique=True)
     group = models.OneToOneField(Group, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -36,17 +36,16 @@ class Role(models.Model):
 
 
 class Authenticator(ThrottlingMixin, Device):
-    """
-    An app that shows six digits every 30 seconds (RFC 6238), and recovery codes for when it is lost.
+    """An authenticator app (TOTP, RFC 6238) with recovery codes.
 
-    Of our own, since those that come with django-otp keep their secrets readable in the database: here the app's secret
-    is encrypted, and of the recovery codes there are digests.
+    The devices of django-otp store their secrets in plain text. This one encrypts the secret of the app and stores
+    digests of the recovery codes.
     """
 
     STEP_S = 30
     CODE_LENGTH = 6
     TOLERANCE = 1
-    """One step earlier or later: clocks of phones differ."""
+    """Accepted steps before and after the current one, for clocks that differ."""
 
     secret_token = models.TextField(editable=False)
     last_step = models.BigIntegerField(default=-1, editable=False)
@@ -54,11 +53,14 @@ class Authenticator(ThrottlingMixin, Device):
 
     class Meta:
         default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["user"], name="one_authenticator_a_user")]
+        constraints = [models.UniqueConstraint(fields=["user"], name="one_authenticator_per_user")]
 
     @classmethod
     def start(cls, user: Any) -> "Authenticator":
-        """A new one with a secret of its own, in the place of one that was never confirmed. Raise IntegrityError."""
+        """Create an unconfirmed authenticator with a new secret. It replaces an unconfirmed one.
+
+        Raise IntegrityError if the user has a confirmed one.
+        """
         cls.objects.filter(user=user, confirmed=False).delete()
         started = cls(user=user, name="Authenticator app", confirmed=False)
         started.secret_token = encryption.encrypt(random_hex(20), bound_to=started._binding())
@@ -66,31 +68,31 @@ class Authenticator(ThrottlingMixin, Device):
         return started
 
     def secret(self) -> bytes:
-        """What the app shares with us. Raise CredentialUnreadable if the encryption keys have changed."""
+        """Return the secret shared with the app. Raise CredentialUnreadable if the encryption keys changed."""
         return bytes.fromhex(encryption.decrypt(self.secret_token, bound_to=self._binding()))
 
     def renew_encryption(self) -> bool:
-        """Whether the secret had to be encrypted anew with the first key. Raise CredentialUnreadable."""
+        """Encrypt the secret with the first key and return whether it changed. Raise CredentialUnreadable."""
         before = self.secret_token
         self.secret_token = encryption.renewed(before, bound_to=self._binding())
         return self.secret_token != before
 
     def verify_token(self, token: str) -> bool:
-        """Whether this is the app's code, or one of the recovery codes. Neither is taken twice.
+        """Return whether this is a valid code of the app or a recovery code. Each is accepted once.
 
-        Refused without a look while too many were wrong. Runs in a transaction with the row locked.
+        While throttled, no code is valid. Must run in a transaction with the row locked.
         """
         if not self.verify_is_allowed()[0]:
             return False
         code = token.replace(" ", "").replace("-", "").lower()
-        is_right = self._is_from_the_app(code) if len(code) == self.CODE_LENGTH else self._is_for_recovery(code)
-        if is_right:
+        is_valid = self._is_app_code(code) if len(code) == self.CODE_LENGTH else self._is_recovery_code(code)
+        if is_valid:
             self.throttle_reset()
         else:
             self.throttle_increment()
-        return is_right
+        return is_valid
 
-    def _is_from_the_app(self, code: str) -> bool:
+    def _is_app_code(self, code: str) -> bool:
         if not (code.isascii() and code.isdigit()):
             return False
         totp = TOTP(self.secret(), step=self.STEP_S, digits=self.CODE_LENGTH)
@@ -100,36 +102,36 @@ class Authenticator(ThrottlingMixin, Device):
         self.last_step = totp.t()
         return True
 
-    def _is_for_recovery(self, code: str) -> bool:
+    def _is_recovery_code(self, code: str) -> bool:
         if not code.isascii():
             return False
         digests = [RecoveryCode.digest_of(code, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]
         return self.recovery_codes.filter(digest__in=digests).delete()[0] > 0
 
     def wait_s(self) -> int:
-        """In how many seconds the next code is looked at; 0 for now."""
+        """Return the seconds until the next code is checked; 0 if there is no throttling."""
         allowed, why = self.verify_is_allowed()
         return 0 if allowed else max(1, round((why["locked_until"] - timezone.now()).total_seconds()))
 
     def verify_is_allowed(self) -> tuple[bool, Any]:
-        """Not at once after wrong codes: 1, 2, 4 … seconds, but five minutes at most, so that nobody is shut out."""
+        """Throttle after invalid codes: 1, 2, 4 … seconds, but at most five minutes, so that no user is locked out."""
         allowed, why = super().verify_is_allowed()
         if allowed:
             return True, None
-        locked_until = min(why["locked_until"], self.throttling_failure_timestamp + LONGEST_WAIT)
+        locked_until = min(why["locked_until"], self.throttling_failure_timestamp + MAX_THROTTLE)
         return timezone.now() >= locked_until, why | {"locked_until": locked_until}
 
     def get_throttle_factor(self) -> float:
         return 1.0
 
     def _binding(self) -> list[str]:
-        return ["second factor", str(self.user_id)]
+        return ["authenticator", str(self.user_id)]
 
 
 class RecoveryCode(models.Model):
-    """The digest of a code that stands in for the app once."""
+    """Digest of a code that replaces the code of the app once."""
 
-    ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is taken for another when it is read from paper
+    ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that are confused on paper
     COUNT = 10
     LENGTH = 10
 
@@ -144,7 +146,7 @@ class RecoveryCode(models.Model):
 
     @classmethod
     def issue(cls, authenticator: Authenticator) -> list[str]:
-        """New codes in the place of the old ones. They are stored nowhere."""
+        """Create new codes in place of the old ones and return them. They are stored nowhere."""
         codes = ["".join(secrets.choice(cls.ALPHABET) for _ in range(cls.LENGTH)) for _ in range(cls.COUNT)]
         authenticator.recovery_codes.all().delete()
         for code in codes:
@@ -156,7 +158,7 @@ class RecoveryCode(models.Model):
         return raw_key.digest(f"recovery {code}", pepper=pepper)
 
 
-# ---- Tables of packages under names that people understand, each to be looked at and not to be changed.
+# ---- Tables of packages under the names that the admin shows. They are read-only.
 
 
 class AuditEntry(LogEntry):

@@ -1,4 +1,4 @@
-"""Django's password hash, computed beside the event loop: a login must not hold up a stream."""
+"""Password hasher that runs in a real thread, so that a sign-in does not block the event loop of a worker."""
 
 import threading
 from typing import Any
@@ -7,29 +7,29 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 from lib import threads
 
-_one_at_a_time = threading.Lock()
-"""Whoever sends logins in their hundreds occupies one core, not all."""
+_one_hash_at_a_time = threading.Lock()
+"""A flood of sign-ins occupies one core, not all."""
 
 
 class ThreadedPBKDF2Hasher(PBKDF2PasswordHasher):
-    """The same hashes under the same name. A third of a second each, during which a greenlet would stop all others."""
+    """PBKDF2 with the same algorithm name and hashes. A hash takes 0.3 s, which would block every other greenlet."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         if not threads.is_cooperative():
             return super().encode(password, salt, iterations)
-        with _one_at_a_time:
-            return _beside(super().encode, password, salt, iterations)
+        with _one_hash_at_a_time:
+            return _in_thread(super().encode, password, salt, iterations)
 
 
-def _beside(encode: Any, *arguments: Any) -> str:
-    """Run in a real thread: the hash lets go of the interpreter while it is computed."""
+def _in_thread(encode: Any, *arguments: Any) -> str:
+    """Run in a real thread: hashing releases the interpreter lock."""
     done = threads.signal()
     outcome: list[Any] = []
 
     def run() -> None:
         try:
             outcome.append(encode(*arguments))
-        except BaseException as error:  # raised again where somebody waits for it
+        except BaseException as error:  # raised again in the waiting greenlet
             outcome.append(error)
         finally:
             done.set_from_thread()

@@ -1,9 +1,8 @@
-"""
-The roles that ship with the gateway, as groups: what each may do is a table here.
+"""Roles of the admin, as groups, with their permissions.
 
-After each `migrate`, permissions that a release has brought are added to the groups that should have them. What admins
-changed since stays: a permission is given once, so one that was taken away stays away; a renamed group keeps its role;
-a deleted one does not come back; and a group that had the name of a role before the gateway did is left alone.
+After each `migrate`, permissions that are new in the release are granted to the groups of the roles. Changes by
+administrators persist: a permission is granted once, so a removed one stays removed; a renamed group keeps its role; a
+deleted group is not created again; an existing group with the name of a role is not changed.
 """
 
 from fnmatch import fnmatchcase
@@ -46,9 +45,9 @@ ROLES: dict[str, list[str]] = {
 
 @receiver(post_migrate, sender=apps.get_app_config("staff"), dispatch_uid="staff.roles")
 def ensure(using: str = "default", apps: Apps = apps, **kwargs: Any) -> None:
-    """Give each role what it should have and was not given before."""
+    """Create missing roles and grant each role the permissions that it was not granted before."""
     if using != "default" or ("staff", "role") not in _tables(apps):
-        return  # on the way back, before there were roles
+        return  # a backward migration to a state without roles
     permissions = {
         f"{app_label}.{codename}": pk
         for pk, app_label, codename in Permission.objects.values_list("pk", "content_type__app_label", "codename")
@@ -58,10 +57,10 @@ def ensure(using: str = "default", apps: Apps = apps, **kwargs: Any) -> None:
         wanted = {label for label in permissions if any(fnmatchcase(label, pattern) for pattern in patterns)}
         with transaction.atomic():
             if name in known:
-                _give(known[name], wanted, permissions)
+                _grant(known[name], wanted, permissions)
             else:
-                with disable_auditlog():  # part of the installation, no change of it
-                    _give(_create(name), wanted, permissions)
+                with disable_auditlog():  # part of the installation, not a change to audit
+                    _grant(_create(name), wanted, permissions)
 
 
 def _tables(apps: Apps) -> set[tuple[str, str]]:
@@ -69,12 +68,12 @@ def _tables(apps: Apps) -> set[tuple[str, str]]:
 
 
 def _create(name: str) -> Role:
-    """A role with its group, or without one if the name was taken."""
+    """Create a role with its group; without a group if the name is taken."""
     is_taken = Group.objects.filter(name=name).exists()
     return Role.objects.create(name=name, group=None if is_taken else Group.objects.create(name=name))
 
 
-def _give(role: Role, wanted: set[str], permissions: dict[str, int]) -> None:
+def _grant(role: Role, wanted: set[str], permissions: dict[str, int]) -> None:
     labels = sorted(wanted - set(role.granted_permissions))
     if not labels:
         return

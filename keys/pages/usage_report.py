@@ -27,7 +27,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
 def usage_report_csv(request: HttpRequest) -> StreamingHttpResponse:
     """Stream the hourly rollups of the same period as CSV and note the export in the audit log."""
     period = PeriodForm(request.GET).chosen_period()
-    log.note_export(UsageRecord, f"{period.first} to {period.last}")
+    log.record_export(UsageRecord, f"{period.first} to {period.last}")
     return StreamingHttpResponse(
         usage_csv.csv_lines(period),
         content_type="text/csv; charset=utf-8",

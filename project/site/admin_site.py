@@ -15,11 +15,11 @@ from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
 from project.site import overview
 from staff import login as staff_login
-from staff import second_factor
+from staff import two_factor
 from staff import views as staff_views
 
 APP_ORDER = ["keys", "messages_api", "staff", "auth"]
-STEPS = {"verify": "admin:second_factor_verify", "set up": "admin:second_factor"}
+STEPS = {"verify": "admin:two_factor_verify", "set up": "admin:two_factor"}
 
 
 class GatewayAdminSite(admin.AdminSite):
@@ -32,9 +32,9 @@ class GatewayAdminSite(admin.AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
             *report_urls(self.admin_view),
-            path("second-factor/", staff_views.manage, name="second_factor"),
-            path("second-factor/code/", staff_views.verify, name="second_factor_verify"),
-            path("second-factor/image.svg", staff_views.image, name="second_factor_image"),
+            path("two-factor/", staff_views.manage, name="two_factor"),
+            path("two-factor/code/", staff_views.verify, name="two_factor_verify"),
+            path("two-factor/image.svg", staff_views.image, name="two_factor_image"),
             path("logout/", never_cache(self.logout), name="logout"),  # open to those who lack a code, too
             *super().get_urls(),
         ]
@@ -46,22 +46,22 @@ class GatewayAdminSite(admin.AdminSite):
     # ---- who may enter
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return _is_staff(request) and second_factor.missing_step(request.user) is None
+        return _is_staff(request) and two_factor.missing_step(request.user) is None
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Django's page, except for those who are locked out, and for those who have only a code left to give."""
-        if request.method == "GET" and _is_staff(request) and (step := second_factor.missing_step(request.user)):
+        if request.method == "GET" and _is_staff(request) and (step := two_factor.missing_step(request.user)):
             query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse(STEPS[step])}?{query}")
         response = super().login(request, extra_context)
         if staff_login.is_locked_out(request):
             return staff_login.locked_out(request)
-        if _is_staff(request) and second_factor.missing_step(request.user) is None:
+        if _is_staff(request) and two_factor.missing_step(request.user) is None:
             staff_login.succeeded(request, username=request.user.get_username())
         return response
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        return super().each_context(request) | {"is_second_factor_offered": second_factor.is_offered()}
+        return super().each_context(request) | {"is_two_factor_offered": two_factor.is_offered()}
 
     # ---- what is shown
 

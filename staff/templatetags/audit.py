@@ -1,3 +1,5 @@
+"""Template tag for the history of an object."""
+
 from django import template
 from django.db.models import Model
 
@@ -8,5 +10,5 @@ register = template.Library()
 
 @register.simple_tag
 def history_of(instance: Model) -> list[log.Entry]:
-    """The latest changes of an object, for its history page."""
+    """Return the latest changes of an object."""
     return log.history_of(instance)

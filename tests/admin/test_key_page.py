@@ -366,7 +366,7 @@ def test_changes_are_listed(browser: Client, issue: Issue, admin: User) -> None:
     browser.post(f"{address_of(another)[:-7]}disable/")
     browser.post(f"{address_of(api_key)[:-7]}disable/")
 
-    rows = table(browser.get(address_of(api_key)), "Who changed what, the newest first")
+    rows = table(browser.get(address_of(api_key)), "Changes, newest first")
 
     who, what, where = rows[0][1:]
     assert (who, where) == ("root", "127.0.0.1") and "Disabled at: 20" in what

@@ -116,10 +116,10 @@ def uploads(text: str) -> Deed:
     return upload
 
 
-def confirms_second_factor(page: Page) -> None:
+def confirms_two_factor(page: Page) -> None:
     app = TOTP(b32decode((page.locator(".setup-key").text_content() or "").replace(" ", "")))
     page.get_by_label("Code").fill(f"{app.token():06d}")
-    page.get_by_role("button", name="Turn it on").click()
+    page.get_by_role("button", name="Enable").click()
 
 
 def logs_out(page: Page) -> None:
@@ -212,13 +212,13 @@ WALK = [
     Place(name="lockouts", heading="Failed logins", address="/admin/staff/failedlogin/"),
     Place(name="not there", heading="Page not found", address="/admin/nowhere/", status=404),
     Place(name="not open", heading="Access denied", address="/admin/keys/usagerecord/add/", status=403),
-    Place(name="second factor, off", heading="Second factor", address="/admin/second-factor/"),
-    Place(name="second factor, set up", heading="Second factor", does=clicks("Set up")),
-    Place(name="recovery codes", heading="Recovery codes", does=confirms_second_factor),
-    Place(name="second factor, on", heading="Second factor", address="/admin/second-factor/"),
+    Place(name="two-factor, off", heading="Two-factor authentication", address="/admin/two-factor/"),
+    Place(name="two-factor, setup", heading="Two-factor authentication", does=clicks("Set up")),
+    Place(name="recovery codes", heading="Recovery codes", does=confirms_two_factor),
+    Place(name="two-factor, on", heading="Two-factor authentication", address="/admin/two-factor/"),
     Place(name="logged out", heading="Logged out", does=logs_out),
     Place(name="login", heading="Log in", address="/admin/login/"),
     Place(name="login, wrong", heading="Log in", does=guesses_wrong),
-    Place(name="code", heading="Second factor", does=logs_in),
+    Place(name="code", heading="Two-factor authentication", does=logs_in),
     Place(name="locked out", heading="Locked", address="/admin/login/", does=lookup_throttle, status=429),
 ]  # fmt: skip

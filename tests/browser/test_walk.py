@@ -35,7 +35,7 @@ LAYOUT = """new Promise(done => requestAnimationFrame(() => requestAnimationFram
 
 @pytest.fixture
 def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]:
-    """A gateway whose people may set up a second factor."""
+    """A gateway with optional two-factor authentication."""
     with GatewayServer(ADMIN_TWO_FACTOR="optional") as server:
         yield server
 

@@ -15,7 +15,7 @@ from messages_api.models import Upstream
 from staff.models import Authenticator
 
 NEW_KEY = Fernet.generate_key().decode()
-NOTHING = "Nothing had to be encrypted anew.\n"
+NOTHING = "Nothing to re-encrypt.\n"
 NEW_PEPPER = "a new pepper that signs from now on, and is long"
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, set
     settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY]
     upstream.refresh_from_db()
     authenticator.refresh_from_db()
-    assert said == "Encrypted anew: the upstream local.\nEncrypted anew: the second factor of owner.\n"
+    assert said == "Re-encrypted: upstream local.\nRe-encrypted: authenticator of owner.\n"
     assert (upstream.endpoint().credential, authenticator.secret()) == ("sk-canary", secret)
     assert upstream.credential_set_at == set_at
     assert LogEntry.objects.count() == entries + 1  # the upstream that this test added
@@ -66,7 +66,7 @@ def test_done_again_it_does_nothing(upstream: Upstream) -> None:
 def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) -> None:
     settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY]
 
-    with pytest.raises(CommandError, match="reads: the upstream local"):
+    with pytest.raises(CommandError, match="decrypts: upstream local"):
         renew()
 
     assert Upstream.objects.get().credential_ciphertext == upstream.credential_ciphertext
@@ -80,7 +80,7 @@ def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: 
     ended.revoke()
     settings.API_KEY_PEPPERS = [NEW_PEPPER, *settings.API_KEY_PEPPERS]
 
-    advice = "Rotate it before you remove that pepper."
+    advice = "Rotate it before you remove the pepper."
     assert renew() == NOTHING + "".join(f"Needs an older pepper: {each}. {advice}\n" for each in (api_key, paused))
     api_key.rotate(overlap=timedelta(0))
     paused.rotate(overlap=timedelta(0))

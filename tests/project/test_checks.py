@@ -71,8 +71,8 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"HTTPS": False, "BIND": "unix:/run/gateway.sock"}, id="plain http on a Unix socket"),
         pytest.param({"REDIS_URL": "redis://:secret@host:6379/1"}, id="Redis"),
         pytest.param({"BIND": "0.0.0.0:8000"}, id="every address behind TLS"),
-        pytest.param({"ADMIN_TWO_FACTOR": "optional"}, id="a second factor for who wants it"),
-        pytest.param({"ADMIN_TWO_FACTOR": "required"}, id="a second factor for all"),
+        pytest.param({"ADMIN_TWO_FACTOR": "optional"}, id="optional 2FA"),
+        pytest.param({"ADMIN_TWO_FACTOR": "required"}, id="required 2FA"),
     ],
 )
 def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
@@ -109,8 +109,8 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("BIND", {"BIND": "127.0.0.1:http"}, id="no port number"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": "/nonexistent/authority.pem"}, id="no such file"),
         pytest.param("UPSTREAM_CA_FILE", {"UPSTREAM_CA_FILE": __file__}, id="no certificates"),
-        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": "mandatory"}, id="no mode of the second factor"),
-        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": ""}, id="empty mode of the second factor"),
+        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": "mandatory"}, id="unknown 2FA mode"),
+        pytest.param("ADMIN_TWO_FACTOR", {"ADMIN_TWO_FACTOR": ""}, id="empty 2FA mode"),
         pytest.param("TRUSTED_PROXIES", {"TRUSTED_PROXIES": ["10.0.0.0/8", "foo"]}, id="no address of a proxy"),
         pytest.param("ALERT_WEBHOOK_URL", {"ALERT_WEBHOOK_URL": "ftp://x"}, id="no address of http"),
         pytest.param("ALERT_EMAILS", {"ALERT_EMAILS": ["nobody"]}, id="no address of mail"),
@@ -238,9 +238,9 @@ def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("second_factor", ["off", "required"])
-def test_production_settings_pass_the_deployment_check_without_a_warning(second_factor: str) -> None:
-    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_TWO_FACTOR=second_factor, **PRODUCTION)
+@pytest.mark.parametrize("two_factor", ["off", "required"])
+def test_production_settings_pass_the_deployment_check_without_a_warning(two_factor: str) -> None:
+    finished = run_check("--deploy", "--fail-level", "WARNING", ADMIN_TWO_FACTOR=two_factor, **PRODUCTION)
 
     assert (finished.returncode, "no issues" in finished.stdout + finished.stderr) == (0, True), finished.stderr
 

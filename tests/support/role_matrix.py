@@ -83,9 +83,9 @@ PAGES: dict[str, Page] = {
     "hygiene": Page(opens="AKU"),
     "usage": Page(opens="AKNU"),
     "usage_csv": Page(opens="AN"),
-    "second_factor": Page(opens=ALL, writes=ALL),
-    "second_factor_verify": Page(opens=ALL, status=302),  # nobody here has a code left to give
-    "second_factor_image": Page(opens=ALL, status=404),  # nobody is setting one up
+    "two_factor": Page(opens=ALL, writes=ALL),
+    "two_factor_verify": Page(opens=ALL, status=302),  # nobody here has a code left to give
+    "two_factor_image": Page(opens=ALL, status=404),  # nobody is setting one up
     **{f"{table}_{page}": row for table, rows in TABLES.items() for page, row in rows.items()},
 }
 

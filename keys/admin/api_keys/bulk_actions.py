@@ -73,7 +73,7 @@ class BulkActions(GatewayModelAdmin):
     @admin.action(description="Export selected keys as CSV", permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse:
         """Stream all selected keys, without a limit: an export needs no confirmation form."""
-        log.note_export(APIKey, f"{queryset.count():,} of the list")
+        log.record_export(APIKey, f"{queryset.count():,} of the list")
         name = f"keys_{timezone.localdate()}.csv"
         return StreamingHttpResponse(
             keys_csv.csv_lines(queryset),

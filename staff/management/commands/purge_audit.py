@@ -1,4 +1,4 @@
-"""The end of what the audit log keeps: who changed what, and who logged in when."""
+"""Command: delete old entries of the audit log and of logins."""
 
 import re
 from datetime import timedelta
@@ -15,30 +15,30 @@ AGE = re.compile(r"([1-9]\d{0,4})d")
 
 class Command(BaseCommand):
     help = (
-        "Delete changes in the audit log, and logins, that are older than so many days. Deletes in batches, each a "
-        "transaction of its own, and may be stopped and run again. Example: manage.py purge_audit --older-than 365d"
+        "Delete audit log entries and logins older than the given number of days. Each batch is a transaction, so the "
+        "command can be interrupted and run again. Example: manage.py purge_audit --older-than 365d"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--older-than", required=True, metavar="DAYS", help="such as 365d")
         parser.add_argument(
-            "--batch", type=int, default=1000, metavar="ROWS", help="rows a transaction (default: 1000)"
+            "--batch", type=int, default=1000, metavar="ROWS", help="rows per transaction (default: 1000)"
         )
 
     def handle(self, *, older_than: str, batch: int, **options: Any) -> None:
         match = AGE.fullmatch(older_than)
         if match is None:
-            raise CommandError("Give --older-than in days, such as 365d.")
+            raise CommandError("Invalid --older-than. Expected a number of days, such as 365d.")
         days = int(match[1])
         end = timezone.now() - timedelta(days=days)
         changes = _purge(LogEntry.objects.filter(timestamp__lt=end).order_by("timestamp"), batch)
         logins = _purge(AccessLog.objects.filter(attempt_time__lt=end).order_by("attempt_time"), batch)
-        told = f"{changes} change{_s(changes)} and {logins} login{_s(logins)}"
-        self.stderr.write(f"Deleted {told} older than {days} day{_s(days)}.", str)
+        deleted = f"{changes} change{_s(changes)} and {logins} login{_s(logins)}"
+        self.stderr.write(f"Deleted {deleted} older than {days} day{_s(days)}.", str)
 
 
 def _purge(rows: QuerySet[Any], batch: int) -> int:
-    """How many rows were deleted."""
+    """Delete rows in batches and return their number."""
     deleted = 0
     while ids := list(rows.values_list("pk", flat=True)[: max(1, batch)]):
         rows.model.objects.filter(pk__in=ids).delete()

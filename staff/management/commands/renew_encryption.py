@@ -1,4 +1,4 @@
-"""The second step of changing CREDENTIAL_ENCRYPTION_KEYS, and a look at what API_KEY_PEPPERS is still needed for."""
+"""Command: re-encrypt stored secrets with the current key, and list API keys that need an older pepper."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ from staff.models import Authenticator
 
 class Command(BaseCommand):
     help = (
-        "Encrypt everything with the first of CREDENTIAL_ENCRYPTION_KEYS, so that older ones can be removed, and name "
-        "the usable API keys that an older one of API_KEY_PEPPERS still verifies. May be run again, and while the "
-        "gateway serves."
+        "Re-encrypt stored secrets with the first of CREDENTIAL_ENCRYPTION_KEYS, so that older keys can be removed. "
+        "List API keys that only an older one of API_KEY_PEPPERS verifies. The command can be repeated, also while the "
+        "gateway is running."
     )
 
     def handle(self, **options: Any) -> None:
@@ -31,26 +31,26 @@ class Command(BaseCommand):
             for row in rows:
                 try:
                     if row.renew_encryption():
-                        with disable_auditlog():  # what is encrypted is the same
+                        with disable_auditlog():  # the secret itself is unchanged
                             row.save(update_fields=[field])
                         renewed += 1
-                        self.stderr.write(f"Encrypted anew: {_name(row)}.", str)
+                        self.stderr.write(f"Re-encrypted: {_name(row)}.", str)
                 except CredentialUnreadable:
                     unreadable.append(_name(row))
         if not renewed and not unreadable:
-            self.stderr.write("Nothing had to be encrypted anew.", str)
+            self.stderr.write("Nothing to re-encrypt.", str)
         for api_key in _needing_an_old_pepper():
-            self.stderr.write(f"Needs an older pepper: {api_key}. Rotate it before you remove that pepper.", str)
+            self.stderr.write(f"Needs an older pepper: {api_key}. Rotate it before you remove the pepper.", str)
         if unreadable:
-            raise CommandError(f"None of CREDENTIAL_ENCRYPTION_KEYS reads: {', '.join(unreadable)}.")
+            raise CommandError(f"None of CREDENTIAL_ENCRYPTION_KEYS decrypts: {', '.join(unreadable)}.")
 
 
 def _name(row: Upstream | Authenticator) -> str:
-    return f"the upstream {row.name}" if isinstance(row, Upstream) else f"the second factor of {row.user}"
+    return f"upstream {row.name}" if isinstance(row, Upstream) else f"authenticator of {row.user}"
 
 
 def _needing_an_old_pepper() -> QuerySet[APIKey]:
     current = raw_key.pepper_id(settings.API_KEY_PEPPERS[0])
     secrets = KeySecret.objects.live(timezone.now()).exclude(pepper_id=current)
-    # Paused and expired ones too: enabled or extended, they would be refused for ever.
+    # Disabled and expired keys too: once enabled or extended, they would still be rejected.
     return APIKey.objects.filter(revoked_at=None, pk__in=secrets.values("api_key")).order_by("pk")

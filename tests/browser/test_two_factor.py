@@ -1,4 +1,4 @@
-"""The second factor at the browser, with scripts switched off: set up, asked for, and locked."""
+"""Two-factor authentication in a browser without scripts: setup, login and lockout."""
 
 import re
 from base64 import b32decode
@@ -15,7 +15,7 @@ from tests.support.gateway import GatewayServer
 
 @pytest.fixture
 def page(chromium: Browser, transactional_db: None, static_files: None, root: User) -> Iterator[Page]:
-    """At the login of a gateway that asks everybody for a second factor. No script runs in this browser."""
+    """A browser without scripts, at the login of a gateway that requires two-factor authentication."""
     with GatewayServer(ADMIN_TWO_FACTOR="required") as server:
         context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
         context.set_default_timeout(PATIENCE_MS)
@@ -33,7 +33,7 @@ def log_in(page: Page, password: str = PASSWORD) -> None:
 
 def test_it_is_set_up_and_asked_for_without_scripts(page: Page) -> None:
     log_in(page)
-    expect(page.get_by_text("asks everybody for a second factor")).to_be_visible()
+    expect(page.get_by_text("requires two-factor authentication")).to_be_visible()
     page.get_by_role("button", name="Set up").click()
     image = page.get_by_role("img", name="QR code")
     expect(image).to_be_visible()
@@ -42,7 +42,7 @@ def test_it_is_set_up_and_asked_for_without_scripts(page: Page) -> None:
     assert page.request.get(page.url + "image.svg").headers["content-type"] == "image/svg+xml"
     app = TOTP(b32decode((page.locator(".setup-key").text_content() or "").replace(" ", "")))
     page.get_by_label("Code").fill(f"{app.token():06d}")
-    page.get_by_role("button", name="Turn it on").click()
+    page.get_by_role("button", name="Enable").click()
     expect(page.locator(".recovery-codes code")).to_have_count(10)
     codes = page.locator(".recovery-codes code").all_text_contents()
 
@@ -52,7 +52,7 @@ def test_it_is_set_up_and_asked_for_without_scripts(page: Page) -> None:
     page.get_by_role("link", name="Log in again").click()
     log_in(page)
     page.get_by_label("Code").fill(codes[0])
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Verify").click()
 
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 

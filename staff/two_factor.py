@@ -1,4 +1,4 @@
-"""Whether somebody who has given a password has to give a code too, by `ADMIN_TWO_FACTOR`."""
+"""Two-factor authentication: required steps, setup, verification and recovery, by `ADMIN_TWO_FACTOR`."""
 
 import io
 from base64 import b32encode
@@ -15,8 +15,9 @@ from qrcode.image.svg import SvgPathFillImage
 from audit import log
 from staff.models import Authenticator, RecoveryCode
 
-OFF, REQUIRED = "off", "required"  # else optional: who has set it up is asked
+OFF, REQUIRED = "off", "required"  # the third value is "optional": users who have set it up are asked for a code
 ISSUER = "messages-gateway"
+AUDITED = "two-factor authentication"
 
 Step = Literal["verify", "set up"]
 
@@ -30,7 +31,7 @@ def is_required() -> bool:
 
 
 def missing_step(user: Any) -> Step | None:
-    """What somebody who is signed in has still to do before any page is open to them."""
+    """Return the step that a signed-in user must complete before any page is open; None if there is none."""
     if not is_offered() or not user.is_authenticated or getattr(user, "otp_device", None) is not None:
         return None
     if Authenticator.objects.filter(user=user, confirmed=True).exists():
@@ -38,15 +39,15 @@ def missing_step(user: Any) -> Step | None:
     return "set up" if is_required() else None
 
 
-def of(user: Any) -> Authenticator | None:
-    """The user's authenticator, confirmed or not."""
+def authenticator_of(user: Any) -> Authenticator | None:
+    """Return the user's authenticator, confirmed or not."""
     return Authenticator.objects.filter(user=user).first()
 
 
 def verify(http_request: HttpRequest, code: str) -> bool:
-    """Whether the code is right. Then the session counts as verified, under a new id."""
-    authenticator = of(http_request.user)
-    if authenticator is None or not _is_right(authenticator, code):
+    """Return whether the code is valid. If so, mark the session as verified and give it a new ID."""
+    authenticator = authenticator_of(http_request.user)
+    if authenticator is None or not _is_valid(authenticator, code):
         return False
     http_request.session.cycle_key()
     django_otp.login(http_request, authenticator)
@@ -54,7 +55,7 @@ def verify(http_request: HttpRequest, code: str) -> bool:
 
 
 def confirm(http_request: HttpRequest, code: str) -> list[str] | None:
-    """With the first right code the authenticator counts. Return its recovery codes, or None."""
+    """Confirm the authenticator with its first valid code. Return new recovery codes, or None for an invalid code."""
     with transaction.atomic():
         authenticator = (
             Authenticator.objects.select_for_update().filter(user=http_request.user, confirmed=False).first()
@@ -64,49 +65,49 @@ def confirm(http_request: HttpRequest, code: str) -> list[str] | None:
         authenticator.confirmed = True
         authenticator.save(update_fields=["confirmed"])
         codes = RecoveryCode.issue(authenticator)
-        log.note(authenticator.user, {"second factor": [None, "set up"]})
+        log.record(authenticator.user, {AUDITED: ["off", "on"]})
     http_request.session.cycle_key()
     django_otp.login(http_request, authenticator)
     return codes
 
 
 def renew_recovery_codes(user: Any, code: str) -> list[str] | None:
-    """New recovery codes for a right code, or None."""
-    authenticator = of(user)
-    if authenticator is None or not _is_right(authenticator, code):
+    """Replace the recovery codes. Return the new ones, or None for an invalid code."""
+    authenticator = authenticator_of(user)
+    if authenticator is None or not _is_valid(authenticator, code):
         return None
     with transaction.atomic():
         codes = RecoveryCode.issue(authenticator)
-        log.note(user, {"recovery codes": ["set", "set"]})
+        log.record(user, {"recovery codes": ["set", "set"]})
     return codes
 
 
-def remove(user: Any, code: str) -> bool:
-    """Whether the code was right, and the second factor is gone."""
-    authenticator = of(user)
-    if authenticator is None or not _is_right(authenticator, code):
+def disable(user: Any, code: str) -> bool:
+    """Disable two-factor authentication of a user if the code is valid. Return whether it was."""
+    authenticator = authenticator_of(user)
+    if authenticator is None or not _is_valid(authenticator, code):
         return False
     reset(user)
     return True
 
 
 def reset(user: Any) -> bool:
-    """Whether there was a second factor to take away."""
+    """Disable two-factor authentication of a user without a code. Return whether it was set up."""
     with transaction.atomic():
         found, _ = Authenticator.objects.filter(user=user).delete()
         if found:
-            log.note(user, {"second factor": ["set up", None]})
+            log.record(user, {AUDITED: ["on", "off"]})
     return bool(found)
 
 
 def setup_key(authenticator: Authenticator) -> str:
-    """The secret as people type it into an app: groups of four."""
+    """Return the secret for typing into an app: base32 in groups of four."""
     text = b32encode(authenticator.secret()).decode()
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
 def qr_code(authenticator: Authenticator) -> bytes:
-    """The same for an app's camera, as SVG (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
+    """Return the secret as an SVG QR code (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
     label = quote(f"{ISSUER}:{authenticator.user.get_username()}")
     query = urlencode({"secret": b32encode(authenticator.secret()).decode(), "issuer": ISSUER})
     image = io.BytesIO()
@@ -114,5 +115,5 @@ def qr_code(authenticator: Authenticator) -> bytes:
     return image.getvalue()
 
 
-def _is_right(authenticator: Authenticator, code: str) -> bool:
+def _is_valid(authenticator: Authenticator, code: str) -> bool:
     return django_otp.verify_token(authenticator.user, authenticator.persistent_id, code) is not None

@@ -1,4 +1,4 @@
-"""The second factor: set up by each admin, asked for at each login, and recovered by codes or by a command."""
+"""Two-factor authentication: setup, login with a code, recovery by codes and by a command."""
 
 import re
 from base64 import b32decode, b32encode
@@ -22,9 +22,9 @@ from django_otp.oath import totp
 from staff.models import Authenticator, RecoveryCode
 
 LOGIN = "/admin/login/"
-PAGE = "/admin/second-factor/"
-CODE = "/admin/second-factor/code/"
-IMAGE = "/admin/second-factor/image.svg"
+PAGE = "/admin/two-factor/"
+CODE = "/admin/two-factor/code/"
+IMAGE = "/admin/two-factor/image.svg"
 PASSWORD = "a good password of ada"
 
 
@@ -49,8 +49,8 @@ class Ada:
     def gives_code(self, code: str, **fields: str) -> Any:
         return self.client.post(CODE, {"code": code, **fields})
 
-    def posts(self, do: str, code: str = "") -> Any:
-        return self.client.post(PAGE, {"do": do, "code": code})
+    def posts(self, action: str, code: str = "") -> Any:
+        return self.client.post(PAGE, {"action": action, "code": code})
 
     def sets_up(self) -> list[str]:
         """Leaves a session that counts as verified. Returns the recovery codes."""
@@ -77,13 +77,13 @@ def ada(db: None, settings: Any) -> Iterator[Ada]:
 # ---- the setting
 
 
-def test_off_there_is_no_second_factor(ada: Ada, settings: Any) -> None:
+def test_off_there_is_no_two_factor(ada: Ada, settings: Any) -> None:
     ada.sets_up()
     settings.ADMIN_TWO_FACTOR = "off"
     client = ada.client = Client()
     page = ada.gives_password()
 
-    assert ada.is_in() and "Second factor" not in page.text
+    assert ada.is_in() and "Two-factor authentication" not in page.text
     assert [client.get(address).status_code for address in (PAGE, CODE, IMAGE)] == [404, 404, 404]
 
 
@@ -99,7 +99,7 @@ def test_required_nothing_is_open_until_it_is_set_up(ada: Ada, settings: Any) ->
     answer = ada.gives_password(to="/admin/password_change/")
 
     assert answer.redirect_chain[-1][0].startswith(PAGE)
-    assert "asks everybody for a second factor" in answer.text
+    assert "requires two-factor authentication" in answer.text
     assert not ada.is_in()
 
     ada.posts("start")
@@ -140,7 +140,7 @@ def test_strangers_are_sent_to_the_login(address: str, ada: Ada) -> None:
 def test_looking_at_the_page_makes_no_secret(ada: Ada) -> None:
     ada.client.force_login(ada.user)
 
-    assert "Your second factor is off" in ada.client.get(PAGE).text
+    assert "Two-factor authentication is disabled" in ada.client.get(PAGE).text
     assert not Authenticator.objects.exists()
 
 
@@ -160,7 +160,7 @@ def test_it_is_confirmed_with_the_code_of_the_app_that_scanned_the_image(ada: Ad
 
     assert image["Content-Type"] == "image/svg+xml" and image.content.startswith(b"<?xml")
     assert "no-store" in image["Cache-Control"] and "no-store" in page["Cache-Control"]
-    assert "is wrong" in ada.posts("confirm", "000000").text
+    assert "Invalid code" in ada.posts("confirm", "000000").text
     ada.waits()
     answer = ada.posts("confirm", ada.code())
 
@@ -211,7 +211,7 @@ def test_the_password_alone_opens_nothing(ada: Ada) -> None:
     assert not ada.is_in()
     for address in ("/admin/", "/admin/usage/", PAGE, IMAGE, "/admin/jsi18n/"):
         assert ada.client.get(address).status_code in (302, 404), address
-    assert ada.posts("remove", "000000").status_code == 302
+    assert ada.posts("disable", "000000").status_code == 302
     assert Authenticator.objects.exists()
 
 
@@ -364,18 +364,18 @@ def test_recovery_codes_are_shown_once(ada: Ada) -> None:
     codes = ada.sets_up()
 
     assert not [code for code in codes if code in ada.client.get(PAGE).text]
-    assert "10 recovery codes left" in ada.client.get(PAGE).text
+    assert "10 recovery codes remaining" in ada.client.get(PAGE).text
 
 
-@pytest.mark.parametrize("do", ["renew", "remove"])
-def test_it_is_changed_with_a_code_only(do: str, ada: Ada) -> None:
+@pytest.mark.parametrize("action", ["renew", "disable"])
+def test_it_is_changed_with_a_code_only(action: str, ada: Ada) -> None:
     ada.sets_up()
     before = list(RecoveryCode.objects.values_list("pk"))
     ada.waits()
 
-    answer = ada.posts(do, "000000")
+    answer = ada.posts(action, "000000")
 
-    assert "is wrong" in answer.text
+    assert "Invalid code" in answer.text
     assert Authenticator.objects.get().confirmed and list(RecoveryCode.objects.values_list("pk")) == before
 
 
@@ -383,7 +383,7 @@ def test_it_is_removed_with_a_code(ada: Ada) -> None:
     ada.sets_up()
     ada.waits()
 
-    ada.posts("remove", ada.code())
+    ada.posts("disable", ada.code())
 
     assert not Authenticator.objects.exists() and ada.is_in()
     ada.client = Client()
@@ -395,15 +395,18 @@ def test_the_command_resets_it(ada: Ada) -> None:
     ada.sets_up()
     said = StringIO()
 
-    call_command("reset_second_factor", "ada", stderr=said)
-    call_command("reset_second_factor", "ada", stderr=said)
+    call_command("reset_two_factor", "ada", stderr=said)
+    call_command("reset_two_factor", "ada", stderr=said)
 
-    assert said.getvalue() == "Removed the second factor of ada.\nada has no second factor.\n"
+    assert said.getvalue().splitlines() == [
+        "Two-factor authentication of ada is disabled.",
+        "ada has not set up two-factor authentication.",
+    ]
     ada.client = Client()
     ada.gives_password()
     assert ada.is_in()
     with pytest.raises(CommandError, match="no user named eve"):
-        call_command("reset_second_factor", "eve")
+        call_command("reset_two_factor", "eve")
 
 
 def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required(ada: Ada, settings: Any) -> None:
@@ -411,7 +414,7 @@ def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required
     settings.ADMIN_TWO_FACTOR = "required"
     assert ada.is_in()
 
-    call_command("reset_second_factor", "ada", stderr=StringIO())
+    call_command("reset_two_factor", "ada", stderr=StringIO())
 
     assert not ada.is_in()
 
@@ -441,7 +444,7 @@ def test_rotated_keys_and_peppers_keep_it(ada: Ada, settings: Any) -> None:
 # ---- what is kept of it
 
 
-def test_a_stolen_database_holds_no_second_factor(ada: Ada, caplog: Any) -> None:
+def test_a_stolen_database_holds_no_two_factor(ada: Ada, caplog: Any) -> None:
     with caplog.at_level("DEBUG"):
         codes = ada.sets_up()
         ada.waits()
@@ -462,13 +465,13 @@ def test_the_audit_log_says_when_it_was_set_up_renewed_and_removed(ada: Ada) -> 
     ada.waits()
     ada.posts("renew", ada.code())
     ada.waits()
-    ada.posts("remove", ada.code())
+    ada.posts("disable", ada.code())
 
     entries = LogEntry.objects.filter(object_repr="ada").exclude(action=LogEntry.Action.CREATE).order_by("pk")
     assert [(entry.changes, entry.actor) for entry in entries] == [
-        ({"second factor": [None, "set up"]}, ada.user),
+        ({"two-factor authentication": ["off", "on"]}, ada.user),
         ({"recovery codes": ["set", "set"]}, ada.user),
-        ({"second factor": ["set up", None]}, ada.user),
+        ({"two-factor authentication": ["on", "off"]}, ada.user),
     ]
     assert not AdminLogEntry.objects.exists()
 
@@ -480,5 +483,5 @@ def test_the_list_of_users_says_who_has_one(ada: Ada, browser: Client) -> None:
 
     page = browser.get("/admin/auth/user/")
 
-    assert "Second factor" in page.text or "second factor" in page.text
-    assert page.text.count("icon-yes") == 3  # two of staff, one of them with a second factor
+    assert "2FA" in page.text
+    assert page.text.count("icon-yes") == 3  # two staff users, one of them with 2FA

@@ -1,17 +1,17 @@
-"""Take away somebody's second factor, who has lost both the app and the recovery codes."""
+"""Command: disable two-factor authentication of a user who lost the app and the recovery codes."""
 
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from staff import second_factor
+from staff import two_factor
 
 
 class Command(BaseCommand):
     help = (
-        "Remove a user's second factor, with its recovery codes. The password alone then opens the admin, until the "
-        "user sets up a new one. Example: manage.py reset_second_factor ada"
+        "Disable two-factor authentication of a user and delete the recovery codes. The password alone then opens the "
+        "admin until the user sets it up again. Example: manage.py reset_two_factor ada"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         user = User.objects.filter(username=username).first()
         if user is None:
             raise CommandError(f"There is no user named {username}.")
-        if second_factor.reset(user):
-            self.stderr.write(f"Removed the second factor of {username}.", str)
+        if two_factor.reset(user):
+            self.stderr.write(f"Two-factor authentication of {username} is disabled.", str)
         else:
-            self.stderr.write(f"{username} has no second factor.", str)
+            self.stderr.write(f"{username} has not set up two-factor authentication.", str)
