@@ -1,6 +1,8 @@
+"""App configuration of API keys, prices, budgets and usage."""
+
 from django.apps import AppConfig
 
 
 class KeysConfig(AppConfig):
     name = "keys"
-    verbose_name = "Keys and usage"
+    verbose_name = "API keys and usage"

@@ -15,7 +15,7 @@ from keys.errors import LedgerUnavailable, RateLimitExceeded
 MAX_ATTEMPTS = 20  # invalid ones per minute
 MINUTE_S = 60.0
 MAX_CLIENTS = 10_000
-IPV6_PREFIX_LENGTH = 64  # a client chooses the other bits of its IPv6 address freely
+IPV6_PREFIX_LENGTH = 64  # a client is free to choose the other bits of its IP address
 
 Found = TypeVar("Found")
 
@@ -24,7 +24,7 @@ class KeyLookupThrottle:
     """Recent lookups of unknown keys by client. Memory is bounded: the least recently seen client is dropped first.
 
     Only unknown keys count, and keys that this process has seen before are not looked up through the throttle
-    (`snapshots`). So clients with valid keys are not affected by others behind the same address.
+    (`snapshots`). So clients with valid keys are not affected by others behind the same IP address.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -104,7 +104,7 @@ def _too_many_attempts(wait_s: float) -> RateLimitExceeded:
 
 
 def _client_of(client_ip: str) -> str:
-    """Return the address, or the /64 network of an IPv6 address, which one client controls as a whole."""
+    """Return the client IP, or the /64 network of an IPv6 one, which a single client controls as a whole."""
     parsed = ip_address(client_ip)
     if not isinstance(parsed, IPv6Address):
         return client_ip

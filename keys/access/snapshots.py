@@ -44,7 +44,7 @@ class Snapshot:
     team_models: tuple[str, ...] = ()
     """Model patterns of its team, which apply in addition."""
     networks: tuple[Network, ...] = ()
-    """The IP allowlist. Empty: any address."""
+    """The IP allowlist. Empty: no restriction."""
     limits: tuple[Limits, ...] = ()
     """Limits of the key and of its team, if they have any."""
     budgets: tuple[BudgetRef, ...] = ()

@@ -63,7 +63,7 @@ def _last_hours() -> dict[tuple[str, str], datetime]:
 def _upstream_names(last_hours: dict[tuple[str, str], datetime]) -> list[tuple[str, str, str]]:
     """Return model, upstream and upstream model, from the usage records of that hour.
 
-    Where those records no longer exist, the requested name stands in for the upstream model.
+    Where those records no longer exist, the requested name is used as the upstream model.
     """
     if not last_hours:
         return []

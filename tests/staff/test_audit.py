@@ -67,7 +67,7 @@ def test_the_shell_is_named_by_the_systems_user(issue: Issue, monkeypatch: pytes
 def test_a_command_is_named_by_the_systems_user(issue: Issue) -> None:
     api_key, _ = issue()
 
-    call_command("revoke_key", api_key.public_id, reason="left the team", stderr=StringIO())
+    call_command("revoke_key", api_key.public_id, note="left the team", stderr=StringIO())
 
     entry = history_of(api_key)[0]
     assert entry.actor == ME and "Revocation note: left the team" in entry.changes

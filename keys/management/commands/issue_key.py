@@ -66,7 +66,7 @@ class Command(BaseCommand):
             help="20/month or 1000000tokens/day; may be repeated",
         )
         parser.add_argument(
-            "--allowed-ips", default="", help="IP addresses and CIDR ranges, separated by commas (default: any address)"
+            "--allowed-ips", default="", help="IP addresses and CIDR ranges, separated by commas (default: any)"
         )
         parser.add_argument("--allow-any-ip", action="store_true", help="confirm an allowlist such as 0.0.0.0/0")
         parser.add_argument("--metadata", action="append", default=[], metavar="NAME=TEXT", help="may be repeated")

@@ -1,4 +1,4 @@
-"""No secret is where it should not be: a hundred keys are issued and used, and then everything is searched for them."""
+"""Canary test: a hundred keys are issued and used, then tables, pages and logs are searched for their secrets."""
 
 import base64
 import html
@@ -27,38 +27,38 @@ REQUEST: dict[str, Any] = {"model": "m", "max_tokens": 12, "messages": [{"role":
 LISTS = ["", "usage/", "usage.csv", "keys/apikey/", "keys/usagerecord/?time=all", "messages_api/upstream/"]
 
 
-class Visitor:
-    """Somebody at the admin of the running gateway, who keeps what every page said."""
+class AdminSession:
+    """A session in the admin of the running gateway that keeps every page."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
         self._session = requests.Session()
         self._session.trust_env = False
-        self.seen: dict[str, bytes] = {}
+        self.pages: dict[str, bytes] = {}
         self.post("/admin/login/", {"username": "root", "password": PASSWORD, "next": "/admin/"})
 
-    def get(self, address: str) -> str:
-        answer = self._session.get(self._origin + address, timeout=60)
-        assert answer.status_code in (200, 403), f"{address}: {answer.status_code}"
-        self.seen[answer.url] = answer.content + repr(answer.headers).encode()
-        return answer.text
+    def get(self, path: str) -> str:
+        response = self._session.get(self._origin + path, timeout=60)
+        assert response.status_code in (200, 403), f"{path}: {response.status_code}"
+        self.pages[response.url] = response.content + repr(response.headers).encode()
+        return response.text
 
-    def post(self, address: str, form: dict[str, str], *, keep: bool = True) -> str:
-        """Send a form. Its answer is kept unless it is the one that shows a raw key."""
+    def post(self, path: str, form: dict[str, str], *, keep: bool = True) -> str:
+        """Submit a form. Keep the response unless it shows a raw key."""
         if not self._session.cookies.get("csrftoken"):
-            self.get(address)
+            self.get(path)
         token = self._session.cookies["csrftoken"]
-        answer = self._session.post(self._origin + address, form | {"csrfmiddlewaretoken": token}, timeout=60)
-        assert answer.ok, f"{address}: {answer.status_code}"
+        response = self._session.post(self._origin + path, form | {"csrfmiddlewaretoken": token}, timeout=60)
+        assert response.ok, f"{path}: {response.status_code}"
         if keep:
-            self.seen[f"POST {address}"] = answer.content + repr(answer.headers).encode()
-        return answer.text
+            self.pages[f"POST {path}"] = response.content + repr(response.headers).encode()
+        return response.text
 
-    def issues(self, form: dict[str, str]) -> str:
-        """The raw key that the answer shows, once."""
+    def issue(self, form: dict[str, str]) -> str:
+        """Issue a key and return the raw key that the response shows."""
         return _raw_key_in(self.post("/admin/keys/apikey/add/", form | _expiring(), keep=False))
 
-    def rotates(self, api_key: APIKey) -> str:
+    def rotate(self, api_key: APIKey) -> str:
         form = {"overlap": "24h", "token": secrets.token_urlsafe()}
         return _raw_key_in(self.post(f"/admin/keys/apikey/{api_key.pk}/rotate/", form, keep=False))
 
@@ -75,31 +75,31 @@ def _raw_key_in(page: str) -> str:
 
 @pytest.fixture
 def gateway(transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User) -> Iterator[Gateway]:
-    """One that logs all there is."""
+    """A gateway with log level DEBUG."""
     with GatewayServer(LOG_LEVEL="DEBUG") as server:
         yield Gateway(server, upstream, owner)
 
 
 @pytest.mark.timeout(400)
-def test_no_secret_is_where_it_should_not_be(gateway: Gateway) -> None:
+def test_no_secret_is_stored_logged_or_shown(gateway: Gateway) -> None:
     root = User.objects.create_superuser("root", email="root@example.com", password=PASSWORD)
     team = Team.objects.create(name="Search", email="search@example.com")
-    visitor = Visitor(gateway.url)
+    session = AdminSession(gateway.url)
 
-    raws = [visitor.issues(_form(number, root=root, team=team)) for number in range(KEYS)]
-    raws += [visitor.rotates(api_key) for api_key in APIKey.objects.order_by("pk")[1:11]]
+    raws = [session.issue(_form(number, root=root, team=team)) for number in range(KEYS)]
+    raws += [session.rotate(api_key) for api_key in APIKey.objects.order_by("pk")[1:11]]
     _use(gateway, raws)
-    _look_around(visitor, raws)
+    _visit_pages(session, raws)
 
     assert len(set(raws)) == KEYS + 10 and Notification.objects.exists()
-    haystacks = _haystacks(gateway, visitor)
+    haystacks = _haystacks(gateway, session)
     needles = _needles([*raws, gateway.raw_key])
     found = [(where, what) for where, hay in haystacks.items() for what, needle in needles if needle in hay]
     assert found == []
 
 
 def _form(number: int, *, root: User, team: Team) -> dict[str, str]:
-    """Of a person or of a team, with a budget that is soon spent, or without."""
+    """Return the form for a key of a user or a team, with a budget that is soon exhausted or without."""
     rows = {"budgets-TOTAL_FORMS": "1", "budgets-INITIAL_FORMS": "0", "budgets-0-amount": "1000"}
     budget = rows | {"budgets-0-unit": "tokens", "budgets-0-period": "day", "budgets-0-alert_threshold_percent": "1"}
     owner_choice = f"team-{team.pk}" if number % 2 else f"user-{root.pk}"
@@ -108,7 +108,7 @@ def _form(number: int, *, root: User, team: Team) -> dict[str, str]:
 
 
 def _use(gateway: Gateway, raws: list[str]) -> None:
-    """Calls that go well, calls that fail in every way, and calls with what is no key."""
+    """Send requests that succeed, fail in several ways, or present a malformed key."""
     gateway.upstream.queue(failure(401, f"Invalid key: {UPSTREAM_CREDENTIAL}"), times=2)
     gateway.upstream.queue(failure(400, f"What is this? Bearer {UPSTREAM_CREDENTIAL}"), times=2)
     gateway.upstream.queue(replied(), times=None)
@@ -118,46 +118,46 @@ def _use(gateway: Gateway, raws: list[str]) -> None:
         gateway.post(path, REQUEST | {"stream": bool(i % 2)}, headers=headers)
         gateway.post(path, REQUEST | {"max_tokens": 10**6}, headers=headers)
         gateway.post(path, b"{", headers=headers)
-    for spoiled in (raws[0][:-1] + "x", raws[0] + "x", raws[0].lower(), f"{raws[0]}, {raws[1]}", raws[0][:30]):
-        gateway.post(PATH, REQUEST, headers={"Authorization": f"Bearer {spoiled}"})
+    for malformed in (raws[0][:-1] + "x", raws[0] + "x", raws[0].lower(), f"{raws[0]}, {raws[1]}", raws[0][:30]):
+        gateway.post(PATH, REQUEST, headers={"Authorization": f"Bearer {malformed}"})
     gateway.request("GET", f"/api/anthropic/v1/models?x-api-key={raws[2]}", headers={"x-api-key": raws[2]})
     gateway.request("GET", "/api/anthropic/v1/models", headers={"Authorization": f"Basic {raws[3]}"})
     wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
 
 
-def _look_around(visitor: Visitor, raws: list[str]) -> None:
-    """Every kind of page, and the ways to find a key by what somebody has of it."""
-    visitor.get(f"/admin/keys/apikey/?q={raws[5]}")
-    visitor.post("/admin/keys/apikey/find/", {"raw_key": raws[6]})
-    visitor.post(
+def _visit_pages(session: AdminSession, raws: list[str]) -> None:
+    """Visit every kind of page, and search for keys by raw key and by name."""
+    session.get(f"/admin/keys/apikey/?q={raws[5]}")
+    session.post("/admin/keys/apikey/find/", {"raw_key": raws[6]})
+    session.post(
         "/admin/keys/apikey/add/", {"name": raws[7], "purpose": raws[7], "metadata": f"a={raws[7]}"}, keep=False
     )
     first, *others = APIKey.objects.filter(name__startswith="app").order_by("pk")[:12]
     revoking = {"reason": "compromised", "note": "a canary", "typed_name": first.name}
-    visitor.post(f"/admin/keys/apikey/{first.pk}/revoke/", revoking)
+    session.post(f"/admin/keys/apikey/{first.pk}/revoke/", revoking)
     for api_key in others:
         for page in ("change", "history", "rotate", "disable", "revoke"):
-            visitor.get(f"/admin/keys/apikey/{api_key.pk}/{page}/")
+            session.get(f"/admin/keys/apikey/{api_key.pk}/{page}/")
     for record in UsageRecord.objects.all()[:10]:
-        visitor.get(f"/admin/keys/usagerecord/{record.pk.replace('_', '_5F')}/change/")
-    for address in LISTS:
-        visitor.get(f"/admin/{address}")
+        session.get(f"/admin/keys/usagerecord/{record.pk.replace('_', '_5F')}/change/")
+    for path in LISTS:
+        session.get(f"/admin/{path}")
 
 
-# ---- where is searched, and for what
+# ---- what is searched, and for which texts
 
 
-def _haystacks(gateway: Gateway, visitor: Visitor) -> dict[str, bytes]:
+def _haystacks(gateway: Gateway, session: AdminSession) -> dict[str, bytes]:
     log = gateway.server.log_path.read_bytes()
     sessions = repr([session.get_decoded() for session in Session.objects.all()]).encode()
-    assert b"DEBUG" in log and b"_auth_user_id" in sessions and b"app 99" in b"".join(visitor.seen.values())
+    assert b"DEBUG" in log and b"_auth_user_id" in sessions and b"app 99" in b"".join(session.pages.values())
     tables = {f"table {name}": _dump(name) for name in connection.introspection.table_names()}
     assert b"app 99" in tables["table keys_apikey"] and b"app 99" in tables["table django_admin_log"]
-    return tables | visitor.seen | {"log": log, "sessions": sessions}
+    return tables | session.pages | {"log": log, "sessions": sessions}
 
 
 def _dump(table: str) -> bytes:
-    """All rows of a table, bytes as they are and in hexadecimal. Digests belong into one column, and no other."""
+    """Return all rows of a table, bytes also in hexadecimal, without the one column that may hold digests."""
     with connection.cursor() as cursor:
         columns = [column.name for column in connection.introspection.get_table_description(cursor, table)]
         kept = [f'"{name}"' for name in columns if (table, name) != (KeySecret._meta.db_table, "digest")]

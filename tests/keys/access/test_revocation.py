@@ -1,4 +1,4 @@
-"""A key that is ended stops everywhere within the snapshot's life, by whatever road it was ended."""
+"""Revocation takes effect in every process within CONFIG_CACHE_TTL_S, however the key became unusable."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from keys.models import APIKey, KeySecret, Team
 from tests.conftest import missing
 from tests.support.gateway import Gateway, GatewayServer, events, read_until, wait_until
 from tests.support.redis_server import RedisMissing, RedisServer
-from tests.support.steady import BODY, PATH, SteadyCalls
+from tests.support.steady_requests import BODY, PATH, SteadyRequests
 from tests.upstream import Chunk, EndChunks, Head, Pause, ScriptedUpstream, frames_of, replied
 
 STREAMED = {"model": "m", "max_tokens": 12, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
@@ -31,13 +31,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def ttl_s(at_length: bool) -> float:
-    """How long a key's snapshot lives."""
+    """CONFIG_CACHE_TTL_S of the processes."""
     return 5.0 if at_length else 1.0
 
 
 @pytest.fixture(scope="module")
 def redis(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a Redis that is up, of one that is down, or none."""
+    """The URL of a Redis server that is up or down, or an empty string."""
     if request.param == "absent":
         yield ""
         return
@@ -53,7 +53,7 @@ def redis(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def servers(django_db_setup: None, static_files: None, redis: str, ttl_s: float) -> Iterator[list[GatewayServer]]:
-    """Several processes on one database, each with a cache of its own."""
+    """Several processes on one database, each with its own cache."""
     with ExitStack() as stack:
         settings = {"CONFIG_CACHE_TTL_S": f"{ttl_s:g}", "REDIS_URL": redis}
         yield [stack.enter_context(GatewayServer(**settings)) for _ in range(2)]
@@ -75,13 +75,13 @@ def root(transactional_db: None, static_files: None) -> Client:
 
 
 def by_page(api_key: APIKey, browser: Client) -> None:
-    answer = {"reason": "unused", "note": "", "typed_name": api_key.name}
-    assert browser.post(reverse("admin:keys_apikey_revoke", args=[api_key.pk]), answer).status_code == 302
+    form = {"reason": "unused", "note": "", "typed_name": api_key.name}
+    assert browser.post(reverse("admin:keys_apikey_revoke", args=[api_key.pk]), form).status_code == 302
 
 
 def by_bulk_action(api_key: APIKey, browser: Client) -> None:
-    answer = {"action": "revoke_selected", "_selected_action": api_key.pk, "confirmed": "yes", "note": "test"}
-    assert browser.post("/admin/keys/apikey/", answer).status_code == 302
+    form = {"action": "revoke_selected", "_selected_action": api_key.pk, "confirmed": "yes", "note": "test"}
+    assert browser.post("/admin/keys/apikey/", form).status_code == 302
 
 
 def by_disabling(api_key: APIKey, browser: Client) -> None:
@@ -105,7 +105,7 @@ def by_expiry(api_key: APIKey, browser: Client) -> None:
     APIKey.objects.filter(pk=api_key.pk).update(expires_at=timezone.now())
 
 
-def by_ending_its_secret(api_key: APIKey, browser: Client) -> None:
+def by_expiring_its_secret(api_key: APIKey, browser: Client) -> None:
     KeySecret.objects.filter(api_key=api_key).update(expires_at=timezone.now())
 
 
@@ -120,7 +120,7 @@ def by_disabling_its_team(api_key: APIKey, browser: Client) -> None:
     api_key.team.disable()
 
 
-ROADS = [
+WAYS = [
     by_page,
     by_bulk_action,
     by_disabling,
@@ -128,61 +128,64 @@ ROADS = [
     by_update,
     by_sql,
     by_expiry,
-    by_ending_its_secret,
+    by_expiring_its_secret,
     by_deactivating_its_owner,
     by_disabling_its_team,
 ]
 
 
-@pytest.mark.parametrize("end", ROADS, ids=lambda road: road.__name__.removeprefix("by_"))
+@pytest.mark.parametrize("block", WAYS, ids=lambda way: way.__name__.removeprefix("by_"))
 def test_a_key_stops_in_every_process(
-    end: Callable[..., None], gateways: list[Gateway], root: Client, ttl_s: float
+    block: Callable[..., None], gateways: list[Gateway], root: Client, ttl_s: float
 ) -> None:
     api_key = gateways[0].key
-    if end is by_disabling_its_team:
+    if block is by_disabling_its_team:
         api_key.team, api_key.owner = Team.objects.create(name="Search"), None
         api_key.save()
     gateways[0].upstream.queue(replied(), times=None)
 
-    with SteadyCalls([(gateway.port, gateway.raw_key) for gateway in gateways], per_second=20) as calls:
-        # The processes learn of the test's route within the life of their list.
-        wait_until(lambda: {call.port for call in calls.sent if call.status == 200} == {each.port for each in gateways})
+    with SteadyRequests([(gateway.port, gateway.raw_key) for gateway in gateways], per_second=20) as requests:
+        # Until the processes have read the test's route.
+        ports = {gateway.port for gateway in gateways}
+        wait_until(lambda: {request.port for request in requests.sent if request.status == 200} == ports)
         begun_at = time.time()
-        calls.go_on(1)
-        end(api_key, root)
+        requests.continue_for(1)
+        block(api_key, root)
         ended_at = time.time()
-        calls.go_on(ttl_s + 1)
+        requests.continue_for(ttl_s + 1)
 
     for gateway in gateways:
-        here = [call for call in calls.sent if call.port == gateway.port]
-        assert {call.status for call in here if call.sent_at > begun_at and call.done_at < ended_at} == {200}
-        late = [call.status for call in here if call.sent_at > ended_at + ttl_s]
+        here = [request for request in requests.sent if request.port == gateway.port]
+        before = [request for request in here if request.sent_at > begun_at and request.done_at < ended_at]
+        assert {request.status for request in before} == {200}
+        late = [request.status for request in here if request.sent_at > ended_at + ttl_s]
         assert len(late) > 3 and set(late) == {401}
 
 
-def test_a_call_that_outlives_the_revocation_does_not_bring_the_key_back(gateways: list[Gateway], ttl_s: float) -> None:
-    wait_until(lambda: [gateway.post(PATH, BODY).status for gateway in gateways] == [200, 200])  # they know the route
+def test_a_request_that_outlives_the_revocation_does_not_restore_the_key(gateways: list[Gateway], ttl_s: float) -> None:
+    # Until the processes have read the test's route.
+    wait_until(lambda: [gateway.post(PATH, BODY).status for gateway in gateways] == [200, 200])
     gateways[0].upstream.queue(
-        lambda call: [
+        lambda request: [
             Head(headers=SSE),
-            *map(Chunk, frames_of(call)[:3]),
+            *map(Chunk, frames_of(request)[:3]),
             Pause(ttl_s + 1),
-            *map(Chunk, frames_of(call)[3:]),
+            *map(Chunk, frames_of(request)[3:]),
             EndChunks(),
         ],
         times=len(gateways),
     )
-    running = [gateway.open(PATH, STREAMED) for gateway in gateways]
+    streams = [gateway.open(PATH, STREAMED) for gateway in gateways]
     try:
-        began = [read_until(caller, b"data: ") for caller in running]
+        began = [read_until(stream, b"data: ") for stream in streams]
 
         gateways[0].key.revoke(note="test")
-        ends = [read_until(caller, b"data: [DONE]") for caller in running]
+        ends = [read_until(stream, b"data: [DONE]") for stream in streams]
 
         assert all(b"200 OK" in head for head in began)
         assert not [event for end in ends for event in events(end.decode().split("\n")) if "error" in event]
         for gateway in gateways:
             assert [gateway.post(PATH, STREAMED).status for _ in range(3)] == [401, 401, 401]
     finally:
-        for caller in running:
-            caller.close()
+        for stream in streams:
+            stream.close()

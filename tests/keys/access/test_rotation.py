@@ -1,4 +1,4 @@
-"""Rotation loses no call: the old key works to its deadline and no longer, whoever rotates, and how often."""
+"""Rotation loses no request: the old secret is valid exactly until it expires, also under concurrent rotations."""
 
 import threading
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from keys.models import APIKey, KeySecret, UsageRecord
 from tests.support.gateway import Gateway, GatewayServer, wait_until
-from tests.support.steady import SteadyCalls
+from tests.support.steady_requests import SteadyRequests
 from tests.upstream import ScriptedUpstream, replied
 
 TTL_S = 1.0
 
 
-def test_those_who_rotate_at_once_leave_two_secrets_alive(transactional_db: None, owner: User) -> None:
+def test_concurrent_rotations_leave_two_valid_secrets(transactional_db: None, owner: User) -> None:
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)
     ready = threading.Barrier(4)
 
@@ -50,43 +50,43 @@ def gateway(transactional_db: None, server: GatewayServer, upstream: ScriptedUps
     return Gateway(server, upstream, owner)
 
 
-def rotated_under_calls(
+def rotate_under_load(
     gateway: Gateway, *, per_second: float, before_s: float, overlap_s: float, after_s: float
-) -> tuple[SteadyCalls, str, float]:
-    """Rotate while calls come in: by the old key all the time, and by the new one as soon as there is one.
+) -> tuple[SteadyRequests, str, float]:
+    """Rotate under load: with the old key all the time, and with the new one as soon as it is issued.
 
-    Return the calls, the new raw key, and when the old one ended.
+    Return the requests, the new raw key, and the time when the old one expired.
     """
     gateway.upstream.queue(replied(), times=None)
     old = (gateway.port, gateway.raw_key)
-    with SteadyCalls([old], per_second=per_second) as calls:  # until the process has learned of the test's route
-        wait_until(lambda: any(call.status == 200 for call in calls.sent))
-    with SteadyCalls([old], per_second=per_second) as calls:
-        calls.go_on(before_s)
+    with SteadyRequests([old], per_second=per_second) as requests:  # until the process has read the test's route
+        wait_until(lambda: any(request.status == 200 for request in requests.sent))
+    with SteadyRequests([old], per_second=per_second) as requests:
+        requests.continue_for(before_s)
         _, raw = gateway.key.rotate(overlap=timedelta(seconds=overlap_s))
-        calls.callers = [old, (gateway.port, raw)]
-        calls.go_on(overlap_s + after_s)
+        requests.clients = [old, (gateway.port, raw)]
+        requests.continue_for(overlap_s + after_s)
     deadline = gateway.key.secrets.get(expires_at__isnull=False).expires_at
     assert deadline is not None
-    return calls, raw, deadline.timestamp()
+    return requests, raw, deadline.timestamp()
 
 
-def check(calls: SteadyCalls, *, old: str, new: str, deadline: float, ttl_s: float) -> dict[str, int]:
-    """What is promised. Return how many calls there were of each kind."""
-    of_old = [call for call in calls.sent if call.raw_key == old]
-    of_new = [call for call in calls.sent if call.raw_key == new]
-    before = [call.status for call in of_old if call.done_at < deadline]
-    after = [call.status for call in of_old if call.sent_at > deadline + ttl_s]
-    assert set(before) == {200}, "a call with the old key was lost before its deadline"
-    assert set(after) == {401}, "the old key outlived its deadline"
-    assert {call.status for call in of_new} == {200}, "a call with the new key was lost"
-    return {"old, before": len(before), "old, after": len(after), "new": len(of_new), "all": len(calls.sent)}
+def check(requests: SteadyRequests, *, old: str, new: str, deadline: float, ttl_s: float) -> dict[str, int]:
+    """Check what rotation guarantees. Return the number of requests of each kind."""
+    of_old = [request for request in requests.sent if request.raw_key == old]
+    of_new = [request for request in requests.sent if request.raw_key == new]
+    before = [request.status for request in of_old if request.done_at < deadline]
+    after = [request.status for request in of_old if request.sent_at > deadline + ttl_s]
+    assert set(before) == {200}, "a request with the old key was rejected before it expired"
+    assert set(after) == {401}, "the old key was accepted after it expired"
+    assert {request.status for request in of_new} == {200}, "a request with the new key was rejected"
+    return {"old, before": len(before), "old, after": len(after), "new": len(of_new), "all": len(requests.sent)}
 
 
-def test_no_call_is_lost_before_the_deadline_and_none_is_let_in_after_it(gateway: Gateway) -> None:
-    calls, new, deadline = rotated_under_calls(gateway, per_second=20, before_s=2, overlap_s=3, after_s=TTL_S + 2)
+def test_no_request_is_rejected_before_the_old_key_expires_and_all_are_after(gateway: Gateway) -> None:
+    requests, new, deadline = rotate_under_load(gateway, per_second=20, before_s=2, overlap_s=3, after_s=TTL_S + 2)
 
-    counts = check(calls, old=gateway.raw_key, new=new, deadline=deadline, ttl_s=TTL_S)
+    counts = check(requests, old=gateway.raw_key, new=new, deadline=deadline, ttl_s=TTL_S)
 
     assert min(counts.values()) > 10
     rows = UsageRecord.objects.exclude(status="rejected")

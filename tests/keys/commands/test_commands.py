@@ -191,7 +191,7 @@ class Terminal(Pipe):
 def test_a_key_is_revoked_by_its_public_id(issued: tuple[APIKey, str], run: Run, monkeypatch: Any) -> None:
     monkeypatch.setattr("sys.stdin", Pipe())
 
-    run("revoke_key", issued[0].public_id, "--reason", "left the team")
+    run("revoke_key", issued[0].public_id, "--note", "left the team")
 
     issued[0].refresh_from_db()
     assert (issued[0].state, issued[0].revocation_note) == ("revoked", "left the team")
@@ -214,10 +214,10 @@ def test_revoking_twice_keeps_the_first_time_and_reason(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Pipe())
     with time_machine.travel(timezone.now() - timedelta(days=1), tick=False):
-        run("revoke_key", issued[0].public_id, "--reason", "first")
+        run("revoke_key", issued[0].public_id, "--note", "first")
         first = timezone.now()
 
-    _, stderr = run("revoke_key", issued[0].public_id, "--reason", "second")
+    _, stderr = run("revoke_key", issued[0].public_id, "--note", "second")
 
     issued[0].refresh_from_db()
     assert (issued[0].revoked_at, issued[0].revocation_note) == (first, "first")
@@ -266,18 +266,18 @@ def test_the_error_for_an_unknown_key_does_not_repeat_the_argument(
     assert APIKey.objects.active().exists()
 
 
-@pytest.mark.parametrize("kind", ["compromised", "owner_left"])
-def test_the_reason_of_a_revocation_is_stored(issued: tuple[APIKey, str], run: Run, kind: str) -> None:
-    _, stderr = run("revoke_key", issued[0].public_id, "--kind", kind, "--yes")
+@pytest.mark.parametrize("reason", ["compromised", "owner_left"])
+def test_the_reason_of_a_revocation_is_stored(issued: tuple[APIKey, str], run: Run, reason: str) -> None:
+    _, stderr = run("revoke_key", issued[0].public_id, "--reason", reason, "--yes")
 
     issued[0].refresh_from_db()
-    assert issued[0].revocation_reason == kind
-    assert ("streams are terminated within 15 s" in stderr) == (kind == "compromised")
+    assert issued[0].revocation_reason == reason
+    assert ("streams are terminated within 15 s" in stderr) == (reason == "compromised")
 
 
-def test_an_unknown_kind_revokes_nothing(issued: tuple[APIKey, str], run: Run) -> None:
+def test_an_unknown_reason_revokes_nothing(issued: tuple[APIKey, str], run: Run) -> None:
     with pytest.raises(CommandError, match="invalid choice"):
-        run("revoke_key", issued[0].public_id, "--kind", "boredom", "--yes")
+        run("revoke_key", issued[0].public_id, "--reason", "boredom", "--yes")
 
     assert APIKey.objects.active().exists()
 

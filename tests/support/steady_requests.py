@@ -1,4 +1,4 @@
-"""Calls at a steady pace, from a thread of its own: what callers do while somebody changes their key."""
+"""Requests at a constant rate, sent by a thread of their own while a test changes their API key."""
 
 import asyncio
 import json
@@ -12,24 +12,24 @@ BODY = json.dumps({"model": "m", "max_tokens": 12, "messages": [{"role": "user",
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One call and what came back."""
+class SentRequest:
+    """A request and the status of its response."""
 
     port: int
     raw_key: str
     sent_at: float
-    """In seconds since 1970, as `done_at`."""
+    """Seconds since 1970, like `done_at`."""
     done_at: float
     status: int
 
 
-class SteadyCalls:
-    """As many calls a second as asked for, in turn by each of the given (port, raw key), until `with` ends."""
+class SteadyRequests:
+    """Requests at a constant rate until `with` ends, by each of the given clients (port, raw key) in turn."""
 
-    def __init__(self, callers: list[tuple[int, str]], *, per_second: float) -> None:
-        self.callers = callers
-        """May be replaced while it runs."""
-        self.sent: list[Sent] = []
+    def __init__(self, clients: list[tuple[int, str]], *, per_second: float) -> None:
+        self.clients = clients
+        """May be replaced while requests are sent."""
+        self.sent: list[SentRequest] = []
         self._per_second = per_second
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -39,29 +39,29 @@ class SteadyCalls:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the answers that are due."""
+        """Wait for the outstanding responses."""
         self._stopping.set()
         self._thread.join(30)
         assert not self._thread.is_alive()
 
-    def go_on(self, seconds: float) -> None:
+    def continue_for(self, seconds: float) -> None:
         time.sleep(seconds)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        begin, number, running = loop.time(), 0, set()
+        begin, number, tasks = loop.time(), 0, set()
         while not self._stopping.is_set():
-            running.add(asyncio.create_task(self._call(*self.callers[number % len(self.callers)])))
+            tasks.add(asyncio.create_task(self._send(*self.clients[number % len(self.clients)])))
             number += 1
             await asyncio.sleep(max(0.0, begin + number / self._per_second - loop.time()))
-        await asyncio.gather(*running)
+        await asyncio.gather(*tasks)
 
-    async def _call(self, port: int, raw_key: str) -> None:
+    async def _send(self, port: int, raw_key: str) -> None:
         sent_at = time.time()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {raw_key}\r\n"
         writer.write(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
-        answer = await reader.read()
+        response = await reader.read()
         writer.close()
         await writer.wait_closed()
-        self.sent.append(Sent(port, raw_key, sent_at, time.time(), int(answer.split(b" ", 2)[1])))
+        self.sent.append(SentRequest(port, raw_key, sent_at, time.time(), int(response.split(b" ", 2)[1])))
