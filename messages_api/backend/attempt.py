@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from lib.json_size import TooManyValues
 from messages_api.backend.endpoint import Target
 from messages_api.backend.exchange import NEVER, Exchange
 from messages_api.backend.protocol import wire
@@ -81,6 +82,8 @@ class Attempt:
         raw = self.exchange.read_all()
         try:
             return wire.decode(raw), raw
+        except TooManyValues as error:
+            raise UpstreamError("The upstream's response holds too many values.") from error
         except ValueError as error:
             raise UpstreamError("The upstream's response is not JSON.") from error
 

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from messages_api.backend.exchange import Exchange
@@ -110,7 +112,7 @@ class EventSource:
         """Return the events of some records, with their bytes if each record is exactly its event."""
         if self._frames is None:
             return EventBatch(self._decode(records))
-        raw: bytes | None = self._frames.feed(piece)
+        raw: bytes | None = self._complete_frames(self._frames, piece)
         events: list[Event] = []
         for record in records:
             decoded = self._decode([record])
@@ -120,10 +122,12 @@ class EventSource:
         return EventBatch(events, raw if raw is not None and _is_utf8(raw) else None)
 
     def _parse(self, piece: bytes) -> list[sse.Record]:
-        try:
+        with _size_checked():
             return self._parser.feed(piece)
-        except sse.FrameTooLarge as error:
-            raise UpstreamError("The upstream sent a frame that is too large.") from error
+
+    def _complete_frames(self, frames: "FrameBuffer", piece: bytes) -> bytes:
+        with _size_checked():
+            return frames.feed(piece)
 
     def _decode(self, records: list[sse.Record]) -> list[Event]:
         events: list[Event] = []
@@ -156,6 +160,14 @@ class EventSource:
         self._exchange.close()
 
 
+@contextmanager
+def _size_checked() -> Iterator[None]:
+    try:
+        yield
+    except sse.FrameTooLarge as error:
+        raise UpstreamError("The upstream sent a frame that is too large.") from error
+
+
 def _is_utf8(raw: bytes) -> bool:
     """Whether a client can decode the bytes. Otherwise the parsed events are sent, with U+FFFD."""
     try:
@@ -173,18 +185,23 @@ class FrameBuffer:
 
     def __init__(self) -> None:
         self._buffered: list[bytes] = []
+        self._buffered_bytes = 0
         self._tail = b""
         """The last buffered bytes: the end of a frame may be split between two reads."""
 
     def feed(self, piece: bytes) -> bytes:
-        """Return the bytes of the frames that are complete now."""
+        """Return the bytes of the frames that are complete now. Raise FrameTooLarge."""
         seen = self._tail + piece
         end = max((match.end() for match in FRAME_END.finditer(seen)), default=0) - len(self._tail)
         if end <= 0:
+            self._buffered_bytes += len(piece)
+            if self._buffered_bytes > sse.MAX_FRAME_BYTES:  # endless comments, which the parser does not keep
+                raise sse.FrameTooLarge(f"a frame has more than {sse.MAX_FRAME_BYTES} bytes")
             self._buffered.append(piece)
             self._tail = seen[-OVERLAP:]
             return b""
         complete = b"".join([*self._buffered, piece[:end]])
         self._buffered = [piece[end:]]
+        self._buffered_bytes = len(piece) - end
         self._tail = piece[end:][-OVERLAP:]
         return complete

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lib.pace import pace
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventSource
 from messages_api.backend.protocol import decoder, error_mapping, openai_request, wire
@@ -60,7 +61,7 @@ def _send(attempt: Attempt) -> None:
     endpoint = attempt.target.endpoint
     with _unsupported_as_error():
         openai_request.empty_response(attempt.request, attempt.ids)  # raises for a stream with `max_tokens: 0`
-        body, attempt.dropped = openai_request.to_openai(attempt.request, endpoint.profile)
+        body, attempt.dropped = openai_request.to_openai(attempt.request, endpoint.profile, step=pace())
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),

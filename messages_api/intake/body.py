@@ -16,6 +16,7 @@ import msgspec
 from django.conf import settings
 from django.http import HttpRequest
 
+from lib.pace import pace
 from messages_api.backend.protocol.types import MessagesRequest
 from messages_api.errors import RequestError
 from messages_api.intake import cross_field_rules
@@ -131,13 +132,16 @@ def parse(raw: bytes, *, strict: bool, is_count: bool = False) -> dict[str, Any]
     Return the unchanged JSON object. Raise RequestError (400) with the path of the field in `param`.
     """
     request = read_object(raw)
+    step = pace()
     if not strict:
         check_model(convert(request, CountTokensRequest if is_count else AnthropicRequest).model)
         return request
     reject_undocumented(request)
     struct = convert(request, EnvelopeRequest)
+    step()
     check_model(struct.model)
     cross_field_rules.check(struct)
+    step()
     return request
 
 

@@ -86,7 +86,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/routing",
         "messages_api/watcher",
     },
-    "messages_api/intake": {"messages_api/backend", "messages_api/errors", "messages_api/watcher"},
+    "messages_api/intake": {"lib", "messages_api/backend", "messages_api/errors", "messages_api/watcher"},
     "messages_api/management": set(),
     "messages_api/middleware": {"lib", "messages_api/error_responses"},
     "messages_api/models": {"lib", "messages_api/backend"},

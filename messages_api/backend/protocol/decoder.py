@@ -11,6 +11,7 @@ from messages_api.backend.protocol.error_mapping import (
     NOT_JSON,
     STREAM_CUT,
     STREAM_CUT_IN_TOOL_CALL,
+    TOO_MUCH_HELD,
     MappedError,
     UpstreamResponseError,
     gateway_error,
@@ -30,6 +31,11 @@ from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import UNKNOWN, Usage
+
+MAX_HELD_CHARACTERS = 16 * 1024 * 1024
+"""Characters of tool arguments, and of text behind an unfinished tool call, that a stream may hold in memory."""
+TOOL_CALL_OVERHEAD = 64
+"""Characters that each fragment of a tool call counts for at least: an empty one takes memory, too."""
 
 
 def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids) -> Message:
@@ -133,6 +139,7 @@ class OpenAIDecoder:
         self._is_refusal = False
         self._blocks = BlockWriter()
         self._deferred: list[tuple[str, str]] = []
+        self._held = 0
 
     @property
     def characters(self) -> int:
@@ -243,6 +250,8 @@ class OpenAIDecoder:
             return self._fail(NOT_AN_OBJECT)
 
         out = self._delta(delta)
+        if self._held > MAX_HELD_CHARACTERS:
+            return out + self._fail(TOO_MUCH_HELD)
         finish = choice.get("finish_reason")
         if finish:
             error = _finish_error(finish)
@@ -264,6 +273,7 @@ class OpenAIDecoder:
             self._is_refusal = self._is_refusal or not refusal.isspace()
             out += self._write("text", refusal)
         for position, fragment in enumerate(tool_call_fragments(delta)):
+            self._held += TOOL_CALL_OVERHEAD + len(fragment.arguments)
             self._tool_calls.add(fragment, position=position)
             out += self._advance_tool_calls()
         return out
@@ -275,6 +285,7 @@ class OpenAIDecoder:
             return self._blocks.write(kind, piece)
         if kind == "text" and not self._deferred and piece.isspace():
             return []
+        self._held += len(piece)
         self._deferred.append((kind, piece))
         if not tool_call.is_complete():
             return []

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from lib.pace import Pace, no_pace
 from messages_api.backend.protocol import events
 from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.profile import Profile
@@ -48,20 +49,22 @@ _UNSUPPORTED = ("mcp_servers", "container")
 """Fields that cannot be dropped, because that would change the meaning of the request."""
 
 
-def to_openai(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list[str]]:
+def to_openai(request: MessagesRequest, profile: Profile, *, step: Pace = no_pace) -> tuple[JSONObject, list[str]]:
     """Return the body of a Chat Completions request, and the paths of the dropped fields.
 
     Hints are dropped. Raise UnsupportedRequest if the upstream does not support a field that changes the meaning. The
-    body depends on the request alone, and keys keep their order: prefix caches of upstreams rely on both.
+    body depends on the request alone, and keys keep their order: prefix caches of upstreams rely on both. `step` is
+    called during long work.
     """
     _check_types(request)
     body: JSONObject = {
         "model": request["model"],
-        "messages": messages_for(request, profile),
+        "messages": messages_for(request, profile, step=step),
         profile.max_tokens_field: request["max_tokens"],
     }
     dropped: list[str] = []
     for translate in (_stream, _sampling, _stops, tools_for, reasoning_for, format_for, _user, _hints):
+        step()
         fields, lost = translate(request, profile)
         body |= fields
         dropped += lost

@@ -181,13 +181,17 @@ class AnthropicDecoder:
         delta = event.get("delta")
         if not isinstance(delta, dict):
             return self._fail(INVALID_EVENT)
-        if self._open is not None:
-            return self._fail(OUT_OF_ORDER)
+        closing = self._closing()
         self._has_stop = True
         if _has_texts(delta, "stop_reason"):
             self.stop_reason = delta["stop_reason"]
         self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
-        return _unchanged(self._with_usage(event))
+        return closing + _unchanged(self._with_usage(event))
+
+    def _closing(self) -> list[Event]:
+        """Return the missing stop of an open block: Anthropic sends none when `max_tokens` cuts a tool call."""
+        index, self._open = self._open, None
+        return [] if index is None else [events.block_stop(index)]
 
     def _with_usage(self, event: JSONObject) -> JSONObject:
         """Return the event with an output count, which clients rely on."""

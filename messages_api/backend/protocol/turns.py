@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lib.pace import Pace, no_pace
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.blocks import invalid_content_field
 from messages_api.backend.protocol.content import attachment_part, block_text, blocks_of, text_part
@@ -30,9 +31,9 @@ class Turn(NamedTuple):
     pieces: list[Piece]
 
 
-def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]:
+def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_pace) -> list[JSONObject]:
     """Return the `messages` of Chat Completions. Raise UnsupportedRequest for content without a counterpart."""
-    system, turns = _split(request, profile)
+    system, turns = _split(request, profile, step)
     messages: list[JSONObject] = []
     if system:
         messages.append({"role": profile.system_role, "content": "\n\n".join(system)})
@@ -43,6 +44,7 @@ def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]
         )
     _check_pairing(turns)
     for turn in turns:
+        step()
         if turn.role == "assistant":
             messages += _assistant(turn, profile)
         elif turn.role == "system":
@@ -52,7 +54,7 @@ def messages_for(request: MessagesRequest, profile: Profile) -> list[JSONObject]
     return messages
 
 
-def _split(request: MessagesRequest, profile: Profile) -> tuple[list[str], list[Turn]]:
+def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list[str], list[Turn]]:
     """Return the texts of the leading system message, and the turns.
 
     A later system message stays where it is or becomes a part of the user's turn, depending on the profile.
@@ -60,6 +62,7 @@ def _split(request: MessagesRequest, profile: Profile) -> tuple[list[str], list[
     system = _system_texts(request.get("system"), path="system")
     turns: list[Turn] = []
     for i, message in enumerate(request["messages"]):
+        step()
         path, role = f"messages[{i}]", message["role"]
         if role in ("user", "assistant"):
             _add(turns, role, _pieces(message["content"], path=path))

@@ -6,6 +6,13 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from lib.json_size import count_members
+
+MAX_VALUES = 200_000
+"""Array elements and object members of one document. 15 MB of `[],` would hold the worker for 12 s."""
+LARGE = 2**16
+"""From this length on, the values are counted first: a shorter document is decoded in less than 5 ms."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -46,8 +53,12 @@ def encode_text(value: object) -> str:
 def decode(document: str | bytes) -> Any:
     """Return the value of a JSON document.
 
-    Raise ValueError if it is invalid, nested too deeply, or contains `NaN` or a number out of range (`1e999`).
+    Raise ValueError if it is invalid, nested too deeply, or contains `NaN` or a number out of range (`1e999`), and
+    its subclass TooManyValues for more than MAX_VALUES.
     """
+    if len(document) > LARGE:
+        raw = document if isinstance(document, bytes) else document.encode("utf-8", "surrogatepass")
+        count_members(raw, max_values=MAX_VALUES)
     try:
         return _decode(document)
     except RecursionError as error:

@@ -110,7 +110,6 @@ INVALID_EVENT = "The upstream sent an invalid event."
         pytest.param([START, {**BLOCK, "index": "0"}], OUT_OF_ORDER, id="an index that is none"),
         pytest.param([START, BLOCK, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="two open blocks"),
         pytest.param([START, MESSAGE_DELTA, BLOCK], OUT_OF_ORDER, id="a block behind the end"),
-        pytest.param([START, BLOCK, MESSAGE_DELTA], OUT_OF_ORDER, id="an end inside a block"),
         pytest.param([STOP], STREAM_CUT, id="an end before the start"),
         pytest.param([START, STOP], STREAM_CUT, id="an end without a stop reason"),
         pytest.param(STREAM[:-1], STREAM_CUT, id="no end"),
@@ -338,3 +337,25 @@ def test_an_invalid_message_is_an_error(response: Any, mapped: MappedError) -> N
         message_from_anthropic(response, request=REQUEST)
 
     assert raised.value.mapped == mapped
+
+
+def test_a_stream_cut_by_max_tokens_inside_a_tool_call_is_whole() -> None:
+    """Anthropic leaves the block open before `message_delta`; the missing stop is added."""
+    tool_use = {"type": "tool_use", "id": "toolu_1", "name": "search", "input": {}}
+    cut = {**MESSAGE_DELTA, "delta": {"stop_reason": "max_tokens", "stop_sequence": None}}
+    decoder = AnthropicDecoder(REQUEST)
+
+    passed = [
+        each
+        for event in (START, {**BLOCK, "content_block": tool_use}, cut, {"type": "message_stop"})
+        for each in decoder.feed(event)
+    ]
+
+    assert [event["type"] for event in passed] == [
+        "message_start",
+        "content_block_start",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert (decoder.is_whole, decoder.stop_reason, decoder.error) == (True, "max_tokens", None)
