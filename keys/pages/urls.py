@@ -3,10 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from keys.pages.hygiene import key_hygiene
 from keys.pages.usage_report import usage_report, usage_report_csv
+
+NAVIGATION = [("usage", "Usage", "keys.view_usagerecord"), ("hygiene", "Key hygiene", "keys.view_apikey")]
+"""URL name, label and permission of the reports in the navigation."""
+
+
+def report_links(user: Any) -> list[tuple[str, str]]:
+    """Return the URLs and labels of the reports that the user can view."""
+    return [(reverse(f"admin:{name}"), label) for name, label, permission in NAVIGATION if user.has_perm(permission)]
 
 
 def report_urls(admin_view: Callable[[Any], Any]) -> list[URLPattern]:

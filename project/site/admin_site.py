@@ -1,4 +1,4 @@
-"""The site that admins see: Django's own, with the gateway's name and pages."""
+"""Admin site of the gateway: pages, login steps, navigation and overview."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys.pages.urls import report_urls
+from keys.pages.urls import report_links, report_urls
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
-from project.site import overview
+from project.site.overview import overview_for
 from staff import login as staff_login
 from staff import two_factor
 from staff import views as staff_views
@@ -35,21 +35,21 @@ class GatewayAdminSite(admin.AdminSite):
             path("two-factor/", staff_views.manage, name="two_factor"),
             path("two-factor/code/", staff_views.verify, name="two_factor_verify"),
             path("two-factor/image.svg", staff_views.image, name="two_factor_image"),
-            path("logout/", never_cache(self.logout), name="logout"),  # open to those who lack a code, too
+            path("logout/", never_cache(self.logout), name="logout"),  # also for users who have not entered a code
             *super().get_urls(),
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """No page is kept by a browser or a proxy, those neither that Django takes for cacheable."""
+        """Forbid browsers and proxies to cache any page, including those that Django marks as cacheable."""
         return super().admin_view(view, cacheable=False)
 
-    # ---- who may enter
+    # ---- Access.
 
     def has_permission(self, request: HttpRequest) -> bool:
         return _is_staff(request) and two_factor.missing_step(request.user) is None
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Django's page, except for those who are locked out, and for those who have only a code left to give."""
+        """Show Django's login page; the lockout page or the page of the missing step where one applies."""
         if request.method == "GET" and _is_staff(request) and (step := two_factor.missing_step(request.user)):
             query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse(STEPS[step])}?{query}")
@@ -61,21 +61,22 @@ class GatewayAdminSite(admin.AdminSite):
         return response
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        return super().each_context(request) | {"is_two_factor_offered": two_factor.is_offered()}
+        context = {"is_two_factor_offered": two_factor.is_offered(), "report_links": report_links(request.user)}
+        return super().each_context(request) | context
 
-    # ---- what is shown
+    # ---- Content.
 
     def model_names(self) -> list[str]:
-        """The models that have a route, by name or by pattern: what the forms of keys offer."""
+        """Return the names and patterns of routes, which the forms of API keys suggest."""
         return list(Route.objects.exclude(pattern=EVERY_MODEL).values_list("pattern", flat=True))
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """In the order in which people need it: keys and usage, model servers, then who may enter here."""
+        """Sort the apps: API keys and usage, upstreams, access."""
         apps = super().get_app_list(request, app_label)
         return sorted(apps, key=lambda app: APP_ORDER.index(app["app_label"]) if app["app_label"] in APP_ORDER else 9)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        return super().index(request, overview.of(request.user) | (extra_context or {}))
+        return super().index(request, overview_for(request.user) | (extra_context or {}))
 
 
 def _is_staff(request: HttpRequest) -> bool:

@@ -1,15 +1,10 @@
-"""
-What somebody should look at, of all parts of the gateway, for one who may see it.
-
-Each part is told of to whoever may see where it is mended; what belongs to the machine, to whoever sees the upstreams.
-"""
+"""Items on the overview that need attention, for each user the items with a page that the user can view."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.core.checks import CheckMessage
 from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
@@ -28,137 +23,134 @@ from messages_api.routing.upstream_health import health_of
 from project import checks
 
 Status = UsageRecord.Status
-MANY_FAILURES = 5
-LATELY = timedelta(days=1)
+MIN_UPSTREAM_ERRORS = 5
+INTERRUPTED_WITHIN = timedelta(days=1)
 SHOWN_MODELS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionItem:
-    """One thing to look at."""
+    """A condition that an operator should look at."""
 
     severity: Severity
-    words: str
-    note: str = ""
-    address: str = ""
-    """Where to look."""
+    title: str
+    detail: str = ""
+    url: str = ""
+    """The page that shows it."""
 
 
-def concerns(user: Any) -> bool:
-    """Whether there is anything that somebody may see."""
+def is_relevant_to(user: Any) -> bool:
+    """Return whether the user can view items of any part."""
     return any(user.has_perm(permission) for permission in PARTS)
 
 
 def items_for(user: Any) -> list[AttentionItem]:
-    """All of it that somebody may see, the urgent first."""
-    found = [matter for permission, part in PARTS.items() if user.has_perm(permission) for matter in part()]
-    return sorted(found, key=lambda matter: matter.severity != Severity.CRITICAL)
+    """Return the items that the user can view, critical ones first."""
+    found = [item for permission, part in PARTS.items() if user.has_perm(permission) for item in part()]
+    return sorted(found, key=lambda item: item.severity != Severity.CRITICAL)
 
 
-def _of_keys() -> Iterator[AttentionItem]:
-    address = reverse("admin:keys_apikey_changelist")
+def _api_keys() -> Iterator[AttentionItem]:
+    url = reverse("admin:keys_apikey_changelist")
     for finding in findings.counts():
         if finding.needs_attention:
-            severity = finding.check.severity
-            yield AttentionItem(severity=severity, words=finding.title, address=f"{address}?{finding.query}")
+            yield AttentionItem(severity=finding.check.severity, title=finding.title, url=f"{url}?{finding.query}")
 
 
-def _of_prices() -> Iterator[AttentionItem]:
+def _prices() -> Iterator[AttentionItem]:
     names = list(dict.fromkeys(each.model for each in unpriced_models()))
-    if names:
-        words = (
-            "1 model was used without a price" if len(names) == 1 else f"{len(names)} models were used without a price"
-        )
-        more = f" and {len(names) - SHOWN_MODELS} more" if len(names) > SHOWN_MODELS else ""
-        note = ", ".join(names[:SHOWN_MODELS]) + more
+    if not names:
+        return
+    subject = "1 model was" if len(names) == 1 else f"{len(names)} models were"
+    more = f" and {len(names) - SHOWN_MODELS} more" if len(names) > SHOWN_MODELS else ""
+    yield AttentionItem(
+        severity=Severity.WARNING,
+        title=f"{subject} used without a price",
+        detail=", ".join(names[:SHOWN_MODELS]) + more,
+        url=reverse("admin:keys_modelprice_changelist"),
+    )
+
+
+def _interrupted_requests() -> Iterator[AttentionItem]:
+    since = timezone.now() - INTERRUPTED_WITHIN
+    hours = HourlyUsage.objects.filter(hour__gte=since, status=Status.INTERRUPTED)
+    count = hours.aggregate(requests=Sum("requests"))["requests"]
+    if count:
+        query = {"status__exact": Status.INTERRUPTED, "time": "day"}
+        subject = "1 request was" if count == 1 else f"{count:,} requests were"
         yield AttentionItem(
-            severity=Severity.WARNING, words=words, note=note, address=reverse("admin:keys_modelprice_changelist")
+            severity=Severity.WARNING,
+            title=f"{subject} interrupted in the last 24 hours",
+            detail="A gateway worker or host died while handling them.",
+            url=reverse("admin:keys_usagerecord_changelist", query=query),
         )
 
 
-def _of_calls() -> Iterator[AttentionItem]:
-    since = timezone.now() - LATELY
-    orphaned = HourlyUsage.objects.filter(hour__gte=since, status=Status.INTERRUPTED).aggregate(
-        requests=Sum("requests")
-    )["requests"]
-    if orphaned:
-        words = f"{orphaned:,} call{'' if orphaned == 1 else 's'} of the last 24 hours ended with nobody to say how"
-        address = reverse(
-            "admin:keys_usagerecord_changelist", query={"status__exact": Status.INTERRUPTED, "time": "day"}
-        )
-        yield AttentionItem(
-            severity=Severity.WARNING, words=words, note="A worker was killed, or a machine lost.", address=address
-        )
+def _installation() -> Iterator[AttentionItem]:
+    yield from _upstreams()
+    yield from _spool()
+    yield from _settings()
 
 
-def _of_the_machine() -> Iterator[AttentionItem]:
-    yield from _of_upstreams()
-    yield from _of_spool()
-    yield from _of_settings()
-
-
-def _of_upstreams() -> Iterator[AttentionItem]:
-    """Those that are skipped, and those whose calls fail often: a circuit knows what its own process has seen."""
-    address = reverse("admin:messages_api_upstream_changelist")
-    failures = _recent_failures()
+def _upstreams() -> Iterator[AttentionItem]:
+    """Yield upstreams with an open circuit or a high error rate. Circuits are those of this process."""
+    url = reverse("admin:messages_api_upstream_changelist")
+    errors = _recent_errors()
     for upstream in Upstream.objects.filter(enabled=True):
         health = health_of(upstream)
         if health.kind != "good":
-            yield AttentionItem(
-                severity=Severity.CRITICAL, words=f"{upstream} is skipped", note=health.detail, address=address
-            )
-        elif health.detail:
-            yield AttentionItem(
-                severity=Severity.WARNING, words=f"{upstream} is failing", note=health.detail, address=address
-            )
-        elif upstream.name in failures:
-            yield AttentionItem(
-                severity=Severity.WARNING, words=f"{upstream} is failing", note=failures[upstream.name], address=address
-            )
+            title, detail, severity = f"{upstream}: circuit open", health.detail, Severity.CRITICAL
+        elif detail := health.detail or errors.get(upstream.name, ""):
+            title, severity = f"{upstream}: high error rate", Severity.WARNING
+        else:
+            continue
+        yield AttentionItem(severity=severity, title=title, detail=detail, url=url)
 
 
-def _recent_failures() -> dict[str, str]:
-    """By upstream name, where a quarter of the requests since the start of the previous hour had upstream errors."""
+def _recent_errors() -> dict[str, str]:
+    """Return the errors by upstream name, where a quarter of the requests since the previous hour had some."""
     since = periods.begin_of_hour(timezone.now()) - timedelta(hours=1)
     hours = HourlyUsage.objects.filter(hour__gte=since).order_by()
     by_upstream = {name: from_columns(columns) for name, *columns in grouped(hours, "upstream")}
     return {
         name: f"{usage.upstream_errors:,} of {usage.finished:,} requests since {timezone.localtime(since):%H:%M}"
         for name, usage in by_upstream.items()
-        if usage.upstream_errors >= MANY_FAILURES and usage.upstream_errors * 4 >= usage.finished
+        if usage.upstream_errors >= MIN_UPSTREAM_ERRORS and usage.upstream_errors * 4 >= usage.finished
     }
 
 
-def _of_spool() -> Iterator[AttentionItem]:
+def _spool() -> Iterator[AttentionItem]:
     folder = spool_folder()
-    if waiting := spool.count_pending(folder):
-        note = "The database did not take it. It is brought home as soon as it does."
-        words = f"Usage waits on the disk, in {waiting} file{'' if waiting == 1 else 's'}"
-        yield AttentionItem(severity=Severity.WARNING, words=words, note=note)
+    if files := spool.count_pending(folder):
+        yield AttentionItem(
+            severity=Severity.WARNING,
+            title=f"Usage records are spooled on disk ({files} file{'' if files == 1 else 's'})",
+            detail="The database was unavailable. They are replayed when it recovers.",
+        )
     if spool.has_quarantined(folder):
-        note = f"Look at {spool.QUARANTINE} in {folder}, and remove it."
-        yield AttentionItem(severity=Severity.CRITICAL, words="Some usage could not be written at all", note=note)
+        yield AttentionItem(
+            severity=Severity.CRITICAL,
+            title="Some usage records could not be replayed",
+            detail=f"Check {spool.QUARANTINE} in {folder}, then delete it.",
+        )
 
 
-def _of_settings() -> Iterator[AttentionItem]:
+def _settings() -> Iterator[AttentionItem]:
     for message in (*checks.check_settings(), *checks.check_limits(), *checks.weaknesses()):
-        yield _told_by(message)
+        severity = Severity.CRITICAL if message.is_serious() else Severity.WARNING
+        yield AttentionItem(severity=severity, title=message.msg, detail=message.hint or "")
     if store.is_configured and store.is_away:
-        note = "Each worker goes by its share of the limits."
-        yield AttentionItem(severity=Severity.CRITICAL, words="Redis does not answer", note=note)
-
-
-def _told_by(message: CheckMessage) -> AttentionItem:
-    return AttentionItem(
-        severity=Severity.CRITICAL if message.is_serious() else Severity.WARNING,
-        words=message.msg,
-        note=message.hint or "",
-    )
+        yield AttentionItem(
+            severity=Severity.CRITICAL,
+            title="Redis is unavailable",
+            detail="Each worker enforces its share of the limits locally.",
+        )
 
 
 PARTS = {
-    "keys.view_apikey": _of_keys,
-    "keys.view_modelprice": _of_prices,
-    "keys.view_usagerecord": _of_calls,
-    "messages_api.view_upstream": _of_the_machine,
+    "keys.view_apikey": _api_keys,
+    "keys.view_modelprice": _prices,
+    "keys.view_usagerecord": _interrupted_requests,
+    "messages_api.view_upstream": _installation,
 }
+"""The function that yields the items of a part, by the permission to view that part."""

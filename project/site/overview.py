@@ -1,4 +1,4 @@
-"""What the first page of the admin shows to one who opens it: how it goes, what to look at, what is to be done."""
+"""Content of the overview page: first steps, usage, recent errors and items that need attention."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ from project.site import attention
 DAYS = 14
 
 
-def of(user: Any) -> dict[str, Any]:
-    """The parts of the page that somebody may see. As many queries with a million calls as with ten."""
+def overview_for(user: Any) -> dict[str, Any]:
+    """Return the parts of the page that the user can view. The number of queries does not depend on the usage."""
     found: dict[str, Any] = {}
     if user.has_perm("messages_api.add_upstream"):
         found["first_steps"] = _first_steps()
     if user.has_perm("keys.view_usagerecord"):
         found |= _usage() | {"errors": recent_errors()}
-    if attention.concerns(user):
-        found["matters"] = attention.items_for(user)
+    if attention.is_relevant_to(user):
+        found["attention_items"] = attention.items_for(user)
     return found
 
 
@@ -39,33 +39,33 @@ def _usage() -> dict[str, Any]:
 
 
 def _first_steps() -> list[dict[str, Any]]:
-    """What a new installation still needs, in order; empty once calls come in."""
+    """Return the setup steps of a new installation in order; none once there are usage records."""
     if UsageRecord.objects.exists():
         return []
     return [
         {
-            "text": "Add an upstream: the model server that answers, and what to show to it.",
-            "address": reverse("admin:messages_api_upstream_add"),
+            "text": "Add an upstream: the provider endpoint and its credential.",
+            "url": reverse("admin:messages_api_upstream_add"),
             "done": Upstream.objects.exists(),
         },
         {
-            "text": "Add a route: which models go there. * stands for every model.",
-            "address": reverse("admin:messages_api_route_add"),
+            "text": "Add a route: map model names to upstreams. * matches every model.",
+            "url": reverse("admin:messages_api_route_add"),
             "done": Route.objects.exists(),
         },
         {
-            "text": "Add a price: what tokens cost. Budgets in money let nothing in that has none.",
-            "address": reverse("admin:keys_modelprice_add"),
+            "text": "Add a price per model. Cost budgets reject requests for models without a price.",
+            "url": reverse("admin:keys_modelprice_add"),
             "done": ModelPrice.objects.exists(),
         },
         {
-            "text": "Issue a key, for an app or a person.",
-            "address": reverse("admin:keys_apikey_add"),
+            "text": "Issue an API key for an app or a user.",
+            "url": reverse("admin:keys_apikey_add"),
             "done": APIKey.objects.exists(),
         },
         {
-            "text": "Send a first call: the page that shows the key has the lines to paste, this one the whole API.",
-            "address": reverse("docs"),
+            "text": "Send a request. The page with the new key shows examples; this page documents the API.",
+            "url": reverse("docs"),
             "done": False,
         },
     ]

@@ -1,4 +1,4 @@
-"""The first page: how it goes, what needs attention and what failed, each for whom it is visible."""
+"""Overview page: usage, items that need attention and recent errors, each for users who can view it."""
 
 import json
 import re
@@ -69,13 +69,13 @@ def text_of(page: str) -> str:
 
 
 def items_for(answer: Any) -> list[str]:
-    return [matter.words for matter in answer.context.get("matters") or []]
+    return [item.title for item in answer.context.get("attention_items") or []]
 
 
-# ---- how it goes
+# ---- Usage.
 
 
-def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None:
+def test_today_is_compared_with_yesterday(browser: Client, caller: Caller) -> None:
     caller.requests(created_at=NOW)
     for _ in range(3):
         caller.requests(created_at=YESTERDAY)
@@ -92,7 +92,7 @@ def test_today_stands_against_yesterday(browser: Client, caller: Caller) -> None
         "Errors": ("0", "1"),
         "Rejected": ("0", "0"),
     }
-    assert "against the whole of yesterday. Days begin at midnight, UTC." in text_of(page)
+    assert "Today so far, compared with all of yesterday. Time zone: UTC." in text_of(page)
 
 
 def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: Caller) -> None:
@@ -108,24 +108,24 @@ def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: C
     assert '<time datetime="2026-07-02">' in page and "2026-07-01" not in page
 
 
-def test_the_last_errors_lead_to_their_calls(browser: Client, caller: Caller) -> None:
+def test_the_recent_errors_link_to_their_records(browser: Client, caller: Caller) -> None:
     caller.requests()
     failed = caller.requests(status="failed", error_type="timeout_error", http_status=504)
 
     answer = browser.get("/admin/")
 
-    assert [call.pk for call in answer.context["errors"]] == [failed.pk]
+    assert [record.pk for record in answer.context["errors"]] == [failed.pk]
     assert "timeout_error" in answer.text and f">{caller.api_key.name}</a>" in answer.text
 
 
-# ---- first steps
+# ---- First steps.
 
 
-def test_the_first_steps_are_ticked_off_one_by_one_until_there_is_a_call(browser: Client, caller: Caller) -> None:
+def test_the_first_steps_are_marked_done_one_by_one_until_there_is_a_request(browser: Client, caller: Caller) -> None:
     def done() -> list[bool]:
         return [step["done"] for step in browser.get("/admin/").context["first_steps"]]
 
-    APIKey.objects.update(name="the caller's")
+    APIKey.objects.update(name="app")
     assert done() == [False, False, False, True, False]
     Upstream.objects.create(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     Route.objects.create(pattern="*")
@@ -134,24 +134,24 @@ def test_the_first_steps_are_ticked_off_one_by_one_until_there_is_a_call(browser
 
     caller.requests()
 
-    assert "First steps" not in browser.get("/admin/").text
+    assert "Get started" not in browser.get("/admin/").text
 
 
-def test_first_steps_are_for_who_can_take_them(client_as: Callable[[str], Client]) -> None:
-    assert "First steps" in client_as("Administrator").get("/admin/").text
+def test_first_steps_are_shown_to_users_who_can_complete_them(client_as: Callable[[str], Client]) -> None:
+    assert "Get started" in client_as("Administrator").get("/admin/").text
     for role in ROLES.values():
-        assert "First steps" not in client_as(role).get("/admin/").text
+        assert "Get started" not in client_as(role).get("/admin/").text
 
 
-# ---- needs attention
+# ---- Attention items.
 
 
 def test_nothing_needs_attention_in_a_sound_installation(browser: Client, local: Upstream) -> None:
     assert items_for(browser.get("/admin/")) == []
-    assert "Nothing does." in browser.get("/admin/").text
+    assert "No open items." in browser.get("/admin/").text
 
 
-def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: Client, caller: Caller) -> None:
+def test_items_of_keys_and_models_link_to_their_lists(browser: Client, caller: Caller) -> None:
     caller.requests(upstream_model="new-model", created_at=NOW)
 
     answer = browser.get("/admin/")
@@ -167,23 +167,23 @@ def test_keys_and_models_that_need_attention_lead_to_where_it_is_given(browser: 
     assert browser.get("/admin/keys/apikey/?finding=no-expiry").context["cl"].result_count == 1
 
 
-def test_an_upstream_that_is_skipped_is_urgent(browser: Client, local: Upstream) -> None:
+def test_an_upstream_with_an_open_circuit_is_critical(browser: Client, local: Upstream) -> None:
     circuit = circuit_breakers.of(local.endpoint())
     for _ in range(2):
         circuit.record_failure("timeout_error")
     failing = browser.get("/admin/")
     for _ in range(3):
         circuit.record_failure("timeout_error")
-    skipped = browser.get("/admin/")
+    opened = browser.get("/admin/")
 
-    assert items_for(failing) == ["local is failing"] and "2 consecutive failures" in failing.text
-    assert items_for(skipped) == ["local is skipped"] and "timeout_error since" in skipped.text
-    assert [matter.severity for matter in skipped.context["matters"]] == ["critical"]
+    assert items_for(failing) == ["local: high error rate"] and "2 consecutive failures" in failing.text
+    assert items_for(opened) == ["local: circuit open"] and "timeout_error since" in opened.text
+    assert [item.severity for item in opened.context["attention_items"]] == ["critical"]
 
 
-@pytest.mark.parametrize("failed, made, is_told", [(5, 20, True), (4, 7, False), (5, 21, False)])
-def test_an_upstream_of_which_a_quarter_fails_is_told_of_whichever_process_asks(
-    failed: int, made: int, is_told: bool, browser: Client, local: Upstream, admin: User
+@pytest.mark.parametrize("failed, made, is_reported", [(5, 20, True), (4, 7, False), (5, 21, False)])
+def test_an_upstream_with_errors_for_a_quarter_of_the_requests_is_reported_by_every_process(
+    failed: int, made: int, is_reported: bool, browser: Client, local: Upstream, admin: User
 ) -> None:
     api_key, _ = APIKey.objects.issue(
         name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1
@@ -206,11 +206,11 @@ def test_an_upstream_of_which_a_quarter_fails_is_told_of_whichever_process_asks(
 
     answer = browser.get("/admin/")
 
-    assert ("local is failing" in items_for(answer)) == is_told
-    assert (f"{failed} of {made} requests since 11:00" in answer.text) == is_told
+    assert ("local: high error rate" in items_for(answer)) == is_reported
+    assert (f"{failed} of {made} requests since 11:00" in answer.text) == is_reported
 
 
-def test_orphaned_calls_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
+def test_interrupted_requests_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
     for hours, requests in ((1, 2), (23, 1), (25, 7)):
         hour = periods.begin_of_hour(NOW - timedelta(hours=hours))
         HourlyUsage.objects.create(
@@ -219,12 +219,12 @@ def test_orphaned_calls_of_the_last_day_are_counted(browser: Client, local: Upst
 
     answer = browser.get("/admin/")
 
-    assert "3 calls of the last 24 hours ended with nobody to say how" in items_for(answer)
+    assert "3 requests were interrupted in the last 24 hours" in items_for(answer)
     assert 'href="/admin/keys/usagerecord/?status__exact=interrupted&amp;time=day"' in answer.text
     assert browser.get("/admin/keys/usagerecord/?status__exact=interrupted&time=day").status_code == 200
 
 
-def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstream, spool: Path) -> None:
+def test_usage_that_waits_on_the_disk_is_reported_of(browser: Client, local: Upstream, spool: Path) -> None:
     (spool / "gone.spool").touch()
     assert items_for(browser.get("/admin/")) == []
 
@@ -232,12 +232,12 @@ def test_usage_that_waits_on_the_disk_is_told_of(browser: Client, local: Upstrea
     (spool / "quarantine.jsonl").write_text("{}\n")
 
     assert items_for(browser.get("/admin/")) == [
-        "Some usage could not be written at all",
-        "Usage waits on the disk, in 1 file",
+        "Some usage records could not be replayed",
+        "Usage records are spooled on disk (1 file)",
     ]
 
 
-def test_settings_that_weaken_are_told_of(browser: Client, local: Upstream, settings: Any) -> None:
+def test_insecure_settings_are_reported(browser: Client, local: Upstream, settings: Any) -> None:
     settings.BIND, settings.HTTPS, settings.DEBUG = "0.0.0.0:8000", False, True
     exposed = items_for(browser.get("/admin/"))
     settings.BIND, settings.HTTPS, settings.DEBUG = "127.0.0.1:8000", True, False
@@ -245,7 +245,7 @@ def test_settings_that_weaken_are_told_of(browser: Client, local: Upstream, sett
     open_to_passwords = items_for(browser.get("/admin/"))
     settings.ADMIN_TWO_FACTOR = "optional"
 
-    assert [words.partition(":")[0] for words in exposed] == [
+    assert [title.partition(":")[0] for title in exposed] == [
         "HTTPS is off while BIND is reachable from other machines",
         "DEBUG is on",
     ]
@@ -253,7 +253,7 @@ def test_settings_that_weaken_are_told_of(browser: Client, local: Upstream, sett
     assert items_for(browser.get("/admin/")) == []
 
 
-def test_several_workers_that_count_alone_are_urgent(
+def test_several_workers_without_shared_limits_are_critical(
     browser: Client, local: Upstream, admin: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
@@ -263,22 +263,22 @@ def test_several_workers_that_count_alone_are_urgent(
     APIKey.objects.issue(name="app", owner=admin, expires_at=NOW + timedelta(days=90), requests_per_minute=1)
 
     answer = browser.get("/admin/")
-    [alone] = [matter for matter in answer.context["matters"] if matter.severity == "critical"]
-    assert "each worker would count alone" in alone.words and "REDIS_URL" in alone.note
+    [item] = [item for item in answer.context["attention_items"] if item.severity == "critical"]
+    assert "each worker would count alone" in item.title and "REDIS_URL" in item.detail
 
 
-# ---- for whom
+# ---- Permissions.
 
 
-def test_each_part_is_for_who_may_see_it(
+def test_each_part_is_shown_to_users_who_can_view_it(
     client_as: Callable[[str], Client], caller: Caller, local: Upstream, spool: Path
 ) -> None:
-    APIKey.objects.update(name="app of somebody")
+    APIKey.objects.update(name="app of a team")
     caller.api_key.refresh_from_db()
     caller.requests(status="failed", upstream_model="new-model", created_at=NOW)
     (spool / "gone.spool").write_text("{}\n")
     of_keys = ["1 key has no limit and no budget", "1 key never expires"]
-    of_prices, of_disk = ["1 model was used without a price"], ["Usage waits on the disk, in 1 file"]
+    of_prices, of_disk = ["1 model was used without a price"], ["Usage records are spooled on disk (1 file)"]
 
     pages = {letter: client_as(role).get("/admin/") for letter, role in ROLES.items()}
 
@@ -289,7 +289,7 @@ def test_each_part_is_for_who_may_see_it(
     hint = caller.api_key.secrets.get().hint
     for secret in (hint, caller.api_key.name, caller.api_key.public_id, "/admin/hygiene/", "/admin/keys/apikey/"):
         assert secret not in pages["N"].text
-    assert "Last errors" in pages["N"].text
+    assert "Recent errors" in pages["N"].text
 
 
 def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Client], caller: Caller) -> None:
@@ -297,11 +297,11 @@ def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Clien
 
     page = browser_of().get("/admin/").text
 
-    for heading in ("Today", "Needs attention", "Last errors", "First steps", "canvas"):
+    for heading in ("Today", "Needs attention", "Recent errors", "Get started", "canvas"):
         assert heading not in page
 
 
-# ---- at scale
+# ---- Scale.
 
 
 def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, caller: Caller, local: Upstream) -> None:
@@ -314,5 +314,5 @@ def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, caller: Cal
             browser.get("/admin/")
         taken[expected] = len(captured)
 
-    # session, user, is there a call, days, errors (2), keys (2), models (3), orphans, upstreams (2), recent actions
+    # session, user, any usage record, days, errors (2), keys (2), models (3), interrupted, upstreams (2), actions
     assert taken == {5: 16, 50: 16}

@@ -174,7 +174,7 @@ def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(brow
     caller.requests(created_at=NOW)
     in_use = browser.get("/admin/").text
 
-    assert "First steps" in new and "First steps" not in in_use
+    assert "Get started" in new and "Get started" not in in_use
     assert re.search(r"<dt>Requests</dt>\s*<dd>1</dd>", in_use)
 
 
