@@ -40,7 +40,6 @@ PENDING: tuple[str, ...] = (
     "tests/keys/usage",
     "tests/lib",
     "tests/project",
-    "tests/soak",
     "tests/staff",
     "tests/support",
 )

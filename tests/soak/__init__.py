@@ -1,0 +1,1 @@
+"""Soak tests: scenarios of failures under load."""

@@ -1,6 +1,6 @@
-"""`make soak`: play the whole programme, write the report, and fail if a promise was broken.
+"""Run all scenarios, write the report, and fail if a promise was broken: `make soak`.
 
-`python -m tests.soak [name …]` plays some parts only, and prints what they find instead.
+`python -m tests.soak [name …]` runs the named scenarios only and prints their results instead.
 """
 
 import os
@@ -10,27 +10,27 @@ from pathlib import Path
 
 import django
 
-from tests.support import environment  # noqa: F401  # before the settings are read
+from tests.support import environment  # noqa: F401  # before the settings are loaded
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()
 
-from tests.soak import report  # noqa: E402  # needs the loaded apps
-from tests.soak.books import Run  # noqa: E402
-from tests.soak.programme import PROGRAMME, Part  # noqa: E402
+from tests.soak import report  # noqa: E402  # requires the loaded apps
+from tests.soak.accounts import Run  # noqa: E402
+from tests.soak.host import Host  # noqa: E402
+from tests.soak.program import PROGRAM, Scenario  # noqa: E402
 from tests.soak.report import Played  # noqa: E402
-from tests.soak.site import Site  # noqa: E402
 
 REPORT = Path(__file__).parent.parent.parent / "docs" / "soak.md"
 
 
 def main(names: list[str]) -> int:
     """Return the exit status."""
-    begun = time.monotonic()
-    parts = [part for part in PROGRAMME if not names or part.name in names]
-    with Site(fsync=True) as site:
-        played = [_play(part, site) for part in parts]
-    took_s = time.monotonic() - begun
+    started_at = time.monotonic()
+    scenarios = [scenario for scenario in PROGRAM if not names or scenario.name in names]
+    with Host(fsync=True) as host:
+        played = [_play(scenario, host) for scenario in scenarios]
+    took_s = time.monotonic() - started_at
     if names:
         sys.stdout.write(report.text_of(played, took_s=took_s))
     else:
@@ -38,16 +38,18 @@ def main(names: list[str]) -> int:
     return 1 if any(each.broken for each in played) else 0
 
 
-def _play(part: Part, site: Site) -> Played:
+def _play(scenario: Scenario, host: Host) -> Played:
     runs: list[Run] = []
-    for number in range(1, part.runs + 1):
-        begun = time.monotonic()
-        run = part.scene(site, **part.large)
+    for number in range(1, scenario.runs + 1):
+        started_at = time.monotonic()
+        run = scenario.run(host, **scenario.large)
         runs.append(run)
         verdict = "; ".join(run.broken) or "kept"
-        sys.stdout.write(f"{part.name} {number}/{part.runs}: {time.monotonic() - begun:.0f} s, {verdict}\n")
+        sys.stdout.write(
+            f"{scenario.name} {number}/{scenario.runs}: {time.monotonic() - started_at:.0f} s, {verdict}\n"
+        )
         sys.stdout.flush()
-    return Played(part, runs)
+    return Played(scenario, runs)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import missing
-from tests.soak.site import Site
+from tests.soak.host import Host
 from tests.support.postgres import PostgresMissing
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[Site]:
+def host() -> Iterator[Host]:
     try:
-        made = Site()
+        made = Host()
     except PostgresMissing:
         missing("PostgreSQL is not installed")
     with made:

@@ -1,9 +1,8 @@
-"""
-A lean upstream for thousands of streams: one thread, no script, just enough of Chat Completions, and a log of calls.
+"""Lean upstream for thousands of streams: one thread, no scripts, a minimum of Chat Completions, and a request log.
 
-It runs in a process of its own (`python -m tests.soak.upstream`), says its port on stdout, and ends with its stdin.
-Each call says itself what is to happen (`orders.Order`). The log is the truth that ledgers are held against: `GET
-/log`, `/forget`, `/open`. Moments are those of the machine's monotonic clock, which all processes share.
+It runs in its own process (`python -m tests.soak.upstream`), prints its port, and ends when its stdin is closed. Each
+request contains its plan (`request_plan.RequestPlan`). The log is the reference for the ledger: `GET /log`, `/clear`,
+`/open`. Times are those of the machine's monotonic clock, which all processes share.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.soak.orders import Order
+from tests.soak.request_plan import RequestPlan
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PROMPT_TOKENS = 9
@@ -24,65 +23,65 @@ POISONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True, slots=True)
-class Served:
-    """One call as the upstream saw it."""
+class ServedRequest:
+    """One request, as seen by the upstream."""
 
     id: str
-    began_at: float
+    started_at: float
     ended_at: float | None = None
-    left_at: float | None = None
-    """When the peer left, if it left before the end."""
+    disconnected_at: float | None = None
+    """When the peer disconnected, if it did before the end."""
     events: int = 0
     sent_bytes: int = 0
 
 
 class Log:
-    """All calls in the order of their arrival, and who is connected."""
+    """All requests in the order of their arrival, and the open connections."""
 
     def __init__(self) -> None:
-        self.calls: list[Served] = []
+        self.requests: list[ServedRequest] = []
         self.open: set[asyncio.Protocol] = set()
 
-    def answer(self, path: str) -> Any:
-        if path == "/forget":
-            self.calls.clear()
+    def response(self, path: str) -> Any:
+        if path == "/clear":
+            self.requests.clear()
         if path == "/open":
-            return len(self.open) - 1  # without the one who asks
-        return [asdict(call) for call in self.calls]
+            return len(self.open) - 1  # without the connection of this request
+        return [asdict(request) for request in self.requests]
 
 
 class Connection(asyncio.Protocol):
-    """One accepted connection: calls one after the other, until the peer leaves."""
+    """One accepted connection: sequential requests until the peer disconnects."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._received = b""
-        self._order: Order | None = None
-        self._served: Served | None = None
+        self._plan: RequestPlan | None = None
+        self._request: ServedRequest | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_at = 0.0
         self._is_paused = False
 
-    # ---- what asyncio tells
+    # ---- callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._transport.set_write_buffer_limits(high=16_384)
         sock = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # what is sent has been taken by the gateway
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # so that sent bytes have been read by the gateway
         self._log.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if self._order is None:
+        if self._plan is None:
             self._serve_next()
 
     def eof_received(self) -> None:
-        self._leave()
+        self._disconnect()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._leave()
+        self._disconnect()
         self._log.open.discard(self)
 
     def pause_writing(self) -> None:
@@ -90,17 +89,17 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        if self._order is not None and self._timer is None:
-            self._go_on()
+        if self._plan is not None and self._timer is None:
+            self._continue()
 
-    def _leave(self) -> None:
+    def _disconnect(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._served is not None and self._served.ended_at is None:
-            self._served.left_at = self._served.left_at or time.monotonic()
-        self._order = None
+        if self._request is not None and self._request.ended_at is None:
+            self._request.disconnected_at = self._request.disconnected_at or time.monotonic()
+        self._plan = None
 
-    # ---- calls
+    # ---- requests
 
     def _serve_next(self) -> None:
         head, mark, rest = self._received.partition(b"\r\n\r\n")
@@ -113,60 +112,60 @@ class Connection(asyncio.Protocol):
             return
         self._received = rest[length:]
         if lines[0].startswith("GET"):
-            self._send_json(self._log.answer(lines[0].split()[1]))
+            self._send_json(self._log.response(lines[0].split()[1]))
         else:
-            self._begin(Order.of(json.loads(rest[:length])))
+            self._start(RequestPlan.of(json.loads(rest[:length])))
 
-    def _begin(self, order: Order) -> None:
-        self._order = order
-        self._served = Served(id=order.id, began_at=time.monotonic())
-        self._log.calls.append(self._served)
-        if not order.streamed:
-            self._timer = asyncio.get_running_loop().call_later(order.length_s, self._answer)
+    def _start(self, plan: RequestPlan) -> None:
+        self._plan = plan
+        self._request = ServedRequest(id=plan.id, started_at=time.monotonic())
+        self._log.requests.append(self._request)
+        if not plan.streamed:
+            self._timer = asyncio.get_running_loop().call_later(plan.duration_s, self._respond)
             return
-        self._next_at = time.monotonic() + order.silent_s
-        self._go_on()
+        self._next_at = time.monotonic() + plan.first_event_after_s
+        self._continue()
 
-    def _answer(self) -> None:
-        order = self._order
-        assert order is not None and self._served is not None
-        message = {"role": "assistant", "content": "x" * order.characters * order.events}
+    def _respond(self) -> None:
+        plan = self._plan
+        assert plan is not None and self._request is not None
+        message = {"role": "assistant", "content": "x" * plan.characters * plan.events}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        self._send_json(_envelope("chat.completion", order) | {"choices": [choice], "usage": _usage(order)})
-        self._served.events = order.events
+        self._send_json(_envelope("chat.completion", plan) | {"choices": [choice], "usage": _usage(plan)})
+        self._request.events = plan.events
         self._end()
 
-    def _go_on(self) -> None:
-        """Send what is due, and come back when the next event is."""
+    def _continue(self) -> None:
+        """Send the events that are due, and schedule the next one."""
         self._timer = None
-        order, served = self._order, self._served
-        assert order is not None and served is not None
+        plan, served = self._plan, self._request
+        assert plan is not None and served is not None
         while not self._is_paused:
             wait_s = self._next_at - time.monotonic()
             if wait_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(wait_s, self._go_on)
+                self._timer = asyncio.get_running_loop().call_later(wait_s, self._continue)
                 return
             if served.events == 0:
                 self._write(HEAD)
-            if served.events == order.events:
-                self._finish(order)
+            if served.events == plan.events:
+                self._finish(plan)
                 return
             served.events += 1
-            self._next_at += order.every_s
-            self._chunk(_text(order, "x" * order.characters))
+            self._next_at += plan.every_s
+            self._chunk(_text(plan, "x" * plan.characters))
 
-    def _finish(self, order: Order) -> None:
+    def _finish(self, plan: RequestPlan) -> None:
         stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        usage = {"choices": [], "usage": _usage(order)}
+        usage = {"choices": [], "usage": _usage(plan)}
         for values in ({"choices": [stop]}, usage):
-            self._chunk(_envelope("chat.completion.chunk", order) | values)
+            self._chunk(_envelope("chat.completion.chunk", plan) | values)
         self._write(_chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         self._end()
 
     def _end(self) -> None:
-        assert self._served is not None
-        self._served.ended_at = time.monotonic()
-        self._order = self._timer = None
+        assert self._request is not None
+        self._request.ended_at = time.monotonic()
+        self._plan = self._timer = None
         self._serve_next()
 
     # ---- bytes
@@ -180,8 +179,8 @@ class Connection(asyncio.Protocol):
         self._write(head.encode() + body)
 
     def _write(self, data: bytes) -> None:
-        if self._served is not None:
-            self._served.sent_bytes += len(data)
+        if self._request is not None:
+            self._request.sent_bytes += len(data)
         self._transport.write(data)
 
 
@@ -189,18 +188,18 @@ def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _envelope(kind: str, order: Order) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{order.id}", "object": kind, "created": 1767225600, "model": "soak"}
+def _envelope(kind: str, plan: RequestPlan) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{plan.id}", "object": kind, "created": 1767225600, "model": "soak"}
 
 
-def _text(order: Order, text: str) -> dict[str, Any]:
+def _text(plan: RequestPlan, text: str) -> dict[str, Any]:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-    return _envelope("chat.completion.chunk", order) | {"choices": [choice]}
+    return _envelope("chat.completion.chunk", plan) | {"choices": [choice]}
 
 
-def _usage(order: Order) -> dict[str, Any]:
-    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": order.events}
-    return usage | POISONS.get(order.poison, {})
+def _usage(plan: RequestPlan) -> dict[str, Any]:
+    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": plan.events}
+    return usage | POISONS.get(plan.poison, {})
 
 
 async def serve() -> None:

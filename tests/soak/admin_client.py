@@ -1,4 +1,4 @@
-"""An admin who opens pages, over HTTP as a browser does."""
+"""HTTP client of an admin."""
 
 import http.cookiejar
 import re
@@ -8,8 +8,8 @@ import urllib.request
 LOGIN = "/admin/login/"
 
 
-class Admin:
-    """The superuser that `furnish.py` makes."""
+class AdminClient:
+    """The superuser that `seed.py` creates."""
 
     def __init__(self, port: int) -> None:
         self._base = f"http://127.0.0.1:{port}"
@@ -27,8 +27,8 @@ class Admin:
         self.open(LOGIN, urllib.parse.urlencode(form).encode())
 
     def open(self, path: str, form: bytes | None = None) -> str:
-        """The text of a page. Raise HTTPError for anything but a 200."""
+        """Return the text of a page. Raise HTTPError unless the status is 200."""
         request = urllib.request.Request(self._base + path, form, {"Referer": self._base + path})
-        with self._browser.open(request, timeout=30) as answer:
-            text: str = answer.read().decode()
+        with self._browser.open(request, timeout=30) as response:
+            text: str = response.read().decode()
         return text

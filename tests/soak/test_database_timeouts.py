@@ -1,4 +1,4 @@
-"""PostgreSQL's connections give up on a server that does not answer, and are good again as soon as it does."""
+"""Timeouts of PostgreSQL connections to a server that does not respond, and their recovery."""
 
 import time
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
 from lib import deadlines
-from tests.soak.site import Site
+from tests.soak.host import Host
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def pooled(site: Site) -> Iterator[BaseDatabaseWrapper]:
-    """A connection as a request has one."""
+def pooled(host: Host) -> Iterator[BaseDatabaseWrapper]:
+    """Return a connection with the options of a request's."""
     options = {
         "connect_timeout": 2,
         "answer_within_s": 6.0,
@@ -27,7 +27,7 @@ def pooled(site: Site) -> Iterator[BaseDatabaseWrapper]:
             "default": {
                 "ENGINE": "project.postgresql",
                 "HOST": "127.0.0.1",
-                "PORT": site.postgres.port,
+                "PORT": host.postgres.port,
                 "USER": "gateway",
                 "NAME": "postgres",
                 "OPTIONS": options,
@@ -40,7 +40,7 @@ def pooled(site: Site) -> Iterator[BaseDatabaseWrapper]:
     connection.close_pool()  # type: ignore[attr-defined]
 
 
-def ask(connection: BaseDatabaseWrapper) -> int:
+def query(connection: BaseDatabaseWrapper) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         row = cursor.fetchone()
@@ -48,23 +48,23 @@ def ask(connection: BaseDatabaseWrapper) -> int:
     return int(row[0])
 
 
-def test_a_frozen_server_is_given_up_in_time(site: Site, pooled: BaseDatabaseWrapper) -> None:
-    assert ask(pooled) == 1
-    site.postgres.freeze()
+def test_a_frozen_server_times_out(host: Host, pooled: BaseDatabaseWrapper) -> None:
+    assert query(pooled) == 1
+    host.postgres.freeze()
     try:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(OperationalError), deadlines.deadline(0.5):
-            ask(pooled)
-        took_s = time.monotonic() - begun
+            query(pooled)
+        took_s = time.monotonic() - started_at
     finally:
-        site.postgres.thaw()
+        host.postgres.thaw()
 
     assert 0.5 <= took_s < 1.5
     pooled.close()
-    assert ask(pooled) == 1
+    assert query(pooled) == 1
 
 
-def test_the_inner_of_two_limits_holds_if_it_is_the_shorter_one() -> None:
+def test_the_shorter_of_two_nested_deadlines_applies() -> None:
     with deadlines.deadline(5):
         with deadlines.deadline(10):
             assert deadlines.left(60) <= 5
@@ -74,32 +74,30 @@ def test_the_inner_of_two_limits_holds_if_it_is_the_shorter_one() -> None:
     assert deadlines.left(60) == 60
 
 
-def test_connections_that_the_server_has_ended_are_not_handed_out(site: Site, pooled: BaseDatabaseWrapper) -> None:
-    assert ask(pooled) == 1
+def test_connections_closed_by_the_server_are_not_reused(host: Host, pooled: BaseDatabaseWrapper) -> None:
+    assert query(pooled) == 1
     pooled.close()
 
-    site.postgres.stop()
-    site.postgres.start()
+    host.postgres.stop()
+    host.postgres.start()
 
-    assert ask(pooled) == 1
+    assert query(pooled) == 1
 
 
-def test_a_transaction_that_lost_its_server_does_not_connect_anew_to_end(
-    site: Site, pooled: BaseDatabaseWrapper
-) -> None:
-    ask(pooled)
-    site.postgres.freeze()
+def test_a_transaction_without_a_server_does_not_reconnect_to_end(host: Host, pooled: BaseDatabaseWrapper) -> None:
+    query(pooled)
+    host.postgres.freeze()
     try:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(OperationalError), deadlines.deadline(0.3):
             pooled.set_autocommit(False)
             try:
-                ask(pooled)
+                query(pooled)
             finally:
                 pooled.close()
                 pooled.set_autocommit(True)
-        took_s = time.monotonic() - begun
+        took_s = time.monotonic() - started_at
     finally:
-        site.postgres.thaw()
+        host.postgres.thaw()
 
     assert took_s < 1.5

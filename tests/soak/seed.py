@@ -1,6 +1,6 @@
-"""Give a new database its tables, keys, and a route `*` to the lean upstream; collect static files for all.
+"""Seed a new database: tables, API keys, and a route `*` to the lean upstream. Also collect the static files.
 
-`python -m tests.soak.furnish <url>` says the raw keys on stdout, as JSON.
+`python -m tests.soak.seed <url>` prints the raw keys as JSON.
 """
 
 import json
@@ -10,7 +10,7 @@ import django
 
 django.setup()
 
-from django.contrib.auth.models import User  # noqa: E402  # models need the loaded apps
+from django.contrib.auth.models import User  # noqa: E402  # models require the loaded apps
 from django.core.management import call_command  # noqa: E402
 
 from keys.models import APIKey  # noqa: E402
@@ -19,7 +19,7 @@ from messages_api.models import Route, RouteTarget, Upstream  # noqa: E402
 KEYS = 8
 
 
-def furnish(upstream_url: str) -> list[str]:
+def seed(upstream_url: str) -> list[str]:
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     owner = User.objects.create_superuser("soak", password="a good password of the soak")
@@ -31,4 +31,4 @@ def furnish(upstream_url: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(furnish(sys.argv[1])))
+    print(json.dumps(seed(sys.argv[1])))

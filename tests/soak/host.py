@@ -1,7 +1,6 @@
-"""
-Where a scenario takes place: a PostgreSQL of its own, the lean upstream, and a gateway as it ships.
+"""Host of the soak tests: a PostgreSQL server, the lean upstream, and installations of the production gateway.
 
-A site lasts for a whole run. Each scenario opens an installation on it, with a database and a state folder of its own.
+The host lasts for a whole run. Each scenario opens an installation on it, with its own database and state folder.
 """
 
 import asyncio
@@ -22,10 +21,10 @@ from typing import IO, Any, Protocol, Self
 import psycopg
 from psycopg.rows import dict_row
 
-from tests.soak import callers
-from tests.soak.callers import Visit
-from tests.soak.orders import Order
-from tests.soak.upstream import Served
+from tests.soak import clients
+from tests.soak.clients import ClientResult
+from tests.soak.request_plan import RequestPlan
+from tests.soak.upstream import ServedRequest
 from tests.support import ROOT
 from tests.support.gateway import GatewayServer
 from tests.support.postgres import PostgresCluster
@@ -46,23 +45,23 @@ class LeanUpstream:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=10)
 
-    def calls(self) -> list[Served]:
-        """All calls since they were last forgotten."""
-        return [Served(**call) for call in self._get("/log")]
+    def requests(self) -> list[ServedRequest]:
+        """Return all requests since the last `clear`."""
+        return [ServedRequest(**request) for request in self._get("/log")]
 
-    def forget(self) -> None:
-        self._get("/forget")
+    def clear(self) -> None:
+        self._get("/clear")
 
     def open_connections(self) -> int:
         return int(self._get("/open"))
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(self.url + path, timeout=30) as response:
+            return json.load(response)
 
 
 class Gateway(GatewayServer):
-    """A gateway whose log goes through a pipe, so that a limit on the size of its files does not silence it."""
+    """A gateway whose log goes through a pipe, so that a limit on its file sizes does not affect the log."""
 
     def __init__(self, **environment: str) -> None:
         super().__init__(**environment)
@@ -87,7 +86,7 @@ class Gateway(GatewayServer):
 
 
 class Database(Protocol):
-    """A database of an installation, read from outside of the gateway."""
+    """A database of an installation, read from outside the gateway."""
 
     url: str
 
@@ -116,12 +115,12 @@ class SqliteDatabase:
 
 
 class Installation:
-    """A gateway with its database. What it says of its calls is read here."""
+    """A gateway with its database."""
 
     def __init__(
-        self, site: "Site", database: Database, keys: list[str], folder: Path, environment: dict[str, str]
+        self, host: "Host", database: Database, keys: list[str], folder: Path, environment: dict[str, str]
     ) -> None:
-        self.site = site
+        self.host = host
         self.database = database
         self.keys = keys
         self.state = folder
@@ -133,35 +132,35 @@ class Installation:
 
     @property
     def upstream(self) -> LeanUpstream:
-        return self.site.upstream
+        return self.host.upstream
 
-    async def call(self, order: Order, *, after_s: float = 0.0, key: int = 0, **how: Any) -> Visit:
-        """Make a call in a while, with one of the keys. `how` is what `callers.call` takes."""
+    async def send(self, plan: RequestPlan, *, after_s: float = 0.0, key: int = 0, **how: Any) -> ClientResult:
+        """Send a request after a delay, with one of the API keys. `how` are options of `clients.send`."""
         await asyncio.sleep(after_s)
-        return await callers.call(self.port, self.keys[key], order, **how)
+        return await clients.send(self.port, self.keys[key], plan, **how)
 
     def ledger(self) -> list[Row]:
-        """All usage records."""
+        """Return all usage records."""
         return self.database.rows("SELECT * FROM keys_usagerecord ORDER BY id")
 
     def count_started(self) -> int:
-        """How many rows are open."""
+        """Return the number of open usage records."""
         (row,) = self.database.rows("SELECT count(*) AS n FROM keys_usagerecord WHERE status = 'started'")
         return int(row["n"])
 
     async def all_settled(self, *, within_s: float) -> None:
-        """Wait until no row is open. What is still open then, is for the books to say."""
+        """Wait until no usage record is open. The accounts report those that still are."""
         deadline = time.monotonic() + within_s
         while self.count_started() and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
 
     def spooled(self) -> int:
-        """How many rows wait in spools."""
+        """Return the number of spooled records."""
         return sum(path.read_bytes().count(b"\n") for path in (self.state / "spool").glob("*.spool"))
 
 
-class Site:
-    """Lasts for a whole run. Raise PostgresMissing where there is no PostgreSQL to start."""
+class Host:
+    """The servers of a whole run. Raise PostgresMissing if PostgreSQL is not installed."""
 
     def __init__(self, *, fsync: bool = False) -> None:
         self.postgres = PostgresCluster(fsync=fsync)
@@ -174,7 +173,7 @@ class Site:
             self.postgres.start()
             self._folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="messages-gateway-soak-")))
             self.upstream = resources.enter_context(LeanUpstream())
-            self._keys = self._furnish(self._create("furnished", template="template0"))
+            self._keys = self._seed(self._create("seeded", template="template0"))
             self._resources = resources.pop_all()
         return self
 
@@ -184,30 +183,30 @@ class Site:
     def _create(self, database: str, *, template: str) -> PostgresDatabase:
         server = PostgresDatabase(self.postgres.url)
         server.rows(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
-        # The name is for pg_stat_activity.
+        # The application name identifies the connections in pg_stat_activity.
         return PostgresDatabase(f"{self.postgres.url.removesuffix('postgres')}{database}?application_name={database}")
 
     def _create_sqlite(self, folder: Path) -> tuple[SqliteDatabase, list[str]]:
         if self._sqlite is None:
-            template = self._folder / "furnished.sqlite3"
-            self._sqlite = template, self._furnish(SqliteDatabase(template))
+            template = self._folder / "seeded.sqlite3"
+            self._sqlite = template, self._seed(SqliteDatabase(template))
         template, keys = self._sqlite
         return SqliteDatabase(Path(shutil.copy(template, folder / "gateway.sqlite3"))), keys
 
-    def _furnish(self, database: Database) -> list[str]:
+    def _seed(self, database: Database) -> list[str]:
         environment = os.environ | {
             "DATABASE_URL": database.url,
             "DJANGO_SETTINGS_MODULE": "project.settings",
             "STATE_DIR": str(self._folder),
         }
-        command = [sys.executable, "-m", "tests.soak.furnish", self.upstream.url]
+        command = [sys.executable, "-m", "tests.soak.seed", self.upstream.url]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
         keys: list[str] = json.loads(done.stdout)
         return keys
 
     @contextlib.contextmanager
     def installation(self, *, sqlite: bool = False, **environment: str) -> Iterator[Installation]:
-        """A running gateway with an empty ledger, and an upstream that has seen nothing."""
+        """Run a gateway with an empty ledger, and clear the upstream's log."""
         self._installations += 1
         folder = self._folder / f"state-{self._installations}"
         folder.mkdir()
@@ -216,9 +215,9 @@ class Site:
         if sqlite:
             database, keys = self._create_sqlite(folder)
         else:
-            database, keys = self._create(f"soak_{self._installations}", template="furnished"), self._keys
+            database, keys = self._create(f"soak_{self._installations}", template="seeded"), self._keys
         installation = Installation(self, database, keys, folder, {"CONFIG_CACHE_TTL_S": "5", **environment})
-        self.upstream.forget()
+        self.upstream.clear()
         with installation.gateway:
             try:
                 yield installation

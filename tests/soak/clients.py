@@ -1,4 +1,4 @@
-"""Callers by the thousand in one process: each sends one call over a connection of its own and notes what it sees."""
+"""Thousands of clients in one process: each sends one request over its own connection and records the result."""
 
 import asyncio
 import json
@@ -7,84 +7,84 @@ import struct
 import time
 from dataclasses import dataclass
 
-from tests.soak.orders import Order
+from tests.soak.request_plan import RequestPlan
 
 PATH = "/api/v1/messages"
 READ_BYTES = 65_536
-GIVE_UP_S = 300.0
+CLIENT_TIMEOUT_S = 300.0
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leaving:
-    """How a caller leaves: so long after it has sent its call, by `close`, `half-close` or `reset`."""
+class Disconnect:
+    """When a client disconnects after it sent its request, and how: `close`, `half-close` or `reset`."""
 
     after_s: float
     how: str
 
 
 @dataclass(kw_only=True, slots=True)
-class Visit:
-    """What one caller saw. Moments are those of the machine's monotonic clock."""
+class ClientResult:
+    """The result of one client. Times are those of the machine's monotonic clock."""
 
     id: str
     sent_at: float = 0.0
     first_at: float | None = None
     ended_at: float = 0.0
-    left_at: float | None = None
+    disconnected_at: float | None = None
     status: int | None = None
-    """None while no head of an answer came."""
+    """None: no response headers arrived."""
     retry_after: str | None = None
     events: int = 0
     is_done: bool = False
-    """The end mark came: `[DONE]` of a stream, or a whole plain answer of status 200."""
+    """The response is complete: `[DONE]` of a stream, or a plain response with status 200."""
     error_type: str = ""
-    """What an error, or the error event of a stream, said."""
-    broke: str = ""
-    """How the connection failed: `refused`, `reset`, or `cut` for an end without an end of the body."""
+    """The type of an error response or of a stream's error event."""
+    connection_error: str = ""
+    """How the connection failed: `refused`, `reset`, or `cut` for a body that ended early."""
 
     @property
     def took_s(self) -> float:
         return self.ended_at - self.sent_at
 
 
-async def call(
+async def send(
     port: int,
     raw_key: str,
-    order: Order,
+    plan: RequestPlan,
     *,
-    leaving: Leaving | None = None,
+    disconnect: Disconnect | None = None,
     bytes_per_s: int | None = None,
     headers: dict[str, str] | None = None,
     model: str = "soak",
-) -> Visit:
-    """Make one call and see it to its end, or until it is left."""
-    visit = Visit(id=order.id, sent_at=time.monotonic())
+) -> ClientResult:
+    """Send one request and read its response, completely or until the disconnect."""
+    result = ClientResult(id=plan.id, sent_at=time.monotonic())
     with socket.socket() as sock:
         sock.setblocking(False)
         if bytes_per_s is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         try:
-            async with asyncio.timeout(GIVE_UP_S if leaving is None else leaving.after_s):
-                await _call(sock, port, _request(raw_key, order, headers or {}, model), visit, bytes_per_s)
+            async with asyncio.timeout(CLIENT_TIMEOUT_S if disconnect is None else disconnect.after_s):
+                await _send(sock, port, _request(raw_key, plan, headers or {}, model), result, bytes_per_s)
         except TimeoutError:
-            if leaving is None:
+            if disconnect is None:
                 raise
-            await _leave(sock, visit, leaving.how)
+            await _disconnect(sock, result, disconnect.how)
         except ConnectionRefusedError:
-            visit.broke = "refused"
+            result.connection_error = "refused"
         except OSError:
-            visit.broke = "reset"
-    visit.ended_at = time.monotonic()
-    return visit
+            result.connection_error = "reset"
+    result.ended_at = time.monotonic()
+    return result
 
 
-def _request(raw_key: str, order: Order, headers: dict[str, str], model: str) -> bytes:
-    body = order.body(model=model)
+def _request(raw_key: str, plan: RequestPlan, headers: dict[str, str], model: str) -> bytes:
+    body = plan.body(model=model)
     head = {
         "Host": "127.0.0.1",
         "Authorization": f"Bearer {raw_key}",
-        "X-Request-ID": order.id,
+        "X-Request-ID": plan.id,
         "Content-Length": str(len(body)),
         "Connection": "close",
     }
@@ -92,7 +92,7 @@ def _request(raw_key: str, order: Order, headers: dict[str, str], model: str) ->
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-async def _call(sock: socket.socket, port: int, request: bytes, visit: Visit, bytes_per_s: int | None) -> None:
+async def _send(sock: socket.socket, port: int, request: bytes, result: ClientResult, bytes_per_s: int | None) -> None:
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", port))
     await loop.sock_sendall(sock, request)
@@ -101,18 +101,18 @@ async def _call(sock: socket.socket, port: int, request: bytes, visit: Visit, by
         while not _is_whole(received):
             piece = await loop.sock_recv(sock, bytes_per_s or READ_BYTES)
             if not piece:
-                visit.broke = "cut"
+                result.connection_error = "cut"
                 break
-            visit.first_at = visit.first_at or time.monotonic()
+            result.first_at = result.first_at or time.monotonic()
             received += piece
             if bytes_per_s is not None:
                 await asyncio.sleep(1)
     finally:
-        _read(bytes(received), visit)
+        _read(bytes(received), result)
 
 
 def _is_whole(received: bytearray) -> bool:
-    """Whether the answer has come to the end that its head announced."""
+    """Whether the response is complete according to its headers."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -123,54 +123,54 @@ def _is_whole(received: bytearray) -> bool:
     return len(received) >= end + 4 + length
 
 
-def _read(received: bytes, visit: Visit) -> None:
+def _read(received: bytes, result: ClientResult) -> None:
     head, mark, body = received.partition(b"\r\n\r\n")
     if not mark:
         return
     lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    visit.status = int(lines[0].split()[1])
-    visit.retry_after = headers.get("retry-after")
+    result.status = int(lines[0].split()[1])
+    result.retry_after = headers.get("retry-after")
     if "text/event-stream" in headers.get("content-type", ""):
-        visit.events = body.count(b"data: {")
-        visit.is_done = b"data: [DONE]" in body
-        visit.error_type = _error_type(body[body.find(b'{"error"') :]) if b'{"error"' in body else ""
-    elif not visit.broke:
-        visit.is_done = visit.status == 200
-        visit.error_type = _error_type(body)
+        result.events = body.count(b"data: {")
+        result.is_done = b"data: [DONE]" in body
+        result.error_type = _error_type(body[body.find(b'{"error"') :]) if b'{"error"' in body else ""
+    elif not result.connection_error:
+        result.is_done = result.status == 200
+        result.error_type = _error_type(body)
 
 
 def _error_type(body: bytes) -> str:
-    """The type in the first JSON object of a body, which may be one of several chunks."""
+    """Return the error type of the first JSON object in a body, which may be chunked."""
     try:
-        said, _ = json.JSONDecoder().raw_decode(body[body.find(b"{") :].decode())
+        decoded, _ = json.JSONDecoder().raw_decode(body[body.find(b"{") :].decode())
     except ValueError:
         return ""
-    return str(((said.get("data") or said).get("error") or {}).get("type", ""))
+    return str(((decoded.get("data") or decoded).get("error") or {}).get("type", ""))
 
 
-async def _leave(sock: socket.socket, visit: Visit, how: str) -> None:
-    visit.left_at = time.monotonic()
+async def _disconnect(sock: socket.socket, result: ClientResult, how: str) -> None:
+    result.disconnected_at = time.monotonic()
     if how == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if how == "half-close":
         sock.shutdown(socket.SHUT_WR)
-        await asyncio.sleep(2)  # it would go on reading
+        await asyncio.sleep(2)  # the client would continue to read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One look at `/livez` or `/readyz`."""
+class HealthCheck:
+    """One request to `/livez` or `/readyz`."""
 
     path: str
     at: float
     took_s: float
     status: int | None
-    """None where nobody answered."""
+    """None: no response."""
 
 
-async def look(port: int, path: str) -> Look:
-    """Ask for a page that needs no key."""
+async def check_health(port: int, path: str) -> HealthCheck:
+    """Request a health page."""
     at = time.monotonic()
     status = None
     loop = asyncio.get_running_loop()
@@ -183,4 +183,4 @@ async def look(port: int, path: str) -> Look:
                 status = int((await loop.sock_recv(sock, READ_BYTES)).split()[1])
         except (OSError, IndexError):
             pass
-    return Look(path=path, at=at, took_s=time.monotonic() - at, status=status)
+    return HealthCheck(path=path, at=at, took_s=time.monotonic() - at, status=status)
