@@ -1,7 +1,9 @@
 """gunicorn's settings and hooks: one gevent worker a core, an honest end on SIGTERM, every row settled before exit."""
 
+import logging
 import os
 import signal
+import sys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -36,7 +38,15 @@ def post_worker_init(worker):
 
 
 def worker_exit(server, worker):
-    """The last thing that a worker does. A worker that never loaded the application has nothing to close."""
+    """Settle all records and end the worker. A worker that did not load the application has nothing to settle."""
     application = getattr(worker, "wsgi", None)
-    if application is not None and worker.pid == os.getpid():
-        application.close()
+    if application is None or worker.pid != os.getpid():
+        return
+    application.close()
+    # Without finalizing the interpreter, which takes 0.3 to 0.5 s of CPU time in each worker. On a busy machine that
+    # was longer than the margin after the drain, and the master killed the workers. `close` leaves nothing to finalize.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ending = sys.exc_info()[1]  # gunicorn's SystemExit: not 0 after an unhandled error
+    os._exit(ending.code & 0xFF if isinstance(ending, SystemExit) and isinstance(ending.code, int) else 0)
