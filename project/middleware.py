@@ -15,7 +15,7 @@ from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from audit import log
-from lib.client_address import client_ip, is_from_trusted_proxy
+from lib.client_address import client_ip
 
 API_PREFIX = "/api/"
 
@@ -66,18 +66,6 @@ class AuditActorMiddleware:
 
 class Audit(SkipForApi, AuditActorMiddleware):
     pass
-
-
-class TrustedProxies:
-    """Drop `X-Forwarded-Proto` unless a trusted proxy sent it: any client could claim HTTPS otherwise."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
-        if "HTTP_X_FORWARDED_PROTO" in http_request.META and not is_from_trusted_proxy(http_request):
-            del http_request.META["HTTP_X_FORWARDED_PROTO"]
-        return self.get_response(http_request)
 
 
 class PageHeaders:

@@ -124,7 +124,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "project.middleware.TrustedProxies",  # before anything looks at the scheme
+    "project.trusted_proxies.TrustedProxies",  # before anything looks at the scheme
     "messages_api.middleware.ApiMiddleware",
     "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
     "django.middleware.security.SecurityMiddleware",

@@ -167,6 +167,7 @@ IMPORTS: dict[str, set[str]] = {
         "project/checks",
         "staff",
     },
+    "project/trusted_proxies": {"lib"},
     "project/urls": {"project/server"},
     "project/wsgi": {"project/server"},
     "staff": {"audit", "keys/domain", "keys/models", "lib", "messages_api/models"},
