@@ -7,15 +7,18 @@ greenlets that wait for it through their event loop.
 """
 
 import logging
+import queue
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable
-from queue import Empty as QueueEmpty  # noqa: F401  # what `get` of a `simple_queue` raises
 from typing import Any, Protocol
 
 from django.db.backends.signals import connection_created
 from gevent import get_hub, monkey
 from gevent.event import Event as GreenletEvent
+
+QueueEmpty = queue.Empty
+"""Raised by `get` of a `simple_queue`."""
 
 
 class Signal(Protocol):

@@ -18,7 +18,7 @@ SECONDS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 def backoff_s(retry: int, *, retry_after_s: float | None) -> float | None:
     """Return the seconds to wait before retry number `retry` (1, 2, …), or None if `retry_after_s` is too long."""
     if retry_after_s is None:
-        return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (retry - 1))
+        return random.uniform(0.5, 1.0) * min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (retry - 1))
     if retry_after_s > MAX_RETRY_AFTER_S:
         return None
     return retry_after_s + random.uniform(0, JITTER_S)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 from keys.hygiene import conditions
@@ -49,6 +50,14 @@ def test_every_path_that_make_and_the_documents_name_exists() -> None:
         if not (ROOT / path).exists() and not (document.parent / path).exists()
     ]
     assert missing == []
+
+
+def test_every_module_with_strict_types_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    strict = next(each for each in project["tool"]["mypy"]["overrides"] if each.get("disallow_untyped_defs"))
+
+    paths = [ROOT / name.removesuffix(".*").replace(".", "/") for name in strict["module"]]
+    assert [path for path in paths if not path.is_dir() and not path.with_suffix(".py").exists()] == []
 
 
 def test_no_file_names_a_package_index() -> None:
