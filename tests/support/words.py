@@ -130,7 +130,7 @@ RULES = (
     Rule(r"for good", "permanently, revoke"),
     Rule(r"br(?:ing|ings|ought|inging) (?:\w+ )?(?:back|home)", "enable, replay"),
     Rule(r"(?:let|lets) (?:\w+ )?be\b", "wait, keep"),
-    Rule(r"endless(?:ly)?|without an end|without end", "never expires, no expiry"),
+    Rule(r"endless(?:ly)?|without an end|without end", "never expires, no expiry", ("messages_api", "tests", "lib")),
     Rule(r"lately", "recently, last used"),
     Rule(r"still tried|(?:try|tries|tried|trying) (?:out )?keys", "used after deactivation, invalid key attempts"),
     Rule(r"knock(?:s|ed|ing)?", "probe, rejected use"),
