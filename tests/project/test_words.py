@@ -19,8 +19,6 @@ PENDING: tuple[str, ...] = (
     "project/quickstart",
     "project/server",
     "project/settings.py",
-    "project/site",
-    "project/templates",
     "staff",
     "tests/admin",
     "tests/browser",
