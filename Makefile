@@ -19,7 +19,7 @@ FAST := tests/project/test_architecture.py tests/project/test_words.py tests/pro
 # What depends on the database: tested on SQLite and on PostgreSQL.
 ON_POSTGRES := tests/keys/usage/test_ledger.py tests/keys/usage/test_rollup_check.py \
 	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \
-	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_reports.py \
+	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)

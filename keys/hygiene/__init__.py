@@ -1,0 +1,1 @@
+"""Key hygiene: conditions of API keys, checks with recommendations, findings and the weekly notification."""

@@ -1,4 +1,4 @@
-"""Columns of the key list: requests of the last days, cost of the month, and the most telling budget of each key."""
+"""Columns of the key list: requests of the last days, cost of the month, and the most important budget of each key."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ class Totals:
     client_disconnected: int = 0
     """The client disconnected, or timed out while it should have read the response."""
     client_errors: int = 0
-    """Failed because of the request itself, such as one that the upstream answers with 400."""
+    """Failed because of the request itself, for example with 400."""
     upstream_errors: int = 0
     """Failed at the upstream or in the gateway, or interrupted by the end of a worker."""
     in_flight: int = 0

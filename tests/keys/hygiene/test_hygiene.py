@@ -1,4 +1,4 @@
-"""What hygiene finds, in the shell and by mail: the same, in words and in numbers, and once a week."""
+"""Hygiene checks, the key_hygiene command and the weekly notification."""
 
 import io
 import json
@@ -31,15 +31,15 @@ Issue = Callable[..., APIKey]
 
 @pytest.fixture
 def issue(owner: User) -> Issue:
-    """Issues a key that is as it should be, but for what is said of it."""
+    """Issue a key that no check finds, except for the given fields."""
 
     def issue(name: str, **fields: Any) -> APIKey:
-        sound: dict[str, Any] = {
+        values: dict[str, Any] = {
             "owner": owner,
             "expires_at": timezone.now() + timedelta(days=100),
             "requests_per_minute": 60,
         }
-        api_key: APIKey = APIKey.objects.issue(name=name, **(sound | fields))[0]
+        api_key: APIKey = APIKey.objects.issue(name=name, **(values | fields))[0]
         api_key.secrets.update(last_used_at=timezone.now() - timedelta(hours=1))
         return api_key
 
@@ -47,17 +47,18 @@ def issue(owner: User) -> Issue:
 
 
 def found() -> dict[str, int]:
+    """Return the number of keys that each check finds."""
     return {finding.check.condition: finding.count for finding in findings.examine().findings}
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    """The exit code of the command, and what it said."""
-    said = io.StringIO()
+    """Return the exit code of the command, and its output."""
+    output = io.StringIO()
     try:
-        call_command("key_hygiene", *arguments, stdout=said)
-    except SystemExit as end:
-        return int(str(end.code)), said.getvalue()
-    return 0, said.getvalue()
+        call_command("key_hygiene", *arguments, stdout=output)
+    except SystemExit as exit:
+        return int(str(exit.code)), output.getvalue()
+    return 0, output.getvalue()
 
 
 def spend(budget: Budget, spent: int, **more: Any) -> None:
@@ -65,29 +66,29 @@ def spend(budget: Budget, spent: int, **more: Any) -> None:
     BudgetPeriod.objects.create(budget=budget, starts_at=begin, spent=spent, **more)
 
 
-# ---- what is found
+# ---- findings
 
 
-def test_a_sound_key_is_not_found(issue: Issue) -> None:
-    issue("sound")
+def test_a_key_in_order_has_no_finding(issue: Issue) -> None:
+    issue("in order")
 
     assert findings.examine() == findings.Hygiene()
 
 
 def expired(issue: Issue) -> None:
-    tried = issue("expired", expires_at=timezone.now() - timedelta(days=1))
-    tried.secrets.update(last_rejected_at=timezone.now() - timedelta(days=6))
-    silent = issue("expired, and nobody calls", expires_at=timezone.now() - timedelta(days=1))
-    silent.secrets.update(last_rejected_at=timezone.now() - timedelta(days=8))
+    used = issue("expired", expires_at=timezone.now() - timedelta(days=1))
+    used.secrets.update(last_rejected_at=timezone.now() - timedelta(days=6))
+    unused = issue("expired and unused", expires_at=timezone.now() - timedelta(days=1))
+    unused.secrets.update(last_rejected_at=timezone.now() - timedelta(days=8))
 
 
 def revoked(issue: Issue) -> None:
-    tried = issue("revoked")
-    tried.revoke()
-    tried.secrets.update(last_rejected_at=timezone.now())
+    used = issue("revoked")
+    used.revoke()
+    used.secrets.update(last_rejected_at=timezone.now())
 
 
-def once_disabled(issue: Issue) -> None:
+def disabled_before(issue: Issue) -> None:
     issue("works again").secrets.update(last_rejected_at=timezone.now())
 
 
@@ -106,28 +107,28 @@ def old_in_use(issue: Issue) -> None:
     rotated(issue, overlap=timedelta(days=2), used_after=timedelta(hours=1))
 
 
-def old_left(issue: Issue) -> None:
+def old_not_used(issue: Issue) -> None:
     rotated(issue, overlap=timedelta(days=2), used_after=timedelta(hours=-1))
 
 
-def old_with_time(issue: Issue) -> None:
+def old_expires_later(issue: Issue) -> None:
     rotated(issue, overlap=timedelta(days=7), used_after=timedelta(hours=1))
 
 
-def old_tried(issue: Issue) -> None:
+def old_used_after_expiry(issue: Issue) -> None:
     api_key = rotated(issue, overlap=timedelta(0), used_after=timedelta(hours=-1))
     api_key.secrets.exclude(expires_at=None).update(last_rejected_at=timezone.now() + timedelta(seconds=1))
 
 
-def ownerless(issue: Issue) -> None:
-    issue("ownerless", owner=User.objects.create_user("gone", is_active=False))
+def owner_inactive(issue: Issue) -> None:
+    issue("of an inactive owner", owner=User.objects.create_user("gone", is_active=False))
 
 
 def of_disabled_team(issue: Issue) -> None:
     issue("closed", owner=None, team=Team.objects.create(name="closed", disabled_at=timezone.now()))
 
 
-def warned(issue: Issue, spent: int, **budget: Any) -> None:
+def budget_used(issue: Issue, spent: int, **budget: Any) -> None:
     fields = {"amount": 1000, "unit": "tokens", "alert_threshold_percent": 80} | budget
     spend(Budget.objects.create(api_key=issue("with a budget"), **fields), spent)
 
@@ -148,49 +149,53 @@ def spent_last_month(issue: Issue) -> None:
 
 
 INCREASED = {"temporary_increase": 9000, "temporary_increase_until": datetime(2100, 1, 1, tzinfo=UTC)}
-INCREASE_OVER = {"temporary_increase": 9000, "temporary_increase_until": datetime(2020, 1, 1, tzinfo=UTC)}
+INCREASE_ENDED = {"temporary_increase": 9000, "temporary_increase_until": datetime(2020, 1, 1, tzinfo=UTC)}
 
 
 @pytest.mark.parametrize(
     "make, expected",
     [
-        pytest.param(expired, {"used-after-deactivation": 1}, id="expired-and-tried"),
-        pytest.param(revoked, {"used-after-deactivation": 1}, id="revoked-and-tried"),
-        pytest.param(once_disabled, {}, id="tried-while-it-was-disabled"),
-        pytest.param(old_in_use, {"old-secret-in-use": 1}, id="old-secret-in-use-near-its-end"),
-        pytest.param(old_left, {}, id="old-secret-not-used-any-more"),
-        pytest.param(old_with_time, {}, id="old-secret-with-time-left"),
-        pytest.param(old_tried, {"expired-secret-used": 1}, id="ended-secret-tried"),
-        pytest.param(ownerless, {"owner-inactive": 1}, id="ownerless"),
+        pytest.param(expired, {"used-after-deactivation": 1}, id="expired-and-used"),
+        pytest.param(revoked, {"used-after-deactivation": 1}, id="revoked-and-used"),
+        pytest.param(disabled_before, {}, id="used-while-it-was-disabled"),
+        pytest.param(old_in_use, {"old-secret-in-use": 1}, id="old-secret-in-use-before-its-expiry"),
+        pytest.param(old_not_used, {}, id="old-secret-no-longer-used"),
+        pytest.param(old_expires_later, {}, id="old-secret-that-expires-later"),
+        pytest.param(old_used_after_expiry, {"expired-secret-used": 1}, id="expired-secret-used"),
+        pytest.param(owner_inactive, {"owner-inactive": 1}, id="owner-inactive"),
         pytest.param(of_disabled_team, {"team-disabled": 1}, id="team-disabled"),
-        pytest.param(lambda issue: warned(issue, 799), {}, id="budget-before-its-warning"),
-        pytest.param(lambda issue: warned(issue, 800), {"budget-near-limit": 1}, id="budget-past-its-warning"),
-        pytest.param(lambda issue: warned(issue, 1000), {"budget-exhausted": 1}, id="budget-spent"),
-        pytest.param(lambda issue: warned(issue, 999, alert_threshold_percent=None), {}, id="budget-without-a-warning"),
-        pytest.param(lambda issue: warned(issue, 1000, **INCREASED), {}, id="budget-increased"),
-        pytest.param(lambda issue: warned(issue, 1000, **INCREASE_OVER), {"budget-exhausted": 1}, id="increase-over"),
+        pytest.param(lambda issue: budget_used(issue, 799), {}, id="budget-below-its-threshold"),
+        pytest.param(lambda issue: budget_used(issue, 800), {"budget-near-limit": 1}, id="budget-at-its-threshold"),
+        pytest.param(lambda issue: budget_used(issue, 1000), {"budget-exhausted": 1}, id="budget-exhausted"),
+        pytest.param(
+            lambda issue: budget_used(issue, 999, alert_threshold_percent=None), {}, id="budget-without-a-threshold"
+        ),
+        pytest.param(lambda issue: budget_used(issue, 1000, **INCREASED), {}, id="budget-increased"),
+        pytest.param(
+            lambda issue: budget_used(issue, 1000, **INCREASE_ENDED), {"budget-exhausted": 1}, id="increase-ended"
+        ),
         pytest.param(of_a_team_that_spent, {"budget-exhausted": 2}, id="budget-of-a-team"),
         pytest.param(spent_last_month, {}, id="budget-of-last-month"),
     ],
 )
-def test_what_is_found(make: Callable[[Issue], None], expected: dict[str, int], issue: Issue) -> None:
-    issue("sound")
+def test_findings(make: Callable[[Issue], None], expected: dict[str, int], issue: Issue) -> None:
+    issue("in order")
     make(issue)
 
     assert found() == expected
 
 
-def test_the_most_urgent_comes_first_with_its_first_keys_and_their_number(issue: Issue) -> None:
+def test_findings_are_ordered_by_severity_with_their_first_keys(issue: Issue) -> None:
     for i in range(7):
-        issue(f"endless {i}", expires_at=None)
+        issue(f"no expiry {i}", expires_at=None)
     for days in (13, 2):
-        issue(f"ends in {days}", expires_at=timezone.now() + timedelta(days=days, hours=1))
+        issue(f"expires in {days}", expires_at=timezone.now() + timedelta(days=days, hours=1))
 
-    expiring, endless = findings.examine().findings
+    expiring, no_expiry = findings.examine().findings
 
-    assert (expiring.title, endless.title) == ("2 keys expire within 14 days", "7 keys never expire")
-    assert [key.name for key in expiring.keys] == ["ends in 2", "ends in 13"]
-    assert (len(endless.keys), endless.more) == (5, 2)
+    assert (expiring.title, no_expiry.title) == ("2 keys expire within 14 days", "7 keys never expire")
+    assert [key.name for key in expiring.keys] == ["expires in 2", "expires in 13"]
+    assert (len(no_expiry.keys), no_expiry.more) == (5, 2)
     assert (expiring.query, findings.Finding(check=_check("used-after-deactivation"), count=1).query) == (
         "finding=expiring",
         "state=used-after-deactivation",
@@ -201,7 +206,7 @@ def _check(condition: str) -> findings.Check:
     return next(check for check in findings.CHECKS if check.condition == condition)
 
 
-def test_a_key_that_was_never_used_is_told_of_but_needs_no_attention(issue: Issue) -> None:
+def test_a_key_that_was_never_used_is_a_finding_that_needs_no_attention(issue: Issue) -> None:
     issue("new").secrets.update(last_used_at=None)
 
     assert found() == {"never-used": 1} and not findings.examine().needs_attention
@@ -211,20 +216,20 @@ def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_
     ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1)
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
-            issue(f"endless {APIKey.objects.count()}", expires_at=None)
+            issue(f"no expiry {APIKey.objects.count()}", expires_at=None)
         with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
             findings.examine()
         with django_assert_num_queries(4):
             findings.counts()
 
 
-# ---- who knocks
+# ---- uses of inactive keys
 
 
-def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
+def test_the_use_of_an_inactive_key_is_recorded_without_a_query(
     client: Client, issue: Issue, django_assert_num_queries: Any
 ) -> None:
-    api_key, raw = APIKey.objects.issue(name="over", owner=User.objects.get(), requests_per_minute=1)
+    api_key, raw = APIKey.objects.issue(name="inactive", owner=User.objects.get(), requests_per_minute=1)
     api_key.disable()
     client.get("/api/v1/key", headers={"Authorization": f"Bearer {raw}"})
     assert api_key.secrets.get().last_rejected_at is None
@@ -237,13 +242,13 @@ def test_whoever_calls_with_a_key_that_is_over_is_noted_without_a_write(
         rejected_uses.flush()
 
 
-def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue) -> None:
-    secret, noted = issue("over").secrets.get(), RejectedUseRecorder()
+def test_constant_use_of_an_inactive_key_is_written_every_five_minutes(issue: Issue) -> None:
+    secret, recorder = issue("inactive").secrets.get(), RejectedUseRecorder()
     times = []
     for minutes in (0, 4, 6):
         with time_machine.travel(datetime(2026, 7, 1, 12, minutes, tzinfo=UTC), tick=False):
-            noted.record(secret.pk)
-            noted.flush()
+            recorder.record(secret.pk)
+            recorder.flush()
         secret.refresh_from_db()
         times.append(secret.last_rejected_at.minute)  # type: ignore[union-attr]
 
@@ -253,15 +258,15 @@ def test_whoever_knocks_all_the_time_is_written_every_five_minutes(issue: Issue)
 # ---- the command
 
 
-def test_the_command_has_nothing_to_say_of_sound_keys(issue: Issue) -> None:
-    issue("sound")
+def test_the_command_without_findings(issue: Issue) -> None:
+    issue("in order")
 
     assert run() == (0, "No findings.\n")
     assert json.loads(run("--json")[1]) == {"needs_attention": False, "findings": [], "unpriced_models": []}
 
 
-def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
-    api_key = issue("ends\nsoon", expires_at=timezone.now() + timedelta(days=3))
+def test_the_command_prints_findings_and_fails_if_any_needs_attention(issue: Issue) -> None:
+    api_key = issue("expires\nsoon", expires_at=timezone.now() + timedelta(days=3))
     HourlyUsage.objects.create(
         hour=periods.begin_of_hour(timezone.now()),
         api_key=api_key,
@@ -271,26 +276,26 @@ def test_the_command_names_what_needs_attention_and_fails(issue: Issue) -> None:
         unpriced_requests=1,
     )
 
-    (code, words), (json_code, data) = run(), run("--json")
+    (code, text), (json_code, data) = run(), run("--json")
 
     assert (code, json_code) == (1, 1)
-    assert "1 key expires within 14 days." in words and f"- ends?soon ({api_key.public_id}) of owner" in words
-    assert "1 model was used without a price: m at u." in words
+    assert "1 key expires within 14 days." in text and f"- expires?soon ({api_key.public_id}) of owner" in text
+    assert "1 model was used without a price: m at u." in text
     [finding] = json.loads(data)["findings"]
     assert (finding["name"], finding["count"], finding["severity"]) == ("expiring", 1, "warning")
-    assert finding["keys"] == [{"id": api_key.public_id, "name": "ends\nsoon", "owner": "owner"}]
+    assert finding["keys"] == [{"id": api_key.public_id, "name": "expires\nsoon", "owner": "owner"}]
     assert json.loads(data)["unpriced_models"] == [{"model": "m", "upstream": "u", "requested_models": ["m"]}]
 
 
-def test_the_command_tells_what_is_new_without_failing(issue: Issue) -> None:
+def test_the_command_does_not_fail_for_findings_that_need_no_attention(issue: Issue) -> None:
     issue("new").secrets.update(last_used_at=None)
 
-    code, words = run()
+    code, text = run()
 
-    assert code == 0 and "1 key was never used." in words
+    assert code == 0 and "1 key was never used." in text
 
 
-# ---- the mail of the week
+# ---- the weekly notification
 
 
 @pytest.fixture
@@ -303,8 +308,8 @@ def mailbox(settings: Any) -> Iterator[Mailbox]:
         yield box
 
 
-def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
-    api_key = issue("endless", expires_at=None)
+def test_the_notification_is_sent_by_email_and_webhook(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+    api_key = issue("no expiry", expires_at=None)
     with Webhook() as webhook:
         settings.ALERT_WEBHOOK_URL = webhook.url
         weekly_notification.queue()
@@ -320,22 +325,22 @@ def test_the_week_is_told_by_mail_and_webhook(issue: Issue, mailbox: Mailbox, se
     assert posted["kind"] == "key_hygiene" and posted["findings"][0]["keys"][0]["id"] == api_key.public_id
 
 
-def test_a_mail_leads_to_the_keys_it_is_about(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
+def test_the_notification_links_to_the_keys(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
     settings.PUBLIC_URL = "https://gateway.example.org"
-    issue("endless", expires_at=None)
+    issue("no expiry", expires_at=None)
 
     weekly_notification.queue()
 
-    notice = Notification.objects.get()
-    endless = "https://gateway.example.org/admin/keys/apikey/?finding=no-expiry"
-    assert f"\n  {endless}\n" in notice.text and "(https://gateway.example.org/admin/hygiene/)" in notice.text
-    assert notice.data["findings"][0]["link"] == endless
+    notification = Notification.objects.get()
+    url = "https://gateway.example.org/admin/keys/apikey/?finding=no-expiry"
+    assert f"\n  {url}\n" in notification.text and "(https://gateway.example.org/admin/hygiene/)" in notification.text
+    assert notification.data["findings"][0]["link"] == url
 
 
 def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, mailbox: Mailbox, settings: Any) -> None:
     settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead
     with time_machine.travel(datetime(2026, 7, 1, tzinfo=UTC)):
-        issue("endless", expires_at=None)
+        issue("no expiry", expires_at=None)
     for moment in ("2026-07-12T11:00", "2026-07-12T11:59", "2026-07-12T12:01", "2026-07-19T11:59"):
         with time_machine.travel(f"{moment}+00:00", tick=False):
             weekly_notification.queue()
@@ -343,7 +348,7 @@ def test_a_week_begins_on_the_monday_of_the_reporting_time_zone(issue: Issue, ma
     assert sorted(Notification.objects.values_list("dedup_key", flat=True)) == ["hygiene-2026-W28", "hygiene-2026-W29"]
 
 
-def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:
+def test_no_notification_is_queued_if_no_finding_needs_attention(issue: Issue, mailbox: Mailbox) -> None:
     issue("new").secrets.update(last_used_at=None)
 
     weekly_notification.queue()
@@ -351,21 +356,21 @@ def test_nobody_is_told_of_nothing(issue: Issue, mailbox: Mailbox) -> None:
     assert not Notification.objects.exists()
 
 
-def test_where_nobody_is_to_be_told_nothing_is_written(issue: Issue, settings: Any) -> None:
+def test_no_notification_is_queued_without_recipients(issue: Issue, settings: Any) -> None:
     settings.ALERT_EMAILS, settings.ALERT_WEBHOOK_URL = [], ""
-    issue("endless", expires_at=None)
+    issue("no expiry", expires_at=None)
 
     weekly_notification.queue()
 
     assert not Notification.objects.exists()
 
 
-def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
-    issue("endless", expires_at=None)
-    together = threading.Barrier(4)
+def test_several_workers_queue_one_notification(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
+    issue("no expiry", expires_at=None)
+    barrier = threading.Barrier(4)
 
     def work() -> None:
-        together.wait()
+        barrier.wait()
         try:
             weekly_notification.queue()
         finally:
@@ -381,8 +386,8 @@ def test_several_workers_tell_it_once(transactional_db: None, issue: Issue, mail
     assert Notification.objects.count() == 1 and len(mailbox.mails) == 1
 
 
-def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
-    issue("endless", expires_at=None)
+def test_all_housekeepers_send_one_notification(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
+    issue("no expiry", expires_at=None)
     chores = [chore.do for chore in application.CHORES]
     assert {weekly_notification.queue, rejected_uses.flush, delivery.send_pending} <= set(chores)
     often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_pending)]
@@ -398,16 +403,16 @@ def test_the_housekeeper_of_every_worker_tells_it(transactional_db: None, issue:
     assert len(mailbox.mails) == 1
 
 
-def test_a_key_that_is_meant_to_be_endless_needs_no_attention(issue: Issue) -> None:
+def test_a_key_without_expiry_but_with_a_reason_needs_no_attention(issue: Issue) -> None:
     issue("meter", expires_at=None, no_expiry_reason="no clock")
 
-    code, words = run()
+    code, text = run()
 
     assert found() == {"no-expiry-with-reason": 1}
-    assert code == 0 and "1 key never expires (reason given)." in words
+    assert code == 0 and "1 key never expires (reason given)." in text
 
 
-def test_a_budget_of_nothing_is_spent_before_any_call(issue: Issue) -> None:
+def test_a_budget_of_zero_is_exhausted_before_any_request(issue: Issue) -> None:
     api_key = issue("paused by its budget")
     budget = Budget.objects.create(api_key=api_key, amount=0)
 

@@ -1,4 +1,4 @@
-"""What a key may ask about itself: its rules, its budgets, and what it alone used."""
+"""Key info and key usage: what an API key may read about itself."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -29,17 +29,17 @@ def issued(quiet_ledger: None, owner: User) -> tuple[APIKey, str]:
 
 @pytest.fixture
 def get(issued: tuple[APIKey, str], client: Client) -> Any:
-    """The data of a good answer, with the issued key: `get(USAGE, bucket_width="1h")`."""
+    """Return the data of a response to the issued key: `get(USAGE, bucket_width="1h")`."""
 
     def get(path: str, *, status: int = 200, **query: str) -> Any:
-        answer = client.get(path, query, headers={"authorization": f"Bearer {issued[1]}"})
-        assert answer.status_code == status, answer.content
-        return answer.json()["data"]
+        response = client.get(path, query, headers={"authorization": f"Bearer {issued[1]}"})
+        assert response.status_code == status, response.content
+        return response.json()["data"]
 
     return get
 
 
-def call(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20, cost: bool = False) -> None:
+def use(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20, cost: bool = False) -> None:
     admission = Admission(
         id=new_request_id(),
         api_key_id=key.pk,
@@ -65,7 +65,7 @@ def call(key: APIKey, at: datetime, *, model: str = "claude-3", output: int = 20
     )
 
 
-def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple[APIKey, str], get: Any) -> None:
+def test_key_info_has_no_owner_ip_addresses_or_secrets(issued: tuple[APIKey, str], get: Any) -> None:
     key, raw = issued
     Budget.objects.create(api_key=key, unit="usd", period="month", amount=25_000_000)
     Budget.objects.create(team=key.team, unit="tokens", period="total", amount=1000)
@@ -82,7 +82,7 @@ def test_a_key_describes_itself_without_owner_addresses_or_secrets(issued: tuple
     assert raw not in str(found)
 
 
-def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tuple[APIKey, str], get: Any) -> None:
+def test_key_info_has_the_remaining_limits_and_consumes_none(issued: tuple[APIKey, str], get: Any) -> None:
     key, _ = issued
     key.requests_per_minute, key.concurrent_requests = 6, 3
     key.save()
@@ -100,20 +100,20 @@ def test_a_key_is_told_how_its_limits_stand_and_asking_costs_nothing(issued: tup
         ("key", "concurrent_requests"): (3, 2, False),
         ("team", "tokens_per_minute"): (6, 2, True),
     }
-    full_again = datetime.fromisoformat(found["team", "tokens_per_minute"]["resets_at"])
-    assert timedelta(seconds=30) < full_again - timezone.now() <= timedelta(seconds=42)
+    resets_at = datetime.fromisoformat(found["team", "tokens_per_minute"]["resets_at"])
+    assert timedelta(seconds=30) < resets_at - timezone.now() <= timedelta(seconds=42)
     assert found["key", "concurrent_requests"]["resets_at"] is None
 
 
-def test_usage_of_today_and_this_month_is_what_the_key_used(issued: tuple[APIKey, str], get: Any) -> None:
+def test_key_info_has_the_usage_of_the_current_periods(issued: tuple[APIKey, str], get: Any) -> None:
     ModelPrice.objects.create(model_pattern="priced", input_price=3_000_000, output_price=15_000_000)
     prices.book()
     now = timezone.now()
-    call(issued[0], now, cost=True)
-    call(issued[0], now)
-    call(issued[0], now - timedelta(days=40))
+    use(issued[0], now, cost=True)
+    use(issued[0], now)
+    use(issued[0], now - timedelta(days=40))
     other, _ = APIKey.objects.issue(name="other", team=issued[0].team)
-    call(other, now)
+    use(other, now)
 
     usage = get(KEY)["usage"]
 
@@ -137,11 +137,11 @@ NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("width", "edge"), [("1m", NOON), ("1h", NOON), ("1d", NOON.replace(hour=0))])
-def test_buckets_begin_where_they_should_and_hold_what_lies_in_them(
+def test_buckets_start_at_their_width_and_hold_the_requests_in_them(
     issued: tuple[APIKey, str], get: Any, width: str, edge: datetime
 ) -> None:
-    call(issued[0], NOON + timedelta(seconds=59))
-    call(issued[0], NOON + timedelta(days=1, seconds=1))
+    use(issued[0], NOON + timedelta(seconds=59))
+    use(issued[0], NOON + timedelta(days=1, seconds=1))
 
     page = get(
         USAGE, starting_at=NOON.isoformat(), ending_at=(NOON + timedelta(days=2)).isoformat(), bucket_width=width
@@ -153,21 +153,24 @@ def test_buckets_begin_where_they_should_and_hold_what_lies_in_them(
     assert page["time_zone"] == "UTC"
 
 
-def test_models_are_told_apart_when_asked(issued: tuple[APIKey, str], get: Any) -> None:
-    call(issued[0], NOON, model="claude-3")
-    call(issued[0], NOON, model="claude-4", output=7)
+def test_usage_is_grouped_by_model_on_request(issued: tuple[APIKey, str], get: Any) -> None:
+    use(issued[0], NOON, model="claude-3")
+    use(issued[0], NOON, model="claude-4", output=7)
     span = {"starting_at": NOON.isoformat(), "ending_at": (NOON + timedelta(hours=1)).isoformat()}
 
-    (apart,) = get(USAGE, **span, bucket_width="1h", group_by="model")["data"]
+    (grouped,) = get(USAGE, **span, bucket_width="1h", group_by="model")["data"]
     (together,) = get(USAGE, **span, bucket_width="1h")["data"]
 
-    assert [(each["model"], each["output_tokens"]) for each in apart["results"]] == [("claude-3", 20), ("claude-4", 7)]
+    assert [(each["model"], each["output_tokens"]) for each in grouped["results"]] == [
+        ("claude-3", 20),
+        ("claude-4", 7),
+    ]
     assert [(each["model"], each["output_tokens"]) for each in together["results"]] == [(None, 27)]
 
 
 def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: Any) -> None:
     for hours in range(5):
-        call(issued[0], NOON + timedelta(hours=hours))
+        use(issued[0], NOON + timedelta(hours=hours))
     query = {
         "starting_at": NOON.isoformat(),
         "ending_at": (NOON + timedelta(hours=5)).isoformat(),
@@ -202,18 +205,16 @@ def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: 
         ({"page": "2"}, "page"),
     ],
 )
-def test_a_query_that_cannot_be_understood_is_a_400_that_names_the_parameter(
-    get: Any, query: dict[str, str], param: str
-) -> None:
+def test_an_invalid_parameter_is_a_400_that_names_it(get: Any, query: dict[str, str], param: str) -> None:
     assert get(USAGE, status=400, **query)["error"]["param"] == param
 
 
 @pytest.mark.parametrize("path", [KEY, USAGE, KEY + "/", USAGE + "/"])
-def test_without_a_key_nothing_is_told(db: None, client: Client, path: str) -> None:
-    answer = client.get(path)
+def test_a_key_is_required(db: None, client: Client, path: str) -> None:
+    response = client.get(path)
 
-    assert answer.status_code == 401
-    assert answer.json()["data"]["error"]["type"] == "authentication_error"
+    assert response.status_code == 401
+    assert response.json()["data"]["error"]["type"] == "authentication_error"
     assert client.post(path).status_code in (401, 405)
 
 
@@ -227,7 +228,7 @@ def test_without_a_key_nothing_is_told(db: None, client: Client, path: str) -> N
         (["a"], ["b"], []),
     ],
 )
-def test_only_what_key_and_team_both_allow_is_told(
+def test_allowed_models_are_those_that_key_and_team_both_allow(
     issued: tuple[APIKey, str], get: Any, own: list[str], of_team: list[str], allowed: list[str]
 ) -> None:
     team = Team.objects.create(name="crew", allowed_models=of_team)
@@ -236,7 +237,7 @@ def test_only_what_key_and_team_both_allow_is_told(
     assert get("/api/v1/key")["models"]["allowed"] == allowed
 
 
-def test_hours_go_on_where_a_clock_is_moved_by_half_an_hour(settings: Any) -> None:
+def test_hourly_buckets_follow_a_clock_change_of_half_an_hour(settings: Any) -> None:
     settings.TIME_ZONE = "Australia/Lord_Howe"  # on 2026-04-04 at 15:00 UTC
     begin = datetime(2026, 4, 4, 12, tzinfo=UTC)
     query = BucketQuery(

@@ -1,4 +1,4 @@
-"""The description of the API is complete, and the running gateway keeps it."""
+"""The OpenAPI document is complete, and the running gateway conforms to it."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def content(description: Any, path: str, method: str, status: str) -> Any:
 
 
 def fits(value: object, schema: Any, description: Any) -> None:
-    """Raise ValidationError for a value that a schema of the description does not allow."""
+    """Raise ValidationError for a value that a schema of the document does not allow."""
     jsonschema.Draft202012Validator({**schema, "components": description["components"]}).validate(value)
 
 
@@ -66,17 +66,17 @@ def records(stream: str) -> list[Record]:
     return SSEParser().feed(stream.encode())
 
 
-# ---- it is complete
+# ---- completeness
 
 
 def test_the_description_is_valid_and_raises_no_warning(tmp_path: Path) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yml"))
 
 
-def test_every_address_is_described_without_its_slash(description: Any) -> None:
-    addresses = {(path, method.upper()) for path, methods in description["paths"].items() for method in methods}
+def test_every_path_is_described_without_its_slash(description: Any) -> None:
+    paths = {(path, method.upper()) for path, methods in description["paths"].items() for method in methods}
 
-    assert addresses == set(OPERATIONS)
+    assert paths == set(OPERATIONS)
 
 
 def test_every_documented_field_is_described(description: Any) -> None:
@@ -97,7 +97,7 @@ def test_every_documented_status_is_described() -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
-def test_a_call_may_fail_with_every_status_of_the_table(description: Any, path: str) -> None:
+def test_a_message_request_may_have_every_error_status(description: Any, path: str) -> None:
     statuses = {HTTPStatus.OK, *ERRORS}
 
     assert set(description["paths"][path]["post"]["responses"]) == {str(int(status)) for status in statuses}
@@ -116,19 +116,19 @@ def test_either_header_may_carry_the_key(description: Any, path: str, method: st
     ]
 
 
-# ---- its examples are true
+# ---- examples
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_example_fits_its_schema(description: Any, path: str, method: str) -> None:
     operation = description["paths"][path][method.lower()]
 
-    for answer in [*operation["responses"].values(), operation.get("requestBody", {"content": {}})]:
-        for body in answer["content"].values():
+    for response in [*operation["responses"].values(), operation.get("requestBody", {"content": {}})]:
+        for body in response["content"].values():
             fits(body["example"], body["schema"], description)
 
 
-def test_the_example_of_a_request_is_taken() -> None:
+def test_the_example_of_a_request_is_valid() -> None:
     assert parse(json.dumps(EXAMPLES).encode(), strict=True) == EXAMPLES
 
 
@@ -159,29 +159,29 @@ def test_a_stream_is_explained(description: Any, path: str, words: list[str]) ->
     assert [word for word in words if word not in text] == []
 
 
-# ---- it is served
+# ---- the endpoints of the document
 
 
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/schema"])
 @pytest.mark.parametrize("accept", ["*/*", "text/html"])
-def test_the_description_needs_no_key(client: Client, path: str, accept: str) -> None:
-    answer = client.get(path, headers={"Accept": accept})
+def test_the_document_needs_no_key(client: Client, path: str, accept: str) -> None:
+    response = client.get(path, headers={"Accept": accept})
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    assert answer.json()["openapi"] == "3.1.1"
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+    assert response.json()["openapi"] == "3.1.1"
 
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/docs", "/api/docs/?script="])
 def test_the_page_needs_no_key_and_has_nothing_inline(client: Client, static_files: None, path: str) -> None:
-    answer = client.get(path)
+    response = client.get(path)
 
-    text = answer.content.decode()
-    assert answer.status_code == 200
+    text = response.content.decode()
+    assert response.status_code == 200
     assert "<style" not in text and not re.search(r"<script(?! src=)", text)
-    assert not answer.cookies
+    assert not response.cookies
 
 
-def test_the_policy_allows_images_in_data_addresses_there_and_nowhere_else(
+def test_the_policy_allows_data_urls_of_images_on_the_documentation_page_alone(
     client: Client, static_files: None, db: None
 ) -> None:
     docs = client.get("/api/docs/").headers["Content-Security-Policy"]
@@ -192,24 +192,24 @@ def test_the_policy_allows_images_in_data_addresses_there_and_nowhere_else(
 
 
 @override_settings(SECURE_SSL_REDIRECT=True)
-def test_the_page_where_a_key_is_typed_is_served_over_tls_alone(client: Client) -> None:
+def test_the_documentation_page_is_served_over_tls_alone(client: Client) -> None:
     assert client.get("/api/docs/").headers["Location"] == "https://testserver/api/docs/"
     assert client.get("/api/schema/").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
 def test_other_methods_are_a_405_that_names_get(client: Client, path: str) -> None:
-    answer = client.post(path)
+    response = client.post(path)
 
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
-    assert answer.json()["message"] == "Method not allowed. Allowed: GET, HEAD."
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+    assert response.json()["message"] == "Method not allowed. Allowed: GET, HEAD."
 
 
-# ---- the gateway keeps it
+# ---- conformance
 
 
 @pytest.mark.timeout(300)
-def test_the_running_gateway_keeps_the_description(gateway: Gateway, tmp_path: Path) -> None:
+def test_the_running_gateway_conforms_to_the_document(gateway: Gateway, tmp_path: Path) -> None:
     gateway.add_route("claude-3-opus-20240229", gateway.upstream_row)
     program = Path(sys.executable).with_name("schemathesis")
     key = f"Authorization: Bearer {gateway.raw_key}"

@@ -1,4 +1,4 @@
-"""What reports add up: every table to the same total, on days of the reporting time zone."""
+"""Usage report and export: every table adds up to the total, on days of the reporting time zone."""
 
 import csv
 import random
@@ -36,20 +36,20 @@ def at(day: int, hour: int = 12, **changes: Any) -> datetime:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_periods_tile_time_without_gap_or_overlap(zone: str, settings: Any) -> None:
+def test_days_follow_each_other_without_gap_or_overlap(zone: str, settings: Any) -> None:
     settings.TIME_ZONE = zone
 
     @given(DAYS)
-    def tiles(day: date) -> None:
+    def follow(day: date) -> None:
         begin, end = DateRange(first=day, last=day).bounds()
         next_begin, _ = DateRange(first=day + timedelta(days=1), last=day + timedelta(days=1)).bounds()
         assert begin <= end == next_begin  # Apia had no 30 December 2011; a day may be empty, never negative
 
-    tiles()
+    follow()
 
 
 @pytest.mark.parametrize("day, hours", [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 7, 1), 24)])
-def test_a_day_of_a_clock_change_is_whole(day: date, hours: int, settings: Any) -> None:
+def test_a_day_with_a_clock_change_has_its_hours(day: date, hours: int, settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
 
     begin, end = DateRange(first=day, last=day).bounds()
@@ -57,7 +57,7 @@ def test_a_day_of_a_clock_change_is_whole(day: date, hours: int, settings: Any) 
     assert end - begin == timedelta(hours=hours)
 
 
-def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(requests: Callable[..., Any], settings: Any) -> None:
+def test_a_request_counts_on_its_day_in_the_reporting_time_zone(requests: Callable[..., Any], settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Tokyo"  # nine hours ahead
     requests(created_at=at(9, 15))
     requests(created_at=at(9, 14, minute=59))
@@ -70,7 +70,7 @@ def test_a_call_belongs_to_its_day_in_the_reporting_time_zone(requests: Callable
     ]
 
 
-def test_the_end_of_a_period_is_not_in_it(requests: Callable[..., Any]) -> None:
+def test_a_range_ends_before_the_next_day(requests: Callable[..., Any]) -> None:
     requests(created_at=at(1, 0))
     requests(created_at=at(31, 23, minute=59, second=59, microsecond=999_999))
     requests(created_at=datetime(2026, 8, 1, tzinfo=UTC))
@@ -78,7 +78,7 @@ def test_the_end_of_a_period_is_not_in_it(requests: Callable[..., Any]) -> None:
     assert usage_report.total(JULY).requests == 2
 
 
-def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
+def test_the_figures_of_a_total(requests: Callable[..., Any]) -> None:
     counts = {"cache_read_tokens": 3, "cache_write_5m_tokens": 5, "cache_write_1h_tokens": 7, "thinking_tokens": 4}
     requests(created_at=at(1), **counts)
     requests(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
@@ -88,7 +88,7 @@ def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
     requests(created_at=at(3), status="rejected")
     requests(created_at=at(4), status="interrupted", lease_s=1)
     ledger.close()
-    ledger.start()  # its first chore settles what outlived its lease
+    ledger.start()  # settles the request whose lease has expired
     ledger.close()
 
     total = usage_report.total(JULY)
@@ -108,12 +108,12 @@ def test_what_a_total_is_made_of(requests: Callable[..., Any]) -> None:
         source_partial=1,
         source_estimated=2,
         source_none=1,
-        unpriced=4,  # what ended without an answer of an upstream has cost nothing; the others have no price
+        unpriced=4,  # a request without a response of an upstream costs nothing; the others have no price
     )
     assert (total.requests, total.finished, total.all_input_tokens) == (6, 5, 49)
 
 
-def random_calls(requests: Callable[..., Any], owner: User, *, seed: int) -> None:
+def random_requests(requests: Callable[..., Any], owner: User, *, seed: int) -> None:
     chance = random.Random(seed)
     api_keys = [APIKey.objects.issue(name=f"app {i % 3}", owner=owner)[0] for i in range(5)]
     for _ in range(60):
@@ -135,8 +135,8 @@ def test_every_table_adds_up_to_the_total(
     zone: str, seed: int, requests: Callable[..., Any], owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TIME_ZONE = zone
-    monkeypatch.setattr(usage_report, "SHOWN", 2)  # the rest of the keys and models is in the row of all others
-    random_calls(requests, owner, seed=seed)
+    monkeypatch.setattr(usage_report, "SHOWN", 2)  # the other keys and models are in the row of all others
+    random_requests(requests, owner, seed=seed)
 
     report = usage_report.report(JULY)
     lines = list(csv.DictReader(usage_csv.csv_lines(JULY)))
@@ -150,23 +150,23 @@ def test_every_table_adds_up_to_the_total(
     assert sum(int(line["requests"]) for line in lines) == report.total.requests
 
 
-def test_two_keys_of_one_name_are_two_rows_with_their_hints(requests: Callable[..., Any], owner: User) -> None:
+def test_keys_with_the_same_name_have_rows_of_their_own_with_hints(requests: Callable[..., Any], owner: User) -> None:
     api_keys = [APIKey.objects.issue(name="same", owner=owner)[0] for _ in range(2)]
     for api_key in api_keys:
         requests(as_key=api_key, created_at=at(1))
 
     report = usage_report.report(JULY)
 
-    hints = {api_key.public_id: api_key.secrets.get().hint for api_key in api_keys}
+    hints = {api_key.public_id: str(api_key.secrets.get()) for api_key in api_keys}
     assert {row.subject.public_id: row.subject.hint for row in report.keys} == hints
 
 
-def test_a_report_takes_three_queries_however_much_there_is(
+def test_a_report_takes_three_queries(
     requests: Callable[..., Any], owner: User, django_assert_num_queries: Any
 ) -> None:
-    random_calls(requests, owner, seed=1)
+    random_requests(requests, owner, seed=1)
 
-    with django_assert_num_queries(3):  # the names of the models, the sums, the names and hints of the keys
+    with django_assert_num_queries(3):  # model names, totals, names and hints of keys
         usage_report.report(JULY)
     with django_assert_num_queries(1):
         usage_report.total(JULY)
@@ -187,7 +187,7 @@ def test_a_report_takes_three_queries_however_much_there_is(
         "\n=1",
     ],
 )
-def test_a_cell_that_a_spreadsheet_would_execute_is_inert(text: str) -> None:
+def test_a_cell_that_a_spreadsheet_takes_for_a_formula_is_inert(text: str) -> None:
     assert usage_csv.inert(text) == f"'{text}"
 
 
@@ -229,7 +229,7 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(requests: Callabl
     }
 
 
-def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
+def test_priced_requests_add_up_to_the_cost_and_unpriced_requests_are_counted(
     requests: Callable[..., Any], owner: User
 ) -> None:
     ModelPrice.objects.create(
@@ -260,7 +260,7 @@ def test_cost_is_added_up_where_there_is_a_price_and_unpriced_calls_are_counted(
 
 
 @pytest.mark.parametrize("shown", [1, 50])
-def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
+def test_an_in_flight_request_counts_in_the_row_of_its_key_and_model(
     shown: int, requests: Callable[..., Any], owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage_report, "SHOWN", shown)
@@ -277,7 +277,7 @@ def test_a_call_that_runs_is_counted_where_its_key_and_model_stand(
     assert [row.totals.in_flight for row in report.keys] == [0, 1]
 
 
-def test_what_reports_read_stays_when_its_rows_are_gone(requests: Callable[..., Any]) -> None:
+def test_reports_do_not_change_when_usage_records_are_deleted(requests: Callable[..., Any]) -> None:
     requests(created_at=at(2))
     UsageRecord.objects.all().delete()
 
