@@ -1,11 +1,11 @@
-"""Addresses of the admin for those who read of it elsewhere, in a mail or a webhook."""
+"""Absolute URLs of admin pages, for e-mails and webhooks."""
 
 from django.conf import settings
 from django.urls import reverse
 
 
 def to(view: str, *arguments: object, **filters: str) -> str | None:
-    """The full address of a page of the admin, or None where PUBLIC_URL does not say where the gateway is reached."""
+    """Return the absolute URL of an admin page, or None if PUBLIC_URL is not set."""
     if not settings.PUBLIC_URL:
         return None
     return settings.PUBLIC_URL + reverse(f"admin:{view}", args=arguments, query=filters or None)

@@ -1,4 +1,4 @@
-"""What a process knows of a table, read anew as soon as it is older than `settings.CONFIG_CACHE_TTL_S`."""
+"""Cache of a configuration table, read again by one thread when it is older than CONFIG_CACHE_TTL_S."""
 
 import threading
 import time
@@ -10,16 +10,17 @@ from django.db import InterfaceError, OperationalError
 
 from lib import deadlines
 
-ASK_AGAIN_S = 1.0  # how long nobody asks again after the database did not tell
+RETRY_INTERVAL_S = 1.0
+"""Minimum time between two attempts to read while the database is unavailable."""
 
 Value = TypeVar("Value")
 
 
 class SingleFlightCache(Generic[Value]):
-    """A value that one caller reads for all. Those who need it meanwhile wait, without a connection of their own.
+    """A value that one thread reads while the others wait, each after it has released its database connection.
 
-    A waiting caller that kept its connection would keep it from the one who reads: with as many of them as the pool has
-    slots, nobody would get any further.
+    If waiting threads kept their connections, as many of them as the pool has slots would leave none for the thread
+    that reads: a deadlock.
     """
 
     def __init__(self, read: Callable[[], Value]) -> None:
@@ -30,31 +31,30 @@ class SingleFlightCache(Generic[Value]):
 
     @property
     def last(self) -> Value | None:
-        """The value as it was last read, however long ago. Without a query."""
+        """The value that was read last, without a query and regardless of its age."""
         return self._value
 
     def get(self, *, is_fresh: bool = False) -> Value | None:
-        """The current value, read in this moment if it is to be fresh.
+        """Return the current value. `is_fresh` reads it now.
 
-        While the database does not tell, the last one; None where there never was one. Waits for nobody longer than
-        `settings.DATABASE_TIMEOUT_S`, or than `patience` has left.
+        Return the last value while the database is unavailable, or None if there is none. Wait for another thread at
+        most DATABASE_TIMEOUT_S, or until the deadline of this thread.
         """
-        if self._is_due(is_fresh) and self._takes_its_turn():
+        if self._is_due(is_fresh) and self._acquire():
             try:
-                if self._is_due(is_fresh):  # else somebody else has read it meanwhile
+                if self._is_due(is_fresh):  # otherwise another thread has read it while this one waited
                     self._refresh()
             finally:
                 self._lock.release()
         return self._value
 
     def clear(self) -> None:
-        """Forget the value."""
         self._value, self._fresh_until = None, 0.0
 
     def _is_due(self, is_fresh: bool) -> bool:
         return is_fresh or time.monotonic() >= self._fresh_until
 
-    def _takes_its_turn(self) -> bool:
+    def _acquire(self) -> bool:
         if self._lock.acquire(blocking=False):
             return True
         deadlines.release_connections()
@@ -65,5 +65,5 @@ class SingleFlightCache(Generic[Value]):
         try:
             self._value = self._read()
         except (OperationalError, InterfaceError):
-            fresh_s = min(fresh_s, ASK_AGAIN_S)
+            fresh_s = min(fresh_s, RETRY_INTERVAL_S)
         self._fresh_until = time.monotonic() + fresh_s

@@ -1,4 +1,4 @@
-"""When a key is to end, as people write it: `90d`, `2027-12-31` or `never`."""
+"""Expiry of keys and secrets: parse `90d`, `2027-12-31` or `never`, and compare with the time."""
 
 import re
 from datetime import datetime, time, timedelta
@@ -6,18 +6,18 @@ from datetime import datetime, time, timedelta
 from django.utils import timezone
 
 LAST_YEAR = 2999
-"""Beyond it, the arithmetic of days and time zones could leave the calendar."""
+"""Later years could overflow in calculations with days and time zones."""
 _DAYS = re.compile(r"(\d{1,9})d", re.ASCII)
 
 
 class InThePast(ValueError):
-    """The end lies before now."""
+    """The expiry is in the past."""
 
 
 def parse(text: str) -> datetime | None:
-    """The moment, or None for `never`; of a day, the midnight that ends it in the reporting time zone.
+    """Return the time of expiry, or None for `never`. A day expires at its end in the reporting time zone.
 
-    Raise InThePast, or ValueError for what is none of these.
+    Raise InThePast, or ValueError for anything else.
     """
     if text == "never":
         return None
@@ -26,7 +26,7 @@ def parse(text: str) -> datetime | None:
     except (ValueError, OverflowError) as error:
         raise ValueError("Give it as 90d, 2027-12-31 or never.") from error
     if moment <= timezone.now():
-        raise InThePast("This lies in the past.")
+        raise InThePast("This is in the past.")
     if moment.year > LAST_YEAR:
         raise ValueError("Give it as 90d, 2027-12-31 or never.")
     return moment

@@ -1,23 +1,23 @@
 """
-Micro-dollars as people write and read them: pure, in whole numbers, never float.
+Amounts in micro-dollars: parse and format, in integers, never float. Pure.
 
-What has a cost keeps enough digits not to look like nothing: one micro-dollar is $0.000001.
+Every format keeps enough digits to show that an amount is not zero: one micro-dollar is $0.000001.
 """
 
 import re
 from decimal import Decimal
 
 MICROS = 1_000_000
-"""In a dollar."""
+"""Micro-dollars per dollar."""
 LARGEST = 10**15
-"""A thousand million dollars: sums of such amounts stay inside 64 bits."""
+"""A thousand million dollars. Sums of such amounts fit into 64 bits."""
 
-# Separators of thousands only where they belong, so that 1,5 is not taken for 15.
+# Thousands separators only in valid positions, so that 1,5 is not read as 15.
 _AMOUNT = re.compile(r"\$?\s*(?P<whole>\d{1,3}(,\d{3})+|\d*)(\.(?P<part>\d*))?", re.ASCII)
 
 
 def parse(text: str) -> int:
-    """`12`, `12.50`, `$1,234.5` → micro-dollars. Raise ValueError with a sentence for whoever wrote it."""
+    """Parse `12`, `12.50` or `$1,234.5` to micro-dollars. Raise ValueError with a message for users."""
     match = _AMOUNT.fullmatch(text.strip())
     whole, part = (match["whole"].replace(",", ""), match["part"] or "") if match else ("", "")
     if not whole and not part:
@@ -31,17 +31,17 @@ def parse(text: str) -> int:
 
 
 def dollars(micros: int) -> str:
-    """`$0.000012`, `$12.50`, `$1,234.00`: at least cents, and as many more digits as count."""
+    """Format with all significant digits, at least cents: `$0.000012`, `$12.50`, `$1,234.00`."""
     return f"{'-' if micros < 0 else ''}${_digits(abs(micros), separator=',')}"
 
 
 def unrounded(millionths: int) -> str:
-    """The same of millionths of a micro-dollar, which is what tokens times their price are: `$0.00000015`."""
+    """Format millionths of a micro-dollar, the unit of tokens times price: `$0.00000015`."""
     return f"{'-' if millionths < 0 else ''}${_digits(abs(millionths), separator=',', places=12)}"
 
 
 def short(micros: int) -> str:
-    """The same to look at: cents, or where those would be nothing, two digits that count. `$12.35`, `$0.0012`."""
+    """Format rounded to cents, or to two significant digits of smaller amounts: `$12.35`, `$0.0012`."""
     amount = abs(micros)
     decimals = next((n for n in range(2, 6) if amount >= 10 ** (7 - n)), 6)
     unit = 10 ** (6 - decimals)
@@ -49,7 +49,7 @@ def short(micros: int) -> str:
 
 
 def plain(micros: int) -> str:
-    """The same for fields and spreadsheets: `1234.00`. What `parse` reads."""
+    """Format for input fields and spreadsheets, so that `parse` reads it back: `1234.00`."""
     return f"{'-' if micros < 0 else ''}{_digits(abs(micros), separator='')}"
 
 

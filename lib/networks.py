@@ -1,4 +1,4 @@
-"""Addresses and networks that callers may come from: pure, without Django."""
+"""IP addresses and networks of clients. Pure."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def network(text: str) -> Network:
-    """An address or a network as `192.0.2.0/24`, a mapped IPv4 one as IPv4. Raise ValueError for anything else."""
+    """Parse an IP address or a CIDR range; IPv4-mapped IPv6 becomes IPv4. Raise ValueError for anything else."""
     parsed = ipaddress.ip_network(text, strict=False)
     mapped = parsed.network_address.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Network) else None
     if mapped is not None and parsed.prefixlen >= 96:
@@ -22,9 +22,9 @@ def is_network(text: object) -> bool:
         return False
 
 
-def is_within(address: str | None, networks: Iterable[Network]) -> bool:
-    """Whether an address in its canonical spelling lies in one of the networks. Nowhere lies in none."""
-    if address is None:
+def is_within(client_ip: str | None, networks: Iterable[Network]) -> bool:
+    """Return whether an IP address in canonical form is in one of the networks. An unknown one is in none."""
+    if client_ip is None:
         return False
-    parsed = ipaddress.ip_address(address)
+    parsed = ipaddress.ip_address(client_ip)
     return any(parsed in each for each in networks)

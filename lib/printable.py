@@ -1,6 +1,6 @@
-"""Names that people chose, as they may go to a terminal or into a mail."""
+"""Names from users, made safe for terminals and e-mails."""
 
 
 def printable(text: str) -> str:
-    """Without what would move a cursor, or look like another line."""
+    """Replace characters that move the cursor or break the line with `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,4 +1,4 @@
-"""What a process knows of a table: one reads for all, nobody goes by an older one, and nobody stands in the way."""
+"""Cached tables: one thread reads for all, and waiting threads neither hold connections nor wait forever."""
 
 import threading
 import time
@@ -19,11 +19,11 @@ from messages_api.routing.route_table import RouteCache
 
 
 class Table:
-    """What is read: a number that a test sets. A reader waits while the table is locked."""
+    """A table with one number, which a test sets. Reading waits while the table is locked."""
 
     def __init__(self) -> None:
         self.number = 1
-        self.is_away = False
+        self.is_unavailable = False
         self.reads = 0
         self.being_read = threading.Event()
         self.unlocked = threading.Event()
@@ -33,7 +33,7 @@ class Table:
         self.reads += 1
         self.being_read.set()
         assert self.unlocked.wait(10)
-        if self.is_away:
+        if self.is_unavailable:
             raise OperationalError
         return self.number
 
@@ -44,42 +44,42 @@ def table() -> Table:
 
 
 @pytest.fixture
-def known(table: Table, settings: Settings) -> SingleFlightCache[int]:
-    """The first number has been read, and is good for a while."""
+def cached(table: Table, settings: Settings) -> SingleFlightCache[int]:
+    """A cache that has read the first number and is fresh."""
     settings.CONFIG_CACHE_TTL_S, settings.DATABASE_TIMEOUT_S = 60, 5
-    known = SingleFlightCache(table.read)
-    assert known.get() == 1
+    cached = SingleFlightCache(table.read)
+    assert cached.get() == 1
     table.number = 2
-    return known
+    return cached
 
 
 @pytest.fixture
-def is_old(known: SingleFlightCache[int]) -> None:
-    known._fresh_until = 0.0
+def is_expired(cached: SingleFlightCache[int]) -> None:
+    cached._fresh_until = 0.0
 
 
 @pytest.fixture
-def reader(table: Table, known: SingleFlightCache[int], is_old: None) -> Iterator[ThreadPoolExecutor]:
-    """Somebody has begun to read the second number."""
+def reader(table: Table, cached: SingleFlightCache[int], is_expired: None) -> Iterator[ThreadPoolExecutor]:
+    """A pool in which one thread is reading the second number."""
     table.being_read.clear()
     table.unlocked.clear()
     with ThreadPoolExecutor(8) as pool:
-        pool.submit(known.get)
+        pool.submit(cached.get)
         assert table.being_read.wait(5)
         yield pool
         table.unlocked.set()
 
 
-def test_it_is_read_once_for_as_long_as_it_is_good(table: Table, known: SingleFlightCache[int]) -> None:
-    assert [known.get() for _ in range(3)] == [1, 1, 1]
+def test_a_fresh_value_is_not_read_again(table: Table, cached: SingleFlightCache[int]) -> None:
+    assert [cached.get() for _ in range(3)] == [1, 1, 1]
     assert table.reads == 1
-    assert known.get(is_fresh=True) == 2
+    assert cached.get(is_fresh=True) == 2
 
 
-def test_who_comes_while_it_is_read_gets_what_is_read(
-    table: Table, known: SingleFlightCache[int], reader: ThreadPoolExecutor
+def test_threads_that_wait_for_a_read_share_its_result(
+    table: Table, cached: SingleFlightCache[int], reader: ThreadPoolExecutor
 ) -> None:
-    others = [reader.submit(known.get) for _ in range(5)]
+    others = [reader.submit(cached.get) for _ in range(5)]
     time.sleep(0.1)
     table.unlocked.set()
 
@@ -87,13 +87,15 @@ def test_who_comes_while_it_is_read_gets_what_is_read(
     assert table.reads == 2
 
 
-def test_who_waits_keeps_no_connection(table: Table, known: SingleFlightCache[int], reader: ThreadPoolExecutor) -> None:
+def test_a_waiting_thread_releases_its_connection(
+    table: Table, cached: SingleFlightCache[int], reader: ThreadPoolExecutor
+) -> None:
     closed: list[str] = []
 
     def wait() -> int | None:
         connections["default"].close = lambda: closed.append(threading.current_thread().name)  # type: ignore[method-assign]
         try:
-            return known.get()
+            return cached.get()
         finally:
             del connections["default"].close
 
@@ -104,14 +106,14 @@ def test_who_waits_keeps_no_connection(table: Table, known: SingleFlightCache[in
     assert other.result(5) == 2
 
 
-def test_who_has_waited_long_enough_goes_on_with_the_last_one(known: SingleFlightCache[int], reader: None) -> None:
+def test_after_its_deadline_a_waiting_thread_gets_the_last_value(cached: SingleFlightCache[int], reader: None) -> None:
     began = time.monotonic()
     with deadlines.deadline(0.2):
-        assert known.get() == 1
+        assert cached.get() == 1
     assert 0.2 <= time.monotonic() - began < 2
 
 
-def test_where_there_is_none_yet_nobody_waits_for_ever(table: Table, settings: Settings) -> None:
+def test_waiting_for_the_first_value_is_limited(table: Table, settings: Settings) -> None:
     settings.CONFIG_CACHE_TTL_S, settings.DATABASE_TIMEOUT_S = 60, 0.2
     table.unlocked.clear()
     unread = SingleFlightCache(table.read)
@@ -122,21 +124,21 @@ def test_where_there_is_none_yet_nobody_waits_for_ever(table: Table, settings: S
         table.unlocked.set()
 
 
-def test_while_the_database_is_away_the_last_one_stands_and_few_ask(
-    table: Table, known: SingleFlightCache[int], is_old: None
+def test_an_unavailable_database_leaves_the_last_value_and_is_rarely_queried(
+    table: Table, cached: SingleFlightCache[int], is_expired: None
 ) -> None:
-    table.is_away = True
+    table.is_unavailable = True
 
-    assert [known.get() for _ in range(5)] == [1] * 5
+    assert [cached.get() for _ in range(5)] == [1] * 5
     assert table.reads == 2
 
 
-def test_where_there_never_was_one_the_caller_is_told() -> None:
+def test_without_any_value_the_caches_raise() -> None:
     with pytest.raises(LedgerUnavailable):
-        PriceCache(away).book()
+        PriceCache(unavailable).book()
     with pytest.raises(RequestError):
-        RouteCache(away).table()
+        RouteCache(unavailable).table()
 
 
-def away() -> NoReturn:
+def unavailable() -> NoReturn:
     raise OperationalError

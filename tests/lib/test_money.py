@@ -1,4 +1,4 @@
-"""Micro-dollars as people write and read them."""
+"""Amounts in micro-dollars are parsed and formatted without loss."""
 
 import pytest
 from hypothesis import given
@@ -23,12 +23,12 @@ from lib import money
         ("1000000000", money.LARGEST),
     ],
 )
-def test_an_amount_is_read_exactly(text: str, micros: int) -> None:
+def test_an_amount_is_parsed_exactly(text: str, micros: int) -> None:
     assert money.parse(text) == micros
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("", "such as 12.50"),
         (".", "such as 12.50"),
@@ -46,8 +46,8 @@ def test_an_amount_is_read_exactly(text: str, micros: int) -> None:
         ("9" * 5000, "at most 1,000,000,000 dollars"),
     ],
 )
-def test_what_is_no_amount_is_said(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace(".", r"\.")):
+def test_an_invalid_amount_raises_a_message_for_users(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         money.parse(text)
 
 
@@ -63,7 +63,7 @@ def test_what_is_no_amount_is_said(text: str, said: str) -> None:
         (-500_000, "-$0.50"),
     ],
 )
-def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
+def test_a_small_amount_is_not_formatted_as_zero(micros: int, shown: str) -> None:
     assert money.dollars(micros) == shown
     assert micros < 0 or format_amount(micros, "usd") == shown
 
@@ -84,12 +84,12 @@ def test_an_amount_is_never_shown_as_nothing(micros: int, shown: str) -> None:
         (-5, "-$0.000005"),
     ],
 )
-def test_an_amount_to_look_at_is_short_and_never_nothing(micros: int, shown: str) -> None:
+def test_a_short_amount_is_not_formatted_as_zero(micros: int, shown: str) -> None:
     assert money.short(micros) == shown
 
 
 @given(st.integers(min_value=0, max_value=money.LARGEST))
-def test_what_is_shown_is_read_back(micros: int) -> None:
+def test_a_formatted_amount_is_parsed_back(micros: int) -> None:
     assert money.parse(money.plain(micros)) == money.parse(money.dollars(micros)) == micros
 
 
@@ -103,10 +103,10 @@ def test_what_is_shown_is_read_back(micros: int) -> None:
         (10**21, "$1,000,000,000.00"),
     ],
 )
-def test_what_is_not_rounded_yet_is_shown_to_its_last_digit(millionths: int, shown: str) -> None:
+def test_an_unrounded_amount_has_all_its_digits(millionths: int, shown: str) -> None:
     assert money.unrounded(millionths) == shown
 
 
 @given(st.integers(min_value=0, max_value=money.LARGEST))
-def test_what_needs_no_rounding_is_shown_as_an_amount_is(micros: int) -> None:
+def test_an_unrounded_amount_without_fractions_looks_like_any_amount(micros: int) -> None:
     assert money.unrounded(micros * money.MICROS) == money.dollars(micros)

@@ -1,4 +1,4 @@
-"""Keys of encryption and peppers are changed without a call that fails."""
+"""Encryption keys and peppers are replaced without a failing request."""
 
 from datetime import timedelta
 from io import StringIO

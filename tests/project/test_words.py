@@ -23,7 +23,6 @@ PENDING: tuple[str, ...] = (
     "tests/clients",
     "tests/keys/budgets",
     "tests/keys/usage",
-    "tests/lib",
     "tests/project",
     "tests/staff",
     "tests/support",
