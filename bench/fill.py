@@ -1,10 +1,10 @@
 """
-Fills an empty database with keys and usage to look at, as an installation has them after a month.
+Fills an empty database with the keys and the usage of an installation after a month.
 
-    DATABASE_URL=… python -m bench.fill [--keys 10000] [--calls 1000000] [--session 8]
+    DATABASE_URL=… python -m bench.fill [--keys 10000] [--requests 1000000] [--session 8]
 
-Keys are called in sessions of some calls, few keys often and many seldom. `--session 1` spreads the calls so that
-nearly every one has an hour of its own: the worst that can happen to a report.
+Keys are used in sessions of several requests, few keys often and many rarely. `--session 1` spreads the requests, so
+that nearly each has an hourly rollup of its own: the worst case for a report.
 """
 
 import argparse
@@ -55,10 +55,9 @@ def main() -> None:
     now = timezone.now()
     keys = _issue(options.keys, now)
     price = ModelPrice.objects.create(model_pattern="*", input_price=3_000_000, output_price=15_000_000, valid_from=now)
-    _call(keys, options.requests, options.session, now, price)
-    print(
-        f"{APIKey.objects.count():,} keys, {UsageRecord.objects.count():,} calls, {HourlyUsage.objects.count():,} hours"
-    )
+    _record(keys, options.requests, options.session, now, price)
+    rows = {model._meta.verbose_name_plural: model.objects.count() for model in (APIKey, UsageRecord, HourlyUsage)}
+    print(", ".join(f"{count:,} {name}" for name, count in rows.items()))
 
 
 def _issue(count: int, now: datetime) -> list[APIKey]:
@@ -97,35 +96,36 @@ def _issue(count: int, now: datetime) -> list[APIKey]:
     return keys
 
 
-def _call(keys: list[APIKey], count: int, session: int, now: datetime, price: ModelPrice) -> None:
+def _record(keys: list[APIKey], count: int, session: int, now: datetime, price: ModelPrice) -> None:
     weights = list(accumulate(1 / (rank + 10) for rank in range(len(keys))))
     hours: dict[tuple[Any, ...], Counter[str]] = {}
-    made = 0
-    while made < count:
+    written = 0
+    while written < count:
         rows = []
         for key in chance.choices(keys, cum_weights=weights, k=5_000 // session):
             moment = now - timedelta(seconds=chance.uniform(60, DAYS * 86_400))
             for i in range(round(chance.expovariate(1 / session)) or 1 if session > 1 else 1):
-                rows.append(_row(made + len(rows), key, moment + timedelta(seconds=i * 40), price))
-        del rows[count - made :]
+                rows.append(_row(written + len(rows), key, moment + timedelta(seconds=i * 40), price))
+        del rows[count - written :]
         _insert(rows)
-        made += len(rows)
+        written += len(rows)
         for row in rows:
             hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
-            place = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
-            hours.setdefault(place, Counter()).update(measures_of(row))
-    in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as they come to be
+            dimensions = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
+            hours.setdefault(dimensions, Counter()).update(measures_of(row))
+    in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as the ledger writes them
     HourlyUsage.objects.bulk_create(
-        (HourlyUsage(**dict(zip(DIMENSIONS, place, strict=True)), **sums) for place, sums in in_order), batch_size=5_000
+        (HourlyUsage(**dict(zip(DIMENSIONS, key, strict=True)), **measures) for key, measures in in_order),
+        batch_size=5_000,
     )
 
 
 def _insert(rows: list[dict[str, Any]]) -> None:
-    """Through the driver: Django's own way takes five times as long."""
+    """Insert through the database driver: Django takes five times as long."""
     names = ", ".join(rows[0])
     constants = ", ".join(f"'{value}'" for value in CONSTANTS.values())
-    marks = ", ".join(["%s"] * len(rows[0]))
-    statement = f"INSERT INTO keys_usagerecord ({names}, {', '.join(CONSTANTS)}) VALUES ({marks}, {constants})"
+    placeholders = ", ".join(["%s"] * len(rows[0]))
+    statement = f"INSERT INTO keys_usagerecord ({names}, {', '.join(CONSTANTS)}) VALUES ({placeholders}, {constants})"
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(statement, [tuple(map(_adapted, row.values())) for row in rows])
 
@@ -137,15 +137,16 @@ def _adapted(value: Any) -> Any:
 def _row(i: int, key: APIKey, moment: datetime, price: ModelPrice) -> dict[str, Any]:
     (model, upstream, _) = chance.choices(MODELS, cum_weights=MODEL_WEIGHTS)[0]
     status = chance.choices(OUTCOMES, cum_weights=OUTCOME_WEIGHTS)[0][0]
-    was_made, is_priced = status != "rejected", model != "new-model"
+    was_admitted, is_priced = status != "rejected", model != "new-model"
     return {
         "id": f"req_{i:032d}", "created_at": moment, "settled_at": moment, "status": status, "api_key_id": key.pk,
-        "model": model, "upstream": upstream if was_made else "", "upstream_model": model, "lease_expires_at": moment,
-        "error_type": "api_error" if status == "failed" else "", "usage_source": "reported" if was_made else "",
-        "input_tokens": int(chance.random() * 2_000) if was_made else None,
-        "output_tokens": int(chance.random() * 500) if was_made else None,
-        "cost_usd_micros": int(chance.random() * 20_000) if was_made and is_priced else None,
-        "price_id": price.pk if was_made and is_priced else None,
+        "model": model, "upstream": upstream if was_admitted else "", "upstream_model": model,
+        "lease_expires_at": moment,
+        "error_type": "api_error" if status == "failed" else "", "usage_source": "reported" if was_admitted else "",
+        "input_tokens": int(chance.random() * 2_000) if was_admitted else None,
+        "output_tokens": int(chance.random() * 500) if was_admitted else None,
+        "cost_usd_micros": int(chance.random() * 20_000) if was_admitted and is_priced else None,
+        "price_id": price.pk if was_admitted and is_priced else None,
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """
-How long the pages of the admin take on a filled database (see `fill`): the best of five, by the clock and by the CPU.
+Measures the pages of the admin on a filled database (see `fill`): the best of five, in wall time and CPU time.
 
-    DATABASE_URL=… python -m bench.measure [address …]
+    DATABASE_URL=… python -m bench.measure [path …]
 """
 
 import os
@@ -20,7 +20,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 
-ADDRESSES = [
+PATHS = [
     "/admin/keys/apikey/",
     "/admin/keys/apikey/?o=9",
     "/admin/keys/apikey/?o=7&p=3",
@@ -40,28 +40,26 @@ def main() -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
     client = Client()
     client.force_login(User.objects.get(username="root"))
-    for address in sys.argv[1:] or ADDRESSES:
-        took = [_once(client, address) for _ in range(5)]
+    for path in sys.argv[1:] or PATHS:
+        took = [_measure(client, path) for _ in range(5)]
         clock, cpu, queries, size = (min(values) for values in zip(*took, strict=True))
-        print(
-            f"{clock * 1000:7.0f} ms  {cpu * 1000:7.0f} ms CPU  {queries:3} queries  {size / 1000:6.0f} kB  {address}"
-        )
+        print(f"{clock * 1000:7.0f} ms  {cpu * 1000:7.0f} ms CPU  {queries:3} queries  {size / 1000:6.0f} kB  {path}")
 
 
-def _once(client: Client, address: str) -> tuple[float, float, int, int]:
+def _measure(client: Client, path: str) -> tuple[float, float, int, int]:
     queries: list[str] = []
 
-    def note(execute: Any, sql: str, *rest: Any) -> Any:  # Django's own log of queries takes as long as a third of them
+    def count(execute: Any, sql: str, *rest: Any) -> Any:  # Django's query log takes as long as a third of the queries
         queries.append(sql)
         return execute(sql, *rest)
 
-    with connection.execute_wrapper(note):
+    with connection.execute_wrapper(count):
         clock, cpu = time.perf_counter(), time.process_time()
-        answer = client.get(address)
+        response = client.get(path)
         clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    if answer.status_code != 200:
-        sys.exit(f"{address}: {answer.status_code}")
-    return clock, cpu, len(queries), len(answer.content)
+    if response.status_code != 200:
+        sys.exit(f"{path}: {response.status_code}")
+    return clock, cpu, len(queries), len(response.content)
 
 
 if __name__ == "__main__":

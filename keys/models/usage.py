@@ -156,6 +156,7 @@ class HourlyUsage(models.Model):
     client_errors = models.BigIntegerField(default=0)
 
     class Meta:
+        verbose_name = "hourly rollup"
         ordering = ["-hour"]
         indexes = [
             models.Index(fields=["hour"], name="usage_hour"),

@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Stands in for `time.monotonic` where a module takes one."""
+    """A replacement of `time.monotonic` for modules that accept one."""
 
     def __init__(self) -> None:
         self._now = 1_000.0

@@ -1,8 +1,8 @@
 """
-A database as it was before the test, in a fraction of the time that Django's flush takes.
+Restores the database after a test, in a fraction of the time that Django's flush takes.
 
-Flush makes all content types, permissions and roles anew after each test that commits: a fifth of a second, and other
-ids, which a gateway that runs on the same database does not expect. Here they stay, and the rest is deleted.
+Flush recreates all content types, permissions and roles after each test that commits: a fifth of a second, and with new
+IDs, which a gateway that runs on the same database does not expect. Here they stay, and the rest is deleted.
 """
 
 from typing import Any
@@ -11,30 +11,30 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 KEPT = {"auth_permission", "django_content_type", "django_migrations"}
-"""No test changes them."""
-PUT_BACK = ("auth_group", "auth_group_permissions", "staff_role")
-"""A new installation has rows in them: the roles."""
+"""Tables that no test changes."""
+RESTORED = ("auth_group", "auth_group_permissions", "staff_role")
+"""Tables with rows in a new installation: the roles."""
 
 _rows: dict[str, list[tuple[Any, ...]]] = {}
 
 
 def remember() -> None:
-    """Look at what a new installation has. To be called before the first test."""
-    for table in PUT_BACK:
+    """Store the rows of a new installation. To be called before the first test."""
+    for table in RESTORED:
         _rows[table] = _read(table)
 
 
 @transaction.atomic
 def empty(*args: object) -> None:
-    """In one transaction, as keys to other tables are looked at when it ends."""
-    tables = set(connection.introspection.table_names()) - KEPT - set(PUT_BACK)
+    """Delete in one transaction: foreign keys are checked when it ends."""
+    tables = set(connection.introspection.table_names()) - KEPT - set(RESTORED)
     with connection.cursor() as cursor:
         for table in sorted(tables):
             cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
-        changed = [table for table in PUT_BACK if _read(table) != _rows[table]]
-        for table in reversed(PUT_BACK if changed else ()):
+        changed = [table for table in RESTORED if _read(table) != _rows[table]]
+        for table in reversed(RESTORED if changed else ()):
             cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
-        for table in PUT_BACK if changed else ():
+        for table in RESTORED if changed else ():
             if rows := _rows[table]:
                 values = ", ".join(["%s"] * len(rows[0]))
                 cursor.executemany(f"INSERT INTO {connection.ops.quote_name(table)} VALUES ({values})", rows)

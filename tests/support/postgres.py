@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the test run's own, on a free port, gone afterwards."""
+"""A real PostgreSQL server for the test run, on a free port, removed afterwards."""
 
 import os
 import pwd
@@ -24,7 +24,7 @@ class PostgresCluster:
         self._bin = _bin_folder()
         self._folder = Path(tempfile.mkdtemp(prefix="messages-gateway-postgres-"))
         if os.geteuid() == 0:
-            account = pwd.getpwnam("postgres")  # the server refuses to run as root
+            account = pwd.getpwnam("postgres")  # the server does not run as root
             os.chown(self._folder, account.pw_uid, account.pw_gid)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -42,14 +42,14 @@ class PostgresCluster:
         self._run("pg_ctl", "start", "-w", "-t", str(START_WITHIN_S), "-D", str(self._data), "-l", log, "-o", options)
 
     def stop(self) -> None:
-        """At once, as a server that dies: nobody is told beforehand."""
+        """Stop immediately, without notice to clients, as a server that crashes."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._data))
 
     def is_running(self) -> bool:
         return (self._data / "postmaster.pid").exists()
 
     def freeze(self) -> None:
-        """Stop every process of the server where it stands: connections stay open, and nobody answers."""
+        """Suspend every process of the server: connections stay open, and nothing responds."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -57,7 +57,7 @@ class PostgresCluster:
 
     def _signal(self, number: int) -> None:
         postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, number)  # first: then it has no more children than these
+        os.kill(postmaster, number)  # first, so that it starts no more children
         for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
             os.kill(int(child), number)
 
@@ -77,7 +77,7 @@ class PostgresCluster:
 
 
 def _bin_folder() -> Path:
-    """Where the server's programs are: Debian keeps them off the PATH, by version."""
+    """Return the folder of the server's programs: Debian keeps them off the PATH, by version."""
     if on_path := shutil.which("initdb"):
         return Path(on_path).parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

@@ -1,4 +1,4 @@
-"""A real Redis of the test run's own, on a free port: it can be stopped, frozen, and started again without its data."""
+"""A real Redis server for the test run, on a free port. It can be stopped, frozen, and restarted without its data."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ class RedisMissing(Exception):
 
 
 class RedisServer:
-    """A server in memory. `start` and `stop` may be called again; `remove` ends it for good."""
+    """A server in memory. `start` and `stop` may be repeated; `remove` also deletes its folder."""
 
     def __init__(self) -> None:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -49,35 +49,35 @@ class RedisServer:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
         self._process = subprocess.Popen([self._program, *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_WITHIN_S
-        while not self._answers():
+        while not self._responds():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("redis-server did not start")
             time.sleep(0.02)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
-            return self._say(b"PING") == b"+PONG\r\n"
+            return self._send(b"PING") == b"+PONG\r\n"
         except OSError:
             return False
 
     def empty(self) -> None:
-        """Forget everything."""
-        self._say(b"FLUSHALL")
+        """Delete all data."""
+        self._send(b"FLUSHALL")
 
-    def _say(self, command: bytes) -> bytes:
+    def _send(self, command: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(command + b"\r\n")
             return connection.recv(64)
 
     def stop(self) -> None:
-        """At once, as a server that dies: what it knew is gone. May be called twice."""
+        """Stop immediately and lose all data, as a server that crashes. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
 
     def freeze(self) -> None:
-        """It takes connections and answers nothing."""
+        """Suspend the server: it accepts connections and does not respond."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 

@@ -1,4 +1,4 @@
-"""Calls as the ledger sees them: admitted and settled, without a gateway around them."""
+"""Usage records without a gateway: admitted and settled by the ledger."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Caller:
         self.api_key = api_key
 
     def requests(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
-        """One call and its row. Fields of the admission and of the settlement; `status` says how it ends."""
+        """Admit and settle a request. Return its record. Fields are those of the admission and the settlement."""
         api_key = as_key or self.api_key
         admitted, ended = (
             {name: value for name, value in fields.items() if name in kind.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""Budgets: held before a call, spent after it, exact however many calls run at once."""
+"""Budgets: reserved at admission, spent at settlement, exact under concurrency."""
 
 import asyncio
 import json
@@ -29,8 +29,8 @@ from tests.upstream import Reply, ScriptedUpstream, replied
 PATH = "/api/v1/messages"
 REQUEST: dict[str, Any] = {"model": "m", "max_tokens": 12, "messages": [{"role": "user", "content": "Hi"}]}
 INPUT = estimate(REQUEST)  # type: ignore[arg-type]
-A_CALL = INPUT + 12
-"""What a call holds, and what the scripted upstream says that it took."""
+PER_REQUEST = INPUT + 12
+"""The tokens that a request reserves, and that the scripted upstream reports."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -78,39 +78,39 @@ def completed(input: int, output: int) -> Settlement:
     return Settlement(status=Status.COMPLETED, input_tokens=input, output_tokens=output, usage_source="reported")
 
 
-def standing(row: Budget) -> tuple[int, int]:
+def spent_and_reserved(row: Budget) -> tuple[int, int]:
     period = BudgetPeriod.objects.filter(budget=row).first()
     return (period.spent, period.reserved) if period else (0, 0)
 
 
-# ---- on the ledger
+# ---- The ledger.
 
 
-def test_a_call_holds_what_it_may_cost_and_then_spends_what_it_did(quiet_ledger: None, key: APIKey) -> None:
+def test_a_request_reserves_its_maximum_cost_and_then_spends_its_cost(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, reserving(monthly, 60))
+    request = admission(key, reserving(monthly, 60))
 
-    ledger.admit(call)
-    held = standing(monthly)
-    ledger.settle(call, completed(7, 20))
+    ledger.admit(request)
+    reserved = spent_and_reserved(monthly)
+    ledger.settle(request, completed(7, 20))
 
-    assert held == (0, 60)
-    assert standing(monthly) == (27, 0)
+    assert reserved == (0, 60)
+    assert spent_and_reserved(monthly) == (27, 0)
 
 
-def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_nothing(
+def test_a_request_beyond_the_remaining_budget_is_rejected_with_a_record_and_reserves_nothing(
     quiet_ledger: None, key: APIKey
 ) -> None:
     monthly = budget(key, 100)
     ledger.admit(admission(key, reserving(monthly, 60)))
-    refused = admission(key, reserving(monthly, 41))
+    rejected = admission(key, reserving(monthly, 41))
 
     with pytest.raises(BudgetExceeded) as caught:
-        ledger.admit(refused)
+        ledger.admit(rejected)
 
     assert "40 tokens remaining of the monthly budget of 100 tokens" in caught.value.message
-    assert standing(monthly) == (0, 60)
-    row = UsageRecord.objects.get(id=refused.id)
+    assert spent_and_reserved(monthly) == (0, 60)
+    row = UsageRecord.objects.get(id=rejected.id)
     assert (row.status, row.http_status, row.error_type, row.cost_usd_micros) == (
         "rejected",
         402,
@@ -129,7 +129,7 @@ def test_a_call_that_may_cost_more_than_is_left_is_refused_with_a_row_and_holds_
     }
 
 
-def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
+def test_a_request_reserves_in_all_budgets_or_in_none(quiet_ledger: None, owner: User) -> None:
     team = Team.objects.create(name="team")
     key = APIKey.objects.issue(name="app", team=team)[0]
     wide, narrow = budget(team, 1000), budget(key, 10)
@@ -137,25 +137,23 @@ def test_all_budgets_are_held_or_none(quiet_ledger: None, owner: User) -> None:
     with pytest.raises(BudgetExceeded):
         ledger.admit(admission(key, [*reserving(wide, 50), *reserving(narrow, 50)]))
 
-    assert standing(wide) == standing(narrow) == (0, 0)
+    assert spent_and_reserved(wide) == spent_and_reserved(narrow) == (0, 0)
 
 
-def test_a_call_that_outlives_its_period_is_charged_to_the_period_that_admitted_it(
-    quiet_ledger: None, key: APIKey
-) -> None:
+def test_a_request_is_charged_to_the_period_that_admitted_it(quiet_ledger: None, key: APIKey) -> None:
     daily = budget(key, 100, period="day")
     yesterday = timezone.now() - timedelta(days=1)
-    call = admission(key, reserving(daily, 60), created_at=yesterday, lease_s=2 * 86_400)
+    request = admission(key, reserving(daily, 60), created_at=yesterday, lease_s=2 * 86_400)
 
-    ledger.admit(call)
-    ledger.settle(call, completed(7, 20))
+    ledger.admit(request)
+    ledger.settle(request, completed(7, 20))
     ledger.admit(admission(key, reserving(daily, 100)))
 
     spent = BudgetPeriod.objects.filter(budget=daily).order_by("starts_at").values_list("spent", "reserved")
     assert list(spent) == [(27, 0), (0, 100)]
 
 
-def test_a_raised_budget_and_a_temporary_increase_count_at_once_and_no_longer_than_they_stand(
+def test_a_raised_budget_and_a_temporary_increase_apply_immediately_and_until_they_end(
     quiet_ledger: None, key: APIKey
 ) -> None:
     monthly = budget(key, 10, temporary_increase=50, temporary_increase_until=timezone.now() + timedelta(hours=1))
@@ -167,59 +165,59 @@ def test_a_raised_budget_and_a_temporary_increase_count_at_once_and_no_longer_th
     Budget.objects.update(amount=100)
     ledger.admit(admission(key, reserving(monthly, 1)))
 
-    assert standing(monthly) == (0, 56)
+    assert spent_and_reserved(monthly) == (0, 56)
 
 
 def test_settling_twice_spends_once(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, reserving(monthly, 60))
-    ledger.admit(call)
+    request = admission(key, reserving(monthly, 60))
+    ledger.admit(request)
 
-    ledger.settle(call, completed(7, 20))
-    ledger.settle(call, completed(50, 50))
+    ledger.settle(request, completed(7, 20))
+    ledger.settle(request, completed(50, 50))
 
-    assert standing(monthly) == (27, 0)
+    assert spent_and_reserved(monthly) == (27, 0)
 
 
-def test_what_a_dead_worker_held_is_given_back(quiet_ledger: None, key: APIKey) -> None:
+def test_the_reservation_of_an_orphaned_request_is_released(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
     ledger.admit(admission(key, reserving(monthly, 60)))
-    UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
+    UsageRecord.objects.update(boot_id="a-dead-worker", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
     ledger._maintain()
 
     assert UsageRecord.objects.get().status == "interrupted"
-    assert standing(monthly) == (5, 0)
+    assert spent_and_reserved(monthly) == (5, 0)
 
 
-def test_what_a_dead_worker_asked_for_is_rated_by_what_it_was_to_ask(quiet_ledger: None, key: APIKey) -> None:
+def test_an_orphaned_request_is_priced_with_its_first_target(quiet_ledger: None, key: APIKey) -> None:
     price = ModelPrice.objects.create(
         model_pattern="m-there", upstream="u", input_price=3_000_000, output_price=15_000_000
     )
     monthly = budget(key, 1_000_000, unit="usd")
     ledger.admit(admission(key, reserving(monthly, 900_000), upstream="u", upstream_model="m-there"))
-    UsageRecord.objects.update(boot_id="a-dead-one", lease_expires_at=timezone.now() - timedelta(seconds=1))
+    UsageRecord.objects.update(boot_id="a-dead-worker", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
     ledger._maintain()
 
     row = UsageRecord.objects.get()
     assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("interrupted", 15, price, "u")
-    assert standing(monthly) == (15, 0)
+    assert spent_and_reserved(monthly) == (15, 0)
     assert HourlyUsage.objects.get().unpriced_requests == 0
 
 
-def test_a_settlement_from_the_spool_spends_too(quiet_ledger: None, key: APIKey) -> None:
+def test_a_replayed_settlement_spends(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
-    call = admission(key, reserving(monthly, 60))
-    ledger.admit(call)
+    request = admission(key, reserving(monthly, 60))
+    ledger.admit(request)
 
-    ledger._Settle(ledger._closed(call, completed(7, 20))).abandon(RuntimeError("unavailable"), is_in_doubt=False)
+    ledger._Settle(ledger._closed(request, completed(7, 20))).abandon(RuntimeError("unavailable"), is_in_doubt=False)
     ledger._maintain()
 
-    assert standing(monthly) == (27, 0)
+    assert spent_and_reserved(monthly) == (27, 0)
 
 
-def test_a_removed_budget_holds_nobody_up(quiet_ledger: None, key: APIKey) -> None:
+def test_a_deleted_budget_blocks_nothing(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100)
     running, next_one = admission(key, reserving(monthly, 60)), admission(key, reserving(monthly, 60))
     ledger.admit(running)
@@ -231,26 +229,26 @@ def test_a_removed_budget_holds_nobody_up(quiet_ledger: None, key: APIKey) -> No
     assert dict(UsageRecord.objects.values_list("id", "status")) == {running.id: "completed", next_one.id: "started"}
 
 
-def test_money_is_rated_with_the_price_of_what_served_the_call_and_the_row_keeps_it(
-    quiet_ledger: None, key: APIKey
-) -> None:
+def test_a_request_is_priced_with_the_model_that_served_it_and_keeps_the_price(quiet_ledger: None, key: APIKey) -> None:
     price = ModelPrice.objects.create(model_pattern="m-there", input_price=3_000_000, output_price=15_000_000)
     monthly = budget(key, 1_000_000, unit="usd")
-    call = admission(key, reserving(monthly, 900_000))
+    request = admission(key, reserving(monthly, 900_000))
     prices.book()
 
-    ledger.admit(call)
-    ledger.settle(call, Settlement(**{**_fields(completed(1000, 100)), "upstream": "u", "upstream_model": "m-there"}))
+    ledger.admit(request)
+    ledger.settle(
+        request, Settlement(**{**_fields(completed(1000, 100)), "upstream": "u", "upstream_model": "m-there"})
+    )
 
     row = UsageRecord.objects.get()
     assert (row.cost_usd_micros, row.price) == (4_500, price)
-    assert standing(monthly) == (4_500, 0)
+    assert spent_and_reserved(monthly) == (4_500, 0)
 
 
 def test_a_model_without_a_price_is_unpriced_and_never_0(quiet_ledger: None, key: APIKey) -> None:
-    call = admission(key)
-    ledger.admit(call)
-    ledger.settle(call, completed(7, 20))
+    request = admission(key)
+    ledger.admit(request)
+    ledger.settle(request, completed(7, 20))
 
     assert UsageRecord.objects.get().cost_usd_micros is None
     hour = HourlyUsage.objects.get()
@@ -261,38 +259,38 @@ def _fields(settlement: Settlement) -> dict[str, Any]:
     return {name: getattr(settlement, name) for name in settlement.__dataclass_fields__}
 
 
-def test_a_warning_is_written_once_a_period_when_the_threshold_is_reached(quiet_ledger: None, key: APIKey) -> None:
+def test_an_alert_is_queued_once_per_period_when_the_threshold_is_reached(quiet_ledger: None, key: APIKey) -> None:
     monthly = budget(key, 100, alert_threshold_percent=50)
     key.owner.email = "owner@example.org"  # type: ignore[union-attr]
     key.owner.save()  # type: ignore[union-attr]
 
     for tokens in (49, 1, 10):
-        call = admission(key, reserving(monthly, tokens))
-        ledger.admit(call)
-        ledger.settle(call, completed(0, tokens))
+        request = admission(key, reserving(monthly, tokens))
+        ledger.admit(request)
+        ledger.settle(request, completed(0, tokens))
 
-    (notice,) = Notification.objects.all()
-    assert notice.recipients == ["owner@example.org"]
-    assert notice.subject.startswith("Budget alert: 50 % of the monthly budget of key app")
-    assert notice.data["spent"] == 50 and notice.data["limit"] == 100
+    (notification,) = Notification.objects.all()
+    assert notification.recipients == ["owner@example.org"]
+    assert notification.subject.startswith("Budget alert: 50 % of the monthly budget of key app")
+    assert notification.data["spent"] == 50 and notification.data["limit"] == 100
 
 
-def test_nobody_is_warned_of_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
+def test_no_alert_is_queued_for_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
     daily = budget(key, 100, period="day", alert_threshold_percent=50)
-    call = admission(key, reserving(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
+    request = admission(key, reserving(daily, 60), created_at=timezone.now() - timedelta(days=1), lease_s=200_000)
 
-    ledger.admit(call)
-    ledger.settle(call, completed(0, 60))
+    ledger.admit(request)
+    ledger.settle(request, completed(0, 60))
 
     assert BudgetPeriod.objects.get().spent == 60 and not Notification.objects.exists()
 
 
-def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
+def test_hourly_rollups_add_up_to_the_records(quiet_ledger: None, key: APIKey) -> None:
     now = timezone.now()
     for hours in (0, 0, 1, 30):
-        call = admission(key, created_at=now - timedelta(hours=hours))
-        ledger.admit(call)
-        ledger.settle(call, completed(7, 20))
+        request = admission(key, created_at=now - timedelta(hours=hours))
+        ledger.admit(request)
+        ledger.settle(request, completed(7, 20))
     ledger.reject(admission(key), http_status=403, error_type="permission_error")
     ledger.close()
 
@@ -301,12 +299,12 @@ def test_hours_add_up_to_the_rows(quiet_ledger: None, key: APIKey) -> None:
     assert completed_hours.count() == 3 and sum(completed_hours.values_list("output_tokens", flat=True)) == 80
 
 
-def test_a_key_stands_with_its_own_budgets_and_its_teams(quiet_ledger: None, owner: User) -> None:
+def test_the_status_of_a_key_has_its_own_budgets_and_those_of_its_team(quiet_ledger: None, owner: User) -> None:
     team = Team.objects.create(name="team")
     key = APIKey.objects.issue(name="app", team=team)[0]
     shared, own = budget(team, 1000, period="total"), budget(key, 100, period="day")
-    call = admission(key, [*reserving(shared, 60), *reserving(own, 60)])
-    ledger.admit(call)
+    request = admission(key, [*reserving(shared, 60), *reserving(own, 60)])
+    ledger.admit(request)
 
     found = [(each.budget, each.scope, each.spent, each.reserved, each.remaining) for each in status.for_key(key)]
 
@@ -314,8 +312,8 @@ def test_a_key_stands_with_its_own_budgets_and_its_teams(quiet_ledger: None, own
     assert [each.resets_at is None for each in status.for_key(key)] == [False, True]
 
 
-def test_claims_are_what_the_dearest_target_may_cost() -> None:
-    cheap, dear = (
+def test_the_maximum_cost_is_that_of_the_most_expensive_target() -> None:
+    cheap, expensive = (
         Price(input=1_000_000, output=1_000_000),
         Price(input=2_000_000, output=8_000_000, max_output_tokens=5),
     )
@@ -324,78 +322,78 @@ def test_claims_are_what_the_dearest_target_may_cost() -> None:
         BudgetRef(id=2, scope="team", period="day", unit="tokens"),
     ]
 
-    found = reservation_requests(both, input_tokens=10, max_tokens=20, prices=[cheap, dear], may_write_cache=False)
+    found = reservation_requests(both, input_tokens=10, max_tokens=20, prices=[cheap, expensive], may_write_cache=False)
 
     assert [each.amount for each in found] == [60, 30]
 
 
 @pytest.mark.usefixtures("quiet_ledger")
-def test_whatever_the_order_never_more_is_spent_and_held_than_there_is_and_nothing_is_held_at_rest(key: APIKey) -> None:
+def test_in_any_order_spent_and_reserved_stay_within_the_budget(key: APIKey) -> None:
     monthly = budget(key, 1000)
     random = Random(20261125)
     running: list[Admission] = []
     for _ in range(300):
         if running and random.random() < 0.5:
-            call = running.pop(random.randrange(len(running)))
-            ledger.settle(call, completed(0, random.randint(0, call.reservation_requests[0].amount // 8)))
+            request = running.pop(random.randrange(len(running)))
+            ledger.settle(request, completed(0, random.randint(0, request.reservation_requests[0].amount // 8)))
         else:
-            call = admission(key, reserving(monthly, random.randint(0, 200)))
+            request = admission(key, reserving(monthly, random.randint(0, 200)))
             with suppress(BudgetExceeded):
-                ledger.admit(call)
-                running.append(call)
-        spent, reserved = standing(monthly)
+                ledger.admit(request)
+                running.append(request)
+        spent, reserved = spent_and_reserved(monthly)
         assert spent + reserved <= 1000 and reserved == sum(each.reservation_requests[0].amount for each in running)
-    for call in running:
-        ledger.settle(call, completed(0, 0))
+    for request in running:
+        ledger.settle(request, completed(0, 0))
 
-    assert standing(monthly)[1] == 0
+    assert spent_and_reserved(monthly)[1] == 0
     assert {"completed", "rejected"} == set(UsageRecord.objects.values_list("status", flat=True))
 
 
-# ---- over real sockets, four gateways at once
+# ---- Real sockets, four concurrent gateways.
 
 
 @pytest.fixture
 def four(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
 ) -> Iterator[list[Gateway]]:
-    """Four processes on one database, with a key whose budget is good for a hundred calls."""
+    """Four processes on one database, with a key whose budget lasts for a hundred requests."""
     servers = [GatewayServer(CONFIG_CACHE_TTL_S="5", DATABASE_TIMEOUT_S="10") for _ in range(4)]
     first = Gateway(servers[0], upstream, owner)
-    budget(first.key, 100 * A_CALL)
+    budget(first.key, 100 * PER_REQUEST)
     with ExitStack() as stack:
         for server in servers:
             stack.enter_context(server)
         yield [first, *(first.at(server) for server in servers[1:])]
 
 
-def test_a_thousand_calls_at_once_spend_a_budget_for_a_hundred_exactly(
+def test_a_thousand_concurrent_requests_spend_a_budget_for_a_hundred_exactly(
     four: list[Gateway], upstream: ScriptedUpstream, run: int
 ) -> None:
     upstream.queue(replied(Reply(usage=(INPUT, 12))), times=None)
 
-    statuses = asyncio.run(_all_at_once(four, 1000))
+    statuses = asyncio.run(_send_all(four, 1000))
 
     assert statuses == Counter({"200": 100, "402": 900})
     assert len(upstream.requests) == 100
-    assert standing(Budget.objects.get()) == (100 * A_CALL, 0)
+    assert spent_and_reserved(Budget.objects.get()) == (100 * PER_REQUEST, 0)
     rows = Counter(UsageRecord.objects.values_list("status", flat=True))
     assert rows == Counter({"completed": 100, "rejected": 900})
 
 
-async def _all_at_once(gateways: list[Gateway], count: int) -> Counter[str]:
-    return Counter(await asyncio.gather(*(_call(gateways[i % len(gateways)]) for i in range(count))))
+async def _send_all(gateways: list[Gateway], count: int) -> Counter[str]:
+    return Counter(await asyncio.gather(*(_send(gateways[i % len(gateways)]) for i in range(count))))
 
 
-async def _call(gateway: Gateway) -> str:
-    """The status of one call on a connection of its own."""
+async def _send(gateway: Gateway) -> str:
+    """Return the status of one request on a connection of its own."""
     body = json.dumps(REQUEST).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {gateway.raw_key}\r\n"
     )
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return answer.split(b" ", 2)[1].decode()
+    return response.split(b" ", 2)[1].decode()

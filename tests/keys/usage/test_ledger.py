@@ -1,10 +1,8 @@
-"""One call, one row: admitted before, settled exactly once after, whatever happens in between."""
+"""One record per request: admitted before, settled exactly once after, whatever fails in between."""
 
 import errno
 import json
 import os
-import resource
-import signal
 import threading
 import time
 from dataclasses import replace
@@ -20,7 +18,6 @@ from keys.errors import LedgerUnavailable
 from keys.models import APIKey, KeySecret, UsageRecord
 from keys.usage import ledger, rows
 from keys.usage.backlog import spool_folder
-from keys.usage.group_commit import GroupCommit
 from keys.usage.rows import Admission, Settlement, Status
 from keys.usage.spool import Spool
 from messages_api.middleware import new_request_id
@@ -131,7 +128,7 @@ def _admit_and_settle(admission: Admission) -> None:
 
 
 def test_one_invalid_row_does_not_fail_its_batch(key: APIKey) -> None:
-    invalid = admission_of(key, api_key_id=10**9)  # no such key: the foreign key fails at the commit
+    invalid = admission_of(key, api_key_id=10**9)  # no such key: the foreign key fails at commit
     others = [admission_of(key) for _ in range(9)]
 
     outcomes: dict[str, Exception | None] = {}
@@ -194,22 +191,22 @@ def test_records_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: A
 
 
 def _die_with_a_spooled_settlement(admission: Admission) -> Any:
-    """Leave what kill -9 leaves: a spool whose lock is free, with a row that the database never got."""
+    """Leave what `kill -9` leaves: an unlocked spool with a row that is not in the database."""
     boot_id = UsageRecord.objects.get(id=admission.id).boot_id
     settle = ledger._Settle(ledger._closed(admission, COMPLETED))
     settle.abandon(RuntimeError("the database is unavailable"), is_in_doubt=False)
     ledger._backlog.flush_to_spool()
     path = spool_folder() / f"{boot_id}.spool"
-    kept = path.read_bytes()
+    spooled = path.read_bytes()
     ledger.close()
-    path.write_bytes(kept + b'{"a line that was cut": ')
+    path.write_bytes(spooled + b'{"an incomplete line": ')
     return path
 
 
 def test_records_of_a_running_process_are_not_orphaned(key: APIKey, admission: Admission) -> None:
-    other = Spool(spool_folder(), "another-living-process")
+    other = Spool(spool_folder(), "another-running-process")
     ledger.admit(admission)
-    UsageRecord.objects.update(boot_id="another-living-process")
+    UsageRecord.objects.update(boot_id="another-running-process")
 
     ledger._maintain()
 
@@ -220,7 +217,7 @@ def test_records_of_a_running_process_are_not_orphaned(key: APIKey, admission: A
 def test_records_of_a_lost_host_are_orphaned_by_their_lease(key: APIKey) -> None:
     long_ago = timezone.now() - timedelta(minutes=12)
     ledger.admit(admission_of(key, created_at=long_ago))
-    UsageRecord.objects.update(boot_id="a-machine-that-is-gone")
+    UsageRecord.objects.update(boot_id="a-lost-host")
 
     ledger._maintain()
 
@@ -237,7 +234,7 @@ def test_settlements_are_spooled_and_requests_rejected_while_the_database_is_una
         ledger.settle(admission, COMPLETED)
         spooled = [json.loads(line) for line in ledger._backlog.spool.path.read_text().splitlines()]
 
-    # The other one is there as refused if the database was asked to write it, and may have done so.
+    # The other request is spooled as rejected if its admission is in doubt.
     assert [row["id"] for row in spooled if row["status"] != "rejected"] == [admission.id]
     assert UsageRecord.objects.get().status == "started"
     ledger.close()
@@ -248,7 +245,7 @@ def test_settlements_are_spooled_and_requests_rejected_while_the_database_is_una
 
 def test_an_admission_in_doubt_is_settled_as_rejected(admission: Admission) -> None:
     ledger.admit(admission)
-    ledger._Admit(admission).abandon(OperationalError("the connection broke at the commit"), is_in_doubt=True)
+    ledger._Admit(admission).abandon(OperationalError("the connection failed at commit"), is_in_doubt=True)
 
     ledger._maintain()
 
@@ -264,7 +261,7 @@ def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: API
         with transaction.atomic():
             rows.write([rows.opening(admission, boot_id="late")], connection)
             is_written.set()
-            time.sleep(0.3)  # as a transaction whose client has given it up
+            time.sleep(0.3)  # as a transaction on an abandoned connection
         connection.close()
 
     late = threading.Thread(target=commit_late)
@@ -274,118 +271,6 @@ def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: API
     late.join(5)
 
     assert UsageRecord.objects.get().status == "completed"
-
-
-class _Database:
-    """What a statement meets, in place of the real one: it can be away, or take its time."""
-
-    def __init__(self) -> None:
-        self.is_unavailable = False
-        self.may_continue = threading.Event()
-        self.may_continue.set()
-        self.log: list[str] = []
-
-    def maintain(self) -> None:
-        if self.is_unavailable:
-            raise OperationalError("unavailable")
-        self.log.append("maintenance")
-
-    def write(self, statements: list[Any], connection: object) -> None:
-        self.may_continue.wait(10)
-        if self.is_unavailable:
-            raise OperationalError("unavailable")
-        self.log += [f"{statement.name} written" for statement in statements]
-
-    def writer(self) -> GroupCommit:
-        return GroupCommit(
-            self.write,
-            maintain=self.maintain,
-            flush=lambda: self.log.append("flushed"),
-            maintenance_interval_s=60,
-        )
-
-
-class _Write:
-    error: Exception | None = None
-
-    def __init__(self, name: str, database: _Database) -> None:
-        self.name, self._database = name, database
-
-    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
-        self._database.log.append(f"{self.name} abandoned")
-        return error
-
-    def committed_after_abandon(self) -> None:
-        self._database.log.append(f"{self.name} committed after abandon")
-
-
-def test_during_an_outage_statements_are_abandoned_without_a_query(quiet_ledger: None) -> None:
-    database = _Database()
-    writer = database.writer()
-    database.is_unavailable = True
-    for name in ("first", "second"):
-        with pytest.raises(OperationalError):
-            writer.submit(_Write(name, database)).wait(5)
-
-    assert writer.is_unavailable
-    database.is_unavailable = False
-    wait_until(lambda: not writer.is_unavailable)
-    assert writer.submit(_Write("third", database)).wait(5)
-    writer.close()
-    assert [entry for entry in database.log if entry not in ("flushed", "maintenance")] == [
-        "first abandoned",
-        "second abandoned",
-        "third written",
-    ]
-    assert database.log.index("first abandoned") < database.log.index("flushed")
-    assert database.log[-2:] == ["maintenance", "third written"]
-
-
-def test_a_slow_statement_is_abandoned_and_undone_and_nothing_queues_behind_it(settings: Any) -> None:
-    settings.DATABASE_TIMEOUT_S = 0.2
-    database = _Database()
-    writer = database.writer()
-    database.may_continue.clear()
-
-    ticket = writer.submit(_Write("slow", database))
-    assert not ticket.wait(0.3)
-    assert writer.is_unavailable and ticket.abandon()
-    database.may_continue.set()
-
-    wait_until(lambda: not writer.is_unavailable)
-    writer.close()
-    assert [entry for entry in database.log if entry != "maintenance"] == [
-        "slow written",
-        "slow committed after abandon",
-    ]
-
-
-def test_a_statement_that_is_abandoned_in_the_queue_is_not_written() -> None:
-    database = _Database()
-    writer = database.writer()
-    database.may_continue.clear()
-    first = writer.submit(_Write("first", database))
-    wait_until(lambda: writer._queue.empty())
-    second = writer.submit(_Write("second", database))
-
-    assert not second.wait(0.1) and second.abandon()
-    database.may_continue.set()
-
-    assert first.wait(5)
-    writer.close()
-    assert [entry for entry in database.log if entry != "maintenance"] == ["first written"]
-
-
-def test_closing_writes_the_queue_and_may_be_repeated() -> None:
-    database = _Database()
-    writer = database.writer()
-    for number in range(20):
-        writer.submit(_Write(str(number), database))
-
-    assert writer.close()
-    assert writer.close()
-
-    assert [entry for entry in database.log if entry != "maintenance"] == [f"{number} written" for number in range(20)]
 
 
 def test_a_batch_may_contain_a_request_more_than_once(key: APIKey) -> None:
@@ -404,37 +289,23 @@ def test_an_unreadable_line_is_quarantined_and_blocks_nothing(key: APIKey, admis
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="0-1-dead")
     spool = spool_folder()
-    dead, rejected = spool / "0-1-dead.spool", spool / "quarantine.jsonl"
-    rejected.unlink(missing_ok=True)  # it may hold what other tests have left behind
+    dead, quarantined = spool / "0-1-dead.spool", spool / "quarantine.jsonl"
+    quarantined.unlink(missing_ok=True)  # other tests may have written it
     dead.write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
 
-    ledger._maintain()  # the writer's own may have been quicker
+    ledger._maintain()  # the writer's own run may have been faster
 
     wait_until(lambda: not dead.exists())
     assert UsageRecord.objects.get().status == "interrupted"
-    assert len(rejected.read_bytes().splitlines()) == 2
-    rejected.unlink()
-
-
-def test_a_disk_that_does_not_promise_to_keep_a_row_has_not_taken_it(tmp_path: Any, monkeypatch: Any) -> None:
-    spool = Spool(tmp_path, "doubtful")
-    with monkeypatch.context() as disk:
-        disk.setattr(os, "fsync", _fails)
-        with pytest.raises(OSError):
-            spool.append([{"id": "first"}])
-
-    spool.append([{"id": "second"}, {"id": "third"}])
-
-    assert [row["id"] for row in spool.rows()] == ["second", "third"]
-    spool.clear()
-    spool.close()
+    assert len(quarantined.read_bytes().splitlines()) == 2
+    quarantined.unlink()
 
 
 def _fails(*_: object) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_a_row_that_neither_database_nor_disk_take_waits_in_memory(key: APIKey, monkeypatch: Any) -> None:
+def test_rows_are_buffered_in_memory_while_database_and_disk_are_unavailable(key: APIKey, monkeypatch: Any) -> None:
     admissions = [admission_of(key) for _ in range(3)]
     for admission in admissions:
         ledger.admit(admission)
@@ -451,28 +322,8 @@ def test_a_row_that_neither_database_nor_disk_take_waits_in_memory(key: APIKey, 
     assert set(UsageRecord.objects.values_list("id", "status")) == {(each.id, "completed") for each in admissions}
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Any) -> None:
-    spool = Spool(tmp_path, "nearly-full")
-    spool.append([{"id": "first"}])
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (spool.path.stat().st_size + 5, limit[1]))
-    try:
-        with pytest.raises(OSError):
-            spool.append([{"id": "second"}])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
-
-    spool.append([{"id": "third"}])
-
-    assert [row["id"] for row in spool.rows()] == ["first", "third"]
-    spool.clear()
-    spool.close()
-
-
-def test_a_rotation_lets_rows_that_refer_to_the_key_be_written(key: APIKey) -> None:
-    """A stronger lock would let ledger and rotation wait for each other, until the database ends one of them."""
+def test_a_rotation_does_not_block_records_of_the_key(key: APIKey) -> None:
+    """With a stronger lock, ledger and rotation would deadlock."""
     with CaptureQueriesContext(connection) as captured:
         key.rotate(overlap=timedelta(hours=1))
 

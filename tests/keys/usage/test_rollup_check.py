@@ -1,4 +1,4 @@
-"""The hours are what the rows add up to: proved, and mended where somebody changed one by hand."""
+"""Hourly rollups match the usage records: verified, and repaired where one was changed by hand."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
 
 
 def every_kind(requests: Callable[..., Any]) -> None:
-    """Calls in several hours, priced and not, told and not, of every outcome."""
+    """Write requests in several hours, priced and unpriced, with and without usage, of every status."""
     ModelPrice.objects.create(
         model_pattern="small",
         input_price=1_000_000,
@@ -59,9 +59,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("zone, hours", [("UTC", 3), ("Asia/Kathmandu", 4), ("Australia/Lord_Howe", 4)])
-def test_what_the_ledger_wrote_is_what_the_rows_add_up_to(
-    zone: str, hours: int, requests: Callable[..., Any], settings: Any
-) -> None:
+def test_rollups_match_the_records(zone: str, hours: int, requests: Callable[..., Any], settings: Any) -> None:
     settings.TIME_ZONE = zone
     every_kind(requests)
 
@@ -70,7 +68,7 @@ def test_what_the_ledger_wrote_is_what_the_rows_add_up_to(
     assert len(list(rollup_check.iter_intervals(*MONTH))) == hours
 
 
-def test_a_changed_hour_is_found_and_put_right(requests: Callable[..., Any]) -> None:
+def test_a_changed_rollup_is_found_and_repaired(requests: Callable[..., Any]) -> None:
     every_kind(requests)
     before = list(HourlyUsage.objects.order_by("api_key", "hour", "model", "status").values())
     HourlyUsage.objects.filter(model="other").update(output_tokens=13)
@@ -85,7 +83,7 @@ def test_a_changed_hour_is_found_and_put_right(requests: Callable[..., Any]) -> 
     assert [row | {"id": 0} for row in after] == [row | {"id": 0} for row in before]
 
 
-def test_an_hour_without_rows_is_a_difference_and_goes(requests: Callable[..., Any]) -> None:
+def test_a_rollup_without_records_is_a_mismatch_and_deleted(requests: Callable[..., Any]) -> None:
     record = requests(created_at=at(1))
     HourlyUsage.objects.create(api_key=record.api_key, hour=at(3), model="m", status="completed", requests=2)
 
@@ -94,10 +92,10 @@ def test_an_hour_without_rows_is_a_difference_and_goes(requests: Callable[..., A
     assert mismatches() == [] and HourlyUsage.objects.count() == 1
 
 
-def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(requests: Callable[..., Any], settings: Any) -> None:
+def test_rollups_are_moved_to_the_hours_of_the_time_zone(requests: Callable[..., Any], settings: Any) -> None:
     requests(created_at=at(1, 12, 10))
     requests(created_at=at(1, 12, 50))
-    settings.TIME_ZONE = "Asia/Kolkata"  # half an hour off
+    settings.TIME_ZONE = "Asia/Kolkata"  # with half hours
 
     assert len(mismatches()) > 0
     run("--repair")
@@ -106,7 +104,7 @@ def test_hours_of_another_grid_are_moved_to_that_of_the_time_zone(requests: Call
     assert sorted(HourlyUsage.objects.values_list("hour", flat=True)) == [at(1, 11, 30), at(1, 12, 30)]
 
 
-def test_where_clocks_are_set_by_half_an_hour_every_call_still_has_its_hour(
+def test_every_request_has_an_hour_when_clocks_change_by_half_an_hour(
     requests: Callable[..., Any], settings: Any
 ) -> None:
     settings.TIME_ZONE = "Australia/Lord_Howe"  # on 4 October 2026 it jumps from 2:00 to 2:30
@@ -121,13 +119,13 @@ def test_where_clocks_are_set_by_half_an_hour_every_call_still_has_its_hour(
     assert [earlier.end == later.begin for earlier, later in pairwise(intervals)] == [True] * 5
 
 
-def test_the_command_is_content_where_all_agrees(requests: Callable[..., Any]) -> None:
+def test_the_command_reports_matching_rollups(requests: Callable[..., Any]) -> None:
     every_kind(requests)
 
     assert run("--verify") == "The rollups of 3 hours match the usage records.\n"
 
 
-def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) -> None:
+def test_the_command_lists_mismatches_and_fails(requests: Callable[..., Any]) -> None:
     record = requests(created_at=at(1))
     HourlyUsage.objects.update(requests=7)
 
@@ -160,7 +158,7 @@ def test_the_command_names_what_differs_and_fails(requests: Callable[..., Any]) 
     assert run() == "The rollups of 1 hours match the usage records.\n"
 
 
-def test_only_the_period_that_was_asked_for_is_looked_at(requests: Callable[..., Any]) -> None:
+def test_only_the_given_days_are_read(requests: Callable[..., Any]) -> None:
     requests(created_at=at(1))
     requests(created_at=at(5))
     HourlyUsage.objects.update(requests=7)
