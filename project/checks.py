@@ -1,12 +1,13 @@
-"""Refuses to start insecurely or inconsistently.
+"""System checks of the settings and the database. Errors prevent the start.
 
-Every message names its variable and none shows a value: what is printed here ends up in terminals and log stores.
+Every message names its variable and none shows a value, because messages end up in terminals and log stores.
 """
 
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from cryptography.fernet import Fernet
 from django.apps import apps
@@ -15,16 +16,28 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from redis.connection import parse_url
 
+from lib import deadlines
 from project import bind
-from project.settings import env  # the raw values: django.conf.settings has what django-environ made of them
+from project.settings import env  # the raw values, which django-environ has not interpreted
 
+Result = TypeVar("Result")
+
+QUERY_TIMEOUT_S = 2.0
 MIN_SECRET_LENGTH = 32
 MIN_DISTINCT_CHARACTERS = 8
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "example", "placeholder", "replace", "your-", "your_", "xxxx")
 SECRETS = ("SECRET_KEY", "API_KEY_PEPPERS", "CREDENTIAL_ENCRYPTION_KEYS", "UPSTREAM_API_KEY")
+
+DEVELOPMENT_MIGRATIONS = {
+    ("keys", "0002_keys_as_a_product"),
+    ("messages_api", "0002_upstream_profile"),
+    ("staff", "0001_roles_and_second_factor"),
+}
+"""Migrations of development versions. The first release replaced them by one initial migration for each app."""
 
 NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 NEW_FERNET_KEY = (
@@ -33,18 +46,19 @@ NEW_FERNET_KEY = (
 
 
 def refuse_to_start() -> None:
-    """Raise ImproperlyConfigured, with one line for each error, unless the settings allow to serve.
+    """Raise ImproperlyConfigured with one line for each error.
 
-    For programs that no system check precedes: a gunicorn worker loads the application without a management command.
+    For programs that do not run system checks: a gunicorn worker loads the application without a management command.
     """
-    errors = [message for message in (*check_settings(), *check_limits()) if message.is_serious()]
+    messages = (*check_settings(), *check_database(), *check_limits())
+    errors = [message for message in messages if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(f"{error.id}: {error.msg}" for error in errors))
 
 
 @register("gateway")
 def check_settings(**kwargs: object) -> list[CheckMessage]:
-    """All that is wrong with the settings. Part of every management command's system checks."""
+    """Check the settings. Every management command runs this check."""
     return [
         *_references(),
         *_secret_key(),
@@ -62,13 +76,29 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
 
 
 @register(Tags.database, "gateway")
-def check_limits(**kwargs: object) -> list[CheckMessage]:
-    """Whether the workers can count together what is limited. Asks the database: not part of every command's checks."""
-    if settings.WEB_CONCURRENCY == 1 or settings.REDIS_URL or _is_sqlite() or not _anything_is_limited():
+def check_database(**kwargs: object) -> list[CheckMessage]:
+    """Check that the database was not made by a development version. Runs with commands that use the database."""
+    nothing: set[tuple[str, str]] = set()
+    applied = _query(lambda: set(MigrationRecorder(connection).applied_migrations()), default=nothing)
+    if DEVELOPMENT_MIGRATIONS.isdisjoint(applied):
         return []
     return [
         Error(
-            "WEB_CONCURRENCY is above 1 without REDIS_URL, and there are limits: each worker would count alone.",
+            "This database was made by a development version before the first release and cannot be migrated. "
+            "Start with a new one: set DATABASE_URL or STATE_DIR.",
+            id="gateway.E015",
+        )
+    ]
+
+
+@register(Tags.database, "gateway")
+def check_limits(**kwargs: object) -> list[CheckMessage]:
+    """Check that several workers share the counters of limits. Runs with commands that use the database."""
+    if settings.WEB_CONCURRENCY == 1 or settings.REDIS_URL or _is_sqlite() or not _has_limits():
+        return []
+    return [
+        Error(
+            "WEB_CONCURRENCY is above 1 without REDIS_URL, and limits are configured: each worker would count alone.",
             hint="Set REDIS_URL to a Redis or Valkey server, or WEB_CONCURRENCY=1.",
             id="gateway.E009",
         )
@@ -76,7 +106,7 @@ def check_limits(**kwargs: object) -> list[CheckMessage]:
 
 
 def weaknesses() -> Iterator[CheckMessage]:
-    """What is allowed, and makes the gateway weaker than it could be. For the admin: no command warns of it."""
+    """Yield warnings about insecure but allowed settings. Only the admin shows them."""
     if settings.DEBUG:
         yield Warning("DEBUG is on: error pages show settings and code.", hint="Set DEBUG=false.", id="gateway.W002")
     if settings.HTTPS and settings.ADMIN_TWO_FACTOR == "off":
@@ -84,21 +114,27 @@ def weaknesses() -> Iterator[CheckMessage]:
         yield Warning("A password alone opens the admin.", hint=hint, id="gateway.W003")
 
 
-def _anything_is_limited() -> bool:
-    """Whether a key or a team has a limit. A database without our tables, or away, has none to speak of."""
+def _has_limits() -> bool:
+    """Return whether an API key or a team has a limit. False if the database is unavailable or has no tables."""
     is_limited = ~Q(requests_per_minute=None, tokens_per_minute=None, concurrent_requests=None)
-    models = [apps.get_model("keys", name) for name in ("APIKey", "Team")]  # there are none while this is imported
+    models = [apps.get_model("keys", name) for name in ("APIKey", "Team")]  # not yet loaded when this is imported
+    return _query(lambda: any(model.objects.filter(is_limited).exists() for model in models), default=False)
+
+
+def _query(read: Callable[[], Result], *, default: Result) -> Result:
+    """Return what `read` returns; the default if the database is unavailable or has no tables."""
     try:
-        return any(model.objects.filter(is_limited).exists() for model in models)
+        with deadlines.deadline(QUERY_TIMEOUT_S):
+            return read()
     except DatabaseError:
-        return False
+        return default
     finally:
         if not connection.in_atomic_block:
-            connection.close()  # nobody else would: it would keep a slot of the worker's pool
+            connection.close()  # otherwise it occupies a slot of the worker's pool
 
 
 def weakness(secret: str) -> str | None:
-    """Why a secret cannot be used, in words that follow its name; None if it can."""
+    """Return why a secret cannot be used, as a phrase that follows its name; None for a usable secret."""
     if not secret.strip():
         return "is empty"
     if secret.startswith("django-insecure-"):
@@ -116,8 +152,8 @@ def _references() -> Iterator[CheckMessage]:
     for name in SECRETS:
         if env.ENVIRON.get(name, "").startswith("$"):
             yield Error(
-                f"{name} begins with $, which would make it the name of another variable.",
-                hint="Write the value itself, or choose one that begins otherwise.",
+                f"{name} starts with $, so it would be read as the name of another variable.",
+                hint="Write the value itself, or choose one that does not start with $.",
                 id="gateway.E001",
             )
 
@@ -125,7 +161,7 @@ def _references() -> Iterator[CheckMessage]:
 def _secret_key() -> Iterator[CheckMessage]:
     try:
         found = weakness(settings.SECRET_KEY)
-    except ImproperlyConfigured:  # Django's own way to say that it is empty
+    except ImproperlyConfigured:  # raised by Django if it is empty
         found = "is empty"
     if found:
         yield Error(f"SECRET_KEY {found}.", hint=NEW_SECRET, id="gateway.E002")
@@ -143,11 +179,11 @@ def _credential_keys() -> Iterator[CheckMessage]:
     if not settings.CREDENTIAL_ENCRYPTION_KEYS:
         yield Error("CREDENTIAL_ENCRYPTION_KEYS is empty.", hint=NEW_FERNET_KEY, id="gateway.E004")
     for position, key in enumerate(settings.CREDENTIAL_ENCRYPTION_KEYS, start=1):
-        if found := _is_no_fernet_key(key) or weakness(key):
+        if found := _fernet_fault(key) or weakness(key):
             yield Error(f"CREDENTIAL_ENCRYPTION_KEYS: key {position} {found}.", hint=NEW_FERNET_KEY, id="gateway.E004")
 
 
-def _is_no_fernet_key(key: str) -> str | None:
+def _fernet_fault(key: str) -> str | None:
     try:
         Fernet(key)
     except ValueError:
@@ -158,14 +194,14 @@ def _is_no_fernet_key(key: str) -> str | None:
 def _hosts_and_debug() -> Iterator[CheckMessage]:
     if "*" in settings.ALLOWED_HOSTS:
         yield Error(
-            "ALLOWED_HOSTS contains *, so anybody chooses the host names in our links.",
-            hint="List the names under which the gateway is reached.",
+            "ALLOWED_HOSTS contains *, so a client could choose the host name in links.",
+            hint="List the host names of the gateway.",
             id="gateway.E005",
         )
     if settings.DEBUG and settings.HTTPS:
         yield Error(
-            "DEBUG is on together with HTTPS: error pages would show settings and code to the world.",
-            hint="Set DEBUG=false; for work on this machine set HTTPS=false.",
+            "DEBUG is on together with HTTPS: error pages would show settings and code to any client.",
+            hint="Set DEBUG=false. For local development, set HTTPS=false.",
             id="gateway.E006",
         )
 
@@ -177,7 +213,7 @@ def _is_sqlite() -> bool:
 def _workers() -> Iterator[CheckMessage]:
     if _is_sqlite() and settings.WEB_CONCURRENCY > 1:
         yield Error(
-            "WEB_CONCURRENCY is above 1 with SQLite, which lets one process write.",
+            "WEB_CONCURRENCY is above 1 with SQLite, which supports one writing process.",
             hint="Set WEB_CONCURRENCY=1, or DATABASE_URL to a PostgreSQL database.",
             id="gateway.E007",
         )
@@ -189,8 +225,8 @@ def _redis() -> Iterator[CheckMessage]:
             parse_url(settings.REDIS_URL)
     except ValueError:
         yield Error(
-            "REDIS_URL is not the address of a Redis server.",
-            hint="Write it like redis://host:6379/0, rediss://… or unix:///path.",
+            "REDIS_URL is not a valid Redis URL.",
+            hint="Examples: redis://host:6379/0, rediss://host:6379/0, unix:///path.",
             id="gateway.E010",
         )
 
@@ -199,14 +235,12 @@ def _transport() -> Iterator[CheckMessage]:
     try:
         is_exposed = not bind.is_loopback(settings.BIND)
     except ValueError:
-        yield Error(
-            "BIND is not an address and a port.", hint="Write it like 127.0.0.1:8000 or unix:/path.", id="gateway.E008"
-        )
+        yield Error("BIND is not a host and a port.", hint="Examples: 127.0.0.1:8000, unix:/path.", id="gateway.E008")
         return
     if is_exposed and not settings.HTTPS:
         yield Warning(
-            "HTTPS is off while BIND is reachable from other machines: keys, passwords and cookies travel in clear.",
-            hint="Set HTTPS=true and put a TLS proxy in front, or bind to 127.0.0.1.",
+            "HTTPS is off while BIND is reachable from other machines: keys and passwords are sent unencrypted.",
+            hint="Set HTTPS=true and use a TLS proxy, or bind to 127.0.0.1.",
             id="gateway.W001",
         )
 
@@ -217,8 +251,8 @@ def _proxies() -> Iterator[CheckMessage]:
             ipaddress.ip_network(proxy, strict=False)
     except ValueError:
         yield Error(
-            "TRUSTED_PROXIES holds what is neither an address nor a range.",
-            hint="Write them like 127.0.0.1,172.16.0.0/12,::1.",
+            "TRUSTED_PROXIES contains an invalid IP address or range.",
+            hint="Example: 127.0.0.1,172.16.0.0/12,::1.",
             id="gateway.E013",
         )
 
@@ -228,27 +262,27 @@ def _authorities() -> Iterator[CheckMessage]:
         return
     try:
         ssl.create_default_context(cafile=settings.UPSTREAM_CA_FILE)
-    except OSError:  # TLS errors are such too
+    except OSError:  # includes TLS errors
         yield Error(
-            "UPSTREAM_CA_FILE holds no certificates that the gateway can read, so it would trust no upstream.",
-            hint="Name a file in PEM, readable for the gateway, with the certificates of the authorities.",
+            "UPSTREAM_CA_FILE contains no readable certificates, so no upstream would be trusted.",
+            hint="Use a PEM file with the certificates of the authorities, readable by the gateway.",
             id="gateway.E011",
         )
 
 
 def _alerts() -> Iterator[CheckMessage]:
     if settings.ALERT_WEBHOOK_URL and not settings.ALERT_WEBHOOK_URL.startswith(("https://", "http://")):
-        yield Error("ALERT_WEBHOOK_URL is no address of http or https.", id="gateway.E014")
-    if not all("@" in address for address in settings.ALERT_EMAILS):
-        yield Error("ALERT_EMAILS holds what is no address of mail.", id="gateway.E014")
+        yield Error("ALERT_WEBHOOK_URL is not an http or https URL.", id="gateway.E014")
+    if not all("@" in recipient for recipient in settings.ALERT_EMAILS):
+        yield Error("ALERT_EMAILS contains an invalid e-mail address.", id="gateway.E014")
     if settings.PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", settings.PUBLIC_URL):
-        yield Error("PUBLIC_URL is not like https://gateway.example.org.", id="gateway.E014")
+        yield Error("PUBLIC_URL is not a URL such as https://gateway.example.org, without a path.", id="gateway.E014")
 
 
 def _two_factor() -> Iterator[CheckMessage]:
     if settings.ADMIN_TWO_FACTOR not in ("off", "optional", "required"):
         yield Error(
-            "ADMIN_TWO_FACTOR is none of off, optional and required.",
-            hint="off: nobody is asked for a code. optional: who has set it up. required: everybody.",
+            "ADMIN_TWO_FACTOR is not off, optional or required.",
+            hint="off: no codes. optional: for users who have set it up. required: for every user.",
             id="gateway.E012",
         )

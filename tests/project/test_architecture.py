@@ -124,7 +124,7 @@ IMPORTS: dict[str, set[str]] = {
     "messages_api/watcher": {"lib"},
     "project/apps": {"project/checks"},
     "project/bind": set(),
-    "project/checks": {"project/bind", "project/settings"},
+    "project/checks": {"lib", "project/bind", "project/settings"},
     "project/environment": set(),
     "project/management": {"project/quickstart", "project/settings"},
     "project/middleware": {"audit", "lib"},

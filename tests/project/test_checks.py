@@ -1,9 +1,11 @@
 """What the gateway refuses to start with. Every message names its variable, none shows a value."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import Settings
 
 from keys.models import APIKey, Team
 from project import bind, checks
+from project.server.application import Application
 from tests.conftest import missing
 from tests.support import ROOT
 from tests.support.gateway import free_port
@@ -205,7 +211,7 @@ def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> No
     assert (warning.id, warning.is_serious()) == ("gateway.W001", False)
 
 
-def test_refusing_to_start_has_a_line_for_each_error_and_none_for_warnings(settings: Settings) -> None:
+def test_the_start_fails_with_a_line_for_each_error_and_none_for_warnings(db: None, settings: Settings) -> None:
     check(settings, API_KEY_PEPPERS=[], HTTPS=False, BIND=":8000", ALLOWED_HOSTS=["*"])
 
     with pytest.raises(ImproperlyConfigured) as refusal:
@@ -228,10 +234,14 @@ PRODUCTION = {
 
 
 def run_check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run("manage.py", "check", *arguments, **environment)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "manage.py", "check", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        # Nothing of this test run's own installation.
+        # Without the variables of this test run.
         env={"PATH": os.environ["PATH"], "ENV_FILE": "/nonexistent", **environment},
         capture_output=True,
         text=True,
@@ -310,6 +320,53 @@ def test_nor_is_one_without_tables() -> None:
         cluster.remove()
 
     assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
+
+
+# ---- The database of a development version.
+
+
+@pytest.mark.parametrize("migration", sorted(checks.DEVELOPMENT_MIGRATIONS), ids=".".join)
+def test_the_database_of_a_development_version_is_rejected(
+    db: None, settings: Settings, migration: tuple[str, str]
+) -> None:
+    assert (check(settings), checks.check_database()) == ([], [])
+
+    MigrationRecorder(connection).record_applied(*migration)
+
+    [error] = checks.check_database()
+    assert error.is_serious() and "development version" in error.msg
+    assert "DATABASE_URL" in error.msg and "STATE_DIR" in error.msg
+    with pytest.raises(ImproperlyConfigured, match=r"gateway\.E015"):
+        checks.refuse_to_start()
+
+
+def test_no_current_migration_is_one_of_a_development_version() -> None:
+    assert checks.DEVELOPMENT_MIGRATIONS.isdisjoint(MigrationLoader(None).disk_migrations)
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["quickstart", "--prepare-only"]], ids=lambda words: words[0])
+def test_a_command_leaves_the_database_of_a_development_version_unchanged(command: list[str], tmp_path: Path) -> None:
+    database = tmp_path / "gateway.sqlite3"
+    with closing(sqlite3.connect(database)) as old, old:
+        old.execute("CREATE TABLE django_migrations (id INTEGER PRIMARY KEY, app TEXT, name TEXT, applied TEXT)")
+        old.execute("INSERT INTO django_migrations VALUES (1, 'keys', '0002_keys_as_a_product', '2026-01-01 00:00:00')")
+
+    finished = run("manage.py", *command, **PRODUCTION, STATE_DIR=str(tmp_path), HTTPS="false")
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (1, False), finished.stderr
+    assert "made by a development version before the first release" in finished.stderr
+    assert "DATABASE_URL or STATE_DIR" in finished.stderr
+    with closing(sqlite3.connect(database)) as old:
+        assert old.execute("SELECT name FROM sqlite_master").fetchall() == [("django_migrations",)]
+        assert old.execute("SELECT name FROM django_migrations").fetchall() == [("0002_keys_as_a_product",)]
+
+
+def test_a_worker_does_not_start_with_the_database_of_a_development_version(db: None, settings: Settings) -> None:
+    check(settings)
+    MigrationRecorder(connection).record_applied("keys", "0002_keys_as_a_product")
+
+    with pytest.raises(ImproperlyConfigured, match="development version before the first release"):
+        Application()
 
 
 @pytest.mark.parametrize(("https", "prefix"), [("true", "__Host-"), ("false", "")])
