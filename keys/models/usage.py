@@ -42,9 +42,9 @@ class UsageRecord(models.Model):
 
     class UsageSource(models.TextChoices):
         REPORTED = "reported", "Reported"
-        PARTIAL = "partial", "Partly reported"
+        PARTIAL = "partial", "Partial"
         ESTIMATED = "estimated", "Estimated"
-        NONE = "none", "Not available"
+        NONE = "none", "None"
 
     id = models.CharField(max_length=36, primary_key=True)  # the request ID: sorts by time
     created_at = models.DateTimeField()

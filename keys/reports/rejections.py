@@ -76,9 +76,9 @@ def rule_in_words(exceeded: LimitExceeded) -> str:
         amount = format_amount(value, unit) if value is not None else "The budget"
         return f"{amount} {PERIOD_LABELS.get(period, period)} {owner}"
     return {
-        ALLOWED_MODELS: f"The model is not on the list {owner}",
-        ALLOWED_IPS: f"The IP address is not on the allowlist {owner}",
-        PRICE: "The model has no price, and the key a budget in money",
+        ALLOWED_MODELS: f"Allowed models {owner}",
+        ALLOWED_IPS: f"IP allowlist {owner}",
+        PRICE: "Cost budget and a model without a price",
     }.get(limit, limit or "unknown")
 
 

@@ -288,7 +288,7 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
         ["$20.00 per month of its team", "1", "0"],
         ["5 concurrent requests of this key", "0", "2"],
         ["60 requests per minute of this key", "3", "0"],
-        ["The IP address is not on the allowlist of this key", "1", "0"],
+        ["IP allowlist of this key", "1", "0"],
     ]
 
 

@@ -341,7 +341,7 @@ def test_the_price_is_a_link_for_who_may_view_prices(
             {"scope": "team", "limit": "budget", "value": 20_000_000, "period": "month", "unit": "usd"},
             "$20.00 per month of its team",
         ),
-        ({"scope": "key", "limit": "allowed_models"}, "The model is not on the list of this key"),
+        ({"scope": "key", "limit": "allowed_models"}, "Allowed models of this key"),
     ],
 )
 def test_a_refused_call_says_what_refused_it(
