@@ -117,6 +117,8 @@ class Attempts:
                     raise
 
     def _try_once(self, target: Target, send: Callable[[Attempt], Result]) -> Result:
+        if self._abort_error is not None:
+            raise self._abort_error
         expires_at = self._started_at + target.endpoint.timeouts.request_timeout_s
         attempt = self.current = self._begin(target=target, expires_at=expires_at)
         if self._abort_error is not None:

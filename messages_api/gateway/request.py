@@ -106,6 +106,7 @@ class InFlightRequest:
         )
         self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
         watcher.add(self)
+        watcher.check_client(self)
 
     def open_source(self) -> EventSource:
         """Send the request and wait for the first event. Raise UpstreamError, or Aborted after `abort_upstream`."""
@@ -166,7 +167,8 @@ class InFlightRequest:
             return
         with self._lock:
             is_open = self._admission is not None
-            self._is_detached = is_open and not watcher.is_draining and detached.try_detach(self._attempts)
+            may_continue = is_open and self._attempts.current is not None and not watcher.is_draining
+            self._is_detached = may_continue and detached.try_detach(self._attempts)
         if not self._is_detached:
             self.abort_upstream()
 
