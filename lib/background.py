@@ -1,4 +1,4 @@
-"""A function that runs beside its caller: a greenlet under gevent, a thread elsewhere."""
+"""Concurrent run of a function: in a greenlet under gevent, in a thread elsewhere."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 class Background(Generic[Result]):
-    """Starts at once. Whoever waits gets what the function returned or raised."""
+    """Run of a function that starts immediately. `result` returns or raises what the function returned or raised."""
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._function = function
@@ -20,17 +20,17 @@ class Background(Generic[Result]):
     def _run(self) -> None:
         try:
             self._result = self._function()
-        except BaseException as error:  # handed on to whoever asks for the result
+        except BaseException as error:  # raised again by `result`
             self._error = error
         finally:
             self._done.set()
 
     def wait(self, timeout: float) -> bool:
-        """Whether it has ended, after at most `timeout` seconds."""
+        """Wait for at most `timeout` seconds and return whether the function has ended."""
         return self._done.wait(timeout)
 
     def result(self) -> Result:
-        """What it returned. Raises what it raised. Only after `wait` said that it has ended."""
+        """Return the result or raise the error. Call it only after `wait` returned True."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]

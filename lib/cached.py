@@ -58,7 +58,7 @@ class SingleFlightCache(Generic[Value]):
         if self._lock.acquire(blocking=False):
             return True
         deadlines.release_connections()
-        return self._lock.acquire(timeout=deadlines.left(settings.DATABASE_TIMEOUT_S))
+        return self._lock.acquire(timeout=deadlines.remaining(settings.DATABASE_TIMEOUT_S))
 
     def _refresh(self) -> None:
         fresh_s = settings.CONFIG_CACHE_TTL_S

@@ -1,4 +1,4 @@
-"""Client IP address of a request, behind trusted proxies or not."""
+"""Client IP of a request, behind trusted proxies or not."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.%]+)\](?::[0-9]{1,
 def client_ip(http_request: HttpRequest) -> str | None:
     """Return the client's IP address in canonical form; None without one, as behind a Unix socket.
 
-    If the peer is a trusted proxy, this is the rightmost address in `X-Forwarded-For` that is none; else the peer's.
+    If the peer is a trusted proxy, this is the rightmost IP address in `X-Forwarded-For` that is none; else the peer's.
     """
     peer = _canonical(http_request.META.get("REMOTE_ADDR", ""))
     if peer is None or not _is_trusted_proxy(peer):
@@ -20,7 +20,7 @@ def client_ip(http_request: HttpRequest) -> str | None:
     for text in reversed(http_request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         forwarded = _canonical(_without_port(text.strip()))
         if forwarded is None:
-            return peer  # the client may have written everything to the left of invalid text
+            return peer  # the client may have written everything before the invalid text
         if not _is_trusted_proxy(forwarded):
             return forwarded
     return peer
@@ -33,13 +33,13 @@ def is_from_trusted_proxy(http_request: HttpRequest) -> bool:
 
 
 def _without_port(text: str) -> str:
-    """Return the address in `192.0.2.1:443`, `[2001:db8::1]:443` or `[2001:db8::1]`, as proxies write it."""
+    """Return the IP address in `192.0.2.1:443`, `[2001:db8::1]:443` or `[2001:db8::1]`, as proxies write it."""
     found = _WITH_PORT.fullmatch(text)
     return found[1] or found[2] if found else text
 
 
 def _canonical(text: str) -> str | None:
-    """Return an address in its canonical spelling, a mapped IPv4 address as IPv4; None for anything else."""
+    """Return an IP address in canonical form, IPv4-mapped IPv6 as IPv4; None for anything else."""
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:
@@ -50,6 +50,6 @@ def _canonical(text: str) -> str | None:
     return str(parsed).partition("%")[0]
 
 
-def _is_trusted_proxy(address: str) -> bool:
-    parsed = ipaddress.ip_address(address)
+def _is_trusted_proxy(ip: str) -> bool:
+    parsed = ipaddress.ip_address(ip)
     return any(parsed in ipaddress.ip_network(proxy, strict=False) for proxy in settings.TRUSTED_PROXIES)

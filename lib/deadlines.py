@@ -1,9 +1,8 @@
-"""
-How long somebody waits for the database.
+"""Per-thread deadlines for database operations.
 
-A server that is stopped refuses at once. One that is frozen, or behind a network that swallows what is sent, never
-answers, and its own timeouts do not help: the one who asks has to give up. PostgreSQL's connections ask here how long
-they may wait (`project/postgresql`); SQLite answers from this machine and knows no such silence.
+A stopped database server rejects connections immediately. A frozen server, or one behind a network that drops packets,
+never responds, and its own timeouts have no effect: the client has to stop waiting. The PostgreSQL connections
+(`project/postgresql`) read the remaining time here. SQLite is local and does not need it.
 """
 
 import threading
@@ -18,7 +17,7 @@ _block = threading.local()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Let whatever waits for the database in this block fail with OperationalError once so much time has passed."""
+    """Limit the time of all database operations in the block. After it, they raise OperationalError."""
     outer = getattr(_block, "ends_at", None)
     ends_at = time.monotonic() + seconds
     _block.ends_at = ends_at if outer is None else min(ends_at, outer)
@@ -28,14 +27,14 @@ def deadline(seconds: float) -> Iterator[None]:
         _block.ends_at = outer
 
 
-def left(otherwise: float) -> float:
-    """How long a wait may take that begins now: the rest of the block, or `otherwise` outside of any."""
+def remaining(default: float) -> float:
+    """Return how long an operation may wait: the remaining time of the block, at most `default` seconds."""
     ends_at = getattr(_block, "ends_at", None)
-    return otherwise if ends_at is None else min(otherwise, max(0.0, ends_at - time.monotonic()))
+    return default if ends_at is None else min(default, max(0.0, ends_at - time.monotonic()))
 
 
 def release_connections() -> None:
-    """Let go of the connections of this thread before a long wait: each holds a slot of the worker's pool."""
+    """Close the connections of this thread before a long wait: each occupies a slot of the worker's pool."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

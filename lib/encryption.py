@@ -1,8 +1,7 @@
-"""
-What we show to an upstream, encrypted at rest.
+"""Encryption of stored credentials and secrets.
 
-A credential is bound to its upstream's row and address: copied to another row, or after the base URL was changed by
-whatever road, it does not decrypt. So whoever may edit addresses cannot have the credential sent elsewhere.
+A ciphertext is bound to its row and, for an upstream's credential, to the base URL. In another row or after a change of
+the base URL it does not decrypt, so a user who can edit URLs cannot send the credential to another server.
 """
 
 import json
@@ -12,18 +11,18 @@ from django.conf import settings
 
 
 class CredentialUnreadable(Exception):
-    """It was encrypted with another key, or for another row or address."""
+    """The text was encrypted with an unknown key or is bound to another row or URL."""
 
 
 def encrypt(credential: str, *, bound_to: list[str]) -> str:
-    """The form in which a credential is stored. Two of the same credential differ."""
+    """Encrypt a credential. Two ciphertexts of the same credential differ."""
     return _fernet().encrypt(json.dumps([credential, bound_to]).encode()).decode()
 
 
-def decrypt(token: str, *, bound_to: list[str]) -> str:
-    """The credential. Raise CredentialUnreadable unless it was encrypted by one of our keys for the same binding."""
+def decrypt(ciphertext: str, *, bound_to: list[str]) -> str:
+    """Decrypt a credential. Raise CredentialUnreadable if the key is unknown or the binding differs."""
     try:
-        credential, binding = json.loads(_fernet().decrypt(token.encode()))
+        credential, binding = json.loads(_fernet().decrypt(ciphertext.encode()))
     except InvalidToken as error:
         raise CredentialUnreadable from error
     if binding != bound_to:
@@ -31,14 +30,14 @@ def decrypt(token: str, *, bound_to: list[str]) -> str:
     return str(credential)
 
 
-def renewed(token: str, *, bound_to: list[str]) -> str:
-    """The same under the first of the keys: as it is if that one encrypted it. Raise CredentialUnreadable."""
-    credential = decrypt(token, bound_to=bound_to)
+def renewed(ciphertext: str, *, bound_to: list[str]) -> str:
+    """Encrypt a ciphertext again with the first key, unless it was used already. Raise CredentialUnreadable."""
+    credential = decrypt(ciphertext, bound_to=bound_to)
     try:
-        Fernet(settings.CREDENTIAL_ENCRYPTION_KEYS[0]).decrypt(token.encode())
+        Fernet(settings.CREDENTIAL_ENCRYPTION_KEYS[0]).decrypt(ciphertext.encode())
     except InvalidToken:
         return encrypt(credential, bound_to=bound_to)
-    return token
+    return ciphertext
 
 
 def _fernet() -> MultiFernet:

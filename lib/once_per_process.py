@@ -26,7 +26,7 @@ class OncePerProcess:
         return self._is_started
 
     def ensure(self) -> None:
-        """Call `start` unless it was called in this process. Concurrent callers wait until it returns."""
+        """Call `start` unless it was called in this process. Other threads wait until it returns."""
         if self._is_started:
             return
         with self._lock:

@@ -1,13 +1,13 @@
 """
-What several processes know together for a moment: Redis or Valkey, where `REDIS_URL` names one.
+Client of the Redis or Valkey server that workers share, where `REDIS_URL` is set.
 
-Nothing that must be true lives here. An answer that does not come within `settings.REDIS_TIMEOUT_S` counts as none, and
-after three of those the server is left alone: whoever asks then goes by what it knows itself, without a delay, until it
-has answered again.
+The shared store holds nothing that must be correct or durable. A command that gets no response within
+`settings.REDIS_TIMEOUT_S` returns its default. After three such commands in a row the store counts as unavailable:
+commands return their defaults immediately until a PING succeeds.
 
-One real thread of each process speaks with the server, and asks together what waits together. Calls with connections of
-their own ran out of them in a burst, which looks like an outage (with a pool of 32, at 50 calls at once), and each paid
-four times the CPU (at 300 calls at once 408 us a question against 100).
+One real thread per process talks to the server and sends pending commands together. A pool of connections was exhausted
+by a burst (32 connections, 50 concurrent requests), which looks like an outage, and cost four times the CPU (300
+concurrent requests: 408 us per command against 100).
 """
 
 import logging
@@ -25,128 +25,128 @@ from lib.once_per_process import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
-GIVEN_UP_AFTER_S = 1.0  # where the thread itself is held up, as by a name that does not resolve
-FAILURES_IN_A_ROW = 3
-ASKED_AGAIN_EVERY_S = 1.0
+THREAD_TIMEOUT_S = 1.0  # for the thread itself, which may hang in the resolution of a host name
+MAX_CONSECUTIVE_FAILURES = 3
+PROBE_INTERVAL_S = 1.0
 MAX_BATCH = 200
 
 Result = TypeVar("Result")
 
 
 class Store:
-    """The way to the shared store. Begins when it is first asked, in whatever process that is (workers fork)."""
+    """Access to the shared store. Its thread starts with `start` or the first command of the process."""
 
     def __init__(self) -> None:
         self._thread = OncePerProcess(self._start_thread)
         self._failures = 0
-        self._is_away = False
+        self._is_unavailable = False
 
     @property
     def is_configured(self) -> bool:
         return bool(settings.REDIS_URL)
 
     @property
-    def is_away(self) -> bool:
-        """Whether it is not asked for now, because it did not answer."""
-        return self._is_away
+    def is_unavailable(self) -> bool:
+        """Whether commands return their defaults because the server does not respond."""
+        return self._is_unavailable
 
-    def run(self, command: Callable[[redis.Redis], Result], *, otherwise: Result) -> Result:
-        """What a function of the client returns, called in the store's thread; `otherwise` without an answer."""
-        result: Result = self._ask(_Question(function=command), otherwise)
+    def run(self, function: Callable[[redis.Redis], Result], *, default: Result) -> Result:
+        """Call a function with the Redis client in the store's thread. Return its result, or the default."""
+        result: Result = self._wait_for(_Command(function=function), default)
         return result
 
-    def ask(self, *words: Any, otherwise: Any) -> Any:
-        """The answer to one command; `otherwise` without one. Raise NoScriptError for a script that is not known."""
-        return self._ask(_Question(words=words), otherwise)
+    def execute(self, *words: Any, default: Any) -> Any:
+        """Execute one command. Return its reply, or the default. Raise NoScriptError for an unknown script."""
+        return self._wait_for(_Command(words=words), default)
 
-    def _ask(self, question: "_Question", otherwise: Any) -> Any:
-        if not self.is_configured or self._is_away:
-            return otherwise
+    def _wait_for(self, command: "_Command", default: Any) -> Any:
+        if not self.is_configured or self._is_unavailable:
+            return default
         self._thread.ensure()
-        self._questions.put(question)
-        if not question.signal.wait(GIVEN_UP_AFTER_S + settings.REDIS_TIMEOUT_S) and not question.is_answered:
-            self._failed(TimeoutError())
-            return otherwise
-        if question.error is None:
-            return question.answer
-        if _is_failure(question.error):
-            return otherwise
-        raise question.error
-
-    def close(self) -> None:
-        """Give the connection up. May be called twice, and the store may be asked again afterwards."""
-        if self._thread.is_started:
-            self._questions.put(None)
-            self._stopped.wait(GIVEN_UP_AFTER_S)
-        self._thread.reset()
-        self._failures, self._is_away = 0, False
+        self._commands.put(command)
+        if not command.signal.wait(THREAD_TIMEOUT_S + settings.REDIS_TIMEOUT_S) and not command.is_done:
+            self._record_failure(TimeoutError())
+            return default
+        if command.error is None:
+            return command.reply
+        if _is_failure(command.error):
+            return default
+        raise command.error
 
     def start(self) -> None:
-        """Start the thread unless it runs in this process or there is no store."""
+        """Start the thread unless it runs in this process or no store is configured."""
         if self.is_configured:
             self._thread.ensure()
 
+    def close(self) -> None:
+        """Stop the thread and close the connection. May be called twice. A later command starts the thread again."""
+        if self._thread.is_started:
+            self._commands.put(None)
+            self._stopped.wait(THREAD_TIMEOUT_S)
+        self._thread.reset()
+        self._failures, self._is_unavailable = 0, False
+
     def _start_thread(self) -> None:
-        questions = self._questions = threads.simple_queue()
+        commands = self._commands = threads.simple_queue()
         stopped = self._stopped = threads.signal()
-        threads.run_in_thread(lambda: self._run(questions, stopped))
+        threads.run_in_thread(lambda: self._run(commands, stopped))
 
-    def _failed(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW and not self._is_away:
-            self._is_away = True
-            logger.warning("Redis does not answer (%s); each process goes by what it knows", type(error).__name__)
+        if self._failures >= MAX_CONSECUTIVE_FAILURES and not self._is_unavailable:
+            self._is_unavailable = True
+            logger.warning("Redis is unavailable (%s): each worker uses its own state", type(error).__name__)
 
-    def _answered(self) -> None:
+    def _record_success(self) -> None:
         self._failures = 0
-        if self._is_away:
-            self._is_away = False
-            logger.warning("Redis answers again")
+        if self._is_unavailable:
+            self._is_unavailable = False
+            logger.warning("Redis is available again")
 
-    def _run(self, questions: Any, stopped: Any) -> None:
-        """The store's thread."""
+    def _run(self, commands: Any, stopped: Any) -> None:
+        """Serve the queue. Runs in the store's thread."""
         server = _Server()
         is_open = True
         while is_open:
-            batch, is_open = _next_batch(questions)
-            if self._is_away and not batch:
-                self._try([_Question(words=("PING",))], server)
-            for together in _portions(batch):
-                if self._is_away:  # it was not when these were asked
-                    _give_up(together, redis.ConnectionError())
+            batch, is_open = _next_batch(commands)
+            if self._is_unavailable and not batch:
+                self._execute([_Command(words=("PING",))], server)
+            for part in _parts(batch):
+                if self._is_unavailable:  # since these commands were queued
+                    _fail(part, redis.ConnectionError())
                 else:
-                    self._try(together, server)
-            for question in batch:
-                question.is_answered = True  # for those whose loop is late to see the signal
-            threads.set_all(question.signal for question in batch)
+                    self._execute(part, server)
+            for command in batch:
+                command.is_done = True  # for waiters whose event loop is late to see the signal
+            threads.set_all(command.signal for command in batch)
         server.close()
         stopped.set_from_thread()
 
-    def _try(self, questions: "list[_Question]", server: "_Server") -> None:
-        server.answer(questions)
-        failures = [question.error for question in questions if _is_failure(question.error)]
+    def _execute(self, commands: "list[_Command]", server: "_Server") -> None:
+        server.execute(commands)
+        failures = [command.error for command in commands if _is_failure(command.error)]
         if failures:
-            self._failed(failures[0])
+            self._record_failure(failures[0])
         else:
-            self._answered()
+            self._record_success()
 
 
-class _Question:
-    """What somebody wants to know, and the signal that it is answered: a function of the client, or one command."""
+class _Command:
+    """A command, or a function of the client, with its outcome and the signal of its end."""
 
-    __slots__ = ("answer", "error", "function", "is_answered", "signal", "words")
+    __slots__ = ("error", "function", "is_done", "reply", "signal", "words")
 
     def __init__(self, *, function: Callable[[redis.Redis], Any] | None = None, words: Sequence[Any] = ()) -> None:
         self.function = function
         self.words = words
         self.signal = threads.signal()
-        self.is_answered = False
-        self.answer: Any = None
+        self.is_done = False
+        self.reply: Any = None
         self.error: Any = None
 
 
 class _Server:
-    """The connection to Redis, for one thread."""
+    """The connection to Redis. Used by the store's thread only."""
 
     def __init__(self) -> None:
         self._client = redis.Redis.from_url(
@@ -158,28 +158,27 @@ class _Server:
         )
         self._connection: Any = self._client.connection_pool.make_connection()
 
-    def answer(self, questions: list[_Question]) -> None:
-        """Ask them: one function, or any number of commands."""
+    def execute(self, commands: list[_Command]) -> None:
+        """Execute one function, or any number of commands together."""
         try:
-            if questions[0].function is not None:
-                questions[0].answer = questions[0].function(self._client)
+            if commands[0].function is not None:
+                commands[0].reply = commands[0].function(self._client)
             else:
-                self._ask_together(questions)
+                self._execute_together(commands)
         except redis.RedisError as error:
             self._connection.disconnect()
-            _give_up(questions, error)
-        except Exception as error:  # of a function: the thread must not die, and whoever gave it is told
-            _give_up(questions, error)
+            _fail(commands, error)
+        except Exception as error:  # raised by a function: `run` raises it again, and the thread must not die
+            _fail(commands, error)
 
-    def _ask_together(self, questions: list[_Question]) -> None:
-        # Not by the client, which spends 136 us on a command: this is 46, and of fifty at once 17 for each.
-        words = [question.words for question in questions]
-        self._connection.send_packed_command(self._connection.pack_commands(words))
-        for question in questions:
+    def _execute_together(self, commands: list[_Command]) -> None:
+        # The client takes 136 us for a command. This takes 46 us, and 17 us for each of fifty.
+        self._connection.send_packed_command(self._connection.pack_commands([command.words for command in commands]))
+        for command in commands:
             try:
-                question.answer = self._connection.read_response()
+                command.reply = self._connection.read_response()
             except redis.ResponseError as error:
-                question.error = error
+                command.error = error
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -187,38 +186,38 @@ class _Server:
         self._client.connection_pool.disconnect()
 
 
-def _next_batch(questions: Any) -> tuple[list[_Question], bool]:
-    """What waits, at most MAX_BATCH, or nothing after a while. The second value is False when the end was asked for."""
-    batch: list[_Question] = []
+def _next_batch(commands: Any) -> tuple[list[_Command], bool]:
+    """Return the pending commands, at most MAX_BATCH, or none after a while; and False after the end of the queue."""
+    batch: list[_Command] = []
     try:
-        question = questions.get(timeout=ASKED_AGAIN_EVERY_S)
-        while question is not None:
-            batch.append(question)
+        command = commands.get(timeout=PROBE_INTERVAL_S)
+        while command is not None:
+            batch.append(command)
             if len(batch) == MAX_BATCH:
                 return batch, True
-            question = questions.get_nowait()
+            command = commands.get_nowait()
     except threads.QueueEmpty:
         return batch, True
     return batch, False
 
 
-def _portions(batch: list[_Question]) -> Iterator[list[_Question]]:
-    """What is asked at once: all commands, and each function."""
-    commands = [question for question in batch if question.function is None]
-    if commands:
-        yield commands
-    for question in batch:
-        if question.function is not None:
-            yield [question]
+def _parts(batch: list[_Command]) -> Iterator[list[_Command]]:
+    """Yield the commands that are executed together: all plain commands, and each function alone."""
+    plain = [command for command in batch if command.function is None]
+    if plain:
+        yield plain
+    for command in batch:
+        if command.function is not None:
+            yield [command]
 
 
-def _give_up(questions: list[_Question], error: Exception) -> None:
-    for question in questions:
-        question.error = error
+def _fail(commands: list[_Command], error: Exception) -> None:
+    for command in commands:
+        command.error = error
 
 
 def _is_failure(error: Any) -> bool:
-    """Whether it says that the server is of no use, and not that it does not know a script."""
+    """Return whether an error means that the server is unusable. An unknown script does not."""
     return isinstance(error, redis.RedisError) and not isinstance(error, NoScriptError)
 
 

@@ -1,9 +1,8 @@
-"""
-Real threads and their signals, with and without gevent.
+"""Real threads and their signals, with and without gevent.
 
 Under the gevent worker `threading` is cooperative: a lock wait inside SQLite would stop every stream of the worker
-(measured: 0.99 s against 0.02 s). What may block for real runs in a thread of the operating system, and wakes the
-greenlets that wait for it through their event loop.
+(measured: 0.99 s against 0.02 s). Blocking code runs in a thread of the operating system, which wakes waiting greenlets
+through their event loop.
 """
 
 import logging
@@ -22,7 +21,7 @@ QueueEmpty = queue.Empty
 
 
 class Signal(Protocol):
-    """Set once by the native thread, awaited by one greenlet or thread."""
+    """An event that a real thread sets once and that one greenlet or thread waits for."""
 
     def wait(self, timeout: float | None = None) -> bool: ...
 
@@ -55,22 +54,22 @@ class _ThreadSignal:
 
 
 def is_cooperative() -> bool:
-    """Whether `threading` has been replaced by gevent's."""
+    """Return whether gevent has replaced `threading`."""
     return bool(monkey.is_module_patched("threading"))
 
 
 def signal() -> "_GreenletSignal | _ThreadSignal":
-    """A signal for whoever waits in this kind of thread."""
+    """Return a signal for a waiter in the current kind of thread."""
     return _GreenletSignal() if is_cooperative() else _ThreadSignal()
 
 
 def simple_queue() -> Any:
-    """An unbounded queue whose `get` blocks a real thread and whose `put` never blocks."""
+    """Return an unbounded queue. Its `get` blocks a real thread, its `put` never blocks."""
     return monkey.get_original("queue", "SimpleQueue")()
 
 
 def run_in_thread(target: Callable[[], None]) -> None:
-    """Run `target` in a real thread. It does not keep the process alive: whoever needs its end waits for a signal."""
+    """Run `target` in a real thread. The process can exit before it ends, so wait for a signal if the end matters."""
     if not is_cooperative():
         start_new_thread(target, ())
         return
@@ -79,11 +78,11 @@ def run_in_thread(target: Callable[[], None]) -> None:
 
 
 def _make_shared_locks_real() -> None:
-    """Let greenlets and real threads share what both use of the libraries: logging, and Django's way to connect.
+    """Replace the locks of libraries that greenlets and real threads share: those of logging and of Django's signals.
 
-    A greenlet that waits for a greenlets' lock is not woken by a real thread that gives it back: one line in the log of
-    each at the same moment, and no greenlet of the process ever logs again. None of these locks is held across a switch
-    of greenlets, so real ones do no harm.
+    A real thread that releases a cooperative lock does not wake a waiting greenlet: two concurrent log lines could
+    block the logging of the process permanently. None of these locks is held across a switch of greenlets, so real
+    locks are safe.
     """
     real_lock, real_rlock = (monkey.get_original("_thread", name) for name in ("allocate_lock", "RLock"))
     if isinstance(logging._lock, real_rlock):  # type: ignore[attr-defined]
@@ -95,11 +94,11 @@ def _make_shared_locks_real() -> None:
 
 
 def sleep(seconds: float) -> None:
-    """Let a real thread sleep."""
+    """Sleep in a real thread."""
     monkey.get_original("time", "sleep")(seconds)
 
 
 def set_all(signals: Iterable["_GreenletSignal | _ThreadSignal"]) -> None:
-    """Wake everybody who waits."""
+    """Set all signals."""
     for each in signals:
         each.set_from_thread()

@@ -16,7 +16,7 @@ from lib.admin.render import admin_page
 from lib.client_address import client_ip
 
 IPV6_NETWORK = 64
-"""Prefix length. A client with one IPv6 address usually has its whole /64, so failures are counted per network."""
+"""Prefix length. A client usually owns a /64 of IPv6, so failures are counted by network."""
 
 
 def throttled_address(http_request: HttpRequest) -> str | None:

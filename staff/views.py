@@ -71,7 +71,7 @@ def manage(request: HttpRequest) -> HttpResponse:
     is_confirmed = authenticator is not None and authenticator.confirmed
     action = request.POST.get("action")
     if action == "start" and not is_confirmed:
-        with suppress(IntegrityError):  # submitted twice at once: the first one is used
+        with suppress(IntegrityError):  # two concurrent submissions: the first one is used
             Authenticator.start(request.user)
         return HttpResponseRedirect(reverse("admin:two_factor"))
     errors = {}
@@ -134,7 +134,7 @@ def _locked_out(request: HttpRequest) -> HttpResponse:
 
 
 def _next_url(request: HttpRequest) -> str:
-    """Return the URL to continue to, if it belongs to this site; else the overview."""
+    """Return the URL to continue to, if it is on this site; else the overview."""
     url = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME) or ""
     is_local = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
     return url if is_local else reverse("admin:index")

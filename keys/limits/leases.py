@@ -83,8 +83,8 @@ class ConcurrencyLeases:
     def _run(self) -> None:
         renewed_at = 0.0
         try:
-            while not self._is_closed.wait(TICK_DURING_OUTAGE_S if self._store.is_away else TICK_S):
-                if self._store.is_away:
+            while not self._is_closed.wait(TICK_DURING_OUTAGE_S if self._store.is_unavailable else TICK_S):
+                if self._store.is_unavailable:
                     renewed_at = 0.0
                     continue
                 self._send_pending_refunds()

@@ -108,7 +108,7 @@ class Limiter:
         checks = [check for each in limits for check in each.checks(tokens=tokens)]
         if not checks:
             return LimitGrant(request_id=request_id)
-        is_shared = self._store.is_configured and not self._store.is_away
+        is_shared = self._store.is_configured and not self._store.is_unavailable
         decision = self._shared.consume(request_id, checks, lease_s=lease_s) if is_shared else None
         if decision is not None:
             return self._grant(request_id, decision, lease_s=lease_s, is_in_redis=True)
@@ -152,7 +152,7 @@ class Limiter:
     def check(self, limits: Sequence[Limits]) -> LimitDecision:
         """Return the current state of limits without consuming: of all workers, or of this worker's share."""
         checks = [check for each in limits for check in each.checks(tokens=0)]
-        is_shared = checks and self._store.is_configured and not self._store.is_away
+        is_shared = checks and self._store.is_configured and not self._store.is_unavailable
         shared = self._shared.check(checks) if is_shared else None
         return self._local.check(checks) if shared is None else shared
 

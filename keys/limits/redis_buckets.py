@@ -53,7 +53,7 @@ class RedisRateLimiter:
             self._command("renew", request_id, checks, [1] * len(checks)) for request_id, checks in slots.items()
         )
         while batch := list(islice(commands, MAX_RENEWAL_BATCH)):
-            if self._store.run(lambda client: _execute_all(client, batch), otherwise=None) is None:
+            if self._store.run(lambda client: _execute_all(client, batch), default=None) is None:
                 return None
         return True
 
@@ -77,9 +77,9 @@ class RedisRateLimiter:
     def _run(self, checks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
         text, digest = _script()
         try:
-            reply = self._store.ask("EVALSHA", digest, *command, otherwise=None)
+            reply = self._store.execute("EVALSHA", digest, *command, default=None)
         except redis.exceptions.NoScriptError:  # the server has restarted
-            reply = self._store.ask("EVAL", text, *command, otherwise=None)
+            reply = self._store.execute("EVAL", text, *command, default=None)
         return None if reply is None else _decision(checks, reply)
 
 

@@ -14,8 +14,8 @@ Result = TypeVar("Result")
 
 
 class Store(Protocol):
-    def run(self, command: Callable[[Any], Result], *, otherwise: Result) -> Result:
-        """Return the result of a command to Redis, or `otherwise` while Redis is unavailable."""
+    def run(self, function: Callable[[Any], Result], *, default: Result) -> Result:
+        """Return the result of a command to Redis, or `default` while Redis is unavailable."""
 
 
 class RedisState:
@@ -26,7 +26,7 @@ class RedisState:
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         unavailable = json.dumps(asdict(default)) if default else None
-        stored = self._store.run(lambda redis: redis.get(OPEN_KEY.format(upstream)), otherwise=unavailable)
+        stored = self._store.run(lambda redis: redis.get(OPEN_KEY.format(upstream)), default=unavailable)
         return OpenState(**json.loads(stored)) if stored else None
 
     def set_open(self, upstream: str, state: OpenState) -> None:
@@ -34,16 +34,14 @@ class RedisState:
             redis.set(OPEN_KEY.format(upstream), json.dumps(asdict(state)), ex=STATE_EXPIRES_S)
             redis.set(PROBE_KEY.format(upstream), 1, nx=True, px=round(PROBE_INTERVAL_S * 1000))
 
-        self._store.run(publish, otherwise=None)
+        self._store.run(publish, default=None)
 
     def set_closed(self, upstream: str) -> None:
-        self._store.run(
-            lambda redis: redis.delete(OPEN_KEY.format(upstream), PROBE_KEY.format(upstream)), otherwise=None
-        )
+        self._store.run(lambda redis: redis.delete(OPEN_KEY.format(upstream), PROBE_KEY.format(upstream)), default=None)
 
     def acquire_probe(self, upstream: str) -> bool:
         acquired = self._store.run(
             lambda redis: redis.set(PROBE_KEY.format(upstream), 1, nx=True, px=round(PROBE_INTERVAL_S * 1000)),
-            otherwise=True,
+            default=True,
         )
         return bool(acquired)

@@ -31,7 +31,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        limit = deadlines.left(self.answer_within_s)
+        limit = deadlines.remaining(self.answer_within_s)
         try:
             return super().wait(gen, interval, limit if timeout is None else min(limit, timeout))
         except psycopg.OperationalError:
@@ -62,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return DeadlineConnection.connect(**conn_params)
         self.pool.open()
         while True:
-            connection: DeadlineConnection = self.pool.getconn(timeout=deadlines.left(self.pool.timeout))
+            connection: DeadlineConnection = self.pool.getconn(timeout=deadlines.remaining(self.pool.timeout))
             if not connection.was_ended:
                 return connection
             connection.close()

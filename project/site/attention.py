@@ -139,7 +139,7 @@ def _settings() -> Iterator[AttentionItem]:
     for message in (*checks.check_settings(), *checks.check_limits(), *checks.weaknesses()):
         severity = Severity.CRITICAL if message.is_serious() else Severity.WARNING
         yield AttentionItem(severity=severity, title=message.msg, detail=message.hint or "")
-    if store.is_configured and store.is_away:
+    if store.is_configured and store.is_unavailable:
         yield AttentionItem(
             severity=Severity.CRITICAL,
             title="Redis is unavailable",

@@ -67,11 +67,11 @@ def test_a_frozen_server_times_out(host: Host, pooled: BaseDatabaseWrapper) -> N
 def test_the_shorter_of_two_nested_deadlines_applies() -> None:
     with deadlines.deadline(5):
         with deadlines.deadline(10):
-            assert deadlines.left(60) <= 5
+            assert deadlines.remaining(60) <= 5
         with deadlines.deadline(1):
-            assert deadlines.left(60) <= 1
-        assert 4 < deadlines.left(60) <= 5
-    assert deadlines.left(60) == 60
+            assert deadlines.remaining(60) <= 1
+        assert 4 < deadlines.remaining(60) <= 5
+    assert deadlines.remaining(60) == 60
 
 
 def test_connections_closed_by_the_server_are_not_reused(host: Host, pooled: BaseDatabaseWrapper) -> None:

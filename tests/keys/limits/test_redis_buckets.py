@@ -285,7 +285,7 @@ def test_an_outage_under_load_delays_only_the_first_requests_and_rejects_none_by
         finally:
             available_at = time.monotonic()
             redis_server.thaw() if how == "frozen" else redis_server.start()
-        wait_until(lambda: not limiter._store.is_away)
+        wait_until(lambda: not limiter._store.is_unavailable)
         recovered_at = time.monotonic()
         wait_until(lambda: len(load.took_s) > 500)
 
@@ -318,7 +318,7 @@ def test_during_an_outage_each_process_enforces_its_share(
 
 
 def detect_outage(limiter: Limiter) -> None:
-    while not limiter._store.is_away:
+    while not limiter._store.is_unavailable:
         consume(limiter, of_team(requests_per_minute=1_000), request_id="req_detects")
 
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 from redis.exceptions import NoScriptError
 
-from lib.shared_store import FAILURES_IN_A_ROW, Store
+from lib.shared_store import MAX_CONSECUTIVE_FAILURES, Store
 from tests.keys.limits.conftest import TIMEOUT_S
 from tests.support import ROOT
 from tests.support.gateway import wait_until
@@ -34,12 +34,12 @@ def request():
         started = time.process_time()
         while time.process_time() < started + 0.001:
             pass
-        answers.add(store.ask("PING", otherwise="away"))
+        answers.add(store.execute("PING", default="unavailable"))
     return answers
 
 store = Store()
 greenlets = [gevent.spawn(request) for _ in range(200)]
-print(set().union(*(each.get() for each in greenlets)), store.is_away)
+print(set().union(*(each.get() for each in greenlets)), store.is_unavailable)
 store.close()
 """
 
@@ -54,7 +54,7 @@ def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
 
 
 def ping(store: Store) -> bool:
-    return bool(store.run(lambda client: client.ping(), otherwise=False))
+    return bool(store.run(lambda client: client.ping(), default=False))
 
 
 def times_of(count: int, ask: Callable[[], Any]) -> list[float]:
@@ -81,15 +81,15 @@ both_faults = pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_functions_and_commands_return_their_replies(store: Store) -> None:
     assert store.is_configured
     assert ping(store)
-    assert store.ask("SET", "name", "value", otherwise="away") == "OK"
-    assert store.ask("GET", "name", otherwise="away") == "value"
-    assert store.ask("GET", "nothing", otherwise="away") is None
+    assert store.execute("SET", "name", "value", default="unavailable") == "OK"
+    assert store.execute("GET", "name", default="unavailable") == "value"
+    assert store.execute("GET", "nothing", default="unavailable") is None
 
 
 def test_each_of_many_concurrent_commands_gets_its_own_reply(store: Store, settings: Settings) -> None:
     settings.REDIS_TIMEOUT_S = TIMEOUT_S
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda number: store.ask("ECHO", f"{number}", otherwise="away"), range(1_000)))
+        answers = list(pool.map(lambda number: store.execute("ECHO", f"{number}", default="unavailable"), range(1_000)))
 
     assert answers == [str(number) for number in range(1_000)]
 
@@ -99,7 +99,7 @@ def test_without_a_url_there_is_no_connection(settings: Settings) -> None:
     store = Store()
 
     assert not store.is_configured
-    assert store.ask("PING", otherwise="away") == "away"
+    assert store.execute("PING", default="unavailable") == "unavailable"
 
 
 @both_faults
@@ -112,13 +112,13 @@ def test_an_outage_costs_three_short_waits_and_then_none(
 
     stop(redis_server, how)
     try:
-        took_s = times_of(FAILURES_IN_A_ROW + 200, lambda: store.ask("PING", otherwise="away"))
+        took_s = times_of(MAX_CONSECUTIVE_FAILURES + 200, lambda: store.execute("PING", default="unavailable"))
     finally:
         recover(redis_server, how)
 
-    assert store.is_away
-    assert sum(took_s[:FAILURES_IN_A_ROW]) <= FAILURES_IN_A_ROW * settings.REDIS_TIMEOUT_S + SLACK_S
-    assert sorted(took_s[FAILURES_IN_A_ROW:])[190] < 0.001
+    assert store.is_unavailable
+    assert sum(took_s[:MAX_CONSECUTIVE_FAILURES]) <= MAX_CONSECUTIVE_FAILURES * settings.REDIS_TIMEOUT_S + SLACK_S
+    assert sorted(took_s[MAX_CONSECUTIVE_FAILURES:])[190] < 0.001
 
 
 @both_faults
@@ -126,16 +126,16 @@ def test_recovery_is_detected_within_five_seconds_in_the_background(
     store: Store, redis_server: RedisServer, how: str, settings: Settings
 ) -> None:
     stop(redis_server, how)
-    times_of(FAILURES_IN_A_ROW, lambda: ping(store))
+    times_of(MAX_CONSECUTIVE_FAILURES, lambda: ping(store))
     took_s = []
     for _ in range(250):
         time.sleep(0.01)
         took_s += times_of(1, lambda: ping(store))
-    assert store.is_away
+    assert store.is_unavailable
     assert sum(each > settings.REDIS_TIMEOUT_S / 2 for each in took_s) <= 2
 
     recover(redis_server, how)
-    wait_until(lambda: not store.is_away, within_s=5)
+    wait_until(lambda: not store.is_unavailable, within_s=5)
 
     assert ping(store)
 
@@ -151,7 +151,7 @@ def test_fifty_concurrent_commands_wait_no_longer_than_one(
         redis_server.thaw()
 
     assert took_s < 50 * settings.REDIS_TIMEOUT_S / 2  # in sequence they would take twice as long
-    assert store.is_away
+    assert store.is_unavailable
 
 
 def test_a_burst_in_a_busy_worker_is_no_outage(redis_server: RedisServer) -> None:
@@ -173,13 +173,13 @@ def test_a_burst_in_a_busy_worker_is_no_outage(redis_server: RedisServer) -> Non
 
 
 def test_an_error_reply_is_no_outage_and_an_unknown_script_raises(store: Store) -> None:
-    store.ask("SET", "name", "value", otherwise="away")
+    store.execute("SET", "name", "value", default="unavailable")
 
-    assert store.ask("HGET", "name", "field", otherwise="away") == "away"
-    for _ in range(2 * FAILURES_IN_A_ROW):
+    assert store.execute("HGET", "name", "field", default="unavailable") == "unavailable"
+    for _ in range(2 * MAX_CONSECUTIVE_FAILURES):
         with pytest.raises(NoScriptError):
-            store.ask("EVALSHA", "0" * 40, 0, otherwise="away")
-    assert not store.is_away
+            store.execute("EVALSHA", "0" * 40, 0, default="unavailable")
+    assert not store.is_unavailable
 
 
 def test_an_error_in_a_function_is_raised_and_stops_nothing(store: Store) -> None:
@@ -187,7 +187,7 @@ def test_an_error_in_a_function_is_raised_and_stops_nothing(store: Store) -> Non
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.run(fail, otherwise=None)
+        store.run(fail, default=None)
 
     assert ping(store)
 
