@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.budgets.status import for_budgets
 from keys.models import APIKey, Budget, Team
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 Issue = Callable[..., tuple[APIKey, str]]
 
@@ -104,24 +104,26 @@ def test_a_confirmation_that_is_not_right_revokes_nothing(
     assert APIKey.objects.get().state == "active"
 
 
-def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, caller: Caller) -> None:
-    caller.requests(created_at=timezone.now() - timedelta(minutes=59))
-    caller.requests(created_at=timezone.now() - timedelta(minutes=61))
+def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(created_at=timezone.now() - timedelta(minutes=59))
+    recorder.record(created_at=timezone.now() - timedelta(minutes=61))
 
-    page = browser.get(address_of(caller.api_key, "revoke"))
+    page = browser.get(address_of(recorder.api_key, "revoke"))
 
     assert page.context["requests"] == "1" and "59\xa0minutes ago" in page.text
     assert "In-flight streams continue unless" in page.text and "within 15 seconds" in page.text
     assert "Revoking cannot be undone. Usage history is kept." in page.text
 
 
-def test_very_many_calls_are_not_counted(browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_calls_are_not_counted(
+    browser: Client, recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("keys.reports.key_activity.COUNTED_REQUESTS", 2)
     monkeypatch.setattr("keys.pages.change_state.COUNTED_REQUESTS", 2)
     for _ in range(3):
-        caller.requests()
+        recorder.record()
 
-    assert browser.get(address_of(caller.api_key, "disable")).context["requests"] == "more than 2"
+    assert browser.get(address_of(recorder.api_key, "disable")).context["requests"] == "more than 2"
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])

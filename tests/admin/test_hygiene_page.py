@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team
 from lib.periods import begin_of
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 PAGE = "/admin/hygiene/"
 Issue = Callable[..., tuple[APIKey, str]]
@@ -96,9 +96,9 @@ def test_the_key_list_has_the_same_badges(browser: Client) -> None:
 
 
 def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
-    browser: Client, browser_of: Callable[..., Client], caller: Caller
+    browser: Client, browser_of: Callable[..., Client], recorder: UsageRecorder
 ) -> None:
-    caller.requests(upstream_model="new&model")
+    recorder.record(upstream_model="new&model")
     reader = browser_of("view_apikey", "view_modelprice")
 
     mine = browser.get(PAGE).text

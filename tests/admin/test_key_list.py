@@ -18,7 +18,7 @@ from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, ModelPrice, Tea
 from keys.pricing.price_book import prices
 from lib import periods
 from lib.admin.cells import sparkline
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 LIST = "/admin/keys/apikey/"
 Issue = Callable[..., tuple[APIKey, str]]
@@ -203,15 +203,15 @@ def test_search_finds_the_keys_of_a_team(term: str, browser: Client, issue: Issu
     assert shown(browser.get(LIST, {"q": term})) == ["the team app"]
 
 
-def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, caller: Caller) -> None:
+def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, recorder: UsageRecorder) -> None:
     ModelPrice.objects.create(
         model_pattern="priced", input_price=1_000_000_000, output_price=1, valid_from=timezone.now() - timedelta(1)
     )
     prices.book()
-    Budget.objects.create(api_key=caller.api_key, amount=20_000)
+    Budget.objects.create(api_key=recorder.api_key, amount=20_000)
     for _ in range(2):
-        caller.requests(upstream_model="priced")
-    caller.requests()
+        recorder.record(upstream_model="priced")
+    recorder.record()
     begin = periods.begin_of("month", timezone.now())
     BudgetPeriod.objects.create(budget=Budget.objects.get(), starts_at=begin, spent=17_000, reserved=1_000)
 
@@ -238,18 +238,18 @@ def test_the_own_budget_of_a_key_is_shown_before_that_of_its_team(browser: Clien
     ]
 
 
-def test_what_has_no_price_is_said_and_not_0(browser: Client, caller: Caller) -> None:
-    caller.requests()
+def test_what_has_no_price_is_said_and_not_0(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record()
 
     assert cells_of(browser.get(LIST), "spending") == ["1 unpriced"]
 
 
-def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, caller: Caller) -> None:
+def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, recorder: UsageRecorder) -> None:
     now = timezone.now()
     for days, count in ((0, 1), (6, 2), (7, 5)):
         for _ in range(count):
-            caller.requests(created_at=now - timedelta(days=days))
-    caller.requests(status="rejected")
+            recorder.record(created_at=now - timedelta(days=days))
+    recorder.record(status="rejected")
 
     answer = browser.get(LIST)
 
@@ -372,7 +372,7 @@ def test_of_thousands_no_names_are_counted_until_they_are_fewer(browser: Client,
 
 
 def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
-    browser: Client, issue: Issue, team: Team, caller: Caller
+    browser: Client, issue: Issue, team: Team, recorder: UsageRecorder
 ) -> None:
     taken = {}
     for expected in (5, 50):
@@ -383,7 +383,7 @@ def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
             api_key, _ = issue(name=f"app {number}", allowed_models=[f"model-{number}"], **belongs)
             api_key.rotate(overlap=timedelta(days=1))
             Budget.objects.create(api_key=api_key, amount=1_000_000)
-            caller.requests(as_key=api_key)
+            recorder.record(as_key=api_key)
         with CaptureQueriesContext(
             connection,
         ) as captured:

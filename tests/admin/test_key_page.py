@@ -22,7 +22,7 @@ from keys.limits import limiter
 from keys.limits.limiter import Limits
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, Team, UsageRecord
 from keys.usage import ledger
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 Issue = Callable[..., tuple[APIKey, str]]
 
@@ -82,21 +82,21 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
     assert raw not in page.text and KeySecret.objects.get().digest.hex() not in page.text
 
 
-def test_the_last_use_says_from_where_and_with_what(browser: Client, caller: Caller) -> None:
-    caller.requests(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
-    caller.requests(status="rejected", client_ip="198.51.100.9", user_agent="another")
+def test_the_last_use_says_from_where_and_with_what(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+    recorder.record(status="rejected", client_ip="198.51.100.9", user_agent="another")
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     assert "2 minutes ago from 192.0.2.7 with curl/8" in text_of(page)
 
 
-def test_the_last_use_is_found_behind_many_refusals(browser: Client, caller: Caller) -> None:
-    caller.requests(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
+def test_the_last_use_is_found_behind_many_refusals(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
     for _ in range(25):
-        caller.requests(status="rejected", client_ip="198.51.100.9")
+        recorder.record(status="rejected", client_ip="198.51.100.9")
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     assert "from 192.0.2.7 with curl/8" in text_of(page)
 
@@ -131,11 +131,11 @@ def test_a_disabled_team_says_so_at_its_keys(browser: Client, issue: Issue) -> N
 
 
 @pytest.fixture
-def spender(caller: Caller) -> Callable[..., None]:
-    """Spends tokens of all budgets of the caller's key, and holds some with a call that runs."""
+def spender(recorder: UsageRecorder) -> Callable[..., None]:
+    """Spend tokens of all budgets of the key, and reserve some with an in-flight request."""
 
     def spend(*, spent: int, held: int = 0, days_ago: int = 0) -> None:
-        rows = [standing.budget for standing in for_key(caller.api_key)]
+        rows = [standing.budget for standing in for_key(recorder.api_key)]
         at = timezone.now() - timedelta(days=days_ago)
         reservation_requests = [
             ReservationRequest(
@@ -144,7 +144,7 @@ def spender(caller: Caller) -> Callable[..., None]:
             for row in rows
         ]
         if spent:
-            caller.requests(
+            recorder.record(
                 reservation_requests=reservation_requests,
                 input_tokens=spent,
                 output_tokens=0,
@@ -152,16 +152,16 @@ def spender(caller: Caller) -> Callable[..., None]:
                 created_at=at,
             )
         if held:
-            caller.requests(reservation_requests=reservation_requests, status="started", created_at=at)
+            recorder.record(reservation_requests=reservation_requests, status="started", created_at=at)
 
     return spend
 
 
-def test_a_budget_says_what_is_spent_held_and_left(browser: Client, caller: Caller, spender: Any) -> None:
-    Budget.objects.create(api_key=caller.api_key, amount=1000, unit="tokens", period="total")
+def test_a_budget_says_what_is_spent_held_and_left(browser: Client, recorder: UsageRecorder, spender: Any) -> None:
+    Budget.objects.create(api_key=recorder.api_key, amount=1000, unit="tokens", period="total")
     spender(spent=300, held=500)
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     said = text_of(page)
     assert "1,000 tokens in total" in said
@@ -203,42 +203,42 @@ def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> 
     ],
 )
 def test_a_budget_is_forecast_from_the_last_seven_days(
-    amount: int, period: str, said: str, browser: Client, caller: Caller, spender: Any, admin: User
+    amount: int, period: str, said: str, browser: Client, recorder: UsageRecorder, spender: Any, admin: User
 ) -> None:
     with time_machine.travel("2026-06-16T12:00:00+00:00", tick=False):
         browser.force_login(admin)
         APIKey.objects.update(created_at=timezone.now() - timedelta(days=100))
-        Budget.objects.create(api_key=caller.api_key, amount=amount, unit="tokens", period=period)
+        Budget.objects.create(api_key=recorder.api_key, amount=amount, unit="tokens", period=period)
         for days_ago in range(1, 7):
             spender(spent=11 if days_ago > 1 else 10, days_ago=days_ago)
 
-        page = browser.get(address_of(caller.api_key))
+        page = browser.get(address_of(recorder.api_key))
 
     assert BudgetPeriod.objects.get().spent == 65
     assert said in text_of(page)
 
 
-def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, caller: Caller) -> None:
-    Budget.objects.create(api_key=caller.api_key, amount=100, unit="tokens")
+def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, recorder: UsageRecorder) -> None:
+    Budget.objects.create(api_key=recorder.api_key, amount=100, unit="tokens")
 
-    assert "No spending in the last 7 days." in text_of(browser.get(address_of(caller.api_key)))
+    assert "No spending in the last 7 days." in text_of(browser.get(address_of(recorder.api_key)))
 
 
 # ---- what it did
 
 
-def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: Caller) -> None:
-    other, _ = APIKey.objects.issue(name="other", owner=caller.api_key.owner)
+def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, recorder: UsageRecorder) -> None:
+    other, _ = APIKey.objects.issue(name="other", owner=recorder.api_key.owner)
     now = timezone.now()
-    caller.requests(created_at=now, model="a")
-    caller.requests(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
-    caller.requests(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
-    caller.requests(created_at=now - timedelta(days=3), model="b", status="client_closed")
-    caller.requests(created_at=now, model="b", status="rejected")
-    caller.requests(created_at=now - timedelta(days=31), model="c")
-    caller.requests(created_at=now, model="a", as_key=other)
+    recorder.record(created_at=now, model="a")
+    recorder.record(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
+    recorder.record(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
+    recorder.record(created_at=now - timedelta(days=3), model="b", status="client_closed")
+    recorder.record(created_at=now, model="b", status="rejected")
+    recorder.record(created_at=now - timedelta(days=31), model="c")
+    recorder.record(created_at=now, model="a", as_key=other)
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     assert "4 requests, 50 % errors; 1 rejected; 84 tokens, unpriced." in text_of(page)
     assert table(page, "Top models") == [
@@ -251,38 +251,38 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, caller: C
     assert len(table(page, "Requests per day")) == 30 + 1
 
 
-def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, caller: Caller) -> None:
-    failed = caller.requests(status="failed", error_type="overloaded_error", http_status=529)
+def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, recorder: UsageRecorder) -> None:
+    failed = recorder.record(status="failed", error_type="overloaded_error", http_status=529)
     for _ in range(25):
-        caller.requests()
+        recorder.record()
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     assert [row[1:4] for row in table(page, "Recent errors")] == [["Failed overloaded_error", "529", "claude-3"]]
     assert len(table(page, "Recent requests")) == 20
     assert reverse("admin:keys_usagerecord_change", args=[failed.pk.replace("_", "_5F")]) in page.text
-    links = re.findall(rf'href="([^"]*api_key__public_id={caller.api_key.public_id}[^"]*)"', page.text)
+    links = re.findall(rf'href="([^"]*api_key__public_id={recorder.api_key.public_id}[^"]*)"', page.text)
     assert len(links) > 2
     for link in links:
         assert browser.get(link.replace("&amp;", "&")).status_code == 200
 
 
-def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
+def test_who_is_refused_and_why(browser: Client, recorder: UsageRecorder) -> None:
     lately = timezone.now() - timedelta(days=1)
     for _ in range(3):
-        caller.requests(status="rejected", limit_exceeded=exceeded("requests_per_minute"), created_at=lately)
-    caller.requests(
+        recorder.record(status="rejected", limit_exceeded=exceeded("requests_per_minute"), created_at=lately)
+    recorder.record(
         status="rejected", limit_exceeded=exceeded("budget", scope="team", value=20_000_000, period="month", unit="usd")
     )
-    caller.requests(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
-    caller.requests(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
-    caller.requests(status="rejected", limit_exceeded=exceeded("allowed_ips", value=None), created_at=lately)
-    caller.requests(
+    recorder.record(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
+    recorder.record(limit_exceeded=exceeded("concurrent_requests", value=5, shadow=True), created_at=lately)
+    recorder.record(status="rejected", limit_exceeded=exceeded("allowed_ips", value=None), created_at=lately)
+    recorder.record(
         status="rejected", limit_exceeded=exceeded("allowed_models", value=None), created_at=lately - timedelta(days=7)
     )
-    caller.requests(status="rejected")
+    recorder.record(status="rejected")
 
-    rows = table(browser.get(address_of(caller.api_key)), "Rejected requests by rule")
+    rows = table(browser.get(address_of(recorder.api_key)), "Rejected requests by rule")
 
     assert sorted(row[:3] for row in rows) == [
         ["$20.00 per month of its team", "1", "0"],
@@ -293,13 +293,13 @@ def test_who_is_refused_and_why(browser: Client, caller: Caller) -> None:
 
 
 def test_refusals_beyond_those_that_are_counted_are_said(
-    browser: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    browser: Client, recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keys.reports.rejections.MOST", 3)
     for _ in range(4):
-        caller.requests(status="rejected", limit_exceeded=exceeded("requests_per_minute"))
+        recorder.record(status="rejected", limit_exceeded=exceeded("requests_per_minute"))
 
-    page = browser.get(address_of(caller.api_key))
+    page = browser.get(address_of(recorder.api_key))
 
     assert table(page, "Rejected requests by rule")[0][1] == "3"
     assert "Only the latest 5,000 requests are counted." in text_of(page)
@@ -312,10 +312,10 @@ def test_a_key_without_a_call_says_so(browser: Client, issue: Issue) -> None:
     assert "No requests yet." in said and "No recent errors." in said
 
 
-def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], caller: Caller) -> None:
-    caller.requests(model="a-model-that-is-nobodys-business", client_ip="192.0.2.7")
+def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
+    recorder.record(model="a-model-that-is-nobodys-business", client_ip="192.0.2.7")
 
-    page = browser_of("view_apikey").get(address_of(caller.api_key))
+    page = browser_of("view_apikey").get(address_of(recorder.api_key))
 
     assert "The last 30 days" not in page.text and "192.0.2.7" not in page.text
     assert "a-model-that-is-nobodys-business" not in page.text
@@ -515,35 +515,35 @@ def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tupl
 
 
 def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
-    browser: Client, caller: Caller, admin: User, django_assert_max_num_queries: Any
+    browser: Client, recorder: UsageRecorder, admin: User, django_assert_max_num_queries: Any
 ) -> None:
     of_keys = ContentType.objects.get_for_model(APIKey)
     team = Team.objects.create(name="Search")
     Budget.objects.create(team=team, amount=10**9)
-    Budget.objects.create(api_key=caller.api_key, amount=10**9)
+    Budget.objects.create(api_key=recorder.api_key, amount=10**9)
     APIKey.objects.update(team=team, owner=None)
     # session, user, key, its secrets, its creator, its team, the team's budgets; routes, people, teams, their budgets,
     # the key's budgets; hours, budgets of key and team, their periods, the team's hours; calls, errors, refusals;
     # content type, changes; whether it may be deleted
     with django_assert_max_num_queries(24) as first:
-        browser.get(address_of(caller.api_key))
+        browser.get(address_of(recorder.api_key))
     for i in range(30):
-        caller.requests(
+        recorder.record(
             model=f"m{i % 5}",
             status=["completed", "failed", "rejected"][i % 3],
             limit_exceeded=exceeded("allowed_models"),
         )
-        LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(caller.api_key.pk), action_flag=2)
-        caller.api_key.secrets.issue()
+        LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(recorder.api_key.pk), action_flag=2)
+        recorder.api_key.secrets.issue()
     ledger.close()
     with django_assert_max_num_queries(24) as second:
-        browser.get(address_of(caller.api_key))
+        browser.get(address_of(recorder.api_key))
 
     assert UsageRecord.objects.count() == 30
     assert len(second) <= len(first) + 1  # the last use, when the newest calls do not tell it
 
 
-def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, caller: Caller) -> None:
+def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, recorder: UsageRecorder) -> None:
     """With the parameters bound as they are: what the database does with literals is another matter."""
     asked: list[tuple[str, Any]] = []
 
@@ -552,7 +552,7 @@ def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, c
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(note):
-        browser.get(address_of(caller.api_key))
+        browser.get(address_of(recorder.api_key))
 
     of_calls = [(sql, params) for sql, params in asked if 'FROM "keys_usagerecord"' in sql]
     plans = [explained(sql, params) for sql, params in of_calls]

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from keys.domain import raw_key
 from keys.models import APIKey, KeySecret
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 LIST = "/admin/keys/apikey/"
 FIND = "/admin/keys/apikey/find/"
@@ -267,15 +267,15 @@ def test_a_key_without_usage_may_be_deleted(browser: Client, issue: Issue) -> No
     assert answer.status_code == 302 and not APIKey.objects.exists()
 
 
-def test_a_key_with_usage_is_never_deleted(browser: Client, caller: Caller) -> None:
-    caller.requests()
-    address = f"{LIST}{caller.api_key.pk}/delete/"
+def test_a_key_with_usage_is_never_deleted(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record()
+    address = f"{LIST}{recorder.api_key.pk}/delete/"
 
     assert browser.get(address).status_code == 403
     assert browser.post(address, {"post": "yes"}).status_code == 403
-    act(browser, "delete_selected", caller.api_key, post="yes")
-    assert APIKey.objects.get() == caller.api_key
-    assert "deletelink" not in browser.get(page_of(caller.api_key)).text
+    act(browser, "delete_selected", recorder.api_key, post="yes")
+    assert APIKey.objects.get() == recorder.api_key
+    assert "deletelink" not in browser.get(page_of(recorder.api_key)).text
 
 
 def test_hostile_names_are_inert(browser: Client, issue: Issue) -> None:

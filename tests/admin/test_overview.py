@@ -20,7 +20,7 @@ from keys.usage.backlog import spool_folder
 from lib import periods
 from messages_api.models import Route, Upstream
 from messages_api.routing.circuit_registry import circuit_breakers
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
 YESTERDAY = NOW - timedelta(days=1)
@@ -75,11 +75,11 @@ def items_for(answer: Any) -> list[str]:
 # ---- Usage.
 
 
-def test_today_is_compared_with_yesterday(browser: Client, caller: Caller) -> None:
-    caller.requests(created_at=NOW)
+def test_today_is_compared_with_yesterday(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(created_at=NOW)
     for _ in range(3):
-        caller.requests(created_at=YESTERDAY)
-    caller.requests(created_at=YESTERDAY, status="failed")
+        recorder.record(created_at=YESTERDAY)
+    recorder.record(created_at=YESTERDAY, status="failed")
 
     page = browser.get("/admin/").text
 
@@ -95,9 +95,9 @@ def test_today_is_compared_with_yesterday(browser: Client, caller: Caller) -> No
     assert "Today so far, compared with all of yesterday. Time zone: UTC." in text_of(page)
 
 
-def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: Caller) -> None:
-    caller.requests(created_at=NOW - timedelta(days=13))
-    caller.requests(created_at=NOW - timedelta(days=14))
+def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(created_at=NOW - timedelta(days=13))
+    recorder.record(created_at=NOW - timedelta(days=14))
 
     page = browser.get("/admin/").text
 
@@ -108,20 +108,22 @@ def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, caller: C
     assert '<time datetime="2026-07-02">' in page and "2026-07-01" not in page
 
 
-def test_the_recent_errors_link_to_their_records(browser: Client, caller: Caller) -> None:
-    caller.requests()
-    failed = caller.requests(status="failed", error_type="timeout_error", http_status=504)
+def test_the_recent_errors_link_to_their_records(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record()
+    failed = recorder.record(status="failed", error_type="timeout_error", http_status=504)
 
     answer = browser.get("/admin/")
 
     assert [record.pk for record in answer.context["errors"]] == [failed.pk]
-    assert "timeout_error" in answer.text and f">{caller.api_key.name}</a>" in answer.text
+    assert "timeout_error" in answer.text and f">{recorder.api_key.name}</a>" in answer.text
 
 
 # ---- First steps.
 
 
-def test_the_first_steps_are_marked_done_one_by_one_until_there_is_a_request(browser: Client, caller: Caller) -> None:
+def test_the_first_steps_are_marked_done_one_by_one_until_there_is_a_request(
+    browser: Client, recorder: UsageRecorder
+) -> None:
     def done() -> list[bool]:
         return [step["done"] for step in browser.get("/admin/").context["first_steps"]]
 
@@ -132,7 +134,7 @@ def test_the_first_steps_are_marked_done_one_by_one_until_there_is_a_request(bro
     ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1)
     assert done() == [True, True, True, True, False]
 
-    caller.requests()
+    recorder.record()
 
     assert "Get started" not in browser.get("/admin/").text
 
@@ -151,8 +153,8 @@ def test_nothing_needs_attention_in_a_sound_installation(browser: Client, local:
     assert "No open items." in browser.get("/admin/").text
 
 
-def test_items_of_keys_and_models_link_to_their_lists(browser: Client, caller: Caller) -> None:
-    caller.requests(upstream_model="new-model", created_at=NOW)
+def test_items_of_keys_and_models_link_to_their_lists(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(upstream_model="new-model", created_at=NOW)
 
     answer = browser.get("/admin/")
 
@@ -210,11 +212,13 @@ def test_an_upstream_with_errors_for_a_quarter_of_the_requests_is_reported_by_ev
     assert (f"{failed} of {made} requests since 11:00" in answer.text) == is_reported
 
 
-def test_interrupted_requests_of_the_last_day_are_counted(browser: Client, local: Upstream, caller: Caller) -> None:
+def test_interrupted_requests_of_the_last_day_are_counted(
+    browser: Client, local: Upstream, recorder: UsageRecorder
+) -> None:
     for hours, requests in ((1, 2), (23, 1), (25, 7)):
         hour = periods.begin_of_hour(NOW - timedelta(hours=hours))
         HourlyUsage.objects.create(
-            hour=hour, api_key=caller.api_key, model="m", upstream="local", status="interrupted", requests=requests
+            hour=hour, api_key=recorder.api_key, model="m", upstream="local", status="interrupted", requests=requests
         )
 
     answer = browser.get("/admin/")
@@ -271,11 +275,11 @@ def test_several_workers_without_shared_limits_are_critical(
 
 
 def test_each_part_is_shown_to_users_who_can_view_it(
-    client_as: Callable[[str], Client], caller: Caller, local: Upstream, spool: Path
+    client_as: Callable[[str], Client], recorder: UsageRecorder, local: Upstream, spool: Path
 ) -> None:
     APIKey.objects.update(name="app of a team")
-    caller.api_key.refresh_from_db()
-    caller.requests(status="failed", upstream_model="new-model", created_at=NOW)
+    recorder.api_key.refresh_from_db()
+    recorder.record(status="failed", upstream_model="new-model", created_at=NOW)
     (spool / "gone.spool").write_text("{}\n")
     of_keys = ["1 key has no limit and no budget", "1 key never expires"]
     of_prices, of_disk = ["1 model was used without a price"], ["Usage records are spooled on disk (1 file)"]
@@ -285,15 +289,15 @@ def test_each_part_is_shown_to_users_who_can_view_it(
     assert items_for(pages["K"]) == of_keys + of_prices
     assert items_for(pages["N"]) == of_prices
     assert items_for(pages["U"]) == of_keys + of_prices + of_disk
-    assert caller.api_key.name in text_of(pages["K"].text)
-    hint = caller.api_key.secrets.get().hint
-    for secret in (hint, caller.api_key.name, caller.api_key.public_id, "/admin/hygiene/", "/admin/keys/apikey/"):
+    assert recorder.api_key.name in text_of(pages["K"].text)
+    hint = recorder.api_key.secrets.get().hint
+    for secret in (hint, recorder.api_key.name, recorder.api_key.public_id, "/admin/hygiene/", "/admin/keys/apikey/"):
         assert secret not in pages["N"].text
     assert "Recent errors" in pages["N"].text
 
 
-def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Client], caller: Caller) -> None:
-    caller.requests(status="failed")
+def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
+    recorder.record(status="failed")
 
     page = browser_of().get("/admin/").text
 
@@ -304,12 +308,12 @@ def test_staff_without_a_role_sees_an_empty_page(browser_of: Callable[..., Clien
 # ---- Scale.
 
 
-def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, caller: Caller, local: Upstream) -> None:
+def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, recorder: UsageRecorder, local: Upstream) -> None:
     taken = {}
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
-            api_key, _ = APIKey.objects.issue(name=f"app {APIKey.objects.count()}", owner=caller.api_key.owner)
-            caller.requests(as_key=api_key, status="failed", created_at=NOW)
+            api_key, _ = APIKey.objects.issue(name=f"app {APIKey.objects.count()}", owner=recorder.api_key.owner)
+            recorder.record(as_key=api_key, status="failed", created_at=NOW)
         with CaptureQueriesContext(connection) as captured:
             browser.get("/admin/")
         taken[expected] = len(captured)

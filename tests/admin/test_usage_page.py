@@ -14,7 +14,7 @@ from django.test import Client
 
 from keys.models import APIKey
 from keys.reports.date_range import DateRange
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 USAGE = "/admin/usage/"
 CSV = "/admin/usage.csv"
@@ -78,12 +78,12 @@ def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Cli
     assert str(page.context["report"].dates.first) == "2026-07-16"
 
 
-def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
-    caller.requests(
+def test_the_figures_on_the_page(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(
         created_at=NOW, input_tokens=1000, cache_read_tokens=200, cache_write_5m_tokens=30, output_tokens=4000
     )
-    caller.requests(created_at=NOW, status="failed", input_tokens=None, output_tokens=None, usage_source="none")
-    caller.requests(created_at=NOW, status="rejected")
+    recorder.record(created_at=NOW, status="failed", input_tokens=None, output_tokens=None, usage_source="none")
+    recorder.record(created_at=NOW, status="rejected")
 
     page = browser.get(f"{USAGE}?period=today").text
 
@@ -97,9 +97,9 @@ def test_the_figures_on_the_page(browser: Client, caller: Caller) -> None:
     assert page.count('<th scope="row">Total</th>') == 3
 
 
-def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) -> None:
-    caller.requests(created_at=NOW)
-    caller.requests(created_at=NOW, status="failed")
+def test_the_chart_has_the_rows_of_its_table(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(created_at=NOW)
+    recorder.record(created_at=NOW, status="failed")
 
     page = browser.get(USAGE).text
 
@@ -117,17 +117,17 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, caller: Caller) ->
     }
 
 
-def test_a_page_takes_five_queries(browser: Client, caller: Caller, django_assert_num_queries: Any) -> None:
+def test_a_page_takes_five_queries(browser: Client, recorder: UsageRecorder, django_assert_num_queries: Any) -> None:
     for _ in range(3):
-        caller.requests(as_key=APIKey.objects.issue(name="app", owner=caller.api_key.owner)[0], created_at=NOW)
+        recorder.record(as_key=APIKey.objects.issue(name="app", owner=recorder.api_key.owner)[0], created_at=NOW)
 
     with django_assert_num_queries(5):  # session, user, models, sums, keys
         browser.get(USAGE)
 
 
-def test_the_export_has_the_same_filter(browser: Client, caller: Caller) -> None:
-    caller.requests(created_at=NOW, model="=1+1")
-    caller.requests(created_at=datetime(2026, 6, 30, 12, tzinfo=UTC))
+def test_the_export_has_the_same_filter(browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record(created_at=NOW, model="=1+1")
+    recorder.record(created_at=datetime(2026, 6, 30, 12, tzinfo=UTC))
 
     page = browser.get(f"{USAGE}?period=custom&start=2026-07-01&end=2026-07-31")
     link = re.search(r'href="(/admin/usage\.csv[^"]*)"', page.text)
@@ -136,7 +136,7 @@ def test_the_export_has_the_same_filter(browser: Client, caller: Caller) -> None
 
     lines = list(csv.DictReader(export.getvalue().decode().splitlines()))
     assert [(line["day"], line["key_name"], line["model"], line["requests"]) for line in lines] == [
-        ("2026-07-15", "caller", "'=1+1", "1")
+        ("2026-07-15", "client", "'=1+1", "1")
     ]
     assert export.streaming
     assert export["Content-Disposition"] == 'attachment; filename="usage_2026-07-01_2026-07-31.csv"'
@@ -161,17 +161,19 @@ def test_the_report_is_not_changed_by_a_post(browser: Client) -> None:
     assert browser.post(USAGE).status_code == 405
 
 
-def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
+def test_hostile_texts_are_inert(browser: Client, recorder: UsageRecorder) -> None:
     hostile = '"><script>alert(1)</script>'
-    api_key = APIKey.objects.issue(name=hostile, owner=caller.api_key.owner)[0]
-    caller.requests(as_key=api_key, created_at=NOW, model=hostile)
+    api_key = APIKey.objects.issue(name=hostile, owner=recorder.api_key.owner)[0]
+    recorder.record(as_key=api_key, created_at=NOW, model=hostile)
 
     assert "<script>alert" not in browser.get(USAGE).text
 
 
-def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(browser: Client, caller: Caller) -> None:
+def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(
+    browser: Client, recorder: UsageRecorder
+) -> None:
     new = browser.get("/admin/").text
-    caller.requests(created_at=NOW)
+    recorder.record(created_at=NOW)
     in_use = browser.get("/admin/").text
 
     assert "Get started" in new and "Get started" not in in_use

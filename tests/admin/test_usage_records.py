@@ -19,7 +19,7 @@ from keys.pricing import rating
 from keys.pricing.breakdown import cost_breakdown
 from keys.pricing.price_book import prices
 from lib import money
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 LIST = "/admin/keys/usagerecord/"
 HOSTILE = '"><script>alert(1)</script>'
@@ -78,13 +78,13 @@ def _no_prices_of_others() -> None:
 
 
 def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
-    browser: Client, caller: Caller, price: ModelPrice
+    browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
     queries = []
     for number in (1, 60):
         while (count := UsageRecord.objects.count()) < number:
-            caller.requests(upstream_model=("priced", "gratis", "other")[count % 3])
+            recorder.record(upstream_model=("priced", "gratis", "other")[count % 3])
         with CaptureQueriesContext(connection) as captured:
             answer = browser.get(LIST)
         queries.append([query["sql"] for query in captured])
@@ -95,10 +95,10 @@ def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
     assert not any("COUNT(" in sql.upper() for found in queries for sql in found)
 
 
-def test_older_and_newer_pages_hold_every_call_once(browser: Client, caller: Caller) -> None:
+def test_older_and_newer_pages_hold_every_call_once(browser: Client, recorder: UsageRecorder) -> None:
     now = timezone.now()
     # Twelve share each moment, so the edge of a page falls between rows of one moment.
-    made = [caller.requests(created_at=now - timedelta(minutes=i // 12)).pk for i in range(120)]
+    made = [recorder.record(created_at=now - timedelta(minutes=i // 12)).pk for i in range(120)]
 
     pages, answer = [], browser.get(LIST)
     assert answer.context["cl"].newer_link is None
@@ -115,38 +115,38 @@ def test_older_and_newer_pages_hold_every_call_once(browser: Client, caller: Cal
     assert shown(browser.get(LIST + back.context["cl"].newer_link)) == pages[0]
 
 
-def test_new_calls_do_not_move_what_one_reads(browser: Client, caller: Caller) -> None:
+def test_new_calls_do_not_move_what_one_reads(browser: Client, recorder: UsageRecorder) -> None:
     for _ in range(60):
-        caller.requests()
+        recorder.record()
     older = LIST + browser.get(LIST).context["cl"].older_link
     before = shown(browser.get(older))
 
     for _ in range(5):
-        caller.requests()
+        recorder.record()
 
     assert shown(browser.get(older)) == before
 
 
 @pytest.mark.parametrize("edge", ["x", "1", "1.2.3", f"{10**30}.req_1", "-5.req", "%00", "1.%00", "1.<script>"])
-def test_a_page_of_nonsense_is_no_error(edge: str, browser: Client, caller: Caller) -> None:
-    caller.requests()
+def test_a_page_of_nonsense_is_no_error(edge: str, browser: Client, recorder: UsageRecorder) -> None:
+    recorder.record()
 
     for direction in ("before", "after"):
         assert browser.get(f"{LIST}?{direction}={edge}", follow=True).status_code == 200
 
 
-def test_filters(browser: Client, caller: Caller) -> None:
-    other_key = APIKey.objects.issue(name="other", owner=caller.api_key.owner)[0]
+def test_filters(browser: Client, recorder: UsageRecorder) -> None:
+    other_key = APIKey.objects.issue(name="other", owner=recorder.api_key.owner)[0]
     now = timezone.now()
     records = {
-        "plain": caller.requests(),
-        "streamed": caller.requests(streamed=True),
-        "failed": caller.requests(status="failed"),
-        "opus": caller.requests(model="claude-3-opus"),
-        "of another": caller.requests(as_key=other_key),
-        "two hours ago": caller.requests(created_at=now - timedelta(hours=2)),
-        "two days ago": caller.requests(created_at=now - timedelta(days=2)),
-        "two months ago": caller.requests(created_at=now - timedelta(days=60)),
+        "plain": recorder.record(),
+        "streamed": recorder.record(streamed=True),
+        "failed": recorder.record(status="failed"),
+        "opus": recorder.record(model="claude-3-opus"),
+        "of another": recorder.record(as_key=other_key),
+        "two hours ago": recorder.record(created_at=now - timedelta(hours=2)),
+        "two days ago": recorder.record(created_at=now - timedelta(days=2)),
+        "two months ago": recorder.record(created_at=now - timedelta(days=60)),
     }
     names = {record.pk: name for name, record in records.items()}
 
@@ -166,27 +166,27 @@ def test_filters(browser: Client, caller: Caller) -> None:
     assert found(api_key__public_id=other_key.public_id) == {"of another"}
     assert found(api_key__public_id="key_nobody") == set()
     assert found(model="no\0body", api_key__public_id="\0") == set()
-    assert found(api_key__public_id=caller.api_key.public_id, time="all", model="claude-3") == set(records) - {
+    assert found(api_key__public_id=recorder.api_key.public_id, time="all", model="claude-3") == set(records) - {
         "opus",
         "of another",
     }
 
 
-def test_a_filter_keeps_the_others(browser: Client, caller: Caller) -> None:
+def test_a_filter_keeps_the_others(browser: Client, recorder: UsageRecorder) -> None:
     page = browser.get(LIST, {"time": "all", "model": "claude-3"})
 
     assert '<input type="hidden" name="time" value="all">' in page.text
     assert "?model=claude-3&amp;time=hour" in page.text
 
 
-def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Client, caller: Caller) -> None:
-    long_ago = caller.requests(
+def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Client, recorder: UsageRecorder) -> None:
+    long_ago = recorder.record(
         created_at=timezone.now() - timedelta(days=60),
         message_id="msg_1",
         upstream_request_id="req_theirs",
         client_request_id="mine",
     )
-    caller.requests()
+    recorder.record()
 
     assert shown(browser.get(LIST, {"q": long_ago.pk})) == [long_ago.pk]
     for id in ("msg_1", "req_theirs", "mine"):
@@ -195,8 +195,8 @@ def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Clie
     assert shown(browser.get(LIST, {"q": "req_nobody"})) == []
 
 
-def test_nobody_writes_usage_here(browser: Client, caller: Caller) -> None:
-    record = caller.requests()
+def test_nobody_writes_usage_here(browser: Client, recorder: UsageRecorder) -> None:
+    record = recorder.record()
     before = UsageRecord.objects.values().get()
 
     assert browser.get(f"{LIST}add/").status_code == 403
@@ -207,8 +207,8 @@ def test_nobody_writes_usage_here(browser: Client, caller: Caller) -> None:
     assert UsageRecord.objects.values().get() == before
 
 
-def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, caller: Caller) -> None:
-    record = caller.requests(upstream_request_id="req_theirs", client_ip="10.0.0.7", thinking_tokens=4)
+def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, recorder: UsageRecorder) -> None:
+    record = recorder.record(upstream_request_id="req_theirs", client_ip="10.0.0.7", thinking_tokens=4)
 
     page = browser.get(page_of(record)).text
 
@@ -228,10 +228,10 @@ def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, ca
 
 
 def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
-    browser: Client, caller: Caller, price: ModelPrice
+    browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.requests(
+    record = recorder.record(
         upstream_model="priced", input_tokens=1_234, output_tokens=567, cache_read_tokens=8_901, thinking_tokens=500
     )
 
@@ -247,9 +247,9 @@ def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
     ]
 
 
-def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Caller, price: ModelPrice) -> None:
+def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, recorder: UsageRecorder, price: ModelPrice) -> None:
     prices.book()
-    record = caller.requests(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
+    record = recorder.record(upstream_model="priced", cache_write_5m_tokens=4, cache_write_1h_tokens=2)
 
     assert cost_breakdown_of(browser.get(page_of(record))) == [
         ["Input", "9", "$3.00", "$0.000027"],
@@ -264,9 +264,11 @@ def test_a_sum_that_needs_no_rounding_is_the_cost(browser: Client, caller: Calle
     ("read", "cost"),
     [pytest.param(1, 0, id="down"), pytest.param(5, 2, id="half, up"), pytest.param(9, 3, id="up")],
 )
-def test_the_cost_breakdown_rounds_as_the_ledger_does(read: int, cost: int, caller: Caller, price: ModelPrice) -> None:
+def test_the_cost_breakdown_rounds_as_the_ledger_does(
+    read: int, cost: int, recorder: UsageRecorder, price: ModelPrice
+) -> None:
     prices.book()
-    record = caller.requests(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
+    record = recorder.record(upstream_model="priced", input_tokens=0, output_tokens=0, cache_read_tokens=read)
 
     found = cost_breakdown(record)
 
@@ -275,10 +277,10 @@ def test_the_cost_breakdown_rounds_as_the_ledger_does(read: int, cost: int, call
 
 
 def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
-    browser: Client, caller: Caller, price: ModelPrice
+    browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.requests(upstream_model="priced", input_tokens=1_000, output_tokens=0)
+    record = recorder.record(upstream_model="priced", input_tokens=1_000, output_tokens=0)
     ModelPrice.objects.filter(pk=price.pk).update(input_price=4_000_000)
 
     page = browser.get(page_of(record))
@@ -287,7 +289,7 @@ def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
     assert cost_breakdown_of(page) == [] and "the cost would be $0.004." in " ".join(page.text.split())
 
 
-def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, price: ModelPrice) -> None:
+def test_what_has_no_amount_is_said_in_words(browser: Client, recorder: UsageRecorder, price: ModelPrice) -> None:
     prices.book()
     requests: list[tuple[str, dict[str, Any]]] = [
         ("unpriced", {"upstream_model": "other"}),
@@ -297,7 +299,7 @@ def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, pr
         ("$0.00", {"usage_source": "none", "input_tokens": None}),
     ]
     words = [word for word, _ in requests]
-    records = [caller.requests(**fields) for _, fields in requests]
+    records = [recorder.record(**fields) for _, fields in requests]
 
     pages = [browser.get(page_of(record)) for record in records]
 
@@ -307,19 +309,19 @@ def test_what_has_no_amount_is_said_in_words(browser: Client, caller: Caller, pr
 
 
 def test_the_list_has_short_costs_with_the_exact_ones_as_titles(
-    browser: Client, caller: Caller, price: ModelPrice
+    browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
-    caller.requests(upstream_model="priced", input_tokens=1_234_567, output_tokens=1)
+    recorder.record(upstream_model="priced", input_tokens=1_234_567, output_tokens=1)
 
     assert costs_of(browser.get(LIST)) == [("$3.70", "$3.703716")]
 
 
 def test_the_price_is_a_link_for_who_may_view_prices(
-    browser_of: Callable[..., Client], browser: Client, caller: Caller, price: ModelPrice
+    browser_of: Callable[..., Client], browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
-    record = caller.requests(upstream_model="priced")
+    record = recorder.record(upstream_model="priced")
     address = reverse("admin:keys_modelprice_change", args=[price.pk])
 
     open_to_them = browser.get(page_of(record))
@@ -345,40 +347,40 @@ def test_the_price_is_a_link_for_who_may_view_prices(
     ],
 )
 def test_a_refused_call_says_what_refused_it(
-    fields: dict[str, Any], words: str, browser: Client, caller: Caller
+    fields: dict[str, Any], words: str, browser: Client, recorder: UsageRecorder
 ) -> None:
-    record = caller.requests(status="rejected", limit_exceeded=LimitExceeded(**fields))
+    record = recorder.record(status="rejected", limit_exceeded=LimitExceeded(**fields))
 
     facts = facts_of(browser.get(page_of(record)))
 
     assert facts["Rejected by"] == words and "Would be rejected by (shadow)" not in facts
 
 
-def test_a_limit_that_only_counts_refused_nothing(browser: Client, caller: Caller) -> None:
+def test_a_limit_that_only_counts_refused_nothing(browser: Client, recorder: UsageRecorder) -> None:
     exceeded = LimitExceeded(scope="key", limit="concurrent_requests", value=5, shadow=True)
 
-    facts = facts_of(browser.get(page_of(caller.requests(limit_exceeded=exceeded))))
+    facts = facts_of(browser.get(page_of(recorder.record(limit_exceeded=exceeded))))
 
     assert facts["Would be rejected by (shadow)"] == "5 concurrent requests of this key" and "Rejected by" not in facts
 
 
-def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, caller: Caller) -> None:
+def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, recorder: UsageRecorder) -> None:
     assert (
-        not {"Rejected by", "Would be rejected by (shadow)"} & facts_of(browser.get(page_of(caller.requests()))).keys()
+        not {"Rejected by", "Would be rejected by (shadow)"} & facts_of(browser.get(page_of(recorder.record()))).keys()
     )
 
 
-def test_reading_takes_a_permission(browser_of: Callable[..., Client], caller: Caller) -> None:
+def test_reading_takes_a_permission(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
     clerk = browser_of("view_apikey")
 
     assert clerk.get(LIST).status_code == 403
-    assert clerk.get(page_of(caller.requests())).status_code == 403
+    assert clerk.get(page_of(recorder.record())).status_code == 403
 
 
-def test_hostile_texts_are_inert(browser: Client, caller: Caller) -> None:
+def test_hostile_texts_are_inert(browser: Client, recorder: UsageRecorder) -> None:
     fields = ("model", "user_agent", "client_request_id", "error_type", "upstream", "upstream_model", "message_id")
     hostile: dict[str, Any] = dict.fromkeys(fields, HOSTILE)
-    record = caller.requests(
+    record = recorder.record(
         attempts=[{HOSTILE: HOSTILE}], limit_exceeded=LimitExceeded(scope="key", limit=HOSTILE), **hostile
     )
 

@@ -16,7 +16,7 @@ from keys.models import APIKey
 from keys.usage import ledger
 from tests import clients
 from tests.support.gateway import GatewayServer
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 VISITOR = pytest.StashKey["Visitor"]()
 CHROMIUM = Path("/usr/bin/chromium")
@@ -158,6 +158,6 @@ def visitor(request: pytest.FixtureRequest, chromium: Browser, pages: GatewaySer
 
 
 @pytest.fixture
-def caller(root: User) -> Iterator[Caller]:
-    yield Caller(APIKey.objects.issue(name="Support bot", owner=root)[0])
+def recorder(root: User) -> Iterator[UsageRecorder]:
+    yield UsageRecorder(APIKey.objects.issue(name="Support bot", owner=root)[0])
     ledger.close()

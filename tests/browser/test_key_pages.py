@@ -17,7 +17,7 @@ from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
 from tests.browser.test_pages import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
 from tests.support.gateway import GatewayServer
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 from tests.upstream import ScriptedUpstream, replied
 
 ADD = "/admin/keys/apikey/add/"
@@ -287,22 +287,22 @@ def test_done_waits_until_the_key_is_stored(visitor: Visitor) -> None:
 # ---- one key
 
 
-def test_a_key_is_rotated_and_the_new_one_is_shown_once(visitor: Visitor, caller: Caller) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+def test_a_key_is_rotated_and_the_new_one_is_shown_once(visitor: Visitor, recorder: UsageRecorder) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.get_by_role("link", name="Rotate …").click()
     page.get_by_label("in 1 hour").check()
     page.get_by_role("button", name="Rotate").click()
 
     raw = page.get_by_label("API key", exact=True).input_value()
-    assert APIKey.objects.with_raw_key(raw).get() == caller.api_key and KeySecret.objects.count() == 2
+    assert APIKey.objects.with_raw_key(raw).get() == recorder.api_key and KeySecret.objects.count() == 2
     page.reload()
     expect(page.locator(".warning")).to_contain_text("It cannot be shown again")
     assert raw not in page.content() and KeySecret.objects.count() == 2
 
 
-def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, caller: Caller) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/revoke/")
+def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, recorder: UsageRecorder) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/revoke/")
 
     page.get_by_label("Compromised").check()
     page.get_by_role("button", name="Revoke this key").click()
@@ -315,8 +315,8 @@ def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, caller: Caller) -
     expect(page.get_by_role("link", name="Rotate …")).to_have_count(0)
 
 
-def test_rules_are_changed_on_the_page(visitor: Visitor, caller: Caller) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+def test_rules_are_changed_on_the_page(visitor: Visitor, recorder: UsageRecorder) -> None:
+    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.get_by_role("link", name="Change its rules").click()
     page.locator("details.rules summary").first.click()
@@ -329,9 +329,9 @@ def test_rules_are_changed_on_the_page(visitor: Visitor, caller: Caller) -> None
     assert APIKey.objects.get().requests_per_minute == 60
 
 
-def test_a_budget_is_raised_for_now(visitor: Visitor, caller: Caller) -> None:
-    Budget.objects.create(api_key=caller.api_key, amount=20_000_000, period="month")
-    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+def test_a_budget_is_raised_for_now(visitor: Visitor, recorder: UsageRecorder) -> None:
+    Budget.objects.create(api_key=recorder.api_key, amount=20_000_000, period="month")
+    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.get_by_role("link", name="Raise for now …").click()
     page.get_by_label("More dollars").fill("5")
@@ -341,39 +341,41 @@ def test_a_budget_is_raised_for_now(visitor: Visitor, caller: Caller) -> None:
     expect(page.locator(".meters")).to_contain_text("$25.00 per month")
 
 
-def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, caller: Caller) -> None:
-    caller.requests()
-    page = visitor.goes(f"/admin/keys/apikey/{caller.api_key.pk}/change/")
+def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, recorder: UsageRecorder) -> None:
+    recorder.record()
+    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
     page.get_by_role("button", name="Copy").first.click()
 
     assert painted_pixels(page) > 1000
-    assert page.evaluate("navigator.clipboard.readText()") == caller.api_key.public_id
+    assert page.evaluate("navigator.clipboard.readText()") == recorder.api_key.public_id
 
 
 # ---- every page, everywhere
 
 
-def busy(caller: Caller) -> tuple[APIKey, Budget]:
+def busy(recorder: UsageRecorder) -> tuple[APIKey, Budget]:
     """A key with something in every panel, some of it hostile."""
     team = Team.objects.create(name=HOSTILE[:100], requests_per_minute=9)
-    api_key = caller.api_key
+    api_key = recorder.api_key
     api_key.name, api_key.purpose, api_key.team, api_key.owner = HOSTILE[:100], HOSTILE, team, None
     api_key.metadata, api_key.allowed_models, api_key.requests_per_minute = {"a": HOSTILE}, ["claude-*", HOSTILE], 5
     api_key.save()
     budget = Budget.objects.create(api_key=api_key, amount=10, unit="tokens")
     Budget.objects.create(team=team, amount=10**9)
-    caller.requests(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
-    caller.requests(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
-    caller.requests(status="rejected", limit_exceeded={"scope": "key", "limit": HOSTILE, "value": 5})
+    recorder.record(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
+    recorder.record(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
+    recorder.record(status="rejected", limit_exceeded={"scope": "key", "limit": HOSTILE, "value": 5})
     budget.set_temporary_increase(5, until=timezone.now() + timedelta(days=1))
     api_key.rotate(overlap=timedelta(hours=1))
     return api_key, budget
 
 
-def test_every_page_of_a_key_shows_what_is_hostile_and_can_be_read(visitor: Visitor, caller: Caller, axe: str) -> None:
-    api_key, budget = busy(caller)
+def test_every_page_of_a_key_shows_what_is_hostile_and_can_be_read(
+    visitor: Visitor, recorder: UsageRecorder, axe: str
+) -> None:
+    api_key, budget = busy(recorder)
     width = 390  # where it has the least room
     visitor.page.set_viewport_size({"width": width, "height": 900})
     page = visitor.page
@@ -409,8 +411,8 @@ def test_every_page_of_a_key_shows_what_is_hostile_and_can_be_read(visitor: Visi
     look("already shown")
 
 
-def test_what_a_script_is_told_is_data(visitor: Visitor, caller: Caller) -> None:
-    busy(caller)
+def test_what_a_script_is_told_is_data(visitor: Visitor, recorder: UsageRecorder) -> None:
+    busy(recorder)
     page = visitor.goes(ADD)
 
     told = json.loads(page.locator("#help-texts").text_content() or "")

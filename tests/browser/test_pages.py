@@ -6,7 +6,7 @@ from axes.models import AccessAttempt
 from messages_api.models import Route, RouteTarget, Upstream
 from staff.models import Login
 from tests.browser.conftest import Visitor
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 HOSTILE = '"><script>document.title = "caught"</script><img src=x onerror="document.title = 1">'
 UNBROKEN = HOSTILE[:55] + "W" * 45  # as long as a name may be, and nothing in it where a line could end
@@ -19,12 +19,12 @@ CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, texta
   .map((field) => field.name || field.textContent)"""
 
 
-def addresses(caller: Caller) -> list[str]:
+def addresses(recorder: UsageRecorder) -> list[str]:
     """Every kind of page, with something hostile to show on each."""
-    caller.api_key.name = UNBROKEN
-    caller.api_key.save()
-    record = caller.requests(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
-    caller.requests(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
+    recorder.api_key.name = UNBROKEN
+    recorder.api_key.save()
+    record = recorder.record(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
+    recorder.record(model="claude-3-opus-20240229-with-a-very-long-name-that-somebody-thought-of-" * 3)
     upstream = Upstream.objects.create(name="W" * 64, dialect="openai", base_url="http://127.0.0.1:9/v1")
     route = Route.objects.create(pattern=UNBROKEN)
     RouteTarget.objects.create(route=route, upstream=upstream, model=HOSTILE)
@@ -41,8 +41,8 @@ def addresses(caller: Caller) -> list[str]:
         "/admin/keys/apikey/?state=active&_facets=True",
         "/admin/keys/apikey/?q=nothing",
         "/admin/keys/apikey/add/",
-        f"/admin/keys/apikey/{caller.api_key.pk}/change/",
-        f"/admin/keys/apikey/{caller.api_key.pk}/history/",
+        f"/admin/keys/apikey/{recorder.api_key.pk}/change/",
+        f"/admin/keys/apikey/{recorder.api_key.pk}/history/",
         "/admin/keys/usagerecord/",
         f"/admin/keys/usagerecord/{record.pk.replace('_', '_5F')}/change/",
         "/admin/messages_api/upstream/",
@@ -55,8 +55,8 @@ def addresses(caller: Caller) -> list[str]:
         f"/admin/messages_api/route/{route.pk}/change/",
         "/admin/auth/user/",
         "/admin/auth/user/add/",
-        f"/admin/auth/user/{caller.api_key.owner_id}/change/",
-        f"/admin/auth/user/{caller.api_key.owner_id}/history/",
+        f"/admin/auth/user/{recorder.api_key.owner_id}/change/",
+        f"/admin/auth/user/{recorder.api_key.owner_id}/history/",
         "/admin/auth/group/add/",
         "/admin/password_change/",
         "/admin/staff/",
@@ -68,14 +68,14 @@ def addresses(caller: Caller) -> list[str]:
     ]
 
 
-def test_what_is_hostile_is_shown_and_does_nothing(visitor: Visitor, caller: Caller) -> None:
+def test_what_is_hostile_is_shown_and_does_nothing(visitor: Visitor, recorder: UsageRecorder) -> None:
     requested: list[str] = []
     origin = visitor.page.url.split("/admin/")[0]
     visitor.page.on("request", lambda request: requested.append(request.url))
     width = 390  # where it has the least room
     visitor.page.set_viewport_size({"width": width, "height": 900})
 
-    for address in addresses(caller):
+    for address in addresses(recorder):
         page = visitor.goes(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
         # What overflows may be hidden instead of scrolled: the content must have the room that there is.

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.support.gateway import wait_until
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 USAGE = "/admin/usage/"
 CHART_VERSION = "4.2.0"
@@ -40,19 +40,19 @@ def noon(days_ago: int) -> datetime:
     return timezone.localtime().replace(hour=0, minute=0, second=1) - timedelta(days=days_ago)
 
 
-def make_calls(caller: Caller) -> None:
+def make_calls(recorder: UsageRecorder) -> None:
     for days_ago, count in ((0, 3), (1, 5), (4, 8)):
         for _ in range(count):
-            caller.requests(created_at=noon(days_ago), input_tokens=1000, output_tokens=100, cache_read_tokens=10)
-    caller.requests(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
+            recorder.record(created_at=noon(days_ago), input_tokens=1000, output_tokens=100, cache_read_tokens=10)
+    recorder.record(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
 
 
-def test_the_report_is_read(visitor: Visitor, caller: Caller) -> None:
-    make_calls(caller)
+def test_the_report_is_read(visitor: Visitor, recorder: UsageRecorder) -> None:
+    make_calls(recorder)
 
     page = visitor.goes(USAGE)
 
-    hint = str(caller.api_key.secrets.get())
+    hint = str(recorder.api_key.secrets.get())
     assert figures(page, "Usage by key") == [
         [f"Support bot {hint}", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
         ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
@@ -68,8 +68,8 @@ def test_the_report_is_read(visitor: Visitor, caller: Caller) -> None:
     expect(page.locator("figcaption")).to_have_text("17 calls, 5.9 % errors.")
 
 
-def test_the_chart_is_painted_in_both_themes(visitor: Visitor, caller: Caller) -> None:
-    make_calls(caller)
+def test_the_chart_is_painted_in_both_themes(visitor: Visitor, recorder: UsageRecorder) -> None:
+    make_calls(recorder)
     page = visitor.goes(USAGE)
     colour = "Chart.getChart(document.querySelector('figure canvas')).data.datasets[0].backgroundColor"
 
@@ -81,8 +81,8 @@ def test_the_chart_is_painted_in_both_themes(visitor: Visitor, caller: Caller) -
     assert painted_pixels(page) > 2000
 
 
-def test_a_chart_stands_still_for_people_who_want_that(visitor: Visitor, caller: Caller) -> None:
-    make_calls(caller)
+def test_a_chart_stands_still_for_people_who_want_that(visitor: Visitor, recorder: UsageRecorder) -> None:
+    make_calls(recorder)
     visitor.page.emulate_media(reduced_motion="reduce")
 
     page = visitor.goes(USAGE)
@@ -90,8 +90,8 @@ def test_a_chart_stands_still_for_people_who_want_that(visitor: Visitor, caller:
     assert page.evaluate("Chart.getChart(document.querySelector('figure canvas')).options.animation") is False
 
 
-def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, caller: Caller) -> None:
-    make_calls(caller)
+def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, recorder: UsageRecorder) -> None:
+    make_calls(recorder)
     page = visitor.goes(USAGE)
 
     page.get_by_role("link", name="Today", exact=True).click()
@@ -105,8 +105,8 @@ def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, caller: Cal
     assert figures(page, "Usage by model")[-1][1] == "14"
 
 
-def test_the_export_is_a_file(visitor: Visitor, caller: Caller, tmp_path: Path) -> None:
-    make_calls(caller)
+def test_the_export_is_a_file(visitor: Visitor, recorder: UsageRecorder, tmp_path: Path) -> None:
+    make_calls(recorder)
     page = visitor.goes(f"{USAGE}?period=30d")
 
     with page.expect_download() as download:
@@ -118,8 +118,8 @@ def test_the_export_is_a_file(visitor: Visitor, caller: Caller, tmp_path: Path) 
     assert sum(int(line["requests"]) for line in lines) == 17
 
 
-def test_without_scripts_the_report_is_a_table(visitor: Visitor, caller: Caller) -> None:
-    make_calls(caller)
+def test_without_scripts_the_report_is_a_table(visitor: Visitor, recorder: UsageRecorder) -> None:
+    make_calls(recorder)
     page = visitor.page
     page.route("**/*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
 

@@ -26,7 +26,7 @@ from messages_api.models import Route, RouteTarget, Upstream
 from staff import audit_registry
 from staff.models import FailedLogin
 from tests.support import ROOT
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 LIST = "/admin/staff/auditentry/"
 ME = f"command line ({pwd.getpwuid(os.getuid()).pw_name})"
@@ -306,10 +306,10 @@ def test_every_field_of_what_is_audited_is_recorded_or_left_out_by_name() -> Non
             assert not re.search(r"digest|pepper|password|secret|token$|credential", name), name
 
 
-def test_use_and_calls_leave_no_entries(caller: Caller) -> None:
+def test_use_and_calls_leave_no_entries(recorder: UsageRecorder) -> None:
     before = LogEntry.objects.count()
 
-    caller.requests()
+    recorder.record()
 
     assert LogEntry.objects.count() == before
 
@@ -354,11 +354,11 @@ def test_the_list_tells_who_what_and_when(browser: Client, issue: Issue) -> None
     "query, names",
     [
         ("actor=root", {"crew"}),
-        ("actor=command line", {"app", "other", "root", "caller's secret"}),
+        ("actor=command line", {"app", "other", "root", "client's secret"}),
         ("object=other", {"other"}),
         ("type=auth.group", {"crew"}),
         ("action__exact=2", set()),
-        ("time=hour", {"crew", "app", "other", "root", "caller's secret"}),
+        ("time=hour", {"crew", "app", "other", "root", "client's secret"}),
     ],
 )
 def test_filters(query: str, names: set[str], browser: Client, issue: Issue) -> None:
@@ -369,7 +369,7 @@ def test_filters(query: str, names: set[str], browser: Client, issue: Issue) -> 
     found = browser.get(f"{LIST}?{query}").context["cl"].result_list
 
     kinds = {row.object_repr.split(" (")[0] for row in found}
-    assert {"caller's secret" if name.startswith("mgw_") else name for name in kinds} == names
+    assert {"client's secret" if name.startswith("mgw_") else name for name in kinds} == names
 
 
 def test_the_history_of_one_object_can_be_linked(browser: Client, issue: Issue) -> None:

@@ -12,7 +12,7 @@ from django.test import Client
 
 from keys.models import APIKey, Budget, ModelPrice, Notification, Team
 from messages_api.models import Route, RouteTarget, Upstream
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def issue(admin: User) -> Callable[..., tuple[APIKey, str]]:
 
 
 @pytest.fixture
-def caller(quiet_ledger: None, admin: User) -> Caller:
+def recorder(quiet_ledger: None, admin: User) -> UsageRecorder:
     """Makes calls on the ledger, as the gateway does."""
-    return Caller(APIKey.objects.issue(name="caller", owner=admin)[0])
+    return UsageRecorder(APIKey.objects.issue(name="client", owner=admin)[0])
 
 
 @pytest.fixture
-def objects(caller: Caller) -> dict[str, Any]:
+def objects(recorder: UsageRecorder) -> dict[str, Any]:
     """One row of whatever the admin may show."""
-    owner = caller.api_key.owner
-    record = caller.requests()
+    owner = recorder.api_key.owner
+    record = recorder.record()
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)
     upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     upstream.set_credential("sk-canary")

@@ -28,11 +28,11 @@ SETTLEMENT: dict[str, Any] = {
 }
 
 
-class Caller:
+class UsageRecorder:
     def __init__(self, api_key: APIKey) -> None:
         self.api_key = api_key
 
-    def requests(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
+    def record(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
         """Admit and settle a request. Return its record. Fields are those of the admission and the settlement."""
         api_key = as_key or self.api_key
         admitted, ended = (

@@ -17,7 +17,7 @@ from keys.reports import key_activity, key_list_stats, usage_report
 from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals, total
 from keys.usage import ledger
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 pytestmark = pytest.mark.usefixtures("static_files")
 
@@ -35,7 +35,7 @@ def in_july() -> Iterator[None]:
 def key(quiet_ledger: None, owner: User) -> tuple[APIKey, str]:
     """A key with requests of every outcome: of eight finished ones five are errors."""
     api_key, raw = APIKey.objects.issue(name="app", owner=owner)
-    requests: Callable[..., Any] = Caller(api_key).requests
+    requests: Callable[..., Any] = UsageRecorder(api_key).record
     outcomes: list[dict[str, Any]] = [
         {"status": "completed"},
         {"status": "client_closed"},

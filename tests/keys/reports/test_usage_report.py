@@ -19,7 +19,7 @@ from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals
 from keys.templatetags import formatting
 from keys.usage import ledger
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 DAYS = st.dates(min_value=date(2020, 1, 1), max_value=date(2030, 12, 31))
 ZONES = ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "Asia/Kathmandu", "America/Havana"]
@@ -28,7 +28,7 @@ JULY = DateRange(first=date(2026, 7, 1), last=date(2026, 7, 31))
 
 @pytest.fixture
 def requests(quiet_ledger: None, owner: User) -> Callable[..., Any]:
-    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).requests
+    return UsageRecorder(APIKey.objects.issue(name="app", owner=owner)[0]).record
 
 
 def at(day: int, hour: int = 12, **changes: Any) -> datetime:

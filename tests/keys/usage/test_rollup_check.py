@@ -15,14 +15,14 @@ from keys.models import APIKey, HourlyUsage, ModelPrice
 from keys.pricing.price_book import prices
 from keys.usage import rollup_check
 from lib.periods import begin_of_hour
-from tests.support.usage_rows import Caller
+from tests.support.usage_rows import UsageRecorder
 
 MONTH = (datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC))
 
 
 @pytest.fixture
 def requests(quiet_ledger: None, owner: User) -> Callable[..., Any]:
-    return Caller(APIKey.objects.issue(name="app", owner=owner)[0]).requests
+    return UsageRecorder(APIKey.objects.issue(name="app", owner=owner)[0]).record
 
 
 def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
