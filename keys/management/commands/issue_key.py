@@ -42,9 +42,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--name", required=True, help="client or system that uses the key")
         parser.add_argument("--purpose", default="", help="what the key is used for")
-        whose = parser.add_mutually_exclusive_group()
-        whose.add_argument("--owner", metavar="USERNAME", help="owner, a user name (default: the first active admin)")
-        whose.add_argument("--team", metavar="NAME", help="owner, a team instead of a user")
+        owner = parser.add_mutually_exclusive_group()
+        owner.add_argument("--owner", metavar="USERNAME", help="owner, a user name (default: the first active admin)")
+        owner.add_argument("--team", metavar="NAME", help="owner, a team instead of a user")
         parser.add_argument(
             "--expires", default="90d", metavar="WHEN", help="90d (default), 2027-12-31 (its last day) or never"
         )
