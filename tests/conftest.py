@@ -56,7 +56,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 LONGEST = (
-    "tests/browser/test_walk.py",
+    "tests/browser/test_all_pages.py",
     "tests/messages_api/openapi/test_openapi.py",
     "tests/project/test_make_run.py",
     "tests/messages_api/intake/test_bad_inputs.py",

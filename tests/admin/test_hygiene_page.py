@@ -1,4 +1,4 @@
-"""The page of key hygiene: what was found, the first keys of it, and the way to all of them."""
+"""Key hygiene page: findings, their first keys and links to all of them."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Issue = Callable[..., tuple[APIKey, str]]
 
 @pytest.fixture
 def every_finding(issue: Issue) -> None:
-    """A key for each finding, and one more."""
+    """Create one key for each finding, and one without."""
     now = timezone.now()
     in_time = {"expires_at": now + timedelta(days=100), "requests_per_minute": 60}
     issue(name="good", **in_time)
@@ -68,7 +68,7 @@ FOUND = {
 
 
 @pytest.mark.usefixtures("every_finding")
-def test_each_finding_says_what_to_do_and_leads_to_as_many_keys_as_it_counts(browser: Client) -> None:
+def test_each_finding_has_a_recommendation_and_a_link_to_its_keys(browser: Client) -> None:
     answer = browser.get(PAGE)
 
     findings = answer.context["hygiene"].findings
@@ -95,7 +95,7 @@ def test_the_key_list_has_the_same_badges(browser: Client) -> None:
         assert f">{badge}</span>" in page
 
 
-def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
+def test_an_unpriced_model_is_listed_with_a_link_that_needs_permission(
     browser: Client, browser_of: Callable[..., Client], recorder: UsageRecorder
 ) -> None:
     recorder.record(upstream_model="new&model")
@@ -109,11 +109,13 @@ def test_a_model_without_a_price_is_found_and_its_price_added_by_who_may(
     assert "new&amp;model" in theirs and "modelprice/add" not in theirs
 
 
-def test_where_nothing_is_found_the_page_says_so(browser: Client) -> None:
+def test_the_page_says_when_there_are_no_findings(browser: Client) -> None:
     assert "No findings" in browser.get(PAGE).text
 
 
-def test_the_page_reads_only_and_only_for_who_may_see_keys(browser: Client, browser_of: Callable[..., Client]) -> None:
+def test_the_page_needs_the_permission_to_view_keys_and_accepts_get_only(
+    browser: Client, browser_of: Callable[..., Client]
+) -> None:
     assert browser.post(PAGE).status_code == 405
     assert browser_of("view_usagerecord").get(PAGE).status_code == 403
     assert Client().get(PAGE).headers["Location"].startswith("/admin/login/")
@@ -137,9 +139,7 @@ def test_tables_can_be_scrolled_by_keyboard_and_have_names(browser: Client) -> N
     assert len(re.findall(r'class="scroll" role="region" aria-label="[^"]+" tabindex="0"', page)) == tables
 
 
-def test_as_many_queries_for_fifty_keys_as_for_five(
-    browser: Client, issue: Issue, django_assert_num_queries: Any
-) -> None:
+def test_the_number_of_queries_is_constant(browser: Client, issue: Issue, django_assert_num_queries: Any) -> None:
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             issue(name=f"app {APIKey.objects.count()}")

@@ -1,4 +1,4 @@
-"""What the form of a new key offers, says and refuses: before the button, and without a script."""
+"""The issue form: choices, help texts, validation and preview, with and without its script."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ PREVIEW = "/admin/keys/apikey/add/preview/"
 
 @pytest.fixture
 def team(db: None) -> Team:
-    """A team that has something of everything."""
+    """Create a team with limits, a budget and an allowlist."""
     limits = {"requests_per_minute": 100, "tokens_per_minute": 200_000, "concurrent_requests": 20}
     team = Team.objects.create(name="Search", email="search@example.com", allowed_models=["claude-*", "smol"], **limits)
     Budget.objects.create(team=team, amount=200_000_000, period="month")
@@ -27,13 +27,13 @@ def team(db: None) -> Team:
 
 @pytest.fixture
 def form(browser: Client, admin: User) -> dict[str, Any]:
-    """What the page's form holds, with a name filled in."""
+    """Return the data of the page's form, with a name filled in."""
     token = browser.get(ADD).context["form"]["token"].value()
     return {"name": "app", "owner_choice": f"user-{admin.pk}", "expires": "90", "token": token}
 
 
 def budgets(*rows: dict[str, Any]) -> dict[str, str]:
-    """The rows of budgets as a browser sends them."""
+    """Return the budget rows as a browser sends them."""
     defaults = {"amount": "", "unit": "usd", "period": "month", "alert_threshold_percent": "80"}
     fields = {f"budgets-{i}-{name}": value for i, row in enumerate(rows) for name, value in (defaults | row).items()}
     return {"budgets-TOTAL_FORMS": str(len(rows)), "budgets-INITIAL_FORMS": "0", **fields}
@@ -70,7 +70,7 @@ def test_a_key_is_issued_with_everything(browser: Client, admin: User, team: Tea
     assert found == {("usd", "month", 20_000_001, 80), ("tokens", "month", 1_000, 80)}
 
 
-def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: dict[str, Any]) -> None:
+def test_help_texts_say_what_an_empty_field_means_for_a_user(browser: Client, form: dict[str, Any]) -> None:
     page = browser.get(ADD)
 
     assert "Empty: no limit." in page.text
@@ -78,7 +78,7 @@ def test_an_empty_field_says_what_it_means_for_a_person(browser: Client, form: d
     assert "No budget: spending is not limited." in page.text
 
 
-def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Team, form: dict[str, Any]) -> None:
+def test_help_texts_say_what_an_empty_field_means_for_a_team(browser: Client, team: Team, form: dict[str, Any]) -> None:
     page = browser.post(ADD, form | {"owner_choice": f"team-{team.pk}", "check": "yes"}).text
 
     assert "Empty: 100 requests per minute, shared with the other keys of team Search." in page
@@ -91,7 +91,7 @@ def test_an_empty_field_says_what_it_means_for_a_team(browser: Client, team: Tea
     )
 
 
-def test_the_page_has_the_same_words_for_its_script(browser: Client, team: Team) -> None:
+def test_the_script_gets_the_same_help_texts(browser: Client, team: Team) -> None:
     page = browser.get(ADD)
 
     said = json.loads(page.text.split('<script id="help-texts" type="application/json">')[1].split("</script>")[0])
@@ -139,8 +139,8 @@ def test_a_key_does_not_exceed_its_team(
     [
         ({"amount": "200"}, True),
         ({"amount": "200.000001"}, False),
-        ({"amount": "201", "period": "day"}, False),  # more a day is more a month
-        ({"amount": "201", "period": "total"}, True),  # it takes longer than a month to spend
+        ({"amount": "201", "period": "day"}, False),  # exceeds the monthly budget in a day
+        ({"amount": "201", "period": "total"}, True),  # may take longer than a month to spend
         ({"amount": "1000", "unit": "tokens"}, True),  # the team's budget is in dollars
     ],
 )
@@ -166,7 +166,7 @@ def test_a_budget_does_not_exceed_the_teams(
         ([{"amount": str(i)} for i in range(1, 10)], "at most 8"),
     ],
 )
-def test_a_budget_that_is_not_right_issues_nothing(
+def test_an_invalid_budget_issues_nothing(
     rows: list[dict[str, str]], said: str, browser: Client, form: dict[str, Any]
 ) -> None:
     answer = browser.post(ADD, form | budgets(*rows))
@@ -181,7 +181,7 @@ def test_a_row_without_an_amount_is_no_budget(browser: Client, form: dict[str, A
     assert [budget.amount for budget in APIKey.objects.get().budgets.all()] == [3_000_000]
 
 
-def test_more_rows_are_there_without_a_script(browser: Client, form: dict[str, Any]) -> None:
+def test_budget_rows_are_added_without_a_script(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(ADD, form | budgets({"amount": "3"}) | {"add_budget": "yes"})
 
     assert len(answer.context["budgets"].forms) == 2 and not APIKey.objects.exists()
@@ -191,7 +191,7 @@ def test_more_rows_are_there_without_a_script(browser: Client, form: dict[str, A
 @pytest.mark.parametrize(
     "addresses", ["0.0.0.0/0", "::/0", "10.0.0.1\r\n0.0.0.0/0", "::ffff:0:0/96", "0.0.0.0/1\r\n128.0.0.0/1"]
 )
-def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: dict[str, Any]) -> None:
+def test_a_range_of_all_addresses_must_be_confirmed(addresses: str, browser: Client, form: dict[str, Any]) -> None:
     refused = browser.post(ADD, form | {"allowed_ips": addresses})
     assert "These ranges cover all IP addresses." in errors(refused)["allowed_ips"][0]
     assert not APIKey.objects.exists()
@@ -221,7 +221,7 @@ def test_every_address_has_to_be_meant(addresses: str, browser: Client, form: di
         ({"metadata": f"key={raw_key.generate()}"}, "metadata"),
     ],
 )
-def test_what_is_not_right_is_said_at_its_field(
+def test_errors_are_shown_at_their_field(
     wrong: dict[str, str], field: str, browser: Client, form: dict[str, Any]
 ) -> None:
     answer = browser.post(ADD, form | wrong)
@@ -237,7 +237,7 @@ def test_a_disabled_team_gets_no_new_key(browser: Client, team: Team, form: dict
     assert "owner_choice" in errors(answer)
 
 
-def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
+def test_models_with_a_route_are_suggested(browser: Client) -> None:
     for pattern in ("*", "claude-*", '"><script>alert(1)</script>'):
         Route.objects.create(pattern=pattern)
 
@@ -246,7 +246,7 @@ def test_the_models_that_have_a_route_are_offered(browser: Client) -> None:
     assert 'data-suggestion="claude-*"' in page and 'data-suggestion="*"' not in page and "<script>alert" not in page
 
 
-def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Team, form: dict[str, Any]) -> None:
+def test_the_preview_summarizes_the_key(browser: Client, team: Team, form: dict[str, Any]) -> None:
     more = {"owner_choice": f"team-{team.pk}", "allowed_ips": "10.0.0.0/8", "expires": "never"}
     more |= {"no_expiry_reason": "no clock"}
 
@@ -263,7 +263,7 @@ def test_what_the_key_may_do_is_said_before_the_button(browser: Client, team: Te
     assert not APIKey.objects.exists()
 
 
-def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[str, Any]) -> None:
+def test_the_preview_lists_problems(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(PREVIEW, form | {"name": "", "requests_per_minute": "0"})
 
     assert answer.context["problems"] == [
@@ -273,7 +273,7 @@ def test_what_is_missing_is_said_before_the_button(browser: Client, form: dict[s
     assert "data-problems" in answer.text
 
 
-def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: dict[str, Any]) -> None:
+def test_the_preview_issues_nothing_and_uses_no_token(browser: Client, form: dict[str, Any]) -> None:
     for _ in range(2):
         assert "<dd>root</dd>" in browser.post(PREVIEW, form).text
     assert not APIKey.objects.exists()
@@ -281,17 +281,17 @@ def test_looking_ahead_issues_nothing_and_uses_no_token(browser: Client, form: d
     assert raw_key.is_well_formed(browser.post(ADD, form).context["raw"])
 
 
-def test_looking_ahead_is_a_post_for_those_who_may_issue(
+def test_the_preview_is_a_post_and_needs_the_permission_to_issue(
     browser: Client, browser_of: Callable[..., Client], form: dict[str, Any]
 ) -> None:
     assert browser.get(PREVIEW).status_code == 405
     assert browser_of("view_apikey", "change_apikey").post(PREVIEW, form).status_code == 403
 
 
-def test_the_form_takes_as_many_queries_for_ten_teams_as_for_one(
+def test_the_number_of_queries_does_not_depend_on_the_number_of_teams(
     browser: Client, team: Team, django_assert_num_queries: Any
 ) -> None:
-    # session, user, routes, people, teams, their budgets
+    # session, user, routes, users, teams, their budgets
     for expected in (1, 10):
         while Team.objects.count() < expected:
             other = Team.objects.create(name=f"Team {Team.objects.count()}", requests_per_minute=5)

@@ -1,4 +1,4 @@
-"""The list of keys at a glance: what they are, what they did and spent, found by filters that count."""
+"""List of API keys: columns, badges, filters with counts, search and row actions."""
 
 import re
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def shown(answer: Any) -> list[str]:
 
 
 def cells_of(answer: Any, column: str) -> list[str]:
-    """What stands in a column, as text."""
+    """Return the cells of a column as text."""
     found = re.findall(rf'<t[dh][^>]* class="field-{column}[^"]*"[^>]*>(.*?)</t[dh]>', answer.text, re.DOTALL)
     return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", cell)).strip() for cell in found]
 
 
 def row_links(answer: Any) -> dict[str, dict[str, str]]:
-    """What each row leads to, by the name of its key: the words of the links and where they go."""
+    """Return the links of each row, by the name of its key: their texts and URLs."""
     found: dict[str, dict[str, str]] = {name: {} for name in shown(answer)}
     links = re.findall(r'<a href="([^"]*)" aria-label="(?:\w+) ([^"]*)">(\w+)</a>', answer.text)
     for address, name, verb in links:
@@ -44,7 +44,7 @@ def row_links(answer: Any) -> dict[str, dict[str, str]]:
 
 
 def choices(answer: Any) -> dict[str, int]:
-    """The choices of all filters, with their numbers."""
+    """Return the choices of all filters with their counts."""
     sidebar = answer.text.partition('id="changelist-filter"')[2]
     return {
         name.strip(): int(count.replace(",", "")) for name, count in re.findall(r">([^<>(]+) \(([\d,]+)\)</a>", sidebar)
@@ -58,7 +58,7 @@ def team(db: None) -> Team:
 
 @pytest.fixture
 def every_kind(issue: Issue, team: Team) -> None:
-    """A key of each kind, named after it. Whatever is not said of a key is as it should be."""
+    """Create one key per condition, named after it, and otherwise active without findings."""
     now = timezone.now()
     in_time = {"expires_at": now + timedelta(days=100), "requests_per_minute": 60}
     gone = User.objects.create_user("gone", is_active=False)
@@ -108,7 +108,7 @@ ACTIVE += ["unlimited", "unused"]
         ("state=nonsense", sorted([*ACTIVE, "disabled", "expired", "ownerless", "revoked", "team-disabled"])),
     ],
 )
-def test_a_filter_shows_the_keys_that_are_so(query: str, names: list[str], browser: Client) -> None:
+def test_a_filter_shows_the_matching_keys(query: str, names: list[str], browser: Client) -> None:
     assert shown(browser.get(f"{LIST}?{query}")) == names
 
 
@@ -128,11 +128,11 @@ def test_a_filter_counts_what_each_choice_would_leave(browser: Client) -> None:
     assert of_active["Active"] == 2 and of_active["Revoked"] == 0
     assert (
         of_active["No limit and no budget"] == 2 and of_active["No expiry, no reason given"] == 1
-    )  # its own choice does not count
+    )  # a filter ignores its own choice
 
 
 @pytest.mark.usefixtures("every_kind")
-def test_a_row_says_in_words_what_the_key_is(browser: Client) -> None:
+def test_a_row_has_badges_for_the_conditions_of_its_key(browser: Client) -> None:
     answer = browser.get(LIST)
 
     names = [cell.split(" mgw_")[0] for cell in cells_of(answer, "key")]
@@ -169,7 +169,7 @@ def test_a_row_says_in_words_what_the_key_is(browser: Client) -> None:
         ("model=%00", ["any model", "any of its team's", "claude", "one model", "one of its team's"]),
     ],
 )
-def test_keys_are_found_by_whom_they_belong_to_and_by_what_they_may_call(
+def test_keys_are_filtered_by_owner_team_and_allowed_model(
     query: str, names: list[str], browser: Client, issue: Issue, team: Team, admin: User
 ) -> None:
     issue(name="any model")
@@ -183,7 +183,7 @@ def test_keys_are_found_by_whom_they_belong_to_and_by_what_they_may_call(
     assert shown(answer) == names
 
 
-def test_owners_teams_and_models_are_offered_with_their_numbers(browser: Client, issue: Issue, team: Team) -> None:
+def test_owners_teams_and_models_are_offered_with_their_counts(browser: Client, issue: Issue, team: Team) -> None:
     issue(name="a")
     issue(name="b", allowed_models=["llama", "claude-3"])
     issue(name="c", owner=None, team=team, allowed_models=["llama"])
@@ -203,7 +203,7 @@ def test_search_finds_the_keys_of_a_team(term: str, browser: Client, issue: Issu
     assert shown(browser.get(LIST, {"q": term})) == ["the team app"]
 
 
-def test_the_spending_of_the_month_stands_against_the_budget(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_cost_of_the_month_is_shown_with_the_budget(browser: Client, recorder: UsageRecorder) -> None:
     ModelPrice.objects.create(
         model_pattern="priced", input_price=1_000_000_000, output_price=1, valid_from=timezone.now() - timedelta(1)
     )
@@ -238,13 +238,13 @@ def test_the_own_budget_of_a_key_is_shown_before_that_of_its_team(browser: Clien
     ]
 
 
-def test_what_has_no_price_is_said_and_not_0(browser: Client, recorder: UsageRecorder) -> None:
+def test_an_unpriced_cost_is_not_shown_as_0(browser: Client, recorder: UsageRecorder) -> None:
     recorder.record()
 
     assert cells_of(browser.get(LIST), "spending") == ["1 unpriced"]
 
 
-def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_requests_of_seven_days_are_a_sparkline_with_their_count(browser: Client, recorder: UsageRecorder) -> None:
     now = timezone.now()
     for days, count in ((0, 1), (6, 2), (7, 5)):
         for _ in range(count):
@@ -259,7 +259,7 @@ def test_the_calls_of_seven_days_are_a_line_with_their_number(browser: Client, r
 
 
 @pytest.mark.parametrize("values", [[0] * 7, [1, 0, 0, 0, 0, 0, 10**9], [5] * 7])
-def test_a_day_with_a_call_does_not_look_like_one_without(values: list[int]) -> None:
+def test_a_day_with_one_request_does_not_look_like_one_without(values: list[int]) -> None:
     heights = [int(height) for height in re.findall(r'height="(\d+)"/>', sparkline(values))]
 
     assert all((height > 1) == (value > 0) for height, value in zip(heights, values, strict=True))
@@ -291,7 +291,7 @@ def test_the_list_is_ordered_by_its_columns(column: str, names: list[str], brows
     assert rising == names and falling == names[::-1]
 
 
-# ---- what a row leads to
+# ---- row actions
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def three_states(issue: Issue) -> dict[str, APIKey]:
     return keys
 
 
-def test_a_row_leads_to_what_may_be_done_to_its_key(browser: Client, three_states: dict[str, APIKey]) -> None:
+def test_a_row_has_links_to_its_actions(browser: Client, three_states: dict[str, APIKey]) -> None:
     links = row_links(browser.get(LIST))
 
     assert {name: list(pages) for name, pages in links.items()} == {
@@ -324,7 +324,7 @@ def test_a_row_leads_to_what_may_be_done_to_its_key(browser: Client, three_state
         ("revoke_apikey", {"open": ["Revoke"], "disabled": ["Revoke"], "revoked": []}),
     ],
 )
-def test_a_row_leads_nowhere_that_is_closed(
+def test_a_row_has_no_links_to_forbidden_pages(
     permission: str, verbs: dict[str, list[str]], browser_of: Callable[..., Client], three_states: dict[str, APIKey]
 ) -> None:
     links = row_links(browser_of("view_apikey", permission).get(LIST))
@@ -332,7 +332,7 @@ def test_a_row_leads_nowhere_that_is_closed(
     assert {name: list(pages) for name, pages in links.items()} == verbs
 
 
-def test_the_column_of_actions_has_a_name_and_is_there_for_who_may_act(
+def test_the_actions_column_has_a_label_and_needs_a_permission(
     browser: Client, browser_of: Callable[..., Client], three_states: dict[str, APIKey]
 ) -> None:
     heading = '<span class="visually-hidden">Actions</span>'
@@ -361,7 +361,7 @@ def test_an_empty_list_says_what_to_do(browser: Client, browser_of: Callable[...
     assert "Issue your first key" not in readers_page and command not in readers_page
 
 
-def test_of_thousands_no_names_are_counted_until_they_are_fewer(browser: Client, admin: User) -> None:
+def test_names_are_not_counted_among_thousands_of_keys(browser: Client, admin: User) -> None:
     named = 'title="root">root ('
     APIKey.objects.bulk_create(APIKey(name=f"app {i}", owner=admin) for i in range(1_001))
 
@@ -371,7 +371,7 @@ def test_of_thousands_no_names_are_counted_until_they_are_fewer(browser: Client,
     assert named in browser.get(LIST).text
 
 
-def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
+def test_the_list_takes_a_constant_number_of_queries(
     browser: Client, issue: Issue, team: Team, recorder: UsageRecorder
 ) -> None:
     taken = {}
@@ -391,11 +391,11 @@ def test_the_list_takes_as_many_queries_for_fifty_keys_as_for_five(
         assert len(answer.context["cl"].result_list) == expected
         taken[expected] = len(captured)
 
-    # session, user, count, keys, secrets, what they are, their days, their month, budgets, periods; and one a filter
+    # session, user, count, keys, secrets, conditions, days, month, budgets, periods; and one per filter
     assert taken == {5: 20, 50: 20}
 
 
-def test_what_somebody_may_do_is_asked_once_for_all_rows(browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_permissions_are_checked_once_for_all_rows(browser_of: Callable[..., Client], issue: Issue) -> None:
     clerk = browser_of("view_apikey", "rotate_apikey", "disable_apikey")
     taken = {}
     for expected in (5, 50):
@@ -406,5 +406,5 @@ def test_what_somebody_may_do_is_asked_once_for_all_rows(browser_of: Callable[..
         assert all(list(pages) == ["Rotate", "Disable"] for pages in links.values())
         taken[expected] = sum("auth_permission" in query["sql"] for query in captured)
 
-    # their own permissions, and those of their groups
+    # own permissions, and those of groups
     assert taken == {5: 2, 50: 2}

@@ -1,4 +1,4 @@
-"""The page of one key: how it is, what it did, who is refused and why, and the form that changes its rules."""
+"""Detail page of an API key: status, meters, usage, rejections, secrets, history and edit form."""
 
 import re
 from collections.abc import Callable
@@ -32,12 +32,12 @@ def address_of(api_key: APIKey) -> str:
 
 
 def text_of(answer: Any) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page without markup."""
     return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
 
 
 def table(answer: Any, caption: str) -> list[list[str]]:
-    """The cells of a table's body."""
+    """Return the cells of a table's body."""
     part = answer.text.split(f'<caption class="visually-hidden">{caption}</caption>')[1].split("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", part.split("<tbody>")[1], flags=re.S)
     return [
@@ -53,10 +53,10 @@ def exceeded(limit: str, *, scope: str = "key", value: int | None = 60, **more: 
     return LimitExceeded(scope=scope, limit=limit, value=value, **more)
 
 
-# ---- how it is
+# ---- status
 
 
-def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User) -> None:
+def test_the_head_describes_the_key(browser: Client, issue: Issue, admin: User) -> None:
     api_key, raw = issue(
         purpose="Answers tickets.\nAsk Dana.",
         metadata={"ticket": "OPS-17"},
@@ -82,7 +82,7 @@ def test_the_head_says_what_a_key_is(browser: Client, issue: Issue, admin: User)
     assert raw not in page.text and KeySecret.objects.get().digest.hex() not in page.text
 
 
-def test_the_last_use_says_from_where_and_with_what(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_last_use_shows_client_ip_and_user_agent(browser: Client, recorder: UsageRecorder) -> None:
     recorder.record(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
     recorder.record(status="rejected", client_ip="198.51.100.9", user_agent="another")
 
@@ -91,7 +91,7 @@ def test_the_last_use_says_from_where_and_with_what(browser: Client, recorder: U
     assert "2 minutes ago from 192.0.2.7 with curl/8" in text_of(page)
 
 
-def test_the_last_use_is_found_behind_many_refusals(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_last_use_is_found_behind_many_rejections(browser: Client, recorder: UsageRecorder) -> None:
     recorder.record(client_ip="192.0.2.7", user_agent="curl/8", created_at=timezone.now() - timedelta(minutes=2))
     for _ in range(25):
         recorder.record(status="rejected", client_ip="198.51.100.9")
@@ -101,7 +101,7 @@ def test_the_last_use_is_found_behind_many_refusals(browser: Client, recorder: U
     assert "from 192.0.2.7 with curl/8" in text_of(page)
 
 
-def test_a_key_that_is_refused_says_why(browser: Client, issue: Issue, owner: User) -> None:
+def test_a_blocked_key_says_why(browser: Client, issue: Issue, owner: User) -> None:
     api_key, _ = issue(owner=owner, expires_at=timezone.now() - timedelta(days=1))
     api_key.disable()
     owner.is_active = False
@@ -119,7 +119,7 @@ def test_a_key_that_is_refused_says_why(browser: Client, issue: Issue, owner: Us
     assert "compromised; found in a repository" in revoked
 
 
-def test_a_disabled_team_says_so_at_its_keys(browser: Client, issue: Issue) -> None:
+def test_keys_of_a_disabled_team_say_so(browser: Client, issue: Issue) -> None:
     team = Team.objects.create(name="Search")
     api_key, _ = issue(owner=None, team=team)
     team.disable()
@@ -132,7 +132,7 @@ def test_a_disabled_team_says_so_at_its_keys(browser: Client, issue: Issue) -> N
 
 @pytest.fixture
 def spender(recorder: UsageRecorder) -> Callable[..., None]:
-    """Spend tokens of all budgets of the key, and reserve some with an in-flight request."""
+    """Return a function that spends tokens of the key's budgets and reserves some with an in-flight request."""
 
     def spend(*, spent: int, held: int = 0, days_ago: int = 0) -> None:
         rows = [standing.budget for standing in for_key(recorder.api_key)]
@@ -157,7 +157,7 @@ def spender(recorder: UsageRecorder) -> Callable[..., None]:
     return spend
 
 
-def test_a_budget_says_what_is_spent_held_and_left(browser: Client, recorder: UsageRecorder, spender: Any) -> None:
+def test_a_budget_shows_spent_reserved_and_remaining(browser: Client, recorder: UsageRecorder, spender: Any) -> None:
     Budget.objects.create(api_key=recorder.api_key, amount=1000, unit="tokens", period="total")
     spender(spent=300, held=500)
 
@@ -181,7 +181,7 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
     assert "Shadow mode: not enforced." in said
 
 
-def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> None:
+def test_a_limit_shows_its_current_use(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(requests_per_minute=60, concurrent_requests=4)
     grant = limiter.consume("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
 
@@ -195,7 +195,7 @@ def test_a_limit_shows_what_is_used_of_it_now(browser: Client, issue: Issue) -> 
 @pytest.mark.parametrize(
     ("amount", "period", "said"),
     [
-        # 65 tokens in six days and a half: 10 a day.
+        # 65 tokens in six and a half days: 10 per day.
         pytest.param(100, "total", "At the 7-day average, exhausted in 3 days", id="never begins anew"),
         pytest.param(100, "month", "At the 7-day average, exhausted in 3 days", id="too little"),
         pytest.param(1000, "month", "At the 7-day average, about 210 tokens spent by the reset.", id="enough"),
@@ -218,16 +218,16 @@ def test_a_budget_is_forecast_from_the_last_seven_days(
     assert said in text_of(page)
 
 
-def test_a_budget_of_which_nothing_was_spent_has_no_forecast(browser: Client, recorder: UsageRecorder) -> None:
+def test_a_budget_without_spending_has_no_forecast(browser: Client, recorder: UsageRecorder) -> None:
     Budget.objects.create(api_key=recorder.api_key, amount=100, unit="tokens")
 
     assert "No spending in the last 7 days." in text_of(browser.get(address_of(recorder.api_key)))
 
 
-# ---- what it did
+# ---- usage
 
 
-def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_last_thirty_days_are_added_up_from_hourly_rollups(browser: Client, recorder: UsageRecorder) -> None:
     other, _ = APIKey.objects.issue(name="other", owner=recorder.api_key.owner)
     now = timezone.now()
     recorder.record(created_at=now, model="a")
@@ -251,7 +251,7 @@ def test_the_last_thirty_days_are_added_up_from_hours(browser: Client, recorder:
     assert len(table(page, "Requests per day")) == 30 + 1
 
 
-def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, recorder: UsageRecorder) -> None:
+def test_recent_errors_and_requests_link_to_their_records(browser: Client, recorder: UsageRecorder) -> None:
     failed = recorder.record(status="failed", error_type="overloaded_error", http_status=529)
     for _ in range(25):
         recorder.record()
@@ -267,7 +267,7 @@ def test_the_last_errors_and_calls_lead_to_their_records(browser: Client, record
         assert browser.get(link.replace("&amp;", "&")).status_code == 200
 
 
-def test_who_is_refused_and_why(browser: Client, recorder: UsageRecorder) -> None:
+def test_rejections_are_counted_by_rule(browser: Client, recorder: UsageRecorder) -> None:
     lately = timezone.now() - timedelta(days=1)
     for _ in range(3):
         recorder.record(status="rejected", limit_exceeded=exceeded("requests_per_minute"), created_at=lately)
@@ -292,7 +292,7 @@ def test_who_is_refused_and_why(browser: Client, recorder: UsageRecorder) -> Non
     ]
 
 
-def test_refusals_beyond_those_that_are_counted_are_said(
+def test_the_page_says_when_not_all_rejections_are_counted(
     browser: Client, recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keys.reports.rejections.MOST", 3)
@@ -305,14 +305,14 @@ def test_refusals_beyond_those_that_are_counted_are_said(
     assert "Only the latest 5,000 requests are counted." in text_of(page)
 
 
-def test_a_key_without_a_call_says_so(browser: Client, issue: Issue) -> None:
+def test_a_key_without_requests_says_so(browser: Client, issue: Issue) -> None:
     said = text_of(browser.get(address_of(issue()[0])))
 
     assert "No requests in the last 30 days." in said and "No requests were rejected." in said
     assert "No requests yet." in said and "No recent errors." in said
 
 
-def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
+def test_usage_needs_its_permission(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
     recorder.record(model="a-model-that-is-nobodys-business", client_ip="192.0.2.7")
 
     page = browser_of("view_apikey").get(address_of(recorder.api_key))
@@ -324,7 +324,7 @@ def test_who_may_not_read_usage_sees_none(browser_of: Callable[..., Client], rec
 # ---- secrets and changes
 
 
-def test_the_old_secret_of_a_rotation_is_marked(browser: Client, issue: Issue) -> None:
+def test_the_previous_secret_of_a_rotation_is_marked(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     api_key.rotate(overlap=timedelta(hours=24))
 
@@ -344,7 +344,7 @@ def test_the_old_secret_of_a_rotation_is_marked(browser: Client, issue: Issue) -
         pytest.param(2, 25, "", id="not used in its last hours"),
     ],
 )
-def test_an_old_secret_that_is_used_is_warned_about(
+def test_a_previous_secret_in_use_has_a_warning(
     used_at: int, now: int, warning: str, browser: Client, issue: Issue
 ) -> None:
     api_key, _ = issue()
@@ -382,12 +382,12 @@ def test_snippets_have_a_placeholder_for_the_key(browser: Client, issue: Issue) 
     assert "claude-haiku" in page.context["snippets"][1].text and raw not in page.text
 
 
-# ---- the form
+# ---- edit form
 
 
 @pytest.fixture
 def form(browser: Client, issue: Issue) -> tuple[APIKey, dict[str, str]]:
-    """A key with a budget, and what the form on its page holds."""
+    """Return a key with a budget, and the data of the form on its page."""
     api_key, _ = issue(requests_per_minute=5, metadata={"a": "b"}, allowed_ips=["10.0.0.0/8"])
     Budget.objects.create(api_key=api_key, amount=20_000_000, period="month")
     context = browser.get(address_of(api_key)).context
@@ -445,7 +445,7 @@ def test_a_budget_of_another_key_is_not_changed_here(
     assert set(Budget.objects.values_list("amount", flat=True)) == {20_000_000, 1}
 
 
-def test_what_is_wrong_is_said_and_nothing_is_saved(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
+def test_errors_are_shown_and_nothing_is_saved(browser: Client, form: tuple[APIKey, dict[str, str]]) -> None:
     api_key, sent = form
 
     answer = browser.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "x"})
@@ -454,7 +454,7 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(browser: Client, form: tuple
     assert APIKey.objects.get().name == "app" and "<h1>app</h1>" in answer.text
 
 
-def test_who_may_not_change_budgets_changes_the_rest(
+def test_without_permission_for_budgets_the_rest_can_be_changed(
     browser_of: Callable[..., Client], form: tuple[APIKey, dict[str, str]]
 ) -> None:
     api_key, sent = form
@@ -467,14 +467,14 @@ def test_who_may_not_change_budgets_changes_the_rest(
     assert APIKey.objects.get().name == "new" and Budget.objects.get().amount == 20_000_000
 
 
-def test_who_may_only_change_budgets_adds_and_removes_none(
+def test_budgets_are_added_and_removed_with_their_own_permissions(
     browser_of: Callable[..., Client], form: tuple[APIKey, dict[str, str]]
 ) -> None:
     api_key, sent = form
     clerk = browser_of("view_apikey", "change_apikey", "change_budget")
     more = {"budgets-TOTAL_FORMS": "2", "budgets-1-amount": "5", "budgets-1-unit": "tokens", "budgets-1-period": "day"}
 
-    for initial in ("1", "0"):  # what a form says of itself is not believed
+    for initial in ("1", "0"):  # what a form says about itself is not trusted
         crafted = sent | more | {"budgets-1-alert_threshold_percent": "80", "budgets-INITIAL_FORMS": initial}
         clerk.post(address_of(api_key), crafted)
     assert 'name="add_budget"' not in clerk.get(address_of(api_key)).text
@@ -485,7 +485,7 @@ def test_who_may_only_change_budgets_adds_and_removes_none(
 
 
 @pytest.mark.parametrize("state", ["owner-inactive", "team-disabled"])
-def test_a_key_whose_holder_is_away_is_not_called_active(
+def test_a_key_whose_owner_is_inactive_is_not_shown_as_active(
     state: str, browser: Client, issue: Issue, owner: User
 ) -> None:
     if state == "owner-inactive":
@@ -511,10 +511,10 @@ def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tupl
     assert (moved.team, moved.owner) == (team, None)
 
 
-# ---- at scale
+# ---- queries
 
 
-def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
+def test_the_page_takes_a_constant_number_of_queries(
     browser: Client, recorder: UsageRecorder, admin: User, django_assert_max_num_queries: Any
 ) -> None:
     of_keys = ContentType.objects.get_for_model(APIKey)
@@ -522,9 +522,9 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
     Budget.objects.create(team=team, amount=10**9)
     Budget.objects.create(api_key=recorder.api_key, amount=10**9)
     APIKey.objects.update(team=team, owner=None)
-    # session, user, key, its secrets, its creator, its team, the team's budgets; routes, people, teams, their budgets,
-    # the key's budgets; hours, budgets of key and team, their periods, the team's hours; calls, errors, refusals;
-    # content type, changes; whether it may be deleted
+    # session, user, key, its secrets, its creator, its team, the team's budgets; routes, users, teams, their budgets,
+    # the key's budgets; hours, budgets of key and team, their periods, the team's hours; requests, errors, rejections;
+    # content type, changes; whether the key may be deleted
     with django_assert_max_num_queries(24) as first:
         browser.get(address_of(recorder.api_key))
     for i in range(30):
@@ -540,11 +540,11 @@ def test_a_page_takes_as_many_queries_for_many_calls_as_for_few(
         browser.get(address_of(recorder.api_key))
 
     assert UsageRecord.objects.count() == 30
-    assert len(second) <= len(first) + 1  # the last use, when the newest calls do not tell it
+    assert len(second) <= len(first) + 1  # the last use, if it is not among the newest requests
 
 
-def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, recorder: UsageRecorder) -> None:
-    """With the parameters bound as they are: what the database does with literals is another matter."""
+def test_requests_errors_and_rejections_are_each_found_by_an_index(browser: Client, recorder: UsageRecorder) -> None:
+    """Explain a query with bound parameters: for literals the database may choose another plan."""
     asked: list[tuple[str, Any]] = []
 
     def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -556,7 +556,7 @@ def test_calls_errors_and_refusals_are_each_found_by_an_index(browser: Client, r
 
     of_calls = [(sql, params) for sql, params in asked if 'FROM "keys_usagerecord"' in sql]
     plans = [explained(sql, params) for sql, params in of_calls]
-    assert len(plans) == 5  # the last calls, the last errors, the refusals' limit and sums, whether there is a call
+    assert len(plans) == 5  # requests, errors, the limit and counts of rejections, whether there is any request
     assert all("usage_key_" in plan for plan in plans)
     assert sum("usage_key_errors" in plan for plan in plans) == 1
     assert sum("usage_key_limit_exceeded" in plan for plan in plans) == 2
@@ -566,7 +566,7 @@ def explained(sql: str, params: Any) -> str:
     is_postgres = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         if is_postgres:
-            cursor.execute("SET enable_seqscan = off")  # a small table would be read as a whole
+            cursor.execute("SET enable_seqscan = off")  # a small table is scanned as a whole
         cursor.execute(f"EXPLAIN {'' if is_postgres else 'QUERY PLAN '}{sql}", params)
         plan = repr(cursor.fetchall())
         if is_postgres:

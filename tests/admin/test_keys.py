@@ -1,4 +1,4 @@
-"""The list and the page of keys: found, paused, ended, and never shown in full."""
+"""API keys in the admin: search by raw key, bulk actions, edit form and deletion."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -57,7 +57,7 @@ def test_search_finds_a_key_by(term: str, browser: Client, issue: Issue, owner: 
     assert shown(answer) == ["wanted one"]
 
 
-def test_a_pasted_raw_key_in_the_search_finds_its_row_and_is_repeated_nowhere(browser: Client, issue: Issue) -> None:
+def test_a_raw_key_in_the_search_finds_its_row_and_is_not_repeated(browser: Client, issue: Issue) -> None:
     issue(name="other")
     _, raw = issue(name="wanted")
 
@@ -88,7 +88,7 @@ def test_the_form_finds_a_raw_key_without_a_url_that_holds_it(browser: Client, i
         pytest.param(lambda raw: raw.replace("mgw_", "mgw_\N{BLACK CIRCLE}"), id="not ASCII"),
     ],
 )
-def test_what_is_no_key_here_finds_nothing_and_is_repeated_nowhere(
+def test_an_unknown_raw_key_finds_nothing_and_is_not_repeated(
     spoil: Callable[[str], str], browser: Client, issue: Issue
 ) -> None:
     _, raw = issue(name="app")
@@ -100,7 +100,7 @@ def test_what_is_no_key_here_finds_nothing_and_is_repeated_nowhere(
     assert pasted not in by_form.text and "q=" not in by_form.redirect_chain[-1][0]
 
 
-def test_a_key_that_is_not_right_is_not_repeated_by_the_search_either(browser: Client, issue: Issue) -> None:
+def test_an_invalid_raw_key_is_not_repeated_by_the_search(browser: Client, issue: Issue) -> None:
     _, raw = issue(name="app")
 
     answer = browser.get(LIST, {"q": raw[:40]}, follow=True)
@@ -113,7 +113,7 @@ def test_finding_is_a_post(browser: Client) -> None:
 
 
 @pytest.mark.parametrize("action", ["disable_selected", "enable_selected", "revoke_selected"])
-def test_an_action_asks_first_and_changes_nothing(action: str, browser: Client, issue: Issue) -> None:
+def test_an_action_needs_a_confirmation(action: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue(name="the name of it")
     if action == "enable_selected":
         api_key.disable()
@@ -137,7 +137,7 @@ def test_disable_and_enable(browser: Client, issue: Issue) -> None:
     assert list(LogEntry.objects.order_by("pk").values_list("change_message", flat=True)) == ["Disabled", "Enabled"]
 
 
-def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) -> None:
+def test_revoking_needs_a_reason_and_cannot_be_undone(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
     without = act(browser, "revoke_selected", api_key, confirmed="yes", note=" ")
@@ -153,7 +153,7 @@ def test_revoking_takes_a_reason_and_is_for_good(browser: Client, issue: Issue) 
     assert APIKey.objects.get().disabled_at is None
 
 
-def test_several_keys_at_once_and_those_it_is_not_for(browser: Client, issue: Issue) -> None:
+def test_an_action_skips_the_keys_that_it_does_not_apply_to(browser: Client, issue: Issue) -> None:
     one, other, gone = (issue(name=name)[0] for name in ("one", "other", "gone"))
     gone.revoke(note="test")
 
@@ -165,7 +165,7 @@ def test_several_keys_at_once_and_those_it_is_not_for(browser: Client, issue: Is
 
 
 @pytest.mark.parametrize("action", ["disable_selected", "enable_selected", "revoke_selected"])
-def test_an_action_takes_its_own_permission(action: str, browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_an_action_needs_its_own_permission(action: str, browser_of: Callable[..., Client], issue: Issue) -> None:
     others = {
         "disable_selected": "revoke_apikey",
         "enable_selected": "revoke_apikey",
@@ -183,7 +183,7 @@ def test_an_action_takes_its_own_permission(action: str, browser_of: Callable[..
     assert action not in clerk.get(page_of(api_key)).text
 
 
-def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, owner: User) -> None:
+def test_the_access_policy_is_edited_and_secrets_are_not(browser: Client, issue: Issue, owner: User) -> None:
     api_key, _ = issue(allowed_models=["claude-3"])
     before = KeySecret.objects.values().get()
     edited = {
@@ -204,7 +204,7 @@ def test_rules_are_edited_and_secrets_are_not(browser: Client, issue: Issue, own
     assert api_key.public_id != "key_x" and api_key.state == "active"
 
 
-def test_taking_the_end_of_a_key_away_needs_a_reason(browser: Client, issue: Issue, owner: User) -> None:
+def test_removing_the_expiry_of_a_key_needs_a_reason(browser: Client, issue: Issue, owner: User) -> None:
     api_key, _ = issue(expires_at=timezone.now() + timedelta(days=1))
     endless = {"name": "app", "owner_choice": f"user-{owner.pk}", "expires_at": ""}
 

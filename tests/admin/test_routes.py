@@ -1,4 +1,4 @@
-"""Routes: edited with their targets, and a preview that says which of them would answer now, and why."""
+"""Routes: editing with targets, and the preview of the targets for a model."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def upstream(name: str, **fields: Any) -> Upstream:
 
 @pytest.fixture
 def upstreams(db: None) -> Iterator[dict[str, Upstream]]:
-    """Two of the first priority, one for when they fail with another model, one that is disabled."""
+    """Create two targets of the first priority, a fallback with another model, and a disabled one."""
     rows = {name: upstream(name) for name in ("first", "twin", "other")} | {"off": upstream("off", enabled=False)}
     route = Route.objects.create(pattern="claude-*")
     RouteTarget.objects.create(route=route, upstream=rows["first"], weight=3)
@@ -48,7 +48,7 @@ def test_the_preview_names_the_targets_in_order_with_the_reason_for_each(
     ]
 
 
-def test_a_fall_back_that_is_another_model_needs_the_leave_of_the_key(
+def test_a_fallback_model_must_be_allowed_for_the_key(
     browser: Client, upstreams: dict[str, Upstream], issue: Callable[..., tuple[APIKey, str]]
 ) -> None:
     narrow, _ = issue(allowed_models=["claude-*"])
@@ -62,7 +62,7 @@ def test_a_fall_back_that_is_another_model_needs_the_leave_of_the_key(
     assert lines(browser, model="claude-3", key=wide.public_id)[2][1]
 
 
-def test_a_target_that_keeps_failing_is_shown_as_skipped(browser: Client, upstreams: dict[str, Upstream]) -> None:
+def test_a_target_with_an_open_circuit_is_shown(browser: Client, upstreams: dict[str, Upstream]) -> None:
     circuit = circuit_breakers.of(upstreams["first"].endpoint())
     for _ in range(5):
         circuit.record_failure("overloaded_error")
@@ -74,9 +74,7 @@ def test_a_target_that_keeps_failing_is_shown_as_skipped(browser: Client, upstre
     assert "overloaded_error since" in browser.get("/admin/messages_api/upstream/").text
 
 
-def test_where_all_targets_fail_the_first_is_asked_all_the_same(
-    browser: Client, upstreams: dict[str, Upstream]
-) -> None:
+def test_if_all_circuits_are_open_the_first_target_is_used(browser: Client, upstreams: dict[str, Upstream]) -> None:
     for row in upstreams.values():
         for _ in range(5):
             circuit_breakers.of(row.endpoint()).record_failure("api_error")
@@ -99,7 +97,7 @@ def test_the_preview_says_why_this_route(
     assert expected in browser.get(PREVIEW, query).text
 
 
-def test_a_key_that_may_not_use_the_model_is_refused(
+def test_a_key_that_may_not_use_the_model_is_rejected(
     browser: Client, upstreams: dict[str, Upstream], issue: Callable[..., tuple[APIKey, str]]
 ) -> None:
     api_key, _ = issue(allowed_models=["gpt-*"])
@@ -107,7 +105,7 @@ def test_a_key_that_may_not_use_the_model_is_refused(
     assert "rejected with 403" in browser.get(PREVIEW, {"model": "claude-3", "key": api_key.public_id}).text
 
 
-def test_the_preview_needs_the_right_to_see_routes(browser_of: Callable[..., Client]) -> None:
+def test_the_preview_needs_the_permission_to_view_routes(browser_of: Callable[..., Client]) -> None:
     assert browser_of("view_apikey").get(PREVIEW).status_code == 403
 
 
@@ -140,7 +138,7 @@ def test_a_route_is_edited_with_its_targets(browser: Client, upstreams: dict[str
     [{"TOTAL_FORMS": "0"}, {"TOTAL_FORMS": "1", "0-priority": "0", "0-weight": "1", "0-DELETE": "on"}],
     ids=["none", "its only one deleted"],
 )
-def test_a_route_without_a_target_is_refused(
+def test_a_route_without_a_target_is_rejected(
     browser: Client, upstreams: dict[str, Upstream], targets: dict[str, str]
 ) -> None:
     if "0-DELETE" in targets:

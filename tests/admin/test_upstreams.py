@@ -1,4 +1,4 @@
-"""Upstreams and routes: edited here, with a credential that goes in and never comes out."""
+"""Upstreams and routes in the admin; the credential is write-only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +71,7 @@ def test_a_credential_is_cleared_on_demand(browser: Client, stored: Upstream) ->
     assert credential() == "" and Upstream.objects.get().credential_set_at is None
 
 
-def test_a_new_address_clears_the_credential_and_the_page_says_so(browser: Client, stored: Upstream) -> None:
+def test_a_new_base_url_clears_the_credential_and_the_page_says_so(browser: Client, stored: Upstream) -> None:
     assert "Changing the base URL clears it" in browser.get(page_of(stored)).text
 
     answer = browser.post(page_of(stored), FIELDS | {"base_url": "http://127.0.0.1:9999/v1"}, follow=True)
@@ -80,7 +80,7 @@ def test_a_new_address_clears_the_credential_and_the_page_says_so(browser: Clien
     assert "the stored credential was cleared" in answer.text
 
 
-def test_a_new_address_with_a_new_credential_keeps_that(browser: Client, stored: Upstream) -> None:
+def test_a_new_base_url_with_a_new_credential_keeps_it(browser: Client, stored: Upstream) -> None:
     browser.post(page_of(stored), FIELDS | {"base_url": "http://127.0.0.1:9999/v1", "credential": "sk-new"})
 
     assert credential() == "sk-new"
@@ -98,7 +98,7 @@ def test_a_new_address_with_a_new_credential_keeps_that(browser: Client, stored:
         ({"name": "no spaces please"}, "name"),
     ],
 )
-def test_what_is_not_right_is_not_saved(wrong: dict[str, str], field: str, browser: Client, stored: Upstream) -> None:
+def test_invalid_input_is_not_saved(wrong: dict[str, str], field: str, browser: Client, stored: Upstream) -> None:
     answer = browser.post(page_of(stored), FIELDS | wrong)
 
     assert list(answer.context["adminform"].form.errors) == [field]
@@ -106,7 +106,7 @@ def test_what_is_not_right_is_not_saved(wrong: dict[str, str], field: str, brows
     assert wrong.get("credential", "x" * 9) not in answer.text
 
 
-def test_the_connection_is_tested_by_a_real_call(browser: Client, upstream: Any) -> None:
+def test_the_connection_test_sends_a_real_request(browser: Client, upstream: Any) -> None:
     server = Upstream(name="scripted", dialect="openai", base_url=f"{upstream.url}/v1")
     server.set_credential(CREDENTIAL)
     server.save()
@@ -123,7 +123,7 @@ def test_the_connection_is_tested_by_a_real_call(browser: Client, upstream: Any)
     assert CREDENTIAL not in answer.text
 
 
-def test_a_connection_that_fails_is_said_and_not_an_error_of_ours(browser: Client, stored: Upstream) -> None:
+def test_a_failed_connection_is_reported_and_not_an_error_of_the_gateway(browser: Client, stored: Upstream) -> None:
     Upstream.objects.update(base_url="http://127.0.0.1:9/v1")
 
     answer = browser.post(reverse("admin:messages_api_upstream_test", args=[stored.pk]), {"model": "small"})
@@ -136,7 +136,7 @@ def test_the_test_of_what_is_not_there_is_a_404(browser: Client) -> None:
     assert browser.get(f"{LIST}77/test/").status_code == 404
 
 
-def test_testing_takes_the_right_to_change(browser_of: Callable[..., Client], stored: Upstream) -> None:
+def test_testing_needs_the_permission_to_change(browser_of: Callable[..., Client], stored: Upstream) -> None:
     looker = browser_of("view_upstream")
 
     page = looker.get(page_of(stored))

@@ -1,4 +1,4 @@
-"""The usage report: its period is its URL, its figures are those of the reports, its export is what it shows."""
+"""Usage report: period in the URL, totals, chart, tables and CSV export."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def test_periods(query: str, first: str, last: str, browser: Client) -> None:
         "period=custom&start=9999-12-31&end=9999-12-31",
     ],
 )
-def test_a_period_that_is_none_is_said_and_the_default_is_shown(query: str, browser: Client) -> None:
+def test_an_invalid_period_shows_an_error_and_the_default(query: str, browser: Client) -> None:
     page = browser.get(f"{USAGE}?{query}")
 
     assert page.status_code == 200
@@ -70,7 +70,7 @@ def test_a_period_that_is_none_is_said_and_the_default_is_shown(query: str, brow
 
 
 def test_the_reporting_time_zone_is_named_and_decides_what_today_is(browser: Client, settings: Any) -> None:
-    settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead: already the next day
+    settings.TIME_ZONE = "Pacific/Auckland"  # twelve hours ahead: the next day
 
     page = browser.get(f"{USAGE}?period=today")
 
@@ -121,7 +121,7 @@ def test_a_page_takes_five_queries(browser: Client, recorder: UsageRecorder, dja
     for _ in range(3):
         recorder.record(as_key=APIKey.objects.issue(name="app", owner=recorder.api_key.owner)[0], created_at=NOW)
 
-    with django_assert_num_queries(5):  # session, user, models, sums, keys
+    with django_assert_num_queries(5):  # session, user, models, totals, keys
         browser.get(USAGE)
 
 
@@ -143,7 +143,7 @@ def test_the_export_has_the_same_filter(browser: Client, recorder: UsageRecorder
     assert export["Content-Type"] == "text/csv; charset=utf-8"
 
 
-def test_reading_and_exporting_take_permissions_of_their_own(browser_of: Callable[..., Client]) -> None:
+def test_reading_and_exporting_need_their_own_permissions(browser_of: Callable[..., Client]) -> None:
     reader = browser_of("view_usagerecord")
 
     assert reader.get(USAGE).status_code == 200
@@ -152,7 +152,7 @@ def test_reading_and_exporting_take_permissions_of_their_own(browser_of: Callabl
 
 
 @pytest.mark.parametrize("address", [USAGE, CSV])
-def test_strangers_are_sent_to_the_login_and_others_refused(address: str, browser_of: Callable[..., Client]) -> None:
+def test_anonymous_users_are_redirected_and_others_rejected(address: str, browser_of: Callable[..., Client]) -> None:
     assert Client().get(address).headers["Location"].startswith("/admin/login/")
     assert browser_of("view_apikey").get(address).status_code == 403
 
@@ -169,7 +169,7 @@ def test_hostile_texts_are_inert(browser: Client, recorder: UsageRecorder) -> No
     assert "<script>alert" not in browser.get(USAGE).text
 
 
-def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(
+def test_the_overview_shows_today_and_first_steps_until_the_first_request(
     browser: Client, recorder: UsageRecorder
 ) -> None:
     new = browser.get("/admin/").text
@@ -180,7 +180,7 @@ def test_the_overview_shows_today_and_the_first_steps_until_there_is_a_call(
     assert re.search(r"<dt>Requests</dt>\s*<dd>1</dd>", in_use)
 
 
-def test_the_overview_of_somebody_who_may_not_read_usage_has_none(browser_of: Callable[..., Client]) -> None:
+def test_the_overview_without_permission_shows_no_usage(browser_of: Callable[..., Client]) -> None:
     page = browser_of("view_apikey").get("/admin/").text
 
     assert "Usage report" not in page and 'href="/admin/usage/"' not in page

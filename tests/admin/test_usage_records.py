@@ -1,4 +1,4 @@
-"""The list of calls: read-only, paged by where it stands, never counted."""
+"""Usage records in the admin: read-only, with keyset pages and without counts."""
 
 import html
 import re
@@ -38,27 +38,27 @@ def text_of(part: str) -> str:
 
 
 def facts_of(answer: Any) -> dict[str, str]:
-    """What the page of a call says, by its labels."""
+    """Return the facts on the page of a record, by label."""
     found = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", answer.text, re.DOTALL)
     return {name: text_of(value) for name, value in found}
 
 
 def cost_breakdown_of(answer: Any) -> list[list[str]]:
-    """The rows of the table that says how a cost comes about."""
+    """Return the rows of the cost breakdown."""
     table = answer.text.partition("Cost breakdown</caption>")[2].partition("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]
     return [[text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
 
 def costs_of(answer: Any) -> list[tuple[str, str]]:
-    """The column of costs: what is seen, and what the title says."""
+    """Return the cost column: its texts and titles."""
     cells = re.findall(r'<td class="field-cost">(.*?)</td>', answer.text)
     return [(text_of(cell), "".join(re.findall(r'title="([^"]*)"', cell))) for cell in cells]
 
 
 @pytest.fixture
 def price(db: None) -> ModelPrice:
-    """Of the upstream's model `priced`. There is a free one besides, and none that is called otherwise."""
+    """Create the price of the model `priced`, and a free price. Other models are unpriced."""
     since = timezone.now() - timedelta(days=100)
     ModelPrice.objects.create(model_pattern="gratis", is_free=True, valid_from=since)
     return ModelPrice.objects.create(
@@ -90,14 +90,14 @@ def test_the_list_counts_nothing_and_takes_the_same_queries_for_any_number(
         queries.append([query["sql"] for query in captured])
         assert len(shown(answer)) == min(number, 50)
 
-    # session, user, one page of calls with their keys, secrets and prices
+    # session, user, one page of records with their keys, secrets and prices
     assert [len(found) for found in queries] == [3, 3]
     assert not any("COUNT(" in sql.upper() for found in queries for sql in found)
 
 
-def test_older_and_newer_pages_hold_every_call_once(browser: Client, recorder: UsageRecorder) -> None:
+def test_older_and_newer_pages_hold_every_record_once(browser: Client, recorder: UsageRecorder) -> None:
     now = timezone.now()
-    # Twelve share each moment, so the edge of a page falls between rows of one moment.
+    # Twelve records share each timestamp, so the page boundary falls between rows with the same one.
     made = [recorder.record(created_at=now - timedelta(minutes=i // 12)).pk for i in range(120)]
 
     pages, answer = [], browser.get(LIST)
@@ -115,7 +115,7 @@ def test_older_and_newer_pages_hold_every_call_once(browser: Client, recorder: U
     assert shown(browser.get(LIST + back.context["cl"].newer_link)) == pages[0]
 
 
-def test_new_calls_do_not_move_what_one_reads(browser: Client, recorder: UsageRecorder) -> None:
+def test_new_records_do_not_shift_a_page(browser: Client, recorder: UsageRecorder) -> None:
     for _ in range(60):
         recorder.record()
     older = LIST + browser.get(LIST).context["cl"].older_link
@@ -128,7 +128,7 @@ def test_new_calls_do_not_move_what_one_reads(browser: Client, recorder: UsageRe
 
 
 @pytest.mark.parametrize("edge", ["x", "1", "1.2.3", f"{10**30}.req_1", "-5.req", "%00", "1.%00", "1.<script>"])
-def test_a_page_of_nonsense_is_no_error(edge: str, browser: Client, recorder: UsageRecorder) -> None:
+def test_an_invalid_cursor_is_no_error(edge: str, browser: Client, recorder: UsageRecorder) -> None:
     recorder.record()
 
     for direction in ("before", "after"):
@@ -195,7 +195,7 @@ def test_a_request_id_is_found_at_any_time_and_other_ids_within_it(browser: Clie
     assert shown(browser.get(LIST, {"q": "req_nobody"})) == []
 
 
-def test_nobody_writes_usage_here(browser: Client, recorder: UsageRecorder) -> None:
+def test_usage_records_cannot_be_written(browser: Client, recorder: UsageRecorder) -> None:
     record = recorder.record()
     before = UsageRecord.objects.values().get()
 
@@ -207,7 +207,7 @@ def test_nobody_writes_usage_here(browser: Client, recorder: UsageRecorder) -> N
     assert UsageRecord.objects.values().get() == before
 
 
-def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_page_of_a_record_shows_all_fields_and_no_form(browser: Client, recorder: UsageRecorder) -> None:
     record = recorder.record(upstream_request_id="req_theirs", client_ip="10.0.0.7", thinking_tokens=4)
 
     page = browser.get(page_of(record)).text
@@ -224,7 +224,7 @@ def test_the_page_of_a_call_says_all_and_has_nothing_to_send(browser: Client, re
     assert 'type="submit"' not in page.split('id="content"')[1]
 
 
-# ---- what it cost
+# ---- cost
 
 
 def test_a_cost_is_the_tokens_of_each_kind_times_their_price(
@@ -276,7 +276,7 @@ def test_the_cost_breakdown_rounds_as_the_ledger_does(
     assert rating.rounded(found.millionths) == record.cost_usd_micros == cost
 
 
-def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
+def test_a_breakdown_with_a_changed_price_does_not_claim_to_add_up(
     browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
@@ -289,7 +289,7 @@ def test_a_price_that_was_changed_behind_the_gateway_is_not_made_to_add_up(
     assert cost_breakdown_of(page) == [] and "the cost would be $0.004." in " ".join(page.text.split())
 
 
-def test_what_has_no_amount_is_said_in_words(browser: Client, recorder: UsageRecorder, price: ModelPrice) -> None:
+def test_a_missing_cost_is_explained(browser: Client, recorder: UsageRecorder, price: ModelPrice) -> None:
     prices.book()
     requests: list[tuple[str, dict[str, Any]]] = [
         ("unpriced", {"upstream_model": "other"}),
@@ -317,7 +317,7 @@ def test_the_list_has_short_costs_with_the_exact_ones_as_titles(
     assert costs_of(browser.get(LIST)) == [("$3.70", "$3.703716")]
 
 
-def test_the_price_is_a_link_for_who_may_view_prices(
+def test_the_price_is_a_link_with_the_permission_to_view_prices(
     browser_of: Callable[..., Client], browser: Client, recorder: UsageRecorder, price: ModelPrice
 ) -> None:
     prices.book()
@@ -332,7 +332,7 @@ def test_the_price_is_a_link_for_who_may_view_prices(
     assert browser.get(address).status_code == 200
 
 
-# ---- what refused it
+# ---- rejections
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_the_price_is_a_link_for_who_may_view_prices(
         ({"scope": "key", "limit": "allowed_models"}, "Allowed models of this key"),
     ],
 )
-def test_a_refused_call_says_what_refused_it(
+def test_a_rejected_request_names_the_rule(
     fields: dict[str, Any], words: str, browser: Client, recorder: UsageRecorder
 ) -> None:
     record = recorder.record(status="rejected", limit_exceeded=LimitExceeded(**fields))
@@ -356,7 +356,7 @@ def test_a_refused_call_says_what_refused_it(
     assert facts["Rejected by"] == words and "Would be rejected by (shadow)" not in facts
 
 
-def test_a_limit_that_only_counts_refused_nothing(browser: Client, recorder: UsageRecorder) -> None:
+def test_a_limit_in_shadow_mode_is_marked(browser: Client, recorder: UsageRecorder) -> None:
     exceeded = LimitExceeded(scope="key", limit="concurrent_requests", value=5, shadow=True)
 
     facts = facts_of(browser.get(page_of(recorder.record(limit_exceeded=exceeded))))
@@ -364,13 +364,13 @@ def test_a_limit_that_only_counts_refused_nothing(browser: Client, recorder: Usa
     assert facts["Would be rejected by (shadow)"] == "5 concurrent requests of this key" and "Rejected by" not in facts
 
 
-def test_a_call_that_nothing_refused_does_not_ask_by_what(browser: Client, recorder: UsageRecorder) -> None:
+def test_a_request_that_was_not_rejected_names_no_rule(browser: Client, recorder: UsageRecorder) -> None:
     assert (
         not {"Rejected by", "Would be rejected by (shadow)"} & facts_of(browser.get(page_of(recorder.record()))).keys()
     )
 
 
-def test_reading_takes_a_permission(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
+def test_reading_needs_a_permission(browser_of: Callable[..., Client], recorder: UsageRecorder) -> None:
     clerk = browser_of("view_apikey")
 
     assert clerk.get(LIST).status_code == 403

@@ -1,4 +1,4 @@
-"""A real browser in front of the gateway as it ships. It notes whatever a page complains about."""
+"""Chromium in front of a running gateway, and a record of its console errors."""
 
 import os
 import re
@@ -29,51 +29,51 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 15_000
-"""For a busy machine: a claim of a test is never that something is fast."""
+TIMEOUT_MS = 15_000
+"""Generous, for a busy machine: no test asserts that something is fast."""
 PASSWORD = "a good password of root"
 
 
 class Visitor:
-    """An admin at the browser, and what the pages complained about."""
+    """The browser of an admin, with the console errors of its pages."""
 
     def __init__(self, page: Page, gateway: GatewayServer) -> None:
         self.page = page
-        self.complaints: list[str] = []
+        self.console_errors: list[str] = []
         page.on("console", self._note)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        # Violations of the policy are console errors too; the event names the directive.
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        # Violations of the content security policy are console errors too; the event names the directive.
         page.add_init_script(
             "addEventListener('securitypolicyviolation', event => console.error(event.violatedDirective))"
         )
         self._gateway = gateway
         self._origin = f"http://127.0.0.1:{gateway.port}"
 
-    def goes(self, address: str, *, status: int = 200) -> Page:
-        response = self.page.goto(self._origin + address)
-        assert response and response.status == status, f"{address}: {response and response.status}"
+    def open(self, url: str, *, status: int = 200) -> Page:
+        response = self.page.goto(self._origin + url)
+        assert response and response.status == status, f"{url}: {response and response.status}"
         return self.page
 
-    def is_signed_in(self, user: User) -> None:
-        """As after the login page, whose password takes a third of a second to be checked."""
+    def sign_in_as(self, user: User) -> None:
+        """Sign in without the login page, where hashing the password takes a third of a second."""
         client = Client()
         client.force_login(user)
         name = settings.SESSION_COOKIE_NAME
         self.page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": self._origin}])
-        self.goes("/admin/")
+        self.open("/admin/")
 
-    def signs_in(self) -> None:
-        self.goes("/admin/login/")
+    def log_in(self) -> None:
+        self.open("/admin/login/")
         self.page.get_by_label("Username").fill("root")
         self.page.get_by_label("Password").fill(PASSWORD)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url("**/admin/")
 
-    def finds_by_axe(self, axe: str) -> list[str]:
-        """What axe-core calls serious or critical about the page as it is now."""
+    def axe_violations(self, axe: str) -> list[str]:
+        """Return the serious and critical violations that axe-core finds on the current page."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(axe)
-        # It would read style sheets again through inline ones, about which the policy complains.
+        # Without `preload: false`, axe adds inline style sheets, which the content security policy rejects.
         found = self.page.evaluate("axe.run({ resultTypes: ['violations'], preload: false })")["violations"]
         return [
             f"{violation['id']}: {node['target']} {node['failureSummary']}"
@@ -82,24 +82,26 @@ class Visitor:
             for node in violation["nodes"]
         ]
 
-    def describes(self) -> str:
-        """The page as it is now, and what the gateway last wrote."""
+    def describe(self) -> str:
+        """Return the text of the current page and the end of the gateway's log."""
         text = self.page.evaluate("document.body.innerText")
-        return "\n".join([self.page.url, *self.complaints, text[:4_000], self._gateway.log_path.read_text()[-4_000:]])
+        return "\n".join(
+            [self.page.url, *self.console_errors, text[:4_000], self._gateway.log_path.read_text()[-4_000:]]
+        )
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+            self.console_errors.append(message.text)
 
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Skips with its reason where there is no Chromium; fails where real parts are required."""
+    """Start Chromium. Skip the tests if it is not installed, or fail if real parts are required."""
     if not CHROMIUM.exists():
         if os.environ.get("REQUIRE_REAL_PARTS") == "1":
             pytest.fail(f"there is no {CHROMIUM}")
         pytest.skip(f"there is no {CHROMIUM}")
-    # Playwright's synchronous interface keeps an event loop running in this thread; Django would take it for our own.
+    # Playwright's synchronous API runs an event loop in this thread, which Django would take for an async context.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -110,7 +112,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def axe(npm_packages: None) -> str:
-    """The source of axe-core, for `Visitor.finds_by_axe`."""
+    """Return the source of axe-core, for `Visitor.axe_violations`."""
     return (clients.FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
@@ -126,7 +128,7 @@ def root(transactional_db: None, hashed_password: str) -> User:
 
 @pytest.fixture
 def pages(transactional_db: None, gateway_server: GatewayServer) -> GatewayServer:
-    """The gateway whose pages are looked at."""
+    """Start the gateway whose pages are tested."""
     return gateway_server
 
 
@@ -134,27 +136,27 @@ def pages(transactional_db: None, gateway_server: GatewayServer) -> GatewayServe
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails at a page tells what the page was."""
+    """Add the content of the page to the report of a failed test."""
     report = yield
     visitor = item.stash.get(VISITOR, None)
     if report.when == "call" and report.failed and visitor:
-        report.sections.append(("the page", visitor.describes()))
+        report.sections.append(("the page", visitor.describe()))
     return report
 
 
 @pytest.fixture
 def visitor(request: pytest.FixtureRequest, chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
-    """Signed in. At the end no page may have complained."""
+    """Return a signed-in browser. After the test there must be no console errors."""
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     visitor = Visitor(context.new_page(), pages)
-    visitor.is_signed_in(root)
+    visitor.sign_in_as(root)
     request.node.stash[VISITOR] = visitor
     yield visitor
     context.close()
-    assert [text for text in visitor.complaints if not re.search(r"status of 409", text)] == []
+    assert [text for text in visitor.console_errors if not re.search(r"status of 409", text)] == []
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Issuing a key, finding it and ending it, as an admin does it at the browser."""
+"""Issuing, finding, disabling and revoking API keys in the browser."""
 
 import re
 
@@ -14,7 +14,7 @@ LIST = "/admin/keys/apikey/"
 
 
 def issue(visitor: Visitor, name: str) -> str:
-    page = visitor.goes(ADD)
+    page = visitor.open(ADD)
     page.get_by_label("Name").fill(name)
     page.get_by_role("button", name="Issue key").click()
     return page.get_by_label("API key", exact=True).input_value()
@@ -38,16 +38,18 @@ def test_a_reload_shows_no_key_and_issues_nothing(visitor: Visitor) -> None:
 
     visitor.page.reload()
 
-    expect(visitor.page.locator(".warning")).to_contain_text("This key has been issued. It cannot be shown again")
+    expect(visitor.page.locator(".warning")).to_contain_text(
+        "This key has already been issued. It cannot be shown again"
+    )
     assert raw not in visitor.page.content()
     assert APIKey.objects.count() == 1
 
 
-def test_going_back_to_it_later_shows_no_key(visitor: Visitor) -> None:
+def test_going_back_shows_no_key(visitor: Visitor) -> None:
     raw = issue(visitor, "Support bot")
 
-    visitor.goes(LIST)
-    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # the browser kept nothing, and does not send the form again
+    visitor.open(LIST)
+    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # the browser cached nothing, and does not send the form again
         visitor.page.go_back()
 
     visitor.page.wait_for_url("chrome-error://**")
@@ -84,7 +86,7 @@ def test_without_a_clipboard_the_key_is_selected(visitor: Visitor) -> None:
 def test_a_key_is_found_by_the_full_key_and_by_its_hint(visitor: Visitor) -> None:
     issue(visitor, "Other")
     raw = issue(visitor, "Wanted")
-    page = visitor.goes(LIST)
+    page = visitor.open(LIST)
 
     page.get_by_label("Full API key").fill(raw)
     page.get_by_role("button", name="Find").click()
@@ -97,14 +99,14 @@ def test_a_key_is_found_by_the_full_key_and_by_its_hint(visitor: Visitor) -> Non
 
 def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> None:
     issue(visitor, "Support bot")
-    page = visitor.goes(LIST)
+    page = visitor.open(LIST)
 
     page.get_by_label("Select this object for an action").check()
     page.locator("select[name=action]").select_option("revoke_selected")
     page.get_by_role("button", name="Go", exact=True).click()
     expect(page.locator(".warning")).to_contain_text(re.compile("Revoking cannot be undone"))
     assert APIKey.objects.get().state == "active"
-    page.get_by_label("Reason", exact=True).fill("found in a repository")
+    page.get_by_label("Details", exact=True).fill("found in a repository")
     page.get_by_role("button", name="Revoke 1 key").click()
 
     expect(page.locator(".messagelist")).to_contain_text("1 API key revoked.")
@@ -115,7 +117,7 @@ def test_a_key_is_revoked_with_a_confirmation_and_a_reason(visitor: Visitor) -> 
 def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
     issue(visitor, "Support bot")
     page = visitor.page
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I have stored the key").check()
     page.get_by_role("button", name="Done").click()
 
     page.get_by_role("link", name="Disable …").click()
@@ -132,7 +134,7 @@ def test_a_key_is_disabled_and_enabled_on_its_page(visitor: Visitor) -> None:
 def test_a_key_is_disabled_from_its_row_on_a_phone(visitor: Visitor) -> None:
     issue(visitor, "Support bot")
     visitor.page.set_viewport_size({"width": 390, "height": 844})
-    page = visitor.goes(LIST)
+    page = visitor.open(LIST)
 
     expect(page.get_by_role("columnheader", name="Actions")).to_be_attached()
     for verb in ("Rotate", "Disable", "Revoke"):
@@ -142,12 +144,12 @@ def test_a_key_is_disabled_from_its_row_on_a_phone(visitor: Visitor) -> None:
     page.get_by_role("button", name="Disable this key").click()
 
     expect(page.locator(".messagelist")).to_contain_text("The key Support bot is disabled.")
-    expect(visitor.goes(LIST).get_by_role("link", name="Enable Support bot")).to_be_visible()
+    expect(visitor.open(LIST).get_by_role("link", name="Enable Support bot")).to_be_visible()
 
 
-def test_actions_stay_in_sight_on_a_desk(visitor: Visitor) -> None:
+def test_row_actions_stay_visible_on_a_desktop(visitor: Visitor) -> None:
     issue(visitor, "A name that needs much of the room that there is for the row of its key")
-    page = visitor.goes(LIST)
+    page = visitor.open(LIST)
 
     assert page.locator(".results").evaluate("region => region.scrollWidth > region.clientWidth")
     right = page.locator(".results").evaluate("region => region.getBoundingClientRect().right")

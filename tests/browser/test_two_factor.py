@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django_otp.oath import TOTP
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
+from tests.browser.conftest import PASSWORD, TIMEOUT_MS, Visitor
 from tests.support.gateway import GatewayServer
 
 
@@ -18,11 +18,11 @@ def page(chromium: Browser, transactional_db: None, static_files: None, root: Us
     """A browser without scripts, at the login of a gateway that requires two-factor authentication."""
     with GatewayServer(ADMIN_TWO_FACTOR="required") as server:
         context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         visitor = Visitor(context.new_page(), server)
-        yield visitor.goes("/admin/")
+        yield visitor.open("/admin/")
         context.close()
-        assert [text for text in visitor.complaints if not re.search(r"status of 429", text)] == []
+        assert [text for text in visitor.console_errors if not re.search(r"status of 429", text)] == []
 
 
 def log_in(page: Page, password: str = PASSWORD) -> None:
@@ -57,7 +57,7 @@ def test_it_is_set_up_and_asked_for_without_scripts(page: Page) -> None:
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-def test_who_is_locked_out_is_told_what_to_do(page: Page) -> None:
+def test_a_locked_out_user_sees_what_to_do(page: Page) -> None:
     for _ in range(5):
         log_in(page, "wrong")
 

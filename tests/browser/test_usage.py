@@ -1,4 +1,4 @@
-"""Reading the usage report at the browser: the chart is painted, the figures are right, the export is a file."""
+"""Usage report in the browser: chart, tables, period and export."""
 
 import csv
 from datetime import datetime, timedelta
@@ -40,17 +40,17 @@ def noon(days_ago: int) -> datetime:
     return timezone.localtime().replace(hour=0, minute=0, second=1) - timedelta(days=days_ago)
 
 
-def make_calls(recorder: UsageRecorder) -> None:
+def record_requests(recorder: UsageRecorder) -> None:
     for days_ago, count in ((0, 3), (1, 5), (4, 8)):
         for _ in range(count):
             recorder.record(created_at=noon(days_ago), input_tokens=1000, output_tokens=100, cache_read_tokens=10)
     recorder.record(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
 
 
-def test_the_report_is_read(visitor: Visitor, recorder: UsageRecorder) -> None:
-    make_calls(recorder)
+def test_the_report_shows_the_totals(visitor: Visitor, recorder: UsageRecorder) -> None:
+    record_requests(recorder)
 
-    page = visitor.goes(USAGE)
+    page = visitor.open(USAGE)
 
     hint = str(recorder.api_key.secrets.get())
     assert figures(page, "Usage by key") == [
@@ -62,37 +62,39 @@ def test_the_report_is_read(visitor: Visitor, recorder: UsageRecorder) -> None:
         ["smollm2", "1", "1", "0", "0", "0", "0", "0", "unpriced"],
         ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
     ]
-    page.get_by_text("The days as a table").click()
-    days = figures(page, "Usage by day")
+    page.get_by_text("Show data as table").click()
+    days = figures(page, "Usage per day")
     assert [row[1] for row in days] == ["0", "0", "8", "0", "0", "6", "3", "17"]
-    expect(page.locator("figcaption")).to_have_text("17 calls, 5.9 % errors.")
+    expect(page.locator("figcaption")).to_have_text("17 requests, 5.9 % errors.")
 
 
 def test_the_chart_is_painted_in_both_themes(visitor: Visitor, recorder: UsageRecorder) -> None:
-    make_calls(recorder)
-    page = visitor.goes(USAGE)
-    colour = "Chart.getChart(document.querySelector('figure canvas')).data.datasets[0].backgroundColor"
+    record_requests(recorder)
+    page = visitor.open(USAGE)
+    color = "Chart.getChart(document.querySelector('figure canvas')).data.datasets[0].backgroundColor"
 
     assert page.evaluate("Chart.version") == CHART_VERSION
-    light = page.evaluate(colour)
+    light = page.evaluate(color)
     assert painted_pixels(page) > 2000
     page.emulate_media(color_scheme="dark")
-    wait_until(lambda: page.evaluate(colour) != light)  # a wait of Playwright's own would take eval
+    wait_until(
+        lambda: page.evaluate(color) != light
+    )  # `wait_for_function` needs eval, which the content security policy rejects
     assert painted_pixels(page) > 2000
 
 
-def test_a_chart_stands_still_for_people_who_want_that(visitor: Visitor, recorder: UsageRecorder) -> None:
-    make_calls(recorder)
+def test_a_chart_is_not_animated_with_reduced_motion(visitor: Visitor, recorder: UsageRecorder) -> None:
+    record_requests(recorder)
     visitor.page.emulate_media(reduced_motion="reduce")
 
-    page = visitor.goes(USAGE)
+    page = visitor.open(USAGE)
 
     assert page.evaluate("Chart.getChart(document.querySelector('figure canvas')).options.animation") is False
 
 
 def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, recorder: UsageRecorder) -> None:
-    make_calls(recorder)
-    page = visitor.goes(USAGE)
+    record_requests(recorder)
+    page = visitor.open(USAGE)
 
     page.get_by_role("link", name="Today", exact=True).click()
     page.wait_for_url("**?period=today")
@@ -106,8 +108,8 @@ def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, recorder: U
 
 
 def test_the_export_is_a_file(visitor: Visitor, recorder: UsageRecorder, tmp_path: Path) -> None:
-    make_calls(recorder)
-    page = visitor.goes(f"{USAGE}?period=30d")
+    record_requests(recorder)
+    page = visitor.open(f"{USAGE}?period=30d")
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Export CSV").click()
@@ -119,10 +121,10 @@ def test_the_export_is_a_file(visitor: Visitor, recorder: UsageRecorder, tmp_pat
 
 
 def test_without_scripts_the_report_is_a_table(visitor: Visitor, recorder: UsageRecorder) -> None:
-    make_calls(recorder)
+    record_requests(recorder)
     page = visitor.page
     page.route("**/*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
 
-    visitor.goes(USAGE)
+    visitor.open(USAGE)
 
     assert figures(page, "Usage by key")[-1][1] == "17"

@@ -1,4 +1,4 @@
-"""One key at the browser: its form explains itself, it is tried where it is shown, its pages fit and can be read."""
+"""API keys in the browser: issue form, raw key page, detail page and their accessibility."""
 
 import json
 import re
@@ -11,10 +11,11 @@ from django.utils import timezone
 from playwright import sync_api
 from playwright.sync_api import Browser, Page, expect
 
+from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, Budget, KeySecret, Team, UsageRecord
 from messages_api.models import Route, RouteTarget, Upstream
-from tests.browser.conftest import PASSWORD, PATIENCE_MS, Visitor
-from tests.browser.test_pages import CUT_FIELDS, HOSTILE
+from tests.browser.conftest import PASSWORD, TIMEOUT_MS, Visitor
+from tests.browser.test_hostile_texts import CUT_FIELDS, HOSTILE
 from tests.browser.test_usage import painted_pixels
 from tests.support.gateway import GatewayServer
 from tests.support.usage_rows import UsageRecorder
@@ -32,7 +33,7 @@ def team(transactional_db: None) -> Team:
 
 @pytest.fixture
 def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstream:
-    """A model server that answers for every model."""
+    """Start an upstream with routes for every model."""
     row = Upstream.objects.create(name="scripted", dialect="openai", base_url=upstream.url)
     for pattern in ("*", "claude-haiku"):
         RouteTarget.objects.create(route=Route.objects.create(pattern=pattern), upstream=row)
@@ -41,44 +42,42 @@ def routed(upstream: ScriptedUpstream, transactional_db: None) -> ScriptedUpstre
 
 
 @pytest.fixture
-def plain(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
-    """A visitor whose browser runs no script. Signed in."""
+def scriptless(chromium: Browser, pages: GatewayServer, root: User) -> Iterator[Visitor]:
+    """Return a signed-in browser without JavaScript."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     visitor = Visitor(context.new_page(), pages)
-    visitor.is_signed_in(root)
+    visitor.sign_in_as(root)
     yield visitor
     context.close()
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
 
 
-# ---- the form
+# ---- issue form
 
 
-def test_the_form_says_at_once_what_its_fields_mean(visitor: Visitor, team: Team) -> None:
-    page = visitor.goes(ADD)
+def test_help_texts_follow_the_chosen_owner(visitor: Visitor, team: Team) -> None:
+    page = visitor.open(ADD)
     limit = page.locator("#id_requests_per_minute_helptext")
     expect(limit).to_have_text("Empty: no limit.")
 
-    page.get_by_label("Belongs to").select_option("Search")
+    page.get_by_label("Owner:", exact=True).select_option("Search")
 
     expect(limit).to_have_text("Empty: 100 requests per minute, shared with the other keys of team Search.")
     expect(page.locator("#id_budgets_helptext")).to_contain_text("Team Search has $200.00 per month")
-    page.get_by_label("Belongs to").select_option("root")
+    page.get_by_label("Owner:", exact=True).select_option("root")
     expect(limit).to_have_text("Empty: no limit.")
 
 
-def test_the_button_waits_for_what_is_missing_and_the_page_says_what_the_key_may_do(
-    visitor: Visitor, team: Team
-) -> None:
-    page = visitor.goes(ADD)
+def test_the_button_is_disabled_while_the_preview_shows_problems(visitor: Visitor, team: Team) -> None:
+    page = visitor.open(ADD)
     button, preview = page.get_by_role("button", name="Issue key"), page.locator("#preview")
     expect(preview).to_contain_text("Name: This field is required.")
     expect(button).to_be_disabled()
 
     page.get_by_label("Name").fill("Support bot")
     expect(button).to_be_enabled()
-    page.get_by_label("Belongs to").select_option("Search")
+    page.get_by_label("Owner:", exact=True).select_option("Search")
     page.get_by_label("Amount").fill("20")
     expect(preview).to_contain_text("$20.00 per month; shared with its team: $200.00 per month")
     page.get_by_label("Amount").fill("201")
@@ -92,8 +91,8 @@ def test_the_button_waits_for_what_is_missing_and_the_page_says_what_the_key_may
     assert Budget.objects.get(team=None).amount == 20_000_000
 
 
-def test_budgets_are_added_and_models_are_picked(visitor: Visitor, routed: ScriptedUpstream) -> None:
-    page = visitor.goes(ADD)
+def test_budgets_and_suggested_models_are_added(visitor: Visitor, routed: ScriptedUpstream) -> None:
+    page = visitor.open(ADD)
     page.get_by_label("Name").fill("Support bot")
 
     page.get_by_text("Models with a route (1)").click()
@@ -112,8 +111,8 @@ def test_budgets_are_added_and_models_are_picked(visitor: Visitor, routed: Scrip
     assert set(api_key.budgets.values_list("unit", "amount")) == {("usd", 20_000_000), ("tokens", 5000)}
 
 
-def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> None:
-    page = visitor.goes(ADD)
+def test_the_last_day_is_shown_for_an_expiry_on_a_date(visitor: Visitor) -> None:
+    page = visitor.open(ADD)
     expect(page.get_by_label("Last day")).to_be_hidden()
 
     page.get_by_label("Expires:", exact=True).select_option("date")
@@ -121,37 +120,37 @@ def test_the_last_day_is_asked_for_where_a_day_was_chosen(visitor: Visitor) -> N
     expect(page.get_by_label("Last day")).to_be_visible()
 
 
-def test_an_answer_about_what_the_form_said_before_does_not_lock_the_button(visitor: Visitor) -> None:
-    page, held = visitor.page, list[sync_api.Route]()
-    page.route("**/preview/", lambda route: held.append(route))
+def test_a_late_preview_does_not_disable_the_button(visitor: Visitor) -> None:
+    page, pending = visitor.page, list[sync_api.Route]()
+    page.route("**/preview/", lambda route: pending.append(route))
     with page.expect_request("**/preview/"):
-        visitor.goes(ADD)  # without a name
+        visitor.open(ADD)  # without a name
     page.get_by_label("Name").fill("Support bot")
 
     with page.expect_response("**/preview/"):
-        held[0].continue_()
+        pending[0].continue_()
     page.evaluate("new Promise(requestAnimationFrame)")
 
     assert page.get_by_role("button", name="Issue key").is_enabled()
     page.unroute_all(behavior="ignoreErrors")
 
 
-def test_the_reason_is_asked_for_where_a_key_never_expires(visitor: Visitor) -> None:
-    page = visitor.goes(ADD)
+def test_the_reason_is_shown_for_a_key_that_never_expires(visitor: Visitor) -> None:
+    page = visitor.open(ADD)
     page.get_by_label("Name").fill("Meter")
-    expect(page.get_by_label("Why it never expires")).to_be_hidden()
+    expect(page.get_by_label("Reason for no expiry")).to_be_hidden()
 
     page.get_by_label("Expires:", exact=True).select_option("never")
-    expect(page.locator("#preview")).to_contain_text("Why it never expires: Say why this key never expires.")
+    expect(page.locator("#preview")).to_contain_text("Reason for no expiry: Enter why this key never expires.")
     expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
-    page.get_by_label("Why it never expires").fill("it has no clock")
+    page.get_by_label("Reason for no expiry").fill("it has no clock")
 
-    expect(page.locator("#preview")).to_contain_text("it is revoked: it does not expire (it has no clock)")
+    expect(page.locator("#preview")).to_contain_text("never (it has no clock)")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
 
 
 def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
-    page = visitor.goes(ADD)
+    page = visitor.open(ADD)
 
     page.keyboard.type("Support bot")  # the first field has the focus
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
@@ -167,7 +166,7 @@ def test_a_key_is_issued_by_keyboard_alone(visitor: Visitor) -> None:
 
 def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> None:
     visitor.page.context.clear_cookies()
-    page = visitor.goes("/admin/login/")
+    page = visitor.open("/admin/login/")
 
     page.keyboard.type("root")  # the first field has the focus
     page.keyboard.press("Tab")
@@ -181,7 +180,7 @@ def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> 
     page.keyboard.press("Enter")
     page.wait_for_url("**/add/")
     expect(page.get_by_role("button", name="Issue key")).to_be_disabled()
-    page.keyboard.press("Enter")  # while something is missing, it does nothing
+    page.keyboard.press("Enter")  # does nothing while the form has problems
     page.keyboard.type("Support bot")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
     page.keyboard.press("Enter")
@@ -195,7 +194,7 @@ def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> 
 
 
 def tabs_to(page: Page, text: str) -> None:
-    """Press Tab until what has that text has the focus, and can be seen to have it."""
+    """Press Tab until the element with that text has the focus, with a visible outline."""
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent.trim()") == text:
@@ -204,34 +203,34 @@ def tabs_to(page: Page, text: str) -> None:
     raise AssertionError(f"Tab does not lead to {text}")
 
 
-def test_all_is_there_without_a_script(plain: Visitor, team: Team) -> None:
-    page = plain.goes(ADD)
+def test_a_key_is_issued_without_a_script(scriptless: Visitor, team: Team) -> None:
+    page = scriptless.open(ADD)
     page.get_by_label("Name").fill("Support bot")
-    page.get_by_label("Belongs to").select_option("Search")
+    page.get_by_label("Owner:", exact=True).select_option("Search")
 
     page.get_by_role("button", name="Check").click()
     expect(page.locator("#id_requests_per_minute_helptext")).to_contain_text("Empty: 100 requests per minute, shared")
-    expect(page.locator("#preview")).to_contain_text("Support bot, a key of team Search")
+    expect(page.locator("#preview")).to_contain_text("team Search")
     page.get_by_role("button", name="Add a budget").click()
     page.get_by_label("Amount").nth(1).fill("7")
     page.get_by_role("button", name="Issue key").click()
 
     raw = page.get_by_label("API key", exact=True).input_value()
     assert APIKey.objects.with_raw_key(raw).get().budgets.get().amount == 7_000_000
-    expect(page.get_by_role("button", name="Send a test request")).to_be_hidden()
+    expect(page.get_by_role("button", name="Send test request")).to_be_hidden()
     page.get_by_role("button", name="Done").click()
-    expect(page.get_by_label("API key", exact=True)).to_have_value(raw)  # it is not stored yet
-    page.get_by_label("I have stored it").check()
+    expect(page.get_by_label("API key", exact=True)).to_have_value(raw)  # the checkbox is not checked yet
+    page.get_by_label("I have stored the key").check()
     page.get_by_role("button", name="Done").click()
     page.wait_for_url("**/change/?")
     expect(page.locator("h1")).to_have_text("Support bot")
 
 
-# ---- shown once
+# ---- raw key
 
 
 def issued(visitor: Visitor, **fields: str) -> Page:
-    page = visitor.goes(ADD)
+    page = visitor.open(ADD)
     for label, value in {"Name": "Support bot", **fields}.items():
         page.get_by_label(label).fill(value)
     page.get_by_role("button", name="Issue key").click()
@@ -239,14 +238,14 @@ def issued(visitor: Visitor, **fields: str) -> Page:
     return page
 
 
-def test_a_test_request_is_sent_from_where_the_key_is_shown(visitor: Visitor, routed: ScriptedUpstream) -> None:
+def test_a_test_request_is_sent_from_the_page_of_the_raw_key(visitor: Visitor, routed: ScriptedUpstream) -> None:
     page = issued(visitor)
     expect(page.get_by_label("Model")).to_have_value("claude-haiku")
 
-    page.get_by_role("button", name="Send a test request").click()
+    page.get_by_role("button", name="Send test request").click()
 
     outcome = page.locator("#outcome")
-    expect(outcome).to_contain_text("It works")
+    expect(outcome).to_contain_text("Succeeded")
     expect(outcome).to_contain_text("200")
     expect(outcome).to_contain_text("Hello")
     record = UsageRecord.objects.get()
@@ -257,8 +256,8 @@ def test_a_test_request_is_sent_from_where_the_key_is_shown(visitor: Visitor, ro
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        pytest.param({"Allowed addresses": "192.0.2.1"}, "or not from the address of this browser", id="address"),
-        pytest.param({"Amount": "0.000001"}, "the model has no price here", id="budget"),
+        pytest.param({"Allowed IP addresses": "192.0.2.1"}, "or not from your IP address", id="address"),
+        pytest.param({"Amount": "0.000001"}, "or the model has no price", id="budget"),
     ],
 )
 def test_a_test_request_that_fails_is_explained(
@@ -266,29 +265,29 @@ def test_a_test_request_that_fails_is_explained(
 ) -> None:
     page = issued(visitor, **fields)
 
-    page.get_by_role("button", name="Send a test request").click()
+    page.get_by_role("button", name="Send test request").click()
 
-    expect(page.locator("#outcome")).to_contain_text("It did not work")
+    expect(page.locator("#outcome")).to_contain_text("Failed")
     expect(page.locator("#outcome")).to_contain_text(said)
-    visitor.complaints = [text for text in visitor.complaints if not re.search(r"status of 40[23]", text)]
+    visitor.console_errors = [text for text in visitor.console_errors if not re.search(r"status of 40[23]", text)]
 
 
-def test_done_waits_until_the_key_is_stored(visitor: Visitor) -> None:
+def test_done_is_disabled_until_the_key_is_stored(visitor: Visitor) -> None:
     page = issued(visitor)
     expect(page.get_by_role("button", name="Done")).to_be_disabled()
 
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I have stored the key").check()
     page.get_by_role("button", name="Done").click()
 
     page.wait_for_url("**/change/?")
     expect(page.locator("h1")).to_have_text("Support bot")
 
 
-# ---- one key
+# ---- detail page
 
 
 def test_a_key_is_rotated_and_the_new_one_is_shown_once(visitor: Visitor, recorder: UsageRecorder) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
+    page = visitor.open(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.get_by_role("link", name="Rotate …").click()
     page.get_by_label("in 1 hour").check()
@@ -302,7 +301,7 @@ def test_a_key_is_rotated_and_the_new_one_is_shown_once(visitor: Visitor, record
 
 
 def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, recorder: UsageRecorder) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/revoke/")
+    page = visitor.open(f"/admin/keys/apikey/{recorder.api_key.pk}/revoke/")
 
     page.get_by_label("Compromised").check()
     page.get_by_role("button", name="Revoke this key").click()
@@ -315,35 +314,35 @@ def test_a_key_is_revoked_by_typing_its_name(visitor: Visitor, recorder: UsageRe
     expect(page.get_by_role("link", name="Rotate …")).to_have_count(0)
 
 
-def test_rules_are_changed_on_the_page(visitor: Visitor, recorder: UsageRecorder) -> None:
-    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
+def test_a_key_is_edited_on_its_page(visitor: Visitor, recorder: UsageRecorder) -> None:
+    page = visitor.open(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
-    page.get_by_role("link", name="Change its rules").click()
-    page.locator("details.rules summary").first.click()
-    page.get_by_label("Requests a minute").fill("60")
+    page.get_by_role("link", name="Edit key").click()
+    page.locator("details.edit-key summary").first.click()
+    page.get_by_label("Requests per minute").fill("60")
     page.get_by_label("Amount").fill("12.50")
     page.get_by_role("button", name="Save").click()
 
-    expect(page.locator(".messagelist")).to_contain_text("It takes effect everywhere within")
+    expect(page.locator(".messagelist")).to_contain_text("Takes effect everywhere within")
     expect(page.locator(".meters")).to_contain_text("$12.50 per month")
     assert APIKey.objects.get().requests_per_minute == 60
 
 
-def test_a_budget_is_raised_for_now(visitor: Visitor, recorder: UsageRecorder) -> None:
+def test_a_budget_is_temporarily_increased(visitor: Visitor, recorder: UsageRecorder) -> None:
     Budget.objects.create(api_key=recorder.api_key, amount=20_000_000, period="month")
-    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
+    page = visitor.open(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
-    page.get_by_role("link", name="Raise for now …").click()
-    page.get_by_label("More dollars").fill("5")
+    page.get_by_role("link", name="Temporary increase …").click()
+    page.get_by_label("Additional US dollars").fill("5")
     page.get_by_label("Until").fill(f"{timezone.localtime() + timedelta(days=1):%Y-%m-%dT%H:%M}")
-    page.get_by_role("button", name="Raise the budget").click()
+    page.get_by_role("button", name="Increase budget").click()
 
     expect(page.locator(".meters")).to_contain_text("$25.00 per month")
 
 
 def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, recorder: UsageRecorder) -> None:
     recorder.record()
-    page = visitor.goes(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
+    page = visitor.open(f"/admin/keys/apikey/{recorder.api_key.pk}/change/")
 
     page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
     page.get_by_role("button", name="Copy").first.click()
@@ -352,11 +351,11 @@ def test_the_chart_of_a_key_is_painted_and_its_id_is_copied(visitor: Visitor, re
     assert page.evaluate("navigator.clipboard.readText()") == recorder.api_key.public_id
 
 
-# ---- every page, everywhere
+# ---- accessibility
 
 
 def busy(recorder: UsageRecorder) -> tuple[APIKey, Budget]:
-    """A key with something in every panel, some of it hostile."""
+    """Create a key with content in every panel, some of it hostile."""
     team = Team.objects.create(name=HOSTILE[:100], requests_per_minute=9)
     api_key = recorder.api_key
     api_key.name, api_key.purpose, api_key.team, api_key.owner = HOSTILE[:100], HOSTILE, team, None
@@ -366,56 +365,56 @@ def busy(recorder: UsageRecorder) -> tuple[APIKey, Budget]:
     Budget.objects.create(team=team, amount=10**9)
     recorder.record(model=HOSTILE, user_agent=HOSTILE, input_tokens=5, output_tokens=5)
     recorder.record(status="failed", error_type=HOSTILE, model="claude-3-opus-with-a-name-that-is-far-too-long" * 4)
-    recorder.record(status="rejected", limit_exceeded={"scope": "key", "limit": HOSTILE, "value": 5})
+    recorder.record(status="rejected", limit_exceeded=LimitExceeded(scope="key", limit=HOSTILE, value=5))
     budget.set_temporary_increase(5, until=timezone.now() + timedelta(days=1))
     api_key.rotate(overlap=timedelta(hours=1))
     return api_key, budget
 
 
-def test_every_page_of_a_key_shows_what_is_hostile_and_can_be_read(
+def test_every_page_of_a_key_shows_hostile_texts_safely_and_is_accessible(
     visitor: Visitor, recorder: UsageRecorder, axe: str
 ) -> None:
     api_key, budget = busy(recorder)
-    width = 390  # where it has the least room
+    width = 390  # the narrowest supported width
     visitor.page.set_viewport_size({"width": width, "height": 900})
     page = visitor.page
 
-    def look(what: str) -> None:
+    def check_page(what: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, what
         assert page.evaluate(CUT_FIELDS) == [], what
         assert page.title() not in ("caught", "1")
-        assert visitor.complaints == [], what
-        assert visitor.finds_by_axe(axe) == [], what
+        assert visitor.console_errors == [], what
+        assert visitor.axe_violations(axe) == [], what
 
     base = f"/admin/keys/apikey/{api_key.pk}"
-    for address in ("rotate", "disable", "revoke", f"budgets/{budget.pk}"):
-        visitor.goes(f"{base}/{address}/")
-        look(address)
-    visitor.goes(f"{base}/change/")
+    for url in ("rotate", "disable", "revoke", f"budgets/{budget.pk}"):
+        visitor.open(f"{base}/{url}/")
+        check_page(url)
+    visitor.open(f"{base}/change/")
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    look("key")
+    check_page("key")
     page.get_by_label("Amount").first.fill("x")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".errornote").first).to_be_visible()
-    look("key with errors")
-    visitor.goes(ADD)
-    look("issue")
+    check_page("key with errors")
+    visitor.open(ADD)
+    check_page("issue")
     page.get_by_label("Name").fill("Support bot")
     expect(page.get_by_role("button", name="Issue key")).to_be_enabled()
-    look("issue, filled in")
+    check_page("issue, filled in")
     page.get_by_role("button", name="Issue key").click()
     expect(page.get_by_label("API key", exact=True)).to_be_visible()
-    look("shown once")
+    check_page("shown once")
     page.reload()
-    visitor.complaints = [text for text in visitor.complaints if "status of 409" not in text]
-    look("already shown")
+    visitor.console_errors = [text for text in visitor.console_errors if "status of 409" not in text]
+    check_page("already shown")
 
 
-def test_what_a_script_is_told_is_data(visitor: Visitor, recorder: UsageRecorder) -> None:
+def test_data_for_scripts_is_escaped(visitor: Visitor, recorder: UsageRecorder) -> None:
     busy(recorder)
-    page = visitor.goes(ADD)
+    page = visitor.open(ADD)
 
-    told = json.loads(page.locator("#help-texts").text_content() or "")
+    data = json.loads(page.locator("#help-texts").text_content() or "")
 
-    assert any(HOSTILE[:20] in text for text in told[f"team-{Team.objects.get().pk}"].values())
+    assert any(HOSTILE[:20] in text for text in data[f"team-{Team.objects.get().pk}"].values())
     assert PASSWORD not in page.content()

@@ -1,4 +1,4 @@
-"""Two who change the same at once: a form writes what it shows, and leaves what somebody else did meanwhile."""
+"""Concurrent changes: a form saves only the fields it shows and keeps changes of other users."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ Issue = Callable[..., tuple[APIKey, str]]
 
 @contextmanager
 def meanwhile(model: type[Model], **done: Any) -> Iterator[None]:
-    """Between the reading of a row and its writing, somebody else has changed it."""
+    """Change the row between the moments when the form reads and saves it."""
 
     def change(instance: Any, **kwargs: Any) -> None:
         model._default_manager.filter(pk=instance.pk).update(**done)
@@ -35,7 +35,7 @@ def saved(browser: Client, address: str, **fields: Any) -> None:
     assert browser.post(address, form).status_code == 302
 
 
-def test_a_key_that_was_revoked_meanwhile_stays_revoked(browser: Client, issue: Issue) -> None:
+def test_a_concurrent_revocation_is_kept(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
     with meanwhile(APIKey, revoked_at=timezone.now(), revocation_reason="compromised"):
@@ -45,7 +45,7 @@ def test_a_key_that_was_revoked_meanwhile_stays_revoked(browser: Client, issue: 
     assert (api_key.name, api_key.state, api_key.revocation_reason) == ("renamed", "revoked", "compromised")
 
 
-def test_a_team_that_was_disabled_meanwhile_stays_disabled(browser: Client) -> None:
+def test_a_concurrently_disabled_team_stays_disabled(browser: Client) -> None:
     team = Team.objects.create(name="crew")
 
     with meanwhile(Team, disabled_at=timezone.now()):
@@ -55,7 +55,7 @@ def test_a_team_that_was_disabled_meanwhile_stays_disabled(browser: Client) -> N
     assert (team.name, team.state) == ("renamed", "disabled")
 
 
-def test_a_budget_that_was_raised_for_now_meanwhile_stays_raised(browser: Client, issue: Issue) -> None:
+def test_a_concurrent_temporary_increase_is_kept(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     budget = Budget.objects.create(api_key=api_key, amount=5_000_000)
 

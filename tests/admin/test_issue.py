@@ -1,4 +1,4 @@
-"""A key is issued by a form, shown once in the answer to its POST, and found nowhere afterwards."""
+"""Issuing a key: the raw key is in the response to the POST and nowhere else."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ RAW_KEY = re.compile(r"mgw_[0-9A-Za-z]{46}")
 
 @pytest.fixture
 def form(browser: Client, admin: User) -> dict[str, Any]:
-    """What the page's form holds, with a name filled in."""
+    """Return the data of the page's form, with a name filled in."""
     initial = browser.get(ADD).context["form"]
     return {
         "name": "app",
@@ -36,7 +36,7 @@ def form(browser: Client, admin: User) -> dict[str, Any]:
     }
 
 
-def test_a_key_is_shown_once_in_the_answer_to_the_post(browser: Client, form: dict[str, Any]) -> None:
+def test_a_key_is_shown_once_in_the_response_to_the_post(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(ADD, form)
 
     raw = answer.context["raw"]
@@ -93,7 +93,7 @@ def test_twenty_raw_keys_are_in_no_table_and_no_log(
     sessions = "\n".join(repr(session) for session in [dict(browser.session.items())])
     everything = stored + sessions + caplog.text + repr(browser.cookies)
     assert len(set(raws)) == 20
-    assert stored.count("app 19") >= 2  # the key and its log entry: the dump is a dump
+    assert stored.count("app 19") >= 2  # the key and its log entry, so the dump does contain data
     for raw in raws:
         assert raw not in everything and raw[10:] not in everything
 
@@ -146,7 +146,7 @@ def test_when_a_key_expires(
         pytest.param({"allowed_models": "x" * 257}, "allowed_models", id="a long name"),
     ],
 )
-def test_a_form_that_is_not_right_issues_nothing(
+def test_an_invalid_form_issues_nothing(
     wrong: dict[str, Any], field: str, browser: Client, form: dict[str, Any]
 ) -> None:
     answer = browser.post(ADD, form | wrong)
@@ -162,7 +162,7 @@ def test_allowed_models_are_a_list_without_doubles_and_empty_lines(browser: Clie
     assert APIKey.objects.get().allowed_models == ["claude-3", "smol*"]
 
 
-def test_an_inactive_person_cannot_become_an_owner(browser: Client, form: dict[str, Any]) -> None:
+def test_an_inactive_user_cannot_become_an_owner(browser: Client, form: dict[str, Any]) -> None:
     gone = User.objects.create_user("gone", is_active=False)
 
     answer = browser.post(ADD, form | {"owner_choice": f"user-{gone.pk}"})
@@ -170,7 +170,7 @@ def test_an_inactive_person_cannot_become_an_owner(browser: Client, form: dict[s
     assert "owner_choice" in answer.context["form"].errors
 
 
-def test_the_ways_to_use_it_name_this_host_and_an_allowed_model(browser: Client, form: dict[str, Any]) -> None:
+def test_snippets_use_this_host_and_an_allowed_model(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(ADD, form | {"allowed_models": "smol*\nclaude-haiku"}, headers={"host": "localhost:8000"})
 
     texts = {snippet.label: snippet.text for snippet in answer.context["snippets"]}
@@ -184,14 +184,14 @@ def test_the_ways_to_use_it_name_this_host_and_an_allowed_model(browser: Client,
     assert '"claude-haiku"' in texts["Python SDK"]
 
 
-def test_where_no_allowed_model_has_a_name_none_is_made_up(browser: Client, form: dict[str, Any]) -> None:
+def test_snippets_have_a_placeholder_if_no_allowed_model_is_known(browser: Client, form: dict[str, Any]) -> None:
     answer = browser.post(ADD, form | {"allowed_models": "smol*"})
 
     assert answer.context["model"] == ""
     assert "NAME_OF_A_MODEL" in answer.context["snippets"][1].text
 
 
-def test_issuing_takes_a_permission_of_its_own(browser_of: Callable[..., Client], owner: User) -> None:
+def test_issuing_needs_its_own_permission(browser_of: Callable[..., Client], owner: User) -> None:
     looker = browser_of("view_apikey", "add_apikey", "change_apikey")
 
     assert looker.get(ADD).status_code == 403

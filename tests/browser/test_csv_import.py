@@ -1,4 +1,4 @@
-"""Issuing many keys from a file at the browser: looked at first, then issued, and shown once."""
+"""CSV import in the browser: preview, issued keys and download."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from keys.models import APIKey, KeySecret
 from tests.browser.conftest import Visitor
-from tests.browser.places import CSV, WRONG_CSV, uploads
+from tests.browser.page_walk import CSV, WRONG_CSV, upload_csv
 
 IMPORT = "/admin/keys/apikey/import/"
 
@@ -17,11 +17,11 @@ IMPORT = "/admin/keys/apikey/import/"
 def page(visitor: Visitor) -> Page:
     for name in ("mia.keller", "tom.berg"):
         User.objects.create_user(name)
-    return visitor.goes(IMPORT)
+    return visitor.open(IMPORT)
 
 
 def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
-    uploads(CSV)(page)
+    upload_csv(CSV)(page)
     expect(page.locator("#result")).to_have_text("All rows are valid: 2 keys can be issued.")
     assert not APIKey.objects.exists()
 
@@ -35,22 +35,22 @@ def test_a_file_is_previewed_and_its_keys_are_shown_once(page: Page) -> None:
     assert KeySecret.objects.count() == 2 and not any(raw in page.content() for raw in raws)
 
 
-def test_rows_that_are_wrong_are_left_out_when_asked_to(page: Page) -> None:
-    uploads(WRONG_CSV)(page)
+def test_invalid_rows_are_skipped_on_request(page: Page) -> None:
+    upload_csv(WRONG_CSV)(page)
     expect(page.locator("#result")).to_contain_text("2 of 3 rows are invalid; 1 can be issued.")
 
     page.get_by_role("button", name="Issue 1 key").click()
-    expect(page.locator(".errornote")).to_contain_text("Nothing was issued")
+    expect(page.locator(".errornote")).to_contain_text("No keys were issued")
     assert not APIKey.objects.exists()
-    page.get_by_label("Issue the 1 good row").check()
+    page.get_by_label("Issue the 1 valid row").check()
     page.get_by_role("button", name="Issue 1 key").click()
 
     expect(page.locator("#issued tbody tr")).to_have_count(1)
     assert APIKey.objects.get().name == "Good"
 
 
-def test_the_keys_are_taken_as_a_file(page: Page, tmp_path: Path) -> None:
-    uploads(CSV)(page)
+def test_the_keys_are_downloaded(page: Page, tmp_path: Path) -> None:
+    upload_csv(CSV)(page)
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Issue and download as CSV").click()

@@ -1,4 +1,4 @@
-"""A rotated key has a new secret, shown once, and an end for the old one. The rest stays."""
+"""Rotating a key: a new secret, shown once, and an expiry for the old one."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from keys.domain import raw_key
 from keys.models import APIKey, Budget, KeyRevoked, KeySecret
-from tests.admin.test_issuing import RAW_KEY
+from tests.admin.test_issue import RAW_KEY
 
 Issue = Callable[..., tuple[APIKey, str]]
 
@@ -31,7 +31,7 @@ def form_of(browser: Client, api_key: APIKey, **fields: str) -> dict[str, Any]:
     ("overlap", "lasting"),
     [("0", timedelta()), ("1h", timedelta(hours=1)), ("24h", timedelta(days=1)), ("7d", timedelta(days=7))],
 )
-def test_the_new_key_is_shown_once_and_the_old_one_ends(
+def test_the_new_key_is_shown_once_and_the_old_secret_expires(
     overlap: str, lasting: timedelta, browser: Client, issue: Issue
 ) -> None:
     api_key, old = issue(requests_per_minute=5)
@@ -65,7 +65,7 @@ def test_the_same_form_sent_twice_rotates_once_and_shows_nothing(browser: Client
 
 
 @pytest.mark.parametrize("wrong", [{"overlap": "1y"}, {"overlap": ""}, {"token": ""}, {"token": "short"}])
-def test_a_form_that_is_not_right_rotates_nothing(wrong: dict[str, str], browser: Client, issue: Issue) -> None:
+def test_an_invalid_form_rotates_nothing(wrong: dict[str, str], browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
     answer = browser.post(address_of(api_key), form_of(browser, api_key) | wrong)
@@ -73,7 +73,7 @@ def test_a_form_that_is_not_right_rotates_nothing(wrong: dict[str, str], browser
     assert answer.status_code == 200 and KeySecret.objects.count() == 1
 
 
-def test_two_secrets_live_at_most(browser: Client, issue: Issue) -> None:
+def test_at_most_two_secrets_are_valid(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     for _ in range(3):
         browser.post(address_of(api_key), form_of(browser, api_key, overlap="7d"))
@@ -86,7 +86,7 @@ def test_two_secrets_live_at_most(browser: Client, issue: Issue) -> None:
     assert "A key has at most two valid secrets." in page
 
 
-def test_rotating_sooner_does_not_lengthen_the_life_of_the_old_secret(issue: Issue) -> None:
+def test_a_second_rotation_does_not_extend_the_old_secret(issue: Issue) -> None:
     api_key, _ = issue()
     end = timezone.now() + timedelta(minutes=5)
     KeySecret.objects.update(expires_at=end)
@@ -111,7 +111,7 @@ def test_a_revoked_key_cannot_be_rotated(browser: Client, issue: Issue) -> None:
 
 
 @pytest.mark.parametrize("state", ["disabled", "expired"])
-def test_what_a_new_secret_does_not_mend_is_said(state: str, browser: Client, issue: Issue) -> None:
+def test_the_page_warns_if_the_new_secret_will_not_work_yet(state: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue(expires_at=timezone.now() - timedelta(days=1) if state == "expired" else None)
     if state == "disabled":
         api_key.disable()
@@ -121,7 +121,7 @@ def test_what_a_new_secret_does_not_mend_is_said(state: str, browser: Client, is
     )
 
 
-def test_rotating_takes_a_permission_of_its_own(browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_rotating_needs_its_own_permission(browser_of: Callable[..., Client], issue: Issue) -> None:
     clerk = browser_of("view_apikey", "change_apikey", "issue_apikey", "revoke_apikey", "disable_apikey")
     api_key, _ = issue()
 
@@ -131,7 +131,7 @@ def test_rotating_takes_a_permission_of_its_own(browser_of: Callable[..., Client
     assert "Rotate …" not in clerk.get(reverse("admin:keys_apikey_change", args=[api_key.pk])).text
 
 
-def test_who_may_rotate_needs_nothing_else(browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_rotating_needs_no_other_permission(browser_of: Callable[..., Client], issue: Issue) -> None:
     clerk = browser_of("view_apikey", "rotate_apikey")
     api_key, _ = issue()
 

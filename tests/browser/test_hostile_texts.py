@@ -1,4 +1,4 @@
-"""Hostile texts on every page of the admin: quiet under the strict policy, and no wider than a phone."""
+"""Hostile texts on every page of the admin: inert under the content security policy, and no overflow."""
 
 from auditlog.models import LogEntry
 from axes.models import AccessAttempt
@@ -9,9 +9,9 @@ from tests.browser.conftest import Visitor
 from tests.support.usage_rows import UsageRecorder
 
 HOSTILE = '"><script>document.title = "caught"</script><img src=x onerror="document.title = 1">'
-UNBROKEN = HOSTILE[:55] + "W" * 45  # as long as a name may be, and nothing in it where a line could end
+UNBROKEN = HOSTILE[:55] + "W" * 45  # the maximum length of a name, without a possible line break
 
-# Fields that reach out of their box, where they would be cut off.
+# Fields that overflow their container.
 CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, textarea, button)")]
   .filter((field) => field.offsetWidth && !field.closest(".scroll, .results, .tabular"))
   .filter((field) => field.getBoundingClientRect().right >
@@ -19,8 +19,8 @@ CUT_FIELDS = """[...document.querySelectorAll("#content :is(input, select, texta
   .map((field) => field.name || field.textContent)"""
 
 
-def addresses(recorder: UsageRecorder) -> list[str]:
-    """Every kind of page, with something hostile to show on each."""
+def hostile_pages(recorder: UsageRecorder) -> list[str]:
+    """Return the URLs of all kinds of pages, each with a hostile text."""
     recorder.api_key.name = UNBROKEN
     recorder.api_key.save()
     record = recorder.record(model=HOSTILE, user_agent=HOSTILE, error_type=HOSTILE, attempts=[{"upstream": HOSTILE}])
@@ -68,20 +68,20 @@ def addresses(recorder: UsageRecorder) -> list[str]:
     ]
 
 
-def test_what_is_hostile_is_shown_and_does_nothing(visitor: Visitor, recorder: UsageRecorder) -> None:
+def test_hostile_texts_are_shown_and_do_nothing(visitor: Visitor, recorder: UsageRecorder) -> None:
     requested: list[str] = []
     origin = visitor.page.url.split("/admin/")[0]
     visitor.page.on("request", lambda request: requested.append(request.url))
-    width = 390  # where it has the least room
+    width = 390  # the narrowest supported width
     visitor.page.set_viewport_size({"width": width, "height": 900})
 
-    for address in addresses(recorder):
-        page = visitor.goes(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        # What overflows may be hidden instead of scrolled: the content must have the room that there is.
-        assert page.evaluate("document.getElementById('content').offsetWidth") > width * 0.6, address
-        assert page.evaluate(CUT_FIELDS) == [], address
+    for url in hostile_pages(recorder):
+        page = visitor.open(url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, url
+        # Overflow may be hidden instead of scrolled, so the content must have most of the width.
+        assert page.evaluate("document.getElementById('content').offsetWidth") > width * 0.6, url
+        assert page.evaluate(CUT_FIELDS) == [], url
         assert page.title() not in ("caught", "1")
-        assert visitor.complaints == [], address
+        assert visitor.console_errors == [], url
 
     assert requested and not [url for url in requested if not url.startswith(origin)]

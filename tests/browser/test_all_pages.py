@@ -1,4 +1,4 @@
-"""Every page that people see, as wide as a phone, a tablet and a desk, light and dark: quiet, inside, and readable."""
+"""All pages in three widths and both themes: no console errors, no overflow, accessible."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,20 +8,20 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Visitor
-from tests.browser.places import WALK
-from tests.browser.test_pages import CUT_FIELDS
-from tests.browser.world import World, furnish
+from tests.browser.page_walk import PAGES
+from tests.browser.sample_data import SampleData, create_sample_data
+from tests.browser.test_hostile_texts import CUT_FIELDS
 from tests.support.gateway import GatewayServer
 from tests.upstream import ScriptedUpstream, replied
 
 Scheme = Literal["light", "dark"]
-# Each differs from the one before in one thing, since a browser takes its time to follow.
-LOOKS: list[tuple[int, Scheme]] = [(390, "light"), (390, "dark"), (768, "dark")]
-LOOKS += [(768, "light"), (1280, "light"), (1280, "dark")]
-READ = [LOOKS[0], LOOKS[-1]]
-"""Where axe reads a page, if not at length: that takes longest by far, and what it finds differs by theme and width."""
-FOLLOWS_WITHIN_S = 5
-# A frame later, what follows the size of the window has followed.
+# Each differs from the one before in one property only: the browser needs time to follow.
+VIEWPORTS: list[tuple[int, Scheme]] = [(390, "light"), (390, "dark"), (768, "dark")]
+VIEWPORTS += [(768, "light"), (1280, "light"), (1280, "dark")]
+AXE_VIEWPORTS = [VIEWPORTS[0], VIEWPORTS[-1]]
+"""Where axe checks a page, unless `--at-length` is given: it is slow, and its findings differ by theme and width."""
+SETTLES_WITHIN_S = 5
+# Two frames later, the layout has followed the size of the window.
 LAYOUT = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => ({
   wide: document.documentElement.scrollWidth,
   widest: [...document.querySelectorAll("body *")]
@@ -35,43 +35,45 @@ LAYOUT = """new Promise(done => requestAnimationFrame(() => requestAnimationFram
 
 @pytest.fixture
 def pages(transactional_db: None, static_files: None) -> Iterator[GatewayServer]:
-    """A gateway with optional two-factor authentication."""
+    """Start a gateway with optional two-factor authentication."""
     with GatewayServer(ADMIN_TWO_FACTOR="optional") as server:
         yield server
 
 
 @pytest.fixture
-def world(root: User, upstream: ScriptedUpstream) -> World:
+def sample(root: User, upstream: ScriptedUpstream) -> SampleData:
     upstream.queue(replied(), times=None)
-    return furnish(root, upstream_url=upstream.url, calls_a_day=3)
+    return create_sample_data(root, upstream_url=upstream.url, requests_per_day=3)
 
 
 @pytest.mark.timeout(600)
-def test_every_page_is_quiet_fits_and_can_be_read(world: World, visitor: Visitor, axe: str, at_length: bool) -> None:
-    read = LOOKS if at_length else READ
+def test_every_page_has_no_errors_fits_and_is_accessible(
+    sample: SampleData, visitor: Visitor, axe: str, at_length: bool
+) -> None:
+    read = VIEWPORTS if at_length else AXE_VIEWPORTS
     faults: list[str] = []
     visitor.page.emulate_media(reduced_motion="reduce")
 
-    for place in WALK:
-        place.reach(visitor, world)
-        for width, scheme in LOOKS:
-            found = _looks(visitor, width=width, scheme=scheme)
+    for visit in PAGES:
+        visit.open_in(visitor, sample)
+        for width, scheme in VIEWPORTS:
+            found = _layout_faults(visitor, width=width, scheme=scheme)
             if (width, scheme) in read:
-                found += visitor.finds_by_axe(axe)
-            faults += [f"{place.name} at {width} px, {scheme}: {fault}" for fault in found + visitor.complaints]
-            visitor.complaints = []
+                found += visitor.axe_violations(axe)
+            faults += [f"{visit.name} at {width} px, {scheme}: {fault}" for fault in found + visitor.console_errors]
+            visitor.console_errors = []
 
     assert faults == []
 
 
-def _looks(visitor: Visitor, *, width: int, scheme: Scheme) -> list[str]:
-    """What is wrong with how the page looks."""
+def _layout_faults(visitor: Visitor, *, width: int, scheme: Scheme) -> list[str]:
+    """Return the layout faults of the page."""
     page: Page = visitor.page
     if page.viewport_size != {"width": width, "height": 900}:
         page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
     layout = page.evaluate(LAYOUT % CUT_FIELDS)
-    for _ in range(FOLLOWS_WITHIN_S * 10):  # charts follow the window when the browser has time for it
+    for _ in range(SETTLES_WITHIN_S * 10):  # charts follow the window with a delay
         if layout["wide"] <= width:
             break
         page.wait_for_timeout(100)

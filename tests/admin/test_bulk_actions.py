@@ -1,4 +1,4 @@
-"""What is done to many keys at once."""
+"""Bulk actions on the list of API keys."""
 
 import csv
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def five(issue: Issue) -> list[APIKey]:
     return keys
 
 
-def test_extending_asks_first_and_says_what_will_happen(browser: Client, five: list[APIKey]) -> None:
+def test_extending_needs_a_confirmation(browser: Client, five: list[APIKey]) -> None:
     before = ends()
 
     with time_machine.travel(NOW, tick=False):
@@ -59,7 +59,7 @@ def test_extending_asks_first_and_says_what_will_happen(browser: Client, five: l
     assert "Extend 3 keys" in answer.text
 
 
-def test_days_are_added_to_the_end_or_to_now_where_that_is_over(browser: Client, five: list[APIKey]) -> None:
+def test_days_are_added_to_the_expiry_or_to_now_if_expired(browser: Client, five: list[APIKey]) -> None:
     with time_machine.travel(NOW, tick=False):
         answer = act(browser, "extend_selected", *five, confirmed="yes", by="30")
 
@@ -88,7 +88,7 @@ def test_only_the_offered_days_are_taken(by: str, browser: Client, five: list[AP
     assert "errorlist" in answer.text and ends() == before
 
 
-def test_extending_takes_the_right_to_change(browser_of: Callable[..., Client], five: list[APIKey]) -> None:
+def test_extending_needs_the_permission_to_change(browser_of: Callable[..., Client], five: list[APIKey]) -> None:
     before = ends()
 
     act(browser_of("view_apikey", "issue_apikey"), "extend_selected", *five, confirmed="yes", by="30")
@@ -97,7 +97,7 @@ def test_extending_takes_the_right_to_change(browser_of: Callable[..., Client], 
 
 
 @pytest.mark.parametrize("action", ["disable_selected", "enable_selected", "revoke_selected", "extend_selected"])
-def test_more_keys_than_a_confirmation_can_name_are_refused(
+def test_more_keys_than_a_confirmation_can_hold_are_rejected(
     action: str, browser: Client, five: list[APIKey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_actions, "MAX_SELECTED", 4)
@@ -113,9 +113,7 @@ def lines_of(answer: Any) -> list[dict[str, str]]:
     return list(csv.DictReader(answer.getvalue().decode().splitlines()))
 
 
-def test_an_export_says_what_the_list_knows_and_nothing_that_opens_anything(
-    browser: Client, issue: Issue, admin: User
-) -> None:
+def test_an_export_has_the_columns_of_the_list_and_no_secret(browser: Client, issue: Issue, admin: User) -> None:
     team = Team.objects.create(name="Search")
     with time_machine.travel(NOW, tick=False):
         api_key, raw = issue(
@@ -184,12 +182,12 @@ def test_all_keys_of_a_filter_are_exported_with_as_many_queries_as_one(
         issue(name=f"app {i}", expires_at=None if i % 2 else NOW)
     query = {"action": "export_selected", "_selected_action": [APIKey.objects.first().pk], "select_across": "1"}
 
-    with django_assert_num_queries(16):  # the list without its filters, three to note it, then keys, secrets, budgets
+    with django_assert_num_queries(16):  # the list, three for the audit log, then keys, secrets, budgets
         answer: Any = browser.post(f"{LIST}?finding=no-expiry", query)
         assert len(lines_of(answer)) == 30
 
 
-def test_exporting_takes_its_own_permission(browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_exporting_needs_its_own_permission(browser_of: Callable[..., Client], issue: Issue) -> None:
     api_key, _ = issue()
     clerk = browser_of("view_apikey", "change_apikey", "export_usage")
 

@@ -1,4 +1,4 @@
-"""Keys from a CSV file: judged row by row, issued all or none, shown once."""
+"""CSV import of API keys: validated by row, issued all or none, shown once."""
 
 import csv
 import re
@@ -40,7 +40,7 @@ def upload(browser: Client, text: str | bytes, name: str = "keys.csv") -> Any:
 
 
 def confirmed(preview: Any, **fields: str) -> dict[str, str]:
-    """What the form of a preview sends."""
+    """Return the data that the form of a preview sends."""
     form = preview.context["form"]
     return {"content": form["content"].value(), "token": form["token"].value(), "output": "page"} | fields
 
@@ -50,7 +50,7 @@ def verdicts(text: str) -> list[dict[str, list[str]]]:
 
 
 def row(**cells: str) -> str:
-    """A file with one row, good but for the given cells."""
+    """Return a file with one row, valid except for the given cells."""
     values = {"name": "app", "owner": "root", "expires": "90d"} | cells
     quoted = ('"' + value.replace('"', '""') + '"' for value in values.values())
     return ",".join(values) + "\n" + ",".join(quoted) + "\n"
@@ -73,7 +73,7 @@ def test_a_file_is_previewed_and_nothing_is_issued(browser: Client) -> None:
     assert "no-store" in preview["Cache-Control"]
 
 
-def test_keys_are_issued_with_all_that_the_file_says(browser: Client, admin: User, team: Team) -> None:
+def test_keys_are_issued_with_all_columns(browser: Client, admin: User, team: Team) -> None:
     preview = upload(browser, GOOD)
 
     answer = browser.post(IMPORT, confirmed(preview))
@@ -92,7 +92,7 @@ def test_keys_are_issued_with_all_that_the_file_says(browser: Client, admin: Use
     assert LogEntry.objects.filter(object_id__in=[str(bot.pk), str(nightly.pk)]).count() == 2
 
 
-def test_the_raw_keys_are_in_the_answer_and_nowhere_else(browser: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_raw_keys_are_in_the_response_and_nowhere_else(browser: Client, caplog: pytest.LogCaptureFixture) -> None:
     answer = browser.post(IMPORT, confirmed(upload(browser, GOOD)))
 
     raw_keys = RAW_KEY.findall(answer.text)
@@ -103,7 +103,7 @@ def test_the_raw_keys_are_in_the_answer_and_nowhere_else(browser: Client, caplog
     assert not [raw for raw in raw_keys if raw in tables + pages + caplog.text + str(browser.cookies)]
 
 
-def test_the_keys_can_be_taken_as_a_file(browser: Client) -> None:
+def test_the_keys_can_be_downloaded(browser: Client) -> None:
     answer = browser.post(IMPORT, confirmed(upload(browser, GOOD.replace("Nightly", "=Nightly")), output="csv"))
 
     lines = list(csv.DictReader(answer.content.decode().splitlines()))
@@ -128,7 +128,7 @@ def test_a_form_that_is_sent_twice_issues_once(again: str, browser: Client) -> N
 MIXED = GOOD + "Broken,nobody,Search,,soon,,a*b,0,,x,1e3,year,euros,300.1.1.1\n"
 
 
-def test_nothing_is_issued_while_a_row_is_wrong(browser: Client) -> None:
+def test_nothing_is_issued_while_a_row_is_invalid(browser: Client) -> None:
     preview = upload(browser, MIXED)
     assert "1 of 3 rows is invalid; 2 can be issued." in preview.text
 
@@ -138,14 +138,14 @@ def test_nothing_is_issued_while_a_row_is_wrong(browser: Client) -> None:
     assert not APIKey.objects.exists()
 
 
-def test_the_good_rows_are_issued_where_the_admin_chooses_them(browser: Client) -> None:
+def test_valid_rows_are_issued_if_the_admin_skips_the_others(browser: Client) -> None:
     answer = browser.post(IMPORT, confirmed(upload(browser, MIXED), only_valid="yes"))
 
     assert len(RAW_KEY.findall(answer.text)) == 2
     assert sorted(APIKey.objects.values_list("name", flat=True)) == ["Nightly", "Support bot"]
 
 
-def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
+def test_errors_are_shown_by_row_and_column(browser: Client) -> None:
     *_, errors = verdicts(MIXED)
 
     assert list(errors) == [
@@ -200,7 +200,7 @@ def test_what_is_wrong_is_said_by_row_and_column(browser: Client) -> None:
         ({"allowed_ips": "10.0.0.0/8 nowhere"}, "allowed_ips", "nowhere"),
     ],
 )
-def test_a_row_that_is_wrong(cells: dict[str, str], column: str, said: str) -> None:
+def test_an_invalid_row(cells: dict[str, str], column: str, said: str) -> None:
     User.objects.create_user("gone", is_active=False)
     Team.objects.create(name="closed", disabled_at=NOW)
 
@@ -220,7 +220,7 @@ def test_a_row_that_is_wrong(cells: dict[str, str], column: str, said: str) -> N
         pytest.param(GOOD.replace("Answers", '"Answers, \n""kindly"" \N{LINE SEPARATOR}"'), id="quoted"),
     ],
 )
-def test_a_file_that_is_read(text: str) -> None:
+def test_a_readable_file(text: str) -> None:
     rows = csv_import.read(text)
 
     assert [each.errors for each in rows] == [{}, {}]
@@ -245,7 +245,7 @@ def test_a_file_that_is_read(text: str) -> None:
         pytest.param("name,owner,expires\n" + "a" * 200_000 + ",root,90d\n", "cannot be read", id="a huge cell"),
     ],
 )
-def test_a_file_that_is_not_read(text: str, said: str, browser: Client) -> None:
+def test_an_unreadable_file(text: str, said: str, browser: Client) -> None:
     answer = upload(browser, text or "\n")
 
     assert said in answer.text and "errorlist" in answer.text
@@ -261,7 +261,7 @@ def test_a_file_that_is_not_read(text: str, said: str, browser: Client) -> None:
         (b"", "empty"),
     ],
 )
-def test_what_is_no_file_of_text_is_said(content: bytes, said: str, browser: Client) -> None:
+def test_a_file_that_is_not_utf8_text_is_rejected(content: bytes, said: str, browser: Client) -> None:
     assert said in upload(browser, content).text
 
 
@@ -271,13 +271,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(browser: Client) -> No
     assert "All rows are valid" in preview.text
 
 
-def test_a_row_with_more_cells_than_columns_is_wrong() -> None:
+def test_a_row_with_more_cells_than_columns_is_invalid() -> None:
     assert verdicts("name,owner,expires\na,root,90d,x\n") == [
         {"row": ["The row has more cells than the header has columns."]}
     ]
 
 
-def test_a_name_that_is_taken_is_pointed_out_and_no_error(admin: User) -> None:
+def test_a_duplicate_name_is_a_warning(admin: User) -> None:
     APIKey.objects.issue(name="app", owner=admin)
 
     rows = csv_import.read("name,owner,expires\napp,root,90d\nnew,root,90d\nnew,root,90d\n")
@@ -335,7 +335,7 @@ def test_a_form_without_its_token_issues_nothing(token: str, browser: Client) ->
     assert "CSV file" in answer.text and not APIKey.objects.exists()
 
 
-def test_importing_takes_the_right_to_issue(browser_of: Callable[..., Client], browser: Client) -> None:
+def test_importing_needs_the_permission_to_issue(browser_of: Callable[..., Client], browser: Client) -> None:
     form = confirmed(upload(browser, GOOD))
     clerk = browser_of("view_apikey", "change_apikey", "add_apikey")
 

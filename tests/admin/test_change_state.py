@@ -1,4 +1,4 @@
-"""One key is disabled, enabled, revoked, and its budget raised for now: each asked for first, and then done."""
+"""Disabling, enabling and revoking one key, and the temporary increase of its budget."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +29,7 @@ def revoking(**fields: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
-def test_a_change_is_asked_for_first(change: str, browser: Client, issue: Issue) -> None:
+def test_a_change_needs_a_confirmation(change: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     if change == "enable":
         api_key.disable()
@@ -41,7 +41,7 @@ def test_a_change_is_asked_for_first(change: str, browser: Client, issue: Issue)
     assert APIKey.objects.values().get() == before
 
 
-def test_disabling_and_enabling_lead_back_to_the_key(browser: Client, issue: Issue) -> None:
+def test_disabling_and_enabling_redirect_to_the_key(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
     disabled = browser.post(address_of(api_key, "disable"), follow=True)
@@ -73,7 +73,7 @@ def test_a_key_is_revoked_with_a_reason(
     assert (api_key.state, api_key.revocation_reason, api_key.revocation_note) == ("revoked", reason, note)
 
 
-def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: Issue) -> None:
+def test_a_name_that_cannot_be_typed_is_confirmed_by_id(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(name="\N{RIGHT-TO-LEFT OVERRIDE}app ")
 
     browser.post(address_of(api_key, "revoke"), revoking(typed_name=api_key.public_id))
@@ -93,7 +93,7 @@ def test_a_name_that_cannot_be_typed_may_be_given_by_id(browser: Client, issue: 
         ({"note": "it was mgw_0123456789abcdef"}, "note"),
     ],
 )
-def test_a_confirmation_that_is_not_right_revokes_nothing(
+def test_an_invalid_confirmation_revokes_nothing(
     wrong: dict[str, str], field: str, browser: Client, issue: Issue
 ) -> None:
     api_key, _ = issue()
@@ -104,7 +104,7 @@ def test_a_confirmation_that_is_not_right_revokes_nothing(
     assert APIKey.objects.get().state == "active"
 
 
-def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Client, recorder: UsageRecorder) -> None:
+def test_the_confirmation_shows_consequences_and_recent_requests(browser: Client, recorder: UsageRecorder) -> None:
     recorder.record(created_at=timezone.now() - timedelta(minutes=59))
     recorder.record(created_at=timezone.now() - timedelta(minutes=61))
 
@@ -115,7 +115,7 @@ def test_the_confirmation_says_what_will_happen_and_what_is_going_on(browser: Cl
     assert "Revoking cannot be undone. Usage history is kept." in page.text
 
 
-def test_very_many_calls_are_not_counted(
+def test_the_count_of_recent_requests_is_capped(
     browser: Client, recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keys.reports.key_activity.COUNTED_REQUESTS", 2)
@@ -127,7 +127,7 @@ def test_very_many_calls_are_not_counted(
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
-def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: Issue) -> None:
+def test_a_change_that_does_not_apply_does_nothing(change: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
     if change != "enable":
         api_key.revoke(note="first")
@@ -141,7 +141,7 @@ def test_what_does_not_apply_does_nothing(change: str, browser: Client, issue: I
 
 
 @pytest.mark.parametrize("change", ["disable", "enable", "revoke"])
-def test_a_change_takes_its_own_permission(change: str, browser_of: Callable[..., Client], issue: Issue) -> None:
+def test_a_change_needs_its_own_permission(change: str, browser_of: Callable[..., Client], issue: Issue) -> None:
     other = "disable_apikey" if change == "revoke" else "revoke_apikey"
     clerk = browser_of("view_apikey", "change_apikey", "issue_apikey", "rotate_apikey", "delete_apikey", other)
     api_key, _ = issue()
@@ -155,7 +155,7 @@ def test_a_change_takes_its_own_permission(change: str, browser_of: Callable[...
     assert f"/{change}/" not in clerk.get(address_of(api_key, "change")).text
 
 
-def test_several_keys_are_revoked_with_a_kind(browser: Client, issue: Issue) -> None:
+def test_several_keys_are_revoked_with_a_reason(browser: Client, issue: Issue) -> None:
     keys = [issue(name=name)[0] for name in ("one", "other")]
     confirmation = {"confirmed": "yes", "reason": "compromised", "note": "on GitHub"}
 
@@ -167,7 +167,7 @@ def test_several_keys_are_revoked_with_a_kind(browser: Client, issue: Issue) -> 
     assert set(APIKey.objects.values_list("revocation_reason", "revocation_note")) == {("compromised", "on GitHub")}
 
 
-# ---- a budget that is higher for now
+# ---- temporary increase
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def raising(**fields: str) -> dict[str, str]:
     return {"temporary_increase": "10.50", "until": f"{until:%Y-%m-%dT%H:%M}"} | fields
 
 
-def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: Budget) -> None:
+def test_a_temporary_increase_is_set_and_ended(browser: Client, budget: Budget) -> None:
     assert budget.api_key is not None
     address = address_of(budget.api_key, "temporary_increase", budget.pk)
 
@@ -196,7 +196,7 @@ def test_a_budget_is_raised_for_now_and_lowered_again(browser: Client, budget: B
     assert LogEntry.objects.filter(object_id=budget.api_key.pk).count() == 2
 
 
-def test_tokens_are_raised_in_tokens(browser: Client, budget: Budget) -> None:
+def test_a_budget_in_tokens_is_increased_in_tokens(browser: Client, budget: Budget) -> None:
     Budget.objects.update(unit="tokens", amount=1000)
     assert budget.api_key is not None
 
@@ -218,7 +218,7 @@ def test_tokens_are_raised_in_tokens(browser: Client, budget: Budget) -> None:
         ({"until": "9999-12-31T00:00"}, "until"),
     ],
 )
-def test_an_increase_that_is_not_right_raises_nothing(
+def test_an_invalid_increase_changes_nothing(
     wrong: dict[str, str], field: str, browser: Client, budget: Budget
 ) -> None:
     team = Team.objects.create(name="Search")
@@ -232,7 +232,7 @@ def test_an_increase_that_is_not_right_raises_nothing(
     assert Budget.objects.get(pk=budget.pk).temporary_increase == 0
 
 
-def test_raising_takes_the_permission_to_change_budgets(
+def test_an_increase_needs_the_permission_to_change_budgets(
     browser_of: Callable[..., Client], budget: Budget, issue: Issue
 ) -> None:
     assert budget.api_key is not None
@@ -244,7 +244,7 @@ def test_raising_takes_the_permission_to_change_budgets(
     assert Budget.objects.get().temporary_increase == 0
 
 
-def test_a_budget_is_raised_at_its_own_key_alone(browser: Client, budget: Budget, issue: Issue) -> None:
+def test_a_budget_is_increased_at_its_own_key_only(browser: Client, budget: Budget, issue: Issue) -> None:
     assert browser.get(address_of(issue()[0], "temporary_increase", budget.pk)).status_code == 404
 
 

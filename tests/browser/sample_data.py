@@ -1,7 +1,6 @@
-"""
-An installation after a month, to be looked at: people, teams, prices, routes, and keys in every state.
+"""Sample data of an installation after a month: users, teams, prices, routes, and keys in every state.
 
-What was called came through the ledger, from a chance that is always the same; only ids and raw keys differ.
+The usage records come through the ledger and from a seeded random generator: only IDs and raw keys differ.
 """
 
 import random
@@ -24,7 +23,7 @@ from messages_api.models import Route, RouteTarget, Upstream
 
 DOLLAR = 1_000_000
 MODELS = {"claude-sonnet-4-5": ("anthropic", 5), "claude-haiku-4-5": ("anthropic", 9), "qwen3-32b": ("vllm", 4)}
-ENDINGS: dict[str, tuple[int, dict[str, Any]]] = {
+OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "completed": (94, {"status": "completed", "http_status": 200, "stop_reason": "end_turn"}),
     "failed": (2, {"status": "failed", "http_status": 529, "error_type": "overloaded_error"}),
     "left": (3, {"status": "client_closed", "http_status": 499}),
@@ -33,8 +32,8 @@ ENDINGS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class World:
-    """What pages are asked for by."""
+class SampleData:
+    """The objects that URLs of pages name."""
 
     busy: APIKey
     disabled: APIKey
@@ -46,29 +45,29 @@ class World:
     record: UsageRecord
 
 
-def furnish(root: User, *, upstream_url: str, calls_a_day: int) -> World:
-    """Fill an empty database. Afterwards the ledger of this process is closed."""
-    people = {name: User.objects.create_user(name, email=f"{name}@example.org") for name in ("mia.keller", "tom.berg")}
+def create_sample_data(root: User, *, upstream_url: str, requests_per_day: int) -> SampleData:
+    """Fill an empty database, and close the ledger of this process."""
+    users = {name: User.objects.create_user(name, email=f"{name}@example.org") for name in ("mia.keller", "tom.berg")}
     search = _team("Search", dollars=400, requests_per_minute=600, allowed_models=["claude-*", "qwen3-*"])
     support = _team("Support", dollars=150, requests_per_minute=240, tokens_per_minute=400_000)
     _team("Research", dollars=50).disable()
     price = _prices()
     upstream, route = _routes(upstream_url)
-    keys = _keys(root, people, search, support)
+    keys = _keys(root, users, search, support)
     busy = keys["Support bot"]
     budget = Budget.objects.create(api_key=busy, amount=40 * DOLLAR)
     Budget.objects.create(api_key=busy, amount=2_000_000, unit="tokens", period="day")
     prices.clear()
     prices.book()
-    _call(keys, calls_a_day)
+    _create_requests(keys, requests_per_day)
     for name in ("Old importer", "Paused demo", "Lost laptop"):
-        _end(keys[name])
+        _deactivate(keys[name])
     AccessAttempt.objects.create(
         username="tom.berg", ip_address="203.0.113.9", user_agent="Mozilla/5.0", path_info="/admin/login/",
         failures_since_start=5,
     )  # fmt: skip
     record = UsageRecord.objects.filter(api_key=busy, status="completed").latest("created_at")
-    return World(
+    return SampleData(
         busy=busy, disabled=keys["Paused demo"], budget=budget, team=support, price=price, upstream=upstream,
         route=route, record=record,
     )  # fmt: skip
@@ -81,7 +80,7 @@ def _team(name: str, *, dollars: int, **rules: Any) -> Team:
 
 
 def _prices() -> ModelPrice:
-    """One that is past and one that is coming, one that is free; the one that most calls are rated with."""
+    """Create superseded, active, scheduled and free prices. Return the one that is applied to most requests."""
     now = timezone.now()
     rows = [
         ("claude-sonnet-4-5*", now - timedelta(days=400), 3_300_000, 16_500_000),
@@ -89,15 +88,15 @@ def _prices() -> ModelPrice:
         ("claude-haiku-4-5*", now - timedelta(days=100), 1_000_000, 5_000_000),
         ("claude-haiku-4-5*", now + timedelta(days=20), 900_000, 4_500_000),
     ]
-    for pattern, begin, asked, answered in rows:
+    for pattern, start, input_price, output_price in rows:
         price = ModelPrice.objects.create(
             model_pattern=pattern,
-            valid_from=begin,
-            input_price=asked,
-            output_price=answered,
-            cache_read_price=asked // 10,
-            cache_write_5m_price=asked * 5 // 4,
-            cache_write_1h_price=asked * 2,
+            valid_from=start,
+            input_price=input_price,
+            output_price=output_price,
+            cache_read_price=input_price // 10,
+            cache_write_5m_price=input_price * 5 // 4,
+            cache_write_1h_price=input_price * 2,
             source="price list of 2026",
         )
     ModelPrice.objects.create(
@@ -117,10 +116,10 @@ def _routes(url: str) -> tuple[Upstream, Route]:
     return local, route
 
 
-def _keys(root: User, people: dict[str, User], search: Team, support: Team) -> dict[str, APIKey]:
-    """One of each kind, of some age."""
+def _keys(root: User, users: dict[str, User], search: Team, support: Team) -> dict[str, APIKey]:
+    """Create a key of each kind, with different ages."""
     now = timezone.now()
-    mia, tom = people["mia.keller"], people["tom.berg"]
+    mia, tom = users["mia.keller"], users["tom.berg"]
     rows: list[tuple[str, dict[str, Any], int, int | None]] = [
         # name, fields, days old, days left
         ("Support bot", {"team": support, "purpose": "Answers first questions of customers.",
@@ -147,7 +146,7 @@ def _keys(root: User, people: dict[str, User], search: Team, support: Team) -> d
     return keys
 
 
-def _end(key: APIKey) -> None:
+def _deactivate(key: APIKey) -> None:
     match key.name:
         case "Old importer":
             APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=3))
@@ -157,58 +156,58 @@ def _end(key: APIKey) -> None:
             key.revoke(reason="compromised", note="left in a train")
 
 
-# ---- a month of calls, the oldest first
+# ---- A month of requests, oldest first
 
 BUSY = {"Support bot": 12, "Search ranking": 7, "Nightly reports": 4, "Notebook of Mia": 2, "Draft writer": 2}
 BUSY |= {"Lost laptop": 1, "Old importer": 1}
 
 
-def _call(keys: dict[str, APIKey], calls_a_day: int) -> None:
-    chance = random.Random(20261125)
+def _create_requests(keys: dict[str, APIKey], requests_per_day: int) -> None:
+    rng = random.Random(20261125)
     now = timezone.now()
     for days_ago in range(29, -1, -1):
-        begin = now - timedelta(days=days_ago, hours=18 if days_ago else 0)
-        count = round(calls_a_day * (0.4 if begin.weekday() >= 5 else 1) * chance.uniform(0.7, 1.3))
-        moments = sorted(begin + timedelta(hours=chance.uniform(0, 10)) for _ in range(count))
+        start = now - timedelta(days=days_ago, hours=18 if days_ago else 0)
+        count = round(requests_per_day * (0.4 if start.weekday() >= 5 else 1) * rng.uniform(0.7, 1.3))
+        moments = sorted(start + timedelta(hours=rng.uniform(0, 10)) for _ in range(count))
         for moment in moments:
-            name = chance.choices(list(BUSY), list(BUSY.values()))[0]
-            _one_call(keys[name], chance, at=min(moment, now - timedelta(seconds=40)))
-    _one_call(keys["Support bot"], chance, at=now - timedelta(seconds=20), ending="completed")
+            name = rng.choices(list(BUSY), list(BUSY.values()))[0]
+            _create_request(keys[name], rng, at=min(moment, now - timedelta(seconds=40)))
+    _create_request(keys["Support bot"], rng, at=now - timedelta(seconds=20), outcome="completed")
     ledger.close()
 
 
 BUSY_LIMIT = LimitExceeded(scope="key", limit="requests_per_minute", value=120)
 
 
-def _one_call(key: APIKey, chance: random.Random, *, at: datetime, ending: str | None = None) -> None:
+def _create_request(key: APIKey, rng: random.Random, *, at: datetime, outcome: str | None = None) -> None:
     own = "qwen3-32b" if key.name == "Search ranking" else ""
-    model = own or chance.choices(list(MODELS), [weight for _, weight in MODELS.values()])[0]
-    ending = ending or chance.choices(list(ENDINGS), [weight for weight, _ in ENDINGS.values()])[0]
+    model = own or rng.choices(list(MODELS), [weight for _, weight in MODELS.values()])[0]
+    outcome = outcome or rng.choices(list(OUTCOMES), [weight for weight, _ in OUTCOMES.values()])[0]
     admission = Admission(
         id=new_request_id(), api_key_id=key.pk, secret_id=key.secrets.latest("created_at").pk, api_format="anthropic",
-        model=model, streamed=chance.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
+        model=model, streamed=rng.random() < 0.7, estimated_input_tokens=900, lease_s=10**7, created_at=at,
         client_ip="10.20.4.7", user_agent="anthropic-python/0.70", reservation_requests=_reservation_requests(key),
-        limit_exceeded=BUSY_LIMIT if ending == "rejected" else None,
+        limit_exceeded=BUSY_LIMIT if outcome == "rejected" else None,
     )  # fmt: skip
-    if ending == "rejected":
+    if outcome == "rejected":
         ledger.reject(admission, http_status=429, error_type="rate_limit_error")
         return
     ledger.admit(admission)
-    first = chance.randrange(180, 1500)
+    first = rng.randrange(180, 1500)
     ledger.settle(
         admission,
         Settlement(
             upstream=MODELS[model][0], upstream_model=model, usage_source="reported",
-            attempts=[{"upstream": MODELS[model][0], "status": ENDINGS[ending][1]["http_status"]}],
-            input_tokens=chance.randrange(200, 9_000), output_tokens=chance.randrange(20, 1_800),
-            cache_read_tokens=chance.randrange(0, 20_000), ttft_ms=first,
-            duration_ms=first + chance.randrange(300, 20_000), **ENDINGS[ending][1],
+            attempts=[{"upstream": MODELS[model][0], "status": OUTCOMES[outcome][1]["http_status"]}],
+            input_tokens=rng.randrange(200, 9_000), output_tokens=rng.randrange(20, 1_800),
+            cache_read_tokens=rng.randrange(0, 20_000), ttft_ms=first,
+            duration_ms=first + rng.randrange(300, 20_000), **OUTCOMES[outcome][1],
         ),
     )  # fmt: skip
 
 
 def _reservation_requests(key: APIKey) -> list[ReservationRequest]:
-    """As much of each budget as a call of this size could want."""
+    """Return a reservation in each budget for a request of this size."""
     scopes = [(budget, "key") for budget in key.budgets.all()]
     if key.team is not None:
         scopes += [(budget, "team") for budget in key.team.budgets.all()]
