@@ -220,7 +220,7 @@ ONLY_IN = {
     },
     "drf_spectacular": {"messages_api/openapi/description.py", "messages_api/openapi/views.py"},
 }
-SAME_FUNCTIONS = [
+SIBLINGS = [
     ("messages_api/apis/envelope.py", "messages_api/apis/anthropic.py"),
     ("messages_api/backend/openai_adapter.py", "messages_api/backend/anthropic_adapter.py"),
 ]
@@ -351,7 +351,7 @@ def test_the_environment_is_read_in_the_settings_alone() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("siblings", SAME_FUNCTIONS, ids=lambda siblings: siblings[0])
+@pytest.mark.parametrize("siblings", SIBLINGS, ids=lambda siblings: siblings[0])
 def test_siblings_have_the_same_names_with_the_same_arguments(siblings: tuple[str, str]) -> None:
     first, second = (signatures(ROOT / path) for path in siblings)
 

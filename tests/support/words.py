@@ -150,7 +150,7 @@ RULES = (
     Rule(r"only counts?|counts? only|only counting", "shadow mode"),
     Rule(r"quotas?|allowances?", "budget"),
     Rule(r"(?:held|hold|holds|holding) (?:of|from) |held by running", "reserve, reserved"),
-    Rule(r"claims?", "reservation"),
+    Rule(r"claims?", "reservation", only_in=("keys", "docs", "README.md")),
     Rule(
         r"left of|nothing (?:is )?left|none (?:is )?left|what is left|(?:is|are) left(?=\s?[.,;:)]| of\b|$)",
         "remaining",
