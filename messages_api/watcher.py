@@ -9,6 +9,7 @@ waiting greenlet for each would cost 10 to 20 KB.
 import select
 import threading
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from gevent import monkey
@@ -64,10 +65,6 @@ class Watcher:
         self._requests.add(request)
         self._loop.ensure()
 
-    def check_client(self, request: Watched) -> None:
-        """Poll the client of one request now, such as before the upstream is contacted. Takes about 5 µs."""
-        self._check_clients([request])
-
     def remove(self, request: Watched) -> None:
         """May be called twice."""
         self._requests.discard(request)
@@ -104,18 +101,16 @@ class Watcher:
 
     def _check_clients(self, requests: list[Watched]) -> None:
         by_fd = {fd: request for request in requests if (fd := request.fileno()) is not None}
-        poll = _poll()
-        for fd in by_fd:
-            poll.register(fd, select.POLLRDHUP)
-        for fd, event in poll.poll(0):
-            if event & DISCONNECTED:
-                by_fd[fd].on_client_disconnect()
+        for fd in disconnected(by_fd):
+            by_fd[fd].on_client_disconnect()
 
 
-def _poll() -> "select.poll":
-    """Return the system's poll object. It does not block, and gevent's own has no POLLRDHUP."""
-    poll: select.poll = monkey.get_original("select", "poll")()
-    return poll
+def disconnected(sockets: Iterable[int]) -> list[int]:
+    """Return the sockets whose client has disconnected. Does not block; takes about 5 µs for one socket."""
+    poll = monkey.get_original("select", "poll")()  # gevent's own has no POLLRDHUP
+    for fd in sockets:
+        poll.register(fd, select.POLLRDHUP)
+    return [fd for fd, event in poll.poll(0) if event & DISCONNECTED]
 
 
 watcher = Watcher()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from messages_api.apis.streaming import Answer, Batch
+from messages_api.apis.streaming import Batch, CompleteResponse
 from messages_api.backend.protocol import sse, wire
 
 NAME = "anthropic"
@@ -10,9 +10,9 @@ IS_STRICT = False
 """Unknown fields are accepted: clients send new ones with each release."""
 
 
-def success(answer: Answer) -> bytes:
+def success(response: CompleteResponse) -> bytes:
     """Encode a message, or return the bytes of an Anthropic upstream unchanged."""
-    return answer.raw or wire.encode(answer.message)
+    return response.raw or wire.encode(response.message)
 
 
 def failure(*, status: int, type: str, message: str, param: str | None, request_id: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from messages_api.apis.streaming import Answer, Batch
+from messages_api.apis.streaming import Batch, CompleteResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import chunks, sse, wire
 
@@ -12,9 +12,9 @@ IS_STRICT = True
 """Undocumented fields are rejected: a typo must not be ignored silently."""
 
 
-def success(answer: Answer) -> bytes:
+def success(response: CompleteResponse) -> bytes:
     """Encode the envelope of a completion."""
-    completion = chunks.completion_from_message(answer.message, created=int(time.time()))
+    completion = chunks.completion_from_message(response.message, created=int(time.time()))
     return wire.encode(success_envelope(completion))
 
 

@@ -10,7 +10,7 @@ from django.http import StreamingHttpResponse
 from messages_api.backend.protocol.types import Event, Message
 
 
-class Answer(Protocol):
+class CompleteResponse(Protocol):
     """A complete response, and its bytes where they may be sent unchanged."""
 
     @property

@@ -30,7 +30,7 @@ from messages_api.gateway.observer import Observer
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.circuit_registry import circuit_breakers
-from messages_api.watcher import watcher
+from messages_api.watcher import disconnected, watcher
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,9 @@ class InFlightRequest:
         )
         self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
         watcher.add(self)
-        watcher.check_client(self)
+        # Before the first attempt: the watcher looks up to 100 ms later, when the upstream has been contacted.
+        if (fd := self.fileno()) is not None and disconnected([fd]):
+            self.on_client_disconnect()
 
     def open_source(self) -> EventSource:
         """Send the request and wait for the first event. Raise UpstreamError, or Aborted after `abort_upstream`."""
