@@ -55,7 +55,7 @@ def issue(admin: User) -> Callable[..., tuple[APIKey, str]]:
 @pytest.fixture
 def recorder(quiet_ledger: None, admin: User) -> UsageRecorder:
     """Return a recorder of usage records for a new key."""
-    return UsageRecorder(APIKey.objects.issue(name="caller", owner=admin)[0])
+    return UsageRecorder(APIKey.objects.issue(name="client", owner=admin)[0])
 
 
 @pytest.fixture
