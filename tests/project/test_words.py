@@ -5,7 +5,6 @@ import pytest
 from tests.support import words
 
 PENDING: tuple[str, ...] = (
-    "docs/soak.md",
     "project/bind.py",
     "project/environment.py",
     "project/management",
