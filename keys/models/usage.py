@@ -137,7 +137,7 @@ class HourlyUsage(models.Model):
     """
 
     hour = models.DateTimeField()
-    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hours", db_index=False)
+    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hourly_usage", db_index=False)
     model = models.CharField(max_length=256)
     upstream = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=16)
