@@ -1,0 +1,1 @@
+"""The Messages API: request intake, gateway, routing, upstreams and API formats."""

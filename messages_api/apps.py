@@ -1,3 +1,5 @@
+"""App configuration of the Messages API."""
+
 from django.apps import AppConfig
 
 

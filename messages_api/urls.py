@@ -1,3 +1,5 @@
+"""URLs below `/api/`."""
+
 from django.urls import re_path
 
 from messages_api.apis import anthropic, envelope

@@ -1,0 +1,1 @@
+"""Tests of `messages_api`, in the folders of its packages."""

@@ -1,0 +1,1 @@
+"""Tests of requests over real HTTP, with a scripted upstream."""

@@ -1,0 +1,1 @@
+"""Tests of request bodies, headers and their validation."""

@@ -1,3 +1,5 @@
+"""Request bodies: validation of fields and conversations, and reading them from HTTP."""
+
 import json
 from io import BytesIO
 from typing import Any, cast

@@ -1,3 +1,5 @@
+"""Sources of images and documents: public https URLs and strict base64."""
+
 import base64
 
 import pytest

@@ -1,3 +1,5 @@
+"""Strict JSON: the accepted documents are those of the standard library within the rules."""
+
 import json
 import math
 from typing import Any

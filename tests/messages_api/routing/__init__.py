@@ -1,0 +1,1 @@
+"""Tests of routes, circuit breakers and upstreams."""

@@ -1,0 +1,1 @@
+"""A catalog of bad requests with the expected responses."""
