@@ -6,10 +6,13 @@ graceful timeout has passed, although nothing runs on it.
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
 END_MARGIN_S = 5  # what is left of the graceful timeout for error events, settlements and the exit itself
@@ -24,11 +27,24 @@ class DrainingWorker(GeventWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.server_class = self._server
         self._idle: set[socket.socket] = set()
+        self._is_closing = False
+
+    def _server(self, listener: Any, *, spawn: Any, **options: Any) -> StreamServer:
+        """Return the server of a listening socket, as gunicorn makes it, but with a graceful close."""
+        tls = {name: value for name, value in options.items() if name == "ssl_context"}
+        handle = partial(self.handle, _ListenerName(listener))
+        server = _DrainingServer(listener, handle, spawn=spawn, on_close=self._close, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        return server
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._idle.add(client)
+        if self._is_closing:
+            _end_reading(client)  # the request that was received is served, and no other is waited for
         try:
             super().handle(listener, client, addr)
         finally:
@@ -59,11 +75,48 @@ class DrainingWorker(GeventWorker):
             self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
         self._end()
 
+    def _close(self) -> None:
+        """Wait for no further request, also on the connections that were accepted since `_end`."""
+        self._is_closing = True
+        self._end()
+
     def _end(self) -> None:
         """Take no new connection, and let go of those that nothing runs on."""
         self.alive = False
         for connection in list(self._idle):
             _end_reading(connection)
+
+
+class _ListenerName:
+    """The address of a listening socket, which `handle` asks for and a connection may outlive."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        return self._name
+
+
+class _DrainingServer(StreamServer):
+    """A server that accepts the connections in its queue before it closes: the kernel would reset them.
+
+    On a busy machine, many are in the queue after a signal: the event loop runs the timer that closes the server before
+    it accepts.
+    """
+
+    def __init__(self, *args: Any, on_close: Callable[[], None], **kwargs: Any) -> None:
+        self._on_close = on_close
+        super().__init__(*args, **kwargs)
+
+    def close(self) -> None:
+        """May be called twice."""
+        if not self.closed:
+            self.stop_accepting()
+            self._on_close()
+            with suppress(OSError):  # such as no file descriptor: the rest is reset
+                while not self.full() and (connection := self.do_read()):
+                    self.do_handle(*connection)
+        super().close()
 
 
 def _end_reading(connection: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import struct
 import time
@@ -28,7 +29,9 @@ class ClientResult:
     """The result of one client. Times are those of the machine's monotonic clock."""
 
     id: str
-    sent_at: float = 0.0
+    started_at: float = 0.0
+    sent_at: float = math.inf
+    """When the whole request was written. A request that is still connecting may meet a server that has stopped."""
     first_at: float | None = None
     ended_at: float = 0.0
     disconnected_at: float | None = None
@@ -45,7 +48,7 @@ class ClientResult:
 
     @property
     def took_s(self) -> float:
-        return self.ended_at - self.sent_at
+        return self.ended_at - self.started_at
 
 
 async def send(
@@ -59,7 +62,7 @@ async def send(
     model: str = "soak",
 ) -> ClientResult:
     """Send one request and read its response, completely or until the disconnect."""
-    result = ClientResult(id=plan.id, sent_at=time.monotonic())
+    result = ClientResult(id=plan.id, started_at=time.monotonic())
     with socket.socket() as sock:
         sock.setblocking(False)
         if bytes_per_s is not None:
@@ -96,6 +99,7 @@ async def _send(sock: socket.socket, port: int, request: bytes, result: ClientRe
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", port))
     await loop.sock_sendall(sock, request)
+    result.sent_at = time.monotonic()
     received = bytearray()
     try:
         while not _is_whole(received):
