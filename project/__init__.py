@@ -1,0 +1,1 @@
+"""The Django project: settings, checks, URLs, server, admin site and quickstart."""

@@ -1,3 +1,5 @@
+"""App configurations of the project, the admin site and the static files."""
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.staticfiles.apps import StaticFilesConfig
@@ -6,7 +8,7 @@ from project import checks  # noqa: F401  # registers the system checks
 
 
 class GatewayStaticFilesConfig(StaticFilesConfig):
-    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "redoc"]  # 10 MB that no page of ours loads
+    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "redoc"]  # 10 MB that no page loads
 
 
 class GatewayAdminConfig(AdminConfig):

@@ -1,10 +1,10 @@
-"""The address that the gateway listens on, as `BIND` says it: host:port, [IPv6]:port, :port or unix:path."""
+"""Parsing of `BIND`, where the gateway listens: host:port, [IPv6]:port, :port or unix:path."""
 
 import ipaddress
 
 
 def split(bind: str) -> tuple[str, int]:
-    """Host and port; an empty host means every address. Raise ValueError for a Unix socket or a missing port."""
+    """Return host and port; an empty host means all interfaces. Raise ValueError for a socket or a missing port."""
     host, colon, port = bind.rpartition(":")
     if not colon or bind.startswith(("unix:", "fd:")):
         raise ValueError("not a host and a port")
@@ -12,12 +12,12 @@ def split(bind: str) -> tuple[str, int]:
 
 
 def join(host: str, port: int) -> str:
-    """The address of a host and a port, as `BIND` and URLs say it."""
+    """Return host and port as in `BIND` and URLs."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(bind: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only clients on this machine can connect."""
     if bind.startswith(("unix:", "fd:")):
         return True
     host = split(bind)[0]

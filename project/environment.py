@@ -1,4 +1,4 @@
-"""Reads variables strictly: what is misspelt is refused by its name, and not taken for something else."""
+"""Strict reader of environment variables: an invalid value is an error that names the variable."""
 
 import math
 from collections.abc import Collection
@@ -12,23 +12,23 @@ FALSE = {"false", "no", "off", "0"}
 
 
 class Environment(environ.FileAwareEnv):
-    """django-environ, without its guesses: it takes `50ms` for 50, and any word that it does not know for false.
+    """django-environ without its guesses: it reads `50ms` as 50 and any unknown word as false.
 
-    An empty variable is one that is not set. Messages name the variable and never show its value. Raise
-    ImproperlyConfigured.
+    An empty variable counts as not set. Methods raise ImproperlyConfigured for an invalid value. The message names the
+    variable and never shows the value.
     """
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """True or false."""
+        """Return true or false."""
         text = self._text(name).lower()
         if text in TRUE | FALSE:
             return text in TRUE
         if text:
-            raise ImproperlyConfigured(f"{name} is neither true nor false.")
+            raise ImproperlyConfigured(f"{name} is not true or false.")
         return default
 
     def count(self, name: str, *, default: int, at_least: int = 0) -> int:
-        """A whole number."""
+        """Return a whole number."""
         text = self._text(name)
         if not text:
             return default
@@ -37,7 +37,7 @@ class Environment(environ.FileAwareEnv):
         return int(text)
 
     def seconds(self, name: str, *, default: float, may_be_none: bool = False) -> float:
-        """A time, above 0 unless there may be none."""
+        """Return a number of seconds, more than 0 unless `may_be_none`."""
         text = self._text(name)
         if not text:
             return default
@@ -51,16 +51,16 @@ class Environment(environ.FileAwareEnv):
         return value
 
     def choice(self, name: str, choices: Collection[str], *, default: str) -> str:
-        """One of some words."""
+        """Return one of the choices."""
         text = self._text(name) or default
         if text not in choices:
-            raise ImproperlyConfigured(f"{name} is none of {', '.join(choices)}.")
+            raise ImproperlyConfigured(f"{name} is not one of {', '.join(choices)}.")
         return text
 
     def database(self, url: str) -> dict[str, Any]:
-        """The database of an address."""
+        """Return the database settings for a URL."""
         if not url.startswith(("sqlite:///", "postgres://", "postgresql://")):
-            raise ImproperlyConfigured("DATABASE_URL is neither sqlite:///path nor postgres://user:password@host/name.")
+            raise ImproperlyConfigured("DATABASE_URL is not sqlite:///path or postgres://user:password@host/name.")
         return environ.Env.db_url_config(url)
 
     def _text(self, name: str) -> str:

@@ -1,7 +1,4 @@
-"""What pages need and calls do not: Django's own middleware, stepped over below `/api/`.
-
-A call would pay for sessions and messages without using them; pages keep the whole stack.
-"""
+"""Middleware of pages. API requests skip it: they do not use sessions, users or messages."""
 
 from collections.abc import Callable
 
@@ -21,7 +18,7 @@ API_PREFIX = "/api/"
 
 
 class SkipForApi:
-    """Put before a middleware class, it lets calls below `/api/` pass untouched."""
+    """Mixin for a middleware class: pass requests below `/api/` on unchanged."""
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
         if http_request.path_info.startswith(API_PREFIX):
@@ -54,7 +51,7 @@ class TwoFactor(SkipForApi, OTPMiddleware):
 
 
 class AuditActorMiddleware:
-    """Whatever changes during a request, changes on behalf of whoever is signed in."""
+    """Attribute changes in the audit log to the signed-in user and the client IP."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -69,9 +66,9 @@ class Audit(SkipForApi, AuditActorMiddleware):
 
 
 class PageHeaders:
-    """
-    What every page tells the browser, error pages too: load nothing that does not come from the gateway itself, run no
-    script and apply no style that stands in the page.
+    """Security headers of every page, including error pages.
+
+    They forbid resources from other hosts, and inline scripts and styles.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,7 +1,7 @@
-"""The only reader of the environment.
+"""Django settings, and the only reader of environment variables.
 
-Every setting is in `.env.example` and `docs/configuration.md`. What an operator changes while the gateway runs
-(upstreams, routes, keys) is a row in the database, not a variable.
+`.env.example` and `docs/configuration.md` list every variable. Objects that operators change at run time (upstreams,
+routes, keys) are rows in the database, not variables.
 """
 
 from datetime import timedelta
@@ -15,63 +15,57 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
 ENV_FILE = Path(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
-env.read_env(ENV_FILE)  # what is set in the environment already wins
+env.read_env(ENV_FILE)  # variables of the environment take precedence
 
-# ---- Secrets. None has a default: `make run` generates them into .env, and project/checks.py refuses empty ones.
+# ---- Secrets, without defaults. `make run` generates them in .env; project/checks.py rejects empty ones.
 
 SECRET_KEY: str = env.str("SECRET_KEY", default="")
 API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[])  # the first one signs, all verify
-CREDENTIAL_ENCRYPTION_KEYS: list[str] = env.list(
-    "CREDENTIAL_ENCRYPTION_KEYS", default=[]
-)  # Fernet keys; the first encrypts, all decrypt
+# Fernet keys; the first encrypts, all decrypt.
+CREDENTIAL_ENCRYPTION_KEYS: list[str] = env.list("CREDENTIAL_ENCRYPTION_KEYS", default=[])
 
-# ---- Where the gateway is reached.
+# ---- Hosts and transport.
 
 DEBUG: bool = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 BIND: str = env.str("BIND", default="127.0.0.1:8000")
-HTTPS: bool = env.flag("HTTPS", default=True)  # False only for http:// on this machine: cookies are then sent in clear
-TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # whose X-Forwarded-For and -Proto are believed
-WEB_CONCURRENCY: int = env.count("WEB_CONCURRENCY", default=1, at_least=1)  # worker processes, one a core
+HTTPS: bool = env.flag("HTTPS", default=True)  # False: for http:// on this machine only
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # senders of X-Forwarded-For and -Proto
+WEB_CONCURRENCY: int = env.count("WEB_CONCURRENCY", default=1, at_least=1)  # worker processes, one per core
 
-# ---- Who may enter the admin.
+# ---- Access to the admin.
 
 ADMIN_TWO_FACTOR: str = env.str("ADMIN_TWO_FACTOR", default="off")  # off, optional or required
 
-# ---- Where it keeps things.
+# ---- Storage.
 
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / ".var")))  # spool and, by default, the SQLite file
 DATABASE_URL: str = env.str("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'gateway.sqlite3'}")
 
-REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey, for what several workers know together
+REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey: shared rate-limit and circuit state
 
-# ---- Towards upstreams.
+# ---- Upstreams.
 
-UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: authorities trusted in place of the usual ones
-MAX_DETACHED_REQUESTS: int = env.count(
-    "MAX_DETACHED_REQUESTS", default=50
-)  # how many calls of a worker are read on without a caller
+UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: replaces the default authorities
+# Per worker: requests that continue after the client disconnected.
+MAX_DETACHED_REQUESTS: int = env.count("MAX_DETACHED_REQUESTS", default=50)
 
-# ---- Deadlines of the gateway itself. Those towards an upstream are fields of the upstream.
+# ---- Timeouts of the gateway. Timeouts of upstreams are fields of the upstream.
 
-HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # a silent stream gets a ping
-CLIENT_SEND_TIMEOUT_S: float = env.seconds("CLIENT_SEND_TIMEOUT_S", default=60.0)  # a caller who reads nothing is cut
-CLIENT_BODY_TIMEOUT_S: float = env.seconds(
-    "CLIENT_BODY_TIMEOUT_S", default=30.0
-)  # how long a request body may take to arrive
-GRACEFUL_TIMEOUT_S: int = env.count("GRACEFUL_TIMEOUT_S", default=30, at_least=1)  # from SIGTERM to the end
-DATABASE_TIMEOUT_S: float = env.seconds(
-    "DATABASE_TIMEOUT_S", default=1.0
-)  # how long a call waits for the ledger's database
-REDIS_TIMEOUT_S: float = env.seconds("REDIS_TIMEOUT_S", default=0.05)  # how long a call waits for Redis
-# How long a changed key, upstream or route may still look as before.
+HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # interval of pings in a stream without events
+CLIENT_SEND_TIMEOUT_S: float = env.seconds("CLIENT_SEND_TIMEOUT_S", default=60.0)  # for a client that does not read
+CLIENT_BODY_TIMEOUT_S: float = env.seconds("CLIENT_BODY_TIMEOUT_S", default=30.0)  # for the whole request body
+GRACEFUL_TIMEOUT_S: int = env.count("GRACEFUL_TIMEOUT_S", default=30, at_least=1)  # from SIGTERM to the exit
+DATABASE_TIMEOUT_S: float = env.seconds("DATABASE_TIMEOUT_S", default=1.0)  # for a lookup or a write of the ledger
+REDIS_TIMEOUT_S: float = env.seconds("REDIS_TIMEOUT_S", default=0.05)  # for a command
+# Cache TTL of keys, upstreams and routes.
 CONFIG_CACHE_TTL_S: float = env.seconds("CONFIG_CACHE_TTL_S", default=5.0, may_be_none=True)
 
-# ---- What it says of itself.
+# ---- Logging.
 
 LOG_LEVEL: str = env.choice("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO")
 
-# ---- What `make run` sets up when it is given an upstream instead of the embedded model.
+# ---- The upstream that `make run` registers instead of the embedded model.
 
 UPSTREAM_URL: str = env.str("UPSTREAM_URL", default="")
 UPSTREAM_API_KEY: str = env.str("UPSTREAM_API_KEY", default="")
@@ -79,28 +73,28 @@ UPSTREAM_DIALECT: str = env.str("UPSTREAM_DIALECT", default="openai")
 UPSTREAM_MODEL: str = env.str("UPSTREAM_MODEL", default="")
 LOCAL_MODEL_PORT: int = env.count("LOCAL_MODEL_PORT", default=8081, at_least=1)
 
-# ---- Warnings: about budgets, and about keys that need attention.
+# ---- Alerts about budgets and key hygiene.
 
-ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # who gets all of them, besides whom they are about
-ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # gets each warning as JSON
-ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs what the webhook gets
-PUBLIC_URL: str = env.str("PUBLIC_URL", default="").rstrip("/")  # where people reach the gateway: links begin with it
+ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # recipients of every alert, besides the owners
+ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # receives each alert as JSON
+ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs the webhook requests
+PUBLIC_URL: str = env.str("PUBLIC_URL", default="").rstrip("/")  # base URL of links in alerts
 DEFAULT_FROM_EMAIL: str = env.str("EMAIL_FROM", default="messages-gateway@localhost")
 vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="consolemail://")))
 
-# ---- Time. Stored in UTC; reports count their days in the reporting time zone.
+# ---- Time. Stored in UTC; days in reports are days of the reporting time zone.
 
 USE_TZ = True
 TIME_ZONE: str = env.str("REPORTING_TIME_ZONE", default="UTC")
 
-# ---- Limits of a request (bytes).
+# ---- Request size.
 
 MAX_BODY_BYTES = 32 * 1024 * 1024  # /api/ alone; the admin keeps Django's 2.5 MiB
 
 # ---- The ledger.
 
-LEASE_GRACE_S = 60  # an admitted row may stay open this much longer than the upstream's total deadline
-ORPHAN_SWEEP_S = 10.0  # how often a worker looks for rows whose worker has died
+LEASE_GRACE_S = 60  # an open record becomes orphaned this long after the upstream's request timeout
+ORPHAN_SWEEP_S = 10.0  # interval of the search for orphaned records
 
 # ---- Django.
 
@@ -126,7 +120,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "project.trusted_proxies.TrustedProxies",  # before anything looks at the scheme
     "messages_api.middleware.ApiMiddleware",
-    "project.middleware.PageHeaders",  # outside of whatever may refuse a request: error pages need them too
+    "project.middleware.PageHeaders",  # before middleware with error responses of its own
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
     "project.middleware.Sessions",
@@ -173,32 +167,32 @@ PASSWORD_HASHERS = ["staff.password_hashers.ThreadedPBKDF2Hasher"]
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
-# ---- Wrong passwords: counted by user name and address, so that nobody can lock others out.
+# ---- Failed logins, counted by user name and client IP, so that a client cannot lock out other users.
 
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # the end stands when it begins
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout does not get longer
 AXES_CLIENT_IP_CALLABLE = "staff.login.throttled_address"
 AXES_ONLY_ADMIN_SITE = True
-AXES_ENABLE_ADMIN = False  # our own pages show its tables
-AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # kept out of what it stores and logs
+AXES_ENABLE_ADMIN = False  # staff/admin.py shows its tables
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # not stored and not logged
 AXES_VERBOSE = False
-SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware: the one view that logs in asks it, no other request pays
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware is not needed: the login view checks for a lockout
 
-# ---- The audit log (staff/audited.py says of what).
+# ---- Audit log. staff/audit_registry.py registers the models.
 
 AUDITLOG_STORE_JSON_CHANGES = True
-AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, since ids mean nothing once a row is gone
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, because IDs mean nothing after a row is deleted
 
-# ---- The database. SQLite for one process that writes, PostgreSQL for more.
+# ---- Database. SQLite supports one writing process, PostgreSQL several.
 
 DATABASES = {"default": env.database(DATABASE_URL)}
 database = DATABASES["default"]
-given = database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL, such as sslmode=require
+given = database.get("OPTIONS", {})  # from the query of DATABASE_URL, such as sslmode=require
 if database["ENGINE"] == "django.db.backends.sqlite3":
     database["OPTIONS"] = {
-        # IMMEDIATE: an upgrade from read to write fails at once, whatever the timeout says.
+        # IMMEDIATE: an upgrade from read to write would fail without waiting for the timeout.
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=67108864;",
@@ -207,15 +201,15 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
 elif database["ENGINE"] == "django.db.backends.postgresql":
     database["ENGINE"] = "project.postgresql"
     database["OPTIONS"] = {
-        "connect_timeout": 2,  # the least that psycopg takes
+        "connect_timeout": 2,  # the minimum of psycopg
         "options": "-c statement_timeout=5000 -c lock_timeout=2000",
-        "answer_within_s": 6.0,  # for each answer: the server's own limits come first, if it lives
+        "answer_within_s": 6.0,  # per response, if the server does not enforce its own timeouts
         "tcp_user_timeout": 5000,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        # Every greenlet is its own thread to Django: without a pool, connections would multiply. A connection that was
-        # lost is asked for anew by whoever needs one (the pool's own back-off doubles from a second to minutes).
+        # Each greenlet counts as a thread: without a pool, every request would open a connection. The pool replaces a
+        # lost connection on demand; its own reconnection backs off from a second to minutes.
         "pool": {"min_size": 1, "max_size": 8, "timeout": 5.0, "max_lifetime": 1800, "reconnect_timeout": 0.5},
         **given,
     }
@@ -233,12 +227,12 @@ STORAGES = {
 # ---- Transport and cookies.
 
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^api/(?!docs/?$)", r"^livez$", r"^readyz$"]  # a caller's POST must never become a redirect
+SECURE_REDIRECT_EXEMPT = [r"^api/(?!docs/?$)", r"^livez$", r"^readyz$"]  # an API request must never be redirected
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
-COOKIE_PREFIX = "__Host-" if HTTPS else ""  # with it, browsers take these cookies from no other host and no subdomain
+COOKIE_PREFIX = "__Host-" if HTTPS else ""  # browsers then reject these cookies from other hosts and subdomains
 SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
 CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SESSION_COOKIE_SECURE = HTTPS
@@ -274,15 +268,15 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-# Swagger UI's style sheet holds its icons as data: addresses.
+# The style sheet of Swagger UI contains its icons as data: URLs.
 DOCS_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 
-# ---- The API. Everything else that a view needs stands on the view.
+# ---- API. Settings of single views are attributes of the view.
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["keys.access.authentication.APIKeyAuthentication"],
     "DEFAULT_PARSER_CLASSES": [],
-    "DEFAULT_PERMISSION_CLASSES": [],  # who has no usable key is refused by the authentication
+    "DEFAULT_PERMISSION_CLASSES": [],  # the authentication rejects requests without a usable key
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "messages_api.openapi.description.TableSchema",
     "EXCEPTION_HANDLER": "messages_api.error_responses.exception_handler",
@@ -290,7 +284,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "messages-gateway",
-    "DESCRIPTION": "One API in front of your model servers, in two dialects.",
+    "DESCRIPTION": "One API for your upstreams, in two dialects.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["messages_api.openapi.description.without_slash"],
@@ -300,7 +294,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
-# ---- Logs: one line a call, written by the gateway; secrets are masked whatever is logged.
+# ---- Logs: one line per request from the gateway. Credentials are redacted in every line.
 
 LOGGING = {
     "version": 1,
@@ -310,9 +304,9 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # A refused call is the caller's matter and has its own line; Django would add one that says less.
+        # The gateway logs failed requests itself; Django's line for a 4xx has fewer details.
         "django.request": {"level": "ERROR"},
-        # Each connection that it loses or cannot make, many a second: the ledger says once that the database is away.
+        # The pool logs every failed connection. The ledger logs an outage of the database once.
         "psycopg.pool": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
     },

@@ -8,7 +8,7 @@ from lib.client_address import is_from_trusted_proxy
 
 
 class TrustedProxies:
-    """Drop `X-Forwarded-Proto` unless a trusted proxy sent it: any client could claim HTTPS otherwise."""
+    """Drop `X-Forwarded-Proto` unless a trusted proxy sent it: otherwise any client could pretend to use HTTPS."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

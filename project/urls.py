@@ -1,4 +1,4 @@
-"""Where everything is: calls below /api/, pages below /admin/, health beside them."""
+"""URLs of the project: the API, the admin and the health checks."""
 
 from django.contrib import admin
 from django.urls import include, path

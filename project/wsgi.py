@@ -1,4 +1,4 @@
-"""The application that gunicorn serves."""
+"""WSGI entry point."""
 
 import os
 

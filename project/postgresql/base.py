@@ -1,7 +1,7 @@
 """
-Django's backend for PostgreSQL, with connections that give up on a server that does not answer.
+Django's backend for PostgreSQL, with connections that stop waiting for a server that does not respond.
 
-The address of this package is the ENGINE of the database, and the name of this module is what Django looks for.
+The database setting ENGINE names this package; Django requires the module name `base`.
 """
 
 import select
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
-    """A connection whose server has so long for each answer, and no longer than `patience` allows."""
+    """A connection with a time limit for each response: `answer_within_s`, or less within a deadline."""
 
     answer_within_s: float
 
@@ -36,12 +36,12 @@ class DeadlineConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, limit if timeout is None else min(limit, timeout))
         except psycopg.OperationalError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                self.close()  # the answer may still come, and would be taken for that to the next question
+                self.close()  # a late response would be read as the response to the next query
             raise
 
     @property
     def was_ended(self) -> bool:
-        """Whether the server has ended this idle connection. Costs no question: it has spoken unasked, or gone."""
+        """Whether the server closed this idle connection. No query: an idle connection is readable only then."""
         if self.closed:
             return True
         poll = monkey.get_original("select", "poll")()
@@ -56,7 +56,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool["connection_class"] = DeadlineConnection
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
-        """As Django's, but one from the pool is waited for patiently, and has not been ended by the server."""
+        """Return a connection. One from the pool is waited for within the deadline, and is not closed by the server."""
         self.isolation_level = IsolationLevel.READ_COMMITTED
         if not self.pool:
             return DeadlineConnection.connect(**conn_params)
@@ -70,7 +70,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def set_autocommit(self, autocommit: bool, *arguments: Any, **named: Any) -> None:
         if autocommit and self.connection is None:
-            return  # a transaction ended with its connection: Django would open another one, only to tell it this
+            return  # the connection ended in a transaction: Django would open a new one just to set this
         super().set_autocommit(autocommit, *arguments, **named)
 
     def is_usable(self) -> bool:

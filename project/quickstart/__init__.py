@@ -1,1 +1,1 @@
-"""What `make run` does on a bare machine, one noun a module: secrets file, rows, pages, processes, first calls."""
+"""Steps of `make run` on a new machine: secrets, database, static files, processes and first requests."""

@@ -1,5 +1,5 @@
-"""The one error of quickstart: something that the operator has to change, in a sentence that says what."""
+"""Error of quickstart: a sentence that says what the operator has to change."""
 
 
 class CannotStart(Exception):
-    """Ends quickstart with this one line and a non-zero exit."""
+    """The end of quickstart with this line and a non-zero exit code."""

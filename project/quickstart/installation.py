@@ -1,4 +1,4 @@
-"""Everything that an installation needs before its processes start. Done again, it changes nothing."""
+"""Preparation of an installation before its processes start. A repeated run changes nothing."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ SAMPLE_MODELS = {Dialect.ANTHROPIC: "claude-3-opus-20240229", Dialect.OPENAI: "g
 
 
 def prepare(terminal: Terminal) -> None:
-    """Secrets, database, pages, upstream and route. Raise CannotStart with what the operator has to change."""
+    """Prepare secrets, database, static files, upstream and route. Raise CannotStart if that is not possible."""
     _ensure_secrets(terminal)
     _check_settings()
     _migrate(terminal)
@@ -31,34 +31,34 @@ def prepare(terminal: Terminal) -> None:
 
 
 def uses_local_model() -> bool:
-    """Whether the embedded model is served: it is, unless the environment names an upstream."""
+    """Return whether the embedded model is used, because the environment has no upstream."""
     return not settings.UPSTREAM_URL
 
 
-def model_to_ask() -> str:
-    """The model name of the first calls."""
+def model_to_use() -> str:
+    """Return the model name of the first requests."""
     if uses_local_model():
         return ALIAS
     return settings.UPSTREAM_MODEL or SAMPLE_MODELS[Dialect(settings.UPSTREAM_DIALECT)]
 
 
-def where_to_look() -> str:
-    """What an operator should look at when a call fails."""
+def advice_after_failure() -> str:
+    """Return advice for an operator whose first request failed."""
     if uses_local_model():
-        return "The logs may say more."
-    return "Look at UPSTREAM_URL, UPSTREAM_API_KEY, UPSTREAM_DIALECT and UPSTREAM_MODEL."
+        return "See the logs for details."
+    return "Check UPSTREAM_URL, UPSTREAM_API_KEY, UPSTREAM_DIALECT and UPSTREAM_MODEL."
 
 
 def _ensure_secrets(terminal: Terminal) -> None:
-    """Write the secrets that are missing, and begin anew with them: settings are read once, when a program starts."""
+    """Write missing secrets, then restart the program: it reads its settings only once."""
     try:
         written = secrets_file.complete(settings.ENV_FILE, missing=_missing_secrets())
     except OSError as error:
         raise CannotStart(f"Cannot write {shown(settings.ENV_FILE)}: {error.strerror}.") from error
     if written:
-        terminal.say(f"written to {shown(settings.ENV_FILE)}, which you alone can read", label="Secrets")
+        terminal.say(f"written to {shown(settings.ENV_FILE)}, readable by you only", label="Secrets")
         for name in written:
-            env.ENVIRON.pop(name, None)  # an empty one would win over the file
+            env.ENVIRON.pop(name, None)  # an empty variable would take precedence over the file
         os.execv(sys.executable, sys.orig_argv)
 
 
@@ -66,7 +66,7 @@ def _missing_secrets() -> set[str]:
     missing = {name for name in ("API_KEY_PEPPERS", "CREDENTIAL_ENCRYPTION_KEYS") if not getattr(settings, name)}
     try:
         _ = settings.SECRET_KEY
-    except ImproperlyConfigured:  # Django's own way to say that it is empty
+    except ImproperlyConfigured:  # raised by Django if it is empty
         missing.add("SECRET_KEY")
     return missing
 
@@ -77,14 +77,14 @@ def _check_settings() -> None:
     except ImproperlyConfigured as error:
         raise CannotStart(str(error)) from error
     if settings.UPSTREAM_DIALECT not in Dialect.values:
-        raise CannotStart(f"UPSTREAM_DIALECT is neither of {', '.join(Dialect.values)}.")
+        raise CannotStart(f"UPSTREAM_DIALECT is not one of {', '.join(Dialect.values)}.")
 
 
 def _migrate(terminal: Terminal) -> None:
     try:
         settings.STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotStart(f"STATE_DIR {shown(settings.STATE_DIR)} cannot be made: {error.strerror}.") from error
+        raise CannotStart(f"STATE_DIR {shown(settings.STATE_DIR)} cannot be created: {error.strerror}.") from error
     database = settings.DATABASES["default"]
     terminal.begin("Database", "migrating")
     try:

@@ -1,4 +1,4 @@
-"""HTTP to this machine, past any proxy that the environment names."""
+"""HTTP client for this machine, without the proxies of the environment."""
 
 import urllib.request
 

@@ -1,6 +1,6 @@
-"""Whether the pinned packages are installed. Standard library only: it is asked before Django can be imported.
+"""Check for missing packages. Standard library only, because it runs before Django can be imported.
 
-As a program, `python -m project.quickstart.packages FILE…`, it exits with 1 and one line when something is missing.
+`python -m project.quickstart.packages FILE…` exits with 1 and one line if packages are missing.
 """
 
 import re
@@ -12,7 +12,7 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==", re.MULTILINE)
 
 
 def find_missing(requirements: Path) -> list[str]:
-    """The names of the packages in a requirements file that are not installed, or not any more with all their files."""
+    """Return the names of the packages in a requirements file that are not installed or lack files."""
     return [name for name in PIN.findall(requirements.read_text()) if not _is_whole(name)]
 
 

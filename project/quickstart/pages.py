@@ -1,4 +1,4 @@
-"""The static files of the pages, collected when they have changed."""
+"""Collection of static files after a change."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ MANIFEST = "staticfiles.json"
 
 
 def collect() -> bool:
-    """Collect the static files unless what was collected is newer than all of them. Return whether it was done."""
+    """Collect the static files if one is newer than the last collection. Return whether they were collected."""
     manifest = Path(settings.STATIC_ROOT) / MANIFEST
     if manifest.exists() and manifest.stat().st_mtime >= max(_changes(), default=0):
         return False

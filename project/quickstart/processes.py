@@ -1,4 +1,4 @@
-"""The processes that quickstart starts and, whatever happens, ends again."""
+"""Child processes of quickstart, which end with it in every case."""
 
 import contextlib
 import ctypes
@@ -18,13 +18,13 @@ from project.quickstart.terminal import shown
 
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1  # from Linux's <sys/prctl.h>
-LAST_WORDS_BYTES = 4_096
+LAST_OUTPUT_BYTES = 4_096
 
 
 class Child:
-    """A process in a session of its own: Ctrl-C in the terminal reaches quickstart alone, which ends it in order.
+    """A process in a session of its own: Ctrl-C in the terminal reaches only quickstart, which stops the process.
 
-    Its output goes to a log file that begins anew. On Linux it also ends when quickstart is killed outright.
+    Its output goes to a log file, which is truncated first. On Linux the process also ends if quickstart is killed.
     """
 
     def __init__(self, name: str, command: list[str], *, folder: Path, log: Path) -> None:
@@ -46,24 +46,24 @@ class Child:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def last_words(self) -> str:
-        """The last line that it wrote, but for gunicorn's own `[time] [pid] [level]`: the reason stands before them."""
-        lines = self.log.read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace").split("\n")
-        words = (line.strip() for line in reversed(lines) if any(map(str.isalpha, line)) and not line.startswith("["))
-        return next(words, "it said nothing").removeprefix("CommandError: ").rstrip(".")
+    def last_output(self) -> str:
+        """Return the last line of the log with a reason; not gunicorn's own lines, which follow it."""
+        lines = self.log.read_bytes()[-LAST_OUTPUT_BYTES:].decode(errors="replace").split("\n")
+        reasons = (line.strip() for line in reversed(lines) if any(map(str.isalpha, line)) and not line.startswith("["))
+        return next(reasons, "no output").removeprefix("CommandError: ").rstrip(".")
 
     def wait_until_ready(self, url: str, *, within_s: float) -> None:
-        """Return when the address answers with success. Raise CannotStart when the process ends or the time is over."""
+        """Wait until the URL responds with success. Raise CannotStart if the process exits or the time is over."""
         expires_at = time.monotonic() + within_s
-        while not _answers(url):
+        while not _responds(url):
             if self.has_ended():
-                raise CannotStart(f"{self.name} did not start: {self.last_words()}. Log: {shown(self.log)}")
+                raise CannotStart(f"{self.name} did not start: {self.last_output()}. Log: {shown(self.log)}")
             if time.monotonic() > expires_at:
                 raise CannotStart(f"{self.name} was not ready within {within_s:.0f} s. Log: {shown(self.log)}")
             time.sleep(POLL_S)
 
     def stop(self, *, within_s: float) -> None:
-        """Ask it to end, and make it end when it takes longer or when somebody presses Ctrl-C again. Safe to repeat."""
+        """Terminate the process. Kill it after `within_s` or at the next Ctrl-C. May be called twice."""
         self._process.terminate()
         try:
             self._process.wait(within_s)
@@ -73,8 +73,8 @@ class Child:
             self._process.wait()
 
 
-def check_port_is_free(host: str, port: int, *, otherwise: str) -> None:
-    """Raise CannotStart unless a server can listen there. `otherwise` tells how to choose another port."""
+def check_port_is_free(host: str, port: int, *, advice: str) -> None:
+    """Raise CannotStart, with advice how to choose another port, unless a server can listen on this one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,12 +82,12 @@ def check_port_is_free(host: str, port: int, *, otherwise: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise CannotStart(f"Port {port} {reason}. {otherwise}") from error
+            raise CannotStart(f"Port {port} {reason}. {advice}") from error
 
 
 def _follow_parent() -> Callable[[], None]:
-    """What a child runs before its program begins: ask the kernel for SIGTERM when the parent dies."""
-    # Loaded here, not in the child: between fork and exec the less happens the better.
+    """Return a function for the child, before it executes the program: request SIGTERM for the parent's death."""
+    # Loaded in the parent: as little as possible should happen between fork and exec.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def follow() -> None:
@@ -96,9 +96,9 @@ def _follow_parent() -> Callable[[], None]:
     return follow
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with opener.open(url, timeout=1):
             return True
-    except OSError:  # refused, reset, or an HTTP status that says "not yet"
+    except OSError:  # connection refused or reset, or an HTTP error status
         return False

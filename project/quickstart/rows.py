@@ -1,7 +1,6 @@
-"""What a new installation has in its database: an admin, a first key, an upstream and its route.
+"""Initial rows of an installation: an admin, an API key, an upstream and its route.
 
-All of it may be run again: what is there stays, except the address and credential of the upstreams that are named
-here, which follow the environment.
+A repeated run keeps existing rows. Only the base URL and the credential of these upstreams follow the environment.
 """
 
 import secrets
@@ -21,8 +20,8 @@ from project.quickstart.errors import CannotStart
 ADMIN = "admin"
 FIRST_KEY = "first key"
 CHECK_KEY = "make run"
-WHY_ENDLESS = "made by make run, for this machine"
-CHECK_LIFE = timedelta(minutes=5)
+NO_EXPIRY_REASON = "created by make run for this machine"
+CHECK_LIFETIME = timedelta(minutes=5)
 
 LOCAL = "local-model"
 LOCAL_ANTHROPIC = "local-model-anthropic"
@@ -31,7 +30,7 @@ OURS = (LOCAL, LOCAL_ANTHROPIC, GIVEN)
 
 
 def ensure_admin() -> tuple[User, str | None]:
-    """The first active admin. Where there is none, a new one with a random password, which is stored nowhere."""
+    """Return the first active admin and None, or a new admin and a random password, which is stored nowhere."""
     admin = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if admin is not None:
         return admin, None
@@ -40,34 +39,34 @@ def ensure_admin() -> tuple[User, str | None]:
         return User.objects.create_superuser(ADMIN, password=password), password
     except IntegrityError as error:
         raise CannotStart(
-            f"The user {ADMIN} exists but is no active admin. Create one: .venv/bin/python manage.py createsuperuser"
+            f"The user {ADMIN} is not an active admin. Create one: .venv/bin/python manage.py createsuperuser"
         ) from error
 
 
 def ensure_first_key(owner: User) -> str | None:
-    """The raw key of a new first key, or None while there is a usable one under the current peppers."""
+    """Return the raw key of a new API key, or None if a usable one exists under the current peppers."""
     current = [raw_key.pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS]
     if APIKey.objects.active().filter(secrets__pepper_id__in=current).exclude(name=CHECK_KEY).exists():
         return None
-    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner, no_expiry_reason=WHY_ENDLESS)
+    _, raw = APIKey.objects.issue(name=FIRST_KEY, owner=owner, no_expiry_reason=NO_EXPIRY_REASON)
     return raw
 
 
 def issue_check_key(owner: User) -> str:
-    """A raw key for the calls of a later run, when nobody knows the first one any more. It works for five minutes.
+    """Return a raw key for the requests of a later run, when the first one is no longer known. Expires in five minutes.
 
-    It is a new secret of one key, so that many runs do not fill the list of keys.
+    It is a new secret of one API key, so that many runs do not fill the list of keys.
     """
     key = APIKey.objects.active().filter(name=CHECK_KEY, owner=owner).first()
     if key is None:
-        # This raw key is forgotten: nobody ever knew it.
-        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner, no_expiry_reason=WHY_ENDLESS)
-    _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFE)
+        # The raw key of this secret is discarded.
+        key, _ = APIKey.objects.issue(name=CHECK_KEY, owner=owner, no_expiry_reason=NO_EXPIRY_REASON)
+    _, raw = key.secrets.issue(expires_at=timezone.now() + CHECK_LIFETIME)
     return raw
 
 
 def register_local_model(base_url: str, *, model: str) -> None:
-    """Let every model name lead to the embedded server. Also under its own name, and in its other dialect."""
+    """Route every model name to the embedded model, and its own name in both dialects."""
     local = _register(LOCAL, dialect=Dialect.OPENAI, base_url=base_url)
     native = _register(LOCAL_ANTHROPIC, dialect=Dialect.ANTHROPIC, base_url=base_url)
     _point("*", to=local, model=model)
@@ -76,18 +75,18 @@ def register_local_model(base_url: str, *, model: str) -> None:
 
 
 def register_given(base_url: str, *, dialect: str, credential: str, model: str) -> None:
-    """Let every model name lead to the upstream that the environment describes. The embedded one is not served."""
+    """Route every model name to the upstream of the environment, and disable the embedded model."""
     given = _register(GIVEN, dialect=dialect, base_url=base_url, credential=credential)
     _point("*", to=given, model=model)
     for local in Upstream.objects.filter(name__in=(LOCAL, LOCAL_ANTHROPIC), enabled=True):
         local.enabled = False
-        local.save(update_fields=["enabled"])  # row by row, so that the audit log sees it
+        local.save(update_fields=["enabled"])  # not by a query, which the audit log does not see
 
 
 def _register(name: str, *, dialect: str, base_url: str, credential: str = "") -> Upstream:
     upstream = Upstream.objects.filter(name=name).first() or Upstream(name=name)
     upstream.dialect, upstream.base_url, upstream.enabled = dialect, base_url, True
-    if upstream.endpoint().credential != credential:  # else each start would look like a change of it
+    if upstream.endpoint().credential != credential:  # otherwise each start would set a new date
         upstream.set_credential(credential)
     try:
         upstream.full_clean()
@@ -103,7 +102,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def _point(pattern: str, *, to: Upstream, model: str) -> None:
-    """Let a route lead to this target alone, unless an operator has given it a target of their own."""
+    """Make this the only target of a route, unless an operator has added another target."""
     route, _ = Route.objects.get_or_create(pattern=pattern)
     if route.targets.exclude(upstream__name__in=OURS).exists():
         return

@@ -1,4 +1,4 @@
-"""The secrets that an installation begins with, in a file that its owner alone can read."""
+"""File with the secrets of an installation, readable by its owner only."""
 
 import os
 import re
@@ -13,14 +13,14 @@ MAKERS = {
     "CREDENTIAL_ENCRYPTION_KEYS": lambda: Fernet.generate_key().decode(),
 }
 PRIVATE = 0o600
-HEADER = "# Written by `make run`. Keep a copy: without these secrets no API key and no stored credential works.\n"
+HEADER = "# Written by `make run`. Keep a copy: API keys and stored credentials do not work without these secrets.\n"
 ASSIGNMENT = re.compile(r"^(?:export )?([A-Za-z_0-9]+)=(.*)$", re.MULTILINE)
 
 
 def complete(path: Path, *, missing: set[str]) -> list[str]:
-    """Write the `missing` secrets into the file, each made anew, and return the names that were written.
+    """Generate the `missing` secrets, write them to the file and return their names.
 
-    What the file says already stays: a secret that stands there is never replaced, a bare `SECRET_KEY=` is filled.
+    Secrets in the file are never replaced. An assignment without a value, such as `SECRET_KEY=`, is completed.
     """
     text = path.read_text() if path.exists() else HEADER
     given = {name for name, value in ASSIGNMENT.findall(text) if value.strip(" '\"")}
@@ -28,7 +28,7 @@ def complete(path: Path, *, missing: set[str]) -> list[str]:
     if written:
         added = {name: MAKERS[name]() for name in written}
         if "HTTPS" not in given:
-            added["HTTPS"] = "false"  # http:// on this machine: over it a browser would not send secure cookies
+            added["HTTPS"] = "false"  # http:// on this machine, over which browsers do not send secure cookies
         _replace(path.resolve(), _with(text, added))
     elif path.exists():
         path.chmod(PRIVATE)
@@ -36,13 +36,13 @@ def complete(path: Path, *, missing: set[str]) -> list[str]:
 
 
 def _with(text: str, values: dict[str, str]) -> str:
-    """The text of a file with these assignments at its end, and without empty ones of the same names."""
+    """Append assignments to the text of a file, and remove empty assignments of the same names."""
     kept = [line for line in text.splitlines() if (match := ASSIGNMENT.match(line)) is None or match[1] not in values]
     return "\n".join([*kept, *(f"{name}={value}" for name, value in values.items()), ""])
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a file in place of another at once: whatever happens in between, nobody sees half of it or may read it."""
+    """Replace a file atomically. The new file is private from its creation."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:

@@ -1,4 +1,4 @@
-"""The gateway and, unless an upstream is given, the embedded model beside it: started, watched, ended in order."""
+"""Start, supervision and ordered stop of the gateway and of the embedded model."""
 
 import os
 import sys
@@ -17,13 +17,13 @@ from project.quickstart.terminal import Terminal, shown
 MODEL_READY_WITHIN_S = 90.0
 GATEWAY_READY_WITHIN_S = 60.0
 MODEL_STOPS_WITHIN_S = 5.0
-STOP_MARGIN_S = 5.0  # gunicorn's own SIGKILL comes first
+STOP_MARGIN_S = 5.0  # gunicorn kills its workers before this
 WATCH_S = 0.2
 EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Serving:
-    """The processes of one run. Used as a context manager it ends all that was started, the gateway first."""
+    """The processes of one run. The context manager stops them at its end, the gateway first."""
 
     def __init__(self, terminal: Terminal, *, port: int | None, with_model: bool) -> None:
         self._terminal = terminal
@@ -38,7 +38,7 @@ class Serving:
 
     @property
     def url(self) -> str:
-        """Where a caller on this machine reaches the gateway."""
+        """The base URL of the gateway for a client on this machine."""
         return "http://" + bind.join(EVERY_ADDRESS.get(self._host, self._host), self._port)
 
     @property
@@ -46,15 +46,15 @@ class Serving:
         return [child.log for child in (self._gateway, self._model) if child is not None]
 
     def check_ports(self) -> None:
-        """Raise CannotStart when one of the ports is taken: asked before anything that takes time."""
+        """Raise CannotStart if a port is in use. Called before the slow steps."""
         another = bind.join(self._host, self._port + 1)
-        check_port_is_free(self._host, self._port, otherwise=f"Choose another: BIND={another} make run")
+        check_port_is_free(self._host, self._port, advice=f"Choose another: BIND={another} make run")
         if self._with_model:
             port = settings.LOCAL_MODEL_PORT
-            check_port_is_free(MODEL_HOST, port, otherwise=f"Choose another: LOCAL_MODEL_PORT={port + 1} make run")
+            check_port_is_free(MODEL_HOST, port, advice=f"Choose another: LOCAL_MODEL_PORT={port + 1} make run")
 
     def start(self) -> None:
-        """Start both and wait until they answer. Raise CannotStart, with a process's last words, if one does not."""
+        """Start the processes and wait until they respond. Raise CannotStart if one does not."""
         begun = time.monotonic()
         if self._with_model:
             self._model = self._run("The embedded model", ["manage.py", "run_local_model"], log="model.log")
@@ -62,7 +62,7 @@ class Serving:
         self._gateway = self._run("The gateway", gunicorn, log="gateway.log")
 
         if self._model is not None:
-            self._terminal.begin("Model", "loading SmolLM2-135M, a small one that answers badly")
+            self._terminal.begin("Model", "loading SmolLM2-135M, a small model with poor responses")
             self._model.wait_until_ready(
                 f"http://{MODEL_HOST}:{settings.LOCAL_MODEL_PORT}/health", within_s=MODEL_READY_WITHIN_S
             )
@@ -72,12 +72,12 @@ class Serving:
         self._terminal.say(f"ready: {self.url}")
 
     def watch(self, *, parent: int | None) -> None:
-        """Return when the process `parent` is our parent no more. Raise CannotStart when one of ours ends by itself."""
+        """Return when `parent` is no longer the parent process. Raise CannotStart when a started process exits."""
         while parent is None or os.getppid() == parent:
             for child in (self._gateway, self._model):
                 if child is not None and child.has_ended():
                     raise CannotStart(
-                        f"{child.name} has ended by itself: {child.last_words()}. Log: {shown(child.log)}"
+                        f"{child.name} exited unexpectedly: {child.last_output()}. Log: {shown(child.log)}"
                     )
             time.sleep(WATCH_S)
 
@@ -85,7 +85,7 @@ class Serving:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The gateway first: its open calls still need the model.
+        # The gateway first: its in-flight requests need the model.
         if self._gateway is not None:
             self._gateway.stop(within_s=settings.GRACEFUL_TIMEOUT_S + STOP_MARGIN_S)
         if self._model is not None:

@@ -1,4 +1,4 @@
-"""What a newcomer sees: one line a step, which says what is being done while it is done."""
+"""Terminal output of quickstart: one line per step."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,27 +10,27 @@ INDENT = " " * (2 + LABEL_WIDTH)
 
 
 class Terminal:
-    """Writes labelled lines, each at once."""
+    """Writer of labeled lines, without buffering."""
 
     def __init__(self, stdout: OutputWrapper) -> None:
         self._stdout = stdout
         self._is_line_open = False
 
     def begin(self, label: str, doing: str) -> None:
-        """Begin a line that the next `say` completes."""
+        """Start a line, which the next `say` completes."""
         self.end_line()
         self._write(f"  {label:<{LABEL_WIDTH}}{doing} … ")
         self._is_line_open = True
 
     def say(self, text: str, *, label: str = "") -> None:
-        """Complete the line that was begun, or write one of its own."""
+        """Complete the open line, or write a new one."""
         if not self._is_line_open:
             self._write(f"  {label:<{LABEL_WIDTH}}")
         self._write(_indented(text) + "\n")
         self._is_line_open = False
 
     def say_in_pieces(self, pieces: Iterable[str]) -> None:
-        """Write one text as its pieces arrive."""
+        """Write a text piece by piece."""
         self._write(INDENT)
         self._is_line_open = True
         for piece in pieces:
@@ -38,7 +38,7 @@ class Terminal:
         self.end_line()
 
     def plain(self, text: str) -> None:
-        """Write lines as they are, for copying."""
+        """Write lines without indentation, for copying."""
         self.end_line()
         self._write(text + "\n")
 
@@ -53,7 +53,7 @@ class Terminal:
 
 
 def shown(path: Path) -> str:
-    """A path as somebody in the current folder would write it."""
+    """Return a path relative to the current folder, if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

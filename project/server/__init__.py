@@ -1,0 +1,1 @@
+"""Serving: gunicorn, the worker, the application, health and periodic tasks."""

@@ -1,4 +1,4 @@
-"""The application of one worker: Django's handler with a beginning and an honest end."""
+"""WSGI application of a worker, with startup, drain and graceful shutdown."""
 
 import time
 from contextlib import suppress
@@ -25,21 +25,21 @@ from project.server.housekeeper import Housekeeper, PeriodicTask
 
 READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
-CHORES = [
-    PeriodicTask(do=revocation.terminate_requests_of_compromised_keys, every_s=5),
-    PeriodicTask(do=delivery.send_pending, every_s=5),
-    PeriodicTask(do=rejected_uses.flush, every_s=15),
-    PeriodicTask(do=weekly_notification.queue, every_s=600),
+PERIODIC_TASKS = [
+    PeriodicTask(run=revocation.terminate_requests_of_compromised_keys, every_s=5),
+    PeriodicTask(run=delivery.send_pending, every_s=5),
+    PeriodicTask(run=rejected_uses.flush, every_s=15),
+    PeriodicTask(run=weekly_notification.queue, every_s=600),
 ]
 
 
 class Application(WSGIHandler):
-    """What gunicorn serves. Its hooks call `start`, `drain` and `close`; another server may leave them out."""
+    """The WSGI application. The hooks of gunicorn call `start`, `drain` and `close`; other servers may not."""
 
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
-        self._housekeeper = Housekeeper(CHORES)
+        self._housekeeper = Housekeeper(PERIODIC_TASKS)
 
     def start(self) -> None:
         """Start the background threads and load what the first request needs. Called in the worker, after the fork."""
@@ -57,11 +57,11 @@ class Application(WSGIHandler):
         connection.close()
 
     def drain(self, *, within_s: float) -> None:
-        """Let no new call in. Running ones may go on for so long, then they are ended with an error that says so."""
+        """Reject new requests. In-flight requests may continue for `within_s`, then they end with an error."""
         watcher.drain(at=time.monotonic() + within_s)
 
     def close(self) -> None:
-        """End what runs without a connection of its own, such as a call that is read on, and write what is settled."""
+        """End detached requests and other in-flight ones, write all settlements, and stop the background threads."""
         self._housekeeper.close()
         watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()

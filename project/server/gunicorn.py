@@ -1,4 +1,4 @@
-"""gunicorn's settings and hooks: one gevent worker a core, an honest end on SIGTERM, every row settled before exit."""
+"""Settings and hooks of gunicorn: gevent workers, graceful shutdown on SIGTERM, all records settled before exit."""
 
 import logging
 import os
@@ -17,23 +17,23 @@ worker_connections = 2_000
 graceful_timeout = settings.GRACEFUL_TIMEOUT_S
 keepalive = 12  # also how long a request line and headers may take
 timeout = 60
-http_parser = "python"  # "auto" takes whatever parser happens to be installed
+http_parser = "python"  # "auto" depends on the installed packages
 limit_request_line = 8_190
 limit_request_fields = 60
 limit_request_field_size = 8_190
-forwarded_allow_ips = ""  # the gateway itself decides whom it believes (TRUSTED_PROXIES)
+forwarded_allow_ips = ""  # the gateway trusts proxies by TRUSTED_PROXIES
 header_map = "drop"
 control_socket_disable = True
-accesslog = None  # the gateway writes one line a call
+accesslog = None  # the gateway logs one line per request
 
 
 def post_fork(server, worker):
-    """In the worker, before anything else. Until it has handlers of its own, the master's would swallow a SIGTERM."""
+    """Reset the SIGTERM handler, first in the worker: the handler of the master would ignore the signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def post_worker_init(worker):
-    """In the worker, after the application was loaded."""
+    """Start the application, after the worker has loaded it."""
     worker.wsgi.start()
 
 

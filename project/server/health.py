@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve. Open to everybody, so neither tells why."""
+"""Liveness and readiness of a worker. Public, so the responses contain no details."""
 
 from django.conf import settings
 from django.db import Error, connection
@@ -9,20 +9,20 @@ from messages_api.watcher import watcher
 
 
 def livez(http_request: HttpRequest) -> HttpResponse:
-    """The process answers. Touches nothing else."""
+    """Respond without any dependency."""
     return HttpResponse("ok", content_type="text/plain")
 
 
 def readyz(http_request: HttpRequest) -> HttpResponse:
-    """The database answers, calls can be recorded, and the process is not about to end; else 503."""
-    if watcher.is_draining or database_health.is_unavailable() or not _database_answers():
+    """Return 200 if the database responds, records can be written and the worker is not draining; else 503."""
+    if watcher.is_draining or database_health.is_unavailable() or not _database_responds():
         response = HttpResponse("not ready", status=503, content_type="text/plain")
-        response._has_been_logged = True  # type: ignore[attr-defined]  # whoever asks every second knows it already
+        response._has_been_logged = True  # type: ignore[attr-defined]  # probes repeat every few seconds: no log line for each
         return response
     return HttpResponse("ok", content_type="text/plain")
 
 
-def _database_answers() -> bool:
+def _database_responds() -> bool:
     try:
         with deadlines.deadline(settings.DATABASE_TIMEOUT_S), connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""What a worker does besides its calls: small chores, each every few seconds, in a greenlet of their own."""
+"""Periodic tasks of a worker, in one greenlet beside the requests."""
 
 import logging
 import threading
@@ -15,17 +15,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeriodicTask:
-    """Something that may be done by every worker, at any time, twice."""
+    """A function that every worker may run at any time, also concurrently with other workers."""
 
-    do: Callable[[], object]
+    run: Callable[[], object]
     every_s: float
 
 
 class Housekeeper:
-    """Does chores until it is closed. An error of one is logged and holds up neither the others nor the next turn."""
+    """Runs periodic tasks until it is closed. An error of a task is logged and affects no other run."""
 
-    def __init__(self, chores: Sequence[PeriodicTask]) -> None:
-        self._chores = chores
+    def __init__(self, tasks: Sequence[PeriodicTask]) -> None:
+        self._tasks = tasks
         self._closed = threading.Event()
         self._loop = OncePerProcess(self._start_loop)
 
@@ -37,25 +37,25 @@ class Housekeeper:
         threading.Thread(target=self._run, name="housekeeper", daemon=True).start()
 
     def close(self) -> None:
-        """May be called twice."""
+        """Stop the loop. May be called twice."""
         self._closed.set()
 
     def _run(self) -> None:
-        due = [time.monotonic() + chore.every_s for chore in self._chores]
+        due = [time.monotonic() + task.every_s for task in self._tasks]
         while not self._closed.wait(max(0.0, min(due) - time.monotonic())):
             now = time.monotonic()
-            for i, chore in enumerate(self._chores):
+            for i, task in enumerate(self._tasks):
                 if due[i] <= now:
-                    due[i] = now + chore.every_s
-                    _do(chore)
+                    due[i] = now + task.every_s
+                    _run(task)
 
 
-def _do(chore: PeriodicTask) -> None:
+def _run(task: PeriodicTask) -> None:
     try:
-        chore.do()
+        task.run()
     except Error as error:
-        logger.warning("A chore waits for the database (%s)", type(error).__name__)
-    except Exception:  # ours: it must not stop the others
-        logger.exception("A chore failed")
+        logger.warning("Periodic task: database unavailable (%s)", type(error).__name__)
+    except Exception:  # a bug in one task must not stop the others
+        logger.exception("Periodic task failed")
     finally:
         connections.close_all()

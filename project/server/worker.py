@@ -1,7 +1,7 @@
-"""gunicorn's gevent worker, with an end that waits for calls and not for connections.
+"""gevent worker whose graceful shutdown waits for in-flight requests, not for idle connections.
 
-A client that keeps its connection open for the next call would hold up the end of the process until `keepalive` or the
-graceful timeout has passed, although nothing runs on it.
+With gunicorn's own worker, a client that keeps its connection open delays the exit until `keepalive` or the graceful
+timeout has passed, although no request is in flight.
 """
 
 import os
@@ -15,13 +15,13 @@ from typing import Any
 from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
-END_MARGIN_S = 5  # what is left of the graceful timeout for error events, settlements and the exit itself
-# What the kernel holds for a caller that reads slowly. It would hold up to 4 MiB (net.ipv4.tcp_wmem).
+EXIT_MARGIN_S = 5  # part of the graceful timeout for error events, settlements and the exit itself
+# Limit of the kernel's buffer for a client that reads slowly. The default is up to 4 MiB (net.ipv4.tcp_wmem).
 SEND_BUFFER_BYTES = 256 * 1024
 
 
 class DrainingWorker(GeventWorker):
-    """On SIGTERM: no new call, idle connections closed, running calls drained (see `lifecycle.Application`)."""
+    """On SIGTERM, close idle connections and drain in-flight requests (see `Application.drain`)."""
 
     wsgi: Any = None  # until it is loaded
 
@@ -57,38 +57,38 @@ class DrainingWorker(GeventWorker):
         finally:
             self._idle.add(sock)
             if not self.alive:
-                _end_reading(sock)  # nobody else will: the end began while this call ran
+                _end_reading(sock)  # the shutdown began while this request was in flight
 
     def notify(self) -> None:
-        """Tell the master that we live. Without a master there is nobody to tell: end now, and honestly.
+        """Send the heartbeat to the master. If the master has died, shut down gracefully.
 
-        gunicorn itself leaves at once here, in the middle of every stream.
+        gunicorn's own worker exits immediately, in the middle of every stream.
         """
         if self.alive and self.ppid != os.getppid():
-            self.log.error("The master has died: ending")
+            self.log.error("The master has died: shutting down")
             self.wsgi.drain(within_s=0)
-            self._end()
+            self._shut_down()
         self.tmp.notify()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.wsgi is not None:
-            self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - END_MARGIN_S))
-        self._end()
+            self.wsgi.drain(within_s=max(0, self.cfg.graceful_timeout - EXIT_MARGIN_S))
+        self._shut_down()
 
     def _close(self) -> None:
-        """Wait for no further request, also on the connections that were accepted since `_end`."""
+        """Wait for no further request, also on the connections that were accepted since `_shut_down`."""
         self._is_closing = True
-        self._end()
+        self._shut_down()
 
-    def _end(self) -> None:
-        """Take no new connection, and let go of those that nothing runs on."""
+    def _shut_down(self) -> None:
+        """Accept no new connection and close the idle ones."""
         self.alive = False
         for connection in list(self._idle):
             _end_reading(connection)
 
 
 class _ListenerName:
-    """The address of a listening socket, which `handle` asks for and a connection may outlive."""
+    """The name of a listening socket. A connection may outlive the socket, and `handle` reads the name."""
 
     def __init__(self, listener: Any) -> None:
         self._name = listener.getsockname()
@@ -98,7 +98,7 @@ class _ListenerName:
 
 
 class _DrainingServer(StreamServer):
-    """A server that accepts the connections in its queue before it closes: the kernel would reset them.
+    """A server that accepts the connections in its queue before it closes. Otherwise the kernel resets them.
 
     On a busy machine, many are in the queue after a signal: the event loop runs the timer that closes the server before
     it accepts.
@@ -113,14 +113,14 @@ class _DrainingServer(StreamServer):
         if not self.closed:
             self.stop_accepting()
             self._on_close()
-            with suppress(OSError):  # such as no file descriptor: the rest is reset
+            with suppress(OSError):  # such as no free file descriptor: the remaining connections are reset
                 while not self.full() and (connection := self.do_read()):
                     self.do_handle(*connection)
         super().close()
 
 
 def _end_reading(connection: socket.socket) -> None:
-    """Let whoever waits for the next request on a connection see its end."""
-    # A twin of the socket: gevent would tell the one who waits on the socket itself that it was closed.
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as twin:
-        twin.shutdown(socket.SHUT_RD)
+    """End the wait for the next request on a connection."""
+    # On a duplicate of the socket: gevent raises an error in the greenlet that waits on the socket itself.
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RD)

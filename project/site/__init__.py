@@ -1,0 +1,1 @@
+"""Admin site: pages, overview and attention items."""

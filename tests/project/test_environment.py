@@ -92,7 +92,7 @@ def test_what_is_misspelt_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("url", ["nope", "mysql://localhost/gateway", "sqlite:path"])
 def test_a_database_of_another_kind_is_refused(url: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL is neither"):
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL is not"):
         Environment().database(url)
 
 
@@ -105,4 +105,4 @@ def test_a_command_says_it_in_a_line() -> None:
         text=True,
     )
 
-    assert (done.returncode, done.stderr) == (1, "Cannot start: HTTPS is neither true nor false.\n")
+    assert (done.returncode, done.stderr) == (1, "Cannot start: HTTPS is not true or false.\n")

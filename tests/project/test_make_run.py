@@ -173,7 +173,7 @@ def test_a_model_that_dies_ends_the_run_with_a_line(quickstart: Callable[..., Qu
     os.kill(children[0], signal.SIGKILL)
 
     assert run.wait() == 1
-    assert run.output.splitlines()[-1].startswith("The embedded model has ended by itself: ")
+    assert run.output.splitlines()[-1].startswith("The embedded model exited unexpectedly: ")
     assert not [pid for pid in children if is_alive(pid)]
 
 

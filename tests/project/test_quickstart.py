@@ -205,13 +205,13 @@ def test_a_busy_port_is_named_with_the_way_out() -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(CannotStart) as error:
-            check_port_is_free("127.0.0.1", port, otherwise="Choose another.")
+            check_port_is_free("127.0.0.1", port, advice="Choose another.")
 
     assert str(error.value) == f"Port {port} is in use. Choose another."
 
 
 def test_a_free_port_is_free() -> None:
-    check_port_is_free("127.0.0.1", free_port(), otherwise="")
+    check_port_is_free("127.0.0.1", free_port(), advice="")
 
 
 def child(tmp_path: Path, program: str) -> Child:
@@ -238,7 +238,7 @@ def test_a_process_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
         tmp_path,
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
     )
-    wait_until(lambda: stubborn.last_words() == "up", within_s=20)
+    wait_until(lambda: stubborn.last_output() == "up", within_s=20)
 
     stubborn.stop(within_s=0.2)
     stubborn.stop(within_s=0.2)

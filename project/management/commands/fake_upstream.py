@@ -1,4 +1,4 @@
-"""The scripted upstream of the tests, for whoever wants to see what a gateway does when its upstream misbehaves."""
+"""Command: the scripted upstream of the tests, to see how a gateway handles upstream faults."""
 
 import argparse
 from typing import Any
@@ -10,11 +10,11 @@ from tests.upstream import command
 
 class Command(BaseCommand):
     help = (
-        "Start a model server without a model, which speaks both dialects and misbehaves on demand: silence, resets, "
-        "cut streams, wrong answers. Serves until Ctrl-C and prints a line a call. docs/faults.md says how to try "
-        "your set-up with it. Example: manage.py fake_upstream --port 9000"
+        "Start an upstream without a model, which speaks both dialects and fails on demand: no response, resets, cut "
+        "streams, invalid responses. Serves until Ctrl-C and prints one line per request. docs/faults.md explains how "
+        "to test your setup with it. Example: manage.py fake_upstream --port 9000"
     )
-    requires_system_checks = []  # it touches nothing of the gateway
+    requires_system_checks = []  # it uses neither settings nor database of the gateway
 
     def add_arguments(self, parser: CommandParser) -> None:
         command.add_options(parser)

@@ -388,9 +388,9 @@ def test_several_workers_queue_one_notification(transactional_db: None, issue: I
 
 def test_all_housekeepers_send_one_notification(transactional_db: None, issue: Issue, mailbox: Mailbox) -> None:
     issue("no expiry", expires_at=None)
-    chores = [chore.do for chore in application.CHORES]
-    assert {weekly_notification.queue, rejected_uses.flush, delivery.send_pending} <= set(chores)
-    often = [PeriodicTask(do=do, every_s=0.05) for do in (weekly_notification.queue, delivery.send_pending)]
+    tasks = [task.run for task in application.PERIODIC_TASKS]
+    assert {weekly_notification.queue, rejected_uses.flush, delivery.send_pending} <= set(tasks)
+    often = [PeriodicTask(run=run, every_s=0.05) for run in (weekly_notification.queue, delivery.send_pending)]
     housekeepers = [Housekeeper(often), Housekeeper(often)]
     for housekeeper in housekeepers:
         housekeeper.start()
