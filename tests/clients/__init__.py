@@ -1,7 +1,7 @@
-"""Recorded conversations: what an official client asks, what the upstream says, and what the client then gives.
+"""Recorded conversations: requests of an official client, replies of the upstream, and the client's results.
 
-`conversations.json` is the same for every client: `how` says which of its calls is made, and as long as the model calls
-tools, each call gets `toolResult` and the model is asked again.
+`conversations.json` is the same for every client: `how` is the client's method. As long as the model calls tools, each
+tool call gets `toolResult` and the client sends the next request.
 """
 
 import dataclasses
@@ -26,21 +26,21 @@ class Conversation:
 
 
 def turn_of(message: dict[str, Any], texts: list[str] | None = None) -> dict[str, Any]:
-    """What a client gave for one turn: the Message without its id, and the texts that were streamed, if any were.
+    """Return a client's result of one turn: the Message without its ID, and the streamed texts, if any.
 
-    Left out are signatures, as only Anthropic signs thinking, `parsed_output`, which clients add, and null.
+    Signatures are omitted, because only Anthropic signs thinking; so are `parsed_output`, which clients add, and null.
     """
-    turn = _said({name: value for name, value in message.items() if name != "id"})
+    turn = _cleaned({name: value for name, value in message.items() if name != "id"})
     return turn if texts is None else turn | {"texts": texts}
 
 
-def _said(value: Any) -> Any:
+def _cleaned(value: Any) -> Any:
     if isinstance(value, list):
-        return [_said(item) for item in value]
+        return [_cleaned(item) for item in value]
     if not isinstance(value, dict):
         return value
     left_out = ("signature", "parsed_output")
-    return {name: _said(item) for name, item in value.items() if item is not None and name not in left_out}
+    return {name: _cleaned(item) for name, item in value.items() if item is not None and name not in left_out}
 
 
 def _reply(*, tool_calls: list[dict[str, Any]] | None = None, **fields: Any) -> Reply:

@@ -1,6 +1,6 @@
-// Holds conversations with the official client, of which nothing is changed but base URL, key and retries.
-// Each line of stdin is one: {baseURL, apiKey, maxRetries, how, request, toolResult}. Each is answered by a line:
-// {gives} or, for what the client raised, {error}.
+// Holds conversations with the official client, which has only another base URL, key and number of retries.
+// Each line of stdin is one: {baseURL, apiKey, maxRetries, how, request, toolResult}. The result is a line of stdout:
+// {gives} or, for an error that the client raised, {error}.
 import { createInterface } from "node:readline";
 
 import Anthropic from "@anthropic-ai/sdk";
@@ -35,7 +35,7 @@ const lookups = {
   },
 };
 
-// As long as the model calls tools, each call gets the same result and the model is asked again.
+// As long as the model calls tools, each tool call gets the same result and the client sends the next request.
 async function converse(client, { how, request, toolResult }) {
   const taken = [];
   let { messages } = request;

@@ -1,4 +1,4 @@
-"""LangChain's Anthropic model through the native lane: it needs nothing but the address and a key."""
+"""LangChain's Anthropic model through the Anthropic API, configured with base URL and key only."""
 
 from typing import Any
 
@@ -35,11 +35,11 @@ def chat(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_chats(gateway: Gateway, chat: Any, dialect: str) -> None:
     gateway.configure_upstream(dialect)
 
-    answer = chat.invoke([("system", "Be friendly."), ("user", "Hi")])
+    response = chat.invoke([("system", "Be friendly."), ("user", "Hi")])
 
-    assert answer.text == "Hello, world!"
-    assert answer.response_metadata["stop_reason"] == "end_turn"
-    assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (9, 12)
+    assert response.text == "Hello, world!"
+    assert response.response_metadata["stop_reason"] == "end_turn"
+    assert (response.usage_metadata["input_tokens"], response.usage_metadata["output_tokens"]) == (9, 12)
     assert gateway.record().api_format == "anthropic"
 
 
@@ -77,8 +77,8 @@ def test_it_calls_a_tool(gateway: Gateway, chat: Any, dialect: str, stream: bool
     else:
         turns.append(asks.invoke(turns))
     turns += [weather.invoke(call) for call in turns[-1].tool_calls]
-    answer = asks.invoke(turns)
+    response = asks.invoke(turns)
 
     assert [turn.content for turn in turns[2:]] == ["sunny in Paris", "sunny in Rome"]
-    assert answer.text == "Hello, world!"
+    assert response.text == "Hello, world!"
     assert "sunny in Rome" in str(gateway.upstream.requests[-1].body["messages"][-1])

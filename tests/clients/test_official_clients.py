@@ -1,4 +1,4 @@
-"""The official clients, unchanged but for base URL and key: what callers really use."""
+"""The official clients, configured with base URL and key only."""
 
 from collections.abc import Iterator
 from typing import Any

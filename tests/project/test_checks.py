@@ -1,4 +1,4 @@
-"""What the gateway refuses to start with. Every message names its variable, none shows a value."""
+"""Settings with which the gateway does not start. Every message names its setting, none shows a value."""
 
 import os
 import sqlite3
@@ -81,7 +81,7 @@ def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
         pytest.param({"ADMIN_TWO_FACTOR": "required"}, id="required 2FA"),
     ],
 )
-def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
+def test_valid_settings_pass(settings: Settings, changed: dict[str, Any]) -> None:
     assert check(settings, **changed) == []
 
 
@@ -124,7 +124,7 @@ def test_sound_settings_pass(settings: Settings, changed: dict[str, Any]) -> Non
         pytest.param("PUBLIC_URL", {"PUBLIC_URL": "https://gateway.example.com/admin"}, id="address of a page"),
     ],
 )
-def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
+def test_one_invalid_setting_is_one_error_that_names_it_and_hides_its_value(
     settings: Settings, variable: str, changed: dict[str, Any]
 ) -> None:
     [error] = check(settings, **changed)
@@ -135,13 +135,13 @@ def test_one_unsound_variable_is_one_error_that_names_it_and_hides_its_value(
 
 
 def texts(changed: dict[str, Any]) -> list[str]:
-    """The values that are long enough to be recognised."""
+    """Return the values that are long enough to be recognized in a message."""
     values = [text for value in changed.values() for text in (value if isinstance(value, list) else [value])]
     return [str(value) for value in values if len(str(value)) > 8]
 
 
 @pytest.mark.parametrize("name", checks.SECRETS)
-def test_a_value_that_names_another_variable_is_refused(
+def test_a_value_that_names_another_variable_is_rejected(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "$" + GOOD)
@@ -152,13 +152,13 @@ def test_a_value_that_names_another_variable_is_refused(
     assert name in error.msg
 
 
-def test_several_workers_are_for_postgresql(settings: Settings, engine: Callable[[str], None]) -> None:
+def test_several_workers_need_postgresql(settings: Settings, engine: Callable[[str], None]) -> None:
     engine("postgresql")
 
     assert check(settings, WEB_CONCURRENCY=4) == []
 
 
-def test_authorities_of_ones_own_pass(settings: Settings, tmp_path: Path) -> None:
+def test_own_certificate_authorities_pass(settings: Settings, tmp_path: Path) -> None:
     authority = tmp_path / "authority.pem"
     authority.write_text(Authority().pem)
 
@@ -170,7 +170,7 @@ LIMITED: list[dict[str, Any]] = [{"requests_per_minute": 1}, {"tokens_per_minute
 
 @pytest.mark.parametrize("rules", [*LIMITED, {"concurrent_requests": 1, "shadow_mode": True}], ids=str)
 @pytest.mark.parametrize("scope", ["key", "team"])
-def test_several_workers_count_together_what_is_limited(
+def test_several_workers_with_limits_need_redis(
     settings: Settings, engine: Callable[[str], None], owner: User, scope: str, rules: dict[str, Any]
 ) -> None:
     engine("postgresql")
@@ -193,7 +193,7 @@ def test_several_workers_count_together_what_is_limited(
 
 
 @pytest.mark.parametrize("rules", LIMITED, ids=str)
-def test_what_would_keep_the_gateway_from_starting_cannot_be_entered(settings: Settings, rules: dict[str, int]) -> None:
+def test_limits_that_prevent_a_start_cannot_be_entered(settings: Settings, rules: dict[str, int]) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
     limited, free = Team(name="limited", **rules), Team(name="free")
 
@@ -205,7 +205,7 @@ def test_what_would_keep_the_gateway_from_starting_cannot_be_entered(settings: S
     limited.clean()
 
 
-def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> None:
+def test_plain_http_beyond_this_machine_is_a_warning(settings: Settings) -> None:
     [warning] = check(settings, HTTPS=False, BIND="0.0.0.0:8000")
 
     assert (warning.id, warning.is_serious()) == ("gateway.W001", False)
@@ -214,10 +214,10 @@ def test_plain_http_that_others_can_reach_is_a_warning(settings: Settings) -> No
 def test_the_start_fails_with_a_line_for_each_error_and_none_for_warnings(db: None, settings: Settings) -> None:
     check(settings, API_KEY_PEPPERS=[], HTTPS=False, BIND=":8000", ALLOWED_HOSTS=["*"])
 
-    with pytest.raises(ImproperlyConfigured) as refusal:
+    with pytest.raises(ImproperlyConfigured) as raised:
         checks.refuse_to_start()
 
-    assert [line.partition(" ")[0] for line in str(refusal.value).splitlines()] == ["gateway.E003:", "gateway.E005:"]
+    assert [line.partition(" ")[0] for line in str(raised.value).splitlines()] == ["gateway.E003:", "gateway.E005:"]
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:8000", ":8000"])
@@ -283,9 +283,7 @@ def test_production_settings_pass_the_deployment_check_without_a_warning(two_fac
         ),
     ],
 )
-def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
-    changed: dict[str, str], named: list[str]
-) -> None:
+def test_the_command_names_every_invalid_setting_and_shows_no_secret(changed: dict[str, str], named: list[str]) -> None:
     finished = run_check(**{**PRODUCTION, **changed})
 
     assert finished.returncode != 0
@@ -300,15 +298,15 @@ def test_the_real_program_names_every_unsound_variable_and_shows_no_secret(
 SEVERAL_WORKERS = {**PRODUCTION, "WEB_CONCURRENCY": "4"}
 
 
-def test_a_database_that_is_away_is_no_reason_to_refuse_the_settings() -> None:
-    nobody = f"postgres://gateway@127.0.0.1:{free_port()}/gateway"
+def test_an_unavailable_database_does_not_make_the_settings_invalid() -> None:
+    unavailable = f"postgres://gateway@127.0.0.1:{free_port()}/gateway"
 
-    finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=nobody)
+    finished = run_check("--database", "default", **SEVERAL_WORKERS, DATABASE_URL=unavailable)
 
     assert (finished.returncode, "Traceback" in finished.stderr) == (0, False), finished.stderr
 
 
-def test_nor_is_one_without_tables() -> None:
+def test_a_database_without_tables_does_not_make_the_settings_invalid() -> None:
     try:
         cluster = PostgresCluster()
     except PostgresMissing:

@@ -1,4 +1,4 @@
-"""A real model in both dialects: whole answers, streams, and the token counts that it reports itself."""
+"""A real model in both dialects: plain responses, streams, and the token counts that it reports."""
 
 import json
 import urllib.request
@@ -23,29 +23,29 @@ CONVERSATION = {
         {"role": "assistant", "content": "Hi. How can I help?"},
         {
             "role": "user",
-            "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}],
+            "content": [{"type": "text", "text": "Name a color."}, {"type": "text", "text": "Only one."}],
         },
     ],
-    "metadata": {"user_id": "somebody"},
+    "metadata": {"user_id": "user-1"},
 }
 
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 
 
-def asked_directly(model: LocalModel, path: str, body: dict[str, Any]) -> Any:
+def request_directly(model: LocalModel, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(model.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
 
 
 @both_dialects
-def test_a_real_model_answers_a_conversation(real: Gateway, dialect: str) -> None:
+def test_a_real_model_responds_to_a_conversation(real: Gateway, dialect: str) -> None:
     real.configure_upstream(dialect)
 
-    answer = real.post(PATH, CONVERSATION, timeout=60)
+    response = real.post(PATH, CONVERSATION, timeout=60)
 
-    assert answer.status == 200, answer.body
-    data = answer.json()["data"]
+    assert response.status == 200, response.body
+    data = response.json()["data"]
     assert data["choices"][0]["message"]["content"].strip()
     assert data["choices"][0]["finish_reason"] in ("stop", "length")
     assert data["usage"]["completion_tokens"] > 0
@@ -53,7 +53,7 @@ def test_a_real_model_answers_a_conversation(real: Gateway, dialect: str) -> Non
 
 
 @both_dialects
-def test_a_real_stream_says_what_the_whole_answer_says(real: Gateway, dialect: str) -> None:
+def test_a_real_stream_has_the_text_of_the_plain_response(real: Gateway, dialect: str) -> None:
     real.configure_upstream(dialect)
     whole = real.post(PATH, CONVERSATION, timeout=60).json()["data"]
 
@@ -68,13 +68,13 @@ def test_a_real_stream_says_what_the_whole_answer_says(real: Gateway, dialect: s
 
 @both_dialects
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-def test_the_row_has_the_counts_that_the_model_server_reports(
+def test_the_usage_record_has_the_counts_that_the_model_reports(
     real: Gateway, local_model: LocalModel, dialect: str, stream: bool
 ) -> None:
     real.configure_upstream(dialect)
     system = "You are a friendly assistant.\n\nBe brief."
-    question = [*CONVERSATION["messages"][:2], {"role": "user", "content": "Name a colour.\n\nOnly one."}]  # type: ignore[index]
-    direct = asked_directly(
+    question = [*CONVERSATION["messages"][:2], {"role": "user", "content": "Name a color.\n\nOnly one."}]  # type: ignore[index]
+    direct = request_directly(
         local_model,
         "/v1/chat/completions",
         {
@@ -99,13 +99,13 @@ def test_the_row_has_the_counts_that_the_model_server_reports(
 def test_stop_sequences_reach_the_model(real: Gateway, dialect: str) -> None:
     real.configure_upstream(dialect)
 
-    answer = real.post(PATH, CONVERSATION | {"stop_sequences": ["e"], "top_k": 1}, timeout=60)
+    response = real.post(PATH, CONVERSATION | {"stop_sequences": ["e"], "top_k": 1}, timeout=60)
 
-    assert "e" not in answer.json()["data"]["choices"][0]["message"]["content"]
+    assert "e" not in response.json()["data"]["choices"][0]["message"]["content"]
 
 
 @both_dialects
-def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gateway, dialect: str) -> None:
+def test_the_connection_test_sends_a_real_request_and_leaves_no_usage_record(real: Gateway, dialect: str) -> None:
     real.configure_upstream(dialect)
 
     result = check_connection(real.upstream_row, model=MODEL)
@@ -114,7 +114,7 @@ def test_the_connection_test_makes_a_real_call_and_leaves_no_record(real: Gatewa
     assert not UsageRecord.objects.exists()
 
 
-def test_the_connection_test_says_what_is_wrong(gateway: Gateway) -> None:
+def test_the_connection_test_reports_the_error(gateway: Gateway) -> None:
     gateway.upstream.refuse()
 
     result = check_connection(gateway.upstream_row, model="m")

@@ -29,7 +29,7 @@ def browser(admin: User, client: Client) -> Client:
 
 @pytest.fixture
 def browser_of(db: None) -> Callable[..., Client]:
-    """A test client of somebody who may do just this: `browser_of("view_apikey", "issue_apikey")`."""
+    """Return a function that signs in a user with only the given permissions: `browser_of("view_apikey")`."""
 
     def sign_in(*codenames: str) -> Client:
         user = User.objects.create_user("clerk", is_staff=True)
@@ -43,7 +43,7 @@ def browser_of(db: None) -> Callable[..., Client]:
 
 @pytest.fixture
 def issue(admin: User) -> Callable[..., tuple[APIKey, str]]:
-    """Issue a key: `api_key, raw = issue(name="app")`."""
+    """Return a function that issues an API key: `api_key, raw = issue(name="app")`."""
 
     def issue(**fields: Any) -> tuple[APIKey, str]:
         values: dict[str, Any] = {"name": "app", "owner": admin} | fields
@@ -60,7 +60,7 @@ def recorder(quiet_ledger: None, admin: User) -> UsageRecorder:
 
 @pytest.fixture
 def objects(recorder: UsageRecorder) -> dict[str, Any]:
-    """One row of whatever the admin may show."""
+    """One row of each model that the admin shows."""
     owner = recorder.api_key.owner
     record = recorder.record()
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)

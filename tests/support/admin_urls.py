@@ -1,4 +1,4 @@
-"""All addresses of the admin, as the resolver has them, and the rows that they are about."""
+"""All URLs of the admin, from the resolver, and the rows that they show."""
 
 import functools
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 
 def patterns(resolver: Any, route: str = "") -> Iterator[tuple[str, str | None]]:
-    """All addresses of the admin: their routes and names."""
+    """Yield the route and the name of every URL pattern."""
     for entry in resolver.url_patterns:
         deeper = route + str(entry.pattern)
         if isinstance(entry, URLResolver):
@@ -27,7 +27,7 @@ def admin_patterns() -> list[tuple[str, str | None]]:
 
 
 def row_of(name: str, objects: dict[str, Any]) -> Any:
-    """The row that a page of a table is about."""
+    """Return the row that a page of a table shows."""
     for model in django_admin.site._registry:
         if name.startswith(f"{model._meta.app_label}_{model._meta.model_name}_"):
             return objects[model._meta.concrete_model._meta.label_lower]  # type: ignore[union-attr]

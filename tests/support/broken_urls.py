@@ -1,4 +1,4 @@
-"""The gateway's addresses, and one whose view fails."""
+"""The gateway's URL patterns, and one whose view fails."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path

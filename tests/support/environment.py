@@ -1,7 +1,7 @@
-"""The environment of a test run, set before the settings are read: an installation far from the developer's.
+"""The environment of a test run, set before the settings are read, without settings of the developer.
 
 Loaded with `-p tests.support.environment` (pyproject.toml). With `TEST_DATABASE=postgresql` the run gets a PostgreSQL
-of its own; `REQUIRE_REAL_PARTS=1` turns a part that is missing from a reason to skip into a failure.
+of its own. With `REQUIRE_REAL_PARTS=1` a missing part is a failure, not a reason to skip.
 """
 
 import atexit
@@ -14,11 +14,11 @@ from tests.support.postgres import PostgresCluster, PostgresMissing
 STATE_DIR = tempfile.mkdtemp(prefix="messages-gateway-tests-")
 REQUIRES_REAL_PARTS = os.environ.get("REQUIRE_REAL_PARTS") == "1"
 missing_database: str | None = None
-"""Why this run has no database, if it has none."""
+"""Reason why this run has no database, or None."""
 
 
 def _start_postgres() -> str:
-    """The address of a new cluster, which ends with this process."""
+    """Start a cluster that ends with this process. Return its URL."""
     cluster = PostgresCluster()
     cluster.start()
     atexit.register(cluster.remove)
@@ -44,5 +44,5 @@ os.environ.update(
         "CONFIG_CACHE_TTL_S": "0",
     }
 )
-os.mkdir(os.path.join(STATE_DIR, "static"))  # WhiteNoise warns of a folder that is not there
+os.mkdir(os.path.join(STATE_DIR, "static"))  # WhiteNoise warns if the folder is missing
 atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The forms of a page as a browser has them: what it would send if somebody changed nothing."""
+"""The forms of a page as a browser submits them without changes."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -46,7 +46,7 @@ class _Forms(HTMLParser):
 
 
 def largest_form(html: str) -> dict[str, Any]:
-    """The fields of the form with the most of them, as the test client takes them."""
+    """Return the fields of the largest form, as data for the test client."""
     parser = _Forms()
     parser.feed(html)
     return max(parser.found, key=len)

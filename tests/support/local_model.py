@@ -1,4 +1,4 @@
-"""The embedded model as a process of its own, for tests that want real answers."""
+"""The embedded model in its own process, for tests that need responses of a real model."""
 
 import importlib.util
 import subprocess
@@ -19,7 +19,7 @@ def is_installed() -> bool:
 
 
 class LocalModel:
-    """Speaks both dialects on `url`."""
+    """A server at `url` with both dialects."""
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -1,4 +1,4 @@
-"""What schemathesis loads besides its options: it reads plain answers alone, so no case asks for a stream."""
+"""Hook of schemathesis: it reads plain responses only, so no case requests a stream."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """
-Who may do what in the admin: a row for each of its addresses. A new page without a row fails the tests.
+Permissions of each role on each URL of the admin. A new page without a row fails the tests.
 
-A role is a letter, and a row says whom a page is open to. Nobody else gets more than a refusal.
+A role is a letter. A row lists the roles that may open a page; all others are rejected.
 """
 
 from dataclasses import dataclass
@@ -11,30 +11,30 @@ ROLES = {
     "K": "Key manager",
     "N": "Analyst",
     "U": "Auditor",
-    "S": None,  # of staff without a role
+    "S": None,  # staff without a role
 }
 ALL = "AKNUS"
-NOBODY = ""
+NO_ROLE = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
     opens: str
-    """Who sees it."""
-    writes: str = NOBODY
-    """Whose POST may change something."""
+    """Roles that may open it."""
+    writes: str = NO_ROLE
+    """Roles whose POST may change data."""
     status: int = 200
-    """What those get who it opens to."""
+    """Status for roles that may open it."""
     otherwise: int = 403
 
 
-def looked_at(opens: str) -> dict[str, Page]:
-    """The pages of a table that nobody changes."""
+def read_only(opens: str) -> dict[str, Page]:
+    """Return the pages of a read-only table."""
     return {
         "changelist": Page(opens=opens),
-        "add": Page(opens=NOBODY),
+        "add": Page(opens=NO_ROLE),
         "history": Page(opens=opens),
-        "delete": Page(opens=NOBODY),
+        "delete": Page(opens=NO_ROLE),
         "change": Page(opens=opens),
     }
 
@@ -63,29 +63,29 @@ TABLES: dict[str, dict[str, Page]] = {
     },
     "keys_modelprice": edited(sees="AKNU", writes="A"),
     "keys_team": edited(sees="AKNU", writes="A"),
-    "keys_usagerecord": looked_at("AKNU"),
+    "keys_usagerecord": read_only("AKNU"),
     "messages_api_route": edited(sees="AU", writes="A") | {"preview": Page(opens="AU")},
     "messages_api_upstream": edited(sees="AU", writes="A") | {"test": Page(opens="A", writes="A")},
-    "staff_auditentry": looked_at("AU"),
-    "staff_failedlogin": looked_at("AU") | {"changelist": Page(opens="AU", writes="A")},
-    "staff_login": looked_at("AU"),
+    "staff_auditentry": read_only("AU"),
+    "staff_failedlogin": read_only("AU") | {"changelist": Page(opens="AU", writes="A")},
+    "staff_login": read_only("AU"),
 }
 
 PAGES: dict[str, Page] = {
     "index": Page(opens=ALL),
-    "login": Page(opens=ALL, status=302),  # who is in, is led on
+    "login": Page(opens=ALL, status=302),  # signed-in users are redirected
     "logout": Page(opens=ALL, status=405),
     "password_change": Page(opens=ALL, writes=ALL),
     "password_change_done": Page(opens=ALL),
-    "autocomplete": Page(opens=NOBODY),  # no form asks for it
+    "autocomplete": Page(opens=NO_ROLE),  # no form uses it
     "jsi18n": Page(opens=ALL),
     "view_on_site": Page(opens=ALL, status=404),
     "hygiene": Page(opens="AKU"),
     "usage": Page(opens="AKNU"),
     "usage_csv": Page(opens="AN"),
     "two_factor": Page(opens=ALL, writes=ALL),
-    "two_factor_verify": Page(opens=ALL, status=302),  # nobody here has a code left to give
-    "two_factor_image": Page(opens=ALL, status=404),  # nobody is setting one up
+    "two_factor_verify": Page(opens=ALL, status=302),  # no user here has a code to enter
+    "two_factor_image": Page(opens=ALL, status=404),  # no user here sets it up
     **{f"{table}_{page}": row for table, rows in TABLES.items() for page, row in rows.items()},
 }
 
