@@ -46,9 +46,9 @@ class JavaScript:
         assert self._node.stdin is not None and self._node.stdout is not None
         self._node.stdin.write(json.dumps(conversation) + "\n")
         self._node.stdin.flush()
-        answer = self._node.stdout.readline()
-        assert answer, "node ended"
-        return json.loads(answer)
+        response = self._node.stdout.readline()
+        assert response, "node ended"
+        return json.loads(response)
 
     def converse(self, conversation: Conversation) -> list[Any]:
         run = self.run(conversation.how, conversation.request, tool_result=conversation.tool_result)
@@ -61,7 +61,7 @@ def client(gateway: Gateway, node: subprocess.Popen[str]) -> JavaScript:
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
-def test_a_conversation_gives_the_same_in_both_dialects(
+def test_a_conversation_has_the_same_result_in_both_dialects(
     gateway: Gateway, client: JavaScript, conversation: Conversation
 ) -> None:
     gave = {}
@@ -110,8 +110,8 @@ def test_structured_output_is_parsed(gateway: Gateway, client: JavaScript, diale
 
     assert turn["message"]["parsed_output"] == {"answer": "yes"}
     sent = gateway.upstream.requests[0].body
-    asked = sent["output_config"]["format"] if dialect == "anthropic" else sent["response_format"]["json_schema"]
-    assert asked["schema"]["properties"] == schema["properties"]
+    requested = sent["output_config"]["format"] if dialect == "anthropic" else sent["response_format"]["json_schema"]
+    assert requested["schema"]["properties"] == schema["properties"]
 
 
 @both_dialects
@@ -139,7 +139,7 @@ def test_each_status_is_the_error_class_of_the_client(
     assert raised["requestId"] == gateway.record().id
 
 
-def test_a_key_that_is_not_known_is_an_authentication_error(client: JavaScript) -> None:
+def test_an_unknown_key_is_an_authentication_error(client: JavaScript) -> None:
     raised = client.run("create", HELLO, key="mgw_wrong")["error"]
 
     assert (raised["name"], raised["status"]) == ("AuthenticationError", 401)
@@ -150,7 +150,7 @@ def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
     gateway: Gateway, client: JavaScript, dialect: str
 ) -> None:
     gateway.configure_upstream(dialect)
-    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]), times=None)
+    gateway.upstream.queue(lambda request: streamed(frames_of(request)[:4]), times=None)
 
     raised = client.run("stream", HELLO, retries=2)["error"]
 
@@ -168,7 +168,7 @@ def test_an_error_in_the_middle_of_a_stream_raises_and_is_not_retried(
         pytest.param(failure(401), 1, id="the gateway's account"),
     ],
 )
-def test_the_client_retries_nothing_that_the_gateway_has_retried_or_that_cannot_pass(
+def test_the_client_does_not_retry_after_the_gateway_or_in_vain(
     gateway: Gateway, client: JavaScript, dialect: str, failing: Any, calls: int
 ) -> None:
     gateway.configure_upstream(dialect)
@@ -194,7 +194,7 @@ def test_models_and_counts(gateway: Gateway, client: JavaScript) -> None:
 
 
 @both_dialects
-def test_a_real_model_streams_what_it_answers(real: Gateway, client: JavaScript, dialect: str) -> None:
+def test_a_real_model_streams_its_response(real: Gateway, client: JavaScript, dialect: str) -> None:
     real.configure_upstream(dialect)
     request = HELLO | {"model": MODEL, "max_tokens": 24, "temperature": 0.0}
 

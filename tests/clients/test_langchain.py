@@ -68,16 +68,16 @@ def test_it_calls_a_tool(gateway: Gateway, chat: Any, dialect: str, stream: bool
     weather = tool(get_weather)
     calls = [ToolCall(id="call_1", arguments='{"city": "Paris"}'), ToolCall(id="call_2", arguments='{"city": "Rome"}')]
     gateway.upstream.queue(replied(Reply(("Let me look.",), tool_calls=calls, stop="tools")))
-    asks = chat.bind_tools([weather])
+    model = chat.bind_tools([weather])
     turns: list[Any] = [HumanMessage("How is the weather in Paris and Rome?")]
 
     if stream:
-        first, *rest = asks.stream(turns)
+        first, *rest = model.stream(turns)
         turns.append(sum(rest, first))
     else:
-        turns.append(asks.invoke(turns))
+        turns.append(model.invoke(turns))
     turns += [weather.invoke(call) for call in turns[-1].tool_calls]
-    response = asks.invoke(turns)
+    response = model.invoke(turns)
 
     assert [turn.content for turn in turns[2:]] == ["sunny in Paris", "sunny in Rome"]
     assert response.text == "Hello, world!"

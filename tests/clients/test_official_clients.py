@@ -47,13 +47,13 @@ def converse(client: anthropic.Anthropic, conversation: Conversation) -> list[An
             for block in message.content
             if block.type == "tool_use"
         ]
-        said = [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
-        request = request | {"messages": [*request["messages"], *said]}
+        turn = [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
+        request = request | {"messages": [*request["messages"], *turn]}
     return turns
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
-def test_a_conversation_gives_the_same_in_both_dialects(
+def test_a_conversation_has_the_same_result_in_both_dialects(
     gateway: Gateway, client: anthropic.Anthropic, conversation: Conversation
 ) -> None:
     gave = {}
@@ -179,7 +179,7 @@ def test_each_status_is_the_error_class_of_the_client(
     assert caught.value.request_id == gateway.record().id
 
 
-def test_a_key_that_is_not_known_is_an_authentication_error(gateway: Gateway) -> None:
+def test_an_unknown_key_is_an_authentication_error(gateway: Gateway) -> None:
     with (
         anthropic.Anthropic(base_url=f"{gateway.url}/api/anthropic", api_key="mgw_wrong", max_retries=0) as client,
         pytest.raises(anthropic.AuthenticationError),
@@ -190,7 +190,7 @@ def test_a_key_that_is_not_known_is_an_authentication_error(gateway: Gateway) ->
 @both_dialects
 def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
     gateway.configure_upstream(dialect)
-    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:4]))
+    gateway.upstream.queue(lambda request: streamed(frames_of(request)[:4]))
 
     with pytest.raises(anthropic.APIStatusError), client.messages.stream(**HELLO) as stream:
         list(stream.text_stream)
@@ -199,7 +199,7 @@ def test_an_error_in_the_middle_of_a_stream_raises(gateway: Gateway, client: ant
 
 
 @both_dialects
-def test_the_client_retries_what_may_pass_and_not_what_the_gateways_account_did(gateway: Gateway, dialect: str) -> None:
+def test_the_client_retries_errors_but_not_of_the_gateways_account(gateway: Gateway, dialect: str) -> None:
     gateway.configure_upstream(dialect)
     gateway.upstream_row.request_timeout_s = 2  # the gateway has no time for the wait, so the client does it
     gateway.upstream_row.save()
@@ -222,7 +222,7 @@ def test_models_and_counts(gateway: Gateway, client: anthropic.Anthropic) -> Non
     assert client.messages.count_tokens(model="claude-a", messages=HELLO["messages"]).input_tokens > 0
 
 
-def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway, client: anthropic.Anthropic) -> None:
+def test_structured_output_is_requested_in_the_upstreams_dialect(gateway: Gateway, client: anthropic.Anthropic) -> None:
     schema = {
         "type": "object",
         "properties": {"answer": {"type": "string"}},
@@ -239,7 +239,7 @@ def test_structured_output_is_asked_for_in_the_upstreams_words(gateway: Gateway,
 
 
 @both_dialects
-def test_a_real_model_streams_what_it_answers(real: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
+def test_a_real_model_streams_its_response(real: Gateway, client: anthropic.Anthropic, dialect: str) -> None:
     real.configure_upstream(dialect)
     request = HELLO | {"model": MODEL, "max_tokens": 24, "extra_body": {"temperature": 0.0}}
 
@@ -254,7 +254,7 @@ def test_a_real_model_streams_what_it_answers(real: Gateway, client: anthropic.A
 
 
 @both_dialects
-def test_openais_parser_reads_the_stream_of_the_envelope_lane(gateway: Gateway, dialect: str) -> None:
+def test_openais_parser_reads_the_stream_of_the_envelope_api(gateway: Gateway, dialect: str) -> None:
     gateway.configure_upstream(dialect)
     with openai.OpenAI(base_url=f"{gateway.url}/api/v1", api_key=gateway.raw_key, max_retries=0) as client:
         chunks = list(
@@ -273,7 +273,7 @@ def test_openais_parser_reads_the_stream_of_the_envelope_lane(gateway: Gateway, 
 
 
 def test_openais_parser_raises_for_a_stream_that_fails(gateway: Gateway) -> None:
-    gateway.upstream.queue(lambda call: streamed(frames_of(call)[:3]))
+    gateway.upstream.queue(lambda request: streamed(frames_of(request)[:3]))
     with openai.OpenAI(base_url=f"{gateway.url}/api/v1", api_key=gateway.raw_key, max_retries=0) as client:
         stream = client.post(
             "/messages",

@@ -80,8 +80,8 @@ class Accounts:
     @property
     def unexpected(self) -> list[str]:
         """Requests with usage in the ledger that the upstream did not receive."""
-        asked = {id for id, row in self.rows.items() if row["usage_source"] != "none"}
-        return sorted(asked - self.served.keys())
+        with_usage = {id for id, row in self.rows.items() if row["usage_source"] != "none"}
+        return sorted(with_usage - self.served.keys())
 
     @property
     def duplicates(self) -> list[str]:

@@ -4,6 +4,7 @@ import http.client
 import re
 import threading
 import urllib.parse
+from contextlib import closing
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 
@@ -32,6 +33,9 @@ class Visitor:
         answer.read()
         return answer.status
 
+    def close(self) -> None:
+        self._http.close()
+
 
 def test_the_hash_is_that_of_django() -> None:
     ours, theirs = ThreadedPBKDF2Hasher(), PBKDF2PasswordHasher()
@@ -46,12 +50,13 @@ def test_while_a_password_is_hashed_others_are_answered(gateway: Gateway) -> Non
     logins = threading.Thread(target=lambda: statuses.extend(visitor.tries(f"name {i}") for i in range(3)))
     health = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
 
-    logins.start()
-    answered = 0
-    while logins.is_alive():
-        health.request("GET", "/livez")
-        answered += health.getresponse().read() is not None
-    logins.join()
+    with closing(visitor), closing(health):
+        logins.start()
+        answered = 0
+        while logins.is_alive():
+            health.request("GET", "/livez")
+            answered += health.getresponse().read() is not None
+        logins.join()
 
     # Each hash takes a third of a second at least. If it held up the worker, a handful would be answered between them.
     assert statuses == [200, 200, 200]

@@ -159,23 +159,23 @@ def opened(url: str, **timeouts: float) -> Exchange:
 
 
 def test_a_name_that_is_not_resolved_is_abandoned_at_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait(10))
+    resolver_may_continue = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolver_may_continue.wait(10))
 
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
         opened("http://name.example", connect_timeout_s=0.3)
 
     assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
-    assert 0.3 <= time.monotonic() - begun < 1.0
-    answers.set()
+    assert 0.3 <= time.monotonic() - started_at < 1.0
+    resolver_may_continue.set()
 
 
 def test_a_connection_after_the_timeout_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve, may_go_on = socket.getaddrinfo, threading.Event()
+    resolve, resolver_may_continue = socket.getaddrinfo, threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
-        may_go_on.wait(5)
+        resolver_may_continue.wait(5)
         return resolve(*arguments, **options)
 
     with ScriptedUpstream() as scripted:
@@ -183,7 +183,7 @@ def test_a_connection_after_the_timeout_is_closed(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(UpstreamError):
             opened(scripted.url, connect_timeout_s=0.2)
 
-        may_go_on.set()
+        resolver_may_continue.set()
 
         wait_until(lambda: scripted._connection_count == 1)
         wait_until(lambda: scripted.open_connections == 0)
@@ -192,12 +192,12 @@ def test_a_connection_after_the_timeout_is_closed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_tls_server_without_a_handshake_was_sent_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(UpstreamError) as caught:
             opened(f"https://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
 
     assert (caught.value.status, caught.value.retry_scope) == (502, RetryScope.SAME_TARGET)
-    assert 0.3 <= time.monotonic() - begun < 1.0
+    assert 0.3 <= time.monotonic() - started_at < 1.0
 
 
 def test_connecting_does_not_outlast_the_request_timeout() -> None:
@@ -205,24 +205,24 @@ def test_connecting_does_not_outlast_the_request_timeout() -> None:
         exchange = Exchange(
             endpoint(f"http://127.0.0.1:{port}", connect_timeout_s=5), total_expires_at=time.monotonic() + 0.3
         )
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(UpstreamError) as caught:
             exchange.open("/chat/completions", b"{}", {})
 
     assert caught.value.status == 502
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - started_at < 1.0
 
 
 def test_an_empty_body_ends_immediately_and_its_connection_serves_the_next_request() -> None:
     with ScriptedUpstream() as scripted:
         scripted.queue(body_response(b""))
-        begun = time.monotonic()
+        started_at = time.monotonic()
         for _ in range(2):
             exchange = opened(scripted.url)
             exchange.read_all()
             exchange.close()
 
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - started_at < 1.0
         assert [call.connection for call in scripted.requests] == [1, 1]
 
 
@@ -263,14 +263,14 @@ def test_headers_alone_are_no_progress() -> None:
     with ScriptedUpstream() as scripted:
         scripted.queue([Pause(0.3), Head(), WaitForPeer()])
 
-        begun = time.monotonic()
+        started_at = time.monotonic()
         exchange = opened(scripted.url, first_byte_timeout_s=0.6, idle_timeout_s=5)
         with pytest.raises(UpstreamError) as caught:
             exchange.read_all()
         exchange.close()
 
         assert caught.value.status == 504
-        assert 0.5 < time.monotonic() - begun < 1.0
+        assert 0.5 < time.monotonic() - started_at < 1.0
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_certificate_error_is_logged_and_not_shown_to_the_client(kind: str, ca
 
 def test_a_cause_has_no_url_and_no_content() -> None:
     with ScriptedUpstream() as scripted:
-        scripted.queue(Send(b"secret words of an answer\r\n\r\n"), Close())
+        scripted.queue(Send(b"secret words of a response\r\n\r\n"), Close())
         with pytest.raises(UpstreamError) as odd:
             opened(scripted.url)
         scripted.refuse()

@@ -65,7 +65,7 @@ def _plan(number: int) -> RequestPlan:
     """Return a plan that takes as long as the latest disconnect, or a little longer."""
     first_event_after_s = random.choice((0.0, 2.0))
     return RequestPlan(
-        id=f"caller-{number:04d}",
+        id=f"client-{number:04d}",
         first_event_after_s=first_event_after_s,
         events=random.randint(10, 14),
         every_s=(LATEST_DISCONNECT_S - first_event_after_s) / 10,
