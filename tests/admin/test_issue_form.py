@@ -191,7 +191,7 @@ def test_budget_rows_are_added_without_a_script(browser: Client, form: dict[str,
 @pytest.mark.parametrize(
     "addresses", ["0.0.0.0/0", "::/0", "10.0.0.1\r\n0.0.0.0/0", "::ffff:0:0/96", "0.0.0.0/1\r\n128.0.0.0/1"]
 )
-def test_a_range_of_all_addresses_must_be_confirmed(addresses: str, browser: Client, form: dict[str, Any]) -> None:
+def test_a_range_of_all_ip_addresses_must_be_confirmed(addresses: str, browser: Client, form: dict[str, Any]) -> None:
     refused = browser.post(ADD, form | {"allowed_ips": addresses})
     assert "These ranges cover all IP addresses." in errors(refused)["allowed_ips"][0]
     assert not APIKey.objects.exists()

@@ -228,7 +228,7 @@ def test_interrupted_requests_of_the_last_day_are_counted(
     assert browser.get("/admin/keys/usagerecord/?status__exact=interrupted&time=day").status_code == 200
 
 
-def test_usage_that_waits_on_the_disk_is_reported_of(browser: Client, local: Upstream, spool: Path) -> None:
+def test_spooled_usage_records_are_reported(browser: Client, local: Upstream, spool: Path) -> None:
     (spool / "gone.spool").touch()
     assert items_for(browser.get("/admin/")) == []
 

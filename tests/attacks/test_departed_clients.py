@@ -17,7 +17,7 @@ BODY = json.dumps({"model": "m", "max_tokens": 10, "messages": [{"role": "user",
 
 @pytest.mark.parametrize("path", ["/api/v1/messages", "/api/anthropic/v1/messages"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
-def test_a_client_that_has_left_reaches_no_upstream(gateway: Gateway, path: str, streamed: bool) -> None:
+def test_a_disconnected_client_reaches_no_upstream(gateway: Gateway, path: str, streamed: bool) -> None:
     """The worker is stopped meanwhile, so that each client has closed before its request is read."""
     body = json.dumps({**json.loads(BODY), "stream": streamed})
     workers = gateway.server.worker_pids()

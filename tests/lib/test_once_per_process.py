@@ -18,7 +18,7 @@ def test_start_is_called_once() -> None:
     assert once.is_started
 
 
-def test_concurrent_callers_start_it_once_and_wait_for_it() -> None:
+def test_concurrent_calls_start_it_once_and_wait_for_it() -> None:
     calls: list[int] = []
     seen: list[int] = []
 

@@ -84,7 +84,7 @@ RULES = (
     Rule(r"API calls?", "request"),
     Rule(r"callers?", "client"),
     Rule(r"answer(?:s|ed|ing)?", "response, respond"),
-    Rule(r"le(?:t|ts|tting) (?:\w+ )?in\b(?!-| (?:the|a|this|any|case)\b)", "admit"),
+    Rule(r"le(?:t|ts|tting) (?:\w+ )?in\b(?!-| (?:the|a|this|any|case|flight)\b)", "admit"),
     Rule(r"(?:the )?(?:door|way in)", "admission"),
     Rule(r"pass(?:es|ed)? (?:through )?the gate", "admit"),
     Rule(
@@ -301,9 +301,12 @@ def extractor(name: str) -> Extractor | None:
 
 
 def python_texts(source: str, *, is_test: bool) -> Iterator[Text]:
-    """Comments and docstrings; outside tests also the strings that read like a message or a label."""
+    """Comments and docstrings; of tests their names, elsewhere the strings that read like a message or a label."""
     yield from _python_comments(source)
     tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield Text(node.lineno, node.lineno, node.name.removeprefix("test_").replace("_", " "))
     documentation = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }

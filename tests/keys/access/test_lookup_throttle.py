@@ -98,7 +98,7 @@ def test_valid_keys_and_failed_lookups_are_not_counted(lookup_throttle: KeyLooku
         (None, False),
     ],
 )
-def test_each_address_has_its_own_limit_and_an_ipv6_network_shares_one(
+def test_each_client_ip_has_its_own_limit_and_an_ipv6_network_shares_one(
     lookup_throttle: KeyLookupThrottle, other: str | None, shares_limit: bool
 ) -> None:
     guess(lookup_throttle, MAX_ATTEMPTS, "192.0.2.1")
@@ -121,7 +121,7 @@ def test_concurrent_valid_keys_are_not_rejected(lookup_throttle: KeyLookupThrott
         assert list(pool.map(lambda _: lookup_throttle.look_up("192.0.2.1", find), range(128))) == ["found"] * 128
 
 
-def test_memory_is_bounded_for_many_addresses(lookup_throttle: KeyLookupThrottle) -> None:
+def test_memory_is_bounded_for_many_client_ips(lookup_throttle: KeyLookupThrottle) -> None:
     for number in range(MAX_CLIENTS + 500):
         guess(lookup_throttle, 1, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
 
@@ -176,7 +176,7 @@ def test_a_key_seen_before_is_not_throttled_even_after_its_snapshot_expired(clie
 
 
 @pytest.mark.django_db
-def test_a_throttled_address_does_not_affect_others_and_malformed_keys_are_still_401(
+def test_a_throttled_client_ip_does_not_affect_others_and_malformed_keys_are_still_401(
     client: Client, issued: str
 ) -> None:
     for _ in range(MAX_ATTEMPTS + 5):
@@ -206,7 +206,7 @@ def proxied_server(django_db_setup: None, static_files: None) -> Iterator[Gatewa
         yield server
 
 
-def test_the_running_gateway_throttles_by_the_address_that_its_proxy_forwards(
+def test_the_running_gateway_throttles_by_the_client_ip_that_its_proxy_forwards(
     transactional_db: None, proxied_server: GatewayServer, upstream: ScriptedUpstream, owner: User
 ) -> None:
     gateway = Gateway(proxied_server, upstream, owner)

@@ -147,7 +147,7 @@ def test_a_key_is_issued_with_every_option(team: Team, run: Run) -> None:
     assert "Budget: $20.00 per month and 1,000,000 tokens per day; shared with its team: $200.00 per month" in stderr
 
 
-def test_an_allowlist_of_any_address_requires_confirmation(admin: User, run: Run) -> None:
+def test_an_allowlist_of_any_ip_address_requires_confirmation(admin: User, run: Run) -> None:
     run("issue_key", "--name", "ci", "--allowed-ips", "::/0", "--allow-any-ip")
 
     assert APIKey.objects.get().allowed_ips == ["::/0"]
