@@ -16,10 +16,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()
 
 from tests.soak import report  # noqa: E402  # requires the loaded apps
-from tests.soak.accounts import Run  # noqa: E402
+from tests.soak.accounts import ScenarioRun  # noqa: E402
 from tests.soak.host import Host  # noqa: E402
-from tests.soak.program import PROGRAM, Scenario  # noqa: E402
-from tests.soak.report import Played  # noqa: E402
+from tests.soak.program import PROGRAM, SoakScenario  # noqa: E402
+from tests.soak.report import ScenarioReport  # noqa: E402
 
 REPORT = Path(__file__).parent.parent.parent / "docs" / "soak.md"
 
@@ -38,8 +38,8 @@ def main(names: list[str]) -> int:
     return 1 if any(each.broken for each in played) else 0
 
 
-def _play(scenario: Scenario, host: Host) -> Played:
-    runs: list[Run] = []
+def _play(scenario: SoakScenario, host: Host) -> ScenarioReport:
+    runs: list[ScenarioRun] = []
     for number in range(1, scenario.runs + 1):
         started_at = time.monotonic()
         run = scenario.run(host, **scenario.large)
@@ -49,7 +49,7 @@ def _play(scenario: Scenario, host: Host) -> Played:
             f"{scenario.name} {number}/{scenario.runs}: {time.monotonic() - started_at:.0f} s, {verdict}\n"
         )
         sys.stdout.flush()
-    return Played(scenario, runs)
+    return ScenarioReport(scenario, runs)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ CLOCK_S = 0.05
 
 
 @dataclass
-class Run:
+class ScenarioRun:
     """Results of one run of a scenario: its figures and the broken promises."""
 
     figures: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Run:
             self.lag_s = max(self.lag_s, time.monotonic() - due_at)
 
 
-def play(scenario: Callable[[Run], Coroutine[Any, Any, None]]) -> Run:
+def play(scenario: Callable[[ScenarioRun], Coroutine[Any, Any, None]]) -> ScenarioRun:
     """Run a scenario, which adds its results to the run."""
 
     async def watched() -> None:
@@ -47,7 +47,7 @@ def play(scenario: Callable[[Run], Coroutine[Any, Any, None]]) -> Run:
         await scenario(run)
         clock.cancel()
 
-    run = Run()
+    run = ScenarioRun()
     asyncio.run(watched())
     return run
 
@@ -93,7 +93,7 @@ class Accounts:
         """Requests whose client received the complete response and that are not completed in the ledger."""
         return [id for id, result in self.results.items() if result.is_done and self.status(id) != "completed"]
 
-    def balance(self, run: Run) -> None:
+    def balance(self, run: ScenarioRun) -> None:
         """Check what must be true after every scenario."""
         run.figures |= {
             "lag of the machine": f"{run.lag_s:.2f} s",

@@ -60,7 +60,7 @@ class LeanUpstream:
             return json.load(response)
 
 
-class Gateway(GatewayServer):
+class PipedGateway(GatewayServer):
     """A gateway whose log goes through a pipe, so that a limit on its file sizes does not affect the log."""
 
     def __init__(self, **environment: str) -> None:
@@ -124,7 +124,7 @@ class Installation:
         self.database = database
         self.keys = keys
         self.state = folder
-        self.gateway = Gateway(DATABASE_URL=database.url, STATE_DIR=str(folder), **environment)
+        self.gateway = PipedGateway(DATABASE_URL=database.url, STATE_DIR=str(folder), **environment)
 
     @property
     def port(self) -> int:

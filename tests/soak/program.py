@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.soak.accounts import Run
+from tests.soak.accounts import ScenarioRun
 from tests.soak.scenarios import (
     connections,
     disconnects,
@@ -20,12 +20,12 @@ from tests.soak.scenarios import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scenario:
+class SoakScenario:
     """A scenario and its parameters."""
 
     name: str
     promise: str
-    run: Callable[..., Run]
+    run: Callable[..., ScenarioRun]
     large: dict[str, Any]
     small: dict[str, Any] | None
     """None: not part of a test run, because another test covers the promise."""
@@ -34,7 +34,7 @@ class Scenario:
 
 
 PROGRAM = [
-    Scenario(
+    SoakScenario(
         name="killed worker",
         promise="`kill -9` of a worker loses no completed request, and the cut requests are settled as interrupted.",
         run=killed_worker.run,
@@ -42,91 +42,91 @@ PROGRAM = [
         small={"streams": 60, "ramp_s": 1, "shortest": 2, "longest": 7},
         runs=5,
     ),
-    Scenario(
+    SoakScenario(
         name="killed master",
         promise="`kill -9` of the master: its workers send an error to their clients, and a new master takes over.",
         run=killed_master.run,
         large={"streams": 1_000, "ramp_s": 10},
         small={"streams": 30, "ramp_s": 1},
     ),
-    Scenario(
+    SoakScenario(
         name="SIGTERM",
         promise="SIGTERM: short streams complete, long ones end with an error, no connection is reset.",
         run=sigterm.run,
         large={"streams": 500, "ramp_s": 8, "grace_s": 30, "requests_per_s": 50},
         small={"streams": 40, "ramp_s": 1, "grace_s": 9, "requests_per_s": 20},
     ),
-    Scenario(
+    SoakScenario(
         name="client disconnects",
         promise="A client disconnect of any kind, at any time, frees the upstream within a second.",
         run=disconnects.run,
         large={"clients": 500, "ramp_s": 5},
         small={"clients": 60, "ramp_s": 1},
     ),
-    Scenario(
+    SoakScenario(
         name="PostgreSQL stopped",
         promise="While the database is unavailable, no request waits for it, and the gateway recovers by itself.",
         run=outage.stopped,
         large={"outage_s": 60, "requests_per_s": 100, "streams": 100},
         small={"outage_s": 5, "requests_per_s": 20, "streams": 20},
     ),
-    Scenario(
+    SoakScenario(
         name="PostgreSQL frozen",
         promise="The same if the server accepts connections and never responds.",
         run=outage.frozen,
         large={"outage_s": 60, "requests_per_s": 100, "streams": 100},
         small={"outage_s": 5, "requests_per_s": 20, "streams": 20},
     ),
-    Scenario(
+    SoakScenario(
         name="full disk, then space",
         promise="Records wait in memory while database and disk are unavailable, then move to the disk.",
         run=full_disk.space_first,
         large={"streams": 500, "longest_s": 20},
         small={"streams": 20, "longest_s": 4},
     ),
-    Scenario(
+    SoakScenario(
         name="full disk, then database",
         promise="They move to the database if it is available first.",
         run=full_disk.database_first,
         large={"streams": 500, "longest_s": 20},
         small=None,
     ),
-    Scenario(
+    SoakScenario(
         name="full disk, SQLite",
         promise="The same if database and spool are on the full disk.",
         run=full_disk.sqlite,
         large={"streams": 500, "longest_s": 20},
         small={"streams": 20, "longest_s": 4},
     ),
-    Scenario(
+    SoakScenario(
         name="failing fsync",
         promise="A record whose fsync fails does not count as written.",
         run=full_disk.failing_fsync,
         large={"streams": 200, "longest_s": 15},
         small=None,
     ),
-    Scenario(
+    SoakScenario(
         name="poisoned rows",
         promise="A record that the database rejects is isolated; the others of its batch are stored.",
         run=poison.run,
         large={"requests": 100},
         small={"requests": 100},
     ),
-    Scenario(
+    SoakScenario(
         name="slow readers",
         promise="Clients that read 100 bytes per second use bounded memory, throttle the upstream, and time out.",
         run=slow_readers.run,
         large={"clients": 200, "ramp_s": 5, "send_timeout_s": 60},
         small={"clients": 20, "ramp_s": 1, "send_timeout_s": 2},
     ),
-    Scenario(
+    SoakScenario(
         name="connections",
         promise="Open streams hold no database connection.",
         run=connections.run,
         large={"streams": 500, "ramp_s": 5},
         small={"streams": 50, "ramp_s": 1},
     ),
-    Scenario(
+    SoakScenario(
         name="rotated key",
         promise="A rotation under load loses no request, and the old secret stops working when it expires.",
         run=rotation.run,

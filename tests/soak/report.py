@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tests.soak.accounts import Run
-from tests.soak.program import Scenario
+from tests.soak.accounts import ScenarioRun
+from tests.soak.program import SoakScenario
 
 HEAD = """\
 # Soak
@@ -25,16 +25,16 @@ as completed. The lag of the machine (the maximum delay of the clients' clock) i
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    scenario: Scenario
-    runs: list[Run]
+class ScenarioReport:
+    scenario: SoakScenario
+    runs: list[ScenarioRun]
 
     @property
     def broken(self) -> list[str]:
         return [promise for run in self.runs for promise in run.broken]
 
 
-def text_of(played: Iterable[Played], *, took_s: float) -> str:
+def text_of(played: Iterable[ScenarioReport], *, took_s: float) -> str:
     sections = [HEAD, _circumstances(took_s)]
     for each in played:
         verdict = "kept" if not each.broken else "**broken**: " + "; ".join(dict.fromkeys(each.broken))
@@ -52,7 +52,7 @@ def _circumstances(took_s: float) -> str:
     )
 
 
-def _table(runs: list[Run]) -> str:
+def _table(runs: list[ScenarioRun]) -> str:
     """Return the figures as a table with one column per run."""
     names = list(dict.fromkeys(name for run in runs for name in run.figures))
     head = "| | " + " | ".join(f"run {number}" for number in range(1, len(runs) + 1)) + " |"
@@ -69,5 +69,5 @@ def _joined(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def write(path: Path, played: Iterable[Played], *, took_s: float) -> None:
+def write(path: Path, played: Iterable[ScenarioReport], *, took_s: float) -> None:
     path.write_text(text_of(played, took_s=took_s))

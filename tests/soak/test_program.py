@@ -3,13 +3,13 @@
 import pytest
 
 from tests.soak.host import Host
-from tests.soak.program import PROGRAM, Scenario
+from tests.soak.program import PROGRAM, SoakScenario
 
 SMALL = [scenario for scenario in PROGRAM if scenario.small is not None]
 
 
 @pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name.replace(" ", "-"))
-def test_every_promise_is_kept(host: Host, scenario: Scenario) -> None:
+def test_every_promise_is_kept(host: Host, scenario: SoakScenario) -> None:
     assert scenario.small is not None
 
     run = scenario.run(host, **scenario.small)

@@ -50,7 +50,7 @@ class Log:
         return [asdict(request) for request in self.requests]
 
 
-class Connection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """One accepted connection: sequential requests until the peer disconnects."""
 
     def __init__(self, log: Log) -> None:
@@ -205,7 +205,7 @@ def _usage(plan: RequestPlan) -> dict[str, Any]:
 async def serve() -> None:
     log = Log()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(log), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: UpstreamConnection(log), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.admin_client import AdminClient
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -14,13 +14,13 @@ PAGE_WITHIN_S = 0.5
 STREAM_S = 600
 
 
-def run(host: Host, *, streams: int, ramp_s: float) -> Run:
+def run(host: Host, *, streams: int, ramp_s: float) -> ScenarioRun:
     """Open streams, count the connections, and open admin pages."""
     with host.installation() as installation:
         return play(lambda run: _run(run, installation, streams, ramp_s))
 
 
-async def _run(run: Run, installation: Installation, streams: int, ramp_s: float) -> None:
+async def _run(run: ScenarioRun, installation: Installation, streams: int, ramp_s: float) -> None:
     admin = AdminClient(installation.port)
     await asyncio.to_thread(admin.sign_in)
     results = [

@@ -4,7 +4,7 @@ import asyncio
 import random
 from pathlib import Path
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import ClientResult, Disconnect
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -15,13 +15,13 @@ LATEST_DISCONNECT_S = 6.0
 LISTENING = "0A"
 
 
-def run(host: Host, *, clients: int, ramp_s: float) -> Run:
+def run(host: Host, *, clients: int, ramp_s: float) -> ScenarioRun:
     """Disconnect clients of streams and plain requests at random times, up to just before the end."""
     with host.installation() as installation:
         return play(lambda run: _run(run, installation, clients, ramp_s))
 
 
-async def _run(run: Run, installation: Installation, clients: int, ramp_s: float) -> None:
+async def _run(run: ScenarioRun, installation: Installation, clients: int, ramp_s: float) -> None:
     results = await asyncio.gather(
         *(
             installation.send(_plan(number), after_s=number * ramp_s / clients, disconnect=_disconnect())

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import ClientResult
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -17,13 +17,13 @@ SAFE_WITHIN_S = 5.0
 LOGGED_ONCE = "Neither database nor disk take the ledger's rows"
 
 
-def space_first(host: Host, *, streams: int, longest_s: float) -> Run:
+def space_first(host: Host, *, streams: int, longest_s: float) -> ScenarioRun:
     """The disk has space before the database is back: the records move to the spool, then to the database."""
     with host.installation() as installation:
         return play(lambda run: _space_first(run, installation, streams, longest_s))
 
 
-async def _space_first(run: Run, installation: Installation, streams: int, longest_s: float) -> None:
+async def _space_first(run: ScenarioRun, installation: Installation, streams: int, longest_s: float) -> None:
     (worker,) = installation.gateway.worker_pids()
     with _no_space(worker):
         results = await _end_without_a_database(installation, run, streams, longest_s)
@@ -37,13 +37,13 @@ async def _space_first(run: Run, installation: Installation, streams: int, longe
     await _expect_all(installation, run, results, settled_s)
 
 
-def database_first(host: Host, *, streams: int, longest_s: float) -> Run:
+def database_first(host: Host, *, streams: int, longest_s: float) -> ScenarioRun:
     """The database is back while the disk is still full: the records move there from memory."""
     with host.installation() as installation:
         return play(lambda run: _database_first(run, installation, streams, longest_s))
 
 
-async def _database_first(run: Run, installation: Installation, streams: int, longest_s: float) -> None:
+async def _database_first(run: ScenarioRun, installation: Installation, streams: int, longest_s: float) -> None:
     (worker,) = installation.gateway.worker_pids()
     with _no_space(worker):
         results = await _end_without_a_database(installation, run, streams, longest_s)
@@ -53,13 +53,13 @@ async def _database_first(run: Run, installation: Installation, streams: int, lo
         await _expect_all(installation, run, results, settled_s)
 
 
-def sqlite(host: Host, *, streams: int, longest_s: float) -> Run:
+def sqlite(host: Host, *, streams: int, longest_s: float) -> ScenarioRun:
     """The full disk has both the database file and the spool."""
     with host.installation(sqlite=True) as installation:
         return play(lambda run: _sqlite(run, installation, streams, longest_s))
 
 
-async def _sqlite(run: Run, installation: Installation, streams: int, longest_s: float) -> None:
+async def _sqlite(run: ScenarioRun, installation: Installation, streams: int, longest_s: float) -> None:
     (worker,) = installation.gateway.worker_pids()
     open_streams = _open_streams(installation, streams, longest_s)
     await asyncio.sleep(1.5)
@@ -71,13 +71,13 @@ async def _sqlite(run: Run, installation: Installation, streams: int, longest_s:
     await _expect_all(installation, run, results, settled_s)
 
 
-def failing_fsync(host: Host, *, streams: int, longest_s: float) -> Run:
+def failing_fsync(host: Host, *, streams: int, longest_s: float) -> ScenarioRun:
     """Writes succeed and fsync fails: such records are not safe."""
     with host.installation() as installation:
         return play(lambda run: _failing_fsync(run, installation, streams, longest_s))
 
 
-async def _failing_fsync(run: Run, installation: Installation, streams: int, longest_s: float) -> None:
+async def _failing_fsync(run: ScenarioRun, installation: Installation, streams: int, longest_s: float) -> None:
     (worker,) = installation.gateway.worker_pids()
     with _failing(worker, "fsync"):
         results = await _end_without_a_database(installation, run, streams, longest_s)
@@ -95,7 +95,7 @@ async def _failing_fsync(run: Run, installation: Installation, streams: int, lon
 
 
 async def _end_without_a_database(
-    installation: Installation, run: Run, streams: int, longest_s: float
+    installation: Installation, run: ScenarioRun, streams: int, longest_s: float
 ) -> list[ClientResult]:
     """Open streams, stop PostgreSQL during them, and read them to their end."""
     open_streams = _open_streams(installation, streams, longest_s)
@@ -113,12 +113,14 @@ def _open_streams(installation: Installation, streams: int, longest_s: float) ->
     return [asyncio.create_task(installation.send(plan)) for plan in plans]
 
 
-async def _expect_rejection(installation: Installation, run: Run) -> None:
+async def _expect_rejection(installation: Installation, run: ScenarioRun) -> None:
     rejected = await installation.send(RequestPlan(id="rejected"))
     run.expect("no request is admitted meanwhile", rejected.status == 503 and rejected.retry_after)
 
 
-async def _expect_all(installation: Installation, run: Run, results: list[ClientResult], settled_s: float) -> None:
+async def _expect_all(
+    installation: Installation, run: ScenarioRun, results: list[ClientResult], settled_s: float
+) -> None:
     after, healed_s = await _first_success(installation)
     accounts = Accounts(installation, [*results, after])
     accounts.balance(run)

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import check_health
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -14,13 +14,13 @@ NOTICED_WITHIN_S = 3.0
 SERVES_AGAIN_WITHIN_S = 15.0
 
 
-def run(host: Host, *, streams: int, ramp_s: float) -> Run:
+def run(host: Host, *, streams: int, ramp_s: float) -> ScenarioRun:
     """Kill the master during open streams, start another one immediately, and send it a request."""
     with host.installation(WEB_CONCURRENCY="2") as installation:
         return play(lambda run: _run(run, installation, streams, ramp_s))
 
 
-async def _run(run: Run, installation: Installation, streams: int, ramp_s: float) -> None:
+async def _run(run: ScenarioRun, installation: Installation, streams: int, ramp_s: float) -> None:
     plans = [RequestPlan(id=f"stream-{number:05d}", events=600, every_s=1.0) for number in range(streams)]
     results = [
         asyncio.create_task(installation.send(plan, after_s=number * ramp_s / streams))

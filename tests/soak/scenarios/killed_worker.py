@@ -6,20 +6,22 @@ import random
 import signal
 import time
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
 
 ORPHANED_WITHIN_S = 30.0
 
 
-def run(host: Host, *, streams: int, ramp_s: float, shortest: int, longest: int) -> Run:
+def run(host: Host, *, streams: int, ramp_s: float, shortest: int, longest: int) -> ScenarioRun:
     """Open streams of one event per second within `ramp_s`, and kill a worker when about half of them have ended."""
     with host.installation(WEB_CONCURRENCY="2") as installation:
         return play(lambda run: _run(run, installation, streams, ramp_s, shortest, longest))
 
 
-async def _run(run: Run, installation: Installation, streams: int, ramp_s: float, shortest: int, longest: int) -> None:
+async def _run(
+    run: ScenarioRun, installation: Installation, streams: int, ramp_s: float, shortest: int, longest: int
+) -> None:
     plans = [
         RequestPlan(id=f"stream-{number:05d}", events=random.randint(shortest, longest), every_s=1.0)
         for number in range(streams)

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import ClientResult, HealthCheck, check_health
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -17,12 +17,12 @@ RECOVERED_WITHIN_S = 5.0
 CHECK_INTERVAL_S = 0.5
 
 
-def stopped(host: Host, *, outage_s: float, requests_per_s: int, streams: int) -> Run:
+def stopped(host: Host, *, outage_s: float, requests_per_s: int, streams: int) -> ScenarioRun:
     """Stop the server and start a new one."""
     return _outage(host, host.postgres.stop, host.postgres.start, outage_s, requests_per_s, streams)
 
 
-def frozen(host: Host, *, outage_s: float, requests_per_s: int, streams: int) -> Run:
+def frozen(host: Host, *, outage_s: float, requests_per_s: int, streams: int) -> ScenarioRun:
     """Freeze the server: it keeps listening, connections stay open, and nothing responds."""
     try:
         return _outage(host, host.postgres.freeze, host.postgres.thaw, outage_s, requests_per_s, streams)
@@ -37,13 +37,13 @@ def _outage(
     outage_s: float,
     requests_per_s: int,
     streams: int,
-) -> Run:
+) -> ScenarioRun:
     with host.installation() as installation:
         return play(lambda run: _run(run, installation, take_down, bring_up, outage_s, requests_per_s, streams))
 
 
 async def _run(
-    run: Run,
+    run: ScenarioRun,
     installation: Installation,
     take_down: Callable[[], None],
     bring_up: Callable[[], None],
@@ -100,7 +100,7 @@ async def _serves_again(installation: Installation) -> None:
         await asyncio.sleep(0.1)
 
 
-def _expect_of_requests(run: Run, plain: list[ClientResult], meanwhile: list[ClientResult]) -> None:
+def _expect_of_requests(run: ScenarioRun, plain: list[ClientResult], meanwhile: list[ClientResult]) -> None:
     statuses = Counter(str(result.status or result.connection_error) for result in plain)
     slowest = max(plain, key=lambda result: result.took_s)
     rejected = [result for result in plain if result.status == 503]

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
 
@@ -14,13 +14,13 @@ LAST_KEY = -1
 Sent = tuple[RequestPlan, dict[str, Any]]
 
 
-def run(host: Host, *, requests: int) -> Run:
+def run(host: Host, *, requests: int) -> ScenarioRun:
     """Send concurrent requests: with a deleted secret, with a settlement that fails, and from an unusual IP address."""
     with host.installation(TRUSTED_PROXIES="127.0.0.1") as installation:
         return play(lambda run: _run(run, installation, requests))
 
 
-async def _run(run: Run, installation: Installation, requests: int) -> None:
+async def _run(run: ScenarioRun, installation: Installation, requests: int) -> None:
     await _prepare(installation)
     poisoned: list[Sent] = [
         (RequestPlan(id=NO_ROW, streamed=False), {"key": LAST_KEY}),

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tests.soak import clients
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import ClientResult
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -20,13 +20,13 @@ AFTER_S = 5
 TTL_S = 5
 
 
-def run(host: Host, *, requests_per_s: int, overlap_s: int) -> Run:
+def run(host: Host, *, requests_per_s: int, overlap_s: int) -> ScenarioRun:
     """Send requests at a fixed rate, rotate, and alternate both secrets until the old one is rejected."""
     with host.installation(WEB_CONCURRENCY="2", CONFIG_CACHE_TTL_S=str(TTL_S)) as installation:
         return play(lambda run: _run(run, installation, requests_per_s, overlap_s))
 
 
-async def _run(run: Run, installation: Installation, requests_per_s: int, overlap_s: int) -> None:
+async def _run(run: ScenarioRun, installation: Installation, requests_per_s: int, overlap_s: int) -> None:
     old = installation.keys[0]
     raw_keys = [old]
     calling = asyncio.create_task(

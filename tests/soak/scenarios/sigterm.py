@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.clients import ClientResult, HealthCheck, check_health
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
@@ -14,14 +14,14 @@ END_MARGIN_S = 5  # the part of the graceful timeout for error events, settlemen
 NOT_READY_WITHIN_S = 0.5
 
 
-def run(host: Host, *, streams: int, ramp_s: float, grace_s: int, requests_per_s: int) -> Run:
+def run(host: Host, *, streams: int, ramp_s: float, grace_s: int, requests_per_s: int) -> ScenarioRun:
     """Open streams, half of them shorter than the drain, and send plain requests until after the signal."""
     with host.installation(WEB_CONCURRENCY="2", GRACEFUL_TIMEOUT_S=str(grace_s)) as installation:
         return play(lambda run: _run(run, installation, streams, ramp_s, grace_s, requests_per_s))
 
 
 async def _run(
-    run: Run, installation: Installation, streams: int, ramp_s: float, grace_s: int, requests_per_s: int
+    run: ScenarioRun, installation: Installation, streams: int, ramp_s: float, grace_s: int, requests_per_s: int
 ) -> None:
     begins = [number * ramp_s / streams for number in range(streams)]
     signal_after_s = ramp_s + 2

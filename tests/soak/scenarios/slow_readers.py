@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from tests.soak.accounts import Accounts, Run, play
+from tests.soak.accounts import Accounts, ScenarioRun, play
 from tests.soak.host import Host, Installation
 from tests.soak.request_plan import RequestPlan
 
@@ -16,13 +16,15 @@ BUFFERED_BYTES = 2 * 2**20  # of each response, buffered between the upstream an
 TIMEOUT_MARGIN_S = 5.0
 
 
-def run(host: Host, *, clients: int, ramp_s: float, send_timeout_s: float) -> Run:
+def run(host: Host, *, clients: int, ramp_s: float, send_timeout_s: float) -> ScenarioRun:
     """Start clients that read streams too slowly."""
     with host.installation(CLIENT_SEND_TIMEOUT_S=str(send_timeout_s)) as installation:
         return play(lambda run: _run(run, installation, clients, ramp_s, send_timeout_s))
 
 
-async def _run(run: Run, installation: Installation, clients: int, ramp_s: float, send_timeout_s: float) -> None:
+async def _run(
+    run: ScenarioRun, installation: Installation, clients: int, ramp_s: float, send_timeout_s: float
+) -> None:
     await asyncio.gather(*(installation.send(RequestPlan(id=f"warm-{number}"), key=number % 8) for number in range(20)))
     (worker,) = installation.gateway.worker_pids()
     memory_before = _resident_bytes(worker)
