@@ -90,12 +90,12 @@ class ModelPriceAdmin(GatewayModelAdmin):
     form = PriceForm
     list_display = [
         "model_pattern",
-        "at",
+        "for_upstream",
         "state",
-        "begins",
-        "of_input",
-        "of_output",
-        "of_cache",
+        "start",
+        "input_per_million",
+        "output_per_million",
+        "cache_per_million",
         "source",
         "new_version",
     ]
@@ -103,7 +103,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
     search_fields = ["model_pattern", "upstream", "source"]
 
     @admin.display(description="upstream", ordering="upstream")
-    def at(self, price: ModelPrice) -> str:
+    def for_upstream(self, price: ModelPrice) -> str:
         return price.upstream or "any"
 
     @admin.display(description="state")
@@ -113,19 +113,19 @@ class ModelPriceAdmin(GatewayModelAdmin):
         return cells.badge(state, kind=STATES[state])
 
     @admin.display(description="valid from", ordering="valid_from")
-    def begins(self, price: ModelPrice) -> SafeString | str:
+    def start(self, price: ModelPrice) -> SafeString | str:
         return cells.exact(price.valid_from)
 
     @admin.display(description="input", ordering="input_price")
-    def of_input(self, price: ModelPrice) -> str:
+    def input_per_million(self, price: ModelPrice) -> str:
         return "free" if price.is_free else money.dollars(price.input_price)
 
     @admin.display(description="output", ordering="output_price")
-    def of_output(self, price: ModelPrice) -> str:
+    def output_per_million(self, price: ModelPrice) -> str:
         return "free" if price.is_free else money.dollars(price.output_price)
 
     @admin.display(description="cache read, write 5 min, write 1 h")
-    def of_cache(self, price: ModelPrice) -> str:
+    def cache_per_million(self, price: ModelPrice) -> str:
         amounts = (price.cache_read_price, price.cache_write_5m_price, price.cache_write_1h_price)
         return "free" if price.is_free else " · ".join(map(money.dollars, amounts))
 

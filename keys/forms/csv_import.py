@@ -1,7 +1,4 @@
-"""Read and validate a CSV file of API keys to issue. Writes nothing to the database.
-
-A fault of the whole file raises UnreadableFile; a fault of a row is recorded in the row, by its column.
-"""
+"""CSV import of API keys: read the file and validate its rows, without writing to the database."""
 
 import csv
 import io

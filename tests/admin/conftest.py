@@ -1,3 +1,5 @@
+"""Pytest configuration of the admin tests."""
+
 import pytest
 
 

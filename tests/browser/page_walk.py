@@ -225,5 +225,5 @@ PAGES = [
     PageVisit(name="login", heading="Log in", url="/admin/login/"),
     PageVisit(name="login, wrong", heading="Log in", action=fail_login),
     PageVisit(name="code", heading="Two-factor authentication", action=log_in_as_root),
-    PageVisit(name="locked out", heading="Locked", url="/admin/login/", action=lock_out, status=429),
+    PageVisit(name="locked out", heading="Sign-in blocked", url="/admin/login/", action=lock_out, status=429),
 ]  # fmt: skip
