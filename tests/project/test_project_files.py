@@ -7,6 +7,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from django.core.management import get_commands
+
 from keys.hygiene import conditions
 from messages_api.backend.protocol.profile import Profile
 from messages_api.models.presets import PRESETS
@@ -50,6 +52,15 @@ def test_every_path_that_make_and_the_documents_name_exists() -> None:
         if not (ROOT / path).exists() and not (document.parent / path).exists()
     ]
     assert missing == []
+
+
+def test_every_command_that_the_documents_name_exists() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/*.md"), *ROOT.glob("tests/*/*.md")]
+
+    named = {name for path in documents for name in re.findall(r"manage\.py ([a-z_]+)", path.read_text())}
+    targets = {name for path in documents for name in re.findall(r"`make ([a-z-]+)`", path.read_text())}
+    assert named <= get_commands().keys()
+    assert targets <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
 
 
 def test_every_module_with_strict_types_exists() -> None:
