@@ -1,0 +1,1 @@
+"""Management commands of access and the audit log."""

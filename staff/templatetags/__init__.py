@@ -1,0 +1,1 @@
+"""Template tags of access and the audit log."""

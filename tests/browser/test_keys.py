@@ -78,7 +78,7 @@ def test_without_a_clipboard_the_key_is_selected(visitor: Visitor) -> None:
 
     visitor.page.locator("[data-copy=raw-key]").click()
 
-    expect(visitor.page.locator("#copied")).to_have_text("It is selected: copy it with the keyboard.")
+    expect(visitor.page.locator("#copied")).to_have_text("Selected. Copy with the keyboard.")
     selected = "(() => { const f = document.activeElement; return f.value.slice(f.selectionStart, f.selectionEnd) })()"
     assert visitor.page.evaluate(selected) == raw
 

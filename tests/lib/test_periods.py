@@ -40,7 +40,7 @@ def test_the_day_on_which_the_clock_changes_has_25_hours(zone: None) -> None:
     assert ends is not None and ends - began == timedelta(hours=25)
 
 
-def test_a_total_never_ends() -> None:
+def test_a_total_period_never_ends() -> None:
     assert periods.begin_of("total", WEDNESDAY) == periods.begin_of("total", WEDNESDAY + timedelta(days=999))
     assert periods.end_of("total", periods.begin_of("total", WEDNESDAY)) is None
 
@@ -49,7 +49,7 @@ def test_a_total_never_ends() -> None:
     st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),
     st.sampled_from(["day", "week", "month"]),
 )
-def test_a_moment_lies_in_its_period_and_the_next_begins_where_it_ends(moment: datetime, period: str) -> None:
+def test_a_time_is_in_its_period_and_the_next_period_begins_where_it_ends(moment: datetime, period: str) -> None:
     began = periods.begin_of(period, moment)
     ends = periods.end_of(period, began)
 
@@ -59,7 +59,7 @@ def test_a_moment_lies_in_its_period_and_the_next_begins_where_it_ends(moment: d
 
 
 @pytest.mark.parametrize(("name", "minutes"), [("UTC", 0), ("Asia/Kolkata", 30), ("Asia/Kathmandu", 15)])
-def test_hours_begin_where_those_of_the_zone_do(settings: Any, name: str, minutes: int) -> None:
+def test_hours_begin_at_the_hours_of_the_time_zone(settings: Any, name: str, minutes: int) -> None:
     settings.TIME_ZONE = name
 
     hour = periods.begin_of_hour(WEDNESDAY)

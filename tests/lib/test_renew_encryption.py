@@ -1,4 +1,4 @@
-"""Encryption keys and peppers are replaced without a failing request."""
+"""Encryption keys and peppers can be replaced without a failed request."""
 
 from datetime import timedelta
 from io import StringIO
@@ -35,7 +35,7 @@ def upstream() -> Upstream:
     return row
 
 
-def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, settings: Any) -> None:
+def test_after_the_command_the_old_encryption_key_is_not_needed(upstream: Upstream, owner: User, settings: Any) -> None:
     authenticator = Authenticator.start(owner)
     secret, set_at = authenticator.secret(), upstream.credential_set_at
     entries = LogEntry.objects.count()
@@ -51,10 +51,10 @@ def test_after_it_the_old_key_is_not_needed(upstream: Upstream, owner: User, set
     assert said == "Re-encrypted: upstream local.\nRe-encrypted: authenticator of owner.\n"
     assert (upstream.endpoint().credential, authenticator.secret()) == ("sk-canary", secret)
     assert upstream.credential_set_at == set_at
-    assert LogEntry.objects.count() == entries + 1  # the upstream that this test added
+    assert LogEntry.objects.count() == entries + 1  # for the upstream of this test
 
 
-def test_done_again_it_does_nothing(upstream: Upstream) -> None:
+def test_a_second_run_changes_nothing(upstream: Upstream) -> None:
     before = upstream.credential_ciphertext
 
     assert renew() == NOTHING
@@ -63,7 +63,7 @@ def test_done_again_it_does_nothing(upstream: Upstream) -> None:
     assert upstream.credential_ciphertext == before
 
 
-def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) -> None:
+def test_an_undecryptable_credential_is_reported_and_kept(upstream: Upstream, settings: Any) -> None:
     settings.CREDENTIAL_ENCRYPTION_KEYS = [NEW_KEY]
 
     with pytest.raises(CommandError, match="decrypts: upstream local"):
@@ -72,7 +72,7 @@ def test_what_no_key_reads_is_named_and_left(upstream: Upstream, settings: Any) 
     assert Upstream.objects.get().credential_ciphertext == upstream.credential_ciphertext
 
 
-def test_keys_that_need_an_older_pepper_are_named_until_they_are_rotated(owner: User, settings: Any) -> None:
+def test_keys_that_need_an_older_pepper_are_listed_until_they_are_rotated(owner: User, settings: Any) -> None:
     api_key, _ = APIKey.objects.issue(name="app", owner=owner)
     paused, _ = APIKey.objects.issue(name="paused", owner=owner)
     paused.disable()

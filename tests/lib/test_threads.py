@@ -1,4 +1,4 @@
-"""Real threads beside greenlets: what both use must not leave either waiting."""
+"""Real threads beside greenlets: shared locks must not block either."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from lib import threads as native
 
 class Slow(logging.Handler):
     def emit(self, record):
-        for _ in range(200): os.getppid()  # long enough for the interpreter to turn to another thread
+        for _ in range(200): os.getppid()  # long enough for the interpreter to switch threads
 
 logging.basicConfig(level="INFO", handlers=[Slow()])
 logger = logging.getLogger("both")
@@ -35,7 +35,7 @@ print(ended.wait(60))
 """
 
 
-def test_greenlets_and_real_threads_may_log_at_the_same_time() -> None:
+def test_greenlets_and_real_threads_can_log_concurrently() -> None:
     done = subprocess.run(
         [sys.executable, "-c", BOTH_LOG], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
     )

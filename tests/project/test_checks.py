@@ -30,7 +30,7 @@ from tests.upstream.certificates import Authority
 
 GOOD = "q7Jm2ZtXw9RbKc4VnYp8Ls1HgFd6TaEuMx3Q"
 FERNET_KEY = Fernet.generate_key().decode()
-SOUND: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "SECRET_KEY": GOOD,
     "API_KEY_PEPPERS": [GOOD],
     "CREDENTIAL_ENCRYPTION_KEYS": [FERNET_KEY],
@@ -51,7 +51,7 @@ SOUND: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets the database engine; SQLite without asking. In place, since Django forbids to replace DATABASES."""
+    """Set the database engine, SQLite by default. In place, because Django forbids replacing DATABASES."""
 
     def choose(name: str) -> None:
         monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", f"django.db.backends.{name}")
@@ -61,7 +61,7 @@ def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
 
 def check(settings: Settings, **changed: Any) -> list[CheckMessage]:
-    for name, value in {**SOUND, **changed}.items():
+    for name, value in {**VALID, **changed}.items():
         setattr(settings, name, value)
     return checks.check_settings()
 
@@ -187,8 +187,8 @@ def test_several_workers_with_limits_need_redis(
     assert error.is_serious() and "WEB_CONCURRENCY" in error.msg and "REDIS_URL" in error.msg
     with pytest.raises(ImproperlyConfigured, match=r"gateway\.E009"):
         checks.refuse_to_start()
-    for sound in ({"WEB_CONCURRENCY": 1}, {"WEB_CONCURRENCY": 2, "REDIS_URL": "redis://127.0.0.1:6379/0"}):
-        check(settings, **sound)
+    for valid in ({"WEB_CONCURRENCY": 1}, {"WEB_CONCURRENCY": 2, "REDIS_URL": "redis://127.0.0.1:6379/0"}):
+        check(settings, **valid)
         assert checks.check_limits() == []
 
 
@@ -221,7 +221,7 @@ def test_the_start_fails_with_a_line_for_each_error_and_none_for_warnings(db: No
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:8000", ":8000"])
-def test_an_address_is_split_and_joined_again(text: str) -> None:
+def test_host_and_port_are_split_and_joined(text: str) -> None:
     assert bind.join(*bind.split(text)) == text
 
 

@@ -1,4 +1,4 @@
-"""`make run` as a newcomer sees it: the real program, the real model, two answers, and nothing left behind."""
+"""`make run` for a new user: the real program, the real model, two responses, and no process afterwards."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Quickstart:
-    """One run of quickstart in an installation of its own."""
+    """A run of quickstart in an installation of its own."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.port = free_port()
@@ -72,7 +72,7 @@ class Quickstart:
         return self._process.wait(UP_WITHIN_S)
 
     def children(self) -> list[int]:
-        """The model's server, gunicorn's master and its workers, by their ports and parents."""
+        """Return the processes of the model and of gunicorn, found by their ports and parents."""
         pid = self._process.pid
         direct = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         workers = [Path(f"/proc/{child}/task/{child}/children").read_text().split() for child in direct]
@@ -91,14 +91,14 @@ class Quickstart:
 
 def is_alive(pid: int) -> bool:
     try:
-        # A zombie that nobody has waited for yet runs no more.
+        # A zombie, which its parent has not yet waited for, does not run.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
 def answers(output: str) -> tuple[str, str]:
-    """What stands below the plain and the streamed question."""
+    """Return the texts below the plain and the streamed question."""
     found = re.search(r"  Plain .*\n((?: {12}.*\n)+)  Streamed .*\n((?: {12}.*\n)+)", output)
     assert found, output
     return found[1].strip(), found[2].strip()
@@ -112,7 +112,7 @@ def model() -> None:
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> Iterator[Callable[..., Quickstart]]:
-    """Starts runs that share one installation, and ends what is left of them."""
+    """Return a function that starts runs in one installation. Running ones are stopped at the end."""
     runs: list[Quickstart] = []
 
     def start(**environment: str) -> Quickstart:
@@ -125,7 +125,7 @@ def quickstart(tmp_path: Path) -> Iterator[Callable[..., Quickstart]]:
 
 
 @pytest.mark.usefixtures("model")
-def test_a_bare_machine_gets_two_answers_a_key_and_an_admin_and_keeps_them(
+def test_a_new_machine_gets_two_responses_a_key_and_an_admin_and_keeps_them(
     quickstart: Callable[..., Quickstart], tmp_path: Path
 ) -> None:
     first = quickstart()
@@ -153,7 +153,7 @@ def test_a_bare_machine_gets_two_answers_a_key_and_an_admin_and_keeps_them(
 
 
 @pytest.mark.usefixtures("model")
-def test_nothing_is_left_when_quickstart_is_killed_outright(quickstart: Callable[..., Quickstart]) -> None:
+def test_no_process_survives_when_quickstart_is_killed(quickstart: Callable[..., Quickstart]) -> None:
     run = quickstart()
     run.wait_until_serving()
     children = run.children()
@@ -165,7 +165,7 @@ def test_nothing_is_left_when_quickstart_is_killed_outright(quickstart: Callable
 
 
 @pytest.mark.usefixtures("model")
-def test_a_model_that_dies_ends_the_run_with_a_line(quickstart: Callable[..., Quickstart]) -> None:
+def test_a_model_that_exits_ends_the_run_with_one_line(quickstart: Callable[..., Quickstart]) -> None:
     run = quickstart()
     run.wait_until_serving()
     children = run.children()
@@ -189,7 +189,7 @@ def test_with_an_upstream_no_model_is_started(
     assert run.end(with_signal=signal.SIGTERM) == 0
 
 
-def test_an_upstream_that_is_away_is_one_line(quickstart: Callable[..., Quickstart]) -> None:
+def test_an_unavailable_upstream_is_reported_in_one_line(quickstart: Callable[..., Quickstart]) -> None:
     run = quickstart(UPSTREAM_URL=f"http://127.0.0.1:{free_port()}")
 
     assert run.wait() == 1
@@ -197,7 +197,7 @@ def test_an_upstream_that_is_away_is_one_line(quickstart: Callable[..., Quicksta
     assert "Traceback" not in run.output
 
 
-def test_a_busy_port_is_one_line_before_anything_is_done(
+def test_a_used_port_is_reported_in_one_line_before_any_step(
     quickstart: Callable[..., Quickstart], upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     port = upstream.url.rpartition(":")[2].partition("/")[0]

@@ -1,4 +1,4 @@
-"""The parts of `make run` that need no processes; the whole is in test_make_run.py."""
+"""Parts of `make run` without the real processes, which test_make_run.py starts."""
 
 import io
 import os
@@ -31,10 +31,10 @@ def assignments(path: Path) -> dict[str, str]:
     return dict(secrets_file.ASSIGNMENT.findall(path.read_text()))
 
 
-# ---- the secrets' file
+# ---- The secrets file.
 
 
-def test_a_new_secrets_file_is_private_and_holds_sound_secrets(tmp_path: Path) -> None:
+def test_a_new_secrets_file_is_private_and_has_valid_secrets(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / ".env"
 
     written = secrets_file.complete(path, missing=ALL)
@@ -48,7 +48,7 @@ def test_a_new_secrets_file_is_private_and_holds_sound_secrets(tmp_path: Path) -
     assert os.listdir(path.parent) == [".env"]
 
 
-def test_a_second_time_nothing_changes_but_a_mode_that_is_too_wide(tmp_path: Path) -> None:
+def test_a_second_run_changes_only_an_insecure_file_mode(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     secrets_file.complete(path, missing=ALL)
     before = path.read_text()
@@ -59,7 +59,7 @@ def test_a_second_time_nothing_changes_but_a_mode_that_is_too_wide(tmp_path: Pat
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_the_file_says_stays_and_what_is_bare_is_filled(tmp_path: Path) -> None:
+def test_secrets_in_the_file_are_kept_and_missing_values_are_added(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("# mine\nSECRET_KEY=\nexport API_KEY_PEPPERS='my own pepper'\nHTTPS=true\nBIND=127.0.0.1:9")
 
@@ -71,17 +71,17 @@ def test_what_the_file_says_stays_and_what_is_bare_is_filled(tmp_path: Path) -> 
     assert [line.partition("=")[0] for line in lines[4:]] == written
 
 
-def test_what_the_environment_gives_is_not_written(tmp_path: Path) -> None:
+def test_secrets_of_the_environment_are_not_written(tmp_path: Path) -> None:
     path = tmp_path / ".env"
 
     assert secrets_file.complete(path, missing=set()) == []
     assert not path.exists()
 
 
-# ---- what stands in the database
+# ---- Rows in the database.
 
 
-def test_the_admin_and_the_first_key_are_made_once(db: None) -> None:
+def test_the_admin_and_the_first_key_are_created_once(db: None) -> None:
     admin, password = rows.ensure_admin()
     raw_key = rows.ensure_first_key(admin)
 
@@ -102,14 +102,14 @@ def test_a_first_key_that_still_verifies_is_not_issued_again(owner: User, settin
     assert rows.ensure_first_key(owner) is not None
 
 
-def test_a_taken_name_without_admin_rights_is_said(db: None) -> None:
-    User.objects.create_user("admin", password="a good password of nobody special")
+def test_a_user_named_admin_without_admin_rights_is_reported(db: None) -> None:
+    User.objects.create_user("admin", password="a good password of a user")
 
     with pytest.raises(CannotStart, match="createsuperuser"):
         rows.ensure_admin()
 
 
-def test_the_calls_of_later_runs_share_one_key_that_does_not_count_as_the_first(owner: User) -> None:
+def test_the_requests_of_later_runs_share_one_key_that_is_not_the_first_key(owner: User) -> None:
     raw_keys = {rows.issue_check_key(owner), rows.issue_check_key(owner)}
 
     assert len(raw_keys) == 2
@@ -119,7 +119,7 @@ def test_the_calls_of_later_runs_share_one_key_that_does_not_count_as_the_first(
     assert rows.ensure_first_key(owner) is not None
 
 
-def test_every_name_leads_to_the_embedded_model_and_one_to_its_other_dialect(db: None) -> None:
+def test_every_model_name_is_routed_to_the_embedded_model_in_both_dialects(db: None) -> None:
     for port in (8081, 8082):
         rows.register_local_model(f"http://127.0.0.1:{port}", model="small")
 
@@ -134,7 +134,7 @@ def test_every_name_leads_to_the_embedded_model_and_one_to_its_other_dialect(db:
     }
 
 
-def test_an_upstream_of_the_environment_takes_the_place_of_the_embedded_model(db: None) -> None:
+def test_an_upstream_of_the_environment_replaces_the_embedded_model(db: None) -> None:
     rows.register_local_model("http://127.0.0.1:8081", model="small")
     for credential in ("old", "new"):
         rows.register_given("https://model.test/v1", dialect="anthropic", credential=credential, model="")
@@ -145,7 +145,7 @@ def test_an_upstream_of_the_environment_takes_the_place_of_the_embedded_model(db
     assert targets_of("small") == []
 
 
-def test_the_audit_log_has_what_a_start_changes_and_nothing_else(db: None) -> None:
+def test_the_audit_log_has_only_the_changes_of_a_start(db: None) -> None:
     rows.register_local_model("http://127.0.0.1:8081", model="small")
     rows.register_given("https://model.test/v1", dialect="anthropic", credential="old", model="")
     first = LogEntry.objects.count()
@@ -159,7 +159,7 @@ def test_the_audit_log_has_what_a_start_changes_and_nothing_else(db: None) -> No
     assert history_of(Upstream.objects.get(name="local-model"))[0].changes == ["Enabled: yes → no"]
 
 
-def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:
+def test_a_route_changed_by_an_operator_is_kept(db: None) -> None:
     own = Upstream.objects.create(name="own", dialect="openai", base_url="https://own.test")
     Route.objects.create(pattern="*").targets.create(upstream=own)
 
@@ -168,15 +168,15 @@ def test_a_route_that_an_operator_has_changed_stays(db: None) -> None:
     assert [target.endpoint.name for target in targets_of("anything")] == ["own"]
 
 
-def test_an_address_that_is_none_is_said_by_the_name_of_its_variable(db: None) -> None:
+def test_an_invalid_url_is_reported_with_the_name_of_its_variable(db: None) -> None:
     with pytest.raises(CannotStart, match=r"^UPSTREAM_URL: "):
         rows.register_given("ftp://model.test", dialect="openai", credential="", model="")
 
 
-# ---- packages, ports, processes, the terminal
+# ---- Packages, ports, processes and the terminal.
 
 
-def test_a_package_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_package_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r.txt").write_text(
         "django==5.2.19 \\\n    --hash=sha256:0\nno-such-package[x]==1.0 \\\n    # via django\n"
     )
@@ -185,7 +185,7 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err.startswith("Not installed: no-such-package. ")
 
 
-def test_a_package_that_has_lost_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "half.py").touch()
     folder = tmp_path / "half-1.0.dist-info"
     folder.mkdir()
@@ -200,7 +200,7 @@ def test_a_package_that_has_lost_a_file_is_named(tmp_path: Path, monkeypatch: py
     assert (before, packages.find_missing(tmp_path / "r.txt")) == ([], ["half"])
 
 
-def test_a_busy_port_is_named_with_the_way_out() -> None:
+def test_a_used_port_is_reported_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -210,7 +210,7 @@ def test_a_busy_port_is_named_with_the_way_out() -> None:
     assert str(error.value) == f"Port {port} is in use. Choose another."
 
 
-def test_a_free_port_is_free() -> None:
+def test_a_free_port_passes() -> None:
     check_port_is_free("127.0.0.1", free_port(), advice="")
 
 
@@ -218,14 +218,14 @@ def child(tmp_path: Path, program: str) -> Child:
     return Child("The child", [sys.executable, "-c", program], folder=tmp_path, log=tmp_path / "log" / "child.log")
 
 
-def test_a_process_that_ends_while_it_is_awaited_is_quoted(tmp_path: Path) -> None:
+def test_the_output_of_a_process_that_exits_early_is_reported(tmp_path: Path) -> None:
     ended = child(tmp_path, "print('first'); print('no weights')")
 
     with pytest.raises(CannotStart, match=r"^The child did not start: no weights\. "):
         ended.wait_until_ready(f"http://127.0.0.1:{free_port()}/", within_s=20)
 
 
-def test_a_process_that_never_answers_is_not_awaited_for_ever(tmp_path: Path) -> None:
+def test_the_wait_for_a_process_that_never_responds_is_limited(tmp_path: Path) -> None:
     silent = child(tmp_path, "import time; time.sleep(60)")
 
     with pytest.raises(CannotStart, match="was not ready within 0 s"):
@@ -233,7 +233,7 @@ def test_a_process_that_never_answers_is_not_awaited_for_ever(tmp_path: Path) ->
     silent.stop(within_s=5)
 
 
-def test_a_process_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     stubborn = child(
         tmp_path,
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
@@ -246,13 +246,13 @@ def test_a_process_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
     assert stubborn.has_ended()
 
 
-def test_a_run_ends_with_the_program_that_started_it() -> None:
+def test_a_run_ends_with_its_parent_process() -> None:
     serving = Serving(Terminal(OutputWrapper(io.StringIO())), port=8000, with_model=False)
 
-    serving.watch(parent=os.getpid())  # never our own parent
+    serving.watch(parent=os.getpid())  # not the parent process
 
 
-def test_a_step_is_shown_while_it_is_done_and_completed_on_its_line() -> None:
+def test_a_step_is_shown_while_it_runs_and_completed_on_its_line() -> None:
     screen = io.StringIO()
     terminal = Terminal(OutputWrapper(screen))
 

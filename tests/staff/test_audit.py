@@ -1,4 +1,4 @@
-"""The audit log: every change has an entry with its actor, and none of them holds a secret."""
+"""Audit log: every change has an entry with its actor, and no entry has a secret."""
 
 import os
 import pwd
@@ -29,12 +29,12 @@ from tests.support import ROOT
 from tests.support.usage_rows import UsageRecorder
 
 LIST = "/admin/staff/auditentry/"
-ME = f"command line ({pwd.getpwuid(os.getuid()).pw_name})"
+CURRENT_USER = f"command line ({pwd.getpwuid(os.getuid()).pw_name})"
 Issue = Callable[..., tuple[APIKey, str]]
 
 
-def told(instance: Any) -> list[tuple[str, str, list[str]]]:
-    """Who did what, and the sentences; the oldest first."""
+def entries_of(instance: Any) -> list[tuple[str, str, list[str]]]:
+    """Return actor, action and changes of each entry, oldest first."""
     return [(entry.actor, entry.action, entry.changes) for entry in reversed(history_of(instance))]
 
 
@@ -50,30 +50,32 @@ def upstream(db: None) -> Upstream:
     return row
 
 
-# ---- who acts
+# ---- Actors.
 
 
-def test_the_shell_is_named_by_the_systems_user(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOGNAME", "somebody else")
+def test_the_actor_of_the_shell_is_the_user_of_the_system(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "another user")
     api_key, _ = issue()
 
     api_key.disable()
 
     entry = history_of(api_key)[0]
-    assert (entry.actor, entry.action, entry.client_ip) == (ME, "changed", None)
+    assert (entry.actor, entry.action, entry.client_ip) == (CURRENT_USER, "changed", None)
     assert re.fullmatch(r"Disabled at: \d{4}-\d\d-\d\d \d\d:\d\d", entry.changes[0])
 
 
-def test_a_command_is_named_by_the_systems_user(issue: Issue) -> None:
+def test_the_actor_of_a_command_is_the_user_of_the_system(issue: Issue) -> None:
     api_key, _ = issue()
 
     call_command("revoke_key", api_key.public_id, note="left the team", stderr=StringIO())
 
     entry = history_of(api_key)[0]
-    assert entry.actor == ME and "Revocation note: left the team" in entry.changes
+    assert entry.actor == CURRENT_USER and "Revocation note: left the team" in entry.changes
 
 
-def test_a_page_is_named_by_who_is_signed_in_and_from_where(browser: Client, admin: User, settings: Any) -> None:
+def test_the_actor_of_a_page_is_the_signed_in_user_with_the_client_ip(
+    browser: Client, admin: User, settings: Any
+) -> None:
     settings.TRUSTED_PROXIES = ["127.0.0.1"]
 
     browser.post("/admin/auth/group/add/", {"name": "crew"}, HTTP_X_FORWARDED_FOR="203.0.113.5, 198.51.100.7")
@@ -83,7 +85,7 @@ def test_a_page_is_named_by_who_is_signed_in_and_from_where(browser: Client, adm
     assert audit.actor_of(entry) == "root"
 
 
-def test_who_acted_is_known_after_the_user_is_gone(browser: Client, admin: User) -> None:
+def test_the_actor_is_known_after_the_user_was_deleted(browser: Client, admin: User) -> None:
     browser.post("/admin/auth/group/add/", {"name": "crew"})
     entry = LogEntry.objects.get(object_repr="crew")
 
@@ -93,25 +95,25 @@ def test_who_acted_is_known_after_the_user_is_gone(browser: Client, admin: User)
     assert entry.actor is None and audit.actor_of(entry) == "root"
 
 
-def test_what_is_done_after_a_request_is_not_laid_to_it(browser: Client) -> None:
+def test_a_change_after_a_request_is_not_attributed_to_it(browser: Client) -> None:
     browser.get("/admin/")
 
     team = Team.objects.create(name="crew")
 
-    assert history_of(team)[0].actor == ME
+    assert history_of(team)[0].actor == CURRENT_USER
 
 
-def test_calls_pass_without_a_middleware_or_a_query_of_it(
+def test_api_requests_skip_the_audit_middleware_and_its_queries(
     client: Client, db: None, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):
         client.post("/api/v1/messages", "{}", content_type="application/json", headers={"x-api-key": "garbage"})
 
 
-# ---- what is told
+# ---- Changes.
 
 
-def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: User) -> None:
+def test_the_history_of_a_key_includes_its_secrets_and_budgets(issue: Issue, admin: User) -> None:
     api_key, raw = issue(name="app", allowed_models=["claude-*"])
     budget = Budget.objects.create(api_key=api_key, amount=20_000_000)
     api_key.rotate(overlap=timedelta(hours=1))
@@ -146,7 +148,7 @@ def test_the_life_of_a_key_with_its_secrets_and_budgets(issue: Issue, admin: Use
     assert raw_key.hint(raw) in first
 
 
-def test_the_history_of_a_key_holds_nothing_of_another(issue: Issue) -> None:
+def test_the_history_of_a_key_has_no_entries_of_another(issue: Issue) -> None:
     mine, _ = issue(name="mine")
     issue(name="other")
 
@@ -156,7 +158,7 @@ def test_the_history_of_a_key_holds_nothing_of_another(issue: Issue) -> None:
     }
 
 
-def test_a_budget_of_a_team_stands_in_the_history_of_the_team(db: None) -> None:
+def test_the_history_of_a_team_includes_its_budgets(db: None) -> None:
     team = Team.objects.create(name="crew")
 
     Budget.objects.create(team=team, amount=1, unit="tokens", period="day")
@@ -164,7 +166,7 @@ def test_a_budget_of_a_team_stands_in_the_history_of_the_team(db: None) -> None:
     assert [entry.subject for entry in history_of(team)] == ["budget tokens per day", "team crew"]
 
 
-def test_a_target_stands_in_the_history_of_its_route(upstream: Upstream) -> None:
+def test_the_history_of_a_route_includes_its_targets(upstream: Upstream) -> None:
     route = Route.objects.create(pattern="claude-*")
     target = RouteTarget.objects.create(route=route, upstream=upstream)
     target.weight = 3
@@ -180,7 +182,7 @@ def test_a_target_stands_in_the_history_of_its_route(upstream: Upstream) -> None
     assert history_of(route)[1].changes == ["Weight: 1 → 3"]
 
 
-def test_a_price_is_told_with_its_figures(db: None) -> None:
+def test_the_entry_of_a_price_has_its_amounts(db: None) -> None:
     price = ModelPrice.objects.create(model_pattern="claude-*", input_price=3_000_000, output_price=15_000_000)
 
     assert {"Input price: 3,000,000", "Output price: 15,000,000", "Model pattern: claude-*"} <= set(
@@ -196,7 +198,7 @@ def test_a_price_is_told_with_its_figures(db: None) -> None:
         ("sk-canary", "", ["Credential: set → none"]),
     ],
 )
-def test_of_a_credential_it_is_told_that_it_changed(
+def test_a_changed_credential_is_recorded_without_its_value(
     before: str, after: str, told: list[str], upstream: Upstream
 ) -> None:
     upstream.set_credential(before)
@@ -208,20 +210,20 @@ def test_of_a_credential_it_is_told_that_it_changed(
     assert last_sentences(upstream) == told
 
 
-def test_of_a_password_it_is_told_that_it_changed(owner: User) -> None:
+def test_a_changed_password_is_recorded_without_its_value(owner: User) -> None:
     owner.set_password("another good password")
     owner.save()
 
     assert last_sentences(owner) == ["Password: changed"]
 
 
-def test_a_login_is_no_change_of_the_user(owner: User, client: Client) -> None:
+def test_a_login_is_not_recorded_as_a_change_of_the_user(owner: User, client: Client) -> None:
     client.force_login(owner)
 
     assert [entry.action for entry in history_of(owner)] == ["created"]
 
 
-def test_an_export_is_written_down(browser: Client, admin: User) -> None:
+def test_a_usage_export_is_recorded(browser: Client, admin: User) -> None:
     browser.get("/admin/usage.csv?period=custom&start=2026-11-01&end=2026-11-07")
 
     entry = audit.entry_of(LogEntry.objects.latest("pk"))
@@ -229,10 +231,10 @@ def test_an_export_is_written_down(browser: Client, admin: User) -> None:
     assert "exported" in browser.get(LIST).text
 
 
-# ---- memberships
+# ---- Memberships.
 
 
-def test_an_export_of_keys_is_written_down(browser: Client, issue: Issue) -> None:
+def test_a_key_export_is_recorded(browser: Client, issue: Issue) -> None:
     api_key, _ = issue()
 
     browser.post("/admin/keys/apikey/", {"action": "export_selected", "_selected_action": [api_key.pk]})
@@ -241,7 +243,7 @@ def test_an_export_of_keys_is_written_down(browser: Client, issue: Issue) -> Non
     assert (entry.object_repr, entry.content_type.model) == ("1 of the list", "apikey")
 
 
-def test_memberships_are_told_from_either_side(owner: User) -> None:
+def test_memberships_are_recorded_from_either_side(owner: User) -> None:
     crew, other = Group.objects.create(name="crew"), Group.objects.create(name="other")
 
     owner.groups.add(crew)
@@ -249,7 +251,7 @@ def test_memberships_are_told_from_either_side(owner: User) -> None:
     owner.groups.set([other])
     other.user_set.clear()
 
-    assert [changes for _, _, changes in told(owner)[1:]] == [
+    assert [changes for _, _, changes in entries_of(owner)[1:]] == [
         ["Groups: added crew"],
         ["Groups: added other"],
         ["Groups: removed crew"],
@@ -257,7 +259,7 @@ def test_memberships_are_told_from_either_side(owner: User) -> None:
     ]
 
 
-def test_clearing_tells_what_was_there_and_no_more(owner: User) -> None:
+def test_clearing_records_the_removed_members_only(owner: User) -> None:
     permission = Permission.objects.get(codename="view_team")
     owner.user_permissions.add(permission)
 
@@ -266,16 +268,16 @@ def test_clearing_tells_what_was_there_and_no_more(owner: User) -> None:
     assert last_sentences(owner) == [f"User permissions: removed {permission}"]
 
 
-def test_what_a_group_may_is_told(browser: Client) -> None:
+def test_permissions_of_a_group_are_recorded(browser: Client) -> None:
     group = Group.objects.create(name="crew")
     permission = Permission.objects.get(codename="view_team")
 
     browser.post(f"/admin/auth/group/{group.pk}/change/", {"name": "crew", "permissions": [permission.pk]})
 
-    assert told(group)[-1] == ("root", "changed", [f"Permissions: added {permission}"])
+    assert entries_of(group)[-1] == ("root", "changed", [f"Permissions: added {permission}"])
 
 
-# ---- what is never in it
+# ---- Excluded data.
 
 
 def test_no_secret_enters_the_log(issue: Issue, upstream: Upstream, owner: User) -> None:
@@ -293,7 +295,7 @@ def test_no_secret_enters_the_log(issue: Issue, upstream: Upstream, owner: User)
         assert repr(digest) not in log and bytes(digest).hex() not in log
 
 
-def test_every_field_of_what_is_audited_is_recorded_or_left_out_by_name() -> None:
+def test_every_field_of_an_audited_model_is_recorded_or_excluded_by_name() -> None:
     for label, left_out in audit_registry.EXCLUDED_FIELDS.items():
         model = apps.get_model(label)
         fields = {field.name for field in model._meta.concrete_fields}
@@ -306,7 +308,7 @@ def test_every_field_of_what_is_audited_is_recorded_or_left_out_by_name() -> Non
             assert not re.search(r"digest|pepper|password|secret|token$|credential", name), name
 
 
-def test_use_and_calls_leave_no_entries(recorder: UsageRecorder) -> None:
+def test_api_requests_leave_no_entries(recorder: UsageRecorder) -> None:
     before = LogEntry.objects.count()
 
     recorder.record()
@@ -314,13 +316,13 @@ def test_use_and_calls_leave_no_entries(recorder: UsageRecorder) -> None:
     assert LogEntry.objects.count() == before
 
 
-def test_tables_of_the_login_are_not_audited() -> None:
+def test_login_tables_are_not_audited() -> None:
     assert not {model for model in auditlog.get_models() if model._meta.app_label in ("axes", "staff", "sessions")}
     assert not post_save.has_listeners(apps.get_model("keys.UsageRecord"))
 
 
-def test_nothing_that_is_audited_is_changed_where_the_log_does_not_see_it() -> None:
-    """`update()` and the bulk methods send no signals. The last uses of secrets are left out: callers change them."""
+def test_audited_models_are_not_changed_without_signals() -> None:
+    """`update()` and bulk methods send no signals. Last-used times are excluded: requests set them."""
     changes = re.compile(r"(\w+)\.objects.*\.(update|bulk_create|bulk_update|update_or_create)\(")
     audit_registry = {model.__name__ for model in auditlog.get_models()}
     places = [
@@ -337,16 +339,23 @@ def test_nothing_that_is_audited_is_changed_where_the_log_does_not_see_it() -> N
     }
 
 
-# ---- the pages
+# ---- Pages.
 
 
-def test_the_list_tells_who_what_and_when(browser: Client, issue: Issue) -> None:
+def test_the_list_shows_actors_objects_and_changes(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(name="app")
     browser.post("/admin/auth/group/add/", {"name": "crew"})
 
     page = browser.get(LIST).text
 
-    for text in ("API key app", ME, "root", "Name: crew", "127.0.0.1", f"/admin/keys/apikey/{api_key.pk}/change/"):
+    for text in (
+        "API key app",
+        CURRENT_USER,
+        "root",
+        "Name: crew",
+        "127.0.0.1",
+        f"/admin/keys/apikey/{api_key.pk}/change/",
+    ):
         assert text in page
 
 
@@ -381,7 +390,7 @@ def test_the_history_of_one_object_can_be_linked(browser: Client, issue: Issue) 
     assert len(found) == 2
 
 
-def test_an_entry_has_a_page_and_nobody_changes_it(browser: Client, issue: Issue) -> None:
+def test_an_entry_has_a_page_and_cannot_be_changed(browser: Client, issue: Issue) -> None:
     issue(name="app")
     entry = LogEntry.objects.filter(object_repr__startswith="app").get()
 
@@ -393,14 +402,14 @@ def test_an_entry_has_a_page_and_nobody_changes_it(browser: Client, issue: Issue
     assert entry.object_repr.startswith("app")
 
 
-def test_the_history_page_of_an_object_tells_its_changes(browser: Client, issue: Issue) -> None:
+def test_the_history_page_of_an_object_shows_its_changes(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(name="app")
     api_key.name = "<b>robot</b>"
     api_key.save()
 
     page = browser.get(f"/admin/keys/apikey/{api_key.pk}/history/").text
 
-    assert "Name: app → &lt;b&gt;robot&lt;/b&gt;" in page and ME in page
+    assert "Name: app → &lt;b&gt;robot&lt;/b&gt;" in page and CURRENT_USER in page
 
 
 def test_the_list_pages_through_many_entries_without_counting(browser: Client, django_assert_num_queries: Any) -> None:
@@ -418,11 +427,11 @@ def test_the_list_pages_through_many_entries_without_counting(browser: Client, d
 
 
 @pytest.mark.parametrize("edge", ["x", "1.x", f"{10**30}.1", "\0", "1.99999999999999999999999"])
-def test_a_bad_edge_leads_back_to_the_list(edge: str, browser: Client) -> None:
+def test_an_invalid_cursor_redirects_to_the_list(edge: str, browser: Client) -> None:
     assert browser.get(LIST, {"before": edge}, follow=True).status_code == 200
 
 
-# ---- retention
+# ---- Retention.
 
 
 def test_old_entries_and_logins_are_purged_in_batches(browser: Client, admin: User) -> None:
@@ -445,7 +454,7 @@ def test_old_entries_and_logins_are_purged_in_batches(browser: Client, admin: Us
 
 
 @pytest.mark.parametrize("age", ["", "365", "0d", "-1d", "1y", "9999999999d"])
-def test_an_age_that_says_nothing_is_refused(age: str, db: None) -> None:
+def test_an_invalid_age_is_rejected(age: str, db: None) -> None:
     with pytest.raises(CommandError, match="--older-than"):
         call_command("purge_audit", older_than=age)
 
@@ -454,5 +463,5 @@ def test_a_history_is_found_by_an_index() -> None:
     assert LogEntry._meta.get_field("cid").db_index
 
 
-def test_the_model_of_failed_logins_is_named_for_people() -> None:
+def test_a_failed_login_has_a_readable_name() -> None:
     assert str(FailedLogin(username="ada", ip_address="192.0.2.1")) == "ada from 192.0.2.1"

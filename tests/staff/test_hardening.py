@@ -1,4 +1,4 @@
-"""What every page tells the browser, what no template holds, and what no address brings down."""
+"""Security headers, error pages, templates, and URLs with arbitrary values."""
 
 import itertools
 import re
@@ -29,7 +29,7 @@ OWN = sorted(
 )
 
 
-# ---- headers
+# ---- Headers.
 
 
 def check_headers(answer: Any) -> None:
@@ -43,7 +43,7 @@ def check_headers(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "optional"])
-def test_every_page_has_the_headers_and_no_script_or_style_of_its_own(
+def test_every_page_has_the_security_headers_and_no_inline_script_or_style(
     mode: str, browser: Client, objects: dict[str, Any], settings: Any
 ) -> None:
     settings.ADMIN_TWO_FACTOR = mode
@@ -57,7 +57,7 @@ def test_every_page_has_the_headers_and_no_script_or_style_of_its_own(
 
 
 def inline(html: str) -> list[str]:
-    """Scripts, styles and handlers that stand in a page. Data for a script is none: `json_script` escapes it."""
+    """Return the inline scripts, styles and handlers of a page, without the escaped data of `json_script`."""
     scripts = [tag for tag in re.findall(r"<script[^>]*>", html) if "src=" not in tag and "application/json" not in tag]
     attributes = [
         attribute
@@ -67,12 +67,12 @@ def inline(html: str) -> list[str]:
     return [*scripts, *re.findall(r"<style[^>]*>", html), *attributes, *re.findall(r"(?:href|src)=.javascript:", html)]
 
 
-def test_pages_before_the_login_have_them_too(client: Client, db: None) -> None:
+def test_pages_before_the_login_have_the_security_headers(client: Client, db: None) -> None:
     for address in ("/admin/login/", "/", "/admin/", "/livez", "/readyz", "/nothing", "/admin/nothing/"):
         check_headers(client.get(address))
 
 
-# ---- error pages
+# ---- Error pages.
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_pages_before_the_login_have_them_too(client: Client, db: None) -> None:
         (404, "/nothing"),
     ],
 )
-def test_an_error_page_is_ours(status: int, address: str, browser: Client) -> None:
+def test_error_pages_are_those_of_the_gateway(status: int, address: str, browser: Client) -> None:
     answer = browser.get(address)
 
     assert answer.status_code in (status, 302)
@@ -98,14 +98,14 @@ def check_error_page(answer: Any) -> None:
     assert "Traceback" not in answer.text and "Django" not in answer.text
 
 
-def test_a_refusal_is_a_page_of_ours(browser_of: Any) -> None:
+def test_a_403_is_a_page_of_the_gateway(browser_of: Any) -> None:
     answer = browser_of().get("/admin/auth/user/")
 
     assert answer.status_code == 403
     check_error_page(answer)
 
 
-def test_a_form_without_its_token_is_refused_by_a_page_of_ours(admin: Any) -> None:
+def test_a_form_without_a_csrf_token_gets_a_page_of_the_gateway(admin: Any) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin)
     answer = client.post("/admin/auth/group/add/", {"name": "forged"})
@@ -114,7 +114,7 @@ def test_a_form_without_its_token_is_refused_by_a_page_of_ours(admin: Any) -> No
     check_error_page(answer)
 
 
-def test_a_failure_of_ours_is_a_page_of_ours_without_the_database(
+def test_a_500_is_a_page_of_the_gateway_without_the_database(
     client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.ROOT_URLCONF = "tests.support.broken_urls"
@@ -125,7 +125,7 @@ def test_a_failure_of_ours_is_a_page_of_ours_without_the_database(
 
 
 @pytest.mark.parametrize("https", [True, False])
-def test_a_host_that_is_not_ours_is_answered_by_a_page_of_ours(https: bool) -> None:
+def test_an_unknown_host_gets_a_page_of_the_gateway(https: bool) -> None:
     with override_settings(SECURE_SSL_REDIRECT=https):
         answer = Client(raise_request_exception=False).get("/admin/", HTTP_HOST="elsewhere.test")
 
@@ -133,18 +133,18 @@ def test_a_host_that_is_not_ours_is_answered_by_a_page_of_ours(https: bool) -> N
     check_error_page(answer)
 
 
-# ---- templates
+# ---- Templates.
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_template_holds_script_style_or_unescaped_text(path: Path) -> None:
+def test_no_template_has_inline_script_style_or_unescaped_text(path: Path) -> None:
     text = path.read_text()
     if path.suffix == ".html":
         assert inline(re.sub(r"{%.*?%}|{{.*?}}", "", text)) == []
     assert not re.search(r"\|\s*safe\b|safeseq|autoescape off", text)
 
 
-def test_no_code_calls_text_safe() -> None:
+def test_no_code_marks_text_as_safe() -> None:
     for package in ("audit", "keys", "lib", "messages_api", "project", "staff"):
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text()
@@ -152,7 +152,7 @@ def test_no_code_calls_text_safe() -> None:
             assert not re.search(r"format_html\(\s*(?:f['\"]|[^'\"]*%|[a-z_]+\s*\+)", text), path
 
 
-# ---- whatever stands in the address
+# ---- Values in the URL.
 
 VALUES = ["99999999999", "0", "9" * 40, "\0", "é", "2026-13-45", "1,"]
 LOOKUPS = ["", "__year", "__month", "__gte", "__in", "__isnull", "__date", "__contains", "__range", "__hour", "__none"]
@@ -164,7 +164,7 @@ def lists() -> list[str]:
 
 
 @pytest.mark.parametrize("name", lists())
-def test_no_filter_in_the_address_brings_a_list_down(name: str, admin: Any, objects: dict[str, Any]) -> None:
+def test_no_filter_in_the_url_fails_a_list(name: str, admin: Any, objects: dict[str, Any]) -> None:
     model, model_admin = next(
         (model, model_admin)
         for model, model_admin in django_admin.site._registry.items()
@@ -183,7 +183,7 @@ def test_no_filter_in_the_address_brings_a_list_down(name: str, admin: Any, obje
 
 
 @pytest.mark.parametrize("name", lists())
-def test_what_cannot_be_looked_up_leads_back_to_the_whole_list(name: str, browser: Client) -> None:
+def test_an_invalid_lookup_redirects_to_the_unfiltered_list(name: str, browser: Client) -> None:
     fields = {
         "keys_apikey_changelist": "created_at",
         "keys_usagerecord_changelist": "settled_at",
@@ -203,7 +203,7 @@ def test_what_cannot_be_looked_up_leads_back_to_the_whole_list(name: str, browse
 
 
 @pytest.mark.parametrize("lookup", ["name__regex=(a%2B)%2B$", "name__iregex=("])
-def test_a_pattern_of_ones_own_is_not_run(lookup: str, browser: Client) -> None:
+def test_a_regular_expression_in_a_filter_is_rejected(lookup: str, browser: Client) -> None:
     assert browser.get(f"/admin/keys/apikey/?{lookup}").status_code == 400
 
 
@@ -211,17 +211,17 @@ IDS = ["0", "-1", "9" * 30, "a", "%00", "..%2f..", "_00", "é", "%22%3E%3Cscript
 
 
 @pytest.mark.parametrize("page", [f"{table}_change" for table in TABLES])
-def test_no_id_in_the_address_brings_a_page_down(page: str, browser: Client) -> None:
+def test_no_id_in_the_url_fails_a_page(page: str, browser: Client) -> None:
     table = reverse(f"admin:{page}list")
     for id, last in itertools.product(IDS, ("change/", "delete/", "history/", "")):
         answer = browser.get(f"{table}{id}/{last}")
         assert answer.status_code in (301, 302, 403, 404), (id, last, answer.status_code)
         assert "<script>" not in answer.text
-    told = browser.get("/admin/")  # where it leads to, with a message for each id
+    told = browser.get("/admin/")  # the target of the redirects, with a message for each ID
     assert told.status_code == 200 and "<script>" not in told.text
 
 
-def test_a_search_for_nothing_but_wildcards_is_quick(browser: Client, recorder: Any) -> None:
+def test_a_search_for_wildcards_is_fast(browser: Client, recorder: Any) -> None:
     for _ in range(200):
         recorder.record()
     for address in ("keys/apikey/?q", "keys/usagerecord/?q", "staff/auditentry/?object", "staff/auditentry/?actor"):
@@ -232,7 +232,7 @@ def test_a_search_for_nothing_but_wildcards_is_quick(browser: Client, recorder: 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
 @pytest.mark.parametrize("moment", [("9999-12-31", "23:59"), ("0001-01-01", "00:00")])
-def test_no_end_of_the_calendar_brings_a_form_down(
+def test_no_date_at_the_end_of_the_calendar_fails_a_form(
     zone: str, moment: tuple[str, str], browser: Client, settings: Any
 ) -> None:
     settings.TIME_ZONE = zone
@@ -251,7 +251,7 @@ def test_no_end_of_the_calendar_brings_a_form_down(
         assert answer.status_code == 200 and "Enter a year from" in answer.text
 
 
-def test_no_number_of_rows_brings_a_form_down(browser: Client) -> None:
+def test_no_number_of_rows_fails_a_form(browser: Client) -> None:
     rows = {"add_budget": "yes", "budgets-TOTAL_FORMS": "9" * 5_000, "budgets-INITIAL_FORMS": "0"}
 
     assert browser.post("/admin/keys/apikey/add/", rows).status_code == 200

@@ -1,4 +1,4 @@
-"""The login: five wrong passwords lock a name at an address for a while, and nobody else."""
+"""Login: five wrong passwords lock out a user name from one client IP, and no other."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ PASSWORD = "a good password of ada"
 
 @pytest.fixture(autouse=True)
 def quick_hashes(settings: Any) -> None:
-    """The one that ships takes a third of a second for each of the hundred passwords here."""
+    """Use a fast hasher: the real one takes 0.3 s for each of the hundred passwords here."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -33,7 +33,7 @@ def ada(db: None) -> User:
 
 @pytest.fixture
 def visitor() -> Callable[..., Client]:
-    """A browser that is not signed in, at an address: `visitor("192.0.2.1")`."""
+    """Return a function that creates a test client with a client IP, not signed in: `visitor("192.0.2.1")`."""
     return lambda address="192.0.2.1", **headers: Client(REMOTE_ADDR=address, **headers)
 
 
@@ -58,7 +58,7 @@ def test_four_wrong_passwords_are_forgiven(ada: User, visitor: Visitor) -> None:
     assert not AccessAttempt.objects.exists()
 
 
-def test_after_five_wrong_passwords_the_right_one_is_not_looked_at(ada: User, visitor: Visitor) -> None:
+def test_after_five_wrong_passwords_the_right_one_is_rejected(ada: User, visitor: Visitor) -> None:
     client = visitor()
 
     answers = [fail(client, 1).status_code for _ in range(6)]
@@ -70,7 +70,7 @@ def test_after_five_wrong_passwords_the_right_one_is_not_looked_at(ada: User, vi
     assert "Try again in 15 minutes" in answer.text and "gateway/theme" in answer.text
 
 
-def test_other_users_and_other_addresses_are_not_locked(ada: User, visitor: Visitor) -> None:
+def test_other_users_and_other_client_ips_are_not_locked_out(ada: User, visitor: Visitor) -> None:
     User.objects.create_user("grace", password=PASSWORD, is_staff=True)
     fail(visitor(), 5)
 
@@ -79,14 +79,14 @@ def test_other_users_and_other_addresses_are_not_locked(ada: User, visitor: Visi
     assert log_in(visitor()).status_code == 429
 
 
-def test_another_browser_does_not_help(ada: User, visitor: Visitor) -> None:
+def test_another_browser_is_locked_out_too(ada: User, visitor: Visitor) -> None:
     for name in range(5):
         fail(visitor(HTTP_USER_AGENT=f"browser {name}"), 1)
 
     assert log_in(visitor()).status_code == 429
 
 
-def test_a_network_of_ipv6_addresses_counts_as_one(ada: User, visitor: Visitor) -> None:
+def test_ipv6_clients_are_counted_by_network(ada: User, visitor: Visitor) -> None:
     for last in range(1, 6):
         fail(visitor(f"2001:db8:1:2::{last}"), 1)
 
@@ -94,7 +94,7 @@ def test_a_network_of_ipv6_addresses_counts_as_one(ada: User, visitor: Visitor) 
     assert log_in(visitor("2001:db8:1:3::1")).status_code == 302
 
 
-def test_a_forwarded_address_counts_only_behind_a_trusted_proxy(ada: User, visitor: Visitor, settings: Any) -> None:
+def test_a_forwarded_client_ip_is_used_only_behind_a_trusted_proxy(ada: User, visitor: Visitor, settings: Any) -> None:
     for last in range(5):
         fail(visitor(HTTP_X_FORWARDED_FOR=f"198.51.100.{last}"), 1)
     assert log_in(visitor(HTTP_X_FORWARDED_FOR="198.51.100.99")).status_code == 429
@@ -105,7 +105,7 @@ def test_a_forwarded_address_counts_only_behind_a_trusted_proxy(ada: User, visit
     assert log_in(visitor("192.0.2.9", HTTP_X_FORWARDED_FOR="198.51.100.8")).status_code == 302
 
 
-def test_the_lock_ends_after_a_quarter_of_an_hour_whatever_is_tried_meanwhile(ada: User, visitor: Visitor) -> None:
+def test_the_lockout_ends_after_fifteen_minutes_despite_further_attempts(ada: User, visitor: Visitor) -> None:
     start = timezone.now()
     with time_machine.travel(start) as clock:
         fail(visitor(), 5)
@@ -115,7 +115,7 @@ def test_the_lock_ends_after_a_quarter_of_an_hour_whatever_is_tried_meanwhile(ad
         assert log_in(visitor()).status_code == 302
 
 
-def test_an_admin_unlocks_and_the_audit_log_says_so(ada: User, visitor: Visitor, browser: Client) -> None:
+def test_an_admin_unlocks_and_the_audit_log_records_it(ada: User, visitor: Visitor, browser: Client) -> None:
     fail(visitor(), 5)
     row = AccessAttempt.objects.get()
     page = browser.get(FAILED).text
@@ -128,7 +128,7 @@ def test_an_admin_unlocks_and_the_audit_log_says_so(ada: User, visitor: Visitor,
     assert entry.actor and entry.actor.username == "root"
 
 
-def test_the_command_unlocks(ada: User, visitor: Visitor) -> None:
+def test_the_command_unlocks_logins(ada: User, visitor: Visitor) -> None:
     fail(visitor(), 5)
 
     call_command("axes_reset")
@@ -136,7 +136,7 @@ def test_the_command_unlocks(ada: User, visitor: Visitor) -> None:
     assert log_in(visitor()).status_code == 302
 
 
-def test_nothing_that_was_typed_as_a_password_is_kept(ada: User, visitor: Visitor, caplog: Any) -> None:
+def test_no_password_attempt_is_stored_or_logged(ada: User, visitor: Visitor, caplog: Any) -> None:
     with caplog.at_level("DEBUG"):
         log_in(visitor(), password="canary-password", code="canary-code", csrfmiddlewaretoken="canary-csrf")
         log_in(visitor())
@@ -145,7 +145,7 @@ def test_nothing_that_was_typed_as_a_password_is_kept(ada: User, visitor: Visito
     assert "canary" not in kept and PASSWORD not in kept
 
 
-def test_logins_are_listed_with_their_address(ada: User, visitor: Visitor, browser: Client) -> None:
+def test_logins_are_listed_with_their_client_ip(ada: User, visitor: Visitor, browser: Client) -> None:
     client = visitor()
     log_in(client)
     client.post("/admin/logout/")
@@ -155,9 +155,9 @@ def test_logins_are_listed_with_their_address(ada: User, visitor: Visitor, brows
     assert row and "192.0.2.1" in row[0] and row[0].count("<time") == 2
 
 
-def test_a_login_starts_a_session_of_its_own_and_a_logout_ends_it(ada: User, visitor: Visitor) -> None:
+def test_a_login_starts_a_new_session_and_a_logout_ends_it(ada: User, visitor: Visitor) -> None:
     client = visitor()
-    planted = client.session  # as somebody else may have given it to this browser
+    planted = client.session  # as an attacker could have set it in this browser
     planted.save()
     log_in(client)
     cookie = client.cookies["sessionid"]
@@ -170,7 +170,7 @@ def test_a_login_starts_a_session_of_its_own_and_a_logout_ends_it(ada: User, vis
     assert client.get("/admin/").status_code == 302
 
 
-def test_a_new_password_ends_the_sessions_elsewhere(ada: User, visitor: Visitor) -> None:
+def test_a_new_password_ends_the_other_sessions(ada: User, visitor: Visitor) -> None:
     here, elsewhere = visitor(), visitor("192.0.2.2")
     log_in(here), log_in(elsewhere)
     new = "another good password of ada"
@@ -181,7 +181,7 @@ def test_a_new_password_ends_the_sessions_elsewhere(ada: User, visitor: Visitor)
     assert elsewhere.get("/admin/").status_code == 302
 
 
-def test_a_deactivated_user_is_out_at_once(ada: User, visitor: Visitor) -> None:
+def test_a_deactivated_user_loses_access_immediately(ada: User, visitor: Visitor) -> None:
     client = visitor()
     log_in(client)
 
@@ -201,7 +201,7 @@ def test_a_session_lasts_twelve_hours(ada: User, visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("next", ["https://elsewhere.test/", "//elsewhere.test/", "javascript:alert(1)"])
-def test_nobody_is_led_elsewhere(next: str, ada: User, visitor: Visitor) -> None:
+def test_a_login_redirects_only_to_this_site(next: str, ada: User, visitor: Visitor) -> None:
     answer = log_in(visitor(), next=next)
 
     assert answer.status_code == 302 and answer["Location"] == "/admin/"

@@ -1,4 +1,4 @@
-"""Passwords are hashed as Django does it, but beside the event loop."""
+"""Passwords are hashed like Django does, but outside the event loop."""
 
 import http.client
 import re
@@ -15,7 +15,7 @@ LOGIN = "/admin/login/"
 
 
 class Visitor:
-    """A stranger at the login of a running gateway."""
+    """A client at the login of a running gateway."""
 
     def __init__(self, port: int) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -37,7 +37,7 @@ class Visitor:
         self._http.close()
 
 
-def test_the_hash_is_that_of_django() -> None:
+def test_the_hash_is_the_same_as_djangos() -> None:
     ours, theirs = ThreadedPBKDF2Hasher(), PBKDF2PasswordHasher()
 
     assert ours.encode("a password", "salt", 1000) == theirs.encode("a password", "salt", 1000)
@@ -45,7 +45,7 @@ def test_the_hash_is_that_of_django() -> None:
     assert check_password("a password", make_password("a password"))
 
 
-def test_while_a_password_is_hashed_others_are_answered(gateway: Gateway) -> None:
+def test_other_requests_are_served_while_a_password_is_hashed(gateway: Gateway) -> None:
     visitor, statuses = Visitor(gateway.port), list[int]()
     logins = threading.Thread(target=lambda: statuses.extend(visitor.tries(f"name {i}") for i in range(3)))
     health = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
@@ -58,6 +58,6 @@ def test_while_a_password_is_hashed_others_are_answered(gateway: Gateway) -> Non
             answered += health.getresponse().read() is not None
         logins.join()
 
-    # Each hash takes a third of a second at least. If it held up the worker, a handful would be answered between them.
+    # Each hash takes 0.3 s or more. If it blocked the worker, it would serve only a few requests in between.
     assert statuses == [200, 200, 200]
     assert answered > 50

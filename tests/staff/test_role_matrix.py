@@ -1,4 +1,4 @@
-"""Every role at every address, action and field of the admin: `matrix.py` is the rule book."""
+"""Permissions of every role for every URL, action and field of the admin, by `tests/support/role_matrix.py`."""
 
 import itertools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def client_of(settings: Any) -> Callable[[str], Client]:
-    """Somebody's browser, by the letter of their role."""
+    """Return a function that creates a signed-in test client for the letter of a role."""
     settings.ADMIN_TWO_FACTOR = "optional"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -45,18 +45,18 @@ def client_of(settings: Any) -> Callable[[str], Client]:
 ClientOf = Callable[[str], Client]
 
 
-# ---- the rule book is whole
+# ---- The matrix is complete.
 
 
-def test_every_address_has_a_row_and_every_row_an_address() -> None:
+def test_every_url_has_a_row_and_every_row_a_url() -> None:
     named = {name for _, name in admin_patterns() if name}
 
     assert named - {"app_list"} == set(PAGES)
     assert {model._meta.app_label for model in django_admin.site._registry} == set(APP_LISTS)
 
 
-def test_what_has_no_name_leads_to_what_has() -> None:
-    """Django's own: `…/1/` is the old address of `…/1/change/`, and the last one of all answers 404."""
+def test_urls_without_a_name_redirect_to_named_ones() -> None:
+    """Django's own URLs: `…/1/` is the old URL of `…/1/change/`, and the last pattern returns 404."""
     nameless = [route for route, name in admin_patterns() if name is None]
 
     assert {route for route in nameless if not route.endswith("<path:object_id>/")} == {"(?P<url>.*)$"}
@@ -75,11 +75,11 @@ def test_every_action_has_a_row() -> None:
     }
 
 
-# ---- looking
+# ---- Viewing.
 
 
 @pytest.mark.parametrize("letter", ALL)
-def test_a_page_opens_to_whom_it_should(letter: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_a_page_opens_for_the_roles_of_its_row(letter: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of(letter)
     wrong = []
     for name, page in PAGES.items():
@@ -92,7 +92,7 @@ def test_a_page_opens_to_whom_it_should(letter: str, client_of: ClientOf, object
 
 
 @pytest.mark.parametrize("letter", ALL)
-def test_an_app_is_listed_to_who_may_see_something_of_it(
+def test_an_app_is_listed_for_users_who_can_view_part_of_it(
     letter: str, client_of: ClientOf, objects: dict[str, Any]
 ) -> None:
     client = client_of(letter)
@@ -101,7 +101,7 @@ def test_an_app_is_listed_to_who_may_see_something_of_it(
         assert client.get(f"/admin/{app_label}/").status_code == (200 if letter in opens else 404), app_label
 
 
-def test_a_stranger_is_sent_to_the_login(objects: dict[str, Any]) -> None:
+def test_an_anonymous_user_is_redirected_to_the_login(objects: dict[str, Any]) -> None:
     stranger = Client()
     for name, method in itertools.product(set(PAGES) - {"login", "logout"}, ("get", "post")):
         answer = getattr(stranger, method)(address_of(name, objects))
@@ -110,7 +110,7 @@ def test_a_stranger_is_sent_to_the_login(objects: dict[str, Any]) -> None:
     assert stranger.get("/admin/logout/").status_code == 405
 
 
-def test_somebody_who_is_not_of_staff_is_sent_to_the_login(objects: dict[str, Any]) -> None:
+def test_a_user_without_staff_status_is_redirected_to_the_login(objects: dict[str, Any]) -> None:
     client = Client()
     client.force_login(objects["auth.user"])
 
@@ -119,11 +119,11 @@ def test_somebody_who_is_not_of_staff_is_sent_to_the_login(objects: dict[str, An
         assert answer.status_code == 302 and answer["Location"].startswith("/admin/login/"), name
 
 
-# ---- changing
+# ---- Changing.
 
 
 def everything() -> dict[str, list[Any]]:
-    """What is stored, but for sessions and logs."""
+    """Return all rows, without sessions and logs."""
     return {
         model._meta.label_lower: sorted(map(repr, model._base_manager.values_list()))
         for model in apps.get_models(include_auto_created=True)
@@ -138,7 +138,7 @@ def differences(before: dict[str, list[Any]]) -> dict[str, Any]:
 
 def test_a_get_changes_nothing(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of("A")
-    changes = LogEntry.objects.exclude(action=LogEntry.Action.ACCESS)  # who exports is written down, too
+    changes = LogEntry.objects.exclude(action=LogEntry.Action.ACCESS)  # exports are recorded too
     before, logged = everything(), changes.count()
 
     for name in PAGES:
@@ -167,7 +167,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("letter", ALL)
-def test_whoever_may_not_write_changes_nothing(letter: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_a_user_without_permission_changes_nothing(letter: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of(letter)
     before = everything()
 
@@ -182,7 +182,9 @@ def test_whoever_may_not_write_changes_nothing(letter: str, client_of: ClientOf,
 
 
 @pytest.mark.parametrize("letter", ALL)
-def test_an_action_is_for_whom_it_should_be(letter: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_an_action_is_allowed_for_the_roles_of_its_row(
+    letter: str, client_of: ClientOf, objects: dict[str, Any]
+) -> None:
     client = client_of(letter)
     user = User.objects.get(username=f"user {letter}")
     request = RequestFactory().get("/")
@@ -202,7 +204,7 @@ def test_an_action_is_for_whom_it_should_be(letter: str, client_of: ClientOf, ob
     assert differences(before) == {}
 
 
-def test_a_form_from_elsewhere_is_refused_everywhere(client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_a_form_from_another_site_is_rejected_everywhere(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client_of("A")
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.get(username="user A"))
@@ -220,18 +222,18 @@ def test_a_form_from_elsewhere_is_refused_everywhere(client_of: ClientOf, object
     assert "_auth_user_id" in client.session
 
 
-# ---- fields
+# ---- Fields.
 
 
 def form_of(answer: Any) -> Any:
-    """The form of a page, whether Django's or ours made it."""
+    """Return the form of a page of Django's or of the gateway's."""
     context = answer.context or {}
     adminform = context.get("adminform")
     return adminform.form if adminform is not None else context.get("form")
 
 
 def forged(field: models.Field) -> str:
-    """A value that a field of a model would take."""
+    """Return a value that a field of a model accepts."""
     if isinstance(field, models.BooleanField):
         return "on"
     if isinstance(field, models.ForeignKey):
@@ -250,7 +252,7 @@ EDITORS = [(letter, f"{table}_change") for table, rows in TABLES.items() for let
 
 
 @pytest.mark.parametrize("letter, name", EDITORS)
-def test_whatever_is_posted_only_what_the_form_offers_changes(
+def test_fields_outside_the_form_are_ignored(
     letter: str, name: str, client_of: ClientOf, objects: dict[str, Any]
 ) -> None:
     client = client_of(letter)
@@ -282,7 +284,7 @@ def test_whatever_is_posted_only_what_the_form_offers_changes(
     assert touched == set()
 
 
-def test_a_key_manager_issues_keys_and_nothing_else_with_the_form(client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_a_key_manager_can_only_issue_keys_with_the_form(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of("K")
     page = client.get("/admin/keys/apikey/add/")
     offered = set(form_of(page).fields)
@@ -306,7 +308,7 @@ def test_a_key_manager_issues_keys_and_nothing_else_with_the_form(client_of: Cli
     assert list(User.objects.values()) == users
 
 
-def test_a_key_manager_finds_no_way_to_more_rights(client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_a_key_manager_cannot_gain_permissions(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of("K")
     me = User.objects.get(username="user K")
     rights = {"username": me.username, "is_superuser": "on", "is_staff": "on", "groups": [1, 2, 3]}
@@ -353,13 +355,13 @@ def test_an_auditor_sees_no_part_of_a_password_or_a_credential(client_of: Client
         "/admin/staff/auditentry/?actor__password__startswith=a",
     ],
 )
-def test_no_list_spells_out_a_secret(query: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_no_list_filter_discloses_a_secret(query: str, client_of: ClientOf, objects: dict[str, Any]) -> None:
     for letter in "AU":
         answer = client_of(letter).get(query)
         assert answer.status_code == 400 and "Invalid request" in answer.text
 
 
-def test_an_analyst_is_led_to_no_closed_door(client_of: ClientOf, objects: dict[str, Any]) -> None:
+def test_an_analyst_sees_no_link_to_a_forbidden_page(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of("N")
     record = UsageRecord.objects.get()
 

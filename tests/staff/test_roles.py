@@ -1,4 +1,4 @@
-"""The roles as groups: given by each release, changed by admins, and never given back what was taken away."""
+"""Roles as groups: releases grant permissions once, and changes by admins persist."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def permissions_of(name: str) -> set[str]:
 
 
 def new_permission(codename: str = "admire_apikey") -> Permission:
-    """What a later release brings."""
+    """A permission of a later release."""
     kind = ContentType.objects.get_for_model(APIKey)
     return Permission.objects.create(content_type=kind, codename=codename, name="Can admire an API key")
 
@@ -49,19 +49,19 @@ def test_a_new_installation_has_the_roles() -> None:
 
 
 @pytest.mark.parametrize("pattern", [pattern for patterns in roles.ROLES.values() for pattern in patterns])
-def test_no_pattern_is_misspelt(pattern: str) -> None:
+def test_every_pattern_matches_a_permission(pattern: str) -> None:
     name = next(name for name, patterns in roles.ROLES.items() if pattern in patterns)
 
     assert any(roles.fnmatchcase(label, pattern) for label in permissions_of(name))
 
 
-def test_only_administrators_may_change_who_may_enter() -> None:
+def test_only_administrators_can_change_users_and_groups() -> None:
     for name in (roles.KEY_MANAGER, roles.ANALYST, roles.AUDITOR):
         for label in permissions_of(name):
             assert not label.startswith(("auth.", "staff.", "axes.", "auditlog.")) or ".view_" in label
 
 
-def test_done_again_nothing_changes(django_assert_num_queries: Any) -> None:
+def test_a_second_run_changes_nothing(django_assert_num_queries: Any) -> None:
     before = {name: permissions_of(name) for name in roles.ROLES}
 
     with django_assert_num_queries(10):  # permissions, roles, and a savepoint around each role
@@ -71,7 +71,7 @@ def test_done_again_nothing_changes(django_assert_num_queries: Any) -> None:
     assert not LogEntry.objects.exists()
 
 
-def test_a_permission_of_a_later_release_reaches_the_groups_that_are_there() -> None:
+def test_a_permission_of_a_later_release_is_granted_to_existing_groups() -> None:
     new_permission("view_beauty")
 
     roles.ensure()
@@ -82,7 +82,7 @@ def test_a_permission_of_a_later_release_reaches_the_groups_that_are_there() -> 
     assert entry.changes["permissions"]["operation"] == "add"
 
 
-def test_what_an_admin_took_away_is_not_given_back() -> None:
+def test_a_permission_removed_by_an_admin_is_not_granted_again() -> None:
     group = Group.objects.get(name="Key manager")
     group.permissions.remove(Permission.objects.get(codename="revoke_apikey"))
 
@@ -91,7 +91,7 @@ def test_what_an_admin_took_away_is_not_given_back() -> None:
     assert "keys.revoke_apikey" not in permissions_of("Key manager")
 
 
-def test_what_an_admin_gave_besides_stays() -> None:
+def test_an_additional_permission_is_kept() -> None:
     Group.objects.get(name="Analyst").permissions.add(Permission.objects.get(codename="view_apikey"))
 
     roles.ensure()
@@ -109,7 +109,7 @@ def test_a_renamed_group_keeps_its_role() -> None:
     assert not Group.objects.filter(name="Auditor").exists()
 
 
-def test_a_deleted_group_does_not_come_back() -> None:
+def test_a_deleted_group_is_not_created_again() -> None:
     Group.objects.get(name="Analyst").delete()
 
     roles.ensure()
@@ -117,7 +117,7 @@ def test_a_deleted_group_does_not_come_back() -> None:
     assert not Group.objects.filter(name="Analyst").exists()
 
 
-def test_a_group_that_had_the_name_before_is_left_alone() -> None:
+def test_an_existing_group_with_the_name_of_a_role_is_not_changed() -> None:
     Role.objects.all().delete()
     Group.objects.all().delete()
     Group.objects.create(name="Administrator")

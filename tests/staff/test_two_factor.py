@@ -29,7 +29,7 @@ PASSWORD = "a good password of ada"
 
 
 class Ada:
-    """Somebody at a browser with an app. Time stands still but for `waits`."""
+    """A user with a browser and an authenticator app. The clock stops except for `waits`."""
 
     def __init__(self, clock: Any) -> None:
         self.user = User.objects.create_user("ada", password=PASSWORD, is_staff=True)
@@ -43,7 +43,7 @@ class Ada:
         return self.client.post(LOGIN, {"username": "ada", "password": PASSWORD, "next": to}, follow=True)
 
     def code(self) -> str:
-        """What the app shows now."""
+        """Return the current code of the app."""
         return f"{totp(Authenticator.objects.get().secret()):06d}"
 
     def gives_code(self, code: str, **fields: str) -> Any:
@@ -53,7 +53,7 @@ class Ada:
         return self.client.post(PAGE, {"action": action, "code": code})
 
     def sets_up(self) -> list[str]:
-        """Leaves a session that counts as verified. Returns the recovery codes."""
+        """Set it up in a verified session. Return the recovery codes."""
         self.client.force_login(self.user)
         self.posts("start")
         return recovery_codes(self.posts("confirm", self.code()))
@@ -74,10 +74,10 @@ def ada(db: None, settings: Any) -> Iterator[Ada]:
         yield Ada(clock)
 
 
-# ---- the setting
+# ---- The setting.
 
 
-def test_off_there_is_no_two_factor(ada: Ada, settings: Any) -> None:
+def test_off_disables_two_factor_authentication(ada: Ada, settings: Any) -> None:
     ada.sets_up()
     settings.ADMIN_TWO_FACTOR = "off"
     client = ada.client = Client()
@@ -87,14 +87,14 @@ def test_off_there_is_no_two_factor(ada: Ada, settings: Any) -> None:
     assert [client.get(address).status_code for address in (PAGE, CODE, IMAGE)] == [404, 404, 404]
 
 
-def test_optional_nobody_is_asked_who_has_not_set_it_up(ada: Ada) -> None:
+def test_optional_does_not_ask_users_who_have_not_set_it_up(ada: Ada) -> None:
     page = ada.gives_password()
 
     assert ada.is_in()
     assert f'href="{PAGE}"' in page.text
 
 
-def test_required_nothing_is_open_until_it_is_set_up(ada: Ada, settings: Any) -> None:
+def test_required_opens_no_page_before_the_setup(ada: Ada, settings: Any) -> None:
     settings.ADMIN_TWO_FACTOR = "required"
     answer = ada.gives_password(to="/admin/password_change/")
 
@@ -108,7 +108,7 @@ def test_required_nothing_is_open_until_it_is_set_up(ada: Ada, settings: Any) ->
     assert ada.is_in()
 
 
-def test_required_a_session_from_before_is_led_to_it_too(ada: Ada, settings: Any) -> None:
+def test_required_redirects_existing_sessions_to_the_setup(ada: Ada, settings: Any) -> None:
     ada.client.force_login(ada.user)
     assert ada.is_in()
 
@@ -118,7 +118,7 @@ def test_required_a_session_from_before_is_led_to_it_too(ada: Ada, settings: Any
     assert ada.client.get("/admin/", follow=True).redirect_chain[-1][0].startswith(PAGE)
 
 
-def test_what_is_not_set_up_or_verified_can_still_be_logged_out_of(ada: Ada, settings: Any) -> None:
+def test_a_user_can_log_out_before_setup_and_verification(ada: Ada, settings: Any) -> None:
     settings.ADMIN_TWO_FACTOR = "required"
     ada.gives_password()
 
@@ -128,23 +128,23 @@ def test_what_is_not_set_up_or_verified_can_still_be_logged_out_of(ada: Ada, set
 
 
 @pytest.mark.parametrize("address", [PAGE, CODE, IMAGE])
-def test_strangers_are_sent_to_the_login(address: str, ada: Ada) -> None:
+def test_anonymous_users_are_redirected_to_the_login(address: str, ada: Ada) -> None:
     answer = Client().get(address)
 
     assert answer.status_code == 302 and answer["Location"].startswith(LOGIN)
 
 
-# ---- set-up
+# ---- Setup.
 
 
-def test_looking_at_the_page_makes_no_secret(ada: Ada) -> None:
+def test_opening_the_page_creates_no_secret(ada: Ada) -> None:
     ada.client.force_login(ada.user)
 
     assert "Two-factor authentication is disabled" in ada.client.get(PAGE).text
     assert not Authenticator.objects.exists()
 
 
-def test_until_it_is_confirmed_nothing_is_asked_for(ada: Ada) -> None:
+def test_no_code_is_required_before_the_confirmation(ada: Ada) -> None:
     ada.client.force_login(ada.user)
     ada.posts("start")
     ada.client = Client()
@@ -153,7 +153,7 @@ def test_until_it_is_confirmed_nothing_is_asked_for(ada: Ada) -> None:
     assert ada.is_in()
 
 
-def test_it_is_confirmed_with_the_code_of_the_app_that_scanned_the_image(ada: Ada) -> None:
+def test_setup_is_confirmed_with_a_code_of_the_app(ada: Ada) -> None:
     ada.client.force_login(ada.user)
     ada.posts("start")
     page, image = ada.client.get(PAGE), ada.client.get(IMAGE)
@@ -179,7 +179,7 @@ def test_the_text_and_the_image_are_the_same_secret(ada: Ada) -> None:
     assert shown and b32decode(shown[1].replace(" ", "")) == Authenticator.objects.get().secret()
 
 
-def test_starting_again_makes_another_secret(ada: Ada) -> None:
+def test_restarting_the_setup_creates_another_secret(ada: Ada) -> None:
     ada.client.force_login(ada.user)
     ada.posts("start")
     first = Authenticator.objects.get().secret()
@@ -189,7 +189,7 @@ def test_starting_again_makes_another_secret(ada: Ada) -> None:
     assert Authenticator.objects.get().secret() != first
 
 
-def test_a_confirmed_one_is_not_started_again(ada: Ada) -> None:
+def test_a_confirmed_setup_is_not_restarted(ada: Ada) -> None:
     ada.sets_up()
     before = Authenticator.objects.get().secret_token
 
@@ -198,7 +198,7 @@ def test_a_confirmed_one_is_not_started_again(ada: Ada) -> None:
     assert Authenticator.objects.get().secret_token == before
 
 
-# ---- login
+# ---- Login.
 
 
 def test_the_password_alone_opens_nothing(ada: Ada) -> None:
@@ -215,7 +215,7 @@ def test_the_password_alone_opens_nothing(ada: Ada) -> None:
     assert Authenticator.objects.exists()
 
 
-def test_the_code_opens_the_page_that_was_asked_for_under_a_new_session(ada: Ada) -> None:
+def test_a_valid_code_redirects_to_the_requested_page_with_a_new_session_id(ada: Ada) -> None:
     ada.sets_up()
     ada.client = Client()
     ada.gives_password()
@@ -228,7 +228,7 @@ def test_the_code_opens_the_page_that_was_asked_for_under_a_new_session(ada: Ada
     assert ada.is_in() and ada.client.session.session_key != half
 
 
-def test_a_code_is_taken_once(ada: Ada) -> None:
+def test_a_code_is_accepted_once(ada: Ada) -> None:
     ada.sets_up()
     ada.waits()
     code = ada.code()
@@ -255,7 +255,7 @@ def test_a_clock_may_be_half_a_minute_off(off_by: int, status: int, ada: Ada) ->
     "code",
     ["", "12345", "1234567", "abcdef", "\N{FULLWIDTH DIGIT ONE}" * 6, "²²²²²²", "-12345", "0x1234", "\0" * 6, "é" * 10],
 )
-def test_garbage_is_no_code(code: str, ada: Ada) -> None:
+def test_an_invalid_code_is_rejected(code: str, ada: Ada) -> None:
     ada.sets_up()
     ada.client = Client()
     ada.gives_password()
@@ -264,7 +264,7 @@ def test_garbage_is_no_code(code: str, ada: Ada) -> None:
     assert not ada.is_in()
 
 
-def test_the_code_of_somebody_else_opens_nothing(ada: Ada) -> None:
+def test_the_code_of_another_user_is_rejected(ada: Ada) -> None:
     ada.sets_up()
     grace = User.objects.create_user("grace", password=PASSWORD, is_staff=True)
     theirs = Authenticator.start(grace)
@@ -276,7 +276,7 @@ def test_the_code_of_somebody_else_opens_nothing(ada: Ada) -> None:
     assert ada.gives_code(f"{totp(theirs.secret()):06d}").status_code == 200
 
 
-def test_codes_may_be_typed_with_spaces(ada: Ada) -> None:
+def test_codes_can_contain_spaces(ada: Ada) -> None:
     ada.sets_up()
     ada.client = Client()
     ada.gives_password()
@@ -286,7 +286,7 @@ def test_codes_may_be_typed_with_spaces(ada: Ada) -> None:
     assert ada.gives_code(f"{code[:3]} {code[3:]}").status_code == 302
 
 
-def test_after_wrong_codes_the_next_one_is_not_looked_at_for_a_while(ada: Ada) -> None:
+def test_codes_are_throttled_after_invalid_ones(ada: Ada) -> None:
     ada.sets_up()
     ada.waits()
     for seconds in (1, 2, 4):
@@ -298,7 +298,7 @@ def test_after_wrong_codes_the_next_one_is_not_looked_at_for_a_while(ada: Ada) -
         ada.waits(seconds + 0.1)
 
 
-def test_nobody_is_shut_out_for_longer_than_five_minutes(ada: Ada) -> None:
+def test_throttling_lasts_five_minutes_at_most(ada: Ada) -> None:
     ada.sets_up()
     Authenticator.objects.update(throttling_failure_count=40, throttling_failure_timestamp=timezone.now())
     ada.client = Client()
@@ -309,7 +309,7 @@ def test_nobody_is_shut_out_for_longer_than_five_minutes(ada: Ada) -> None:
     assert ada.gives_code(ada.code()).status_code == 302
 
 
-def test_wrong_codes_count_as_wrong_passwords(ada: Ada) -> None:
+def test_invalid_codes_count_as_failed_passwords(ada: Ada) -> None:
     ada.sets_up()
     ada.client = Client(REMOTE_ADDR="192.0.2.7")
     ada.gives_password()
@@ -323,7 +323,7 @@ def test_wrong_codes_count_as_wrong_passwords(ada: Ada) -> None:
     assert again.status_code == 429 and "Retry-After" in again
 
 
-def test_giving_the_password_again_does_not_forgive_wrong_codes(ada: Ada) -> None:
+def test_a_valid_password_does_not_clear_the_count_of_invalid_codes(ada: Ada) -> None:
     ada.sets_up()
     ada.client = Client(REMOTE_ADDR="192.0.2.7")
     for _ in range(5):
@@ -334,10 +334,10 @@ def test_giving_the_password_again_does_not_forgive_wrong_codes(ada: Ada) -> Non
     assert answer.status_code == 429
 
 
-# ---- recovery
+# ---- Recovery.
 
 
-def test_a_recovery_code_stands_in_once(ada: Ada) -> None:
+def test_a_recovery_code_is_accepted_once(ada: Ada) -> None:
     [code, *_] = ada.sets_up()
     for expected in (302, 200):
         ada.client = Client()
@@ -347,7 +347,7 @@ def test_a_recovery_code_stands_in_once(ada: Ada) -> None:
     assert RecoveryCode.objects.count() == 9
 
 
-def test_new_recovery_codes_end_the_old_ones(ada: Ada) -> None:
+def test_new_recovery_codes_replace_the_old_ones(ada: Ada) -> None:
     old = ada.sets_up()
     ada.waits()
     new = recovery_codes(ada.posts("renew", ada.code()))
@@ -368,7 +368,7 @@ def test_recovery_codes_are_shown_once(ada: Ada) -> None:
 
 
 @pytest.mark.parametrize("action", ["renew", "disable"])
-def test_it_is_changed_with_a_code_only(action: str, ada: Ada) -> None:
+def test_changes_require_a_valid_code(action: str, ada: Ada) -> None:
     ada.sets_up()
     before = list(RecoveryCode.objects.values_list("pk"))
     ada.waits()
@@ -379,7 +379,7 @@ def test_it_is_changed_with_a_code_only(action: str, ada: Ada) -> None:
     assert Authenticator.objects.get().confirmed and list(RecoveryCode.objects.values_list("pk")) == before
 
 
-def test_it_is_removed_with_a_code(ada: Ada) -> None:
+def test_it_is_disabled_with_a_code(ada: Ada) -> None:
     ada.sets_up()
     ada.waits()
 
@@ -409,7 +409,7 @@ def test_the_command_resets_it(ada: Ada) -> None:
         call_command("reset_two_factor", "eve")
 
 
-def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required(ada: Ada, settings: Any) -> None:
+def test_a_reset_ends_the_verification_of_existing_sessions(ada: Ada, settings: Any) -> None:
     ada.sets_up()
     settings.ADMIN_TWO_FACTOR = "required"
     assert ada.is_in()
@@ -419,7 +419,7 @@ def test_a_session_that_was_verified_counts_no_more_after_a_reset_under_required
     assert not ada.is_in()
 
 
-def test_when_the_encryption_keys_are_lost_recovery_codes_still_work(ada: Ada, settings: Any) -> None:
+def test_recovery_codes_work_after_the_encryption_keys_are_lost(ada: Ada, settings: Any) -> None:
     [recovery, *_] = ada.sets_up()
     code = ada.code()
     settings.CREDENTIAL_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
@@ -430,7 +430,7 @@ def test_when_the_encryption_keys_are_lost_recovery_codes_still_work(ada: Ada, s
     assert ada.gives_code(recovery).status_code == 302
 
 
-def test_rotated_keys_and_peppers_keep_it(ada: Ada, settings: Any) -> None:
+def test_rotated_encryption_keys_and_peppers_keep_it_working(ada: Ada, settings: Any) -> None:
     [recovery, *_] = ada.sets_up()
     settings.CREDENTIAL_ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.CREDENTIAL_ENCRYPTION_KEYS]
     settings.API_KEY_PEPPERS = ["a new pepper that signs from now on, and is long", *settings.API_KEY_PEPPERS]
@@ -441,10 +441,10 @@ def test_rotated_keys_and_peppers_keep_it(ada: Ada, settings: Any) -> None:
         assert ada.gives_code(code).status_code == 302
 
 
-# ---- what is kept of it
+# ---- Stored data.
 
 
-def test_a_stolen_database_holds_no_two_factor(ada: Ada, caplog: Any) -> None:
+def test_the_database_and_the_log_contain_no_secret_or_code(ada: Ada, caplog: Any) -> None:
     with caplog.at_level("DEBUG"):
         codes = ada.sets_up()
         ada.waits()
@@ -460,7 +460,7 @@ def test_a_stolen_database_holds_no_two_factor(ada: Ada, caplog: Any) -> None:
         assert text not in kept
 
 
-def test_the_audit_log_says_when_it_was_set_up_renewed_and_removed(ada: Ada) -> None:
+def test_the_audit_log_records_setup_renewal_and_disabling(ada: Ada) -> None:
     ada.sets_up()
     ada.waits()
     ada.posts("renew", ada.code())
@@ -476,7 +476,7 @@ def test_the_audit_log_says_when_it_was_set_up_renewed_and_removed(ada: Ada) -> 
     assert not AdminLogEntry.objects.exists()
 
 
-def test_the_list_of_users_says_who_has_one(ada: Ada, browser: Client) -> None:
+def test_the_list_of_users_shows_two_factor_authentication(ada: Ada, browser: Client) -> None:
     ada.sets_up()
     ada.client = Client()
     User.objects.filter(username="root").update(is_staff=True)

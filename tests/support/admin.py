@@ -1,4 +1,4 @@
-"""Fixtures of the admin's pages: test clients that are signed in, and rows to show."""
+"""Fixtures for admin pages: signed-in test clients and rows to show."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def admin(db: None) -> User:
 
 @pytest.fixture
 def browser(admin: User, client: Client) -> Client:
-    """A superuser's test client."""
+    """Return the test client of a superuser."""
     client.force_login(admin)
     return client
 
@@ -80,7 +80,7 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
         team,
         Budget.objects.create(api_key=api_key, amount=1),
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
-        # Sent already: a gateway of other tests that runs on this database would try to send it.
+        # Marked as sent: a gateway of another test with this database would send it.
         Notification.objects.create(
             dedup_key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at
         ),

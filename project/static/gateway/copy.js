@@ -1,11 +1,11 @@
-// Copies what a [data-copy] button names: the value of a field, or the text of an element, also while it is hidden.
+// Copies the value of a field or the text of an element, hidden or not. Its ID is in data-copy of the button.
 
 const announcement = document.getElementById("copied");
 
 const textOf = (element) => element.copyText ?? element.value ?? element.textContent;
 
 function select(element) {
-  document.dispatchEvent(new Event("reveal")); // what is hidden cannot be selected
+  document.dispatchEvent(new Event("reveal")); // hidden text cannot be selected
   if (element.select) {
     element.focus();
     element.select();
@@ -18,14 +18,14 @@ function select(element) {
   selection.addRange(range);
 }
 
-// A clipboard exists on HTTPS and localhost only, and may be forbidden: then the text is selected for the keyboard.
+// The clipboard needs HTTPS or localhost, and a permission. Without it, the text is selected for the keyboard.
 async function copy(button) {
   const element = document.getElementById(button.dataset.copy);
   try {
     await navigator.clipboard.writeText(textOf(element));
   } catch {
     select(element);
-    announcement.textContent = "It is selected: copy it with the keyboard.";
+    announcement.textContent = "Selected. Copy with the keyboard.";
     return;
   }
   button.textContent = "Copied";
