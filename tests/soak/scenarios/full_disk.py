@@ -14,7 +14,7 @@ from tests.soak.request_plan import RequestPlan
 
 SHORTEST_S = 2.5
 SAFE_WITHIN_S = 5.0
-LOGGED_ONCE = "Neither database nor disk take the ledger's rows"
+LOGGED_ONCE = "database and spool unavailable; buffering rows in memory"
 
 
 def space_first(host: Host, *, streams: int, longest_s: float) -> ScenarioRun:
