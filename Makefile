@@ -17,7 +17,7 @@ FAST := tests/project/test_architecture.py tests/project/test_words.py tests/pro
 	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
 	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
 # What depends on the database: tested on SQLite and on PostgreSQL.
-ON_POSTGRES := tests/keys/usage/test_ledger.py tests/keys/usage/test_rollup_check.py \
+ON_POSTGRES := tests/keys/usage \
 	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \
 	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
