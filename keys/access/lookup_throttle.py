@@ -4,9 +4,10 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TypeVar
 
 from django.conf import settings
 
@@ -16,8 +17,6 @@ MAX_ATTEMPTS = 20  # invalid ones per minute
 MINUTE_S = 60.0
 MAX_CLIENTS = 10_000
 IPV6_PREFIX_LENGTH = 64  # a client is free to choose the other bits of its IP address
-
-Found = TypeVar("Found")
 
 
 class KeyLookupThrottle:
@@ -32,28 +31,28 @@ class KeyLookupThrottle:
         self._changed = threading.Condition()
         self._clients: OrderedDict[str, _ClientState] = OrderedDict()
 
-    def look_up(self, client_ip: str | None, find: Callable[[], Found | None]) -> Found | None:
-        """Return the result of `find`, which is None for an unknown key.
+    @contextmanager
+    def lookup(self, client_ip: str | None) -> Iterator["Lookup"]:
+        """Admit one lookup, for the time of the `with` block. The block sets `is_unknown_key`.
 
-        Raise RateLimitExceeded without a lookup if the client has used up its invalid attempts. Lookups in progress
+        Raise RateLimitExceeded before the block if the client has used up its invalid attempts. Lookups in progress
         count as invalid until they end: a further one then waits, so that concurrent guesses cannot exceed the limit
         and valid keys are not rejected. Raise LedgerUnavailable if the wait exceeds DATABASE_TIMEOUT_S. Lookups
         without a client IP address are not limited: all of them would share one limit.
         """
+        lookup = Lookup()
         if client_ip is None:
-            return find()
+            yield lookup
+            return
         client = self._start(_client_of(client_ip))
-        is_invalid = False
         try:
-            found = find()
-            is_invalid = found is None
+            yield lookup
         finally:
             with self._changed:
                 client.in_progress -= 1
-                if is_invalid:
+                if lookup.is_unknown_key:
                     client.invalid_at.append(self._now())
                 self._changed.notify_all()
-        return found
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -78,6 +77,13 @@ class KeyLookupThrottle:
                     return client
                 if not self._changed.wait(give_up_at - time.monotonic()):
                     raise LedgerUnavailable
+
+
+@dataclass(slots=True)
+class Lookup:
+    """The result of a lookup, as far as the throttle counts it."""
+
+    is_unknown_key: bool = False
 
 
 class _ClientState:

@@ -114,7 +114,10 @@ class SnapshotCache:
 
     def _look_up(self, pending: PendingLookup, digests: list[bytes], client_ip: str | None) -> Snapshot | None:
         try:
-            pending.set_result(lookup_throttle.look_up(client_ip, lambda: _load(digests)))
+            with lookup_throttle.lookup(client_ip) as lookup:
+                snapshot = _load(digests)
+                lookup.is_unknown_key = snapshot is None
+            pending.set_result(snapshot)
             self._store(digests[0], pending)
         finally:
             del self._pending[digests[0]]

@@ -140,7 +140,7 @@ class TeamAdmin(GatewayModelAdmin):
         facts["budget_statuses"] = [(each, budget_bar(each, with_scope=False)) for each in statuses]
         if request.user.has_perm("keys.view_apikey"):
             keys = list(APIKey.objects.filter(team=team).with_last_use()[:SHOWN])
-            conditions_by_key = conditions.conditions_of(api_key.pk for api_key in keys)
+            conditions_by_key = conditions.conditions_of([api_key.pk for api_key in keys])
             facts["team_keys"] = [
                 (key, condition_badges(conditions_by_key[key.pk]), cells.moment(key.last_used_at, none="never"))
                 for key in keys

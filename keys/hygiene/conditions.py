@@ -1,6 +1,6 @@
 """Conditions of API keys, such as active, expired or idle: the badges, filters, counts and hygiene findings of keys."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -274,7 +274,7 @@ def keys_with(name: str, among: QuerySet[APIKey] | None = None) -> QuerySet[APIK
     return possible.filter(NAMED[name].matches(context))
 
 
-def conditions_of(ids: Iterable[int]) -> dict[int, list[Condition]]:
+def conditions_of(ids: Collection[int]) -> dict[int, list[Condition]]:
     """Return the conditions of keys by their ids. One query, and two for budgets."""
     context = QueryContext(now=timezone.now(), ids=list(ids))
     columns = {

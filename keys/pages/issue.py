@@ -13,6 +13,7 @@ from keys.display.summary import summary
 from keys.forms.budgets import BudgetFormSet, KeyBudgets, budget_form_data
 from keys.forms.issue import IssueForm
 from keys.models import APIKey, KeySecret, Team
+from keys.pages import permissions
 from keys.pages.raw_key import show_already_issued, show_once
 from lib.admin.render import admin_page
 
@@ -86,7 +87,7 @@ def _errors(form: Any) -> Iterator[str]:
 
 
 def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
-    if not model_admin.has_add_permission(request):
+    if not request.user.has_perm(permissions.ISSUE):
         raise PermissionDenied
     draft = KeyDraft(request, model_admin)
     if not draft.is_valid or "check" in request.POST or "add_budget" in request.POST:
@@ -100,13 +101,13 @@ def issue(request: HttpRequest, model_admin: Any) -> HttpResponse:
         issued_before = KeySecret.objects.filter(idempotency_key=token).select_related("api_key").first()
         if issued_before is None:
             raise
-        return show_already_issued(request, model_admin, issued_before.api_key)
+        return show_already_issued(request, issued_before.api_key)
     return show_once(request, model_admin, api_key, raw)
 
 
 def preview(request: HttpRequest, model_admin: Any) -> HttpResponse:
     """Render the preview alone, for key_form.js. Changes nothing."""
-    if not model_admin.has_add_permission(request):
+    if not request.user.has_perm(permissions.ISSUE):
         raise PermissionDenied
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])

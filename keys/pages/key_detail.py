@@ -20,6 +20,7 @@ from keys.forms.budgets import BudgetFormSet, KeyBudgets, budget_form_data
 from keys.forms.edit import EditForm
 from keys.models import APIKey, KeyState, Team
 from keys.pages.issue import SECTIONS as ISSUE_SECTIONS
+from keys.pages.permissions import CHANGE_BUDGET, permitted_actions
 from keys.pages.raw_key import example_model
 from keys.reports import charts, forecast, key_activity
 from keys.reports.rejections import rejections
@@ -40,7 +41,7 @@ class KeyEditor:
         self.form = EditForm(data, instance=api_key, suggested_models=model_admin.admin_site.model_names())
         team = self.form.chosen_owner if isinstance(self.form.chosen_owner, Team) else None
         self.budgets: BudgetFormSet | None = None
-        if request.user.has_perm("keys.change_budget"):
+        if request.user.has_perm(CHANGE_BUDGET):
             may_add = request.user.has_perm("keys.add_budget")
             self.budgets = KeyBudgets(budget_form_data(data), instance=api_key, team=team, may_add=may_add)
             self.budgets.can_delete = request.user.has_perm("keys.delete_budget")
@@ -97,7 +98,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "secrets": secret_statuses(list(api_key.secrets.all())),
         "summary": summary(api_key, own_budgets),
         "history": history_of(api_key),
-        "may": model_admin.rights(request, api_key),
+        "may": permitted_actions(request.user, api_key),
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
         "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",

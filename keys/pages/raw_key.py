@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 
 from keys.display.snippets import EXAMPLE_MODEL, SOME_MODEL, snippets
 from keys.models import APIKey
+from keys.pages import permissions
 from lib import model_patterns
 from lib.admin.render import NO_STORE_NO_REFERRER, admin_page
 
@@ -25,13 +26,13 @@ def show_once(request: HttpRequest, model_admin: Any, api_key: APIKey, raw: str,
     return admin_page(request, "keys/issue/raw_key.html", context, headers=NO_STORE_NO_REFERRER)
 
 
-def show_already_issued(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
+def show_already_issued(request: HttpRequest, api_key: APIKey) -> HttpResponse:
     """Respond with 409 to a form that was sent a second time."""
     context = {
         "title": "Already issued",
         "api_key": api_key,
-        "may": model_admin.rights(request, api_key),
-        "may_issue": model_admin.has_add_permission(request),
+        "may": permissions.permitted_actions(request.user, api_key),
+        "may_issue": request.user.has_perm(permissions.ISSUE),
     }
     return admin_page(request, "keys/issue/already_issued.html", context, status=409, headers=NO_STORE_NO_REFERRER)
 

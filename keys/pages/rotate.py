@@ -11,12 +11,13 @@ from keys.display.secret_status import secret_statuses
 from keys.display.state_changes import propagation_s
 from keys.forms.rotate import RotateForm
 from keys.models import APIKey, KeyRevoked, KeySecret
+from keys.pages import permissions
 from keys.pages.raw_key import show_already_issued, show_once
 from lib.admin.render import admin_page
 
 
 def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
-    if not model_admin.has_rotate_permission(request):
+    if not request.user.has_perm(permissions.ROTATE):
         raise PermissionDenied
     form = RotateForm(request.POST or None)
     if not form.is_valid() or api_key.revoked_at is not None:
@@ -31,7 +32,7 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     except IntegrityError:
         if not KeySecret.objects.filter(idempotency_key=token).exists():
             raise
-        return show_already_issued(request, model_admin, api_key)
+        return show_already_issued(request, api_key)
     old = KeySecret.objects.filter(api_key=api_key, expires_at__gt=timezone.now()).exclude(pk=secret.pk).first()
     return show_once(request, model_admin, api_key, raw, title="Key rotated", is_rotated=True, old=old)
 

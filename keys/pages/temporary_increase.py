@@ -14,13 +14,14 @@ from keys.budgets import status
 from keys.domain.amounts import format_amount
 from keys.forms.temporary_increase import TemporaryIncreaseForm
 from keys.models import APIKey, Budget
+from keys.pages.permissions import CHANGE_BUDGET
 from lib.admin.render import admin_page
 
 DEFAULT_DURATION = timedelta(days=7)
 
 
 def temporary_increase(request: HttpRequest, model_admin: Any, api_key: APIKey, budget_id: int) -> HttpResponse:
-    if not request.user.has_perm("keys.change_budget"):
+    if not request.user.has_perm(CHANGE_BUDGET):
         raise PermissionDenied
     budget = Budget.objects.filter(pk=budget_id, api_key=api_key).first()
     if budget is None:

@@ -86,7 +86,7 @@ def _meter(state: LimitState) -> LimitMeter:
 def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
     """Return the budgets that a key's requests are charged to. Two queries, three if its team has budgets."""
     budgets = status.for_key(api_key)
-    spent = add_up(row.totals for row in activity.days[-RATE_DAYS:])
+    spent = add_up([row.totals for row in activity.days[-RATE_DAYS:]])
     rates = {"key": _rate(spent, since=api_key.created_at)}
     if any(each.scope == "team" for each in budgets):
         rates["team"] = team_spend_rate(api_key)

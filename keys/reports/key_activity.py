@@ -41,8 +41,8 @@ def activity(api_key: APIKey) -> KeyActivity:
         (days[day], model, totals.from_columns(columns))
         for day, model, *columns in totals.grouped(hours, "day", "model", day=index_of_day("hour", days))
     ]
-    by_day = add_up_by((day, part) for day, _, part in rows)
-    by_model = add_up_by((model, part) for _, model, part in rows)
+    by_day = add_up_by([(day, part) for day, _, part in rows])
+    by_model = add_up_by([(model, part) for _, model, part in rows])
     return KeyActivity(days=rows_by_day(by_day, dates), models=_busiest(by_model), total=add_up(by_day.values()))
 
 
@@ -52,7 +52,7 @@ def _busiest(by_model: dict[str, Totals]) -> list[ReportRow]:
     others = rows[SHOWN_MODELS:]
     if not others:
         return rows
-    return [*rows[:SHOWN_MODELS], ReportRow(subject="", totals=add_up(row.totals for row in others))]
+    return [*rows[:SHOWN_MODELS], ReportRow(subject="", totals=add_up([row.totals for row in others]))]
 
 
 # ---- requests

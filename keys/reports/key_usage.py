@@ -99,7 +99,7 @@ def current(key_id: int) -> dict[str, Any]:
         for name, period in {"today": "day", "this_week": "week", "this_month": "month"}.items()
     }
     rows = list(_rows(key_id, min(starts.values()), now + timedelta(hours=1), "1h"))
-    by_name = add_up_by((name, part) for moment, _, part in rows for name, start in starts.items() if moment >= start)
+    by_name = add_up_by([(name, part) for moment, _, part in rows for name, start in starts.items() if moment >= start])
     return {
         name: {"since": start.isoformat(), **_as_dict(by_name.get(name, Totals()))} for name, start in starts.items()
     }

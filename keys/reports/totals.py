@@ -1,7 +1,7 @@
 """Usage totals: the figures that every report, page, export and API response shows, and the queries that read them."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import reduce
@@ -94,11 +94,11 @@ def from_columns(values: Iterable[int]) -> Totals:
     return Totals(**dict(zip(NAMES, values, strict=True)))
 
 
-def add_up(parts: Iterable[Totals]) -> Totals:
+def add_up(parts: Collection[Totals]) -> Totals:
     return reduce(operator.add, parts, Totals())
 
 
-def add_up_by(parts: Iterable[tuple[Any, Totals]]) -> dict[Any, Totals]:
+def add_up_by(parts: Collection[tuple[Any, Totals]]) -> dict[Any, Totals]:
     """Add up totals by subject."""
     found: dict[Any, Totals] = {}
     for subject, part in parts:
@@ -173,7 +173,7 @@ def grouped(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
 
 def total(rows: QuerySet[Any]) -> Totals:
     """Add up hourly rollups or usage records. One query."""
-    return add_up(from_columns(columns) for _, *columns in grouped(rows, "all", all=Value(0)))
+    return add_up([from_columns(columns) for _, *columns in grouped(rows, "all", all=Value(0))])
 
 
 # ---- the rows

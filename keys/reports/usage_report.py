@@ -84,7 +84,7 @@ def days(dates: DateRange) -> list[ReportRow]:
 
 def total(dates: DateRange) -> Totals:
     """Add up a range of days. One query."""
-    return add_up(row.totals for row in days(dates))
+    return add_up([row.totals for row in days(dates)])
 
 
 def rows_by_day(by_day: dict[date, Totals], dates: DateRange) -> list[ReportRow]:
@@ -104,7 +104,7 @@ def iter_slices(dates: DateRange) -> Iterator[UsageSlice]:
     rows = settled.union(in_flight, all=True).order_by(*subject)
     for (day, name, public_id, model), parts in groupby(rows.iterator(), key=lambda row: row[:4]):
         label = KeyLabel(public_id=public_id, name=name)
-        part = add_up(totals.from_columns(row[4:]) for row in parts)
+        part = add_up([totals.from_columns(row[4:]) for row in parts])
         yield UsageSlice(day=calendar[day], key=label, model=model, totals=part)
 
 
@@ -160,7 +160,7 @@ def _by_day(rows: Iterable[Any], dates: DateRange) -> dict[date, Totals]:
     calendar = dates.days()
     begins = [start_of(day) for day in calendar]
     return add_up_by(
-        (calendar[bisect_right(begins, row[MOMENT]) - 1], totals.from_columns(row[TOTALS:])) for row in rows
+        [(calendar[bisect_right(begins, row[MOMENT]) - 1], totals.from_columns(row[TOTALS:])) for row in rows]
     )
 
 
@@ -171,7 +171,7 @@ def _by(subject: int, rows: list[Any], in_flight: list[Any], *, most: int) -> di
     """
     listed = {row[subject] for row in rows}
     added = [row for row in in_flight if row[subject] in listed or len(listed) < most]
-    return add_up_by((row[subject], totals.from_columns(row[TOTALS:])) for row in [*rows, *added])
+    return add_up_by([(row[subject], totals.from_columns(row[TOTALS:])) for row in [*rows, *added]])
 
 
 # ---- rows of tables
@@ -181,7 +181,7 @@ def _table(by_subject: dict[Any, Totals], total: Totals) -> list[ReportRow]:
     """Return the busiest subjects, and all others in one row, so that the table adds up to the total."""
     rows = [ReportRow(subject=subject, totals=part) for subject, part in by_subject.items()]
     rows.sort(key=lambda row: row.totals.requests + row.totals.rejected, reverse=True)
-    others = total - add_up(row.totals for row in rows[:SHOWN])
+    others = total - add_up([row.totals for row in rows[:SHOWN]])
     return rows[:SHOWN] + ([] if others == Totals() else [ReportRow(subject=None, totals=others)])
 
 

@@ -33,7 +33,7 @@ def _usage() -> dict[str, Any]:
         "today": days[-1].totals,
         "yesterday": days[-2].totals,
         "days": days,
-        "report": {"total": add_up(row.totals for row in days)},
+        "report": {"total": add_up([row.totals for row in days])},
         "chart": charts.requests_per_day(days),
     }
 

@@ -81,5 +81,10 @@ class BulkActions(GatewayModelAdmin):
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"},
         )
 
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # it would query each key's usage; keys are revoked instead
+        return actions
+
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("keys.export_apikey")

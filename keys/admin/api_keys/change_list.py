@@ -44,7 +44,7 @@ class KeyChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
-        conditions_by_key = conditions.conditions_of(api_key.pk for api_key in self.result_list)
+        conditions_by_key = conditions.conditions_of([api_key.pk for api_key in self.result_list])
         stats = key_list_stats.stats_for(self.result_list)
         permitted = row_actions.permitted(request)
         for api_key in self.result_list:

@@ -1,4 +1,4 @@
-"""URLs, views and permissions of the pages about one API key."""
+"""URLs and views of the pages about one API key, and permissions of the admin of API keys."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from django.urls import URLPattern, path
 
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY
 from keys.models import APIKey
-from keys.pages import change_state, find_key, issue, key_detail, rotate, temporary_increase
+from keys.pages import change_state, find_key, issue, key_detail, permissions, rotate, temporary_increase
 from lib.admin.model_admin import GatewayModelAdmin
 
 
 class KeyDetailPages(GatewayModelAdmin):
-    """Adds the pages about one API key, and says which of them a user may open."""
+    """Adds the pages about one API key. Each page checks its own permission."""
 
     def get_urls(self) -> list[URLPattern]:
         def page(route: str, view: Any, name: str) -> URLPattern:
@@ -74,32 +74,15 @@ class KeyDetailPages(GatewayModelAdmin):
 
     # ---- Permissions
 
-    def rights(self, request: HttpRequest, api_key: APIKey) -> dict[str, bool]:
-        """Return what the user may do with this key in its current state."""
-        is_open = api_key.revoked_at is None
-        may_pause = is_open and self.has_disable_permission(request)
-        return {
-            "rotate": is_open and self.has_rotate_permission(request),
-            "disable": may_pause and api_key.disabled_at is None,
-            "enable": may_pause and api_key.disabled_at is not None,
-            "revoke": is_open and self.has_revoke_permission(request),
-            "raise": is_open and request.user.has_perm("keys.change_budget"),
-            "delete": self.has_delete_permission(request, api_key),
-        }
-
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.issue_apikey")
-
-    def has_rotate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.rotate_apikey")
+        return request.user.has_perm(permissions.ISSUE)
 
     def has_disable_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.disable_apikey")
+        return request.user.has_perm(permissions.DISABLE)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("keys.revoke_apikey")
+        return request.user.has_perm(permissions.REVOKE)
 
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
-        """A key with usage is revoked, never deleted: its usage records refer to it."""
         may_delete = super().has_delete_permission(request, obj)
-        return may_delete and (obj is None or not obj.usage.exists())
+        return may_delete and (obj is None or permissions.is_deletable(obj))

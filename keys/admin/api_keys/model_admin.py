@@ -59,8 +59,3 @@ class APIKeyAdmin(KeyDetailPages, CsvImportPages, BulkActions, KeyListPage):
             return HttpResponseRedirect(f"{list_url}?q={raw_key.PREFIX}{raw_key.hint(raw)}")
         messages.warning(request, "No key matches your input.")
         return HttpResponseRedirect(list_url)
-
-    def get_actions(self, request: HttpRequest) -> Any:
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # it would query each key's usage; keys are revoked instead
-        return actions

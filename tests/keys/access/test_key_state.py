@@ -54,7 +54,7 @@ def test_requests_are_accepted_with_active_keys_only(api_keys: list[APIKey]) -> 
 
 
 def test_filters_and_badges_of_the_list_show_the_state(api_keys: list[APIKey]) -> None:
-    shown = conditions.conditions_of(key.pk for key in api_keys)
+    shown = conditions.conditions_of([key.pk for key in api_keys])
 
     states = {each.name for each in conditions.STATES}
     assert states == set(KeyState)

@@ -41,14 +41,11 @@ def lookup_throttle(clock: Clock) -> KeyLookupThrottle:
 def guess(lookup_throttle: KeyLookupThrottle, count: int, client_ip: str | None = "192.0.2.1") -> int:
     """Try unknown keys. Return how many of them were looked up."""
     looked_up = 0
-
-    def find() -> None:
-        nonlocal looked_up
-        looked_up += 1
-
     for _ in range(count):
         try:
-            lookup_throttle.look_up(client_ip, find)
+            with lookup_throttle.lookup(client_ip) as lookup:
+                looked_up += 1
+                lookup.is_unknown_key = True
         except RateLimitExceeded:
             continue
     return looked_up
@@ -68,8 +65,8 @@ def test_the_next_attempt_is_accepted_after_the_stated_wait(lookup_throttle: Key
     clock.now += 12.5
     guess(lookup_throttle, MAX_ATTEMPTS - 1)
 
-    with pytest.raises(RateLimitExceeded) as caught:
-        lookup_throttle.look_up("192.0.2.1", lambda: None)
+    with pytest.raises(RateLimitExceeded) as caught, lookup_throttle.lookup("192.0.2.1"):
+        pytest.fail("admitted")
 
     assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "48"})
     clock.now += 48
@@ -77,13 +74,11 @@ def test_the_next_attempt_is_accepted_after_the_stated_wait(lookup_throttle: Key
 
 
 def test_valid_keys_and_failed_lookups_are_not_counted(lookup_throttle: KeyLookupThrottle) -> None:
-    def fail() -> None:
-        raise ConnectionError
-
     for _ in range(3 * MAX_ATTEMPTS):
-        assert lookup_throttle.look_up("192.0.2.1", lambda: "found") == "found"
-        with pytest.raises(ConnectionError):
-            lookup_throttle.look_up("192.0.2.1", fail)
+        with lookup_throttle.lookup("192.0.2.1"):
+            pass  # found
+        with pytest.raises(ConnectionError), lookup_throttle.lookup("192.0.2.1"):
+            raise ConnectionError
 
     assert guess(lookup_throttle, 3 * MAX_ATTEMPTS) == MAX_ATTEMPTS
 
@@ -113,12 +108,13 @@ def test_concurrent_attempts_do_not_exceed_the_limit(lookup_throttle: KeyLookupT
 
 
 def test_concurrent_valid_keys_are_not_rejected(lookup_throttle: KeyLookupThrottle) -> None:
-    def find() -> str:
-        time.sleep(0.01)
-        return "found"
+    def find(_: int) -> str:
+        with lookup_throttle.lookup("192.0.2.1"):
+            time.sleep(0.01)
+            return "found"
 
     with ThreadPoolExecutor(64) as pool:
-        assert list(pool.map(lambda _: lookup_throttle.look_up("192.0.2.1", find), range(128))) == ["found"] * 128
+        assert list(pool.map(find, range(128))) == ["found"] * 128
 
 
 def test_memory_is_bounded_for_many_client_ips(lookup_throttle: KeyLookupThrottle) -> None:
