@@ -64,15 +64,18 @@ class LimitDecision(NamedTuple):
     def consumed(self) -> tuple[LimitCheck, ...]:
         return consumed([state.check for state in self.states], [state.wait_ms for state in self.states])
 
+    def updated(self, later: "LimitDecision") -> "LimitDecision":
+        """Return this decision with the states of a later one, which replace those of the same counters."""
+        states = {state.check.key: state for state in (*self.states, *later.states)}
+        return LimitDecision(tuple(states.values()), later.at)
+
 
 def consumed(checks: Sequence[LimitCheck], waits_ms: Sequence[int]) -> tuple[LimitCheck, ...]:
     """Return the checks that consume, given how long each would have to wait: all of them or none.
 
-    A request that a shadow limit would reject consumes of no shadow limit.
+    A request that a shadow limit would reject consumes of no shadow limit. An amount of 0 consumes nothing.
     """
     limited = [check for check, wait_ms in zip(checks, waits_ms, strict=True) if wait_ms]
-    if not limited:
-        return tuple(checks)
     if any(not check.is_shadow for check in limited):
         return ()
-    return tuple(check for check in checks if not check.is_shadow)
+    return tuple(check for check in checks if check.amount and not (limited and check.is_shadow))

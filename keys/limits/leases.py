@@ -46,8 +46,14 @@ class ConcurrencyLeases:
         self._is_closed = threading.Event()
 
     def add(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float, is_in_redis: bool) -> None:
-        """Renew the slots of a request until it is settled, for `lease_s` at most."""
-        self._leases[request_id] = _Lease(checks=checks, ends_at=time.monotonic() + lease_s, is_in_redis=is_in_redis)
+        """Renew the slots of a request until it is settled, for `lease_s` at most. Add to what it consumed before."""
+        lease = self._leases.get(request_id)
+        if lease is None:
+            ends_at = time.monotonic() + lease_s
+            self._leases[request_id] = _Lease(checks=tuple(checks), ends_at=ends_at, is_in_redis=is_in_redis)
+        else:
+            lease.checks = (*lease.checks, *checks)
+            lease.is_in_redis = lease.is_in_redis or is_in_redis
         self.start()
 
     def start(self) -> None:

@@ -1,9 +1,10 @@
 """
 The limiter: requests and tokens per minute and concurrent requests, of a key and of its team.
 
-`consume` takes everything that a request needs before it is admitted, or nothing; `settle` replaces the token estimate
-by the actual usage; `release` refunds everything. Limits are counted in Redis where it is configured, and in this
-process otherwise: while Redis is unavailable, each worker enforces its share. A limit is never unenforced.
+A request consumes in two steps, each of them everything or nothing: `consume` before its body is read, since a body
+that is not wanted must cost nothing, and `consume_tokens` once its tokens can be estimated. `settle` replaces the
+estimate by the actual usage; `release` refunds everything. Limits are counted in Redis where it is configured, and in
+this process otherwise: while Redis is unavailable, each worker enforces its share. A limit is never unenforced.
 """
 
 import threading
@@ -50,12 +51,12 @@ class Limits:
     def has_any(self) -> bool:
         return (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests) != (None, None, None)
 
-    def checks(self, *, tokens: int) -> list[LimitCheck]:
-        """Return what a request with so many tokens needs of each limit."""
+    def checks(self, *, requests: int = 1, tokens: int = 0) -> list[LimitCheck]:
+        """Return what so many requests with so many tokens need of each limit. An amount of 0 only reads its state."""
         needed = (
-            (REQUESTS, self.requests_per_minute, 1),
-            (TOKENS, self.tokens_per_minute, max(1, tokens)),
-            (CONCURRENCY, self.concurrent_requests, 1),
+            (REQUESTS, self.requests_per_minute, requests),
+            (TOKENS, self.tokens_per_minute, tokens),
+            (CONCURRENCY, self.concurrent_requests, requests),
         )
         return [
             LimitCheck(self.scope, limit, f"{self.id}:{limit}", value, amount, self.is_shadow)
@@ -69,13 +70,14 @@ class LimitGrant:
     """What a request consumed of its limits. To be settled or released once."""
 
     request_id: str
-    checks: Sequence[LimitCheck] = ()
-    is_local: bool = False
-    """Whether it was counted in this process."""
+    limits: Sequence[Limits] = ()
+    lease_s: float = 0
     decision: LimitDecision | None = None
     """The state of the limits at admission and, after `settle` or `release`, at the end."""
     shadow_exceeded: LimitExceeded | None = None
     """The limit in shadow mode that would have rejected the request."""
+    _checks: list[tuple[LimitCheck, bool]] = field(default_factory=list, repr=False)
+    """What is not released yet, each with whether it was counted in this process."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -83,11 +85,25 @@ class LimitGrant:
         """The `anthropic-ratelimit-*` headers of a response that starts now."""
         return rate_limit_headers(self.decision) if self.decision is not None else {}
 
-    def take_unreleased(self) -> Sequence[LimitCheck]:
+    def add(self, decision: LimitDecision, *, is_local: bool) -> None:
+        """Add what one step consumed."""
+        self.update(decision)
+        self.shadow_exceeded = exceeded_limit(decision, is_shadow=True)
+        self._checks += [(check, is_local) for check in decision.consumed]
+
+    def update(self, decision: LimitDecision) -> None:
+        """Replace the states of the limits by later ones."""
+        self.decision = decision if self.decision is None else self.decision.updated(decision)
+
+    def take_unreleased(self) -> list[tuple[LimitCheck, bool]]:
         """Return what is not released yet, once; after that nothing."""
         with self._lock:
-            checks, self.checks = self.checks, ()
+            checks, self._checks = self._checks, []
         return checks
+
+
+NOTHING = LimitDecision((), 0)
+"""The decision about a request that needs nothing."""
 
 
 class Limiter:
@@ -99,38 +115,49 @@ class Limiter:
         self._shared = RedisRateLimiter(store)
         self._leases = ConcurrencyLeases(self._shared, store)
 
-    def consume(self, request_id: str, limits: Sequence[Limits], *, tokens: int, lease_s: float) -> LimitGrant:
-        """Consume what a request needs of all its limits. Raise RateLimitExceeded and consume nothing if one lacks it.
+    def consume(self, request_id: str, limits: Sequence[Limits], *, lease_s: float) -> LimitGrant:
+        """Consume a request and a slot of each enforced limit. Raise RateLimitExceeded and consume nothing without one.
 
-        `tokens` is an estimate. A slot that is neither settled nor released is freed after `lease_s`, or after
-        `redis_buckets.LEASE_S` if this process dies.
+        A slot that is neither settled nor released is freed after `lease_s`, or after `redis_buckets.LEASE_S` if this
+        process dies.
         """
-        checks = [check for each in limits for check in each.checks(tokens=tokens)]
-        if not checks:
-            return LimitGrant(request_id=request_id)
-        is_shared = self._store.is_configured and not self._store.is_unavailable
-        decision = self._shared.consume(request_id, checks, lease_s=lease_s) if is_shared else None
-        if decision is not None:
-            return self._grant(request_id, decision, lease_s=lease_s, is_in_redis=True)
-        decision = self._local.consume(request_id, checks, lease_s=lease_s)
-        if is_shared and not decision.is_allowed:
-            self._leases.refund_later(request_id, checks)
-        return self._grant(request_id, decision, lease_s=lease_s, is_in_redis=is_shared, is_local=True)
-
-    def _grant(
-        self, request_id: str, decision: LimitDecision, *, lease_s: float, is_in_redis: bool, is_local: bool = False
-    ) -> LimitGrant:
+        grant = LimitGrant(request_id=request_id, limits=limits, lease_s=lease_s)
+        # The state of the token buckets is read as well: each response states all limits of its key.
+        decision = self._consume(grant, [check for each in limits if not each.is_shadow for check in each.checks()])
         if not decision.is_allowed:
             raise rate_limit_error(decision)
-        if self._store.is_configured:
-            self._leases.add(request_id, decision.consumed, lease_s=lease_s, is_in_redis=is_in_redis)
-        return LimitGrant(
-            request_id=request_id,
-            checks=decision.consumed,
-            is_local=is_local,
-            decision=decision,
-            shadow_exceeded=exceeded_limit(decision, is_shadow=True),
-        )
+        return grant
+
+    def consume_tokens(self, grant: LimitGrant, *, tokens: int) -> None:
+        """Consume the estimated tokens. Raise RateLimitExceeded and release the grant if an enforced limit lacks them.
+
+        A limit in shadow mode consumes everything in this step, or nothing: its state is that of an enforced limit.
+        """
+        checks: list[LimitCheck] = []
+        for each in grant.limits:
+            needed = each.checks(tokens=max(1, tokens))
+            checks += needed if each.is_shadow else [check for check in needed if check.limit == TOKENS]
+        decision = self._consume(grant, checks)
+        if not decision.is_allowed:
+            self.release(grant)
+            raise rate_limit_error(decision if grant.decision is None else grant.decision.updated(decision))
+
+    def _consume(self, grant: LimitGrant, checks: Sequence[LimitCheck]) -> LimitDecision:
+        """Consume all amounts and add them to the grant, or nothing."""
+        if not any(check.amount for check in checks):
+            return NOTHING
+        is_shared = self._store.is_configured and not self._store.is_unavailable
+        decision = self._shared.consume(grant.request_id, checks, lease_s=grant.lease_s) if is_shared else None
+        is_local = decision is None
+        if decision is None:
+            decision = self._local.consume(grant.request_id, checks, lease_s=grant.lease_s)
+        if decision.is_allowed:
+            grant.add(decision, is_local=is_local)
+            if self._store.is_configured:
+                self._leases.add(grant.request_id, decision.consumed, lease_s=grant.lease_s, is_in_redis=is_shared)
+        elif is_shared and is_local:
+            self._leases.refund_later(grant.request_id, checks)
+        return decision
 
     def settle(self, grant: LimitGrant, *, tokens: int) -> None:
         """Replace the estimate by the tokens that were used. No effect after `settle` or `release`."""
@@ -145,13 +172,14 @@ class Limiter:
         if not checks:
             return
         shared = self._leases.settle(grant.request_id, usage)
-        decision = self._local.settle(grant.request_id, checks, usage) if grant.is_local else shared
-        if decision is not None:
-            grant.decision = decision
+        if shared is not None:
+            grant.update(shared)
+        if local := [check for check, is_local in checks if is_local]:
+            grant.update(self._local.settle(grant.request_id, local, usage))
 
     def check(self, limits: Sequence[Limits]) -> LimitDecision:
         """Return the current state of limits without consuming: of all workers, or of this worker's share."""
-        checks = [check for each in limits for check in each.checks(tokens=0)]
+        checks = [check for each in limits for check in each.checks(requests=0)]
         is_shared = checks and self._store.is_configured and not self._store.is_unavailable
         shared = self._shared.check(checks) if is_shared else None
         return self._local.check(checks) if shared is None else shared
@@ -167,4 +195,5 @@ class Limiter:
 
 
 limiter = Limiter(store)
-consume, settle, release, check = limiter.consume, limiter.settle, limiter.release, limiter.check
+consume, consume_tokens, check = limiter.consume, limiter.consume_tokens, limiter.check
+settle, release = limiter.settle, limiter.release

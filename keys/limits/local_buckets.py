@@ -110,6 +110,8 @@ class _TokenBucket:
         return min(self._capacity, self._level + (now - self._at) * self._refill_rate)
 
     def wait_ms(self, check: LimitCheck) -> int:
+        if not check.amount:
+            return 0
         return max(0, _rounded_up(self._parts(check) - self._level, self._refill_rate))
 
     def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None:

@@ -1,13 +1,14 @@
 -- The limits of a request, in one atomic step by the clock of Redis: the arithmetic of keys/limits/local_buckets.py.
 --
--- KEYS[1]  the mark of the request, from `consume` to `settle`: each of them counts once, however often it is sent
+-- KEYS[1]  the mark of the request, from `consume` to `settle`: the set of the buckets that it consumed of, since it
+--          consumes in two steps, and Redis may know of one only. Each counts once, however often it is settled
 -- KEYS[2…] a key for each check
 -- ARGV[1]  the verb; ARGV[2] the request ID
 -- ARGV[3]  numbers: the lease of a slot, the longest lease, the life of the mark, all in ms; then for each check 1 for a
 --          slot or 0 for a bucket, the limit, the amount, and 1 in shadow mode. One text for all numbers, and one for
 --          the reply, since a client spends more time on each value than Redis on the whole script
 --
--- `consume` consumes every amount, or nothing
+-- `consume` consumes every amount, or nothing. An amount of 0 is never limited
 -- `settle`  refunds the amounts (they may be negative), and frees the slots
 -- `renew`   starts the leases of the slots again
 -- `check`   changes nothing
@@ -37,7 +38,7 @@ local function refresh(check)
   if stored[1] then
     check.level = math.min(check.level, stored[1] + math.max(0, now - stored[2]) * check.limit)
   end
-  check.wait = math.max(0, math.ceil((check.amount * PARTS - check.level) / check.limit))
+  check.wait = check.amount == 0 and 0 or math.max(0, math.ceil((check.amount * PARTS - check.level) / check.limit))
 end
 
 local function ms_until_full(check)
@@ -75,20 +76,22 @@ if verb == 'consume' then
     if check.is_slot then
       if consumes then take_slot(check) end
     else
-      if consumes then check.level = check.level - check.amount * PARTS end
+      if consumes and check.amount > 0 then
+        check.level = check.level - check.amount * PARTS
+        redis.call('SADD', KEYS[1], check.key)
+      end
       store(check) -- also of a rejected request, or the level would not change until a clock that was set back catches up
     end
   end
-  if not is_limited then redis.call('SET', KEYS[1], 1, 'PX', life) end
+  redis.call('PEXPIRE', KEYS[1], life)
 elseif verb == 'renew' then
   for _, check in ipairs(checks) do take_slot(check) end
 elseif verb == 'settle' then
-  local was_consumed = redis.call('DEL', KEYS[1]) == 1
   for _, check in ipairs(checks) do
     check.wait = 0
     if check.is_slot then
       check.free = check.free + redis.call('ZREM', check.key, request)
-    elseif was_consumed then
+    elseif redis.call('SREM', KEYS[1], check.key) == 1 then
       check.level = math.min(check.limit * PARTS, check.level + check.amount * PARTS)
       store(check)
     end

@@ -59,12 +59,8 @@ class AdmissionControl:
         model = self._body.request["model"]
         try:
             authorization.authorize(self._key, model=model, client_ip=self._client.ip_address)
-            self.grant = limiter.consume(
-                self._client.request_id,
-                self._key.limits,
-                tokens=self.input_estimate + self._body.request["max_tokens"],
-                lease_s=LIMITS_LEASE_S,
-            )
+            self.grant = limiter.consume(self._client.request_id, self._key.limits, lease_s=LIMITS_LEASE_S)
+            limiter.consume_tokens(self.grant, tokens=self.input_estimate + self._body.request["max_tokens"])
             targets, needed = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
             exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None

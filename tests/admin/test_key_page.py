@@ -183,7 +183,7 @@ def test_a_budget_of_the_team_is_shown_at_its_keys(browser: Client, issue: Issue
 
 def test_a_limit_shows_its_current_use(browser: Client, issue: Issue) -> None:
     api_key, _ = issue(requests_per_minute=60, concurrent_requests=4)
-    grant = limiter.consume("req_1", [Limits.of("key", api_key)], tokens=1, lease_s=60)
+    grant = limiter.consume("req_1", [Limits.of("key", api_key)], lease_s=60)
 
     said = text_of(browser.get(address_of(api_key)))
     limiter.release(grant)

@@ -43,9 +43,8 @@ def hammer(limiter: Limiter, limits: list[dict[str, Any]], *, name: str, threads
     def request(thread: int) -> None:
         for number in range(REQUESTS_PER_THREAD):
             with suppress(RateLimitExceeded):
-                grant = limiter.consume(
-                    f"{name}-{thread}-{number}", [Limits(**each) for each in limits], tokens=1, lease_s=60
-                )
+                grant = limiter.consume(f"{name}-{thread}-{number}", [Limits(**each) for each in limits], lease_s=60)
+                limiter.consume_tokens(grant, tokens=1)
                 admitted.append(grant)
 
     running = [threading.Thread(target=request, args=(thread,)) for thread in range(threads)]

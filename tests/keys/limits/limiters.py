@@ -68,13 +68,22 @@ class TimedLimiter:
 
     def consume(self, *limits: Limits, tokens: int = 1) -> LimitGrant:
         self._requests += 1
-        return self.limiter.consume(f"req_{self._requests}", limits, tokens=tokens, lease_s=LEASE_S)
+        return consume(self.limiter, *limits, request_id=f"req_{self._requests}", tokens=tokens, lease_s=LEASE_S)
 
     def settle(self, grant: LimitGrant, *, tokens: int = 0) -> None:
         self.limiter.settle(grant, tokens=tokens)
 
     def release(self, grant: LimitGrant) -> None:
         self.limiter.release(grant)
+
+
+def consume(
+    limiter: Limiter, *limits: Limits, request_id: str = "req_1", tokens: int = 1, lease_s: float = 3600
+) -> LimitGrant:
+    """Consume in both steps what a request needs."""
+    grant = limiter.consume(request_id, limits, lease_s=lease_s)
+    limiter.consume_tokens(grant, tokens=tokens)
+    return grant
 
 
 def of_key(**limits: Any) -> Limits:

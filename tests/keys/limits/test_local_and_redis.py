@@ -70,6 +70,29 @@ def test_a_release_refunds_the_request(limiter: TimedLimiter) -> None:
     assert remaining(limiter.consume(limits, tokens=100).headers) == (5, 500)
 
 
+def test_a_request_without_enough_tokens_gets_its_first_step_back(limiter: TimedLimiter) -> None:
+    limits = of_key(requests_per_minute=6, tokens_per_minute=6, concurrent_requests=1)
+    first = limiter.consume(limits, tokens=4)
+    limiter.release(first)
+    limiter.settle(limiter.consume(limits, tokens=4), tokens=4)
+
+    error = rejected(limiter, limits, tokens=4)
+
+    assert remaining(error.headers) == (5, 2)
+    assert error.headers["retry-after"] == "20"
+    assert remaining(limiter.consume(limits, tokens=2).headers) == (4, 0)
+
+
+def test_the_first_step_reports_the_tokens_and_is_not_limited_by_them(limiter: TimedLimiter) -> None:
+    limits = of_key(requests_per_minute=1, tokens_per_minute=6)
+    limiter.settle(limiter.consume(limits, tokens=1), tokens=20)
+
+    assert remaining(rejected(limiter, limits).headers) == (0, 0)
+    limiter.time.advance(60)
+    grant = limiter.limiter.consume("req_first", [limits], lease_s=60)
+    assert remaining(grant.headers) == (0, 0)
+
+
 # ---- Checks without consumption.
 
 

@@ -19,17 +19,13 @@ from keys.limits.leases import ConcurrencyLeases
 from keys.limits.limiter import Limiter, LimitGrant, Limits
 from keys.limits.redis_buckets import LEASE_S, RedisRateLimiter
 from lib.shared_store import Store
-from tests.keys.limits.limiters import SharedTime, of_key, of_team, remaining
+from tests.keys.limits.limiters import SharedTime, consume, of_key, of_team, remaining
 from tests.support import ROOT
 from tests.support.gateway import wait_until
 from tests.support.redis_server import RedisServer
 
 New = Callable[[], Limiter]
 NO_DELAY_S = 0.02  # without a wait for Redis, which takes 0.05
-
-
-def consume(limiter: Limiter, *limits: Limits, request_id: str = "req_1", tokens: int = 1) -> LimitGrant:
-    return limiter.consume(request_id, limits, tokens=tokens, lease_s=3600)
 
 
 def is_rejected(limiter: Limiter, *limits: Limits, request_id: str = "req_checked") -> bool:
@@ -174,7 +170,7 @@ def test_a_request_that_finishes_during_its_renewal_keeps_no_slot(redis_server: 
     leases = ConcurrencyLeases(shared, store)
     leases.close()  # the test renews it
     limits = of_key(concurrent_requests=1)
-    checks = limits.checks(tokens=0)
+    checks = limits.checks()
     shared.consume("req_1", checks, lease_s=60)
     leases.add("req_1", checks, lease_s=60, is_in_redis=True)
 
@@ -391,6 +387,25 @@ def test_a_request_that_finished_during_an_outage_is_settled_afterwards(
 
     wait_until(lambda: is_admitted(other, limits))
     assert (remaining(consume_and_release(other, limits).headers)[1] or 0) >= 58
+
+
+def test_tokens_that_redis_did_not_count_are_not_refunded_there(redis_server: RedisServer, new_limiter: New) -> None:
+    """The two steps of a request are independent: Redis was available for the first one only."""
+    limits = of_key(requests_per_minute=60, tokens_per_minute=60)
+    limiter, other = new_limiter(), new_limiter()
+    consume(other, limits, request_id="req_other", tokens=60)
+    grant = limiter.consume("req_1", [limits], lease_s=60)
+    redis_server.freeze()
+    try:
+        detect_outage(limiter)
+        limiter.consume_tokens(grant, tokens=50)
+    finally:
+        redis_server.thaw()
+    wait_until(lambda: not limiter._store.is_unavailable)
+
+    limiter.settle(grant, tokens=0)
+
+    assert other.check([limits]).states[1].remaining < 45  # what was refilled meanwhile: one per second
 
 
 def test_a_server_that_lost_its_data_learns_of_the_in_flight_requests(
