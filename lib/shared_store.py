@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from lib import threads
-from lib.once_per_process import OncePerProcess
+from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Real threads and their signals, with and without gevent.
+"""Threads: real ones and their signals, background runs, and starts once per process, with and without gevent.
 
 Under the gevent worker `threading` is cooperative: a lock wait inside SQLite would stop every stream of the worker
 (measured: 0.99 s against 0.02 s). Blocking code runs in a thread of the operating system, which wakes waiting greenlets
@@ -6,15 +6,19 @@ through their event loop.
 """
 
 import logging
+import os
 import queue
 import threading
+import weakref
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from django.db.backends.signals import connection_created
 from gevent import get_hub, monkey
 from gevent.event import Event as GreenletEvent
+
+Result = TypeVar("Result")
 
 QueueEmpty = queue.Empty
 """Raised by `get` of a `simple_queue`."""
@@ -102,3 +106,80 @@ def set_all(signals: Iterable["_GreenletSignal | _ThreadSignal"]) -> None:
     """Set all signals."""
     for each in signals:
         each.set_from_thread()
+
+
+class Background(Generic[Result]):
+    """Run of a function, in a greenlet under gevent and in a thread elsewhere. It starts immediately.
+
+    `result` returns or raises what the function returned or raised.
+    """
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._done = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, name="background", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:  # raised again by `result`
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for at most `timeout` seconds and return whether the function has ended."""
+        return self._done.wait(timeout)
+
+    def result(self) -> Result:
+        """Return the result or raise the error. Call it only after `wait` returned True."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+
+class OncePerProcess:
+    """Call `start` once per process.
+
+    `Application.start` starts everything when a worker starts. A process without the application, such as a management
+    command or a test, starts a thread when it first needs it. A child process does not inherit threads, and a boot id
+    must not be shared, so a fork makes `start` due again.
+    """
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self.is_started = False
+        """Whether `start` has been called in this process, and not `reset` since."""
+        _instances.add(self)
+
+    def ensure(self) -> None:
+        """Call `start` unless it was called in this process. Other threads wait until it returns."""
+        if self.is_started:
+            return
+        with self._lock:
+            if not self.is_started:
+                self._start()
+                self.is_started = True
+
+    def reset(self) -> None:
+        """Make `start` due again, after what it started has ended."""
+        self.is_started = False
+
+    def forget(self) -> None:
+        """Reset in a child process, where a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+        self.is_started = False
+
+
+_instances: "weakref.WeakSet[OncePerProcess]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_instances):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -17,7 +17,7 @@ from messages_api.gateway.request import InFlightRequest
 from messages_api.gateway.stream import open_stream
 from messages_api.intake import body
 from messages_api.intake.client import ClientInfo
-from messages_api.routing import key_routes
+from messages_api.routing import route_table
 from messages_api.self_service import key, models_page, usage_query
 
 
@@ -72,7 +72,7 @@ class ModelsView(ApiFormatView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
-        names = key_routes.models(key=http_request.auth)  # type: ignore[arg-type]
+        names = route_table.models(key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(models_page.page(names, http_request._request.GET)))
 
 
@@ -82,7 +82,7 @@ class ModelView(ApiFormatView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        is_known = key_routes.is_available(model, key=http_request.auth)  # type: ignore[arg-type]
+        is_known = route_table.is_available(model, key=http_request.auth)  # type: ignore[arg-type]
         return as_json(wire.encode(models_page.one(model, is_known=is_known)))
 
 

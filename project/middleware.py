@@ -1,4 +1,4 @@
-"""Middleware of pages. API requests skip it: they do not use sessions, users or messages."""
+"""Middleware of pages, which API requests skip: they do not use sessions, users or messages. And forwarded headers."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from audit import log
-from lib.client_address import client_ip
+from lib.client_address import client_ip, is_from_trusted_proxy
 
 API_PREFIX = "/api/"
 
@@ -80,3 +80,15 @@ class PageHeaders:
             for name, value in settings.PAGE_HEADERS.items():
                 response.headers.setdefault(name, value)
         return response
+
+
+class TrustedProxies:
+    """Drop `X-Forwarded-Proto` unless a trusted proxy sent it: otherwise any client could pretend to use HTTPS."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
+        if "HTTP_X_FORWARDED_PROTO" in http_request.META and not is_from_trusted_proxy(http_request):
+            del http_request.META["HTTP_X_FORWARDED_PROTO"]
+        return self.get_response(http_request)

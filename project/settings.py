@@ -118,8 +118,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "project.trusted_proxies.TrustedProxies",  # before anything looks at the scheme
     "messages_api.middleware.ApiMiddleware",
+    "project.middleware.TrustedProxies",  # before anything looks at the scheme
     "project.middleware.PageHeaders",  # before middleware with error responses of its own
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",

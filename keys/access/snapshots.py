@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from keys.access.lookup_throttle import lookup_throttle
 from keys.budgets.reservations import BudgetRef
+from keys.domain import raw_key
 from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Budget, KeySecret, KeyState, possible_digests
+from keys.models import APIKey, Budget, KeySecret, KeyState
 from keys.models.access_policy import AccessPolicy
 from lib import database_health, deadlines
 from lib.expiry import has_expired
@@ -96,7 +97,7 @@ class SnapshotCache:
         Raise LedgerUnavailable if the lookup fails, and RateLimitExceeded after too many invalid keys from the
         client's IP address.
         """
-        digests = possible_digests(raw)
+        digests = raw_key.possible_digests(raw, peppers=settings.API_KEY_PEPPERS)
         entry = self._entries.get(digests[0])
         if entry is not None and entry[0] > time.monotonic():
             return entry[1]

@@ -15,6 +15,7 @@ import re
 import secrets
 import string
 import zlib
+from collections.abc import Iterable
 
 from lib.key_format import RAW_KEY_PREFIX
 
@@ -58,6 +59,11 @@ def is_well_formed(raw: str) -> bool:
 def digest(raw: str, *, pepper: str) -> bytes:
     """Return the 32 bytes that are stored of a raw key."""
     return hmac.digest(pepper.encode(), raw.encode("ascii"), "sha256")
+
+
+def possible_digests(raw: str, *, peppers: Iterable[str]) -> list[bytes]:
+    """Return the possible digests of a raw key: one per pepper that is still accepted."""
+    return [digest(raw, pepper=pepper) for pepper in peppers]
 
 
 def pepper_id(pepper: str) -> str:

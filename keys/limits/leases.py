@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from keys.limits.checks import LimitCheck, LimitDecision, Usage
 from keys.limits.redis_buckets import RedisRateLimiter
-from lib.once_per_process import OncePerProcess
 from lib.shared_store import Store
+from lib.threads import OncePerProcess
 
 RENEW_INTERVAL_S = 5.0
 TICK_S = 1.0

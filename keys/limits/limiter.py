@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keys.domain.limits import CONCURRENCY, REQUESTS, TOKENS, LimitExceeded
-from keys.limits.checks import LimitCheck, LimitDecision, Usage
-from keys.limits.headers import exceeded_limit, rate_limit_error, rate_limit_headers
+from keys.limits.checks import LimitCheck, LimitDecision, Usage, exceeded_limit, rate_limit_error, rate_limit_headers
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.local_buckets import LocalRateLimiter, monotonic_ms
 from keys.limits.redis_buckets import RedisRateLimiter

@@ -2,7 +2,7 @@
 
 from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.key_state import KeyState
-from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id, possible_digests
+from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice
 from keys.models.teams import Team
@@ -21,5 +21,4 @@ __all__ = [
     "Team",
     "UsageRecord",
     "new_public_id",
-    "possible_digests",
 ]

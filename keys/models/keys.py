@@ -53,7 +53,7 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
     def with_raw_key(self, raw: str) -> "APIKeyQuerySet":
         """The key with this raw key, found by its digest."""
-        return self.filter(secrets__digest__in=possible_digests(raw))
+        return self.filter(secrets__digest__in=raw_key.possible_digests(raw, peppers=settings.API_KEY_PEPPERS))
 
 
 class APIKeyManager(models.Manager.from_queryset(APIKeyQuerySet)):  # type: ignore[misc]
@@ -261,8 +261,3 @@ class KeySecret(models.Model):
     def get_additional_data(self) -> dict[str, str]:
         """Return data for the audit log that lists changes of a secret in the history of its key."""
         return {"part_of": f"{APIKey._meta.label_lower}/{self.api_key_id}"}
-
-
-def possible_digests(raw: str) -> list[bytes]:
-    """Return the possible digests of a raw key: one per pepper that is still accepted."""
-    return [raw_key.digest(raw, pepper=pepper) for pepper in settings.API_KEY_PEPPERS]

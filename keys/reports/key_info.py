@@ -5,8 +5,7 @@ from typing import Any
 from keys.budgets import status
 from keys.budgets.status import BudgetStatus
 from keys.domain import raw_key
-from keys.limits.checks import LimitDecision
-from keys.limits.headers import reset_time
+from keys.limits.checks import LimitDecision, reset_time
 from keys.models import APIKey
 from keys.reports import forecast, key_usage
 from lib import model_patterns, money

@@ -13,7 +13,7 @@ from django.conf import settings
 from keys.usage import rows
 from keys.usage.rows import Row
 from keys.usage.spool import Spool
-from lib.once_per_process import OncePerProcess
+from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.usage.outage import PROBE_INTERVAL_S, Outage
 from lib import threads
-from lib.once_per_process import OncePerProcess
+from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 

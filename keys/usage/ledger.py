@@ -68,6 +68,11 @@ def reject(
     _writer.submit(_Settle(_rejected(admission, http_status, error_type, limit_exceeded)))
 
 
+def is_unavailable() -> bool:
+    """Return whether the database is unavailable, so that no request can be admitted."""
+    return _writer.is_unavailable
+
+
 def start() -> None:
     """Start the writer, so that orphaned records are settled before the first request."""
     _backlog.open()  # before the thread exists: it and a greenlet must not wait for the same lock
@@ -288,4 +293,4 @@ _backlog = Backlog()
 _writer = GroupCommit(
     _write, maintain=_maintain, flush=_backlog.flush_to_spool, maintenance_interval_s=settings.ORPHAN_SWEEP_S
 )
-database_health.add_check(lambda: _writer.is_unavailable)
+database_health.add_check(is_unavailable)

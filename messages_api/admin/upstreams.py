@@ -18,7 +18,7 @@ from lib.admin.render import admin_page
 from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, UpstreamForm
 from messages_api.models import Upstream
-from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.upstream_health import health_of
 
 

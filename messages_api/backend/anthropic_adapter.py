@@ -7,8 +7,7 @@ from messages_api.backend.event_source import EventSource
 from messages_api.backend.protocol import error_mapping, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
 from messages_api.backend.protocol.history_cleanup import clean_history
-from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/messages"

@@ -1,5 +1,6 @@
 """One attempt at one target: the input of the adapters and their result."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -14,8 +15,7 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, MessagesRequest
-from messages_api.backend.random_ids import new_id
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
 RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date or a truth value
@@ -63,7 +63,7 @@ class Attempt:
 
     @cached_property
     def ids(self) -> Ids:
-        return Ids(new_id, taken=tool_ids(self.request))
+        return Ids(os.urandom(12).hex(), taken=tool_ids(self.request))
 
     def send(
         self, path: str, body: bytes, *, headers: dict[str, str], map_error: Callable[[int, object], MappedError]

@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
-from lib.background import Background
+from lib.threads import Background
 
 MAX_INTERIM_RESPONSES = 16  # with status 1xx, before the final response
 

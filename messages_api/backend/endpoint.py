@@ -1,7 +1,7 @@
 """The destination of an attempt and its timeouts."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lib.redaction import redact_upstream
 from messages_api.backend.protocol.profile import Profile
@@ -40,6 +40,11 @@ class Endpoint:
     """How long to read the response for its usage after the client disconnected. 0: abort it."""
     ca_file: str = ""
     """Certificate authorities to trust instead of the default ones."""
+    identity: str = field(init=False)
+    """The name under which its health is recorded. It includes the base URL, so a new one starts healthy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", f"{self.name}@{self.base_url}")  # frozen
 
     def url(self, path: str) -> str:
         """Return the URL of `path` (such as `/messages`); `/v1` is added unless the base URL ends in a version."""
@@ -49,11 +54,6 @@ class Endpoint:
     def redact(self, text: str) -> str:
         """Return a text of the upstream without its credential and URLs."""
         return redact_upstream(text, credential=self.credential, base_url=self.base_url)
-
-    @property
-    def identity(self) -> str:
-        """The name under which its health is recorded. It includes the base URL, so a new one starts healthy."""
-        return f"{self.name}@{self.base_url}"
 
     def __repr__(self) -> str:
         return f"Endpoint({self.name})"

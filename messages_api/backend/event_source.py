@@ -10,8 +10,7 @@ from messages_api.backend.exchange import Exchange
 from messages_api.backend.protocol import sse
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.types import Event
-from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
 FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # a line end and an empty line

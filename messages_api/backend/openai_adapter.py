@@ -7,8 +7,7 @@ from lib.pace import pace
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventSource
 from messages_api.backend.protocol import decoder, error_mapping, openai_request, wire
-from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/chat/completions"

@@ -18,13 +18,13 @@ from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission
-from lib import database_health, deadlines
+from lib import deadlines
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.errors import RequestError
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.key_routes import find_targets, refresh_deadline
+from messages_api.routing.route_table import find_targets, refresh_deadline
 from messages_api.watcher import watcher
 
 LIMITS_LEASE_S = 24 * 3600.0  # longer than any request: the lease frees a slot that was lost all the same
@@ -126,5 +126,5 @@ def _check_open() -> None:
     """Raise RequestError while the process shuts down, LedgerUnavailable while no usage record can be written."""
     if watcher.is_draining:
         raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
-    if database_health.is_unavailable():
+    if ledger.is_unavailable():
         raise LedgerUnavailable

@@ -15,8 +15,7 @@ from messages_api.backend.attempt import Attempt
 from messages_api.backend.backoff import backoff_s
 from messages_api.backend.endpoint import Target
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
-from messages_api.routing.circuit_breaker import CircuitBreaker
-from messages_api.routing.circuit_registry import CircuitBreakers
+from messages_api.routing.circuit_breaker import CircuitBreaker, CircuitBreakers
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.gateway.attempts import Attempts
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.circuit_registry import circuit_breakers
-from messages_api.routing.key_routes import find_targets
+from messages_api.routing.redis_circuits import circuit_breakers
+from messages_api.routing.route_table import find_targets
 
 
 def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int:

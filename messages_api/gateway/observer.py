@@ -7,8 +7,7 @@ from dataclasses import replace
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
 from messages_api.backend.protocol.types import Event, Message
-from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 
 REPORTED, PARTIAL, ESTIMATED, NONE = "reported", "partial", "estimated", "none"
 _TEXT_FIELDS = ("text", "thinking", "partial_json")

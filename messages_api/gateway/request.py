@@ -20,8 +20,7 @@ from keys.usage.rows import Admission, Settlement, Status
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventBatch, EventSource
-from messages_api.backend.protocol.usage import Usage
-from messages_api.backend.reported_usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl
@@ -29,7 +28,7 @@ from messages_api.gateway.attempts import Attempts
 from messages_api.gateway.observer import Observer
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.watcher import disconnected, watcher
 
 logger = logging.getLogger(__name__)

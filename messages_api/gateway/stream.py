@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from django.conf import settings
 
-from lib.background import Background
+from lib.threads import Background
 from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.exchange import NEVER
 from messages_api.backend.upstream_error import Aborted, UpstreamError

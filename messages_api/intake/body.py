@@ -20,9 +20,9 @@ from lib.pace import pace
 from messages_api.backend.protocol.types import MessagesRequest
 from messages_api.errors import RequestError
 from messages_api.intake import cross_field_rules
-from messages_api.intake.read_deadline import BodyDeadline
 from messages_api.intake.schema import AnthropicRequest, CountTokensRequest, EnvelopeRequest
 from messages_api.intake.strict_json import is_quotable, read_object
+from messages_api.watcher import BodyDeadline
 
 PIECE_BYTES = 2**16
 MAX_LENGTH_DIGITS = 18

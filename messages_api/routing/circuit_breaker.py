@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from messages_api.backend.endpoint import Endpoint
 from messages_api.routing.retry_budget import RetryBudget
 
 CONSECUTIVE_FAILURES = 5
@@ -131,3 +132,20 @@ class CircuitBreaker:
         with self._lock:
             self._open_state, self._failures = None, 0
         self._store.set_closed(self._upstream)
+
+
+class CircuitBreakers:
+    """One circuit breaker for each endpoint, created on first use."""
+
+    def __init__(self, state_store: StateStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = state_store or LocalState()
+        self._clock = clock
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def of(self, endpoint: Endpoint) -> CircuitBreaker:
+        """Return the circuit breaker of an endpoint. A new one is closed."""
+        breaker = self._breakers.get(endpoint.identity)
+        if breaker is None:
+            new = CircuitBreaker(endpoint.identity, self._store, clock=self._clock)
+            breaker = self._breakers.setdefault(endpoint.identity, new)
+        return breaker

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keys.access import authorization, snapshots
 from lib.model_patterns import EVERY_MODEL
-from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.route_table import RoutedTarget, RouteMatch, routes
 
 

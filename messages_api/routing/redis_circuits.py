@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
-from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, OpenState
+from lib.shared_store import store
+from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, CircuitBreakers, OpenState
 
 STATE_EXPIRES_S = 120
 OPEN_KEY = "messages-gateway:circuit:{}"
@@ -45,3 +46,7 @@ class RedisState:
             default=True,
         )
         return bool(acquired)
+
+
+circuit_breakers = CircuitBreakers(RedisState(store))
+"""The circuit breakers of this process."""

@@ -6,7 +6,7 @@ from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from keys.reports import key_info, key_usage
 from keys.reports.key_usage import BucketQuery
-from messages_api.routing.key_routes import models
+from messages_api.routing.route_table import models
 
 
 def describe_key(*, key: Snapshot) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import Error, connections
 
-from lib.once_per_process import OncePerProcess
+from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 

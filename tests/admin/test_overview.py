@@ -20,7 +20,7 @@ from keys.usage import ledger
 from keys.usage.backlog import spool_folder
 from lib import periods
 from messages_api.models import Route, Upstream
-from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.redis_circuits import circuit_breakers
 from tests.support.usage_rows import UsageRecorder
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from django.test import Client
 
 from keys.models import APIKey
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.routing.circuit_registry import circuit_breakers
+from messages_api.routing.redis_circuits import circuit_breakers
 
 LIST = "/admin/messages_api/route/"
 PREVIEW = f"{LIST}preview/"

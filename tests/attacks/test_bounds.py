@@ -16,7 +16,7 @@ REQUEST: Any = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "c
 
 
 def openai_decoder() -> OpenAIDecoder:
-    return OpenAIDecoder(REQUEST, ids=Ids(lambda kind: f"{kind}_1"))
+    return OpenAIDecoder(REQUEST, ids=Ids("1"))
 
 
 def chunk(**delta: Any) -> dict[str, Any]:

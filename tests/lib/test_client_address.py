@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from lib.client_address import client_ip
-from project.trusted_proxies import TrustedProxies
+from project.middleware import TrustedProxies
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from messages_api.backend.protocol import events, wire
-from messages_api.backend.protocol.block_writer import BlockWriter
 from messages_api.backend.protocol.error_mapping import (
     FAILED_FINISH_REASONS,
     NO_CHOICES,
@@ -17,14 +16,9 @@ from messages_api.backend.protocol.error_mapping import (
     gateway_error,
     map_openai_error,
 )
+from messages_api.backend.protocol.events import BlockWriter
 from messages_api.backend.protocol.ids import Ids, tool_ids
-from messages_api.backend.protocol.response_content import (
-    content_text,
-    parse_arguments,
-    refusal_text,
-    thinking_text,
-    tool_call_fragments,
-)
+from messages_api.backend.protocol.response_content import ContentPart, parse_arguments, read_content
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import stop_fields
 from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
@@ -49,11 +43,12 @@ def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids)
         raise UpstreamResponseError(map_openai_error(200, response))
     choice = _first_choice(response)
     ids.avoid(tool_ids(request))
-    content = _content(choice["message"], ids)
+    part = read_content(choice["message"])
+    content = _content(part, ids)
     stop = stop_fields(
         choice,
         has_tools=any(block["type"] == "tool_use" for block in content),
-        is_refusal=bool(refusal_text(choice["message"]).strip()),
+        is_refusal=bool(part.refusal.strip()),
         stop_sequences=request.get("stop_sequences") or (),
     )
     usage = Usage.from_openai(response.get("usage"))
@@ -74,15 +69,12 @@ def _first_choice(response: JSONObject) -> JSONObject:
     return choice
 
 
-def _content(message: JSONObject, ids: Ids) -> list[Block]:
+def _content(part: ContentPart, ids: Ids) -> list[Block]:
     """Return the blocks of a message. Blank text is left out: Anthropic rejects it in a history."""
     blocks: list[Block] = []
-    thinking = thinking_text(message)
-    if thinking:
-        blocks.append({"type": "thinking", "thinking": thinking, "signature": ""})
-    blocks += [
-        {"type": "text", "text": text} for text in (content_text(message), refusal_text(message)) if text.strip()
-    ]
+    if part.thinking:
+        blocks.append({"type": "thinking", "thinking": part.thinking, "signature": ""})
+    blocks += [{"type": "text", "text": text} for text in (part.text, part.refusal) if text.strip()]
     blocks += [
         {
             "type": "tool_use",
@@ -90,7 +82,7 @@ def _content(message: JSONObject, ids: Ids) -> list[Block]:
             "name": fragment.name,
             "input": parse_arguments(fragment.arguments),
         }
-        for fragment in tool_call_fragments(message)
+        for fragment in part.tool_calls
         if fragment.name
     ]
     return blocks
@@ -262,17 +254,15 @@ class OpenAIDecoder:
 
     def _delta(self, delta: JSONObject) -> list[Event]:
         out: list[Event] = []
-        thinking = thinking_text(delta)
-        if thinking:
-            out += self._write("thinking", thinking)
-        text = content_text(delta)
-        if text:
-            out += self._write("text", text)
-        refusal = refusal_text(delta)
-        if refusal:
-            self._is_refusal = self._is_refusal or not refusal.isspace()
-            out += self._write("text", refusal)
-        for position, fragment in enumerate(tool_call_fragments(delta)):
+        part = read_content(delta)
+        if part.thinking:
+            out += self._write("thinking", part.thinking)
+        if part.text:
+            out += self._write("text", part.text)
+        if part.refusal:
+            self._is_refusal = self._is_refusal or not part.refusal.isspace()
+            out += self._write("text", part.refusal)
+        for position, fragment in enumerate(part.tool_calls):
             self._held += TOOL_CALL_OVERHEAD + len(fragment.arguments)
             self._tool_calls.add(fragment, position=position)
             out += self._advance_tool_calls()

@@ -1,19 +1,20 @@
 """IDs of messages and tool calls, unique within a conversation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from messages_api.backend.protocol.types import MessagesRequest
 
 
 class Ids:
-    """The IDs of one response.
+    """The IDs of one response: `msg_7f3a…` of the message, `toolu_7f3a…_1` of its first tool call.
 
-    `new` generates them: it takes a kind, `msg` or `toolu`, and returns a new ID such as `msg_7f3a`. It is passed in
-    because this package has no source of randomness. `taken` are tool IDs that must not be used again.
+    `random` makes them unique: 24 random hex digits. It is passed in because this package has no source of randomness.
+    `taken` are tool IDs that must not be used again.
     """
 
-    def __init__(self, new: Callable[[str], str], *, taken: Iterable[str] = ()) -> None:
-        self._new = new
+    def __init__(self, random: str, *, taken: Iterable[str] = ()) -> None:
+        self._random = random
+        self._tools = 0
         self._taken = set(taken)
 
     def avoid(self, taken: Iterable[str]) -> None:
@@ -21,13 +22,14 @@ class Ids:
         self._taken.update(taken)
 
     def message(self) -> str:
-        return self._new("msg")
+        return f"msg_{self._random}"
 
     def tool(self, upstream_id: str) -> str:
         """Return the upstream's ID, or a new one if it is empty or already used in the conversation."""
         tool_id = upstream_id
         while not tool_id or tool_id in self._taken:
-            tool_id = self._new("toolu")
+            self._tools += 1
+            tool_id = f"toolu_{self._random}_{self._tools}"
         self._taken.add(tool_id)
         return tool_id
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.types import JSONObject
@@ -19,7 +20,21 @@ class ToolCallFragment:
     arguments: str
 
 
-def thinking_text(part: JSONObject) -> str:
+class ContentPart(NamedTuple):
+    """The content of a `message` or `delta`. A field that it does not have is empty."""
+
+    thinking: str
+    text: str
+    refusal: str
+    tool_calls: list[ToolCallFragment]
+
+
+def read_content(part: JSONObject) -> ContentPart:
+    """Return the content of a `message` or `delta`."""
+    return ContentPart(_thinking_text(part), _content_text(part), _refusal_text(part), _tool_call_fragments(part))
+
+
+def _thinking_text(part: JSONObject) -> str:
     """Return the reasoning text: `reasoning_content`, else `reasoning`, else Mistral's thinking parts."""
     thinking = part.get("reasoning_content") or part.get("reasoning")
     if isinstance(thinking, str):
@@ -30,7 +45,7 @@ def thinking_text(part: JSONObject) -> str:
     return "".join(_joined(item.get("thinking")) for item in content if _is_thinking(item))
 
 
-def content_text(part: JSONObject) -> str:
+def _content_text(part: JSONObject) -> str:
     """Return the text of the content, which is a string or parts."""
     content = part.get("content")
     if isinstance(content, str):
@@ -40,12 +55,12 @@ def content_text(part: JSONObject) -> str:
     return _joined([item for item in content if not _is_thinking(item)])
 
 
-def refusal_text(part: JSONObject) -> str:
+def _refusal_text(part: JSONObject) -> str:
     refusal = part.get("refusal")
     return refusal if isinstance(refusal, str) else ""
 
 
-def tool_call_fragments(part: JSONObject) -> list[ToolCallFragment]:
+def _tool_call_fragments(part: JSONObject) -> list[ToolCallFragment]:
     """Return the tool calls in order. The deprecated `function_call` counts as one."""
     tool_calls = part.get("tool_calls")
     if not tool_calls:

@@ -1,8 +1,7 @@
 """Estimate of a request's input tokens, for upstreams that do not count them."""
 
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.blocks import invalid_field
-from messages_api.backend.protocol.content import block_text
+from messages_api.backend.protocol.content import block_text, invalid_field
 from messages_api.backend.protocol.types import Block, MessagesRequest
 
 CHARACTERS_PER_TOKEN = 4

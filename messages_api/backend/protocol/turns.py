@@ -4,8 +4,13 @@ from typing import NamedTuple
 
 from lib.pace import Pace, no_pace
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.blocks import invalid_content_field
-from messages_api.backend.protocol.content import attachment_part, block_text, blocks_of, text_part
+from messages_api.backend.protocol.content import (
+    attachment_part,
+    block_text,
+    blocks_of,
+    invalid_content_field,
+    text_part,
+)
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest

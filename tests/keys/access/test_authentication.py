@@ -17,7 +17,7 @@ from django.utils import timezone
 from keys.access.authentication import presented_key
 from keys.access.snapshots import PendingLookup, Snapshot, cache
 from keys.domain import raw_key
-from keys.models import APIKey, KeySecret, possible_digests
+from keys.models import APIKey, KeySecret
 
 PATH = "/api/v1/messages"
 AUTH_CASES = [json.loads(line) for line in (Path(__file__).parent / "credentials.jsonl").read_text().splitlines()]
@@ -227,7 +227,7 @@ def test_concurrent_requests_with_the_same_key_share_one_lookup(issued: tuple[AP
     settings.CONFIG_CACHE_TTL_S = 5
     snapshot = cache.find(issued[1])
     cache.clear()
-    lookup = cache._pending[possible_digests(issued[1])[0]] = PendingLookup()
+    lookup = cache._pending[raw_key.possible_digests(issued[1], peppers=settings.API_KEY_PEPPERS)[0]] = PendingLookup()
     found: list[Snapshot | None] = []
     threads = [threading.Thread(target=lambda: found.append(cache.find(issued[1]))) for _ in range(20)]
     for thread in threads:
@@ -237,17 +237,17 @@ def test_concurrent_requests_with_the_same_key_share_one_lookup(issued: tuple[AP
     lookup.ended.set()
     for thread in threads:
         thread.join(5)
-    del cache._pending[possible_digests(issued[1])[0]]
+    del cache._pending[raw_key.possible_digests(issued[1], peppers=settings.API_KEY_PEPPERS)[0]]
 
     assert found == [snapshot] * 20  # a thread of its own would not see this test's key
 
 
 def test_waiting_for_a_lookup_is_limited(issued: tuple[APIKey, str], settings: Any) -> None:
     settings.DATABASE_TIMEOUT_S = 0.2
-    cache._pending[possible_digests(issued[1])[0]] = PendingLookup()
+    cache._pending[raw_key.possible_digests(issued[1], peppers=settings.API_KEY_PEPPERS)[0]] = PendingLookup()
 
     response = post(issued[1])
-    del cache._pending[possible_digests(issued[1])[0]]
+    del cache._pending[raw_key.possible_digests(issued[1], peppers=settings.API_KEY_PEPPERS)[0]]
 
     assert (response.status_code, response.json()["data"]["error"]["type"]) == (503, "overloaded_error")
 

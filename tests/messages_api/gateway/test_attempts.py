@@ -15,7 +15,7 @@ from messages_api.backend.endpoint import Target
 from messages_api.backend.upstream_error import UpstreamError
 from messages_api.gateway.attempts import Attempts
 from messages_api.models import Route, RouteTarget, Upstream
-from messages_api.routing.circuit_registry import CircuitBreakers
+from messages_api.routing.circuit_breaker import CircuitBreakers
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
 from tests.support.gateway import ApiResponse, Gateway, events, wait_until

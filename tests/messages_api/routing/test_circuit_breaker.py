@@ -2,8 +2,7 @@
 
 import pytest
 
-from messages_api.routing.circuit_breaker import CircuitBreaker, LocalState, OpenState
-from messages_api.routing.circuit_registry import CircuitBreakers
+from messages_api.routing.circuit_breaker import CircuitBreaker, CircuitBreakers, LocalState, OpenState
 from messages_api.routing.retry_budget import RetryBudget
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock

@@ -1,6 +1,5 @@
 """Builders and readers of streams in both dialects."""
 
-import itertools
 from typing import Any
 
 from messages_api.backend.protocol.decoder import OpenAIDecoder
@@ -14,9 +13,8 @@ USAGE = {"prompt_tokens": 1, "completion_tokens": 2}
 
 
 def counting_ids() -> Ids:
-    """Return IDs that yield msg_0, msg_1, … and toolu_0, toolu_1, …"""
-    counters = {"msg": itertools.count(), "toolu": itertools.count()}
-    return Ids(lambda kind: f"{kind}_{next(counters[kind])}")
+    """Return IDs that yield msg_0 and toolu_0_1, toolu_0_2, …"""
+    return Ids("0")
 
 
 def chunk(delta: object = None, *, finish: object = None, **fields: object) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def test_the_first_id_and_name_win() -> None:
     )
 
     assert written(events) == [["a", "{"], ["b", "{}"], "tool_use"]
-    assert tool_ids_of(events) == ["toolu_0", "c2"]
+    assert tool_ids_of(events) == ["toolu_0_1", "c2"]
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_used_ids_are_replaced() -> None:
         request=request,
     )
 
-    assert tool_ids_of(events) == ["toolu_0", "call_1", "toolu_1", "toolu_2"]
+    assert tool_ids_of(events) == ["toolu_0_1", "call_1", "toolu_0_2", "toolu_0_3"]
 
 
 def test_a_long_tool_call_followed_by_another_is_parsed_once() -> None:

@@ -15,24 +15,23 @@ def test_an_empty_or_used_id_is_replaced() -> None:
     ids.avoid(["call_0"])
 
     assert [ids.tool(upstream_id) for upstream_id in ("", "call_0", "call_1", "call_1")] == [
-        "toolu_0",
-        "toolu_1",
+        "toolu_0_1",
+        "toolu_0_2",
         "call_1",
-        "toolu_2",
+        "toolu_0_3",
     ]
 
 
 def test_a_new_id_is_not_a_used_one_either() -> None:
-    numbers = iter(["a", "a", "b"])
-    ids = Ids(lambda kind: f"{kind}_{next(numbers)}", taken=["toolu_a"])
+    ids = Ids("a", taken=["toolu_a_1"])
 
-    assert ids.tool("") == "toolu_b"
+    assert ids.tool("") == "toolu_a_2"
 
 
-def test_message_ids_are_new() -> None:
-    ids = counting_ids()
+def test_the_ids_of_a_response_share_its_random_part() -> None:
+    ids = Ids("7f3a")
 
-    assert [ids.message(), ids.message()] == ["msg_0", "msg_1"]
+    assert (ids.message(), ids.tool("")) == ("msg_7f3a", "toolu_7f3a_1")
 
 
 def test_the_ids_of_a_history_are_those_of_its_tool_calls() -> None:

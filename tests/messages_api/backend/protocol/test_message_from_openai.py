@@ -119,7 +119,7 @@ def test_a_function_call_is_a_tool_call_unless_there_are_others() -> None:
     alone = decode({"function_call": old}, finish="function_call")
     beside = decode({"function_call": old, "tool_calls": [tool("{}")]})
 
-    assert alone["content"] == [{"type": "tool_use", "id": "toolu_0", "name": "old", "input": {"a": 1}}]
+    assert alone["content"] == [{"type": "tool_use", "id": "toolu_0_1", "name": "old", "input": {"a": 1}}]
     assert [block["name"] for block in beside["content"]] == ["a"]
 
 

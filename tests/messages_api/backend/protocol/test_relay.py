@@ -341,7 +341,7 @@ def test_an_invalid_message_is_an_error(response: Any, mapped: MappedError) -> N
 
 def test_a_stream_cut_by_max_tokens_inside_a_tool_call_is_whole() -> None:
     """Anthropic leaves the block open before `message_delta`; the missing stop is added."""
-    tool_use = {"type": "tool_use", "id": "toolu_1", "name": "search", "input": {}}
+    tool_use = {"type": "tool_use", "id": "toolu_0_2", "name": "search", "input": {}}
     cut = {**MESSAGE_DELTA, "delta": {"stop_reason": "max_tokens", "stop_sequence": None}}
     decoder = AnthropicDecoder(REQUEST)
 
