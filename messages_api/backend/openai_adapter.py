@@ -7,6 +7,7 @@ from lib.pace import pace
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventSource
 from messages_api.backend.protocol import decoder, error_mapping, openai_request, wire
+from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
@@ -24,7 +25,7 @@ def message(attempt: Attempt) -> UpstreamResponse:
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
     assert isinstance(response, dict)
-    usage = Usage.from_openai(response.get("usage"))
+    usage = Usage.from_openai(find_usage(response))
     return UpstreamResponse(message=message, reported_usage=ReportedUsage.of(usage, is_final=True))
 
 

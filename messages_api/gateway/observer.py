@@ -41,7 +41,7 @@ class Observer:
         elif kind == "message_start":
             self.message_id = event["message"].get("id") or ""
         elif kind == "message_delta":
-            self.stop_reason = event["delta"].get("stop_reason") or ""
+            self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
         elif kind == "message_stop":
             self.is_complete = True
 

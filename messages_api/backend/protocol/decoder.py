@@ -18,13 +18,14 @@ from messages_api.backend.protocol.error_mapping import (
 )
 from messages_api.backend.protocol.events import BlockWriter
 from messages_api.backend.protocol.ids import Ids, tool_ids
+from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.response_content import ContentPart, parse_arguments, read_content
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import stop_fields
 from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, MessagesRequest
-from messages_api.backend.protocol.usage import UNKNOWN, Usage
+from messages_api.backend.protocol.usage import Usage
 
 MAX_HELD_CHARACTERS = 16 * 1024 * 1024
 """Characters of tool arguments, and of text behind an unfinished tool call, that a stream may hold in memory."""
@@ -51,7 +52,7 @@ def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids)
         is_refusal=bool(part.refusal.strip()),
         stop_sequences=request.get("stop_sequences") or (),
     )
-    usage = Usage.from_openai(response.get("usage"))
+    usage = Usage.from_openai(find_usage(response))
     return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
 
 
@@ -184,9 +185,9 @@ class OpenAIDecoder:
             return self._fail(NOT_AN_OBJECT)
         if _is_error(chunk):
             return self._fail(map_openai_error(200, chunk))
-        usage = chunk.get("usage")
+        usage = find_usage(chunk)
         if usage:
-            self._set_usage(Usage.from_openai(usage))
+            self.usage = self.usage.replaced(Usage.from_openai(usage))
         if self._final is not None:
             return []
         choices = chunk.get("choices", [])
@@ -226,11 +227,6 @@ class OpenAIDecoder:
     def _fail(self, error: MappedError) -> list[Event]:
         self.error = error
         return [events.error(error.type, error.message)]
-
-    def _set_usage(self, usage: Usage) -> None:
-        """Replace the counts, unless the new ones are empty."""
-        if usage != UNKNOWN:
-            self.usage = usage
 
     def _choice(self, choice: object) -> list[Event]:
         if not isinstance(choice, dict):

@@ -3,12 +3,10 @@
 Anthropic counts disjointly (input, cache read, cache write), OpenAI inclusively (prompt contains the cached tokens).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+from messages_api.backend.protocol.openai_counts import count, read_counts
 from messages_api.backend.protocol.types import JSONObject
-
-# Larger than any response: a higher number is an error of the upstream and must not be billed.
-_LARGEST_COUNT = 10**9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,25 +25,15 @@ class Usage:
 
     @classmethod
     def from_openai(cls, usage: object) -> "Usage":
-        """Read a `usage` object of Chat Completions, or DeepSeek's spelling of it."""
-        counts = _object(usage)
-        prompt_details = _object(counts.get("prompt_tokens_details"))
-        completion_details = _object(counts.get("completion_tokens_details"))
-        output = _count(counts.get("completion_tokens"))
-        thinking = _count(completion_details.get("reasoning_tokens"))
-
-        prompt = _count(counts.get("prompt_tokens"))
-        if prompt is None:
-            return cls(output=output, thinking=thinking)
-        cached = _count(prompt_details.get("cached_tokens")) or _count(counts.get("prompt_cache_hit_tokens")) or 0
-        cache_read = min(cached, prompt)
-        cache_write = min(_count(prompt_details.get("cache_write_tokens")) or 0, prompt - cache_read)
+        """Read a `usage` object of Chat Completions, in the spelling of any provider."""
+        counts = read_counts(usage)
         return cls(
-            input=prompt - cache_read - cache_write,
-            output=output,
-            cache_read=cache_read,
-            cache_write=cache_write,
-            thinking=thinking,
+            input=counts.input,
+            output=counts.output,
+            cache_read=counts.cached,
+            cache_write=counts.written,
+            cache_write_1h=counts.written_1h,
+            thinking=counts.reasoning,
         )
 
     @classmethod
@@ -53,19 +41,19 @@ class Usage:
         """Read a `usage` object of a Message, `message_start` or `message_delta`."""
         counts = _object(usage)
         by_lifetime = _object(counts.get("cache_creation"))
-        cache_write = _count(counts.get("cache_creation_input_tokens"))
-        cache_write_1h = _count(by_lifetime.get("ephemeral_1h_input_tokens"))
+        cache_write = count(counts.get("cache_creation_input_tokens"))
+        cache_write_1h = count(by_lifetime.get("ephemeral_1h_input_tokens"))
         if cache_write is None and by_lifetime:
-            cache_write = _sum(_count(by_lifetime.get("ephemeral_5m_input_tokens")), cache_write_1h)
+            cache_write = _sum(count(by_lifetime.get("ephemeral_5m_input_tokens")), cache_write_1h)
         if cache_write is not None and cache_write_1h is not None:
             cache_write_1h = min(cache_write_1h, cache_write)
         return cls(
-            input=_count(counts.get("input_tokens")),
-            output=_count(counts.get("output_tokens")),
-            cache_read=_count(counts.get("cache_read_input_tokens")),
+            input=count(counts.get("input_tokens")),
+            output=count(counts.get("output_tokens")),
+            cache_read=count(counts.get("cache_read_input_tokens")),
             cache_write=cache_write,
             cache_write_1h=cache_write_1h,
-            thinking=_count(_object(counts.get("output_tokens_details")).get("thinking_tokens")),
+            thinking=count(_object(counts.get("output_tokens_details")).get("thinking_tokens")),
         )
 
     def openai(self) -> JSONObject:
@@ -98,9 +86,29 @@ class Usage:
         """Return these counts, replaced by later ones.
 
         Counts in a stream are cumulative, so the later one wins. But a missing one, or a 0 after a known count, is an
-        omission of the upstream.
+        omission of the upstream. An input of 0 beside more cached tokens is none: the input was moved to the cache.
         """
-        return Usage(**{field.name: _later(getattr(self, field.name), getattr(later, field.name)) for field in _FIELDS})
+        merged = {field.name: _later(getattr(self, field.name), getattr(later, field.name)) for field in _FIELDS}
+        if later.input == 0 and later.cached > self.cached:
+            merged["input"] = 0
+        return Usage(**merged)
+
+    def replaced(self, later: "Usage") -> "Usage":
+        """Return these counts, replaced by later ones of Chat Completions.
+
+        There the input is what its cached part leaves of the prompt: the two are replaced together. Counts that are all
+        0 are a placeholder.
+        """
+        if not (later.input or later.cached or later.output):
+            return self if self != UNKNOWN else later
+        prompt = self if later.input is None else later
+        output = self.output if later.output is None else later.output
+        return replace(prompt, output=output, thinking=_later(self.thinking, later.thinking))
+
+    @property
+    def cached(self) -> int:
+        """The input that was read from a cache or written to it."""
+        return (self.cache_read or 0) + (self.cache_write or 0)
 
     def completed_by(self, estimate: "Usage") -> "Usage":
         """Return these counts, completed by an estimate for those that are not reported.
@@ -129,13 +137,6 @@ def _object(value: object) -> JSONObject:
     return value if isinstance(value, dict) else {}
 
 
-def _count(value: object) -> int | None:
-    """Return a token count, or None for an implausible one: negative, a fraction, a string, a Boolean."""
-    if type(value) is int and 0 <= value <= _LARGEST_COUNT:
-        return value
-    return None
-
-
 def _sum(*counts: int | None) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
@@ -152,7 +153,12 @@ class ReportedUsage:
 
     @classmethod
     def of(cls, usage: Usage, *, is_final: bool) -> "ReportedUsage":
-        """Return the counts reported so far. Final ones have both an input and an output count."""
+        """Return the counts reported so far. Final ones have both an input and an output count.
+
+        No prompt has 0 tokens: such a count is a placeholder that the upstream never replaced.
+        """
+        if usage.input == 0 and not usage.cached:
+            usage = replace(usage, input=None)
         if usage.input is None and usage.output is None:
             return cls()
         return cls(usage=usage, is_final=is_final and usage.input is not None and usage.output is not None)

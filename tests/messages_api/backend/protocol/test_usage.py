@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.usage import Usage
 
 HOSTILE = [None, -1, 1.5, "7", 10**30, True, [1], {"a": 1}]
@@ -55,6 +56,103 @@ HOSTILE = [None, -1, 1.5, "7", 10**30, True, [1], {"a": 1}]
         pytest.param({"prompt_tokens": 10**9}, Usage(input=10**9, cache_read=0, cache_write=0), id="the largest count"),
         pytest.param({"prompt_tokens": 10**9 + 1}, Usage(), id="a larger one"),
         pytest.param("nothing", Usage(), id="no object"),
+        pytest.param(
+            {"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 80},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="Kimi",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {
+                    "cached_tokens": 0,
+                    "cache_creation_input_tokens": 80,
+                    "cache_creation": {"ephemeral_5m_input_tokens": 50, "ephemeral_1h_input_tokens": 30},
+                },
+            },
+            Usage(input=20, output=5, cache_read=0, cache_write=80, cache_write_1h=30),
+            id="DashScope",
+        ),
+        pytest.param(
+            {"prompt_cache_hit_tokens": 80, "prompt_cache_miss_tokens": 20, "completion_tokens": 5},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="hits and misses alone",
+        ),
+        pytest.param(
+            {"input_tokens": 100, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 80}},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="names of the Responses API",
+        ),
+        pytest.param(
+            {"input_tokens": 20, "output_tokens": 5, "cache_read_input_tokens": 80},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="Anthropic's names count disjointly",
+        ),
+        pytest.param(
+            {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "cache_read_input_tokens": 80},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="the total shows that the prompt has the cached tokens",
+        ),
+        pytest.param(
+            {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 105, "cache_read_input_tokens": 80},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="the total shows that the prompt lacks the cached tokens",
+        ),
+        pytest.param(
+            {"prompt_tokens": 0, "input_tokens": 100, "completion_tokens": 5, "output_tokens": 0},
+            Usage(input=100, output=5, cache_read=0, cache_write=0),
+            id="two spellings, one of them unused",
+        ),
+        pytest.param(
+            {"inputTokens": 20, "outputTokens": 5, "totalTokens": 105, "cacheReadInputTokens": 80},
+            Usage(input=20, output=5, cache_read=80, cache_write=0),
+            id="Bedrock",
+        ),
+        pytest.param(
+            {
+                "promptTokenCount": 100,
+                "candidatesTokenCount": 5,
+                "thoughtsTokenCount": 30,
+                "totalTokenCount": 135,
+                "cachedContentTokenCount": 80,
+            },
+            Usage(input=20, output=35, cache_read=80, cache_write=0, thinking=30),
+            id="Gemini",
+        ),
+        pytest.param(
+            {"prompt_eval_count": 10, "eval_count": 5}, Usage(input=10, output=5, cache_read=0, cache_write=0)
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 315,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            },
+            Usage(input=10, output=305, cache_read=0, cache_write=0, thinking=300),
+            id="reasoning beside the completion",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 305,
+                "total_tokens": 315,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            },
+            Usage(input=10, output=305, cache_read=0, cache_write=0, thinking=300),
+            id="reasoning inside the completion",
+        ),
+        pytest.param(
+            {"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 300}},
+            Usage(input=10, output=305, cache_read=0, cache_write=0, thinking=300),
+            id="more reasoning than completion",
+        ),
+        pytest.param(
+            {"prompt_tokens": 10, "total_tokens": 15},
+            Usage(input=10, output=5, cache_read=0, cache_write=0),
+            id="the total without the completion",
+        ),
     ],
 )
 def test_the_usage_of_chat_completions_is_read(counts: Any, usage: Usage) -> None:
@@ -201,3 +299,71 @@ def test_what_was_thought_is_known_without_a_prompt_count() -> None:
     counts = {"completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 3}}
 
     assert Usage.from_openai(counts) == Usage(output=7, thinking=3)
+
+
+COUNTS = {"prompt_tokens": 7, "completion_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"usage": COUNTS, "choices": []},
+        {"choices": [{"index": 0, "delta": {}, "usage": COUNTS}]},
+        {"choices": [{"index": 0, "delta": {}, "usage": None}], "x_groq": {"id": "r", "usage": COUNTS}},
+        {"choices": None, "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3}},
+        {"choices": [{"index": 0}], "timings": {"prompt_n": 7, "predicted_n": 3}},
+    ],
+)
+def test_the_usage_is_found_wherever_a_provider_puts_it(chunk: Any) -> None:
+    usage = Usage.from_openai(find_usage(chunk))
+
+    assert (usage.input, usage.output) == (7, 3)
+
+
+@pytest.mark.parametrize("chunk", [{}, {"choices": [None, {"usage": 7}]}, {"x_groq": 1, "timings": []}])
+def test_a_chunk_without_usage_has_none(chunk: Any) -> None:
+    assert find_usage(chunk) is None
+
+
+def test_timings_count_the_cached_prompt_separately() -> None:
+    timings = {"cache_n": 236, "prompt_n": 1, "predicted_n": 35}
+
+    assert Usage.from_openai(find_usage({"timings": timings})) == Usage(
+        input=1, output=35, cache_read=236, cache_write=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "later", "merged"),
+    [
+        pytest.param(
+            Usage(input=8834, output=0),
+            Usage(input=0, cache_read=8834, cache_write=0, output=5),
+            Usage(input=0, cache_read=8834, cache_write=0, output=5),
+            id="moved to the cache",
+        ),
+        pytest.param(
+            Usage(input=3604),
+            Usage(input=0, cache_write=3604, output=5),
+            Usage(input=0, cache_write=3604, output=5),
+            id="written to the cache",
+        ),
+        pytest.param(
+            Usage(input=10, cache_read=90),
+            Usage(input=0, cache_read=90, output=5),
+            Usage(input=10, cache_read=90, output=5),
+            id="an omission beside known cache counts",
+        ),
+    ],
+)
+def test_a_later_input_of_zero_needs_new_cache_counts(known: Usage, later: Usage, merged: Usage) -> None:
+    assert known.merged(later) == merged
+
+
+def test_counts_of_chat_completions_are_replaced_together() -> None:
+    first = Usage.from_openai({"prompt_tokens": 100, "completion_tokens": 1, "cached_tokens": 80})
+    later = Usage.from_openai({"prompt_tokens": 100, "completion_tokens": 5})
+
+    assert first.replaced(later) == Usage(input=100, output=5, cache_read=0, cache_write=0)
+    assert first.replaced(Usage.from_openai({"prompt_tokens": 0, "completion_tokens": 0})) == first
+    assert Usage().replaced(later) == later

@@ -1,0 +1,181 @@
+"""Reader of the token counts of Chat Completions, in the places and spellings of all providers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from messages_api.backend.protocol.types import JSONObject
+
+# Larger than any response: a higher number is an error of the upstream and must not be billed.
+_LARGEST_COUNT = 10**9
+
+# Names without underscores and in lower case: `promptTokenCount` and `prompt_token_count` are one name.
+_PROMPT = ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")
+_COMPLETION = ("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "evalcount")
+_TOTAL = ("totaltokens", "totaltokencount")
+_CACHED = (
+    "cachedtokens",
+    "promptcachehittokens",
+    "cachereadinputtokens",
+    "cachereadtokens",
+    "cachedcontenttokencount",
+    "numcachedtokens",
+    "cachedprompttokens",
+    "cachedinputtokens",
+    "cachereadinputtokencount",
+    "cachehittokens",
+)
+_WRITTEN = (
+    "cachewritetokens",
+    "cachecreationinputtokens",
+    "cachecreationtokens",
+    "cachewriteinputtokens",
+    "cachedcreationtokens",
+)
+_REASONING = ("reasoningtokens", "thinkingtokens", "thoughtstokencount")
+_PROMPT_DETAILS = ("prompttokensdetails", "inputtokensdetails", "prompttokendetails", "inputtokendetails")
+_COMPLETION_DETAILS = (
+    "completiontokensdetails",
+    "outputtokensdetails",
+    "completiontokendetails",
+    "outputtokendetails",
+)
+_LIFETIMES = ("ephemeral5minputtokens", "ephemeral1hinputtokens")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenAICounts:
+    """The counts of a `usage` object. None is not reported."""
+
+    input: int | None = None
+    """Without cached tokens."""
+    output: int | None = None
+    """With reasoning."""
+    cached: int | None = None
+    written: int | None = None
+    written_1h: int | None = None
+    reasoning: int | None = None
+
+
+def find_usage(chunk: JSONObject) -> object:
+    """Return the usage object of a response or chunk, wherever the provider puts it; None without one."""
+    if usage := chunk.get("usage"):
+        return usage
+    choices = chunk.get("choices")
+    if isinstance(choices, list):
+        for choice in choices:  # Moonshot
+            if isinstance(choice, dict) and isinstance(usage := choice.get("usage"), dict):
+                return usage
+    groq = chunk.get("x_groq")
+    if isinstance(groq, dict) and isinstance(usage := groq.get("usage"), dict):
+        return usage
+    for name in ("usageMetadata", "usage_metadata"):  # Gemini
+        if isinstance(usage := chunk.get(name), dict):
+            return usage
+    timings = chunk.get("timings")  # llama.cpp
+    return _from_timings(timings) if isinstance(timings, dict) else None
+
+
+def read_counts(usage: object) -> OpenAICounts:
+    """Return the counts of a usage object.
+
+    Providers disagree on two points, and the total decides where they report one: whether the prompt contains the
+    cached tokens, and whether the completion contains the reasoning.
+    """
+    counts = _named(usage)
+    completion_details = _details(counts, _COMPLETION_DETAILS)
+    completion = _first((counts,), _COMPLETION)
+    reasoning = _first((completion_details, counts), _REASONING)
+    prompt, cached, written, written_1h = _prompt_counts(counts)
+    total = _first((counts,), _TOTAL)
+    if prompt is None:
+        return OpenAICounts(output=_output(completion, reasoning, rest=None), reasoning=reasoning)
+
+    is_disjoint = _is_disjoint(counts, prompt, cached + written, completion or 0, reasoning or 0, total)
+    whole = prompt + cached + written if is_disjoint else prompt
+    cached = min(cached, whole)
+    written = min(written, whole - cached)
+    return OpenAICounts(
+        input=whole - cached - written,
+        output=_output(completion, reasoning, rest=None if total is None else total - whole),
+        cached=cached,
+        written=written,
+        written_1h=None if written_1h is None else min(written_1h, written),
+        reasoning=reasoning,
+    )
+
+
+def count(value: object) -> int | None:
+    """Return a token count, or None for an implausible one: negative, a fraction, a string, a Boolean."""
+    if type(value) is int and 0 <= value <= _LARGEST_COUNT:
+        return value
+    return None
+
+
+def _prompt_counts(counts: JSONObject) -> tuple[int | None, int, int, int | None]:
+    """Return the prompt as reported, its cached and written parts, and the writes with a lifetime of one hour."""
+    details = _details(counts, _PROMPT_DETAILS)
+    prompt = _first((counts,), _PROMPT)
+    cached = _first((details, counts), _CACHED) or 0
+    missed = count(counts.get("promptcachemisstokens"))
+    if prompt is None and missed is not None:
+        prompt = cached + missed
+    by_lifetime = _named(details.get("cachecreation") or counts.get("cachecreation"))
+    written = _first((details, counts), _WRITTEN)
+    if written is None:
+        written = sum(count(by_lifetime.get(name)) or 0 for name in _LIFETIMES)
+    return prompt, cached, written, count(by_lifetime.get(_LIFETIMES[1]))
+
+
+def _is_disjoint(
+    counts: JSONObject, prompt: int, cached: int, completion: int, reasoning: int, total: int | None
+) -> bool:
+    """Whether the prompt lacks the cached tokens, as in Anthropic's counts."""
+    if not cached:
+        return False
+    if total is not None:
+        if total in (prompt + completion, prompt + completion + reasoning):
+            return False
+        if total in (prompt + cached + completion, prompt + cached + completion + reasoning):
+            return True
+    has_anthropic_names = "cachereadinputtokens" in counts or "cachecreationinputtokens" in counts
+    return has_anthropic_names and ("prompttokens" not in counts or cached > prompt)
+
+
+def _output(completion: int | None, reasoning: int | None, *, rest: int | None) -> int | None:
+    """Return the output with its reasoning. `rest` is the total without the prompt."""
+    if completion is None:
+        return rest if rest is not None and rest >= 0 else None
+    if not reasoning or rest == completion:
+        return completion
+    if rest == completion + reasoning or reasoning > completion:  # a part cannot be larger than the whole
+        return completion + reasoning
+    return completion
+
+
+def _from_timings(timings: JSONObject) -> JSONObject:
+    prompt, cached = count(timings.get("prompt_n")), count(timings.get("cache_n")) or 0
+    return {
+        "prompt_tokens": None if prompt is None else prompt + cached,
+        "completion_tokens": timings.get("predicted_n"),
+        "cached_tokens": cached,
+    }
+
+
+def _named(value: object) -> JSONObject:
+    """Return an object with names that do not depend on a provider's spelling."""
+    if not isinstance(value, dict):
+        return {}
+    return {name.replace("_", "").lower(): item for name, item in value.items()}
+
+
+def _details(counts: JSONObject, names: tuple[str, ...]) -> JSONObject:
+    return next((_named(counts[name]) for name in names if isinstance(counts.get(name), dict)), {})
+
+
+def _first(objects: tuple[Mapping[str, object], ...], names: tuple[str, ...]) -> int | None:
+    """Return the first count that is not 0; 0 if only that is reported, None if nothing is.
+
+    Gateways that merge two spellings set the one that they do not use to 0.
+    """
+    known = [found for counts in objects for name in names if (found := count(counts.get(name))) is not None]
+    return next((found for found in known if found), 0 if known else None)
