@@ -33,7 +33,7 @@ MAX_BATCH = 200
 Result = TypeVar("Result")
 
 
-class Store:
+class SharedStore:
     """Access to the shared store. Its thread starts with `start` or the first command of the process."""
 
     def __init__(self) -> None:
@@ -221,4 +221,4 @@ def _is_failure(error: Any) -> bool:
     return isinstance(error, redis.RedisError) and not isinstance(error, NoScriptError)
 
 
-store = Store()
+store = SharedStore()

@@ -24,9 +24,10 @@ from tests import clients
 from tests.support import emptying, environment
 from tests.support.gateway import Gateway, GatewayServer
 from tests.support.local_model import LocalModel, is_installed
+from tests.support.missing import missing
 from tests.upstream import ScriptedUpstream
 
-pytest_plugins = ["tests.support.admin"]
+pytest_plugins = ["tests.support.admin", "tests.support.real_servers"]
 
 # Without it, each test client scans all static files before its first page.
 settings.WHITENOISE_AUTOREFRESH = True
@@ -39,13 +40,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--at-length", action="store_true", help="run tests that have a short and a long form in the long one"
     )
-
-
-def missing(part: str) -> None:
-    """Skip the test because a real part is missing, or fail it where every part is required."""
-    if environment.REQUIRES_REAL_PARTS:
-        pytest.fail(part)
-    pytest.skip(part)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

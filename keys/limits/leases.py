@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from keys.limits.checks import LimitCheck, LimitDecision, Usage
 from keys.limits.redis_buckets import RedisRateLimiter
-from lib.shared_store import Store
+from lib.shared_store import SharedStore
 from lib.threads import OncePerProcess
 
 RENEW_INTERVAL_S = 5.0
@@ -37,7 +37,7 @@ class _Lease:
 class ConcurrencyLeases:
     """The leases of the in-flight requests of one process, and the loop that renews them."""
 
-    def __init__(self, shared: RedisRateLimiter, store: Store) -> None:
+    def __init__(self, shared: RedisRateLimiter, store: SharedStore) -> None:
         self._shared = shared
         self._store = store
         self._leases: dict[str, _Lease] = {}

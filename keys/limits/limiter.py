@@ -17,7 +17,7 @@ from keys.limits.checks import LimitCheck, LimitDecision, Usage, exceeded_limit,
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.local_buckets import LocalRateLimiter, monotonic_ms
 from keys.limits.redis_buckets import RedisRateLimiter
-from lib.shared_store import Store, store
+from lib.shared_store import SharedStore, store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,7 @@ NOTHING = LimitDecision((), 0)
 class Limiter:
     """The limits of one process."""
 
-    def __init__(self, store: Store, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
+    def __init__(self, store: SharedStore, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._store = store
         self._local = LocalRateLimiter(now_ms=now_ms)
         self._shared = RedisRateLimiter(store)

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from keys.limits.checks import LimitCheck, LimitDecision, LimitState, Usage
-from lib.shared_store import Store
+from lib.shared_store import SharedStore
 
 LEASE_S = 15.0
 PREFIX = "messages-gateway:"
@@ -26,7 +26,7 @@ MAX_RENEWAL_BATCH = 200
 class RedisRateLimiter:
     """The sibling of `LocalRateLimiter`. While Redis does not respond, its methods return None."""
 
-    def __init__(self, store: Store, *, longest_lease_s: float = LEASE_S) -> None:
+    def __init__(self, store: SharedStore, *, longest_lease_s: float = LEASE_S) -> None:
         self._store = store
         self._longest_lease_ms = round(longest_lease_s * 1000)
 

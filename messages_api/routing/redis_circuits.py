@@ -1,28 +1,21 @@
 """State of circuits in Redis, shared by all processes. Entries expire unless they are renewed."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from lib.shared_store import store
+from lib.shared_store import SharedStore, store
 from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, CircuitBreakers, OpenState
 
 STATE_EXPIRES_S = 120
 OPEN_KEY = "messages-gateway:circuit:{}"
 PROBE_KEY = "messages-gateway:probe:{}"
-Result = TypeVar("Result")
-
-
-class Store(Protocol):
-    def run(self, function: Callable[[Any], Result], *, default: Result) -> Result:
-        """Return the result of a command to Redis, or `default` while Redis is unavailable."""
 
 
 class RedisState:
     """`circuit_breaker.StateStore` in Redis."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SharedStore) -> None:
         self._store = store
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:

@@ -22,9 +22,9 @@ from pytest_django import Settings
 from keys.models import APIKey, Team
 from project import bind, checks
 from project.server.application import Application
-from tests.conftest import missing
 from tests.support import ROOT
 from tests.support.gateway import free_port
+from tests.support.missing import missing
 from tests.support.postgres import PostgresCluster, PostgresMissing
 from tests.upstream.certificates import Authority
 

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import pytest
 
-from tests.conftest import missing
 from tests.support import ROOT
 from tests.support.gateway import free_port, wait_until
 from tests.support.local_model import is_installed
+from tests.support.missing import missing
 from tests.upstream import ScriptedUpstream
 
 UP_WITHIN_S = 90.0

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import missing
 from tests.soak.host import Host
+from tests.support.missing import missing
 from tests.support.postgres import PostgresMissing
 
 

@@ -41,9 +41,11 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
+    def restore(self) -> None:
+        """Make it respond, whatever an earlier test left behind: a stopped or a frozen server."""
+        if self._process is None:
+            self.start()
+        self.thaw()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]

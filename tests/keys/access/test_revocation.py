@@ -13,9 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import APIKey, KeySecret, Team
-from tests.conftest import missing
-from tests.support.gateway import Gateway, GatewayServer, events, read_until, wait_until
-from tests.support.redis_server import RedisMissing, RedisServer
+from tests.support.gateway import Gateway, GatewayServer, events, free_port, read_until, wait_until
+from tests.support.redis_server import RedisServer
 from tests.support.steady_requests import BODY, PATH, SteadyRequests
 from tests.upstream import Chunk, EndChunks, Head, Pause, ScriptedUpstream, frames_of, replied
 
@@ -36,19 +35,13 @@ def ttl_s(at_length: bool) -> float:
 
 
 @pytest.fixture(scope="module")
-def redis(request: pytest.FixtureRequest) -> Iterator[str]:
+def redis(request: pytest.FixtureRequest) -> str:
     """The URL of a Redis server that is up or down, or an empty string."""
-    if request.param == "absent":
-        yield ""
-        return
-    try:
-        server = RedisServer()
-    except RedisMissing:
-        missing("no Redis server is installed")
-    with server:
-        if request.param == "down":
-            server.stop()
-        yield server.url
+    if request.param == "up":
+        server: RedisServer = request.getfixturevalue("running_redis")
+        server.restore()
+        return server.url
+    return f"redis://127.0.0.1:{free_port()}/0" if request.param == "down" else ""
 
 
 @pytest.fixture(scope="module")

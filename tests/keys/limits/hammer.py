@@ -16,13 +16,13 @@ django.setup()
 
 from keys.errors import RateLimitExceeded  # noqa: E402
 from keys.limits.limiter import Limiter, LimitGrant, Limits  # noqa: E402
-from lib.shared_store import Store  # noqa: E402
+from lib.shared_store import SharedStore  # noqa: E402
 
 REQUESTS_PER_THREAD = 10
 
 
 def main(name: str, threads: int) -> None:
-    limiter = Limiter(Store())
+    limiter = Limiter(SharedStore())
     grants: list[LimitGrant] = []
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):

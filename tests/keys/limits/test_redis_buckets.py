@@ -18,7 +18,7 @@ from keys.limits.checks import LimitCheck
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.limiter import Limiter, LimitGrant, Limits
 from keys.limits.redis_buckets import LEASE_S, RedisRateLimiter
-from lib.shared_store import Store
+from lib.shared_store import SharedStore
 from tests.keys.limits.limiters import SharedTime, consume, of_key, of_team, remaining
 from tests.support import ROOT
 from tests.support.gateway import wait_until
@@ -165,7 +165,7 @@ def test_a_request_that_finishes_during_its_renewal_keeps_no_slot(redis_server: 
             leases.settle("req_1", {})
             return super().renew(slots)
 
-    store = Store()
+    store = SharedStore()
     shared = FinishesDuringRenewal(store)
     leases = ConcurrencyLeases(shared, store)
     leases.close()  # the test renews it

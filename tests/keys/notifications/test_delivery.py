@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -17,15 +16,6 @@ from tests.support.receivers import Mailbox, Webhook
 from tests.upstream import Reply, ScriptedUpstream, replied
 
 SECRET = "a secret of the webhook"
-
-
-@pytest.fixture
-def mailbox(settings: Any) -> Iterator[Mailbox]:
-    with Mailbox() as box:
-        parts = urlsplit(box.url)
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = parts.hostname, parts.port
-        yield box
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from keys.domain import raw_key
 from keys.models import APIKey, Budget, ModelPrice
-from tests.conftest import missing
 from tests.messages_api.intake.bad_inputs import replay
 from tests.support.gateway import Gateway, GatewayServer, free_port, wait_until
+from tests.support.missing import missing
 from tests.upstream import ScriptedUpstream
 
 ROWS = Path(__file__).parent / "bad_inputs" / "rows.jsonl"

@@ -12,10 +12,10 @@ import pytest
 from pytest_django import Settings
 from redis.exceptions import NoScriptError
 
-from lib.shared_store import MAX_CONSECUTIVE_FAILURES, Store
-from tests.keys.limits.conftest import TIMEOUT_S
+from lib.shared_store import MAX_CONSECUTIVE_FAILURES, SharedStore
 from tests.support import ROOT
 from tests.support.gateway import wait_until
+from tests.support.real_servers import PATIENT_TIMEOUT_S
 from tests.support.redis_server import RedisServer
 
 SLACK_S = 0.1  # of a busy machine
@@ -26,7 +26,7 @@ import django
 django.setup()
 import time
 import gevent
-from lib.shared_store import Store
+from lib.shared_store import SharedStore
 
 def request():
     answers = set()
@@ -37,7 +37,7 @@ def request():
         answers.add(store.execute("PING", default="unavailable"))
     return answers
 
-store = Store()
+store = SharedStore()
 greenlets = [gevent.spawn(request) for _ in range(200)]
 print(set().union(*(each.get() for each in greenlets)), store.is_unavailable)
 store.close()
@@ -45,15 +45,15 @@ store.close()
 
 
 @pytest.fixture
-def store(redis_server: RedisServer, settings: Settings) -> Iterator[Store]:
+def store(redis_server: RedisServer, settings: Settings) -> Iterator[SharedStore]:
     """The store with the default timeout: these tests measure the cost of an outage."""
     settings.REDIS_TIMEOUT_S = 0.05
-    store = Store()
+    store = SharedStore()
     yield store
     store.close()
 
 
-def ping(store: Store) -> bool:
+def ping(store: SharedStore) -> bool:
     return bool(store.run(lambda client: client.ping(), default=False))
 
 
@@ -78,7 +78,7 @@ def recover(server: RedisServer, how: str) -> None:
 both_faults = pytest.mark.parametrize("how", ["stopped", "frozen"])
 
 
-def test_functions_and_commands_return_their_replies(store: Store) -> None:
+def test_functions_and_commands_return_their_replies(store: SharedStore) -> None:
     assert store.is_configured
     assert ping(store)
     assert store.execute("SET", "name", "value", default="unavailable") == "OK"
@@ -86,8 +86,8 @@ def test_functions_and_commands_return_their_replies(store: Store) -> None:
     assert store.execute("GET", "nothing", default="unavailable") is None
 
 
-def test_each_of_many_concurrent_commands_gets_its_own_reply(store: Store, settings: Settings) -> None:
-    settings.REDIS_TIMEOUT_S = TIMEOUT_S
+def test_each_of_many_concurrent_commands_gets_its_own_reply(store: SharedStore, settings: Settings) -> None:
+    settings.REDIS_TIMEOUT_S = PATIENT_TIMEOUT_S
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda number: store.execute("ECHO", f"{number}", default="unavailable"), range(1_000)))
 
@@ -96,7 +96,7 @@ def test_each_of_many_concurrent_commands_gets_its_own_reply(store: Store, setti
 
 def test_without_a_url_there_is_no_connection(settings: Settings) -> None:
     settings.REDIS_URL = ""
-    store = Store()
+    store = SharedStore()
 
     assert not store.is_configured
     assert store.execute("PING", default="unavailable") == "unavailable"
@@ -105,7 +105,7 @@ def test_without_a_url_there_is_no_connection(settings: Settings) -> None:
 @both_faults
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "not yet connected"])
 def test_an_outage_costs_three_short_waits_and_then_none(
-    store: Store, redis_server: RedisServer, how: str, is_connected: bool, settings: Settings
+    store: SharedStore, redis_server: RedisServer, how: str, is_connected: bool, settings: Settings
 ) -> None:
     if is_connected:
         assert ping(store)
@@ -123,7 +123,7 @@ def test_an_outage_costs_three_short_waits_and_then_none(
 
 @both_faults
 def test_recovery_is_detected_within_five_seconds_in_the_background(
-    store: Store, redis_server: RedisServer, how: str, settings: Settings
+    store: SharedStore, redis_server: RedisServer, how: str, settings: Settings
 ) -> None:
     stop(redis_server, how)
     times_of(MAX_CONSECUTIVE_FAILURES, lambda: ping(store))
@@ -141,7 +141,7 @@ def test_recovery_is_detected_within_five_seconds_in_the_background(
 
 
 def test_fifty_concurrent_commands_wait_no_longer_than_one(
-    store: Store, redis_server: RedisServer, settings: Settings
+    store: SharedStore, redis_server: RedisServer, settings: Settings
 ) -> None:
     redis_server.freeze()
     try:
@@ -172,7 +172,7 @@ def test_a_burst_in_a_busy_worker_is_no_outage(redis_server: RedisServer) -> Non
     assert finished.stdout == "{'PONG'} False\n", finished.stderr
 
 
-def test_an_error_reply_is_no_outage_and_an_unknown_script_raises(store: Store) -> None:
+def test_an_error_reply_is_no_outage_and_an_unknown_script_raises(store: SharedStore) -> None:
     store.execute("SET", "name", "value", default="unavailable")
 
     assert store.execute("HGET", "name", "field", default="unavailable") == "unavailable"
@@ -182,7 +182,7 @@ def test_an_error_reply_is_no_outage_and_an_unknown_script_raises(store: Store) 
     assert not store.is_unavailable
 
 
-def test_an_error_in_a_function_is_raised_and_stops_nothing(store: Store) -> None:
+def test_an_error_in_a_function_is_raised_and_stops_nothing(store: SharedStore) -> None:
     def fail(client: Any) -> None:
         raise ZeroDivisionError
 
@@ -192,7 +192,7 @@ def test_an_error_in_a_function_is_raised_and_stops_nothing(store: Store) -> Non
     assert ping(store)
 
 
-def test_a_closed_store_may_be_used_again(store: Store) -> None:
+def test_a_closed_store_may_be_used_again(store: SharedStore) -> None:
     assert ping(store)
     store.close()
     store.close()
