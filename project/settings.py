@@ -165,18 +165,15 @@ AUTH_PASSWORD_VALIDATORS = [
 
 PASSWORD_HASHERS = ["staff.password_hashers.ThreadedPBKDF2Hasher"]
 
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["staff.login_backend.LoginBackend"]
 
 # ---- Failed logins, counted by user name and client IP, so that a client cannot lock out other users.
 
+AXES_HANDLER = "staff.login_backend.LoginHandler"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout does not get longer
 AXES_CLIENT_IP_CALLABLE = "staff.login.throttled_address"
-AXES_ONLY_ADMIN_SITE = True
 AXES_ENABLE_ADMIN = False  # staff/admin.py shows its tables
-AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "code"]  # not stored and not logged
 AXES_VERBOSE = False
 SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware is not needed: the login view checks for a lockout
 

@@ -9,8 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Exists, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -205,10 +204,10 @@ class LoginAdmin(KeysetModelAdmin):
 
 @admin.register(FailedLogin)
 class FailedLoginAdmin(ReadOnlyModelAdmin):
-    """Failed logins that count towards a lockout. axes deletes rows older than the lockout."""
+    """Failed logins that count towards a lockout, one row per user name and IP address."""
 
     actions = ["unlock_selected"]
-    fields = ["latest", "username", "ip_address", "user_agent", "failed", "state"]
+    fields = ["latest", "username", "ip_address", "failed", "state"]
     list_display = ["latest", "username", "ip_address", "failed", "state"]
     ordering = ["-attempt_time"]
     search_fields = ["username", "ip_address"]
@@ -219,23 +218,23 @@ class FailedLoginAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description="failures")
     def failed(self, row: Any) -> int:
-        return int(row.failures)
+        return int(row.failures_since_start)
 
     @admin.display(description="state")
     def state(self, row: Any) -> SafeString:
         end = row.attempt_time + settings.AXES_COOLOFF_TIME
         if end <= timezone.now():
             return cells.badge("Expired", kind="quiet")
-        if row.failures < settings.AXES_FAILURE_LIMIT:
+        if row.failures_since_start < settings.AXES_FAILURE_LIMIT:
             return cells.badge("Recorded", kind="warn")
         return cells.badge(f"Locked until {timezone.localtime(end):%H:%M}", kind="bad")
 
     @admin.action(description="Unlock selected logins", permissions=["unlock"])
     def unlock_selected(self, request: HttpRequest, queryset: QuerySet[FailedLogin]) -> None:
-        """Delete the failures of these user names from these IP addresses, with any browser."""
+        """Delete the failures of these user names from these IP addresses."""
         for row in queryset:  # type: Any
-            log.record(row, {"failures": [row.failures, 0]})
-            FailedLogin.objects.filter(username=row.username, ip_address=row.ip_address).delete()
+            log.record(row, {"failures": [row.failures_since_start, 0]})
+            row.delete()
         messages.success(request, "Unlocked. These users can log in again.")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -245,8 +244,5 @@ class FailedLoginAdmin(ReadOnlyModelAdmin):
         return request.user.has_perm("staff.unlock_login")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailedLogin]:
-        """Annotate all failures of the user name from the IP address. Each user agent has a row of its own."""
-        same = FailedLogin.objects.filter(username=OuterRef("username"), ip_address=OuterRef("ip_address"))
-        totals = same.order_by().values("username").annotate(sum=Sum("failures_since_start")).values("sum")
-        failures = Coalesce(Subquery(totals), "failures_since_start")
-        return super().get_queryset(request).annotate(failures=failures)
+        """Exclude users whose password was right and whose code is pending."""
+        return super().get_queryset(request).filter(failures_since_start__gt=0)

@@ -1,22 +1,18 @@
-"""Throttling of failed sign-ins: counting, lockout and its page."""
+"""Throttling of sign-ins: the attempts of a request, and the pages of a rejected one."""
 
 import ipaddress
 import math
 
-from axes.handlers.proxy import AxesProxyHandler
-from axes.helpers import get_client_parameters
-from axes.models import AccessAttempt
-from django.conf import settings
-from django.contrib.auth.signals import user_login_failed
-from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from lib.admin.render import admin_page
 from lib.client_address import client_ip
+from staff import login_attempts
 
 IPV6_NETWORK = 64
 """Prefix length. A client usually owns a /64 of IPv6, so failures are counted by network."""
+BUSY_RETRY_S = 5
 
 
 def throttled_address(http_request: HttpRequest) -> str | None:
@@ -27,21 +23,35 @@ def throttled_address(http_request: HttpRequest) -> str | None:
     return str(ipaddress.ip_network(f"{found}/{IPV6_NETWORK}", strict=False).network_address)
 
 
-def is_locked_out(http_request: HttpRequest, *, username: str | None = None) -> bool:
-    """Return whether this request was locked out, or the next one with the user name would be."""
-    if getattr(http_request, "axes_locked_out", False):
-        return True
-    return username is not None and not AxesProxyHandler.is_allowed(http_request, {"username": username})
+def start_code(http_request: HttpRequest) -> bool:
+    """Count the check of a two-factor code as a failed login, before the check. Return False during a lockout."""
+    return login_attempts.count(http_request.user.get_username(), throttled_address(http_request))
 
 
-def failed(http_request: HttpRequest, *, username: str) -> None:
-    """Count an invalid two-factor code as a failed password."""
-    user_login_failed.send(__name__, credentials={"username": username}, request=http_request)
+def refund_code(http_request: HttpRequest) -> None:
+    """Take back a counted code that was not checked."""
+    login_attempts.refund(http_request.user.get_username(), throttled_address(http_request))
 
 
-def succeeded(http_request: HttpRequest, *, username: str) -> None:
+def is_locked_out(http_request: HttpRequest) -> bool:
+    """Return whether the signed-in user is locked out at this IP address."""
+    return login_attempts.is_locked_out(http_request.user.get_username(), throttled_address(http_request))
+
+
+def succeeded(http_request: HttpRequest) -> None:
     """Clear the failures after the last step of the sign-in."""
-    AccessAttempt.objects.filter(username=username, ip_address=throttled_address(http_request)).delete()
+    login_attempts.clear(http_request.user.get_username(), throttled_address(http_request))
+
+
+def rejection(http_request: HttpRequest) -> HttpResponse | None:
+    """Return the page for a login that was rejected without verification, or that led to a lockout; else None."""
+    if getattr(http_request, "axes_locked_out", False):
+        return locked_out(http_request)
+    if getattr(http_request, "has_concurrent_logins", False):
+        context = {"title": "Sign-in busy", "wait_s": BUSY_RETRY_S}
+        headers = {"Retry-After": str(BUSY_RETRY_S)}
+        return admin_page(http_request, "staff/busy.html", context, status=429, headers=headers)
+    return None
 
 
 def locked_out(http_request: HttpRequest) -> HttpResponse:
@@ -54,7 +64,5 @@ def locked_out(http_request: HttpRequest) -> HttpResponse:
 def _wait_s(http_request: HttpRequest) -> int:
     credentials = getattr(http_request, "axes_credentials", None) or {}
     username = credentials.get("username") or http_request.user.get_username()
-    [matching] = get_client_parameters(username, throttled_address(http_request), "", http_request)
-    last = AccessAttempt.objects.filter(**matching).aggregate(last=Max("attempt_time"))["last"]
-    end = (last or timezone.now()) + settings.AXES_COOLOFF_TIME
+    end = login_attempts.locked_until(username, throttled_address(http_request))
     return max(1, math.ceil((end - timezone.now()).total_seconds()))

@@ -47,17 +47,17 @@ def verify(request: HttpRequest) -> HttpResponse:
     """Ask for the code after the password. An invalid code counts as a failed password."""
     if two_factor.missing_step(request.user) != "verify":
         return HttpResponseRedirect(_next_url(request))
-    username = request.user.get_username()
-    if request.method == "POST" and login.is_locked_out(request, username=username):
-        return _locked_out(request)
+    if request.method == "POST" and not login.start_code(request):
+        return login.locked_out(request)
     form = _code_form(request, partial(two_factor.verify, request))
     if form.is_valid():
-        login.succeeded(request, username=username)
+        login.succeeded(request)
         return HttpResponseRedirect(_next_url(request))
     if form.has_error("code", INVALID_CODE):
-        login.failed(request, username=username)
         if login.is_locked_out(request):
-            return _locked_out(request)
+            return login.locked_out(request)
+    elif request.method == "POST":
+        login.refund_code(request)
     context = {"title": "Two-factor authentication", "form": form, REDIRECT_FIELD_NAME: _next_url(request)}
     return admin_page(request, "staff/verify.html", context)
 
@@ -127,10 +127,6 @@ def _setup_key(authenticator: Authenticator | None) -> str:
     with suppress(CredentialUnreadable):  # the encryption keys changed meanwhile: the user starts again
         return two_factor.setup_key(authenticator)
     return ""
-
-
-def _locked_out(request: HttpRequest) -> HttpResponse:
-    return login.locked_out(request)
 
 
 def _next_url(request: HttpRequest) -> str:

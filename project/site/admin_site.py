@@ -54,10 +54,10 @@ class GatewayAdminSite(admin.AdminSite):
             query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, "")})
             return HttpResponseRedirect(f"{reverse(STEPS[step])}?{query}")
         response = super().login(request, extra_context)
-        if staff_login.is_locked_out(request):
-            return staff_login.locked_out(request)
+        if request.method == "POST" and (rejected := staff_login.rejection(request)):
+            return rejected
         if _is_staff(request) and two_factor.missing_step(request.user) is None:
-            staff_login.succeeded(request, username=request.user.get_username())
+            staff_login.succeeded(request)
         return response
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
