@@ -59,7 +59,7 @@ class LoginHandler(AxesDatabaseHandler):
             return
         if login_attempts.is_locked_out(credentials.get("username", ""), request.axes_ip_address):
             request.axes_locked_out = True
-            # Without the user name: people type passwords into its field.
+            # Without the user name: users type passwords into its field.
             logger.warning("A user name is locked out after failed logins from %s", request.axes_ip_address)
 
 
