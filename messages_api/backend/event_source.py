@@ -64,6 +64,8 @@ class EventSource:
         self._frames = FrameBuffer() if keep_raw else None
         self._parser = sse.SSEParser()
         self._grace_expires_at: float | None = None
+        self.is_ended = False
+        """No event follows."""
         self.first = self._read_first()
 
     @property
@@ -71,10 +73,6 @@ class EventSource:
         """The error that ended the stream: the upstream's own, or a stream that ended early."""
         mapped = self._decoder.error
         return None if mapped is None else UpstreamError.from_mapped(mapped, endpoint=self._exchange.endpoint)
-
-    @property
-    def is_ended(self) -> bool:
-        return self._decoder.is_ended
 
     def reported_usage(self) -> ReportedUsage:
         """Return the counts that the upstream reported so far."""
@@ -134,7 +132,8 @@ class EventSource:
             events += self._decoder.read(record)
         if self._decoder.error is not None:
             self._redact(events)
-        if self._decoder.is_finishing and self._grace_expires_at is None:
+        self.is_ended = self._decoder.is_ended
+        if self._grace_expires_at is None and self._decoder.is_finishing:
             self._grace_expires_at = time.monotonic() + GRACE_S
         return events
 
@@ -153,7 +152,9 @@ class EventSource:
 
     def _end(self) -> list[Event]:
         """Return the events for the end of the bytes: buffered ones, and an error if the response is incomplete."""
-        return self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in the gateway's own words
+        events = self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in the gateway's own words
+        self.is_ended = self._decoder.is_ended
+        return events
 
     def close(self) -> None:
         self._exchange.close()

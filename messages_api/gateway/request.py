@@ -122,8 +122,8 @@ class InFlightRequest:
         """Observe the events that were read."""
         self._reported_usage = source.reported_usage
         self._observer.observe_events(batch.events)
-        if source.error is not None:
-            self._error = source.error
+        if source.is_ended and (error := source.error) is not None:
+            self._error = error
 
     def record_error(self, error: BaseException) -> None:
         """Record the error that ended the request."""
