@@ -60,6 +60,11 @@ class Exchange:
         """Whether the request may have reached the upstream, and was not rejected."""
         return self._socket.was_sent and self.response_status in (None, 200)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the request may have reached the upstream, and no response has begun."""
+        return self._socket.was_sent and self.response_status is None
+
     # ---- timeouts
 
     @property

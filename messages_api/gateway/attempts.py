@@ -2,7 +2,7 @@
 Attempts of one request: first attempt, retries at the same target, fallback to the next one.
 
 All attempts happen before the first byte of the response. Each is recorded for the usage record. No attempt begins
-after the request timeout, which covers all of them.
+after the request timeout, which covers all of them. Circuits learn from attempts that reached an upstream.
 """
 
 import logging
@@ -15,7 +15,7 @@ from messages_api.backend.attempt import Attempt
 from messages_api.backend.backoff import backoff_s
 from messages_api.backend.endpoint import Target
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError, cause_of
-from messages_api.routing.circuit_breaker import CircuitBreaker, CircuitBreakers
+from messages_api.routing.circuit_breaker import CircuitBreaker, CircuitBreakers, Permit
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,22 @@ class BeginAttempt(Protocol):
 class Attempts:
     """Tries the targets of a request until one responds. Another thread may abort it at any moment."""
 
-    def __init__(self, targets: Sequence[Target], *, circuit_breakers: CircuitBreakers, begin: BeginAttempt) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        circuit_breakers: CircuitBreakers,
+        key_id: int,
+        begin: BeginAttempt,
+        is_evidence: bool = True,
+    ) -> None:
+        """Do not send yet. With `is_evidence` False, circuits are obeyed and learn nothing from the attempts."""
         self._targets = targets
         self._circuit_breakers = circuit_breakers
+        self._key_id = key_id
         self._begin = begin
+        self._is_evidence = is_evidence
+        self._permit: Permit | None = None
         self._started_at = time.monotonic()
         self._retries = 0
         self._is_exhausted = False
@@ -50,7 +62,8 @@ class Attempts:
 
         Raise the UpstreamError of the last attempt if none succeeds, and the error of an abort.
         """
-        for target in self._available_targets():
+        for target, permit in self._available_targets():
+            self._permit = permit
             try:
                 return self._try_target(target, send)
             except UpstreamError as error:
@@ -88,7 +101,7 @@ class Attempts:
         if attempt is None or attempt.error is not None:
             return self._summaries  # a failed attempt was recorded when it failed
         if is_complete:
-            self._breaker(attempt.target).record_success()
+            self._record_success(attempt)
         elif isinstance(error, UpstreamError):
             self._record_failure(attempt, error)
             return self._summaries
@@ -96,24 +109,28 @@ class Attempts:
 
     # ---- targets
 
-    def _available_targets(self) -> Iterator[Target]:
+    def _available_targets(self) -> Iterator[tuple[Target, Permit]]:
         """Yield the targets whose circuit breaker allows the request. If none does, yield the first target."""
         is_any_available = False
         for target in self._targets:
-            if self._breaker(target).allows_request():
+            if (permit := self._breaker(target).permit(self._key_id, is_evidence=self._is_evidence)) is not None:
                 is_any_available = True
-                yield target
+                yield target, permit
         if not is_any_available:
-            yield self._targets[0]
+            first = self._targets[0]
+            yield first, Permit(self._breaker(first), self._key_id, is_evidence=self._is_evidence)
 
     def _try_target(self, target: Target, send: Callable[[Attempt], Result]) -> Result:
-        self._breaker(target).retry_budget.record_request()
-        while True:
-            try:
-                return self._try_once(target, send)
-            except UpstreamError as error:
-                if not self._wait_for_retry(target, error):
-                    raise
+        self._breaker(target).retry_budget.record_request(self._key_id)
+        try:
+            while True:
+                try:
+                    return self._try_once(target, send)
+                except UpstreamError as error:
+                    if not self._wait_for_retry(target, error):
+                        raise
+        finally:
+            self._end_permit(target)
 
     def _try_once(self, target: Target, send: Callable[[Attempt], Result]) -> Result:
         if self._abort_error is not None:
@@ -128,7 +145,8 @@ class Attempts:
             attempt.exchange.close()
             self._record_failure(attempt, error)
             raise
-        self._breaker(target).on_first_event()
+        if attempt.exchange.response_status is not None and self._permit is not None:
+            self._permit.on_first_event()  # without a status, the adapter responded by itself
         return result
 
     def _record_failure(self, attempt: Attempt, error: UpstreamError) -> None:
@@ -139,11 +157,18 @@ class Attempts:
         if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:
             cause = cause_of(error) or f"status {attempt.exchange.response_status}"
             logger.warning("Attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, cause)
-        breaker = self._breaker(attempt.target)
-        if error.is_upstream_fault:
-            breaker.record_failure(error.type)
-        elif attempt.exchange.response_status is not None:
-            breaker.record_success()
+        if error.is_upstream_fault and self._permit is not None:
+            self._permit.record_failure(error.type)
+
+    def _record_success(self, attempt: Attempt) -> None:
+        if attempt.exchange.response_status is not None and self._permit is not None:
+            self._permit.record_success()
+
+    def _end_permit(self, target: Target) -> None:
+        attempt = self.current
+        was_abandoned = attempt is not None and attempt.target is target and attempt.exchange.is_abandoned
+        if self._permit is not None:
+            self._permit.end(was_abandoned=was_abandoned)
 
     # ---- retries
 
@@ -163,7 +188,9 @@ class Attempts:
         return True
 
     def _acquire_retry(self, breaker: CircuitBreaker) -> bool:
-        if self._retries >= MAX_RETRIES or breaker.open_state is not None or not breaker.retry_budget.try_acquire():
+        if self._retries >= MAX_RETRIES or breaker.open_state_for(self._key_id) is not None:
+            return False
+        if not breaker.retry_budget.try_acquire(self._key_id):
             return False
         self._retries += 1
         return True

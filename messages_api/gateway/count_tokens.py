@@ -32,7 +32,8 @@ def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int
         is_beta=client.is_beta,
         input_estimate=estimate(body.request),
     )
-    attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
+    # A count says nothing about messages: it neither opens nor closes a circuit, and is no probe.
+    attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=key.key_id, begin=begin, is_evidence=False)
     try:
         return attempts.run(adapters.count_tokens)
     finally:

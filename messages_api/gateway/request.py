@@ -103,7 +103,7 @@ class InFlightRequest:
             is_beta=self._client.is_beta,
             input_estimate=self._admission_control.input_estimate,
         )
-        self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
+        self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=self._key.key_id, begin=begin)
         watcher.add(self)
         # Before the first attempt: the watcher looks up to 100 ms later, when the upstream has been contacted.
         if (fd := self.fileno()) is not None and disconnected([fd]):

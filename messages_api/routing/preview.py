@@ -35,12 +35,12 @@ def preview_route(model: str, *, public_id: str = "") -> Preview:
     Raise LookupError for an unknown key.
     """
     if not public_id:
-        return _preview(model, may_use=lambda name: True)
+        return _preview(model, may_use=lambda name: True, key_id=None)
     key = snapshots.by_public_id(public_id)
-    return _preview(model, may_use=lambda name: authorization.allows_model(key, name))
+    return _preview(model, may_use=lambda name: authorization.allows_model(key, name), key_id=key.key_id)
 
 
-def _preview(model: str, *, may_use: Callable[[str], bool]) -> Preview:
+def _preview(model: str, *, may_use: Callable[[str], bool], key_id: int | None) -> Preview:
     match = routes.table(is_fresh=True).find(model)
     if match is None:
         return Preview(match=None, reason="No route matches: requests are rejected with 404.", targets=[])
@@ -48,8 +48,8 @@ def _preview(model: str, *, may_use: Callable[[str], bool]) -> Preview:
         reason = "The API key is not allowed to use this model: requests are rejected with 403."
         return Preview(match=match, reason=reason, targets=[])
     usable = match.usable(may_use)
-    is_any_closed = any(circuit_breakers.of(routed.target.endpoint).open_state is None for routed in usable)
-    targets = [_status(routed, usable, is_any_closed=is_any_closed) for routed in match.targets]
+    is_any_closed = any(circuit_breakers.of(routed.target.endpoint).open_state_for(key_id) is None for routed in usable)
+    targets = [_status(routed, usable, is_any_closed=is_any_closed, key_id=key_id) for routed in match.targets]
     return Preview(match=match, reason=_reason_for_route(match, model), targets=targets)
 
 
@@ -61,7 +61,9 @@ def _reason_for_route(match: RouteMatch, model: str) -> str:
     return "Longest matching prefix."
 
 
-def _status(routed: RoutedTarget, usable: list[RoutedTarget], *, is_any_closed: bool) -> TargetStatus:
+def _status(
+    routed: RoutedTarget, usable: list[RoutedTarget], *, is_any_closed: bool, key_id: int | None
+) -> TargetStatus:
     if not routed.is_enabled:
         return TargetStatus(routed=routed, is_used=False, reason="Upstream disabled.", share=None)
     if routed not in usable:
@@ -70,11 +72,11 @@ def _status(routed: RoutedTarget, usable: list[RoutedTarget], *, is_any_closed: 
     same_priority = [other for other in usable if other.priority == routed.priority]
     share = round(100 * routed.weight / sum(other.weight for other in same_priority))
     breaker = circuit_breakers.of(routed.target.endpoint)
-    if (state := breaker.open_state) is not None:
+    if (state := breaker.open_state_for(key_id)) is not None:
         if not is_any_closed and routed is usable[0]:
             reason = f"Circuit open ({state.reason}), but it is the only target left."
             return TargetStatus(routed=routed, is_used=True, reason=reason, share=share)
-        reason = f"Circuit open ({state.reason}); next probe in {breaker.next_probe_in_s:.0f} s."
+        reason = f"Circuit open ({state.reason}); next probe in {breaker.next_probe_in_s(key_id):.0f} s."
         return TargetStatus(routed=routed, is_used=False, reason=reason, share=None)
     return TargetStatus(routed=routed, is_used=True, reason=_reason_for_use(routed, usable, share), share=share)
 

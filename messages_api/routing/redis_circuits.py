@@ -40,6 +40,9 @@ class RedisState:
         )
         return bool(acquired)
 
+    def release_probe(self, upstream: str) -> None:
+        self._store.run(lambda redis: redis.delete(PROBE_KEY.format(upstream)), default=None)
+
 
 circuit_breakers = CircuitBreakers(RedisState(store))
 """The circuit breakers of this process."""

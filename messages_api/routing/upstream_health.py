@@ -24,9 +24,10 @@ def health_of(upstream: Upstream) -> UpstreamHealth:
     breaker = circuit_breakers.of(upstream.endpoint())
     if (state := breaker.open_state) is None:
         failures = breaker.consecutive_failures
-        return UpstreamHealth(
-            kind="good", label="Healthy", detail=f"{failures} consecutive failures" if failures > 1 else ""
-        )
+        detail = f"{failures} consecutive failures" if failures > 1 else ""
+        if keys := breaker.open_keys:
+            detail += f", circuit open for {keys} API key{'s' if keys > 1 else ''}"
+        return UpstreamHealth(kind="good", label="Healthy", detail=detail)
     since = timezone.localtime(datetime.fromtimestamp(state.since, UTC))
-    detail = f"{state.reason} since {since:%H:%M:%S}; next probe in {breaker.next_probe_in_s:.0f} s"
+    detail = f"{state.reason} since {since:%H:%M:%S}; next probe in {breaker.next_probe_in_s():.0f} s"
     return UpstreamHealth(kind="bad", label="Circuit open", detail=detail)

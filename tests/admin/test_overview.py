@@ -173,16 +173,26 @@ def test_items_of_keys_and_models_link_to_their_lists(browser: Client, recorder:
 
 def test_an_upstream_with_an_open_circuit_is_critical(browser: Client, local: Upstream) -> None:
     circuit = circuit_breakers.of(local.endpoint())
-    for _ in range(2):
-        circuit.record_failure("timeout_error")
+    for key_id in range(2):
+        circuit.record_failure("timeout_error", key_id=key_id)
     failing = browser.get("/admin/")
-    for _ in range(3):
-        circuit.record_failure("timeout_error")
+    for key_id in range(3):
+        circuit.record_failure("timeout_error", key_id=key_id)
     opened = browser.get("/admin/")
 
     assert items_for(failing) == ["local: high error rate"] and "2 consecutive failures" in failing.text
     assert items_for(opened) == ["local: circuit open"] and "timeout_error since" in opened.text
     assert [item.severity for item in opened.context["attention_items"]] == ["critical"]
+
+
+def test_an_upstream_that_fails_for_one_key_is_a_warning(browser: Client, local: Upstream) -> None:
+    for _ in range(5):
+        circuit_breakers.of(local.endpoint()).record_failure("timeout_error", key_id=1)
+
+    page = browser.get("/admin/")
+
+    assert items_for(page) == ["local: high error rate"]
+    assert "5 consecutive failures, circuit open for 1 API key" in page.text
 
 
 @pytest.mark.parametrize("failed, made, is_reported", [(5, 20, True), (4, 7, False), (5, 21, False)])

@@ -64,8 +64,8 @@ def test_a_fallback_model_must_be_allowed_for_the_key(
 
 def test_a_target_with_an_open_circuit_is_shown(browser: Client, upstreams: dict[str, Upstream]) -> None:
     circuit = circuit_breakers.of(upstreams["first"].endpoint())
-    for _ in range(5):
-        circuit.record_failure("overloaded_error")
+    for key_id in range(5):
+        circuit.record_failure("overloaded_error", key_id=key_id)
 
     name, is_asked, why = lines(browser, model="claude-3")[0]
 
@@ -76,8 +76,8 @@ def test_a_target_with_an_open_circuit_is_shown(browser: Client, upstreams: dict
 
 def test_if_all_circuits_are_open_the_first_target_is_used(browser: Client, upstreams: dict[str, Upstream]) -> None:
     for row in upstreams.values():
-        for _ in range(5):
-            circuit_breakers.of(row.endpoint()).record_failure("api_error")
+        for key_id in range(5):
+            circuit_breakers.of(row.endpoint()).record_failure("api_error", key_id=key_id)
 
     assert [is_asked for _, is_asked, _ in lines(browser, model="claude-3")] == [True, False, False, False]
 

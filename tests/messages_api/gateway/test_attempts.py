@@ -19,7 +19,7 @@ from messages_api.routing.circuit_breaker import CircuitBreakers
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
 from tests.support.gateway import ApiResponse, Gateway, events, wait_until
-from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of
+from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of, replied
 from tests.upstream.certificates import Authority
 
 PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
@@ -354,6 +354,47 @@ def test_a_recovered_upstream_serves_all_requests_again(second: ScriptedUpstream
         assert (len(first.requests), len(second.requests)) == (56, 6)
 
 
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        pytest.param(STREAMED | {"max_tokens": 0}, id="by the gateway"),
+        pytest.param(PLAIN | {"temperature": 1.5}, id="by the upstream"),
+    ],
+)
+def test_a_rejected_request_is_no_probe(second: ScriptedUpstream, rejected: dict[str, Any]) -> None:
+    clock = Clock()
+    circuit_breakers = CircuitBreakers(clock=clock)
+    with ScriptedUpstream() as first:
+        first.queue(failure(503), times=5)
+        for _ in range(3):
+            send([first, second], circuit_breakers)
+        received = len(first.requests)
+        clock.forward(10)
+        first.queue(lambda request: (failure(400) if "temperature" in request.body else replied())(request), times=None)
+        for _ in range(3):
+            with pytest.raises(UpstreamError):
+                send([first, second], circuit_breakers, body=rejected)
+
+        send([first, second], circuit_breakers)
+
+        assert received == 5
+        assert first.requests[-1].body.get("temperature") is None and len(second.requests) == 3
+
+
+def test_a_response_of_the_gateway_itself_closes_no_circuit(second: ScriptedUpstream) -> None:
+    circuit_breakers = CircuitBreakers()
+    with ScriptedUpstream() as first:
+        first.queue(failure(503), times=5)
+        for _ in range(2):
+            send([first, second], circuit_breakers)
+
+        for _ in range(3):
+            send([first], circuit_breakers, body=PLAIN | {"max_tokens": 0})
+        send([first, second], circuit_breakers)
+
+        assert (len(first.requests), len(second.requests)) == (5, 3)
+
+
 def test_a_thousand_client_errors_do_not_open_the_circuit() -> None:
     circuit_breakers = CircuitBreakers()
     with ScriptedUpstream() as upstream:
@@ -371,16 +412,18 @@ class RequestBody:
     """The request body as adapters read it."""
 
     raw = b""
-    request: Any = PLAIN
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
 
 
-def send(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers) -> None:
+def send(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers, *, body: Any = PLAIN) -> None:
     """Send a request in this process, with the first upstream as target and the others as fallbacks."""
-    begin = partial(Attempt, body=RequestBody(), is_anthropic_api=False, client_headers={}, input_estimate=1)
+    begin = partial(Attempt, body=RequestBody(body), is_anthropic_api=False, client_headers={}, input_estimate=1)
     targets = [Target(endpoint=endpoint(upstream.url), model="m") for upstream in upstreams]
-    attempts = Attempts(targets, circuit_breakers=circuit_breakers, begin=begin)
+    attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=1, begin=begin)
     try:
-        attempts.run(adapters.message)
+        attempts.run(adapters.events if body.get("stream") else adapters.message)
     finally:
         attempts.finish(is_complete=True, error=None)
         attempts.close()

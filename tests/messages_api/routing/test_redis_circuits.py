@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from keys.models import APIKey
 from lib.shared_store import SharedStore
 from messages_api.models import Route, RouteTarget
 from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, STATE_TTL_S, CircuitBreaker, OpenState
@@ -46,19 +47,23 @@ def two(redis_server: RedisServer, settings: Settings, clock: Clock) -> Iterator
 
 
 def fail(circuit: CircuitBreaker) -> None:
-    for _ in range(5):
-        circuit.record_failure("overloaded_error")
+    for key_id in (1, 2, 1, 2, 1):
+        circuit.record_failure("overloaded_error", key_id=key_id)
+
+
+def allows(circuit: CircuitBreaker) -> bool:
+    return circuit.permit(1) is not None
 
 
 def test_an_open_circuit_is_shared_within_a_second(two: list[CircuitBreaker], clock: Clock) -> None:
     one, other = two
-    assert other.allows_request()
+    assert allows(other)
 
     fail(one)
     clock.forward(1)
 
     assert other.open_state == one.open_state
-    assert not other.allows_request()
+    assert not allows(other)
 
 
 def test_one_of_two_processes_sends_the_probe(
@@ -72,7 +77,23 @@ def test_one_of_two_processes_sends_the_probe(
             lambda redis: redis.delete(PROBE_KEY.format("upstream")), default=0
         )  # the ten seconds of Redis pass too
 
-        assert sorted([one.allows_request(), other.allows_request()]) == [False, True]
+        assert sorted([allows(one), allows(other)]) == [False, True]
+
+
+def test_a_probe_without_a_result_is_left_to_the_other_process(
+    two: list[CircuitBreaker], clock: Clock, store: SharedStore
+) -> None:
+    one, other = two
+    fail(one)
+    clock.forward(PROBE_INTERVAL_S)
+    store.run(lambda redis: redis.delete(PROBE_KEY.format("upstream")), default=0)
+    probe = one.permit(1)
+    assert probe is not None and not allows(other)
+
+    probe.end(was_abandoned=False)
+    clock.forward(STATE_TTL_S)  # how often a process asks whether the probe is due
+
+    assert allows(other)
 
 
 def test_the_next_probe_is_due_after_ten_seconds(two: list[CircuitBreaker], store: SharedStore) -> None:
@@ -87,13 +108,13 @@ def test_a_closed_circuit_is_shared_within_a_second(two: list[CircuitBreaker], c
     one, other = two
     fail(one)
     clock.forward(1)
-    assert not other.allows_request()
+    assert not allows(other)
 
-    one.on_first_event()
+    one.on_first_event(1)
     clock.forward(1)
 
     assert other.open_state is None
-    assert other.allows_request()
+    assert allows(other)
 
 
 def test_an_entry_expires_unless_it_is_renewed(two: list[CircuitBreaker], store: SharedStore) -> None:
@@ -111,11 +132,11 @@ def test_while_redis_is_unavailable_each_process_uses_its_own_state(
     clock.forward(1)
 
     assert one.open_state is not None
-    assert not one.allows_request()
+    assert not allows(one)
     assert other.open_state is None
     clock.forward(PROBE_INTERVAL_S)
-    assert one.allows_request()
-    one.on_first_event()
+    assert allows(one)
+    one.on_first_event(1)
     assert one.open_state is None
 
 
@@ -147,8 +168,9 @@ def test_an_upstream_that_fails_at_one_gateway_is_skipped_by_the_other(
         other.port = other_server.port
         assert other.post(PATH, BODY).status == 200
         upstream.queue(failure(503), times=None)
-        for _ in range(2):
-            assert one.post(PATH, BODY).status == 200
+        _, raw_key = APIKey.objects.issue(name="another", owner=owner)
+        assert one.post(PATH, BODY).status == 200
+        assert one.post(PATH, BODY, headers={"Authorization": f"Bearer {raw_key}"}).status == 200
 
         time.sleep(STATE_TTL_S)  # maximum age of the other process's state
         received = len(upstream.requests)
