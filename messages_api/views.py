@@ -12,6 +12,7 @@ from messages_api.apis import envelope
 from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import wire
+from messages_api.gateway.access import check_client_ip
 from messages_api.gateway.count_tokens import count_tokens
 from messages_api.gateway.request import InFlightRequest
 from messages_api.gateway.stream import open_stream
@@ -36,11 +37,21 @@ class ApiFormatView(APIView):
 
     content_negotiation_class = IgnoreAcceptHeader
     api_format: ModuleType = envelope  # or apis.anthropic, set in urls.py
+    is_recorded = False
+    """Whether admission writes a usage record of each request, also of those from an IP address that is not allowed."""
+
+    def initial(self, http_request: DRFRequest, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, and check the client's IP address before anything of the request is read."""
+        super().initial(http_request, *args, **kwargs)
+        if not self.is_recorded:
+            client_ip = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the middleware
+            check_client_ip(http_request.auth, client_ip)  # type: ignore[arg-type]
 
 
 class MessagesView(ApiFormatView):
     """Serve one request of the Messages API: a message, or a stream of events."""
 
+    is_recorded = True
     http_method_names = ["post"]
 
     def post(self, http_request: DRFRequest) -> HttpResponseBase:

@@ -4,6 +4,7 @@ from keys.access.snapshots import Snapshot
 from keys.domain.limits import ALLOWED_IPS, ALLOWED_MODELS, LimitExceeded
 from keys.errors import NotAuthenticated, NotPermitted
 from lib import model_patterns
+from lib.model_patterns import EVERY_MODEL
 from lib.networks import is_within
 
 
@@ -13,24 +14,45 @@ def check_usable(snapshot: Snapshot) -> None:
         raise NotAuthenticated
 
 
-def authorize(snapshot: Snapshot, *, model: str, client_ip: str | None) -> None:
-    """Check that a key may request a model now from a client IP address. Raise NotAuthenticated or NotPermitted.
-
-    Runs before routing, so that a key with an allowlist cannot find out which other models exist.
-    """
-    check_usable(snapshot)
+def check_client_ip(snapshot: Snapshot, client_ip: str | None) -> None:
+    """Raise NotPermitted unless a key may be used from a client IP address."""
     if snapshot.networks and not is_within(client_ip, snapshot.networks):
         raise NotPermitted(
             "API key is not allowed from your IP address.",
             limit_exceeded=LimitExceeded(scope="key", limit=ALLOWED_IPS),
         )
+
+
+def check_model(snapshot: Snapshot, model: str, *, param: str = "model") -> None:
+    """Raise NotPermitted unless a key may request a model. `param` is the path of the field that names it.
+
+    Runs before routing, so that a key with an allowlist cannot find out which other models exist.
+    """
     if not allows_model(snapshot, model):
-        scope = "key" if not model_patterns.allows(snapshot.allowed_models, model) else "team"
         raise NotPermitted(
             "API key is not allowed to use the requested model.",
-            param="model",
-            limit_exceeded=LimitExceeded(scope=scope, limit=ALLOWED_MODELS),
+            param=param,
+            limit_exceeded=_model_limit(snapshot, model),
         )
+
+
+def unknown_model(snapshot: Snapshot, *, param: str) -> NotPermitted:
+    """Return the error for a field that may choose a model which the gateway cannot check."""
+    return NotPermitted(
+        f"{param}: this API key is limited to certain models, and the field may choose another one. Remove the field.",
+        param=param,
+        limit_exceeded=_model_limit(snapshot, EVERY_MODEL),
+    )
+
+
+def _model_limit(snapshot: Snapshot, model: str) -> LimitExceeded:
+    scope = "key" if not model_patterns.allows(snapshot.allowed_models, model) else "team"
+    return LimitExceeded(scope=scope, limit=ALLOWED_MODELS)
+
+
+def has_model_allowlist(snapshot: Snapshot) -> bool:
+    """Return whether some model is not allowed for a key."""
+    return not allows_model(snapshot, EVERY_MODEL)
 
 
 def allows_model(snapshot: Snapshot, model: str) -> bool:

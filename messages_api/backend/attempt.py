@@ -40,7 +40,7 @@ class Attempt:
     is_anthropic_api: bool
     """Whether the client uses the Anthropic API, so that the bytes of an Anthropic upstream can be passed through."""
     client_headers: dict[str, str]
-    """The client's `anthropic-*` headers. Used for the Anthropic API only."""
+    """The client's headers that are forwarded. Used for the Anthropic API only."""
     is_beta: bool = False
     """Whether the client sent `?beta=true`, the only query parameter that is forwarded."""
     input_estimate: int

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.utils import timezone
 
-from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from keys.budgets.reservations import ReservationRequest, reservation_requests
 from keys.errors import LedgerUnavailable, RequestRejected, Unpriced
@@ -19,9 +18,11 @@ from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission
 from lib import deadlines
+from lib.pace import pace
 from messages_api.backend.endpoint import Target
-from messages_api.backend.protocol.token_estimate import estimate
+from messages_api.backend.protocol.token_estimate import measure, output_limit
 from messages_api.errors import RequestError
+from messages_api.gateway.access import check_client_ip, check_models
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.route_table import find_targets, refresh_deadline
@@ -35,7 +36,8 @@ class AdmissionControl:
     """Admission of one request. The limits and budgets that it takes are settled or released with the request."""
 
     def __init__(self, body: RequestBody, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
-        self.input_estimate = estimate(body.request)
+        self._size = measure(body.request, step=pace())
+        self.input_estimate = self._size.input_tokens
         self.grant = limiter.LimitGrant(request_id=client.request_id)
         """The limits that the request has taken."""
         self._body = body
@@ -58,9 +60,10 @@ class AdmissionControl:
     def _admit(self) -> tuple[list[Target], Admission]:
         model = self._body.request["model"]
         try:
-            authorization.authorize(self._key, model=model, client_ip=self._client.ip_address)
+            check_client_ip(self._key, self._client.ip_address)
+            check_models(self._body.request, key=self._key)
             self.grant = limiter.consume(self._client.request_id, self._key.limits, lease_s=LIMITS_LEASE_S)
-            limiter.consume_tokens(self.grant, tokens=self.input_estimate + self._body.request["max_tokens"])
+            limiter.consume_tokens(self.grant, tokens=self.input_estimate + output_limit(self._body.request))
             targets, needed = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
             exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None
@@ -90,9 +93,9 @@ class AdmissionControl:
         needed = reservation_requests(
             self._key.budgets,
             input_tokens=self.input_estimate,
-            max_tokens=self._body.request["max_tokens"],
+            max_tokens=output_limit(self._body.request),
             prices=[price for _, price in found],
-            may_write_cache=b'"cache_control"' in self._body.raw,
+            may_write_cache=self._size.writes_cache,
         )
         return [target for target, _ in found], needed
 

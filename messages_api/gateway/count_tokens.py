@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from lib import deadlines
+from lib.pace import pace
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.protocol.token_estimate import estimate
+from messages_api.gateway.access import check_models
 from messages_api.gateway.attempts import Attempts
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
@@ -20,9 +21,8 @@ def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int
 
     Raise RequestRejected, RequestError or UpstreamError. Limits and budgets do not apply; no usage record is written.
     """
-    model = body.request["model"]
-    authorization.authorize(key, model=model, client_ip=client.ip_address)
-    targets = find_targets(model, key=key)
+    check_models(body.request, key=key)
+    targets = find_targets(body.request["model"], key=key)
     deadlines.release_connections()
     begin = partial(
         Attempt,
@@ -30,7 +30,7 @@ def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int
         is_anthropic_api=True,
         client_headers=client.headers,
         is_beta=client.is_beta,
-        input_estimate=estimate(body.request),
+        input_estimate=estimate(body.request, step=pace()),
     )
     # A count says nothing about messages: it neither opens nor closes a circuit, and is no probe.
     attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=key.key_id, begin=begin, is_evidence=False)

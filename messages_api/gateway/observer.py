@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
-from messages_api.backend.protocol.types import Event, Message
+from messages_api.backend.protocol.token_estimate import estimated_output
+from messages_api.backend.protocol.types import Event, Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 
 REPORTED, PARTIAL, ESTIMATED, NONE = "reported", "partial", "estimated", "none"
@@ -66,7 +66,9 @@ class Observer:
     def duration_ms(self) -> int:
         return round((time.monotonic() - self._started_at) * 1000)
 
-    def usage(self, reported: ReportedUsage, *, input_estimate: int, was_sent: bool) -> tuple[Usage, str]:
+    def usage(
+        self, reported: ReportedUsage, *, request: MessagesRequest, input_estimate: int, was_sent: bool
+    ) -> tuple[Usage, str]:
         """Return the tokens of this request and their usage source.
 
         `reported`: the upstream's final counts. `partial`: it reported some, the rest is estimated. `estimated`: it
@@ -76,7 +78,7 @@ class Observer:
             return reported.usage, REPORTED
         if not was_sent:
             return Usage(), NONE
-        estimate = Usage(input=input_estimate, output=-(-self._characters // CHARACTERS_PER_TOKEN))
+        estimate = Usage(input=input_estimate, output=estimated_output(self._characters, request))
         if reported.usage is None:
             return estimate, ESTIMATED
         completed = reported.usage.completed_by(estimate)

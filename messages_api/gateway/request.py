@@ -277,6 +277,7 @@ class InFlightRequest:
         attempt = self._attempts.current if self._attempts is not None else None
         return self._observer.usage(
             self._reported_usage(),
+            request=self._body.request,
             input_estimate=self._admission_control.input_estimate,
             was_sent=attempt is not None and attempt.exchange.may_be_billed,
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
+from messages_api.backend.protocol.headers import FORWARDED
 from messages_api.errors import RequestError
 
 MAX_FORWARDED_LENGTH = 1024
@@ -21,7 +22,7 @@ class ClientInfo:
     client_request_id: str
     """`X-Request-ID` of the client: recorded, never used as the gateway's own."""
     headers: dict[str, str]
-    """The `anthropic-*` headers, lower case, if the API forwards them to an Anthropic upstream."""
+    """The headers that the API forwards to an Anthropic upstream, in lower case."""
     is_beta: bool
     """Whether the query has `beta=true`, which the Anthropic API forwards to an Anthropic upstream."""
     socket: socket.socket | None
@@ -35,7 +36,7 @@ class ClientInfo:
             ip_address=http_request.client_ip,  # type: ignore[attr-defined]  # set by the middleware
             user_agent=_printable(http_request.META.get("HTTP_USER_AGENT", ""))[:MAX_USER_AGENT_LENGTH],
             client_request_id=_printable(http_request.META.get("HTTP_X_REQUEST_ID", ""))[:MAX_REQUEST_ID_LENGTH],
-            headers=_anthropic_headers(http_request) if forwards_headers else {},
+            headers=_forwarded_headers(http_request) if forwards_headers else {},
             is_beta=http_request.GET.get("beta") == "true",
             socket=http_request.META.get("gunicorn.socket"),
         )
@@ -45,12 +46,12 @@ def _printable(text: str) -> str:
     return "".join(character for character in text if character.isprintable())
 
 
-def _anthropic_headers(http_request: HttpRequest) -> dict[str, str]:
+def _forwarded_headers(http_request: HttpRequest) -> dict[str, str]:
     headers = {}
-    for name, value in http_request.META.items():
-        if not name.startswith(("HTTP_ANTHROPIC_", "HTTP_X_CLAUDE_CODE_")):
+    for header in FORWARDED:
+        value = http_request.META.get(f"HTTP_{header.replace('-', '_').upper()}")
+        if value is None:
             continue
-        header = name[5:].replace("_", "-").lower()
         if len(value) > MAX_FORWARDED_LENGTH or not (value.isascii() and value.isprintable()):
             raise RequestError(
                 f"{header}: expected at most {MAX_FORWARDED_LENGTH} printable ASCII characters.", param=header

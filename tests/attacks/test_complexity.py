@@ -29,6 +29,7 @@ from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 from messages_api.errors import RequestError
 from messages_api.intake import body
+from messages_api.intake.named_models import named_models
 from messages_api.models.presets import PRESETS
 
 SIZE = 2_000
@@ -122,6 +123,10 @@ REQUESTS: dict[str, Callable[[int], dict[str, Any]]] = {
     ),
     "stop sequences": lambda n: asks(stop_sequences=[f"stop {i}" for i in range(n)]),
     "metadata": lambda n: asks(metadata={"user_id": "u" * n}),
+    "fallbacks": lambda n: asks(fallbacks=[{"model": "m"}] * n),
+    "tool additions": lambda n: said(*[{"type": "tool_addition", "tool": {"definition": {"model": "m"}}}] * n),
+    "fields called model": lambda n: asks(novel=[{"model": "m"}] * n),
+    "long URLs": lambda n: said(*[{"type": "image", "source": {"type": "url", "url": "u" * 300}}] * n),
     "null members": lambda n: said(*[{"type": "text", "text": "a", "cache_control": None}] * n),
 }
 
@@ -138,6 +143,7 @@ REQUEST_READERS: dict[str, Callable[[Any], Any]] = {
     "parse, envelope API": parse_strict,
     "parse, Anthropic API": parse_open,
     "estimate": estimate,
+    "named models": lambda request: list(named_models(request)),
     "tool ids": tool_ids,
     "clean history": clean_history,
     "empty response": lambda request: empty_response(request, ids()),

@@ -22,7 +22,7 @@ from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.response_content import ContentPart, parse_arguments, read_content
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import stop_fields
-from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
+from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import Usage
@@ -333,5 +333,5 @@ class OpenAIDecoder:
         if usage.input is None:
             usage = replace(usage, input=self._input_estimate)
         if usage.output is None:
-            usage = replace(usage, output=-(-self.characters // CHARACTERS_PER_TOKEN))
+            usage = replace(usage, output=estimated_output(self.characters, self._request))
         return usage

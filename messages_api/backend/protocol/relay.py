@@ -16,7 +16,7 @@ from messages_api.backend.protocol.error_mapping import (
     map_anthropic_error,
 )
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.token_estimate import CHARACTERS_PER_TOKEN
+from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.types import Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import Usage
 
@@ -64,6 +64,7 @@ class AnthropicDecoder:
         """Whether the last event differs from the record: the upstream has another name for the model, or no usage."""
         self.message_id: str | None = None
         self.stop_reason: str | None = None
+        self._request = request
         self._model = request["model"]
         self._input_estimate = input_estimate
         self._is_started = False
@@ -199,7 +200,9 @@ class AnthropicDecoder:
         if isinstance(usage, dict) and "output_tokens" in usage:
             return event
         self.has_changed = True
-        output = self.usage.output if self.usage.output is not None else -(-self.characters // CHARACTERS_PER_TOKEN)
+        output = self.usage.output
+        if output is None:
+            output = estimated_output(self.characters, self._request)
         return {**event, "usage": {**(usage if isinstance(usage, dict) else {}), "output_tokens": output}}
 
     def _message_stop(self, event: JSONObject) -> list[Event]:

@@ -34,6 +34,7 @@ class MessagesRequest(TypedDict):
     output_config: NotRequired[JSONObject]
     output_format: NotRequired[JSONObject]
     metadata: NotRequired[JSONObject]
+    fallbacks: NotRequired[list[JSONObject]]
 
 
 class Message(TypedDict):

@@ -43,7 +43,7 @@ def test_an_allowlist_holds_names_and_prefixes(allowed: tuple[str, ...], model: 
 
 def test_a_model_outside_the_allowlist_is_not_allowed_and_the_list_is_not_disclosed() -> None:
     with pytest.raises(NotPermitted) as caught:
-        authorization.authorize(snapshot(allowed_models=("secret-model",)), model="other", client_ip=None)
+        authorization.check_model(snapshot(allowed_models=("secret-model",)), "other")
 
     assert "secret-model" not in caught.value.message
 
@@ -57,7 +57,7 @@ def test_a_model_outside_the_allowlist_is_not_allowed_and_the_list_is_not_disclo
 )
 def test_an_unusable_key_is_rejected(changes: dict[str, object]) -> None:
     with pytest.raises(NotAuthenticated):
-        authorization.authorize(snapshot(**changes), model="anything", client_ip="192.0.2.1")
+        authorization.check_usable(snapshot(**changes))
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_key_with_an_ip_allowlist_is_allowed_from_there_only_and_the_list_is_n
 ) -> None:
     locked = snapshot(networks=tuple(map(network, networks)))
     if expected:
-        authorization.authorize(locked, model="m", client_ip=client_ip)
+        authorization.check_client_ip(locked, client_ip)
         return
     with pytest.raises(NotPermitted) as caught:
-        authorization.authorize(locked, model="m", client_ip=client_ip)
+        authorization.check_client_ip(locked, client_ip)
     assert not any(each in caught.value.message for each in networks)

@@ -9,7 +9,11 @@ CALLER = {
     "X-API-KEY": "CALLER",
     "Anthropic-Version": "2026-10-21",
     "anthropic-beta": "a-1",
+    "anthropic-workspace-id": "wrkspc_other",
+    "anthropic-user-profile-id": "uprof_other",
+    "anthropic-organization-id": "org_other",
     "anthropic-new-thing": "n",
+    "x-claude-code-ide-authorization": "secret",
     "X-Claude-Code-Session-Id": "s",
     "Content-Type": "text/plain",
     "Cookie": "c=1",
@@ -18,12 +22,11 @@ CALLER = {
 }
 
 
-def test_the_anthropic_api_forwards_anthropic_headers() -> None:
+def test_the_anthropic_api_forwards_listed_headers_only() -> None:
     assert upstream_headers(api_format="anthropic", style="bearer", key="UP", headers=CALLER) == {
         "content-type": "application/json",
         "anthropic-version": "2026-10-21",
         "anthropic-beta": "a-1",
-        "anthropic-new-thing": "n",
         "x-claude-code-session-id": "s",
         "authorization": "Bearer UP",
     }
