@@ -141,8 +141,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
         """Return the values of the query string, or those of the price to copy except its start time."""
-        copied = request.GET.get("copy", "")
-        price = ModelPrice.objects.filter(pk=copied).first() if copied.isascii() and copied.isdigit() else None
+        price = self.get_object(request, request.GET.get("copy", ""))
         if price is None:
             return super().get_changeform_initial_data(request)
         names = ["model_pattern", "upstream", *PRICES, "is_free", "max_output_tokens", "source"]

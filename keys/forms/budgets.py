@@ -12,6 +12,7 @@ from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
 from keys.forms.partial_save import PartialSaveForm
 from keys.models import APIKey, Budget, Team
+from lib.admin.form_guard import FormCountGuard
 
 MAX_BUDGETS = len(Budget.Period) * len(Budget.Unit)
 """One budget for each period and unit."""
@@ -79,7 +80,7 @@ class TeamBudgetForm(BudgetForm):
         return cleaned
 
 
-class BudgetFormSet(BaseInlineFormSet):
+class BudgetFormSet(FormCountGuard, BaseInlineFormSet):
     """All budgets of one key: one per period and unit, and none that exceeds a budget of the key's team."""
 
     def __init__(self, *args: Any, team: Team | None = None, may_add: bool = True, **kwargs: Any) -> None:
@@ -124,20 +125,28 @@ class BudgetFormSet(BaseInlineFormSet):
 
 
 KeyBudgets: Any = forms.inlineformset_factory(
-    APIKey, Budget, form=BudgetForm, formset=BudgetFormSet, extra=1, max_num=MAX_BUDGETS, validate_max=True
+    APIKey,
+    Budget,
+    form=BudgetForm,
+    formset=BudgetFormSet,
+    extra=1,
+    max_num=MAX_BUDGETS,
+    absolute_max=2 * MAX_BUDGETS,
+    validate_max=True,
 )
 
 
 def budget_form_data(data: Any) -> Any:
     """Return the POST data for `KeyBudgets`.
 
-    "Add a budget" adds an empty row. A request without budget rows gets a management form with none.
+    "Add a budget" adds an empty row, up to `MAX_BUDGETS`. A request without budget rows gets a management form with
+    none.
     """
     if data is None:
         return None
     total, initial = (f"{KeyBudgets.get_default_prefix()}-{name}_FORMS" for name in ("TOTAL", "INITIAL"))
     if total not in data:
         return {**data.dict(), total: "0", initial: "0"}
-    if "add_budget" in data and data[total].isascii() and data[total].isdigit() and len(data[total]) < 5:
+    if "add_budget" in data and data[total] in map(str, range(MAX_BUDGETS)):
         return {**data.dict(), total: str(int(data[total]) + 1)}
     return data

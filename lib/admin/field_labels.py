@@ -8,6 +8,8 @@ from django.forms.models import BaseInlineFormSet
 from django.forms.utils import pretty_name
 from django.http import HttpRequest
 
+from lib.admin.form_guard import FormCountGuard
+
 
 class FieldLabels:
     """Mixin for a ModelAdmin: label date and time separately, and show many-to-many fields as checkboxes."""
@@ -26,7 +28,7 @@ class FieldLabels:
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
 
 
-class LabeledInlineFormSet(BaseInlineFormSet):
+class LabeledInlineFormSet(FormCountGuard, BaseInlineFormSet):
     """Formset of a tabular inline. Its cells have no label elements, only a column heading that is visible."""
 
     def add_fields(self, form: forms.ModelForm, index: int | None) -> None:

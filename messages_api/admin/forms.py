@@ -1,13 +1,46 @@
 """Forms of upstreams and routes. A credential is written and never shown."""
 
+import json
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils import timezone
 
+from messages_api.errors import RequestError
+from messages_api.intake import strict_json
 from messages_api.models import Upstream
+
+MAX_OVERRIDES_LENGTH = 10_000
+
+
+class JSONObjectField(forms.CharField):
+    """A JSON object, as text in the form. Django's field fails for deep nesting and long integers."""
+
+    widget = AdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> dict[str, Any]:
+        text = super().to_python(value)
+        if len(text) > MAX_OVERRIDES_LENGTH:
+            raise ValidationError(f"Enter at most {MAX_OVERRIDES_LENGTH:,} characters.")
+        try:
+            return strict_json.read_object(text.encode()) if text else {}
+        except (RequestError, UnicodeEncodeError) as error:
+            raise ValidationError("Enter one JSON object, with each name once.") from error
+
+    def run_validators(self, value: Any) -> None:
+        """Skip the validators of CharField, which expect a string."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != initial)
+        except ValidationError:
+            return True
 
 
 class UpstreamForm(forms.ModelForm):
@@ -19,6 +52,9 @@ class UpstreamForm(forms.ModelForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
     clear_credential = forms.BooleanField(required=False, label="Clear the stored credential")
+    profile_overrides = JSONObjectField(
+        required=False, help_text='Overrides of the preset as JSON, such as {"max_stop": 4}.'
+    )
 
     lost_credential = False
     """Set by `save`: the base URL changed, which cleared the stored credential."""

@@ -1,11 +1,15 @@
 """Validation of an upstream's base URL. Only operators set it; a request never does."""
 
 import ipaddress
+import re
 import socket
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
+MAX_HOST_LENGTH = 253
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+HOST_INVALID = "Enter a valid host name, or an IPv6 host in brackets."
 METADATA = ipaddress.ip_network("169.254.0.0/16")
 
 
@@ -17,18 +21,30 @@ def check_base_url(url: str) -> None:
     """
     if not url.isascii() or not url.isprintable() or any(character in url for character in " \\?#@"):
         raise ValidationError("Enter a URL without spaces, user, query or fragment, such as https://host/v1.")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # unbalanced brackets, or no IP address in them
+        raise ValidationError(HOST_INVALID) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValidationError("Enter a URL that begins with http:// or https://.")
     try:
         _ = parts.port
     except ValueError as error:
-        raise ValidationError("The port must be a number.") from error
+        raise ValidationError("Enter a port from 0 to 65535.") from error
+    if not _is_host(parts.netloc, parts.hostname):
+        raise ValidationError(HOST_INVALID)
     address = _as_address(parts.hostname)
     if address is not None and address in METADATA:
         raise ValidationError("Link-local IP addresses are not allowed.")
     if parts.scheme == "http" and address is not None and not address.is_private:
         raise ValidationError("Use https:// for a public IP address.")
+
+
+def _is_host(netloc: str, host: str) -> bool:
+    """Return whether the host is an IP address in brackets, or a name that can be resolved (RFC 1035, 2.3.4)."""
+    if netloc.startswith("["):
+        return ":" in host and "%" not in host  # urlsplit has checked the rest
+    return len(host) <= MAX_HOST_LENGTH and all(map(LABEL.fullmatch, host.removesuffix(".").split(".")))
 
 
 def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -5,7 +5,7 @@ import uuid
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
@@ -17,7 +17,9 @@ from messages_api.models.presets import PRESETS
 
 logger = logging.getLogger(__name__)
 
-POSITIVE = [MinValueValidator(0.1)]
+MAX_TIMEOUT_S = 86_400.0
+"""A day. Sockets and leases of usage records overflow with times beyond any use, and then every request fails."""
+TIMEOUT = [MinValueValidator(0.1), MaxValueValidator(MAX_TIMEOUT_S)]
 
 
 class Dialect(models.TextChoices):
@@ -44,15 +46,15 @@ class Upstream(models.Model):
     )
     credential_ciphertext = models.TextField("credential", blank=True, editable=False)
     credential_set_at = models.DateTimeField(null=True, editable=False)
-    connect_timeout_s = models.FloatField("connect timeout", default=5.0, validators=POSITIVE, help_text="Seconds.")
+    connect_timeout_s = models.FloatField("connect timeout", default=5.0, validators=TIMEOUT, help_text="Seconds.")
     first_byte_timeout_s = models.FloatField(
-        "first-byte timeout", default=120.0, validators=POSITIVE, help_text="Seconds."
+        "first-byte timeout", default=120.0, validators=TIMEOUT, help_text="Seconds."
     )
     idle_timeout_s = models.FloatField(
-        "idle timeout", default=90.0, validators=POSITIVE, help_text="Seconds between two events of a stream."
+        "idle timeout", default=90.0, validators=TIMEOUT, help_text="Seconds between two events of a stream."
     )
     request_timeout_s = models.FloatField(
-        "request timeout", default=600.0, validators=POSITIVE, help_text="Seconds for a request, over all attempts."
+        "request timeout", default=600.0, validators=TIMEOUT, help_text="Seconds for a request, over all attempts."
     )
     retry_on_timeout = models.BooleanField(
         default=False,
@@ -61,7 +63,7 @@ class Upstream(models.Model):
     continue_after_disconnect_s = models.FloatField(
         "continue after client disconnect",
         default=0.0,
-        validators=[MinValueValidator(0.0)],
+        validators=[MinValueValidator(0.0), MaxValueValidator(MAX_TIMEOUT_S)],
         help_text="Seconds for which the response is read after the client disconnected, for its final usage. "
         "0 ends the request immediately. For providers that bill the complete response in any case.",
     )
@@ -71,9 +73,7 @@ class Upstream(models.Model):
         default="portable",
         help_text="Capabilities of the server.",
     )
-    profile_overrides = models.JSONField(
-        default=dict, blank=True, help_text='Overrides of the preset as JSON, such as {"max_stop": 4}.'
-    )
+    profile_overrides = models.JSONField(default=dict, blank=True)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

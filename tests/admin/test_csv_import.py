@@ -335,6 +335,47 @@ def test_a_form_without_its_token_issues_nothing(token: str, browser: Client) ->
     assert "CSV file" in answer.text and not APIKey.objects.exists()
 
 
+def file_of(size: int) -> str:
+    """Return a valid file of this many bytes with line feeds."""
+    head, rows = "name,owner,expires,purpose\n", 150
+    lengths = [(size - len(head)) // rows] * rows
+    lengths[-1] += size - len(head) - sum(lengths)
+    return head + "".join(f"app {n:03},root,90d,{'x' * (length - 18)}\n" for n, length in enumerate(lengths))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("size", [261_897, csv_import.MAX_BYTES - 151])
+def test_a_file_at_the_limit_is_issued_with_the_line_ends_of_a_browser(
+    size: int, line_end: str, browser: Client
+) -> None:
+    text = file_of(size).replace("\n", line_end)
+    preview = upload(browser, text)
+    form = confirmed(preview)
+    form["content"] = form["content"].replace("\r\n", "\n").replace("\n", "\r\n")
+
+    issued = browser.post(IMPORT, form)
+
+    assert issued.status_code == 200 and APIKey.objects.count() == 150
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"content": "x" * (csv_import.MAX_BYTES + 1)}, id="too long"),
+        pytest.param({"content": ""}, id="empty"),
+        pytest.param({"content": "no columns"}, id="unreadable"),
+        pytest.param({"content": "a\0b"}, id="NUL"),
+        pytest.param({"token": "short"}, id="token"),
+        pytest.param({"output": "fax"}, id="output"),
+    ],
+)
+def test_a_preview_that_arrives_changed_says_so(changes: dict[str, str], browser: Client) -> None:
+    response = browser.post(IMPORT, confirmed(upload(browser, GOOD)) | changes)
+
+    assert "No keys were issued: the file did not arrive as it was previewed." in response.text
+    assert APIKey.objects.count() == 0
+
+
 def test_importing_needs_the_permission_to_issue(browser_of: Callable[..., Client], browser: Client) -> None:
     form = confirmed(upload(browser, GOOD))
     clerk = browser_of("view_apikey", "change_apikey", "add_apikey")

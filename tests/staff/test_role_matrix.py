@@ -8,7 +8,7 @@ import pytest
 from auditlog.models import LogEntry
 from django.apps import apps
 from django.contrib import admin as django_admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import models
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -17,29 +17,11 @@ from keys.models import APIKey, UsageRecord
 from messages_api.models import Upstream
 from tests.support.admin_urls import address_of, admin_patterns, row_of
 from tests.support.largest_form import largest_form
-from tests.support.role_matrix import ACTIONS, ALL, APP_LISTS, PAGES, ROLES, TABLES
+from tests.support.role_matrix import ACTIONS, ALL, APP_LISTS, PAGES, TABLES
 
-PASSWORD = "a good password of somebody"
 UNWATCHED = {"sessions.session", "axes.accesslog", "admin.logentry", "auditlog.logentry"}
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client_of(settings: Any) -> Callable[[str], Client]:
-    """Return a function that creates a signed-in test client for the letter of a role."""
-    settings.ADMIN_TWO_FACTOR = "optional"
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-    def sign_in(letter: str) -> Client:
-        user = User.objects.create_user(f"user {letter}", password=PASSWORD, is_staff=True)
-        if ROLES[letter]:
-            user.groups.add(Group.objects.get(name=ROLES[letter]))
-        client = Client(raise_request_exception=False)
-        client.force_login(user)
-        return client
-
-    return sign_in
 
 
 ClientOf = Callable[[str], Client]
@@ -331,7 +313,7 @@ def test_a_key_manager_cannot_gain_permissions(client_of: ClientOf, objects: dic
 def test_an_auditor_sees_no_part_of_a_password_or_a_credential(client_of: ClientOf, objects: dict[str, Any]) -> None:
     client = client_of("U")
     user, upstream = objects["auth.user"], Upstream.objects.get(name="local")
-    user.set_password(PASSWORD)
+    user.set_password("a password of eve")
     user.save()
     algorithm, salt, digest = user.password.split("$")
 

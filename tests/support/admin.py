@@ -12,6 +12,7 @@ from django.test import Client
 
 from keys.models import APIKey, Budget, ModelPrice, Notification, Team
 from messages_api.models import Route, RouteTarget, Upstream
+from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
 
 
@@ -35,6 +36,23 @@ def browser_of(db: None) -> Callable[..., Client]:
         user = User.objects.create_user("clerk", is_staff=True)
         user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
         client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def client_of(db: None, settings: Any) -> Callable[[str], Client]:
+    """Return a function that creates a signed-in test client for the letter of a role: `client_of("A")`."""
+    settings.ADMIN_TWO_FACTOR = "optional"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+    def sign_in(letter: str) -> Client:
+        user = User.objects.create_user(f"user {letter}", password="a password of a role", is_staff=True)
+        if ROLES[letter]:
+            user.groups.add(Group.objects.get(name=ROLES[letter]))
+        client = Client(raise_request_exception=False)
         client.force_login(user)
         return client
 

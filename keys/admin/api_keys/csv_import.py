@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,6 +18,8 @@ from keys.reports.usage_csv import inert, written
 from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import NO_STORE, NO_STORE_NO_REFERRER, admin_page
 
+LOST = "No keys were issued: the file did not arrive as it was previewed. Choose the file again."
+
 IssuedKey = tuple[APIKey, str]
 """A key and its raw key."""
 
@@ -31,15 +34,22 @@ class FileForm(forms.Form):
         if (file.size or 0) > MAX_BYTES:
             raise ValidationError(f"The file is larger than {MAX_BYTES // 1024} KiB. Split it into several files.")
         try:
-            return file.read().decode("utf-8-sig")
+            return _with_line_feeds(file.read().decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise ValidationError("The file is not UTF-8. Save it as “CSV UTF-8”.") from error
+
+
+class TextField(forms.CharField):
+    """A text that a browser sends. Its line ends become line feeds before its length is checked."""
+
+    def to_python(self, value: Any) -> str:
+        return _with_line_feeds(super().to_python(value))
 
 
 class PreviewForm(forms.Form):
     """The form of the preview. It sends the file again, so the server stores nothing between the pages."""
 
-    content = forms.CharField(max_length=MAX_BYTES, strip=False, widget=forms.HiddenInput)
+    content = TextField(max_length=MAX_BYTES, strip=False, widget=forms.HiddenInput)
     token = forms.CharField(min_length=20, max_length=64, widget=forms.HiddenInput)
     only_valid = forms.BooleanField(required=False)
     output = forms.ChoiceField(choices=[("page", "page"), ("csv", "csv")])
@@ -70,12 +80,12 @@ class CsvImportPages(GatewayModelAdmin):
     def _handle_preview(self, request: HttpRequest, form: PreviewForm) -> HttpResponse:
         """Issue the previewed keys. Show the preview again if a row is invalid and was not excluded."""
         if not form.is_valid():
-            return _show_upload(request, FileForm())
+            return _show_upload(request, FileForm(), problem=LOST)
         text, token = form.cleaned_data["content"], form.cleaned_data["token"]
         try:
             rows = read(text)
         except UnreadableFile:  # not the content of a preview
-            return _show_upload(request, FileForm())
+            return _show_upload(request, FileForm(), problem=LOST)
         valid = [row for row in rows if not row.errors]
         if not valid or (len(valid) < len(rows) and not form.cleaned_data["only_valid"]):
             return _show_preview(request, rows, text, was_rejected=True)
@@ -102,10 +112,16 @@ class CsvImportPages(GatewayModelAdmin):
         return issued
 
 
-def _show_upload(request: HttpRequest, form: FileForm) -> HttpResponse:
+def _with_line_feeds(text: str) -> str:
+    """Return the text with LF for CRLF and CR, as which browsers send the line ends of a form."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _show_upload(request: HttpRequest, form: FileForm, *, problem: str = "") -> HttpResponse:
     context = {
         "title": "Import keys",
         "form": form,
+        "problem": problem,
         "columns": COLUMNS,
         "example": EXAMPLE,
         "max_rows": MAX_ROWS,

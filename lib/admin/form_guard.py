@@ -1,0 +1,68 @@
+"""Protection of pages from forged forms and URLs: no server error and no work without limit."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
+from django.db.models import CharField, QuerySet, TextField
+from django.forms.formsets import INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
+
+SAVE_AS_NEW = "_saveasnew"
+
+
+class FormGuard:
+    """Mixin for a ModelAdmin: reject parameters that no page of the gateway sends and that Django does not check."""
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Allow the primary key alone: every foreign key refers to it, and Django fails for reverse relations."""
+        return to_field == self.opts.pk.name  # type: ignore[attr-defined]
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Run the action, unless a selected value cannot be the primary key of a row."""
+        if not all(map(self._can_be_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            messages.error(request, "The selection is invalid. Select the rows again.")
+            return HttpResponseRedirect(request.get_full_path())
+        response: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        return response
+
+    def _can_be_key(self, value: str) -> bool:
+        try:
+            self.opts.pk.clean(value.replace("\0", ""), None)  # type: ignore[attr-defined]
+        except ValidationError:
+            return False
+        return "\0" not in value
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Reject "Save as new" where it is not offered: Django would fail to show the invalid form again."""
+        if SAVE_AS_NEW in request.POST and not self.save_as:  # type: ignore[attr-defined]
+            raise BadRequest("This form has no “Save as new”.")
+        response: HttpResponse = super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
+        return response
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the texts of the query string. The widgets of other fields fail for values of a wrong type."""
+        return {name: value for name, value in request.GET.items() if self._is_text(name)}
+
+    def _is_text(self, name: str) -> bool:
+        try:
+            return isinstance(self.opts.get_field(name), CharField | TextField)  # type: ignore[attr-defined]
+        except FieldDoesNotExist:
+            return False
+
+
+class FormCountGuard:
+    """Mixin for a formset: check the numbers of forms, which Django takes from the client without a lower bound."""
+
+    @cached_property
+    def management_form(self) -> Any:
+        form = super().management_form  # type: ignore[misc]
+        if not self.is_bound or not form.is_valid():  # type: ignore[attr-defined]
+            return form
+        initial, total = form.cleaned_data[INITIAL_FORM_COUNT], form.cleaned_data[TOTAL_FORM_COUNT]
+        if not 0 <= initial <= total <= self.absolute_max:  # type: ignore[attr-defined]
+            form.add_error(None, "The numbers of forms are invalid.")
+            form.cleaned_data |= {INITIAL_FORM_COUNT: 0, TOTAL_FORM_COUNT: 0}
+        return form
