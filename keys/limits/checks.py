@@ -15,6 +15,7 @@ from keys.domain.limits import CONCURRENCY, LIMIT_LABELS, REQUESTS, TOKENS, Limi
 from keys.errors import RateLimitExceeded
 
 PARTS = 60_000
+BLOCKED_MS = 60_000  # a limit of 0 admits nothing until an operator changes it
 SLOT_RETRY_MS = 1_000  # the end of an in-flight request cannot be predicted: retry soon
 
 HEADERS = {REQUESTS: "anthropic-ratelimit-requests", TOKENS: "anthropic-ratelimit-tokens"}
@@ -41,6 +42,11 @@ class LimitCheck(NamedTuple):
     def is_concurrency(self) -> bool:
         """Whether the request needs a slot while it is in flight, instead of units of a token bucket."""
         return self.limit == CONCURRENCY
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the limit admits nothing. No form can set a limit of 0, but SQL can."""
+        return self.value < 1
 
 
 class LimitState(NamedTuple):

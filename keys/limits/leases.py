@@ -112,7 +112,7 @@ class ConcurrencyLeases:
         for request_id, lease in list(self._leases.items()):
             if lease.ends_at <= now:
                 self._leases.pop(request_id, None)
-        held = {request_id: lease for request_id, lease in list(self._leases.items()) if lease.slots}
+        held = dict(self._leases)
         for lease in held.values():
             lease.is_in_redis = True
         self._shared.renew({request_id: lease.slots for request_id, lease in held.items()})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
-from keys.limits.checks import PARTS, SLOT_RETRY_MS, LimitCheck, LimitDecision, LimitState, Usage, consumed
+from keys.limits.checks import BLOCKED_MS, PARTS, SLOT_RETRY_MS, LimitCheck, LimitDecision, LimitState, Usage, consumed
 
 KEPT_ANYWAY = 1_000  # so many counters cost less memory than it costs to scan them
 
@@ -45,7 +45,7 @@ class LocalRateLimiter:
     def settle(self, request_id: str, checks: Sequence[LimitCheck], usage: Usage) -> LimitDecision:
         """Replace what was consumed by the actual usage, and free the slots."""
         with self._lock:
-            counters = self._refreshed(checks, self._now_ms())
+            counters = self._refreshed(checks, self._now_ms(), is_settling=True)
             for counter, check in zip(counters, checks, strict=True):
                 counter.settle(check, request_id, usage.get(check.limit, 0))
             return _decision(checks, counters, [0] * len(checks))
@@ -59,11 +59,14 @@ class LocalRateLimiter:
     def __len__(self) -> int:
         return len(self._counters)
 
-    def _refreshed(self, checks: Sequence[LimitCheck], now: int) -> "list[_TokenBucket | _ConcurrencySlots]":
+    def _refreshed(self, checks: Sequence[LimitCheck], now: int, *, is_settling: bool = False) -> "list[_Counter]":
         """Return the counter of each check, at its current level."""
         share = settings.WEB_CONCURRENCY
-        counters = []
+        counters: list[_Counter] = []
         for check in checks:
+            if check.is_blocked:
+                counters.append(_BLOCKED)
+                continue
             counter = self._counters.get(check.key)
             if counter is None:
                 counter = self._counters[check.key] = (
@@ -71,7 +74,7 @@ class LocalRateLimiter:
                 )
             else:
                 self._counters.move_to_end(check.key)
-            counter.refresh(check, now, share)
+            counter.refresh(check, now, share, is_settling=is_settling)
             counters.append(counter)
         return counters
 
@@ -88,48 +91,67 @@ class LocalRateLimiter:
 class _TokenBucket:
     """Units that refill continuously. The level may be negative: usage beyond the estimate is charged afterwards."""
 
-    __slots__ = ("_at", "_capacity", "_level", "_refill_rate", "_unit")
+    __slots__ = ("_at", "_capacity", "_level", "_limit", "_offset", "_unit")
 
     def __init__(self, check: LimitCheck, now: int, share: int) -> None:
         self._at = now
-        self._resize(check, share)
+        self._limit = check.value
+        self._unit, self._capacity = _sizes(check.value, share)
         self._level = self._capacity
+        self._offset = 0
 
-    def _resize(self, check: LimitCheck, share: int) -> None:
-        self._refill_rate = check.value
-        self._unit = PARTS * share
-        self._capacity = max(check.value * PARTS, self._unit)
+    def refresh(self, check: LimitCheck, now: int, share: int, *, is_settling: bool) -> None:
+        """Refill for the time since the last refresh, at the current rate of the limit.
 
-    def refresh(self, check: LimitCheck, now: int, share: int) -> None:
-        """Refill for the time since the last refresh, at the current rate of the limit."""
-        self._resize(check, share)
-        self._level = self._level_at(now)
+        The limit is that of the latest request: one that is settled may have begun under another.
+        """
+        is_changed = not is_settling and check.value != self._limit
+        if is_changed:
+            self._limit = check.value
+        self._unit, self._capacity = _sizes(self._limit, share)
+        refilled = self._refilled(now)
+        if is_changed:
+            self._offset = refilled - self._capacity
+        self._level = min(self._capacity, refilled)
         self._at = now
 
-    def _level_at(self, now: int) -> int:
-        return min(self._capacity, self._level + (now - self._at) * self._refill_rate)
+    def _refilled(self, now: int) -> int:
+        return self._level + (now - self._at) * self._limit
 
     def wait_ms(self, check: LimitCheck) -> int:
         if not check.amount:
             return 0
-        return max(0, _rounded_up(self._parts(check) - self._level, self._refill_rate))
+        return max(0, _rounded_up(self._parts(check) - self._level, self._limit))
 
     def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None:
         self._level -= self._parts(check)
 
     def settle(self, check: LimitCheck, request_id: str, used: int) -> None:
-        self._level = min(self._capacity, self._level + self._parts(check) - used * self._unit)
+        parts = self._consumed_parts(check) - used * self._unit
+        if check.value != self._limit:
+            # As if the usage had been known before the limit changed: `_offset` is the level of that time without the
+            # cap of the new capacity, minus the capacity. Otherwise, each older request would refill the bucket.
+            before = min(0, self._offset)
+            self._offset += parts
+            parts = min(0, self._offset) - before
+        self._level = min(self._capacity, self._level + parts)
+
+    def _consumed_parts(self, check: LimitCheck) -> int:
+        """Return what a check consumed when its limit was `check.value`."""
+        capacity = max(check.value * PARTS, self._unit)
+        return min(check.amount, capacity // self._unit) * self._unit
 
     def _parts(self, check: LimitCheck) -> int:
         """Return what a check consumes: at most the capacity, or a large request could never be admitted."""
         return min(check.amount, self._capacity // self._unit) * self._unit
 
     def state(self, check: LimitCheck, wait_ms: int) -> LimitState:
-        full_in_ms = _rounded_up(self._capacity - self._level, self._refill_rate)
-        return LimitState(check, wait_ms, max(0, self._level // self._unit), full_in_ms)
+        full_in_ms = _rounded_up(self._capacity - self._level, self._limit)
+        remaining = max(0, min(check.value, self._level // self._unit))
+        return LimitState(check, wait_ms, remaining, full_in_ms)
 
     def is_idle(self, now: int) -> bool:
-        return self._level_at(now) == self._capacity
+        return self._refilled(now) >= self._capacity
 
 
 class _ConcurrencySlots:
@@ -141,7 +163,7 @@ class _ConcurrencySlots:
         self._lease_ends: dict[str, int] = {}
         self._first_end = 0
 
-    def refresh(self, check: LimitCheck, now: int, share: int) -> None:
+    def refresh(self, check: LimitCheck, now: int, share: int, *, is_settling: bool) -> None:
         """Free the slots whose lease has expired."""
         self._count = max(1, check.value // share)
         self._expire(now)
@@ -169,9 +191,31 @@ class _ConcurrencySlots:
         return not self._lease_ends
 
 
-def _decision(
-    checks: Sequence[LimitCheck], counters: Sequence[_TokenBucket | _ConcurrencySlots], waits_ms: Sequence[int]
-) -> LimitDecision:
+class _Blocked:
+    """The counter of a limit of 0, which admits nothing."""
+
+    def wait_ms(self, check: LimitCheck) -> int:
+        return BLOCKED_MS if check.amount else 0
+
+    def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None: ...
+
+    def settle(self, check: LimitCheck, request_id: str, used: int) -> None: ...
+
+    def state(self, check: LimitCheck, wait_ms: int) -> LimitState:
+        return LimitState(check, wait_ms, 0, 0)
+
+
+_BLOCKED = _Blocked()
+_Counter = _TokenBucket | _ConcurrencySlots | _Blocked
+
+
+def _sizes(limit: int, share: int) -> tuple[int, int]:
+    """Return the parts of one unit, and the capacity: at least one unit, or nothing could be admitted."""
+    unit = PARTS * share
+    return unit, max(limit * PARTS, unit)
+
+
+def _decision(checks: Sequence[LimitCheck], counters: Sequence[_Counter], waits_ms: Sequence[int]) -> LimitDecision:
     states = [counter.state(check, wait_ms) for counter, check, wait_ms in zip(counters, checks, waits_ms, strict=True)]
     return LimitDecision(tuple(states), time.time())
 

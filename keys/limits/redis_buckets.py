@@ -19,6 +19,9 @@ from keys.limits.checks import LimitCheck, LimitDecision, LimitState, Usage
 from lib.shared_store import SharedStore
 
 LEASE_S = 15.0
+MARK_S = 120.0
+"""Life of the mark of a request, which is renewed with its slots. By then, what a killed worker did not refund has been
+replenished."""
 PREFIX = "messages-gateway:"
 MAX_RENEWAL_BATCH = 200
 
@@ -33,7 +36,7 @@ class RedisRateLimiter:
     def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision | None:
         """Consume everything that a request needs, or nothing. A slot is free after `LEASE_S` unless it is renewed."""
         amounts = [_amount(check) for check in checks]
-        return self._run(checks, self._command("consume", request_id, checks, amounts, life_ms=round(lease_s * 1000)))
+        return self._run(checks, self._command("consume", request_id, checks, amounts, lease_s=lease_s))
 
     def settle(self, request_id: str, checks: Sequence[LimitCheck], usage: Usage) -> LimitDecision | None:
         """Replace what was consumed by the actual usage, and free the slots.
@@ -48,7 +51,7 @@ class RedisRateLimiter:
         return self._run(checks, self._command("check", "", checks, [0] * len(checks)))
 
     def renew(self, slots: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
-        """Renew the leases of in-flight requests. A request without a slot gets one, even beyond the limit."""
+        """Renew the slots and marks of in-flight requests. A request without a slot gets one, even over the limit."""
         commands = (
             self._command("renew", request_id, checks, [1] * len(checks)) for request_id, checks in slots.items()
         )
@@ -64,10 +67,9 @@ class RedisRateLimiter:
         checks: Sequence[LimitCheck],
         amounts: Sequence[int],
         *,
-        life_ms: int | None = None,
+        lease_s: float = MARK_S,
     ) -> list[Any]:
-        longest_ms = self._longest_lease_ms
-        life_ms = life_ms or longest_ms
+        longest_ms, life_ms = self._longest_lease_ms, round(min(lease_s, MARK_S) * 1000)
         keys = [f"{PREFIX}request:{request_id}", *[f"{PREFIX}limit:{check.key}" for check in checks]]
         numbers = [f"{min(life_ms, longest_ms)} {longest_ms} {life_ms}"]
         for check, amount in zip(checks, amounts, strict=True):
@@ -100,7 +102,7 @@ def _script() -> tuple[str, str]:
 
 def _amount(check: LimitCheck) -> int:
     """Return what a check consumes: at most the capacity, or a large request could never be admitted."""
-    return min(check.amount, check.value)
+    return min(check.amount, max(1, check.value))
 
 
 def _decision(checks: Sequence[LimitCheck], reply: str) -> LimitDecision:

@@ -66,6 +66,10 @@ class RedisServer:
         """Delete all data."""
         self._send(b"FLUSHALL")
 
+    def execute(self, *words: str) -> bytes:
+        """Execute one command. Return the beginning of its reply."""
+        return self._send(" ".join(words).encode())
+
     def _send(self, command: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(command + b"\r\n")

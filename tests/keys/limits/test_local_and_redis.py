@@ -339,6 +339,60 @@ def test_a_changed_limit_applies_immediately(limiter: TimedLimiter) -> None:
     assert remaining(limiter.consume(of_key(requests_per_minute=60)).headers) == (5, None)
 
 
+def test_older_requests_do_not_refill_a_lowered_limit(limiter: TimedLimiter) -> None:
+    older = [limiter.consume(of_key(tokens_per_minute=6_000), tokens=1_000) for _ in range(5)]
+    lowered = of_key(tokens_per_minute=60)
+
+    limiter.consume(lowered, tokens=60)
+    for grant in older:
+        limiter.settle(grant, tokens=10)
+
+    assert rejected(limiter, lowered, tokens=60).headers["anthropic-ratelimit-tokens-remaining"] == "0"
+
+
+def test_older_requests_refund_a_lowered_limit_once(limiter: TimedLimiter) -> None:
+    """With the usage known before, the bucket would have been full when the limit was lowered, and no fuller."""
+    older = [limiter.consume(of_key(tokens_per_minute=6_000), tokens=1_000) for _ in range(6)]
+    lowered = of_key(tokens_per_minute=60)
+    rejected(limiter, lowered, tokens=60)
+
+    limiter.settle(older[0], tokens=10)
+    assert remaining(limiter.consume(lowered, tokens=60).headers) == (None, 0)
+    for grant in older[1:]:
+        limiter.settle(grant, tokens=10)
+
+    rejected(limiter, lowered, tokens=60)
+
+
+def test_older_requests_do_not_empty_a_raised_limit(limiter: TimedLimiter) -> None:
+    older = [limiter.consume(of_key(requests_per_minute=6, tokens_per_minute=60), tokens=10) for _ in range(5)]
+    raised = of_key(requests_per_minute=600, tokens_per_minute=6_000)
+    limiter.consume(raised)
+    limiter.time.advance(60)
+
+    for grant in older:
+        limiter.settle(grant, tokens=10)
+
+    requests, tokens = remaining(limiter.consume(raised, tokens=10).headers)
+    assert (requests or 0) >= 599 and (tokens or 0) >= 5_990
+
+
+@pytest.mark.parametrize("name", ["requests_per_minute", "tokens_per_minute", "concurrent_requests"])
+def test_a_limit_of_zero_admits_nothing_and_stores_nothing(limiter: TimedLimiter, name: str) -> None:
+    error = rejected(limiter, of_key(**{name: 0}))
+
+    assert error.status == 429 and 1 <= int(error.headers["retry-after"]) <= 60
+    assert all(state.remaining == 0 for state in limiter.limiter.check([of_key(**{name: 0})]).states)
+    if isinstance(limiter.time, SharedTime):
+        assert limiter.time.keys() == []
+
+
+def test_a_limit_of_zero_in_shadow_mode_rejects_nothing(limiter: TimedLimiter) -> None:
+    grant = limiter.consume(Limits(scope="key", id="key:1", requests_per_minute=0, is_shadow=True))
+
+    assert grant.shadow_exceeded is not None and grant.shadow_exceeded.limit == "requests_per_minute"
+
+
 def test_a_fully_replenished_limit_is_not_stored(limiter: TimedLimiter) -> None:
     limits = of_key(requests_per_minute=6, tokens_per_minute=60, concurrent_requests=3)
     for grant in [limiter.consume(limits, tokens=10) for _ in range(3)]:

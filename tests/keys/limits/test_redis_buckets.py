@@ -17,13 +17,14 @@ from keys.errors import RateLimitExceeded
 from keys.limits.checks import LimitCheck
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.limiter import Limiter, LimitGrant, Limits
-from keys.limits.redis_buckets import LEASE_S, RedisRateLimiter
+from keys.limits.redis_buckets import LEASE_S, MARK_S, RedisRateLimiter
 from lib.shared_store import SharedStore
 from tests.keys.limits.limiters import SharedTime, consume, of_key, of_team, remaining
 from tests.support import ROOT
 from tests.support.gateway import wait_until
 from tests.support.redis_server import RedisServer
 
+MARK = "messages-gateway:request:req_1"
 New = Callable[[], Limiter]
 NO_DELAY_S = 0.02  # without a wait for Redis, which takes 0.05
 
@@ -193,6 +194,54 @@ def test_redis_holds_nothing_beyond_replenishment_when_all_requests_have_finishe
     keys = shared_time.keys()
     assert keys == [f"messages-gateway:limit:key:1:{name}_per_minute" for name in ("requests", "tokens")]
     assert all(shared_time.ttl_s(key) <= 61 for key in keys)
+    shared_time.close()
+
+
+def test_the_mark_of_a_killed_worker_expires_soon_and_that_of_a_long_request_is_renewed(
+    redis_server: RedisServer, new_limiter: New
+) -> None:
+    limiter = new_limiter()
+    consume(limiter, of_key(tokens_per_minute=600), lease_s=24 * 3600)
+    shared_time = SharedTime(redis_server.url)
+    assert 0 < shared_time.ttl_s(MARK) <= MARK_S
+
+    redis_server.execute("PEXPIRE", MARK, "1000")
+    limiter._leases._renew()
+
+    assert shared_time.ttl_s(MARK) > MARK_S / 2
+    shared_time.close()
+
+
+FOREIGN = {
+    "text": ["SET {} text"],
+    "list": ["RPUSH {} a b"],
+    "stream": ["XADD {} * a b"],
+    "set of members": ["SADD {} req_1"],
+    "no numbers": ["HSET {} level abc at def limit ghi"],
+    "infinite": ["HSET {} level inf at nan limit -inf offset nan"],
+    "huge": ["HSET {} level -1e300 at 1e300 limit 1e300"],
+    "half": ["HSET {} level -60000"],
+    "hex": ["HSET {} level 0x at 0x limit 0x"],
+}
+
+
+@pytest.mark.parametrize("commands", FOREIGN.values(), ids=FOREIGN)
+def test_unreadable_entries_count_as_absent(redis_server: RedisServer, new_limiter: New, commands: list[str]) -> None:
+    limits = of_key(requests_per_minute=60, tokens_per_minute=600, concurrent_requests=5)
+    names = [f"messages-gateway:limit:{check.key}" for check in limits.checks()]
+    for name in (MARK, *names):
+        for command in commands:
+            redis_server.execute(*command.format(name).split())
+    limiter = new_limiter()
+
+    grant = consume(limiter, limits, tokens=10)
+    limiter.settle(grant, tokens=5)
+
+    assert not limiter._store.is_unavailable
+    assert remaining(grant.headers) == (59, 595)
+    shared_time = SharedTime(redis_server.url)
+    stored = shared_time.keys()
+    assert all(0 < shared_time.ttl_s(key) <= 121 for key in stored)
     shared_time.close()
 
 
