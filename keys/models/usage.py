@@ -1,7 +1,7 @@
 """Usage records, one per request, and their hourly rollups. Written by the ledger alone, in one transaction."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
@@ -26,6 +26,12 @@ BILLED_TOKEN_COLUMNS = (
 """The kinds of tokens that have a price. They do not overlap."""
 TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens")
 """All kinds of tokens, in usage records and hourly rollups. Thinking tokens are part of the output tokens."""
+
+
+UNKNOWN_MODEL = ""
+"""The model of hourly rollups for requests with a name that no route matches, or with one of too many other names."""
+ROLLUP_MODEL = Case(When(is_model_known=True, then=F("model")), default=Value(UNKNOWN_MODEL))
+"""The model of a usage record's hourly rollup, as an expression."""
 
 
 class UsageRecord(models.Model):
@@ -59,6 +65,8 @@ class UsageRecord(models.Model):
     secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
     api_format = models.CharField(max_length=16)
     model = models.CharField(max_length=256)
+    # Whether the hourly rollups have its name: not for invented ones, which are one group.
+    is_model_known = models.BooleanField(default=True)
     streamed = models.BooleanField()
     client_ip = models.GenericIPAddressField(null=True)
     client_request_id = models.CharField(max_length=128, blank=True)
@@ -138,7 +146,7 @@ class HourlyUsage(models.Model):
 
     hour = models.DateTimeField()
     api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hourly_usage", db_index=False)
-    model = models.CharField(max_length=256)
+    model = models.CharField(max_length=256, blank=True)
     upstream = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=16)
     usage_source = models.CharField(max_length=16, blank=True)

@@ -10,6 +10,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from keys.models import HourlyUsage, UsageRecord
+from keys.models.usage import UNKNOWN_MODEL
 from keys.pricing import price_book
 
 RECENT = timedelta(days=30)
@@ -52,9 +53,8 @@ def unpriced_models() -> list[UnpricedModel]:
 def _last_hours() -> dict[tuple[str, str], datetime]:
     """Return the hour of the last unpriced request, by requested model and upstream."""
     # The condition of the partial index, literally: SQLite does not match an index condition with a parameter.
-    hours = (
-        HourlyUsage.objects.extra(where=['"keys_hourlyusage"."unpriced_requests" > 0']).exclude(upstream="").order_by()
-    )
+    hours = HourlyUsage.objects.extra(where=['"keys_hourlyusage"."unpriced_requests" > 0'])
+    hours = hours.exclude(upstream="").exclude(model=UNKNOWN_MODEL).order_by()
     recent = hours.filter(hour__gte=timezone.now() - RECENT).values_list("model", "upstream")
     rows = recent.annotate(last=Max("hour")).order_by("-last", "model")[:MAX_MODELS]
     return {(model, upstream): last for model, upstream, last in rows}

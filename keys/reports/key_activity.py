@@ -12,7 +12,7 @@ from keys.models.usage import IS_ERROR
 from keys.reports import totals
 from keys.reports.date_range import DateRange, index_of_day
 from keys.reports.totals import Totals, add_up, add_up_by
-from keys.reports.usage_report import ReportRow, rows_by_day
+from keys.reports.usage_report import ReportRow, by_requests, rows_by_day
 
 DAYS = 30
 SHOWN_MODELS = 8
@@ -28,7 +28,7 @@ class KeyActivity:
     days: list[ReportRow]
     """Every day, in order."""
     models: list[ReportRow]
-    """The busiest models; all others under the name ""."""
+    """The busiest models; all others in a row without a subject."""
     total: Totals
 
 
@@ -48,11 +48,11 @@ def activity(api_key: APIKey) -> KeyActivity:
 
 def _busiest(by_model: dict[str, Totals]) -> list[ReportRow]:
     rows = [ReportRow(subject=model, totals=part) for model, part in by_model.items()]
-    rows.sort(key=lambda row: row.totals.requests + row.totals.rejected, reverse=True)
+    rows.sort(key=by_requests, reverse=True)
     others = rows[SHOWN_MODELS:]
     if not others:
         return rows
-    return [*rows[:SHOWN_MODELS], ReportRow(subject="", totals=add_up([row.totals for row in others]))]
+    return [*rows[:SHOWN_MODELS], ReportRow(subject=None, totals=add_up([row.totals for row in others]))]
 
 
 # ---- requests

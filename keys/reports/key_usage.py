@@ -11,6 +11,7 @@ from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
 from keys.models import UsageRecord
+from keys.models.usage import ROLLUP_MODEL
 from keys.reports import totals
 from keys.reports.totals import Totals, add_up_by
 from lib import money, periods
@@ -112,7 +113,8 @@ def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterable[t
     if width == "1m":
         records = UsageRecord.objects.filter(api_key_id=key_id, created_at__gte=begin, created_at__lt=end).order_by()
         settled = records.exclude(status=UsageRecord.Status.STARTED)
-        rows = totals.grouped(settled, "moment", "model", moment=TruncMinute("created_at", tzinfo=UTC))
+        moment = TruncMinute("created_at", tzinfo=UTC)
+        rows = totals.grouped(settled, "moment", "of_model", moment=moment, of_model=ROLLUP_MODEL)
     for moment, model, *columns in rows:
         yield moment, model, totals.from_columns(columns)
 

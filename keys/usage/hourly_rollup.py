@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.models import HourlyUsage, UsageRecord
-from keys.models.usage import CLIENT_ERRORS, TOKEN_COLUMNS
+from keys.models.usage import CLIENT_ERRORS, TOKEN_COLUMNS, UNKNOWN_MODEL
 from lib.periods import begin_of_hour
 
 Status = UsageRecord.Status
@@ -36,7 +36,9 @@ class RollupWriter:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a request that was just settled, given by its columns."""
-        dimensions = (row["api_key_id"], begin_of_hour(row["created_at"]), *(row[name] for name in DIMENSIONS[2:]))
+        model = row["model"] if row["is_model_known"] else UNKNOWN_MODEL
+        others = (row[name] for name in DIMENSIONS[3:])
+        dimensions = (row["api_key_id"], begin_of_hour(row["created_at"]), model, *others)
         self._sums.setdefault(dimensions, Counter()).update(measures_of(row))
 
     def close(self) -> None:

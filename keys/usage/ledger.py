@@ -31,6 +31,7 @@ from keys.usage import rows
 from keys.usage.backlog import LAST_USED_INTERVAL, Backlog, spool_folder
 from keys.usage.group_commit import MAX_BATCH, GroupCommit
 from keys.usage.hourly_rollup import RollupWriter
+from keys.usage.model_names import UnsuccessfulNames
 from keys.usage.rows import Admission, Row, Settlement, Status, UsageSource
 from keys.usage.spool import iter_dead, quarantine
 from lib import database_health
@@ -38,6 +39,7 @@ from lib import database_health
 logger = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT_S = 10.0  # the writer abandons an unresponsive database long before
+UNSUCCESSFUL = (Status.REJECTED, Status.FAILED)
 INVALID_ROW = (DataError, IntegrityError, KeyError, TypeError, ValueError)  # raised by a row that cannot be written
 
 
@@ -62,10 +64,16 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
 
 def reject(
-    admission: Admission, *, http_status: int, error_type: str, limit_exceeded: LimitExceeded | None = None
+    admission: Admission,
+    *,
+    http_status: int,
+    error_type: str,
+    limit_exceeded: LimitExceeded | None = None,
+    is_model_known: bool = True,
 ) -> None:
     """Write the record of an authenticated request that is not admitted. Does not wait for the commit."""
-    _writer.submit(_Settle(_rejected(admission, http_status, error_type, limit_exceeded)))
+    row = _rejected(admission, http_status, error_type, limit_exceeded, is_model_known=is_model_known)
+    _writer.submit(_Settle(row))
 
 
 def is_unavailable() -> bool:
@@ -84,6 +92,7 @@ def close() -> None:
     if not _writer.close():
         logger.error("Ledger: the writer did not stop in time")
     _backlog.close()
+    _unsuccessful_names.clear()
 
 
 def _rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
@@ -97,15 +106,26 @@ def _rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settleme
 
 
 def _closed(admission: Admission, settlement: Settlement) -> Row:
+    if settlement.status in UNSUCCESSFUL and settlement.is_model_known:
+        is_known = _unsuccessful_names.add(admission.model, key_id=admission.api_key_id, at=admission.created_at)
+        settlement = replace(settlement, is_model_known=is_known)
     return rows.closed(admission, settlement, boot_id=_backlog.boot_id)
 
 
 def _rejected(
-    admission: Admission, http_status: int, error_type: str, limit_exceeded: LimitExceeded | None = None
+    admission: Admission,
+    http_status: int,
+    error_type: str,
+    limit_exceeded: LimitExceeded | None = None,
+    *,
+    is_model_known: bool = True,
 ) -> Row:
     """Return the row of a request that is not admitted, with the limit that rejects it."""
     admission = replace(admission, limit_exceeded=limit_exceeded or admission.limit_exceeded)
-    return _closed(admission, Settlement(status=Status.REJECTED, http_status=http_status, error_type=error_type))
+    settlement = Settlement(
+        status=Status.REJECTED, http_status=http_status, error_type=error_type, is_model_known=is_model_known
+    )
+    return _closed(admission, settlement)
 
 
 # ---- Statements of the writer's thread.
@@ -289,6 +309,7 @@ def _settle_orphans(condition: Q) -> None:
         logger.warning("Ledger: %d orphaned requests settled as interrupted", count)
 
 
+_unsuccessful_names = UnsuccessfulNames()
 _backlog = Backlog()
 _writer = GroupCommit(
     _write, maintain=_maintain, flush=_backlog.flush_to_spool, maintenance_interval_s=settings.ORPHAN_SWEEP_S

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import CharField, Count, DateTimeField, Min, Q, Sum, Value
 
 from keys.models import HourlyUsage, UsageRecord
-from keys.models.usage import IS_CLIENT_ERROR, TOKEN_COLUMNS
+from keys.models.usage import IS_CLIENT_ERROR, ROLLUP_MODEL, TOKEN_COLUMNS
 from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, DimensionValues
 from lib.periods import begin_of_hour
 
@@ -131,14 +131,16 @@ def _from_records(interval: RollupInterval) -> Any:
     settled = UsageRecord.objects.filter(
         created_at__gte=interval.begin, created_at__lt=interval.end, settled_at__isnull=False
     )
-    names = ["source", "api_key_id", "of_hour", *DIMENSIONS[2:], *(f"{name}_sum" for name in MEASURES)]
+    others = DIMENSIONS[3:]
+    names = ["source", "api_key_id", "of_hour", "of_model", *others, *(f"{name}_sum" for name in MEASURES)]
     return (
         settled.order_by()
         .annotate(
             source=Value("records", output_field=CharField()),
             of_hour=Value(interval.hour, output_field=DateTimeField()),
+            of_model=ROLLUP_MODEL,
         )
-        .values("source", "of_hour", "api_key_id", *DIMENSIONS[2:])
+        .values("source", "of_hour", "api_key_id", "of_model", *others)
         .annotate(**{f"{name}_sum": _AGGREGATES[name] for name in MEASURES})
         .values_list(*names)
     )

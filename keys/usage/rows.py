@@ -74,6 +74,8 @@ class Settlement:
     """None: the model has no price."""
     price_id: int | None = None
     usage_source: str = UsageSource.NONE
+    is_model_known: bool = True
+    """Whether the hourly rollups have the model's name."""
     ttft_ms: int | None = None
     duration_ms: int | None = None
 
@@ -186,7 +188,13 @@ def to_json(row: Row) -> Row:
 
 def from_json(row: Row) -> Row:
     """Reverse `to_json`. A row that an older version spooled lacks the newer columns."""
-    newer: Row = {"reservations": [], "cost_usd_micros": None, "price_id": None, "limit_exceeded": None}
+    newer: Row = {
+        "reservations": [],
+        "cost_usd_micros": None,
+        "price_id": None,
+        "limit_exceeded": None,
+        "is_model_known": True,
+    }
     return newer | row | {name: datetime.fromisoformat(row[name]) for name in TIMESTAMPS}
 
 

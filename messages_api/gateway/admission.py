@@ -25,7 +25,7 @@ from messages_api.errors import RequestError
 from messages_api.gateway.access import check_client_ip, check_models
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
-from messages_api.routing.route_table import find_targets, refresh_deadline
+from messages_api.routing.route_table import find_targets, is_routed, refresh_deadline
 from messages_api.watcher import watcher
 
 LIMITS_LEASE_S = 24 * 3600.0  # longer than any request: the lease frees a slot that was lost all the same
@@ -67,7 +67,13 @@ class AdmissionControl:
             targets, needed = self._price(find_targets(model, key=self._key))
         except (RequestRejected, RequestError) as error:
             exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None
-            ledger.reject(self._record(), http_status=error.status, error_type=error.type, limit_exceeded=exceeded)
+            ledger.reject(
+                self._record(),
+                http_status=error.status,
+                error_type=error.type,
+                limit_exceeded=exceeded,
+                is_model_known=is_routed(model),
+            )
             raise
         finally:
             deadlines.release_connections()

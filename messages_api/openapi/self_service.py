@@ -192,7 +192,7 @@ USAGE_PARAMETERS = [
     _parameter("starting_at", "Time in the first bucket.", TIME),
     _parameter("ending_at", "End of the range, exclusive. Default: now.", TIME),
     _parameter("bucket_width", "Width of a bucket.", {"enum": list(DEFAULT_LIMIT), "default": "1d"}),
-    _parameter("group_by", "`model`: one result per model.", {"enum": ["model"]}),
+    _parameter("group_by", "`model`: one result per model. Unknown models have an empty name.", {"enum": ["model"]}),
     _parameter(
         "limit",
         f"Buckets per page: {_LIMITS}.",

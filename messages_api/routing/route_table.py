@@ -138,6 +138,12 @@ def is_available(model: str, *, key: Snapshot) -> bool:
     return authorization.allows_model(key, model) and match is not None and bool(match.targets)
 
 
+def is_routed(model: str) -> bool:
+    """Return whether a route matches a model, as far as this process knows: without a query."""
+    table = routes.last
+    return table is None or table.find(model) is not None
+
+
 def find_targets(model: str, *, key: Snapshot) -> list[Target]:
     """Return the targets for one request, in the order of attempts.
 

@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.models import APIKey, HourlyUsage, ModelPrice, UsageRecord
 from keys.pricing.price_book import prices
-from keys.reports import usage_csv, usage_report
+from keys.reports import key_activity, usage_csv, usage_report
 from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals
 from keys.templatetags import formatting
@@ -275,6 +275,20 @@ def test_an_in_flight_request_counts_in_the_row_of_its_key_and_model(
         ["app", "new"] if shown == 50 else ["app", None]
     )
     assert [row.totals.in_flight for row in report.keys] == [0, 1]
+
+
+def test_rejected_requests_with_invented_names_push_no_model_out_of_the_report(requests: Callable[..., Any]) -> None:
+    record = requests(created_at=at(2), model="zeta")
+    HourlyUsage.objects.bulk_create(
+        HourlyUsage(api_key_id=record.api_key_id, hour=at(2), model=f"a{n}", status="rejected", requests=9)
+        for n in range(2 * usage_report.MOST_MODELS)
+    )
+
+    report = usage_report.report(JULY)
+
+    assert [row.subject for row in report.models][:1] == ["zeta"]
+    assert sum(row.totals.rejected for row in report.models) == report.total.rejected == 9 * 2_000
+    assert key_activity._busiest({row.subject or "": row.totals for row in report.models})[0].subject == "zeta"
 
 
 def test_reports_do_not_change_when_usage_records_are_deleted(requests: Callable[..., Any]) -> None:
