@@ -60,9 +60,14 @@ def decode(document: str | bytes) -> Any:
         raw = document if isinstance(document, bytes) else document.encode("utf-8", "surrogatepass")
         count_members(raw, max_values=MAX_VALUES)
     try:
-        return _decode(document)
+        return _decode_any(document)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _decode_any(document: str | bytes) -> Any:
+    try:
+        return _decode(document)
     except (msgspec.DecodeError, UnicodeEncodeError):
         # msgspec rejects lone surrogates, which upstreams send when they split a text inside an emoji.
         return json.loads(document, parse_constant=_reject, parse_float=_finite)

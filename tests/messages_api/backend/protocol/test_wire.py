@@ -30,6 +30,8 @@ def test_a_document_is_read(document: str | bytes, value: object) -> None:
         pytest.param("1e999", id="a number without a value"),
         pytest.param("9" * 5000 + "x", id="long garbage"),
         pytest.param("[" * 100_000, id="deep"),
+        pytest.param('["\\ud800",' + "[" * 100_000, id="deep, after a lone surrogate"),
+        pytest.param('["\\ud800",' + "[" * 5_000 + "]" * 5_001, id="deep and closed, after a lone surrogate"),
         pytest.param(b'"\xff"', id="not UTF-8"),
     ],
 )
