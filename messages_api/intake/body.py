@@ -140,7 +140,7 @@ def parse(raw: bytes, *, strict: bool, is_count: bool = False) -> dict[str, Any]
     struct = convert(request, EnvelopeRequest)
     step()
     check_model(struct.model)
-    cross_field_rules.check(struct)
+    cross_field_rules.check(struct, step=step)
     step()
     return request
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
+from lib.pace import Pace, no_pace
 from messages_api.errors import RequestError
 from messages_api.intake import media_sources
 from messages_api.intake.schema import EnabledThinking, EnvelopeRequest, Message, Tool, ToolChoice, ToolResult, ToolUse
@@ -19,10 +20,11 @@ TOOL_TYPE = re.compile(
 )
 
 
-def check(request: EnvelopeRequest) -> None:
-    """Raise RequestError (400) with the path of the first field that breaks a rule."""
+def check(request: EnvelopeRequest, *, step: Pace = no_pace) -> None:
+    """Raise RequestError (400) with the path of the first field that breaks a rule. `step`: during long work."""
     check_turns(request.messages)
-    media_sources.check_sources(request.messages)
+    step()
+    media_sources.check_sources(request.messages, step=step)
     check_tools(request.tools)
     check_tool_choice(request)
     check_thinking(request)

@@ -175,3 +175,15 @@ def test_base64_that_is_not_strict_is_rejected(data):
 def test_base64_has_a_maximum_size():
     assert not is_rejected(media_sources.check_base64, "A" * 10_000_000)
     assert is_rejected(media_sources.check_base64, "A" * 10_000_004)
+
+
+@pytest.mark.parametrize("length", [4, 2**20, 2**20 + 4, 3 * 2**20, 3 * 2**20 + 8])
+def test_base64_is_strict_in_each_piece(length):
+    data = "A" * length
+    assert not is_rejected(media_sources.check_base64, data)
+    assert not is_rejected(media_sources.check_base64, data[:-2] + "==")
+    for place in {0, length // 2, 2**20 - 1, 2**20, length - 1}:
+        if place < length:
+            assert is_rejected(media_sources.check_base64, data[:place] + "-" + data[place + 1 :])
+    if length > 2**20:
+        assert is_rejected(media_sources.check_base64, data[: 2**20 - 1] + "=" + data[2**20 :])

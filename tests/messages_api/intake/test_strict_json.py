@@ -140,6 +140,14 @@ def test_a_string_that_is_cut_into_two_pieces_is_still_removed(document, data):
     assert b'"' not in outside
 
 
+@given(st.lists(st.sampled_from(["\\", '"', "a", ":", "{"]), max_size=40), st.integers(0, 40))
+def test_an_escape_that_is_cut_into_two_pieces_is_still_removed(characters, cut):
+    raw = b'{"a":' + json.dumps("".join(characters)).encode() + b',"b":[1]}'
+    padding = b" " * max(0, PIECE_BYTES - cut)
+
+    assert b"".join(outside_strings(padding + raw, max_values=10**6)).lstrip() == b"{:,:[1]}"
+
+
 @pytest.mark.parametrize("raw", [b"null", b"[]", b"123", b"1.5", b'"x"', b"true"])
 def test_a_document_that_is_not_an_object_is_rejected(raw):
     assert "object" in error_of(raw).message
