@@ -12,7 +12,7 @@ import threading
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db.backends.signals import connection_created
 from gevent import get_hub, monkey
@@ -24,13 +24,9 @@ QueueEmpty = queue.Empty
 """Raised by `get` of a `simple_queue`."""
 
 
-class Signal(Protocol):
-    """An event that a real thread sets once and that one greenlet or thread waits for."""
-
-    def wait(self, timeout: float | None = None) -> bool: ...
-
-
 class _GreenletSignal:
+    """An event that a real thread sets once and that one greenlet waits for."""
+
     __slots__ = ("_event", "_loop")
 
     def __init__(self) -> None:

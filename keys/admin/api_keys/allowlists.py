@@ -1,10 +1,12 @@
-"""Model allowlists in the database: which keys may use a model, as `access.may_use` decides it for one key."""
+"""Model allowlists in the database: which keys may use a model, as `authorization.allows_model` decides for one key."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import BooleanField, F, Func, Q
+
+from lib import model_patterns
 
 Allowlists = tuple[list[str], list[str]]
 """The allowlist of a key and that of its team. An empty one allows every model."""
@@ -15,7 +17,7 @@ def may_use(model: str) -> Q:
 
     `model` may be a pattern that ends in `*`: then everything that it matches must be allowed.
     """
-    patterns = _covering_patterns(model)
+    patterns = model_patterns.covering(model)
     return (Q(allowed_models=[]) | Q(_ContainsAny("allowed_models", patterns))) & (
         Q(team=None) | Q(team__allowed_models=[]) | Q(_ContainsAny("team__allowed_models", patterns))
     )
@@ -23,8 +25,7 @@ def may_use(model: str) -> Q:
 
 def allows(allowlists: Allowlists, model: str) -> bool:
     """Return whether both allowlists allow a model or a pattern."""
-    patterns = set(_covering_patterns(model))
-    return all(not names or not patterns.isdisjoint(names) for names in allowlists)
+    return all(model_patterns.allows(names, model) for names in allowlists)
 
 
 def most_frequent_names(allowlists: Iterable[tuple[Allowlists, int]], *, limit: int) -> list[str]:
@@ -33,12 +34,6 @@ def most_frequent_names(allowlists: Iterable[tuple[Allowlists, int]], *, limit: 
     for (own, of_team), count in allowlists:
         named.update(dict.fromkeys([*own, *of_team], count))
     return [name for name, _ in named.most_common(limit)]
-
-
-def _covering_patterns(model: str) -> list[str]:
-    """Return the entries that allow a model: its name, and every prefix of it followed by `*`."""
-    fixed = model.removesuffix("*")
-    return [model, *(f"{fixed[:length]}*" for length in range(len(fixed) + 1))]
 
 
 class _ContainsAny(Func):
