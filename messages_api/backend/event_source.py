@@ -133,9 +133,15 @@ class EventSource:
         if self._decoder.error is not None:
             self._redact(events)
         self.is_ended = self._decoder.is_ended
-        if self._grace_expires_at is None and self._decoder.is_finishing:
-            self._grace_expires_at = time.monotonic() + GRACE_S
+        self._set_grace()
         return events
+
+    def _set_grace(self) -> None:
+        """Start the grace period after the finish reason. Content after it ends the period."""
+        if not self._decoder.is_finishing:
+            self._grace_expires_at = None
+        elif self._grace_expires_at is None:
+            self._grace_expires_at = time.monotonic() + GRACE_S
 
     def _redact(self, events: list[Event]) -> None:
         for event in events:

@@ -20,6 +20,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "strict": True,
             "user_field": "safety_identifier",
             "files": True,
+            "tool_extras": False,
         },
     ),
     "vllm": (
@@ -65,7 +66,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "max_stop": 16,
             "json_schema": False,
             "parallel_tool_calls": False,
+            "tool_extras": False,
         },
     ),
-    "mistral": ("Mistral", {"text_parts": True}),
+    "mistral": ("Mistral", {"text_parts": True, "tool_extras": False}),
 }

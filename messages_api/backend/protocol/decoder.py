@@ -19,13 +19,23 @@ from messages_api.backend.protocol.error_mapping import (
 from messages_api.backend.protocol.events import BlockWriter
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.openai_counts import find_usage
-from messages_api.backend.protocol.response_content import ContentPart, parse_arguments, read_content
+from messages_api.backend.protocol.response_content import (
+    ContentPart,
+    merged_content,
+    parse_arguments,
+    read_content,
+)
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.stop_reasons import stop_fields
+from messages_api.backend.protocol.stop_reasons import is_cut_by_length, known_finish, stop_fields
+from messages_api.backend.protocol.surrogates import encodable
 from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
+from messages_api.backend.protocol.tool_extras import with_extra
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import Usage
+
+# Some servers send an empty `error` field in every chunk.
+_NO_ERROR = (None, "", False)
 
 MAX_HELD_CHARACTERS = 16 * 1024 * 1024
 """Characters of tool arguments, and of text behind an unfinished tool call, that a stream may hold in memory."""
@@ -42,9 +52,8 @@ def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids)
         raise UpstreamResponseError(NO_CHOICES)
     if _is_error(response):
         raise UpstreamResponseError(map_openai_error(200, response))
-    choice = _first_choice(response)
+    choice, part = _choices(response)
     ids.avoid(tool_ids(request))
-    part = read_content(choice["message"])
     content = _content(part, ids)
     stop = stop_fields(
         choice,
@@ -56,30 +65,40 @@ def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids)
     return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
 
 
-def _first_choice(response: JSONObject) -> JSONObject:
-    """Return the first choice, which has a message. Raise UpstreamResponseError if it is missing or failed."""
+def _choices(response: JSONObject) -> tuple[JSONObject, ContentPart]:
+    """Return the choice that ended the response, and the content of all choices.
+
+    Only one choice is requested. Where a server sends several, it has split one response, such as into text and tool
+    calls. Raise UpstreamResponseError if there is no message, or if a generation failed.
+    """
     choices = response.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
+    parts: list[ContentPart] = []
+    last: JSONObject = {}
+    for choice in choices if isinstance(choices, list) else []:
+        if not isinstance(choice, dict):
+            continue
+        error = _choice_error(choice)
+        if error is not None:
+            raise UpstreamResponseError(error)
+        message = choice.get("message")
+        if isinstance(message, dict):
+            parts.append(read_content(message))
+            last = choice if not last or is_cut_by_length(choice.get("finish_reason")) else last
+    if not parts:
         raise UpstreamResponseError(NO_CHOICES)
-    error = _finish_error(choice.get("finish_reason"))
-    if error is not None:
-        raise UpstreamResponseError(error)
-    if not isinstance(choice.get("message"), dict):
-        raise UpstreamResponseError(NO_CHOICES)
-    return choice
+    return last, merged_content(parts)
 
 
 def _content(part: ContentPart, ids: Ids) -> list[Block]:
     """Return the blocks of a message. Blank text is left out: Anthropic rejects it in a history."""
     blocks: list[Block] = []
     if part.thinking:
-        blocks.append({"type": "thinking", "thinking": part.thinking, "signature": ""})
-    blocks += [{"type": "text", "text": text} for text in (part.text, part.refusal) if text.strip()]
+        blocks.append({"type": "thinking", "thinking": encodable(part.thinking), "signature": ""})
+    blocks += [{"type": "text", "text": encodable(text)} for text in (part.text, part.refusal) if text.strip()]
     blocks += [
         {
             "type": "tool_use",
-            "id": ids.tool(fragment.id),
+            "id": with_extra(ids.tool(fragment.id), fragment.extra),
             "name": fragment.name,
             "input": parse_arguments(fragment.arguments),
         }
@@ -90,12 +109,15 @@ def _content(part: ContentPart, ids: Ids) -> list[Block]:
 
 
 def _is_error(chunk: JSONObject) -> bool:
-    # Some servers send an empty `error` field in every chunk.
-    return chunk.get("error") not in (None, "", False) or chunk.get("object") == "error"
+    return chunk.get("error") not in _NO_ERROR or chunk.get("object") == "error"
 
 
-def _finish_error(finish: object) -> MappedError | None:
-    return FAILED_FINISH_REASONS.get(finish) if isinstance(finish, str) else None
+def _choice_error(choice: JSONObject) -> MappedError | None:
+    """Return the error of a failed generation: with the provider's own words if the choice has them."""
+    failed = FAILED_FINISH_REASONS.get(known_finish(choice.get("finish_reason")) or "")
+    if choice.get("error") not in _NO_ERROR:
+        return map_openai_error(200, choice)
+    return failed
 
 
 class OpenAIDecoder:
@@ -126,8 +148,12 @@ class OpenAIDecoder:
         self._input_estimate = input_estimate
         self._buffer_tool_calls = buffer_tool_calls
         self._is_started = False
-        self._final: JSONObject | None = None
-        self._tool_calls = ToolCalls()
+        self._final: JSONObject = {}
+        """The last choice with a finish reason."""
+        self._is_final = False
+        """Whether no content came after the finish reason. Some servers send one with each chunk, or too early."""
+        self._first_choice: int | None = None
+        self._tool_calls = ToolCalls(_tool_names(request))
         self._has_tools = False
         self._is_refusal = False
         self._blocks = BlockWriter()
@@ -146,8 +172,8 @@ class OpenAIDecoder:
 
     @property
     def is_complete(self) -> bool:
-        """The finish reason is known."""
-        return self._final is not None
+        """The finish reason is known, and no content came after it."""
+        return self._is_final
 
     @property
     def is_finishing(self) -> bool:
@@ -188,17 +214,13 @@ class OpenAIDecoder:
         usage = find_usage(chunk)
         if usage:
             self.usage = self.usage.replaced(Usage.from_openai(usage))
-        if self._final is not None:
-            return []
-        choices = chunk.get("choices", [])
-        if choices is None and usage:
-            choices = []
+        choices = chunk.get("choices") or []
         if not isinstance(choices, list):
             return self._fail(NO_CHOICES)
 
         out = self.start()
         for choice in choices:
-            if self._final is None and self.error is None:
+            if self.error is None:
                 out += self._choice(choice)
         return out
 
@@ -206,7 +228,7 @@ class OpenAIDecoder:
         """Return the events for `[DONE]`."""
         if self.is_ended:
             return []
-        if self._final is None and self._tool_calls.has_unfinished():
+        if not self._is_final and self._tool_calls.has_unfinished():
             return self._fail(STREAM_CUT_IN_TOOL_CALL)
         return self._finish()
 
@@ -214,7 +236,7 @@ class OpenAIDecoder:
         """Return the events for the end of the bytes: an error unless the finish reason was seen."""
         if self.is_ended:
             return []
-        if self._final is None:
+        if not self._is_final:
             return self._fail(STREAM_CUT)
         return self._finish()
 
@@ -231,36 +253,36 @@ class OpenAIDecoder:
     def _choice(self, choice: object) -> list[Event]:
         if not isinstance(choice, dict):
             return self._fail(NO_CHOICES)
-        if choice.get("index"):
-            return []
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             return self._fail(NOT_AN_OBJECT)
 
-        out = self._delta(delta)
+        out = self._part(read_content(delta), choice.get("index"))
         if self._held > MAX_HELD_CHARACTERS:
             return out + self._fail(TOO_MUCH_HELD)
-        finish = choice.get("finish_reason")
-        if finish:
-            error = _finish_error(finish)
-            if error is not None:
-                return out + self._fail(error)
+        error = _choice_error(choice)
+        if error is not None:
+            return out + self._fail(error)
+        if known_finish(choice.get("finish_reason")) is not None:
             self._final = choice
+            self._is_final = True
         return out
 
-    def _delta(self, delta: JSONObject) -> list[Event]:
+    def _part(self, part: ContentPart, index: object) -> list[Event]:
+        """Return the events for the content of one choice. Another choice than the first follows it."""
+        choice = index if type(index) is int else 0
+        if part.has_content():
+            self._is_final = False
+            self._first_choice = choice if self._first_choice is None else self._first_choice
+        is_first = choice == (self._first_choice or 0)
         out: list[Event] = []
-        part = read_content(delta)
-        if part.thinking:
-            out += self._write("thinking", part.thinking)
-        if part.text:
-            out += self._write("text", part.text)
-        if part.refusal:
-            self._is_refusal = self._is_refusal or not part.refusal.isspace()
-            out += self._write("text", part.refusal)
+        for kind, text in (("thinking", part.thinking), ("text", part.text), ("text", part.refusal)):
+            if text:
+                out += self._write(kind, text) if is_first else self._defer(kind, text)
+        self._is_refusal = self._is_refusal or bool(part.refusal.strip())
         for position, fragment in enumerate(part.tool_calls):
             self._held += TOOL_CALL_OVERHEAD + len(fragment.arguments)
-            self._tool_calls.add(fragment, position=position)
+            self._tool_calls.add(fragment, position=position, choice=choice)
             out += self._advance_tool_calls()
         return out
 
@@ -271,11 +293,15 @@ class OpenAIDecoder:
             return self._blocks.write(kind, piece)
         if kind == "text" and not self._deferred and piece.isspace():
             return []
-        self._held += len(piece)
-        self._deferred.append((kind, piece))
+        self._defer(kind, piece)
         if not tool_call.is_complete():
             return []
         return self._end_tool_call(tool_call) + self._write_deferred()
+
+    def _defer(self, kind: str, piece: str) -> list[Event]:
+        self._held += len(piece)
+        self._deferred.append((kind, piece))
+        return []
 
     def _write_deferred(self) -> list[Event]:
         deferred, self._deferred = self._deferred, []
@@ -285,8 +311,9 @@ class OpenAIDecoder:
         """Return the events that the active tool call has ready. It ends when it is complete and another one waits."""
         out: list[Event] = []
         while (tool_call := self._tool_calls.active) is not None:
-            if not self._buffer_tool_calls:
-                out += self._start_tool_call(tool_call) + self._blocks.arguments(tool_call.take_arguments())
+            is_named = self._tool_calls.is_named(tool_call) or self._tool_calls.has_waiting()
+            if is_named and not self._buffer_tool_calls:
+                out += self._start_tool_call(tool_call) + self._blocks.arguments(tool_call.arguments.take())
             if not (self._tool_calls.has_waiting() and tool_call.is_complete()):
                 break
             out += self._end_tool_call(tool_call)
@@ -297,19 +324,17 @@ class OpenAIDecoder:
             return []
         tool_call.is_started = True
         self._has_tools = True
-        return self._blocks.start_tool_call(self._ids.tool(tool_call.id), tool_call.name)
+        tool_id = with_extra(self._ids.tool(tool_call.id), tool_call.extra)
+        return self._blocks.start_tool_call(tool_id, tool_call.name)
 
     def _end_tool_call(self, tool_call: ToolCall) -> list[Event]:
         """Return the rest of the active tool call and its stop event."""
-        arguments = tool_call.take_arguments(at_end=True)
+        arguments = tool_call.arguments.take(at_end=True)
         # After `finish_reason: length` the arguments are incomplete on purpose and are not repaired.
-        if self._buffer_tool_calls and not self._is_cut_by_length():
+        if self._buffer_tool_calls and not is_cut_by_length(self._final.get("finish_reason")):
             arguments = wire.encode_text(parse_arguments(arguments))
         self._tool_calls.end_active()
         return self._start_tool_call(tool_call) + self._blocks.arguments(arguments) + self._blocks.stop()
-
-    def _is_cut_by_length(self) -> bool:
-        return self._final is not None and self._final["finish_reason"] == "length"
 
     def _finish(self) -> list[Event]:
         """Return the deferred events and the end of the response."""
@@ -319,7 +344,7 @@ class OpenAIDecoder:
             out += self._end_tool_call(tool_call)
         out += self._write_deferred() + self._blocks.stop()
         stop = stop_fields(
-            self._final or {},
+            self._final,
             has_tools=self._has_tools,
             is_refusal=self._is_refusal,
             stop_sequences=self._request.get("stop_sequences") or (),
@@ -335,3 +360,9 @@ class OpenAIDecoder:
         if usage.output is None:
             usage = replace(usage, output=estimated_output(self.characters, self._request))
         return usage
+
+
+def _tool_names(request: MessagesRequest) -> list[str]:
+    tools = request.get("tools")
+    named = [tool.get("name") for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return [name for name in named if isinstance(name, str)]

@@ -1,10 +1,13 @@
 """Anthropic stream events, the writer of their content blocks, and the Message that they add up to."""
 
+from messages_api.backend.protocol.surrogates import SurrogateJoiner
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 from messages_api.backend.protocol.usage import Usage
 
 PAYLOADS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 """The field of each delta type that has the model's output."""
+
+_DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
 
 EMPTY_BLOCKS: dict[str, Block] = {
     "text": {"type": "text", "text": ""},
@@ -74,20 +77,24 @@ class BlockWriter:
         self._open: str | None = None
         self._index = -1
         self._space = ""
+        self._halves = {kind: SurrogateJoiner() for kind in _DELTAS}
 
     def write(self, kind: str, piece: str) -> list[Event]:
         """Return the delta for a piece of `text` or `thinking`, in a new block if another kind is open.
 
         Whitespace at the start of a text is buffered until more follows: Anthropic rejects a blank block in a history.
         """
+        piece = self._halves[kind].join(piece)
+        if not piece:
+            return []
         if kind == self._open:
-            return [self._delta(f"{kind}_delta", piece)]
+            return [self._delta(kind, piece)]
         if kind == "text":
             piece = self._space + piece
             self._space = piece if piece.isspace() else ""
             if self._space:
                 return []
-        return [*self._start(kind, EMPTY_BLOCKS[kind]), self._delta(f"{kind}_delta", piece)]
+        return [*self._start(kind, EMPTY_BLOCKS[kind]), self._delta(kind, piece)]
 
     def start_tool_call(self, tool_id: str, name: str) -> list[Event]:
         """Return the start of a tool call. Buffered whitespace is dropped."""
@@ -95,14 +102,16 @@ class BlockWriter:
         return self._start("tool_use", {"type": "tool_use", "id": tool_id, "name": name, "input": {}})
 
     def arguments(self, piece: str) -> list[Event]:
-        return [self._delta("input_json_delta", piece)] if piece else []
+        piece = self._halves["tool_use"].join(piece)
+        return [self._delta("tool_use", piece)] if piece else []
 
     def stop(self) -> list[Event]:
         """Return the stop event of the open block, if there is one."""
-        if self._open is None:
+        kind, self._open = self._open, None
+        if kind is None:
             return []
-        self._open = None
-        return [block_stop(self._index)]
+        half = self._halves[kind].end()
+        return [*([self._delta(kind, half)] if half else []), block_stop(self._index)]
 
     def _start(self, kind: str, block: Block) -> list[Event]:
         out = self.stop()
@@ -112,4 +121,4 @@ class BlockWriter:
 
     def _delta(self, kind: str, payload: str) -> Event:
         self.characters += len(payload)
-        return block_delta(self._index, kind, payload)
+        return block_delta(self._index, _DELTAS[kind], payload)

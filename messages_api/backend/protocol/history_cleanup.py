@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+from messages_api.backend.protocol.tool_extras import split_id
 from messages_api.backend.protocol.types import Block, JSONObject
 
 _INVALID_CHARACTERS = re.compile(r"[^a-zA-Z0-9_-]")
@@ -54,6 +55,7 @@ def _block(block: Block) -> Block:
 
 def _tool_id(tool_id: str) -> str:
     """Return an ID that Anthropic accepts, derived from the original, so that a tool call and its result match."""
+    tool_id, _ = split_id(tool_id)
     if tool_id and not _INVALID_CHARACTERS.search(tool_id):
         return tool_id
     digest = hashlib.sha256(tool_id.encode("utf-8", "surrogatepass")).hexdigest()

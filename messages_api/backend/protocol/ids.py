@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from messages_api.backend.protocol.tool_extras import split_id
 from messages_api.backend.protocol.types import MessagesRequest
 
 
@@ -35,9 +36,9 @@ class Ids:
 
 
 def tool_ids(request: MessagesRequest) -> set[str]:
-    """Return the IDs of the tool calls in a request's history."""
+    """Return the IDs of the tool calls in a request's history, as upstreams know them."""
     return {
-        block["id"]
+        split_id(block["id"])[0]
         for turn in request["messages"]
         if isinstance(turn["content"], list)  # a text would be walked character by character
         for block in turn["content"]

@@ -47,6 +47,8 @@ class Profile:
     stream_options: bool = True
     buffer_tool_calls: bool = False
     """Whether each tool call of a stream is sent only when it is complete."""
+    tool_extras: bool = True
+    """Whether a tool call of the history keeps the provider's own fields, such as Gemini's thought signature."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header for the credential."""
 

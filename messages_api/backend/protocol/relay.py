@@ -64,6 +64,7 @@ class AnthropicDecoder:
         """Whether the last event differs from the record: the upstream has another name for the model, or no usage."""
         self.message_id: str | None = None
         self.stop_reason: str | None = None
+        self._stop_sequence: object = None
         self._request = request
         self._model = request["model"]
         self._input_estimate = input_estimate
@@ -186,6 +187,11 @@ class AnthropicDecoder:
         self._has_stop = True
         if _has_texts(delta, "stop_reason"):
             self.stop_reason = delta["stop_reason"]
+            self._stop_sequence = delta.get("stop_sequence")
+        elif self.stop_reason is not None:  # clients take the last one, which may only add usage
+            self.has_changed = True
+            stop = {"stop_reason": self.stop_reason, "stop_sequence": self._stop_sequence}
+            event = {**event, "delta": {**delta, **stop}}
         self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
         return closing + _unchanged(self._with_usage(event))
 

@@ -7,6 +7,11 @@ from typing import NamedTuple
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.types import JSONObject
 
+# Providers fill several of them with the same text: the first one counts.
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_REASONING_TEXTS = ("text", "thinking", "summary", "content")
+_EXTRA_FIELDS = ("extra_content", "provider_specific_fields")
+
 _EMPTY_FIRST = re.compile(r"\s*\{\s*\}\s*(?=\{)")
 
 
@@ -18,6 +23,8 @@ class ToolCallFragment:
     id: str
     name: str
     arguments: str
+    extra: JSONObject
+    """Fields of the provider that the next request must return, such as Gemini's thought signature."""
 
 
 class ContentPart(NamedTuple):
@@ -28,21 +35,48 @@ class ContentPart(NamedTuple):
     refusal: str
     tool_calls: list[ToolCallFragment]
 
+    def has_content(self) -> bool:
+        """Whether the part adds something to the response. Blank text does not."""
+        return bool(self.tool_calls or self.thinking.strip() or self.text.strip() or self.refusal.strip())
+
 
 def read_content(part: JSONObject) -> ContentPart:
     """Return the content of a `message` or `delta`."""
     return ContentPart(_thinking_text(part), _content_text(part), _refusal_text(part), _tool_call_fragments(part))
 
 
+def merged_content(parts: list[ContentPart]) -> ContentPart:
+    """Return the content of several parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return ContentPart(
+        "".join(part.thinking for part in parts),
+        "".join(part.text for part in parts),
+        "".join(part.refusal for part in parts),
+        [fragment for part in parts for fragment in part.tool_calls],
+    )
+
+
 def _thinking_text(part: JSONObject) -> str:
-    """Return the reasoning text: `reasoning_content`, else `reasoning`, else Mistral's thinking parts."""
-    thinking = part.get("reasoning_content") or part.get("reasoning")
-    if isinstance(thinking, str):
-        return thinking
+    """Return the reasoning text, from the first field that has some."""
+    for field in _REASONING_FIELDS:
+        if (value := part.get(field)) and (thinking := _reasoning_text(value)):
+            return thinking
     content = part.get("content")
     if not isinstance(content, list):
         return ""
     return "".join(_joined(item.get("thinking")) for item in content if _is_thinking(item))
+
+
+def _reasoning_text(value: object) -> str:
+    """Return the text of a reasoning field: text, an object with text, or a list of both. Encrypted parts have none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_reasoning_text(item) for item in value if not isinstance(item, list))
+    if not isinstance(value, dict):
+        return ""
+    return next((text for name in _REASONING_TEXTS if isinstance(text := value.get(name), str) and text), "")
 
 
 def _content_text(part: JSONObject) -> str:
@@ -75,6 +109,7 @@ def parse_arguments(arguments: str) -> JSONObject:
     """Return the input of a tool from its arguments, which models sometimes write wrong.
 
     Blank arguments are an empty input. Of `{}{…}`, a placeholder before the real arguments, the second object counts.
+    A JSON string that contains an object is decoded once more.
     Anything else that is not an object is kept as `_unparsed_arguments`: a tool must not run with default values that
     the model did not choose.
     """
@@ -89,12 +124,24 @@ def parse_arguments(arguments: str) -> JSONObject:
 
 
 def parsed_object(text: str) -> JSONObject | None:
-    """Return the JSON object in a text, or None if it is not one."""
+    """Return the JSON object in a text, or None if it is not one. A JSON string may contain it."""
+    value = _decoded(text)
+    if isinstance(value, str):
+        value = _decoded(value)
+    return value if isinstance(value, dict) else None
+
+
+def unquoted_object(text: str) -> str | None:
+    """Return the text inside a JSON string if it is an object, else None."""
+    value = _decoded(text)
+    return value if isinstance(value, str) and isinstance(_decoded(value), dict) else None
+
+
+def _decoded(text: str) -> object:
     try:
-        value = wire.decode(text)
+        return wire.decode(text)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _fragment(tool_call: JSONObject) -> ToolCallFragment:
@@ -106,6 +153,7 @@ def _fragment(tool_call: JSONObject) -> ToolCallFragment:
         id=_text(tool_call.get("id")),
         name=_text(function.get("name")),
         arguments=_arguments_text(function.get("arguments")),
+        extra={name: value for name in _EXTRA_FIELDS if (value := tool_call.get(name)) and isinstance(value, dict)},
     )
 
 

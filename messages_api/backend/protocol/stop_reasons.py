@@ -6,9 +6,22 @@ from messages_api.backend.protocol.types import JSONObject
 
 _STOP_REASON = {
     "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "model_length": "max_tokens",
     "content_filter": "refusal",
+    "refusal": "refusal",
+    "safety": "refusal",
+    "sensitive": "refusal",
+    "recitation": "refusal",
+    "blocklist": "refusal",
+    "prohibited_content": "refusal",
+    "spii": "refusal",
 }
-"""OpenAI's finish reasons that determine the stop reason. The others do not: many servers use `stop` for all."""
+"""Finish reasons that determine the stop reason. The others do not: many servers use `stop` for all."""
+
+_NO_FINISH = ("", "null", "none", "finish_reason_unspecified")
+"""Texts that servers send in chunks before the end."""
 
 _FINISH_REASON = {
     "end_turn": "stop",
@@ -21,6 +34,19 @@ _FINISH_REASON = {
     "refusal": "content_filter",
 }
 """Anthropic's stop reasons. A paused or compacted turn is incomplete, which is `length` in OpenAI's terms."""
+
+
+def known_finish(finish: object) -> str | None:
+    """Return a finish reason in lower case; None where a server says that there is none yet."""
+    if isinstance(finish, str):
+        name = finish.strip().lower()
+        return None if name in _NO_FINISH else name
+    return "stop" if finish else None
+
+
+def is_cut_by_length(finish: object) -> bool:
+    """Whether the response ended because it reached a limit of tokens."""
+    return _STOP_REASON.get(known_finish(finish) or "") == "max_tokens"
 
 
 def stop_fields(choice: JSONObject, *, has_tools: bool, is_refusal: bool, stop_sequences: Sequence[str]) -> JSONObject:
@@ -45,8 +71,8 @@ def finish_reason(stop_reason: object) -> str:
 
 
 def _stop_reason(choice: JSONObject, *, has_tools: bool, is_refusal: bool, matched: bool) -> str:
-    finish = choice.get("finish_reason")
-    if isinstance(finish, str) and finish in _STOP_REASON:
+    finish = known_finish(choice.get("finish_reason"))
+    if finish in _STOP_REASON:
         return _STOP_REASON[finish]
     if has_tools:
         return "tool_use"

@@ -12,6 +12,7 @@ from messages_api.backend.protocol.content import (
     text_part,
 )
 from messages_api.backend.protocol.profile import Profile
+from messages_api.backend.protocol.tool_extras import split_id
 from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
@@ -151,7 +152,8 @@ def _user(turn: Turn, profile: Profile) -> list[JSONObject]:
     for piece in turn.pieces:
         if piece.block["type"] == "tool_result":
             text, attachments = _tool_result(piece, profile)
-            results.append({"role": "tool", "tool_call_id": piece.block["tool_use_id"], "content": text})
+            tool_id, _ = split_id(piece.block["tool_use_id"])
+            results.append({"role": "tool", "tool_call_id": tool_id, "content": text})
             parts += attachments
         else:
             parts += _parts(piece, profile)
@@ -184,7 +186,7 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
     if attachments:
         text = text or "(image attached below)"
-        attachments.insert(0, text_part(f"Output of tool call {block['tool_use_id']}:"))
+        attachments.insert(0, text_part(f"Output of tool call {split_id(block['tool_use_id'])[0]}:"))
     if block.get("is_error") and not text.lower().startswith("error"):
         text = f"Error: {text or '(no output)'}"
     return text, attachments
@@ -202,8 +204,7 @@ def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
         elif kind == "thinking":
             thoughts.append(block["thinking"])
         elif kind == "tool_use":
-            function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
-            tool_calls.append({"id": block["id"], "type": "function", "function": function})
+            tool_calls.append(_tool_call(block, profile))
         elif kind not in _WITHOUT_COUNTERPART and not kind.endswith("_tool_result"):
             raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
 
@@ -217,3 +218,9 @@ def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
     if tool_calls:
         message["tool_calls"] = tool_calls
     return [message]
+
+
+def _tool_call(block: Block, profile: Profile) -> JSONObject:
+    tool_id, extra = split_id(block["id"])
+    function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
+    return {"id": tool_id, "type": "function", "function": function, **(extra if profile.tool_extras else {})}

@@ -74,16 +74,27 @@ def test_refusal_text_makes_a_refusal(refusal: str, stop_reason: str) -> None:
     assert written(decode(text("a"), chunk({"refusal": refusal}), chunk({"refusal": " "}), END))[-1] == stop_reason
 
 
-def test_only_the_first_choice_counts() -> None:
-    second = {"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}
-    unnumbered = {"delta": {"content": "a"}}
+def test_several_choices_are_merged() -> None:
+    second = {"index": 1, "delta": {"content": "b"}}
+    tool = {"index": 1, "delta": {"tool_calls": [{"index": 0, "function": {"name": "t", "arguments": "{}"}}]}}
 
-    events = decode({"choices": [second, unnumbered]}, {"choices": [second]})
+    events = decode({"choices": [{"delta": {"content": "a"}}, second]}, {"choices": [tool]}, text("c"), END)
 
-    assert written(events) == [["text", "a"], "api_error"]
+    check_grammar(events)
+    assert written(events) == [["text", "a"], ["t", "{}"], ["text", "b", "c"], "tool_use"]
 
 
-def test_nothing_but_usage_counts_after_the_finish_reason() -> None:
+@pytest.mark.parametrize("finish", ["null", "NULL", "None", "", " ", None])
+def test_a_finish_reason_without_a_meaning_ends_nothing(finish: object) -> None:
+    stream = decoder()
+
+    events = stream.feed(chunk({"content": "a"}, finish=finish))
+
+    assert not stream.is_finishing
+    assert written(events + stream.feed(text("b")) + stream.eof()) == [["text", "a", "b"], "api_error"]
+
+
+def test_content_after_a_finish_reason_is_content() -> None:
     events = decode(
         {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}, {"delta": {"content": "b"}}]},
         text("c"),
@@ -92,8 +103,24 @@ def test_nothing_but_usage_counts_after_the_finish_reason() -> None:
         DONE,
     )
 
-    assert written(events) == [["text", "a"], "end_turn"]
+    check_grammar(events)
+    assert written(events) == [["text", "a", "b", "c"], "end_turn"]
     assert last_usage(events)["output_tokens"] == 6
+
+
+def test_an_early_finish_reason_does_not_make_a_cut_stream_complete() -> None:
+    early = chunk({"reasoning_content": "a"}, finish="stop")
+
+    assert written(decode(early, text("b"))) == [["thinking", "a"], ["text", "b"], "api_error"]
+    assert written(decode(early, text("b"), chunk({}, finish="length"))) == [
+        ["thinking", "a"],
+        ["text", "b"],
+        "max_tokens",
+    ]
+
+
+def test_blank_text_after_the_finish_reason_changes_nothing() -> None:
+    assert written(decode(text("a"), END, text("\n"))) == [["text", "a", "\n"], "end_turn"]
 
 
 def test_a_choice_without_a_delta_is_ignored() -> None:
@@ -102,7 +129,7 @@ def test_a_choice_without_a_delta_is_ignored() -> None:
 
 @pytest.mark.parametrize("choices", [[], None])
 def test_a_chunk_without_choices_brings_usage_and_ends_nothing(choices: Any) -> None:
-    events = decode({"choices": choices, "usage": USAGE}, {"usage": USAGE}, {}, text("a"), END)
+    events = decode({"choices": choices, "usage": USAGE}, {"choices": choices}, {"usage": USAGE}, {}, text("a"), END)
 
     assert written(events) == [["text", "a"], "end_turn"]
 
@@ -112,7 +139,6 @@ def test_a_chunk_without_choices_brings_usage_and_ends_nothing(choices: Any) -> 
     [
         pytest.param(7, "The upstream sent a frame that is not an object.", id="a number"),
         pytest.param([], "The upstream sent a frame that is not an object.", id="a list"),
-        pytest.param({"choices": None}, "The upstream returned no choices.", id="null choices"),
         pytest.param(
             {"choices": "x", "usage": USAGE}, "The upstream returned no choices.", id="choices that are no list"
         ),
@@ -320,8 +346,8 @@ def test_a_stop_sequence_is_named() -> None:
         pytest.param(Record("error", "7"), ["error"], id="an error without words"),
         pytest.param(
             Record(None, '{"choices":[{"delta":{"content":"\\ud83d"}}]}'),
-            ["content_block_delta"],
-            id="a lone surrogate",
+            [],
+            id="half a character",
         ),
     ],
 )
@@ -349,3 +375,32 @@ def test_a_record_that_is_no_json_is_an_error() -> None:
         {"type": "error", "error": {"type": "api_error", "message": "The upstream sent a frame that is not JSON."}}
     ]
     assert stream.error is not None and stream.error.status == 502
+
+
+def test_halves_of_a_character_are_joined() -> None:
+    halves = [text("a \ud83d"), text("\ude00 b \ud83d"), chunk({"reasoning": "\ude00"}), text("\ud83d"), text("\ude00")]
+
+    events = decode(*halves, END)
+
+    check_grammar(events)
+    assert written(events) == [
+        ["text", "a ", "\U0001f600 b ", "\ufffd"],
+        ["thinking", "\ufffd"],
+        ["text", "\U0001f600"],
+        "end_turn",
+    ]
+
+
+@pytest.mark.parametrize(
+    "reasoning",
+    [
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Th", "index": 0}, {"text": "ink."}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "Think."}, {"data": "c2VjcmV0"}]},
+        {"reasoning_details": [{"text": "Think."}], "reasoning": "Think.", "reasoning_content": "Think."},
+        {"reasoning": {"content": "Think."}},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "Think.", "signature": "s"}]},
+        {"reasoning_content": {}, "thinking": "Think."},
+    ],
+)
+def test_reasoning_is_read_once_from_any_field(reasoning: Any) -> None:
+    assert written(decode(chunk(reasoning), END)) == [["thinking", "Think."], "end_turn"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from messages_api.backend.protocol.tool_extras import split_id
 from tests.messages_api.backend.protocol.streams import (
     DONE,
     REQUEST,
@@ -196,7 +197,7 @@ def test_the_first_id_and_name_win() -> None:
     )
 
     assert written(events) == [["a", "{"], ["b", "{}"], "tool_use"]
-    assert tool_ids_of(events) == ["toolu_0_1", "c2"]
+    assert tool_ids_of(events) == ["c1", "c2"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_a_complete_tool_call_is_known_by_its_braces(arguments: list[str]) -> No
     ],
 )
 def test_an_incomplete_tool_call_delays_the_next_one(arguments: list[str]) -> None:
-    stream = decoder()
+    stream = decoder(request={**REQUEST, "tools": [{"name": "a"}, {"name": "b"}]})
     for piece in arguments:
         stream.feed(call(fragment(piece, index=0, name="a")))
 
@@ -452,3 +453,82 @@ def test_a_long_tool_call_followed_by_another_is_parsed_once() -> None:
         stream.feed(piece)
 
     assert written(stream.feed(call(fragment('"}]}', index=0)))[2:]) == [["b"]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["get_", "weather"], id="in pieces"),
+        pytest.param(["get_", "get_weather"], id="longer each time"),
+        pytest.param(["get_weather", "get_weather"], id="repeated"),
+        pytest.param(["g", "et_", "weather"], id="in three pieces"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("index", "tools"),
+    [
+        pytest.param(0, [], id="by index"),
+        pytest.param(0, ["get_", "get_weather"], id="by index, with tools"),
+        pytest.param(None, ["get_", "get_weather"], id="by the tools of the request"),
+    ],
+)
+def test_a_name_in_pieces_is_joined(names: list[str], index: int | None, tools: list[str]) -> None:
+    request = {**REQUEST, "tools": [{"name": name} for name in tools]}
+    pieces = [call(fragment("", index=index, name=name)) for name in names]
+
+    found = blocks(*pieces, call(fragment('{"a":1}', index=index)), request=request)
+
+    assert found == [["get_weather", '{"a":1}']]
+
+
+def test_a_tool_of_the_request_starts_before_its_arguments() -> None:
+    stream = decoder(request={**REQUEST, "tools": [{"name": "get_weather"}]})
+
+    events = stream.feed(call(fragment("", id="c1", name="get_weather")))
+
+    assert [event["type"] for event in events] == ["message_start", "content_block_start"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [
+        pytest.param(['{"a"', '{"a":"R', '{"a":"Rom"}'], '{"a":"Rom"}', id="longer each time"),
+        pytest.param(['{"a":', '{"a":[', '{"a":[1]}'], '{"a":[1]}', id="longer after a colon"),
+        pytest.param(['{"a":"Ro', '{"a":"Rom"}'], '{"a":"Rom"}', id="all at the end"),
+        pytest.param(['{"a":', '{"a":1}'], '{"a":1}', id="all at the end, after a colon"),
+        pytest.param(['{"a":1}', '{"a":1}'], '{"a":1}', id="repeated"),
+        pytest.param(['{"a":1}', '{"a": 1}'], '{"a":1}', id="repeated in another spelling"),
+        pytest.param(['{"a":', "1}", '{"a":1}\n'], '{"a":1}', id="pieces and all of them"),
+        pytest.param(['{"a":', '{"a":1}}'], '{"a":{"a":1}}', id="a nested object with the same start"),
+        pytest.param(['{"a":', '{"a":', "1}}"], '{"a":{"a":1}}', id="a nested object in pieces"),
+        pytest.param(['{"a":[1,', '{"a":[1,', "2]}]}"], '{"a":[1,{"a":[1,2]}]}', id="a nested object in a list"),
+        pytest.param(['{"', '{":1}'], '{"{":1}', id="a brace in a key"),
+        pytest.param(['"{\\"a\\":', '1}"'], '{"a":1}', id="an object in a string"),
+        pytest.param(['"text"'], '"text"', id="a text in a string"),
+    ],
+)
+@pytest.mark.parametrize("is_buffered", [False, True])
+def test_arguments_are_written_once(pieces: list[str], arguments: str, is_buffered: bool) -> None:
+    frames = [call(fragment(piece, id="c1", name="t")) for piece in pieces]
+
+    [[_, *found]] = blocks(*frames, buffer_tool_calls=is_buffered)
+
+    if is_buffered and not arguments.startswith("{"):
+        arguments = '{"_unparsed_arguments":"\\"text\\""}'
+    assert "".join(found) == arguments
+
+
+def test_fields_of_the_provider_are_carried_in_the_id() -> None:
+    signed = fragment("{}", id="c1", name="t") | {"extra_content": {"google": {"thought_signature": "c2ln+/="}}}
+    other = fragment("{}", index=1, id="c2", name="t") | {"extra_content": {"google": {"other": 1}}}
+
+    first, second = tool_ids_of(decode(call(signed, other), END))
+
+    assert first == "c1__thought__c2ln+/="
+    assert split_id(first) == ("c1", {"extra_content": {"google": {"thought_signature": "c2ln+/="}}})
+    assert split_id(second) == ("c2", {"extra_content": {"google": {"other": 1}}})
+
+
+@pytest.mark.parametrize("tool_id", ["c1", "", "c1__extra__", "c1__extra__!", "c1__extra__W10"])
+def test_an_id_without_fields_is_unchanged(tool_id: str) -> None:
+    assert split_id(tool_id) == (tool_id, {})

@@ -83,3 +83,14 @@ def test_a_foreign_tool_id_is_rewritten_the_same_on_both_sides(foreign: str, rep
     assert tool_id == fixed["messages"][2]["content"][0]["tool_use_id"]
     assert tool_id[:-8] == repaired
     assert len(tool_id) == len(repaired) + 8
+
+
+def test_fields_of_another_provider_are_removed_from_an_id() -> None:
+    tool_id = "c1__thought__c2ln"
+    traced = body(USER, assistant({**CALL, "id": tool_id}), result(tool_id))
+
+    assert clean_history(traced) == (True, body(USER, assistant({**CALL, "id": "c1"}), result("c1")))
+
+
+def result(tool_id: str) -> Any:
+    return {"role": "user", "content": [{"type": "tool_result", "tool_use_id": tool_id, "content": "ok"}]}

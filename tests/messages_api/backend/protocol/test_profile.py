@@ -30,6 +30,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "prefill": "reject",
         "stream_options": True,
         "buffer_tool_calls": False,
+        "tool_extras": True,
         "auth_style": "bearer",
     }
 

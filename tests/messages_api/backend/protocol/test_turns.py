@@ -515,3 +515,19 @@ def test_a_request_is_not_changed() -> None:
     assert first == second == [{"role": "user", "content": "a\n\nb\n\nc"}]
     assert content == [text("a"), text("b")]
     assert REQUEST["messages"] == [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize("is_returned", [True, False])
+def test_fields_of_the_provider_come_back_with_their_tool_call(is_returned: bool) -> None:
+    tool_id = "c1__thought__c2ln"
+
+    called, output = to_messages(
+        ("user", "a"),
+        ("assistant", [tool_use(tool_id)]),
+        ("user", [result(tool_id, content="ok")]),
+        profile={"tool_extras": is_returned},
+    )[1:]
+
+    extra = called["tool_calls"][0].pop("extra_content", None)
+    assert extra == ({"google": {"thought_signature": "c2ln"}} if is_returned else None)
+    assert called["tool_calls"][0]["id"] == output["tool_call_id"] == "c1"
