@@ -24,11 +24,11 @@ def parse(text: str) -> datetime | None:
     try:
         moment = _after_days(text) or _end_of_day(text)
     except (ValueError, OverflowError) as error:
-        raise ValueError("Give it as 90d, 2027-12-31 or never.") from error
+        raise ValueError("Enter 90d, 2027-12-31 or never.") from error
     if moment <= timezone.now():
         raise InThePast("This is in the past.")
     if moment.year > LAST_YEAR:
-        raise ValueError("Give it as 90d, 2027-12-31 or never.")
+        raise ValueError("Enter 90d, 2027-12-31 or never.")
     return moment
 
 

@@ -21,12 +21,12 @@ def parse(text: str) -> int:
     match = _AMOUNT.fullmatch(text.strip())
     whole, part = (match["whole"].replace(",", ""), match["part"] or "") if match else ("", "")
     if not whole and not part:
-        raise ValueError("Give an amount in dollars, such as 12.50.")
+        raise ValueError("Enter an amount in dollars, such as 12.50.")
     if len(part.rstrip("0")) > 6:
-        raise ValueError("A millionth of a dollar is the smallest amount: give at most six decimals.")
+        raise ValueError("A millionth of a dollar is the smallest amount: enter at most six decimals.")
     micros = int(whole[:20] or "0") * MICROS + int(part.ljust(6, "0")[:6])
     if micros > LARGEST or len(whole) > 20:
-        raise ValueError("Give an amount of at most 1,000,000,000 dollars.")
+        raise ValueError("Enter an amount of at most 1,000,000,000 dollars.")
     return micros
 
 

@@ -34,10 +34,10 @@ def parse(text: str, *, unit: str) -> int:
 
 def _tokens(text: str) -> int:
     if not _TOKENS.fullmatch(text):
-        raise ValueError("Give a whole number of tokens, such as 1,000,000.")
+        raise ValueError("Enter a whole number of tokens, such as 1,000,000.")
     digits = text.replace(",", "")
     if len(digits) > 16 or int(digits) > MAX_AMOUNT:
-        raise ValueError(f"Give at most {MAX_AMOUNT:,} tokens.")
+        raise ValueError(f"Enter at most {MAX_AMOUNT:,} tokens.")
     return int(digits)
 
 
@@ -55,6 +55,6 @@ def parse_budget(text: str) -> BudgetSpec:
     """Parse `20/month`, `0.50/day` or `1000000tokens/week`. Raise ValueError with a message for users."""
     match = _BUDGET.fullmatch(text.strip())
     if match is None or match[3] not in PERIODS:
-        raise ValueError("Give a budget as 20/month or 1000000tokens/day; the period is day, week, month or total.")
+        raise ValueError("Enter a budget as 20/month or 1000000tokens/day; the period is day, week, month or total.")
     unit = "tokens" if match[2] else "usd"
     return BudgetSpec(unit=unit, period=match[3], amount=parse(match[1], unit=unit))

@@ -25,7 +25,7 @@ def exceeding_fields(key: HasPolicy, team: HasPolicy, *, name: str) -> dict[str,
     for field, label in LIMIT_LABELS.items():
         value, ceiling = getattr(key, field), getattr(team, field)
         if value is not None and ceiling is not None and value > ceiling:
-            errors[field] = f"The team {name} has {ceiling:,} {label} for all its keys: give {ceiling:,} or less."
+            errors[field] = f"The team {name} has {ceiling:,} {label} for all its keys: enter {ceiling:,} or less."
     excess = [model for model in key.allowed_models if not model_patterns.allows(team.allowed_models, model)]
     if excess:
         allowed = ", ".join(team.allowed_models)
@@ -39,5 +39,5 @@ def exceeding_budget(budget: BudgetSpec, team_budgets: Iterable[BudgetSpec], *, 
     for ceiling in team_budgets:
         if ceiling.unit == budget.unit and ceiling.period in periods and budget.amount > ceiling.amount:
             most = format_amount(ceiling.amount, ceiling.unit)
-            return f"The team {name} has {most} {PERIOD_LABELS[ceiling.period]} for all its keys: give {most} or less."
+            return f"The team {name} has {most} {PERIOD_LABELS[ceiling.period]} for all its keys: enter {most} or less."
     return None

@@ -108,7 +108,7 @@ CHECKS = [
         severity=Severity.WARNING,
         title_one="never expires",
         title_many="never expire",
-        recommendation="A leaked key stays valid until it is revoked. Set an expiry date or give a reason.",
+        recommendation="A leaked key stays valid until it is revoked. Set an expiry date or enter a reason.",
     ),
     Check(
         condition="idle",

@@ -18,12 +18,20 @@ def find_key(id: str) -> APIKey:
     The error does not repeat the argument, which might be a raw key.
     """
     if id == STDIN:
-        raw = sys.stdin.readline().strip()
+        raw = _first_line()
         api_key = APIKey.objects.with_raw_key(raw).first() if raw_key.is_well_formed(raw) else None
         error = "No API key has the raw key on stdin."
     else:
         api_key = APIKey.objects.filter(public_id=id).first()
-        error = "No API key has this ID. Give the public ID (key_…), or - and the raw key on stdin."
+        error = "No API key has this ID. Enter the public ID (key_…), or - with the raw key on stdin."
     if api_key is None:
         raise CommandError(error)
     return api_key
+
+
+def _first_line() -> str:
+    """Return the first line of stdin; empty if it is not text."""
+    try:
+        return sys.stdin.readline().strip()
+    except UnicodeDecodeError:
+        return ""

@@ -115,7 +115,7 @@ def test_a_team_with_a_hostile_name_is_inert(browser: Client, form: dict[str, An
         (
             {"requests_per_minute": "101"},
             "requests_per_minute",
-            "100 requests per minute for all its keys: give 100 or",
+            "100 requests per minute for all its keys: enter 100 or",
         ),
         ({"tokens_per_minute": "200001"}, "tokens_per_minute", "200,000 tokens per minute"),
         ({"concurrent_requests": "21"}, "concurrent_requests", "20 concurrent requests"),
@@ -156,12 +156,12 @@ def test_a_budget_does_not_exceed_the_teams(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"amount": "x"}], "Give an amount in dollars, such as 12.50."),
-        ([{"amount": "0.0000001"}], "give at most six decimals"),
-        ([{"amount": "1.5", "unit": "tokens"}], "Give a whole number of tokens"),
+        ([{"amount": "x"}], "Enter an amount in dollars, such as 12.50."),
+        ([{"amount": "0.0000001"}], "enter at most six decimals"),
+        ([{"amount": "1.5", "unit": "tokens"}], "Enter a whole number of tokens"),
         ([{"amount": "1"}, {"amount": "2"}], "A budget in US dollars per month already exists."),
         ([{"amount": "1", "alert_threshold_percent": "101"}], "less than or equal to 100"),
-        ([{"amount": "9999999999"}], "Give an amount of at most"),
+        ([{"amount": "9999999999"}], "Enter an amount of at most"),
         ([{"amount": "", "period": "day"}], "This field is required."),
         ([{"amount": str(i)} for i in range(1, 10)], "at most 8"),
     ],

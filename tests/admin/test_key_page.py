@@ -450,7 +450,7 @@ def test_errors_are_shown_and_nothing_is_saved(browser: Client, form: tuple[APIK
 
     answer = browser.post(address_of(api_key), sent | {"name": "new", "budgets-0-amount": "x"})
 
-    assert "Not saved: see the errors" in answer.text and "Give an amount in dollars, such as 12.50." in answer.text
+    assert "Not saved: see the errors" in answer.text and "Enter an amount in dollars, such as 12.50." in answer.text
     assert APIKey.objects.get().name == "app" and "<h1>app</h1>" in answer.text
 
 
@@ -504,7 +504,7 @@ def test_a_key_moves_to_a_team_only_within_its_rules(browser: Client, form: tupl
     team = Team.objects.create(name="Search", requests_per_minute=4)
 
     answer = browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}"})
-    assert "The team Search has 4 requests per minute for all its keys: give 4 or less." in answer.text
+    assert "The team Search has 4 requests per minute for all its keys: enter 4 or less." in answer.text
 
     browser.post(address_of(api_key), sent | {"owner_choice": f"team-{team.pk}", "requests_per_minute": "4"})
     moved = APIKey.objects.get()

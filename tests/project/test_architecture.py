@@ -94,7 +94,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/watcher",
     },
     "messages_api/intake": {"lib", "messages_api/backend", "messages_api/errors", "messages_api/watcher"},
-    "messages_api/management": set(),
+    "messages_api/management": {"lib"},
     "messages_api/middleware": {"lib", "messages_api/error_responses"},
     "messages_api/models": {"lib", "messages_api/backend"},
     "messages_api/openapi": {
@@ -133,7 +133,7 @@ IMPORTS: dict[str, set[str]] = {
     "project/bind": set(),
     "project/checks": {"lib", "project/bind", "project/settings"},
     "project/environment": set(),
-    "project/management": {"project/quickstart", "project/settings"},
+    "project/management": {"lib", "project/quickstart", "project/settings"},
     "project/middleware": {"audit", "lib"},
     "project/postgresql": {"lib"},
     "project/quickstart": {

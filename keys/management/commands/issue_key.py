@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -28,6 +29,20 @@ OPTIONS = {
     "no_expiry_reason": "--reason",
     "amount": "--budget",
 }
+
+
+class TextField(forms.CharField):
+    """A text without a raw key, as the forms of the admin accept it."""
+
+    def __init__(self, *, required: bool = False) -> None:
+        super().__init__(required=required, validators=[check_no_raw_key])
+
+
+class NameField(TextField):
+    """A name that is not blank."""
+
+    def __init__(self) -> None:
+        super().__init__(required=True)
 
 
 class Command(BaseCommand):
@@ -93,14 +108,14 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError("--allowed-ips allows any IP address. Leave it out, or confirm with --allow-any-ip.")
     expires_at = _expiry(options["expires"])
     if (expires_at is None) != bool(options["reason"].strip()):
-        raise CommandError("Give --reason with --expires never, and only then.")
+        raise CommandError("--reason: enter one with --expires never, and only then.")
     return {
-        "name": _without_key(options["name"], "--name"),
-        "purpose": _without_key(options["purpose"], "--purpose"),
+        "name": _read(NameField, [options["name"]], option="--name"),
+        "purpose": _read(TextField, [options["purpose"]], option="--purpose"),
         "team": team,
         "owner": None if team else _owner(options["owner"]),
         "expires_at": expires_at,
-        "no_expiry_reason": _without_key(options["reason"].strip(), "--reason"),
+        "no_expiry_reason": _read(TextField, [options["reason"]], option="--reason"),
         "allowed_models": _read(ModelNamesField, options["models"].split(","), option="--models"),
         "requests_per_minute": options["rpm"],
         "tokens_per_minute": options["tpm"],
@@ -118,14 +133,6 @@ def _read(field: type[Any], lines: Iterable[str], *, option: str) -> Any:
         raise CommandError(f"{option}: {' '.join(error.messages)}") from error
 
 
-def _without_key(text: str, option: str) -> str:
-    try:
-        check_no_raw_key(text)
-    except ValidationError as error:
-        raise CommandError(f"{option}: {' '.join(error.messages)}") from error
-    return text
-
-
 def _check(row: APIKey | Budget, *, exclude: Iterable[str] = ()) -> None:
     try:
         row.full_clean(exclude=list(exclude))
@@ -141,7 +148,7 @@ def _budgets(texts: list[str], *, team: Team | None) -> list[BudgetSpec]:
         except ValueError as error:
             raise CommandError(f"--budget: {error}") from error
         if any((each.unit, each.period) == (spec.unit, spec.period) for each in found):
-            raise CommandError("--budget: give one budget per period and unit.")
+            raise CommandError("--budget: enter one budget per period and unit.")
         team_budgets = [budget.spec for budget in team.budgets.all()] if team else []
         if team and (excess := team_ceilings.exceeding_budget(spec, team_budgets, name=team.name)):
             raise CommandError(f"--budget: {excess}")
@@ -178,7 +185,7 @@ def _expiry(expires: str) -> datetime | None:
     except expiry.InThePast as error:
         raise CommandError("--expires is in the past.") from error
     except ValueError as error:
-        raise CommandError("Give --expires as 90d, 2027-12-31 or never.") from error
+        raise CommandError("--expires: enter 90d, 2027-12-31 or never.") from error
 
 
 def _messages(error: ValidationError) -> str:

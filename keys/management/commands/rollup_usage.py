@@ -12,6 +12,7 @@ from keys.reports.date_range import DateRange
 from keys.usage import rollup_check
 from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Mismatch
+from lib.arguments import day
 
 SHOWN = 20
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
@@ -27,11 +28,13 @@ class Command(BaseCommand):
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument("--verify", action="store_true", help="compare without changes (default)")
         mode.add_argument("--repair", action="store_true", help="rewrite mismatching rollups from the usage records")
-        parser.add_argument("--from", dest="first", metavar="DATE", type=_day, help="first day (default: all days)")
-        parser.add_argument("--to", dest="last", metavar="DATE", type=_day, help="last day (default: today)")
+        parser.add_argument("--from", dest="first", metavar="DATE", type=day, help="first day (default: all days)")
+        parser.add_argument("--to", dest="last", metavar="DATE", type=day, help="last day (default: today)")
         parser.add_argument("--json", action="store_true", help="write the result to stdout as JSON")
 
     def handle(self, *, repair: bool, first: date | None, last: date | None, **options: Any) -> None:
+        if first and last and last < first:
+            raise CommandError("The last day is before the first.")
         begin = DateRange(first=first, last=first).bounds()[0] if first else BEGINNING
         end = DateRange(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
         hours, found = 0, []
@@ -59,13 +62,6 @@ class Command(BaseCommand):
             self.stdout.write(f"The rollups of {hours:,} hours match the usage records.")
         elif repaired:
             self.stdout.write(f"{len(lines):,} rollups repaired.")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise CommandError(f"Give a day as 2026-11-30, not {text!r}.") from error
 
 
 def _lines(mismatches: list[Mismatch]) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def _overlap(text: str) -> timedelta:
     if text in ("0", "now"):
         return timedelta()
     if match is None:
-        raise CommandError("Give --overlap as 0, 30s, 30m, 24h or 7d.")
+        raise CommandError("--overlap: enter 0, 30s, 30m, 24h or 7d.")
     duration = int(match[1]) * UNITS[match[2]]
     if duration > MAX_OVERLAP:
         raise CommandError(f"--overlap is longer than {MAX_OVERLAP.days} days. Issue another key instead.")

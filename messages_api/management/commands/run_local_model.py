@@ -14,6 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from lib.arguments import port, whole_number
+
 ALIAS = "smollm2-135m"
 HOST = "127.0.0.1"
 SLOT_TOKENS = 4_096  # the context of one request
@@ -41,8 +43,10 @@ class Command(BaseCommand):
     requires_system_checks = []  # needs neither secrets nor a database
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.LOCAL_MODEL_PORT, help="default: %(default)s")
-        parser.add_argument("--parallel", type=int, default=2, help="concurrent requests (default: %(default)s)")
+        parser.add_argument("--port", type=port, default=settings.LOCAL_MODEL_PORT, help="default: %(default)s")
+        parser.add_argument(
+            "--parallel", type=whole_number(1, 64), default=2, help="concurrent requests (default: %(default)s)"
+        )
 
     def handle(self, *, port: int, parallel: int, **options: Any) -> None:
         parent = os.getppid()

@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandParser
 
+from lib.arguments import port
 from project.quickstart import first_requests, installation, rows
 from project.quickstart.errors import CannotStart
 from project.quickstart.first_requests import PLAIN_QUESTION, STREAMED_QUESTION
@@ -28,7 +29,7 @@ class Command(BaseCommand):
     requires_system_checks = []  # its first step writes the secrets that the checks require
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, help="instead of the port in BIND")
+        parser.add_argument("--port", type=port, help="instead of the port in BIND")
         parser.add_argument("--with-parent", action="store_true", help="stop when the parent process exits")
         parser.add_argument("--prepare-only", action="store_true", help="prepare the installation without starting it")
 

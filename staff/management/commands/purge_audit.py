@@ -10,7 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
-AGE = re.compile(r"([1-9]\d{0,4})d")
+from lib.arguments import whole_number
+
+AGE = re.compile(r"([1-9]\d{0,4})d", re.ASCII)
 
 
 class Command(BaseCommand):
@@ -22,13 +24,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--older-than", required=True, metavar="DAYS", help="such as 365d")
         parser.add_argument(
-            "--batch", type=int, default=1000, metavar="ROWS", help="rows per transaction (default: 1000)"
+            "--batch",
+            type=whole_number(1, 100_000),
+            default=1000,
+            metavar="ROWS",
+            help="rows per transaction (default: 1000)",
         )
 
     def handle(self, *, older_than: str, batch: int, **options: Any) -> None:
         match = AGE.fullmatch(older_than)
         if match is None:
-            raise CommandError("Invalid --older-than. Expected a number of days, such as 365d.")
+            raise CommandError("--older-than: enter a number of days, such as 365d.")
         days = int(match[1])
         end = timezone.now() - timedelta(days=days)
         changes = _purge(LogEntry.objects.filter(timestamp__lt=end).order_by("timestamp"), batch)
@@ -40,7 +46,7 @@ class Command(BaseCommand):
 def _purge(rows: QuerySet[Any], batch: int) -> int:
     """Delete rows in batches and return their number."""
     deleted = 0
-    while ids := list(rows.values_list("pk", flat=True)[: max(1, batch)]):
+    while ids := list(rows.values_list("pk", flat=True)[:batch]):
         rows.model.objects.filter(pk__in=ids).delete()
         deleted += len(ids)
     return deleted

@@ -166,5 +166,5 @@ def test_only_the_given_days_are_read(requests: Callable[..., Any]) -> None:
     run("--repair", "--from", "2026-07-04", "--to", "2026-07-05")
 
     assert list(HourlyUsage.objects.order_by("hour").values_list("requests", flat=True)) == [7, 1]
-    with pytest.raises(CommandError, match="Give a day as"):
+    with pytest.raises(CommandError, match="enter a day as"):
         run("--from", "yesterday")
