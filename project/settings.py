@@ -93,7 +93,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024  # /api/ alone; the admin keeps Django's 2.5 M
 
 # ---- The ledger.
 
-LEASE_GRACE_S = 60  # an open record becomes orphaned this long after the upstream's request timeout
+LEASE_GRACE_S = 60  # an open record becomes orphaned this long after the longest that its request can take
 ORPHAN_SWEEP_S = 10.0  # interval of the search for orphaned records
 
 # ---- Django.

@@ -1,5 +1,6 @@
 """ModelAdmin of usage records: read-only for superusers too, since only the ledger writes them."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -137,6 +138,14 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def settled(self, record: UsageRecord) -> SafeString | str:
         return cells.exact(record.settled_at, none="not yet")
 
+    @admin.display(description="interrupted before")
+    def interrupted_before(self, record: UsageRecord) -> SafeString:
+        """Return what the request was counted as until its real settlement arrived."""
+        interruption = record.interruption or {}
+        micros = interruption.get("cost_usd_micros")
+        cost = "unpriced" if micros is None else f"estimated cost {money.dollars(micros)}"
+        return format_html("{} · {}", cells.exact(datetime.fromisoformat(interruption["settled_at"])), cost)
+
     @admin.display(description="lease expires")
     def lease_expires(self, record: UsageRecord) -> SafeString | str:
         return cells.exact(record.lease_expires_at)
@@ -230,12 +239,15 @@ class UsageRecordAdmin(KeysetModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
-        """Add the rule that rejected the request, or would have in shadow mode."""
+        """Add the rule that rejected the request, or would have in shadow mode, and an interruption before."""
         (name, options), *others = super().get_fieldsets(request, obj)
-        if not obj or not obj.limit_exceeded:
-            return [(name, options), *others]
-        field = "shadow_rejected_by" if LimitExceeded.from_json(obj.limit_exceeded).shadow else "rejected_by"
-        return [(name, {**options, "fields": [*options["fields"], field]}), *others]
+        added = []
+        if obj and obj.limit_exceeded:
+            is_shadow = LimitExceeded.from_json(obj.limit_exceeded).shadow
+            added.append("shadow_rejected_by" if is_shadow else "rejected_by")
+        if obj and obj.interruption and obj.status != Status.INTERRUPTED:
+            added.append("interrupted_before")
+        return [(name, {**options, "fields": [*options["fields"], *added]}), *others]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
         """Annotate whether the user may view keys and prices, which decides whether their names are links."""

@@ -104,13 +104,13 @@ class LockedPeriods:
         return reservations
 
     def settle(self, reservations: Iterable[Reservation], *, micros: int, tokens: int) -> None:
-        """Replace the reservations of a request by what it spent."""
+        """Replace the reservations of a request by what it spent; less than 0 corrects what it spent before."""
         for period_id, amount in reservations:
             row = self._rows.get(period_id)
             if row is None:
                 continue  # the budget was deleted meanwhile
             row.reserved = max(0, row.reserved - amount)
-            row.spent += micros if row.budget.unit == "usd" else tokens
+            row.spent = max(0, row.spent + (micros if row.budget.unit == "usd" else tokens))
             self._changed[period_id] = row
             self._alert(row)
 

@@ -96,6 +96,9 @@ class UsageRecord(models.Model):
     reservations = models.JSONField(default=list)
     # The limit that rejected it, or would have outside shadow mode: keys.domain.limits.LimitExceeded.
     limit_exceeded = models.JSONField(null=True)
+    # What a request was counted as while it was settled as interrupted: its estimate, which the real settlement
+    # replaces whenever it arrives. Names of columns, and the time.
+    interruption = models.JSONField(null=True)
 
     # Latency, and what detects an orphaned record.
     ttft_ms = models.PositiveIntegerField(null=True)

@@ -1,11 +1,12 @@
-"""Per-process state of the ledger's writer: boot ID, spool, uncommitted rows and last-used timestamps."""
+"""Per-process state of the ledger: boot ID, spool, uncommitted rows, open requests and last-used timestamps."""
 
-import json
 import logging
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from django.conf import settings
@@ -26,9 +27,11 @@ class Backlog:
     def __init__(self) -> None:
         self._opened = OncePerProcess(self._open)
         self._last_used: dict[int, datetime] = {}
-        self._unspooled: list[Row] = []
+        self._unspooled: list[bytes] = []
         """Rows that are not in the spool yet, such as while the disk is full."""
         self._is_disk_unavailable = False
+        self._leases: dict[str, float] = {}
+        """When the leases of this process's open requests end, by request ID. Monotonic: the clock may be set."""
 
     def open(self) -> None:
         """Create the boot ID and the spool of this process unless it has them."""
@@ -48,6 +51,22 @@ class Backlog:
         # Two processes must never share them.
         self._boot_id = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(spool_folder(), self._boot_id)
+        self._leases = {}
+
+    # ---- Open requests and uses of secrets.
+
+    def begin_request(self, id: str, *, lease_s: float) -> None:
+        """Note an admitted request. Other processes leave it to this one to find it orphaned."""
+        self._leases[id] = time.monotonic() + lease_s
+
+    def end_request(self, id: str) -> None:
+        """Note that a request is settled. May be called twice."""
+        self._leases.pop(id, None)
+
+    def expired_requests(self) -> list[str]:
+        """Return the open requests whose lease has ended: a defect kept them from being settled."""
+        now = time.monotonic()
+        return [id for id, ends_at in list(self._leases.items()) if ends_at < now]
 
     def should_write_last_used(self, secret_id: int, used_at: datetime) -> bool:
         """Return whether this process has not written the secret's last use for five minutes. Saves a no-op UPDATE."""
@@ -56,6 +75,8 @@ class Backlog:
             return False
         self._last_used[secret_id] = used_at
         return True
+
+    # ---- Rows that are not committed.
 
     def add(self, row: Row) -> None:
         """Add a row that could not be committed. `flush_to_spool` writes it to disk."""
@@ -80,9 +101,12 @@ class Backlog:
         self._is_disk_unavailable = False
         self._unspooled.clear()
 
-    def pending(self) -> list[Row]:
-        """Return the rows in the spool and in memory."""
-        return [*([] if self.spool.is_empty() else self.spool.rows()), *self._unspooled]
+    def has_pending(self) -> bool:
+        return bool(self._unspooled) or not self.spool.is_empty()
+
+    def pending(self) -> Iterator[bytes]:
+        """Yield the rows in the spool and in memory."""
+        return chain(() if self.spool.is_empty() else self.spool.lines(), list(self._unspooled))
 
     def clear(self) -> None:
         """Forget the pending rows, once they are committed."""
@@ -95,9 +119,9 @@ class Backlog:
         if not self._opened.is_started:
             return
         self.flush_to_spool()
-        for row in self._unspooled:
+        for line in self._unspooled:
             # The log is the only place left for its counts. The next worker settles the row as interrupted.
-            logger.critical("Ledger: database and spool unavailable; unwritten row: %s", json.dumps(row))
+            logger.critical("Ledger: database and spool unavailable; unwritten row: %s", line.decode())
         self._unspooled.clear()
         self._spool.close()
         self._opened.reset()
@@ -105,3 +129,6 @@ class Backlog:
 
 def spool_folder() -> Path:
     return Path(settings.STATE_DIR) / "spool"
+
+
+backlog = Backlog()

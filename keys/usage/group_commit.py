@@ -4,25 +4,27 @@ Group commit: one writer thread per process commits what is queued, so that many
 The thread is an OS thread (see `lib.threads`) with a dedicated database connection, outside any pool. A batch that
 fails is split, so that one invalid statement does not fail the others. While the database is unavailable, every
 statement is abandoned immediately and decides what happens to its data; none waits for a response that may never come.
+An outage ends when the database accepts a write. Chores fail alone: neither a statement nor an outage waits for them.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.usage.outage import PROBE_INTERVAL_S, Outage
+from keys.usage.write_errors import is_outage
 from lib import threads
 from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 200  # a larger batch would lock the rows of its budgets for longer than other writers should wait
-UNAVAILABLE = (OperationalError, InterfaceError, InternalError)  # the last: a server that has become a read-only copy
 
 
 class Statement(Protocol):
@@ -43,6 +45,8 @@ class Statement(Protocol):
 
 Write = Callable[[list[Any], BaseDatabaseWrapper], None]
 """Writes the statements of a batch, all or none. May be called again after a failed attempt: must be idempotent."""
+Chore = Callable[[], bool]
+"""Periodic work with the database, in slices of less than DATABASE_TIMEOUT_S. Returns whether there is more."""
 
 
 class Ticket:
@@ -99,19 +103,28 @@ class GroupCommit:
         self,
         write_batch: Write,
         *,
-        maintain: Callable[[], None],
+        chores: Mapping[str, Chore],
+        check: Callable[[], None],
         flush: Callable[[], None],
-        maintenance_interval_s: float,
+        chore_interval_s: float,
     ) -> None:
         self._write_batch = write_batch
-        self._maintain = maintain
-        """Periodic work with the database. Runs first after an outage."""
+        self._chores = chores
+        """By their names in the log. They run first after an outage."""
+        self._check = check
+        """Raises an error if the database accepts no statement."""
         self._flush = flush
         """Saves the data of abandoned statements: immediately, and repeatedly during an outage."""
-        self._maintenance_interval_s = maintenance_interval_s
+        self._chore_interval_s = chore_interval_s
         self._thread = OncePerProcess(self._start_thread)
         self._outage: Outage | None = None
+        self._available_since = -math.inf
         self._busy_since: float | None = None
+
+    @property
+    def available_for_s(self) -> float:
+        """The time since the last outage; infinite without one."""
+        return time.monotonic() - self._available_since
 
     @property
     def is_unavailable(self) -> bool:
@@ -165,19 +178,17 @@ class GroupCommit:
 
     def _run(self) -> None:
         connection = dedicated_connection()
-        maintenance_at = 0.0
+        chores_at = self._next_chores_at(connection)  # before the first statement
         running = True
         while running:
-            batch, running = self._next_batch(max(0.0, maintenance_at - time.monotonic()))
+            batch, running = self._next_batch(max(0.0, chores_at - time.monotonic()))
             self._busy_since = time.monotonic()
             if batch:
                 self._commit(batch, connection)
-            if running and time.monotonic() >= maintenance_at:
-                self._run_maintenance(connection)
-                interval_s = PROBE_INTERVAL_S if self._outage else self._maintenance_interval_s
-                maintenance_at = time.monotonic() + interval_s
-            elif self._outage is not None:
-                maintenance_at = min(maintenance_at, time.monotonic() + PROBE_INTERVAL_S)
+            if running and time.monotonic() >= chores_at:
+                chores_at = self._next_chores_at(connection)
+            if self._outage is not None:
+                chores_at = min(chores_at, time.monotonic() + PROBE_INTERVAL_S)
             self._busy_since = None
         if self._outage is not None:
             self._outage.abandon()
@@ -208,11 +219,12 @@ class GroupCommit:
             _connect(connection)
             is_in_doubt = True
             self._write_batch([ticket.statement for ticket in batch], connection)
-        except UNAVAILABLE as error:
-            self._abandon(batch, error, is_in_doubt=is_in_doubt)
-            self._start_outage(error, connection)
         except Exception as error:  # the thread must not die
-            self._isolate(batch, error, connection)
+            if is_outage(error):
+                self._abandon(batch, error, is_in_doubt=is_in_doubt)
+                self._start_outage(error, connection)
+            else:
+                self._isolate(batch, error, connection)
         else:
             _finish(batch)
 
@@ -226,27 +238,56 @@ class GroupCommit:
             self._abandon(batch, error)
 
     def _abandon(self, batch: list[Ticket], error: Exception, *, is_in_doubt: bool = False) -> None:
-        errors = [ticket.statement.abandon(error, is_in_doubt=is_in_doubt) for ticket in batch]
+        errors = [_abandoned(ticket.statement, error, is_in_doubt=is_in_doubt) for ticket in batch]
         self._flush()
         for ticket, each in zip(batch, errors, strict=True):
             ticket.finish(each)
             ticket.wake()
 
-    # ---- Maintenance and outages.
+    # ---- Chores and outages.
 
-    def _run_maintenance(self, connection: BaseDatabaseWrapper) -> None:
+    def _next_chores_at(self, connection: BaseDatabaseWrapper) -> float:
+        """Run the chores. Return when they are due again."""
+        has_more = self._run_chores(connection)
+        self._busy_since = None
+        return time.monotonic() + (0 if has_more else self._chore_interval_s)
+
+    def _run_chores(self, connection: BaseDatabaseWrapper) -> bool:
+        """Run all chores, unless there is an outage that continues. Return whether one has more to do."""
         if self._outage is not None:
             self._flush()
-            if not self._outage.is_probe_successful:
-                return
+            if not self._outage.is_probe_successful or not self._accepts_writes(connection):
+                return False
+        has_more = False
+        for name in self._chores:
+            self._busy_since = time.monotonic()
+            has_more = self._run_chore(name, connection) or has_more
+            if self._outage is not None and not self._outage.is_probe_successful:
+                return False
+        if self._outage is not None:
+            self._end_outage(self._outage)
+        return has_more
+
+    def _run_chore(self, name: str, connection: BaseDatabaseWrapper) -> bool:
+        """Run a chore. Its error starts an outage only if the database accepts no write; otherwise it runs again."""
         try:
-            self._maintain()
-        except UNAVAILABLE as error:
+            return self._chores[name]()
+        except Exception as error:  # the thread must not die
+            logger.exception("Ledger: %s failed", name)
+            if is_outage(error):
+                connection.close()
+                self._accepts_writes(connection)
+        return False
+
+    def _accepts_writes(self, connection: BaseDatabaseWrapper) -> bool:
+        """Return whether the database accepts a write. If not, an outage starts or continues."""
+        try:
+            _connect(connection)
+            self._check()
+        except Exception as error:  # such as a missing table: no record can be written either
             self._start_outage(error, connection)
-        except Exception:  # the thread must not die
-            logger.exception("Ledger: maintenance failed")
-        else:
-            self._end_outage()
+            return False
+        return True
 
     def _start_outage(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
         connection.close()
@@ -255,10 +296,10 @@ class GroupCommit:
         elif self._outage.is_probe_successful:
             self._outage.resume_probing()
 
-    def _end_outage(self) -> None:
-        outage, self._outage = self._outage, None
-        if outage is not None:
-            outage.end()
+    def _end_outage(self, outage: Outage) -> None:
+        self._outage = None
+        self._available_since = time.monotonic()
+        outage.end()
 
 
 def dedicated_connection() -> BaseDatabaseWrapper:
@@ -283,5 +324,17 @@ def _connect(connection: BaseDatabaseWrapper) -> None:
 def _finish(batch: list[Ticket]) -> None:
     for ticket in batch:
         if not ticket.finish(ticket.statement.error):
-            ticket.statement.committed_after_abandon()
+            try:
+                ticket.statement.committed_after_abandon()
+            except Exception:  # the others of the batch are committed too
+                logger.exception("Ledger: an abandoned statement could not be undone")
         ticket.wake()
+
+
+def _abandoned(statement: Statement, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+    """Abandon a statement. Return the error for its submitter."""
+    try:
+        return statement.abandon(error, is_in_doubt=is_in_doubt)
+    except Exception as own:  # the others of the batch must not be lost with it
+        logger.critical("Ledger: the data of a statement is lost", exc_info=own)
+        return own

@@ -33,13 +33,22 @@ class RollupWriter:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._sums: dict[DimensionValues, Counter[str]] = {}
+        self._has_subtracted = False
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a request that was just settled, given by its columns."""
+        self._sums_of(row).update(measures_of(row))
+
+    def subtract(self, row: Mapping[str, Any]) -> None:
+        """Subtract a request that was added before and is counted otherwise from now on."""
+        self._sums_of(row).subtract(measures_of(row))
+        self._has_subtracted = True
+
+    def _sums_of(self, row: Mapping[str, Any]) -> Counter[str]:
         model = row["model"] if row["is_model_known"] else UNKNOWN_MODEL
         others = (row[name] for name in DIMENSIONS[3:])
         dimensions = (row["api_key_id"], begin_of_hour(row["created_at"]), model, *others)
-        self._sums.setdefault(dimensions, Counter()).update(measures_of(row))
+        return self._sums.setdefault(dimensions, Counter())
 
     def close(self) -> None:
         """Add the sums to the table, in the same order in every process, so that no two transactions deadlock."""
@@ -51,7 +60,14 @@ class RollupWriter:
             values += [self._sums[dimensions][name] for name in MEASURES]
         with self._connection.cursor() as cursor:
             cursor.execute(_upsert(len(self._sums)), values)
+        if self._has_subtracted:
+            self._delete_empty()
         self._sums.clear()
+
+    def _delete_empty(self) -> None:
+        """Delete rollups of no request, which reports would show as a model or an upstream without requests."""
+        keys, hours = {dimensions[0] for dimensions in self._sums}, {dimensions[1] for dimensions in self._sums}
+        HourlyUsage.objects.filter(api_key_id__in=keys, hour__in=hours, requests=0).delete()
 
     def _adapted(self, value: Any) -> Any:
         return self._connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value

@@ -1,25 +1,28 @@
-"""Usage records as rows: what the ledger knows of a request, as columns, and the SQL that writes them."""
+"""Usage records as rows: what the ledger knows of a request, as columns."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.domain.limits import LimitExceeded
 from keys.models import UsageRecord
-from keys.models.usage import BILLED_TOKEN_COLUMNS
-from keys.pricing.rating import Tokens
+from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
+from keys.pricing.price_book import PriceBook
+from keys.pricing.rating import Tokens, cost
+from keys.usage import column_values
+from keys.usage.column_values import UnfitRecord
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
 Row = dict[str, Any]
 """A usage record by column."""
+
+LONGEST_LEASE_S = 10.0**9  # a timeout of an upstream may be any number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,32 +85,45 @@ class Settlement:
     @property
     def tokens(self) -> int:
         """All tokens that the request used. Unknown counts are 0."""
-        return sum(getattr(self, name) or 0 for name in BILLED_TOKEN_COLUMNS)
+        return sum(column_values.tokens(getattr(self, name)) for name in BILLED_TOKEN_COLUMNS)
 
 
 TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")
-CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
-_COLUMNS = {item.attname: item for item in UsageRecord._meta.concrete_fields}
+CLOSING = tuple(item.name for item in fields(Settlement))
+"""The columns that are known at settlement, besides its time."""
+_COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
 _NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
-_CLOSING = [item.name for item in fields(Settlement)]
 _BILLED = [(item.name, f"{item.name}_tokens") for item in fields(Tokens)]
-_TABLE = UsageRecord._meta.db_table
+_COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_micros")
+"""The columns of an interrupted request that rollups and budgets count, and those that explain its cost."""
 
 
 def opening(admission: Admission, *, boot_id: str) -> Row:
     """Return the columns that are known at admission."""
     row = {name: getattr(admission, name) for name in _OPENING}
-    row["lease_expires_at"] = admission.created_at + timedelta(seconds=admission.lease_s)
+    lease_s = admission.lease_s if admission.lease_s < LONGEST_LEASE_S else LONGEST_LEASE_S
+    row["lease_expires_at"] = admission.created_at + timedelta(seconds=lease_s)
     row["limit_exceeded"] = admission.limit_exceeded.to_json() if admission.limit_exceeded else None
     row["boot_id"] = boot_id
     row["status"] = Status.STARTED
-    return _sanitized(row)
+    return column_values.fitted(row)
 
 
 def closing(settlement: Settlement) -> Row:
     """Return the columns that are known at settlement."""
-    return _sanitized({name: getattr(settlement, name) for name in _CLOSING})
+    return column_values.fitted({name: getattr(settlement, name) for name in CLOSING})
+
+
+def rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
+    """Return the settlement with its cost: None without a price, 0 if no upstream was contacted."""
+    if settlement.usage_source == UsageSource.NONE:
+        return replace(settlement, cost_usd_micros=0)
+    row = closing(settlement)
+    price = book.find(row["upstream_model"], upstream=row["upstream"], at=at)
+    if price is None:
+        return settlement
+    return replace(settlement, cost_usd_micros=cost(tokens(row), price), price_id=price.id)
 
 
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
@@ -129,9 +145,17 @@ def interruption(record: UsageRecord) -> Settlement:
 
 
 def interrupted(record: UsageRecord, settlement: Settlement) -> Row:
-    """Return all columns of an orphaned record that is settled."""
-    row = {name: getattr(record, name) for name in _COLUMNS}
-    return row | {"settled_at": timezone.now()} | closing(settlement)
+    """Return all columns of an orphaned record that is settled, with what it is counted as until it really is."""
+    row = {name: getattr(record, name) for name in _COLUMNS} | closing(settlement)
+    now = timezone.now()
+    counted = {name: row[name] for name in _COUNTED if row[name] is not None}
+    return row | {"settled_at": now, "interruption": {"settled_at": now.isoformat(), **counted}}
+
+
+def as_interrupted(row: Row, interruption: Mapping[str, Any]) -> Row:
+    """Return the row as it was counted while the request was settled as interrupted."""
+    unknown = dict.fromkeys((*TOKEN_COLUMNS, "cost_usd_micros"))
+    return row | unknown | {"error_type": ""} | dict(interruption) | {"status": Status.INTERRUPTED}
 
 
 def tokens(row: Mapping[str, Any]) -> Tokens:
@@ -139,95 +163,24 @@ def tokens(row: Mapping[str, Any]) -> Tokens:
     return Tokens(**{kind: row[column] or 0 for kind, column in _BILLED})
 
 
-def _sanitized(row: Row) -> Row:
-    """Cut texts to the length of their columns, and replace NUL, which PostgreSQL rejects."""
-    return {
-        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: _COLUMNS[name].max_length]
-        if isinstance(value, str)
-        else value
-        for name, value in row.items()
-    }
+def to_json(row: Row) -> bytes:
+    """Return a row as one line of the spool, without a line break."""
+    plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+    return json.dumps(plain).encode()
 
 
-def write(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> dict[str, bool]:
-    """Write rows, all or none, in one statement, and close those that are open. One row per request.
+def from_json(line: bytes) -> Row:
+    """Reverse `to_json`. Raise UnfitRecord for a line that contains no settled usage record.
 
-    Return, for each row that was new or open, whether it was open. A settled row is not changed. A concurrent
-    transaction that writes the same row is waited for, such as one of ours on an abandoned connection.
-
-    One statement, since each round trip to the database costs a turn of the interpreter's lock, for which the threads
-    of a busy worker wait.
+    A row that an older version spooled lacks the newer columns.
     """
-    columns = _columns(connection.vendor)
-    values = [convert(row.get(name, default)) for row in batch for name, default, convert in columns]
-    # SQLite has one writer, so open rows are read before. PostgreSQL returns it: an updated row has an xmax.
-    were_open = _open_ids(batch, connection) if connection.vendor == "sqlite" else None
-    with connection.cursor() as cursor:
-        cursor.execute(_write_sql(len(batch), connection.vendor), values)
-        written = cursor.fetchall()
-    if were_open is None:
-        return {id: not is_new for id, is_new in written}
-    return {id: id in were_open for (id,) in written}
-
-
-def _open_ids(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]:
-    ids = [row["id"] for row in batch if row["status"] != Status.STARTED]
-    if not ids:
-        return set()
-    with connection.cursor() as cursor:
-        placeholders = ", ".join(["%s"] * len(ids))
-        cursor.execute(
-            f'SELECT "id" FROM "{_TABLE}" WHERE "status" = %s AND "id" IN ({placeholders})', [Status.STARTED, *ids]
-        )
-        return {id for (id,) in cursor.fetchall()}
-
-
-def to_json(row: Row) -> Row:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-
-
-def from_json(row: Row) -> Row:
-    """Reverse `to_json`. A row that an older version spooled lacks the newer columns."""
-    newer: Row = {
-        "reservations": [],
-        "cost_usd_micros": None,
-        "price_id": None,
-        "limit_exceeded": None,
-        "is_model_known": True,
-    }
-    return newer | row | {name: datetime.fromisoformat(row[name]) for name in TIMESTAMPS}
-
-
-# ---- SQL by hand: Django's conversion of every column of every row takes five times as long as the database.
-
-
-@cache
-def _write_sql(count: int, vendor: str) -> str:
-    names = ", ".join(f'"{name}"' for name in _COLUMNS)
-    placeholders = ", ".join("%s" for _ in _COLUMNS)
-    rows = ", ".join([f"({placeholders})"] * count)
-    closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", *_CLOSING])
-    is_new = "" if vendor == "sqlite" else ", (xmax = 0)"
-    return (
-        f'INSERT INTO "{_TABLE}" ({names}) VALUES {rows} ON CONFLICT ("id") DO UPDATE SET {closing} '
-        f'WHERE "{_TABLE}"."status" = \'{Status.STARTED}\' RETURNING "id"{is_new}'
-    )
-
-
-Convert = Callable[[Any], Any]
-
-
-@cache
-def _columns(vendor: str) -> Sequence[tuple[str, Any, Convert]]:
-    return [(name, item.get_default(), _conversion(item)) for name, item in _COLUMNS.items()]
-
-
-def _conversion(column: "models.Field[Any, Any]") -> Convert:
-    """Return the function that converts a value for the database driver."""
-    if not isinstance(column, CONVERTED):
-        return _unchanged
-    return lambda value: column.get_db_prep_save(value, connections[DEFAULT_DB_ALIAS])
-
-
-def _unchanged(value: Any) -> Any:
-    return value
+    try:
+        found = json.loads(line)
+        row = {name: value for name, value in found.items() if name in _COLUMNS and name != "interruption"}
+        row |= {name: datetime.fromisoformat(row[name]) for name in TIMESTAMPS}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnfitRecord(str(error)) from error
+    fitted = column_values.fitted(column_values.EMPTY | {"reservations": []} | row)
+    if fitted["status"] in (Status.STARTED, Status.INTERRUPTED):
+        raise UnfitRecord(f"status is {fitted['status']}")
+    return fitted

@@ -7,7 +7,6 @@ budgets (402), ledger (503). A rejected request has a usage record as well.
 
 from collections.abc import Sequence
 
-from django.conf import settings
 from django.utils import timezone
 
 from keys.access.snapshots import Snapshot
@@ -78,9 +77,7 @@ class AdmissionControl:
         finally:
             deadlines.release_connections()
         longest_s = max(target.endpoint.timeouts.request_timeout_s for target in targets)
-        admission = self._record(
-            lease_s=longest_s + settings.LEASE_GRACE_S, reservation_requests=needed, first=targets[0]
-        )
+        admission = self._record(lease_s=ledger.lease_s(longest_s), reservation_requests=needed, first=targets[0])
         ledger.admit(admission)
         return targets, admission
 

@@ -127,11 +127,11 @@ def _spool() -> Iterator[AttentionItem]:
             title=f"Usage records are spooled on disk ({files} file{'' if files == 1 else 's'})",
             detail="The database was unavailable. They are replayed when it recovers.",
         )
-    if spool.has_quarantined(folder):
+    if names := spool.quarantined(folder):
         yield AttentionItem(
             severity=Severity.CRITICAL,
             title="Some usage records could not be replayed",
-            detail=f"Check {spool.QUARANTINE} in {folder}, then delete it.",
+            detail=f"Check {', '.join(names)} in {folder}, then replay or delete each (docs/operations.md).",
         )
 
 

@@ -356,6 +356,19 @@ def test_a_rejected_request_names_the_rule(
     assert facts["Rejected by"] == words and "Would be rejected by (shadow)" not in facts
 
 
+def test_a_late_settlement_is_noted_on_its_record(browser: Client, recorder: UsageRecorder) -> None:
+    record = recorder.record(upstream_model="m")
+    estimate = {"settled_at": "2026-07-01T12:00:00+00:00", "cost_usd_micros": 15}
+    UsageRecord.objects.update(interruption=estimate)
+
+    facts = facts_of(browser.get(page_of(record)))
+    UsageRecord.objects.update(status="interrupted")
+    of_interrupted = facts_of(browser.get(page_of(record)))
+
+    assert facts["Interrupted before"] == "2026-07-01 12:00:00 · estimated cost $0.000015"
+    assert "Interrupted before" not in of_interrupted
+
+
 def test_a_limit_in_shadow_mode_is_marked(browser: Client, recorder: UsageRecorder) -> None:
     exceeded = LimitExceeded(scope="key", limit="concurrent_requests", value=5, shadow=True)
 

@@ -19,11 +19,12 @@ from keys.errors import BudgetExceeded
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
 from keys.pricing.rating import Price
-from keys.usage import ledger
+from keys.usage import ledger, statements
 from keys.usage.rows import Admission, Settlement, Status
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.middleware import new_request_id
 from tests.support.gateway import Gateway, GatewayServer
+from tests.support.recovery import recover
 from tests.upstream import Reply, ScriptedUpstream, replied
 
 PATH = "/api/v1/messages"
@@ -184,7 +185,7 @@ def test_the_reservation_of_an_orphaned_request_is_released(quiet_ledger: None, 
     ledger.admit(admission(key, reserving(monthly, 60)))
     UsageRecord.objects.update(boot_id="a-dead-worker", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
-    ledger._maintain()
+    recover()
 
     assert UsageRecord.objects.get().status == "interrupted"
     assert spent_and_reserved(monthly) == (5, 0)
@@ -198,7 +199,7 @@ def test_an_orphaned_request_is_priced_with_its_first_target(quiet_ledger: None,
     ledger.admit(admission(key, reserving(monthly, 900_000), upstream="u", upstream_model="m-there"))
     UsageRecord.objects.update(boot_id="a-dead-worker", lease_expires_at=timezone.now() - timedelta(seconds=1))
 
-    ledger._maintain()
+    recover()
 
     row = UsageRecord.objects.get()
     assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("interrupted", 15, price, "u")
@@ -211,8 +212,10 @@ def test_a_replayed_settlement_spends(quiet_ledger: None, key: APIKey) -> None:
     request = admission(key, reserving(monthly, 60))
     ledger.admit(request)
 
-    ledger._Settle(ledger._closed(request, completed(7, 20))).abandon(RuntimeError("unavailable"), is_in_doubt=False)
-    ledger._maintain()
+    statements.Settle(statements.closed(request, completed(7, 20))).abandon(
+        RuntimeError("unavailable"), is_in_doubt=False
+    )
+    recover()
 
     assert spent_and_reserved(monthly) == (27, 0)
 

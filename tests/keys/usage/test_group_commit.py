@@ -20,11 +20,16 @@ class _Database:
         self.may_continue = threading.Event()
         self.may_continue.set()
         self.log: list[str] = []
+        self.chores = {"chore": self.chore}
 
-    def maintain(self) -> None:
+    def check(self) -> None:
         if self.is_unavailable:
             raise OperationalError("unavailable")
-        self.log.append("maintenance")
+
+    def chore(self) -> bool:
+        self.check()
+        self.log.append("chore")
+        return False
 
     def write(self, statements: list[Any], connection: object) -> None:
         self.may_continue.wait(10)
@@ -35,9 +40,10 @@ class _Database:
     def writer(self) -> GroupCommit:
         return GroupCommit(
             self.write,
-            maintain=self.maintain,
+            chores=self.chores,
+            check=self.check,
             flush=lambda: self.log.append("flushed"),
-            maintenance_interval_s=60,
+            chore_interval_s=0.2,
         )
 
 
@@ -68,13 +74,13 @@ def test_during_an_outage_statements_are_abandoned_without_a_query() -> None:
     wait_until(lambda: not writer.is_unavailable)
     assert writer.submit(_Statement("third", database)).wait(5)
     writer.close()
-    assert [entry for entry in database.log if entry not in ("flushed", "maintenance")] == [
+    assert [entry for entry in database.log if entry not in ("flushed", "chore")] == [
         "first abandoned",
         "second abandoned",
         "third written",
     ]
     assert database.log.index("first abandoned") < database.log.index("flushed")
-    assert database.log[-2:] == ["maintenance", "third written"]
+    assert database.log[-2:] == ["chore", "third written"]
 
 
 def test_a_slow_statement_is_abandoned_and_undone_and_nothing_queues_behind_it(settings: Any) -> None:
@@ -90,7 +96,7 @@ def test_a_slow_statement_is_abandoned_and_undone_and_nothing_queues_behind_it(s
 
     wait_until(lambda: not writer.is_unavailable)
     writer.close()
-    assert [entry for entry in database.log if entry != "maintenance"] == [
+    assert [entry for entry in database.log if entry != "chore"] == [
         "slow written",
         "slow committed after abandon",
     ]
@@ -109,7 +115,7 @@ def test_a_statement_that_is_abandoned_in_the_queue_is_not_written() -> None:
 
     assert first.wait(5)
     writer.close()
-    assert [entry for entry in database.log if entry != "maintenance"] == ["first written"]
+    assert [entry for entry in database.log if entry != "chore"] == ["first written"]
 
 
 def test_closing_writes_the_queue_and_may_be_repeated() -> None:
@@ -121,4 +127,4 @@ def test_closing_writes_the_queue_and_may_be_repeated() -> None:
     assert writer.close()
     assert writer.close()
 
-    assert [entry for entry in database.log if entry != "maintenance"] == [f"{number} written" for number in range(20)]
+    assert [entry for entry in database.log if entry != "chore"] == [f"{number} written" for number in range(20)]

@@ -16,13 +16,14 @@ from django.utils import timezone
 
 from keys.errors import LedgerUnavailable
 from keys.models import APIKey, KeySecret, UsageRecord
-from keys.usage import ledger, rows
-from keys.usage.backlog import spool_folder
+from keys.usage import ledger, record_writer, rows, statements
+from keys.usage.backlog import backlog, spool_folder
 from keys.usage.rows import Admission, Settlement, Status
 from keys.usage.spool import Spool
 from messages_api.middleware import new_request_id
 from tests.support.gateway import wait_until
 from tests.support.outage import database_unavailable
+from tests.support.recovery import recover
 
 pytestmark = pytest.mark.usefixtures("quiet_ledger")
 
@@ -193,9 +194,9 @@ def test_records_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: A
 def _die_with_a_spooled_settlement(admission: Admission) -> Any:
     """Leave what `kill -9` leaves: an unlocked spool with a row that is not in the database."""
     boot_id = UsageRecord.objects.get(id=admission.id).boot_id
-    settle = ledger._Settle(ledger._closed(admission, COMPLETED))
+    settle = statements.Settle(statements.closed(admission, COMPLETED))
     settle.abandon(RuntimeError("the database is unavailable"), is_in_doubt=False)
-    ledger._backlog.flush_to_spool()
+    backlog.flush_to_spool()
     path = spool_folder() / f"{boot_id}.spool"
     spooled = path.read_bytes()
     ledger.close()
@@ -208,7 +209,7 @@ def test_records_of_a_running_process_are_not_orphaned(key: APIKey, admission: A
     ledger.admit(admission)
     UsageRecord.objects.update(boot_id="another-running-process")
 
-    ledger._maintain()
+    recover()
 
     assert UsageRecord.objects.get().status == "started"
     other.close()
@@ -219,7 +220,7 @@ def test_records_of_a_lost_host_are_orphaned_by_their_lease(key: APIKey) -> None
     ledger.admit(admission_of(key, created_at=long_ago))
     UsageRecord.objects.update(boot_id="a-lost-host")
 
-    ledger._maintain()
+    recover()
 
     assert UsageRecord.objects.get().status == "interrupted"
 
@@ -232,7 +233,7 @@ def test_settlements_are_spooled_and_requests_rejected_while_the_database_is_una
         with pytest.raises(LedgerUnavailable):
             ledger.admit(admission_of(key))
         ledger.settle(admission, COMPLETED)
-        spooled = [json.loads(line) for line in ledger._backlog.spool.path.read_text().splitlines()]
+        spooled = [json.loads(line) for line in backlog.spool.path.read_text().splitlines()]
 
     # The other request is spooled as rejected if its admission is in doubt.
     assert [row["id"] for row in spooled if row["status"] != "rejected"] == [admission.id]
@@ -245,9 +246,9 @@ def test_settlements_are_spooled_and_requests_rejected_while_the_database_is_una
 
 def test_an_admission_in_doubt_is_settled_as_rejected(admission: Admission) -> None:
     ledger.admit(admission)
-    ledger._Admit(admission).abandon(OperationalError("the connection failed at commit"), is_in_doubt=True)
+    statements.Admit(admission).abandon(OperationalError("the connection failed at commit"), is_in_doubt=True)
 
-    ledger._maintain()
+    recover()
 
     row = UsageRecord.objects.get()
     assert (row.status, row.http_status, row.usage_source) == ("rejected", 503, "none")
@@ -259,7 +260,7 @@ def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: API
 
     def commit_late() -> None:
         with transaction.atomic():
-            rows.write([rows.opening(admission, boot_id="late")], connection)
+            record_writer.write([rows.opening(admission, boot_id="late")], connection)
             is_written.set()
             time.sleep(0.3)  # as a transaction on an abandoned connection
         connection.close()
@@ -267,7 +268,7 @@ def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: API
     late = threading.Thread(target=commit_late)
     late.start()
     is_written.wait(5)
-    ledger._settle_rows([ledger._closed(admission, COMPLETED)])
+    statements.settle_rows([statements.closed(admission, COMPLETED)])
     late.join(5)
 
     assert UsageRecord.objects.get().status == "completed"
@@ -275,12 +276,12 @@ def test_a_record_that_is_being_written_is_settled_once_it_is_committed(key: API
 
 def test_a_batch_may_contain_a_request_more_than_once(key: APIKey) -> None:
     admission = admission_of(key)
-    opening = ledger._Admit(admission)
-    first = ledger._Settle(ledger._closed(admission, COMPLETED))
-    second = ledger._Settle(ledger._closed(admission, replace(COMPLETED, status=Status.FAILED)))
+    opening = statements.Admit(admission)
+    first = statements.Settle(statements.closed(admission, COMPLETED))
+    second = statements.Settle(statements.closed(admission, replace(COMPLETED, status=Status.FAILED)))
 
-    ledger._write([opening, first, second], connections["default"])
-    ledger._write([opening], connections["default"])
+    statements.write([opening, first, second], connections["default"])
+    statements.write([opening], connections["default"])
 
     assert UsageRecord.objects.get().status == "completed"
 
@@ -293,7 +294,7 @@ def test_an_unreadable_line_is_quarantined_and_blocks_nothing(key: APIKey, admis
     quarantined.unlink(missing_ok=True)  # other tests may have written it
     dead.write_bytes(b'{"half a line{"id": "another"}\n{"id": "a row of no shape"}\n')
 
-    ledger._maintain()  # the writer's own run may have been faster
+    recover()  # the writer's own run may have been faster
 
     wait_until(lambda: not dead.exists())
     assert UsageRecord.objects.get().status == "interrupted"
@@ -313,7 +314,7 @@ def test_rows_are_buffered_in_memory_while_database_and_disk_are_unavailable(key
         disk.setattr(os, "fsync", _fails)
         for admission in admissions:
             ledger.settle(admission, COMPLETED)
-        assert ledger._backlog.spool.is_empty()
+        assert backlog.spool.is_empty()
 
     ledger.close()
     ledger.start()

@@ -16,11 +16,11 @@ def test_rows_whose_fsync_failed_are_not_in_the_spool(tmp_path: Any, monkeypatch
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", failing)
         with pytest.raises(OSError):
-            spool.append([{"id": "first"}])
+            spool.append([b"first"])
 
-    spool.append([{"id": "second"}, {"id": "third"}])
+    spool.append([b"second", b"third"])
 
-    assert [row["id"] for row in spool.rows()] == ["second", "third"]
+    assert list(spool.lines()) == [b"second", b"third"]
     spool.clear()
     spool.close()
 
@@ -31,19 +31,19 @@ def failing(*_: object) -> None:
 
 def test_a_full_disk_leaves_no_incomplete_line(tmp_path: Any) -> None:
     spool = Spool(tmp_path, "nearly-full")
-    spool.append([{"id": "first"}])
+    spool.append([b"first"])
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (spool.path.stat().st_size + 5, limit[1]))
     try:
         with pytest.raises(OSError):
-            spool.append([{"id": "second"}])
+            spool.append([b"second"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
 
-    spool.append([{"id": "third"}])
+    spool.append([b"third"])
 
-    assert [row["id"] for row in spool.rows()] == ["first", "third"]
+    assert list(spool.lines()) == [b"first", b"third"]
     spool.clear()
     spool.close()

@@ -1,0 +1,203 @@
+"""Statements of the ledger: admissions and settlements, and the transaction that writes a batch of them."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
+
+from keys.budgets.reservations import LockedPeriods, Reservation, required_periods
+from keys.domain.limits import LimitExceeded
+from keys.errors import BudgetExceeded, LedgerUnavailable
+from keys.models import KeySecret
+from keys.usage import dropped, record_writer, rows
+from keys.usage.backlog import LAST_USED_INTERVAL, backlog
+from keys.usage.hourly_rollup import RollupWriter
+from keys.usage.model_names import UnsuccessfulNames
+from keys.usage.record_writer import Written
+from keys.usage.rows import Admission, Row, Settlement, Status
+
+logger = logging.getLogger(__name__)
+
+UNSUCCESSFUL = (Status.REJECTED, Status.FAILED)
+unsuccessful_names = UnsuccessfulNames()
+
+
+class Admit:
+    """The record of a new request, and its reservations."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.error: Exception | None = None
+        self.required_periods = required_periods(admission.reservation_requests, at=admission.created_at)
+        self.row = rows.opening(admission, boot_id=backlog.boot_id)
+        self.reservations: list[Reservation] = []
+        self._admission = admission
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the row is all there is to write."""
+        return not self.required_periods
+
+    def apply(self, batch: "_Batch") -> None:
+        self.error = None
+        try:
+            reservations = batch.periods.reserve(self._admission.reservation_requests, at=self._admission.created_at)
+        except BudgetExceeded as error:
+            self.error = error
+            self._admission.reservations[:] = []
+            batch.add(rejected(self._admission, error.status, error.type, error.limit_exceeded))
+            return
+        self._admission.reservations[:] = reservations
+        batch.admitted_here.add(self._admission.id)
+        batch.add(self.row | {"reservations": reservations})
+
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        if is_in_doubt:
+            self.committed_after_abandon()
+        return LedgerUnavailable()
+
+    def committed_after_abandon(self) -> None:
+        """Close the record if there is one: the client got a 503."""
+        backlog.add(rejected(self._admission, LedgerUnavailable.status, LedgerUnavailable.type))
+
+
+class Settle:
+    """The record of a finished request."""
+
+    required_periods: Sequence[tuple[int, datetime]] = ()
+    is_plain = False
+    error: Exception | None = None
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    @property
+    def reservations(self) -> list[Reservation]:
+        reservations: list[Reservation] = self.row["reservations"]
+        return reservations
+
+    def apply(self, batch: "_Batch") -> None:
+        batch.add(self.row)
+
+    def abandon(self, error: Exception, *, is_in_doubt: bool) -> Exception | None:
+        backlog.add(self.row)
+        return None
+
+    def committed_after_abandon(self) -> None: ...
+
+
+def closed(admission: Admission, settlement: Settlement) -> Row:
+    """Return the row of a settled request of this process."""
+    if settlement.status in UNSUCCESSFUL and settlement.is_model_known:
+        is_known = unsuccessful_names.add(admission.model, key_id=admission.api_key_id, at=admission.created_at)
+        settlement = replace(settlement, is_model_known=is_known)
+    return rows.closed(admission, settlement, boot_id=backlog.boot_id)
+
+
+def rejected(
+    admission: Admission,
+    http_status: int,
+    error_type: str,
+    limit_exceeded: LimitExceeded | None = None,
+    *,
+    is_model_known: bool = True,
+) -> Row:
+    """Return the row of a request that is not admitted, with the limit that rejects it."""
+    admission = replace(admission, limit_exceeded=limit_exceeded or admission.limit_exceeded)
+    settlement = Settlement(
+        status=Status.REJECTED, http_status=http_status, error_type=error_type, is_model_known=is_model_known
+    )
+    return closed(admission, settlement)
+
+
+class _Batch:
+    """What one transaction writes: records, and what they change in budget periods and hourly rollups."""
+
+    def __init__(self, statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
+        self.periods = LockedPeriods(
+            required=[each for statement in statements for each in statement.required_periods],
+            reserved_ids=[period_id for statement in statements for period_id, _ in statement.reservations],
+        )
+        self.admitted_here: set[str] = set()
+        """IDs of the requests that this transaction admits."""
+        self.dropped: list[Row] = []
+        """Settlements that are not written, since the request is settled already."""
+        self.late_settlements = 0
+        self._connection = connection
+        self._rollups = RollupWriter(connection)
+        self._rows: dict[str, Row] = {}
+
+    def add(self, row: Row) -> None:
+        """Add a row. The first settlement of a request counts, an opening row or an interruption only without one."""
+        before = self._rows.get(row["id"])
+        if before is None or before["status"] == Status.STARTED or _is_real(row) > _is_real(before):
+            self._rows[row["id"]] = row
+        elif _is_real(row):
+            self.dropped.append(row)
+
+    def close(self) -> None:
+        """Write everything, in the same order in every process, so that no two transactions deadlock."""
+        written = record_writer.write(list(self._rows.values()), self._connection)
+        self.dropped += [row for id, row in self._rows.items() if id not in written and _is_real(row)]
+        last_uses = {}
+        for id, replaced in written.items():
+            row = self._rows[id]
+            if row["status"] == Status.STARTED:
+                continue
+            self._settle(row, replaced)
+            if row["status"] != Status.REJECTED:
+                last_uses[row["secret_id"]] = row["created_at"]
+        self.periods.close()
+        self._rollups.close()
+        for secret_id in sorted(id for id in last_uses if id is not None):
+            _touch_last_used(secret_id, last_uses[secret_id])
+
+    def _settle(self, row: Row, replaced: Written) -> None:
+        """Spend the cost of a request and count it, instead of its reservation or of its interruption."""
+        micros, tokens = row["cost_usd_micros"] or 0, rows.tokens(row).total
+        is_reserved = replaced.was_open or row["id"] in self.admitted_here
+        if replaced.interruption is not None:
+            before = rows.as_interrupted(row, replaced.interruption)
+            micros -= before["cost_usd_micros"] or 0
+            tokens -= rows.tokens(before).total
+            is_reserved = False  # the interruption released it
+            self._rollups.subtract(before)
+            self.late_settlements += 1
+        reservations = [[period_id, amount if is_reserved else 0] for period_id, amount in row["reservations"]]
+        self.periods.settle(reservations, micros=micros, tokens=tokens)
+        self._rollups.add(row)
+
+
+def _is_real(row: Row) -> bool:
+    """Return whether the row is the settlement of a request, not its opening or its interruption."""
+    return row["status"] not in (Status.STARTED, Status.INTERRUPTED)
+
+
+def write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
+    """Write the statements of a batch, all or none."""
+    if all(statement.is_plain for statement in statements):
+        record_writer.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
+        return
+    with transaction.atomic():
+        batch = _Batch(statements, connection)
+        for statement in statements:
+            statement.apply(batch)
+        batch.close()
+    if batch.late_settlements:
+        logger.warning("Ledger: %d interrupted requests settled late", batch.late_settlements)
+    if batch.dropped:
+        dropped.report(batch.dropped)
+
+
+def settle_rows(batch: Iterable[Row]) -> None:
+    """Settle requests by their rows, all or none."""
+    write([Settle(row) for row in batch], connections[DEFAULT_DB_ALIAS])
+
+
+def _touch_last_used(secret_id: int, used_at: datetime) -> None:
+    if backlog.should_write_last_used(secret_id, used_at):
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USED_INTERVAL)
+        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)
