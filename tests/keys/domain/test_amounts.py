@@ -35,7 +35,7 @@ def test_an_amount_is_parsed(text: str, unit: str, amount: int) -> None:
     ],
 )
 def test_an_invalid_amount_raises_a_message_for_users(text: str, unit: str) -> None:
-    with pytest.raises(ValueError, match=r"(?i)give"):
+    with pytest.raises(ValueError, match=r"(?i)enter"):
         amounts.parse(text, unit=unit)
 
 
@@ -66,5 +66,5 @@ def test_a_budget_is_parsed(text: str, spec: tuple[str, str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["20", "20/year", "/month", "month/20", "20tokens", "x/day", "1.5tokens/day"])
 def test_an_invalid_budget_raises_a_message_for_users(text: str) -> None:
-    with pytest.raises(ValueError, match="Give"):
+    with pytest.raises(ValueError, match="Enter"):
         amounts.parse_budget(text)
