@@ -7,16 +7,18 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from lib.threads import Background
 
 MAX_INTERIM_RESPONSES = 16  # with status 1xx, before the final response
+TURN_S = 0.25
+LONGEST_OPENING_S = 60.0  # of the socket itself, which cannot tell a busy worker from a silent upstream
 
 
 class ExchangeSocket:
@@ -60,28 +62,76 @@ current = _Current()
 """The exchange that the running thread sends."""
 
 
-class _Connecting:
-    """A connection being opened. `abandon()` closes the socket, whether it exists already or not."""
+class _Opening:
+    """A connection being opened in the background: lookup, TCP and TLS within one timeout.
 
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
-        self._connect = connect
+    urllib3 applies its timeout to each IP address, and not to the lookup.
+    """
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sock: socket.socket | None = None
-        self._is_abandoned = False
+        self._handle: socket.socket | None = None
+        """A duplicate of the socket, which TLS takes over."""
+        self._is_ended = False
 
-    def __call__(self) -> socket.socket:
-        sock = self._connect()
-        with self._lock:
-            self._sock = sock
-            if self._is_abandoned:
+    def connect(self, address: tuple[str, int], *, options: Sequence[tuple[int, int, int | bytes]]) -> socket.socket:
+        """Connect to the first IP address of a host that accepts. Raise OSError."""
+        error = OSError("the lookup returned no IP address")
+        for family, kind, protocol, _, target in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in options:
+                    sock.setsockopt(*option)
+                self._hold(sock.dup())
+                sock.settimeout(LONGEST_OPENING_S)
+                sock.connect(target)
+                return sock
+            except OSError as failed:
+                error = failed
                 sock.close()
-        return sock
+        raise error
+
+    def _hold(self, handle: socket.socket) -> None:
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+            self._handle = handle
+            if self._is_ended:
+                handle.close()
+                raise OSError("no longer wanted")
+
+    def wait(self, run: "Background[None]", timeout_s: float) -> bool:
+        """Return whether the run ends in time.
+
+        Time in which the worker is busy with other streams is not the upstream's: a turn of the loop counts as TURN_S,
+        however long it takes, and a connection that exists by then gets a last turn. gevent runs expired timers before
+        sockets that became ready in the same turn, so a busy worker with 600 streams blamed the upstream for all 39
+        timeouts that were its own.
+        """
+        left_s = timeout_s
+        while left_s > 0:
+            if run.wait(min(TURN_S, left_s)):
+                return True
+            left_s -= TURN_S
+        return self._is_connected() and run.wait(TURN_S)
+
+    def _is_connected(self) -> bool:
+        with self._lock, contextlib.suppress(OSError):
+            return self._handle is not None and bool(self._handle.getpeername())
+        return False
+
+    def end(self) -> None:
+        """Release the handle. What still waits for the connection fails."""
+        with self._lock:
+            self._is_ended = True
+            if self._handle is not None:
+                self._handle.close()
 
     def abandon(self) -> None:
-        with self._lock:
-            self._is_abandoned = True
-            if self._sock is not None:
-                self._sock.close()
+        """Make the connect or the handshake that still waits fail."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._handle is not None:
+                self._handle.shutdown(socket.SHUT_RDWR)  # of a socket that connects, too
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -105,19 +155,30 @@ class _Tracked:
 
     sock: socket.socket | None
     timeout: Any
+    socket_options: Any
     response_class: Any = _FinalResponse
+    _opening: _Opening
 
     def _new_conn(self) -> socket.socket:
-        """Connect within one timeout: urllib3 applies it to each IP address, and not to the lookup."""
-        connecting = _Connecting(super()._new_conn)  # type: ignore[misc]
-        attempt = Background(connecting)
-        if attempt.wait(self.timeout):
-            return attempt.result()
-        connecting.abandon()
-        raise ConnectTimeoutError(self, "not connected in time")
+        try:
+            return self._opening.connect((self._dns_host, self.port), options=self.socket_options)  # type: ignore[attr-defined]
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[attr-defined,arg-type]
+        except (OSError, UnicodeError) as error:  # the latter for a label that is too long
+            raise NewConnectionError(self, "the connection failed") from error  # type: ignore[arg-type]
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
+        self._opening = _Opening()
+        run = Background(super().connect)  # type: ignore[misc]
+        try:
+            if not self._opening.wait(run, self.timeout):
+                self._opening.abandon()
+                raise ConnectTimeoutError(self, "not connected in time")
+            run.result()
+        finally:
+            self._opening.end()
+        assert self.sock is not None
+        self.sock.settimeout(self.timeout)
         _attach(self.sock)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
