@@ -12,14 +12,23 @@ def no_pace() -> None:
     """Do not yield: for short work, and outside of a worker."""
 
 
+class Turn:
+    """The time since other greenlets ran. `step` gives them a turn when it is longer than `slice_s`."""
+
+    def __init__(self, *, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
+        self._began = time.monotonic()
+
+    def step(self) -> None:
+        if time.monotonic() - self._began > self._slice_s:
+            time.sleep(0)  # gevent's own under a worker: all that are ready run first
+            self.restart()
+
+    def restart(self) -> None:
+        """Record that others have run: this one has waited."""
+        self._began = time.monotonic()
+
+
 def pace() -> Pace:
     """Return a callable for the steps of long work. It yields when the last turn was longer than SLICE_S."""
-    began = time.monotonic()
-
-    def step() -> None:
-        nonlocal began
-        if time.monotonic() - began > SLICE_S:
-            time.sleep(0)  # gevent's own under a worker: all that are ready run first
-            began = time.monotonic()
-
-    return step
+    return Turn().step

@@ -3,6 +3,7 @@
 import contextlib
 import http
 import http.client
+import io
 import math
 import socket
 import threading
@@ -14,11 +15,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from lib.pace import Turn
 from lib.threads import Background
 
 MAX_INTERIM_RESPONSES = 16  # with status 1xx, before the final response
 TURN_S = 0.25
-LONGEST_OPENING_S = 60.0  # of the socket itself, which cannot tell a busy worker from a silent upstream
+READ_SLICE_S = 0.002  # for one stream while others wait: 50 upstreams that flood the worker delay the rest by 0.1 s
+LONGEST_OPENING_S = 60.0  # of the socket itself: its timer does not distinguish a busy worker from a silent upstream
 
 
 class ExchangeSocket:
@@ -35,6 +38,8 @@ class ExchangeSocket:
         """Monotonic time."""
         self.was_sent = False
         """Whether the request may have been sent: there was a connection."""
+        self.turn = Turn(slice_s=READ_SLICE_S)
+        """The turn of the greenlet that reads. It ends although data is always ready."""
 
     def attach(self, sock: socket.socket | None) -> None:
         """Set the socket that the request is about to be sent on. Raise the error of an earlier abort."""
@@ -85,10 +90,14 @@ class _Opening:
                 self._hold(sock.dup())
                 sock.settimeout(LONGEST_OPENING_S)
                 sock.connect(target)
+                if self._is_ended:
+                    raise OSError("no longer wanted")
                 return sock
             except OSError as failed:
                 error = failed
                 sock.close()
+                if self._is_ended:
+                    break
         raise error
 
     def _hold(self, handle: socket.socket) -> None:
@@ -98,7 +107,6 @@ class _Opening:
             self._handle = handle
             if self._is_ended:
                 handle.close()
-                raise OSError("no longer wanted")
 
     def wait(self, run: "Background[None]", timeout_s: float) -> bool:
         """Return whether the run ends in time.
@@ -134,12 +142,55 @@ class _Opening:
                 self._handle.shutdown(socket.SHUT_RDWR)  # of a socket that connects, too
 
 
+class _PacedReader(io.RawIOBase):
+    """The bytes of a socket. A read of data that is already there gives others a turn when this one was long.
+
+    gevent switches only when a read has to wait. An upstream that sends faster than it is read would hold the worker,
+    also with bytes that no code of the gateway sees, such as endless trailers.
+    """
+
+    def __init__(self, raw: Any, turn: Turn) -> None:
+        self._raw = raw
+        self._turn = turn
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._turn.step()
+        began = time.monotonic()
+        received: int | None = self._raw.readinto(buffer)
+        if time.monotonic() - began > READ_SLICE_S:
+            self._turn.restart()  # it had to wait
+        return received
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _PacedSocket:
+    """What http.client reads a response from."""
+
+    def __init__(self, sock: socket.socket, turn: Turn) -> None:
+        self._sock = sock
+        self._turn = turn
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb"
+        return io.BufferedReader(_PacedReader(self._sock.makefile("rb", buffering=0), self._turn))
+
+
 class _FinalResponse(http.client.HTTPResponse):
     """A response that skips the interim responses before it (RFC 9110, 15.2).
 
     http.client takes any of them except 100 for the final response, and the final response for that of the next
     request.
     """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        turn = current.socket.turn if current.socket is not None else Turn(slice_s=READ_SLICE_S)
+        super().__init__(_PacedSocket(sock, turn), *args, **kwargs)  # type: ignore[arg-type]
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MAX_INTERIM_RESPONSES):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from messages_api.backend.exchange import Exchange
+from messages_api.backend.exchange import MAX_RESPONSE_BYTES, Exchange
 from messages_api.backend.protocol import sse
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.types import Event
@@ -63,6 +63,7 @@ class EventSource:
         self._decoder = decoder
         self._frames = FrameBuffer() if keep_raw else None
         self._parser = sse.SSEParser()
+        self._bytes_without_event = 0
         self._grace_expires_at: float | None = None
         self.is_ended = False
         """No event follows."""
@@ -103,7 +104,11 @@ class EventSource:
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment counts as progress, a line that never ends does not
-        return self._batch(records, piece)
+        batch = self._batch(records, piece)
+        self._bytes_without_event = 0 if batch.events else self._bytes_without_event + len(piece)
+        if self._bytes_without_event > MAX_RESPONSE_BYTES:
+            raise UpstreamError("The upstream sent too much without an event.")
+        return batch
 
     def _batch(self, records: list[sse.Record], piece: bytes) -> EventBatch:
         """Return the events of some records, with their bytes if each record is exactly its event."""
@@ -129,6 +134,7 @@ class EventSource:
     def _decode(self, records: list[sse.Record]) -> list[Event]:
         events: list[Event] = []
         for record in records:
+            self._exchange.step()
             events += self._decoder.read(record)
         if self._decoder.error is not None:
             self._redact(events)

@@ -76,6 +76,10 @@ class Exchange:
         """Restart the idle timeout: an event or a piece of a complete response arrived."""
         self._socket.phase_expires_at = time.monotonic() + self._timeouts.idle_timeout_s
 
+    def step(self) -> None:
+        """Give other streams a turn during long work with the response."""
+        self._socket.turn.step()
+
     def end_within(self, seconds: float) -> None:
         """Limit the rest of the exchange to `seconds`."""
         self._total_expires_at = min(self._total_expires_at, time.monotonic() + seconds)
@@ -142,7 +146,9 @@ class Exchange:
         """Wait for data, at most `wait_s`. Return whether there is some. Raise if a timeout passes meanwhile."""
         assert self._socket.sock is not None
         remaining_s = self.expires_at - time.monotonic()
-        if wait_for_read(self._socket.sock, max(0.0, min(wait_s, remaining_s))):
+        is_ready = wait_for_read(self._socket.sock, max(0.0, min(wait_s, remaining_s)))
+        self._socket.turn.restart()
+        if is_ready:
             return True
         if remaining_s <= wait_s:
             raise _timeout()

@@ -26,7 +26,7 @@ COMPLETION = {
 
 
 class FullListener:
-    """A port that no one can connect to until `accept_queued` is called."""
+    """A port that accepts no connection until `accept_queued` is called."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.socket = stack.enter_context(socket.socket())
