@@ -13,10 +13,12 @@ from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import wire
 from messages_api.gateway.access import check_client_ip
+from messages_api.gateway.admission import AdmissionControl
 from messages_api.gateway.count_tokens import count_tokens
 from messages_api.gateway.request import InFlightRequest
 from messages_api.gateway.stream import open_stream
 from messages_api.intake import body
+from messages_api.intake.bodies_in_flight import bodies
 from messages_api.intake.client import ClientInfo
 from messages_api.routing import route_table
 from messages_api.self_service import key, models_page, usage_query
@@ -55,10 +57,11 @@ class MessagesView(ApiFormatView):
     http_method_names = ["post"]
 
     def post(self, http_request: DRFRequest) -> HttpResponseBase:
-        request_body = body.read(http_request._request, strict=self.api_format.IS_STRICT)
         client = ClientInfo.of(http_request._request, forwards_headers=not self.api_format.IS_STRICT)
         key: Any = http_request.auth
-        request = InFlightRequest(request_body, key=key, client=client, api_format=self.api_format.NAME)
+        admission_control = AdmissionControl(key=key, client=client, api_format=self.api_format.NAME)
+        request_body = admission_control.receive(http_request._request, strict=self.api_format.IS_STRICT)
+        request = InFlightRequest(admission_control)
         if request_body.request.get("stream"):
             stream = open_stream(request)
             return EventStreamResponse(stream, encoder=self.api_format.Encoder(), headers=request.headers)
@@ -71,9 +74,11 @@ class CountTokensView(ApiFormatView):
     http_method_names = ["post"]
 
     def post(self, http_request: DRFRequest) -> HttpResponse:
-        request_body = body.read(http_request._request, strict=False, is_count=True)
+        key: Any = http_request.auth
         client = ClientInfo.of(http_request._request, forwards_headers=True)
-        count = count_tokens(request_body, key=http_request.auth, client=client)  # type: ignore[arg-type]
+        with bodies.hold(body.expected_length(http_request._request.META), key_id=key.key_id):
+            request_body = body.read(http_request._request, strict=False, is_count=True)
+            count = count_tokens(request_body, key=key, client=client)
         return as_json(wire.encode({"input_tokens": count}))
 
 

@@ -1,12 +1,16 @@
 """
 Admission control: authorize, check limits, route and budgets, then create the usage record.
 
-The order decides which error a client receives first: key and allowlists (403), rate limits (429), route (404),
-budgets (402), ledger (503). A rejected request has a usage record as well.
+The order decides which error a client receives first, and what a rejected request costs the gateway. Before the body is
+read: IP allowlist (403), requests per minute and concurrency (429), bodies in flight (429, 503). After it: the body
+itself (400), models (403), tokens per minute (429), route (404), budgets (402), ledger (503).
+
+A rejected request has a usage record as well. Before the body is read, its model is not known: the record has none.
 """
 
 from collections.abc import Sequence
 
+from django.http import HttpRequest
 from django.utils import timezone
 
 from keys.access.snapshots import Snapshot
@@ -19,9 +23,11 @@ from keys.usage.rows import Admission
 from lib import deadlines
 from lib.pace import pace
 from messages_api.backend.endpoint import Target
-from messages_api.backend.protocol.token_estimate import measure, output_limit
+from messages_api.backend.protocol.token_estimate import Size, measure, output_limit
 from messages_api.errors import RequestError
 from messages_api.gateway.access import check_client_ip, check_models
+from messages_api.intake import body
+from messages_api.intake.bodies_in_flight import HeldBody, bodies
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
 from messages_api.routing.route_table import find_targets, is_routed, refresh_deadline
@@ -34,45 +40,95 @@ RESTARTING = "The gateway is restarting. Retry shortly."
 class AdmissionControl:
     """Admission of one request. The limits and budgets that it takes are settled or released with the request."""
 
-    def __init__(self, body: RequestBody, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
-        self._size = measure(body.request, step=pace())
-        self.input_estimate = self._size.input_tokens
+    def __init__(self, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
+        self.key = key
+        self.client = client
+        self.api_format = api_format
         self.grant = limiter.LimitGrant(request_id=client.request_id)
         """The limits that the request has taken."""
-        self._body = body
-        self._key = key
-        self._client = client
-        self._api_format = api_format
+        self._body: RequestBody | None = None
+        self._size = Size(0, writes_cache=False)
+        self._held_body: HeldBody | None = None
+
+    @property
+    def body(self) -> RequestBody:
+        """The body, once `receive` has returned."""
+        assert self._body is not None
+        return self._body
+
+    @property
+    def input_estimate(self) -> int:
+        return self._size.input_tokens
+
+    def receive(self, http_request: HttpRequest, *, strict: bool) -> RequestBody:
+        """Check what can be checked without the body, then read it.
+
+        Raise RequestRejected or RequestError. A request without a valid body counts as one of its minute: otherwise it
+        could be sent again and again. Other rejected requests take nothing.
+        """
+        length = body.expected_length(http_request.META)
+        _check_open()
+        try:
+            self._enter(length)
+        except BaseException:
+            self.release()
+            raise
+        try:
+            self._body = body.read(http_request, strict=strict)
+            self._size = measure(self._body.request, step=pace())
+        except RequestError:
+            self.settle(tokens=0)
+            raise
+        except BaseException:
+            self.release()
+            raise
+        return self._body
+
+    def _enter(self, length: int) -> None:
+        try:
+            check_client_ip(self.key, self.client.ip_address)
+            self.grant = limiter.consume(self.client.request_id, self.key.limits, lease_s=LIMITS_LEASE_S)
+            self._held_body = bodies.hold(length, key_id=self.key.key_id)
+        except (RequestRejected, RequestError) as error:
+            self._reject(error)
+            raise
+        finally:
+            deadlines.release_connections()
 
     def admit(self) -> tuple[list[Target], Admission]:
         """Return the targets in the order of attempts and the admission in the ledger.
 
         Raise RequestRejected or RequestError, and take nothing.
         """
-        _check_open()
         try:
+            _check_open()
             return self._admit()
         except BaseException:
-            limiter.release(self.grant)
+            self.release()
             raise
 
+    def settle(self, *, tokens: int) -> None:
+        """Settle the limits by the tokens that the request used, and let go of its body. May be called twice."""
+        limiter.settle(self.grant, tokens=tokens)
+        self._release_body()
+
+    def release(self) -> None:
+        """Refund the limits: the request is not admitted. May be called twice."""
+        limiter.release(self.grant)
+        self._release_body()
+
+    def _release_body(self) -> None:
+        if self._held_body is not None:
+            self._held_body.release()
+
     def _admit(self) -> tuple[list[Target], Admission]:
-        model = self._body.request["model"]
+        request = self.body.request
         try:
-            check_client_ip(self._key, self._client.ip_address)
-            check_models(self._body.request, key=self._key)
-            self.grant = limiter.consume(self._client.request_id, self._key.limits, lease_s=LIMITS_LEASE_S)
-            limiter.consume_tokens(self.grant, tokens=self.input_estimate + output_limit(self._body.request))
-            targets, needed = self._price(find_targets(model, key=self._key))
+            check_models(request, key=self.key)
+            limiter.consume_tokens(self.grant, tokens=self.input_estimate + output_limit(request))
+            targets, needed = self._price(find_targets(request["model"], key=self.key))
         except (RequestRejected, RequestError) as error:
-            exceeded = error.limit_exceeded if isinstance(error, RequestRejected) else None
-            ledger.reject(
-                self._record(),
-                http_status=error.status,
-                error_type=error.type,
-                limit_exceeded=exceeded,
-                is_model_known=is_routed(model),
-            )
+            self._reject(error)
             raise
         finally:
             deadlines.release_connections()
@@ -86,21 +142,31 @@ class AdmissionControl:
         with refresh_deadline(prices.last):
             book = prices.book()
         now = timezone.now()
-        if not self._key.budgets:
+        if not self.key.budgets:
             return targets, []
         found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
-        if any(budget.unit == "usd" for budget in self._key.budgets):
+        if any(budget.unit == "usd" for budget in self.key.budgets):
             found = [(target, price) for target, price in found if price is not None]
             if not found:
                 raise Unpriced
         needed = reservation_requests(
-            self._key.budgets,
+            self.key.budgets,
             input_tokens=self.input_estimate,
-            max_tokens=output_limit(self._body.request),
+            max_tokens=output_limit(self.body.request),
             prices=[price for _, price in found],
             may_write_cache=self._size.writes_cache,
         )
         return [target for target, _ in found], needed
+
+    def _reject(self, error: RequestRejected | RequestError) -> None:
+        """Write the usage record of a rejected request."""
+        ledger.reject(
+            self._record(),
+            http_status=error.status,
+            error_type=error.type,
+            limit_exceeded=error.limit_exceeded if isinstance(error, RequestRejected) else None,
+            is_model_known=self._body is not None and is_routed(self._body.request["model"]),
+        )
 
     def _record(
         self,
@@ -109,20 +175,21 @@ class AdmissionControl:
         reservation_requests: Sequence[ReservationRequest] = (),
         first: Target | None = None,
     ) -> Admission:
+        request = None if self._body is None else self._body.request
         return Admission(
-            id=self._client.request_id,
-            api_key_id=self._key.key_id,
-            secret_id=self._key.secret_id,
-            api_format=self._api_format,
-            model=self._body.request["model"],
-            streamed=self._body.request.get("stream", False),
-            estimated_input_tokens=self.input_estimate,
+            id=self.client.request_id,
+            api_key_id=self.key.key_id,
+            secret_id=self.key.secret_id,
+            api_format=self.api_format,
+            model=request["model"] if request else "",
+            streamed=request.get("stream", False) if request else False,
+            estimated_input_tokens=self.input_estimate if request else None,
             lease_s=lease_s,
             upstream=first.endpoint.name if first else "",
             upstream_model=first.model if first else "",
-            client_ip=self._client.ip_address,
-            client_request_id=self._client.client_request_id,
-            user_agent=self._client.user_agent,
+            client_ip=self.client.ip_address,
+            client_request_id=self.client.client_request_id,
+            user_agent=self.client.user_agent,
             reservation_requests=reservation_requests,
             limit_exceeded=self.grant.shadow_exceeded,
         )

@@ -13,8 +13,6 @@ from functools import partial
 
 from django.conf import settings
 
-from keys.access.snapshots import Snapshot
-from keys.limits import limiter
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
 from messages_api.backend import adapters
@@ -26,8 +24,6 @@ from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl
 from messages_api.gateway.attempts import Attempts
 from messages_api.gateway.observer import Observer
-from messages_api.intake.body import RequestBody
-from messages_api.intake.client import ClientInfo
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.watcher import disconnected, watcher
 
@@ -46,14 +42,13 @@ class InFlightRequest:
     `settle`. The watcher calls the `on_…` methods, from another thread.
     """
 
-    def __init__(self, body: RequestBody, *, key: Snapshot, client: ClientInfo, api_format: str) -> None:
-        self._body = body
-        self._key = key
-        self._client = client
-        self._api_format = api_format
+    def __init__(self, admission_control: AdmissionControl) -> None:
+        self._admission_control = admission_control
+        self._body = admission_control.body
+        self._key = admission_control.key
+        self._client = admission_control.client
         self._observer = Observer()
         self._reported_usage: Callable[[], ReportedUsage] = ReportedUsage
-        self._admission_control = AdmissionControl(body, key=key, client=client, api_format=api_format)
         self._admission: Admission | None = None
         """The admission that is not settled yet."""
         self._attempts: Attempts | None = None
@@ -98,7 +93,7 @@ class InFlightRequest:
         begin = partial(
             Attempt,
             body=self._body,
-            is_anthropic_api=self._api_format == "anthropic",
+            is_anthropic_api=self._admission_control.api_format == "anthropic",
             client_headers=self._client.headers,
             is_beta=self._client.is_beta,
             input_estimate=self._admission_control.input_estimate,
@@ -227,7 +222,7 @@ class InFlightRequest:
         try:
             ledger.settle(admission, settlement)
         finally:
-            limiter.settle(self._admission_control.grant, tokens=settlement.tokens)
+            self._admission_control.settle(tokens=settlement.tokens)
         if isinstance(self._error, UpstreamError):
             self._error.headers = self._admission_control.grant.headers | self._error.headers
         logger.info(

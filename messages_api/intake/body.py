@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -65,17 +66,16 @@ def read(http_request: HttpRequest, *, strict: bool, is_count: bool = False) -> 
 def receive(http_request: HttpRequest) -> bytes:
     """Read the body, whatever its content type. It may be empty.
 
-    Raise RequestError: 411 for a body without a length, 413 for one that declares more than MAX_BODY_BYTES, before a
-    byte is read, and 400 for one that is encoded or ends early.
+    Raise RequestError: those of `expected_length` before a byte is read, and 400 for a body that ends early.
     """
-    length = declared_length(http_request.META)
-    encoding = http_request.META.get("HTTP_CONTENT_ENCODING") or "identity"
-    if encoding.strip().lower() != "identity":
-        raise RequestError("Content-Encoding: expected identity, or none. Send the body as plain JSON.")
-    return read_exactly(http_request, length)
+    return read_exactly(http_request, expected_length(http_request.META))
 
 
-def declared_length(environ: dict[str, Any]) -> int:
+def expected_length(environ: dict[str, Any]) -> int:
+    """Return the length of the body that follows a head.
+
+    Raise RequestError: 411 for a body without a length, 413 for more than MAX_BODY_BYTES, 400 for an encoded one.
+    """
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise RequestError("Content-Length is required: a chunked body is not read.", status=411)
     digits = environ.get("CONTENT_LENGTH") or "0"
@@ -84,23 +84,29 @@ def declared_length(environ: dict[str, Any]) -> int:
     if len(digits) > MAX_LENGTH_DIGITS or int(digits) > settings.MAX_BODY_BYTES:
         message = f"The body is too large: at most {settings.MAX_BODY_BYTES} bytes."
         raise RequestError(message, status=413, type="request_too_large")
+    encoding = environ.get("HTTP_CONTENT_ENCODING") or "identity"
+    if encoding.strip().lower() != "identity":
+        raise RequestError("Content-Encoding: expected identity, or none. Send the body as plain JSON.")
     return int(digits)
 
 
 def read_exactly(http_request: HttpRequest, length: int) -> bytes:
-    # Not http_request.body, which stops at DATA_UPLOAD_MAX_MEMORY_SIZE, nor .POST, which parses forms.
-    pieces = []
+    # Not http_request.body, which stops at DATA_UPLOAD_MAX_MEMORY_SIZE, nor .POST, which parses forms. BytesIO shares
+    # its buffer with the result: pieces in a list would take the memory of the body twice when they are joined.
+    received = BytesIO()
     missing = length
+    step = pace()
     try:
         with BodyDeadline(http_request):
             while missing and (piece := http_request.read(min(missing, PIECE_BYTES))):
-                pieces.append(piece)
+                received.write(piece)
                 missing -= len(piece)
+                step()
     except OSError as error:
         raise ended_early(length - missing, length) from error
     if missing:
         raise ended_early(length - missing, length)
-    return b"".join(pieces)
+    return received.getvalue()
 
 
 def ended_early(received: int, length: int) -> RequestError:

@@ -228,10 +228,14 @@ class Gateway:
     def open(self, path: str, body: object) -> socket.socket:
         """Send a POST and return its connection, to disconnect or read slowly. It must be closed."""
         raw = _bytes(body)
-        head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
+        return self.begin(path, length=len(raw), start=raw)
+
+    def begin(self, path: str, *, length: int, start: bytes = b"") -> socket.socket:
+        """Send the head of a POST and the start of its body, and return the connection. It must be closed."""
+        head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {length}"]
         head += [f"{name}: {value}" for name, value in self.headers().items()]
         connection = self.connect()
-        connection.sendall("\r\n".join([*head, "", ""]).encode() + raw)
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + start)
         return connection
 
     def connect(self) -> socket.socket:

@@ -142,24 +142,61 @@ def test_concurrent_requests_are_limited_exactly_across_workers(limited: Gateway
 # ---- Order of checks.
 
 
-def test_the_order_of_errors_is_not_allowed_rate_limited_not_found(
-    limited: Gateway,
-) -> None:
+def route_only_m(gateway: Gateway) -> None:
+    gateway.upstream_row.targets.all().delete()
+    gateway.add_route("m", gateway.upstream_row)
+
+
+def test_requests_per_minute_are_checked_before_the_body_is_read(limited: Gateway) -> None:
     limit(limited, requests_per_minute=1, allowed_models=["m", "missing"])
-    limited.upstream_row.targets.all().delete()
-    limited.add_route("m", limited.upstream_row)
+    route_only_m(limited)
     assert limited.post(ENVELOPE, PLAIN).status == 200
 
-    answers = [limited.post(ENVELOPE, PLAIN | {"model": model}).status for model in ("forbidden", "missing", "m")]
+    bodies = [b"{", *(PLAIN | {"model": model} for model in ("forbidden", "missing", "m"))]
+    answers = [limited.post(ENVELOPE, body) for body in bodies]
 
-    assert answers == [403, 429, 429]
+    assert [answer.status for answer in answers] == [429] * 4
+    limited.settled(5)
+    rows = UsageRecord.objects.filter(status="rejected")
+    assert {(row.model, row.is_model_known, row.streamed, row.estimated_input_tokens) for row in rows} == {
+        ("", False, False, None)
+    }
+
+
+def test_tokens_per_minute_are_checked_between_the_models_and_the_route(limited: Gateway) -> None:
+    limit(limited, tokens_per_minute=HELLO_TOKENS, allowed_models=["m", "missing"])
+    route_only_m(limited)
+    assert limited.post(ENVELOPE, PLAIN).status == 200
+
+    bodies = [b"{", *(PLAIN | {"model": model} for model in ("forbidden", "missing", "m"))]
+    answers = [limited.post(ENVELOPE, body) for body in bodies]
+
+    assert [answer.status for answer in answers] == [400, 403, 429, 429]
     limited.settled(4)
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'{"model":"m"}'])
+def test_a_request_with_an_invalid_body_counts_as_one(limited: Gateway, raw: bytes) -> None:
+    limit(limited, requests_per_minute=2, concurrent_requests=1)
+
+    answers = [limited.post(ENVELOPE, body) for body in (raw, PLAIN, PLAIN)]
+
+    assert [answer.status for answer in answers] == [400, 200, 429]
+    assert remaining(answers[1].headers)[0] == 0
+    limited.settled(2)
+
+
+def test_a_request_holds_its_slot_while_its_body_arrives(limited: Gateway) -> None:
+    limit(limited, concurrent_requests=1)
+    with limited.begin(ENVELOPE, length=100, start=b'{"model":'):
+        wait_until(lambda: limited.post(ENVELOPE, PLAIN).status == 429)
+
+    wait_until(lambda: limited.post(ENVELOPE, PLAIN).status == 200)
 
 
 def test_a_request_that_is_not_admitted_consumes_nothing(limited: Gateway) -> None:
     limit(limited, requests_per_minute=1, tokens_per_minute=100, concurrent_requests=1)
-    limited.upstream_row.targets.all().delete()
-    limited.add_route("m", limited.upstream_row)
+    route_only_m(limited)
 
     missing = limited.post(ENVELOPE, PLAIN | {"model": "missing"})
     with database_unavailable():
