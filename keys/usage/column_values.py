@@ -115,8 +115,8 @@ def _ip(value: Any) -> str | None:
     if value is None:
         return None
     try:
-        return str(ip_address(value.partition("%")[0]))
-    except (AttributeError, ValueError):
+        return str(ip_address(text(value).partition("%")[0]))
+    except ValueError:
         raise _UnfitValue from None
 
 

@@ -128,3 +128,91 @@ def test_closing_writes_the_queue_and_may_be_repeated() -> None:
     assert writer.close()
 
     assert [entry for entry in database.log if entry != "chore"] == [f"{number} written" for number in range(20)]
+
+
+def test_an_outage_ends_when_the_database_accepts_writes_although_a_chore_fails() -> None:
+    database = _Database()
+    database.chores = {"broken": _fail, "locked": _time_out, "chore": database.chore}
+    writer = database.writer()
+    database.is_unavailable = True
+    with pytest.raises(OperationalError):
+        writer.submit(_Statement("first", database)).wait(5)
+
+    database.is_unavailable = False
+    wait_until(lambda: not writer.is_unavailable)
+
+    assert writer.submit(_Statement("second", database)).wait(5)
+    assert writer.available_for_s < 60
+    writer.close()
+    assert "chore" in database.log and database.log[-1] == "second written"
+
+
+def test_a_chore_that_fails_stops_neither_the_others_nor_admission() -> None:
+    database = _Database()
+    database.chores = {"broken": _fail, "locked": _time_out, "chore": database.chore}
+    writer = database.writer()
+    writer.start()
+
+    wait_until(lambda: database.log.count("chore") > 1)
+
+    assert not writer.is_unavailable
+    assert writer.submit(_Statement("statement", database)).wait(5)
+    writer.close()
+
+
+def test_a_chore_that_finds_the_database_unavailable_starts_an_outage() -> None:
+    database = _Database()
+    writer = database.writer()
+    writer.start()
+    wait_until(lambda: "chore" in database.log)
+    database.is_unavailable = True
+
+    wait_until(lambda: writer.is_unavailable)
+
+    database.is_unavailable = False
+    wait_until(lambda: not writer.is_unavailable)
+    writer.close()
+
+
+def test_statements_are_written_between_the_slices_of_a_long_chore() -> None:
+    database = _Database()
+    slices: list[int] = []
+
+    def slice_() -> bool:
+        slices.append(len(slices))
+        threading.Event().wait(0.01)
+        return len(slices) < 500
+
+    database.chores = {"long": slice_}
+    writer = database.writer()
+
+    assert writer.submit(_Statement("statement", database)).wait(5)
+
+    assert len(slices) < 100
+    writer.close()
+
+
+def test_a_statement_that_cannot_be_abandoned_keeps_no_other_waiting() -> None:
+    database = _Database()
+    writer = database.writer()
+    writer.start()
+    wait_until(lambda: "chore" in database.log)
+    database.is_unavailable = True
+    broken = _Statement("broken", database)
+    broken.abandon = _fail  # type: ignore[method-assign]
+
+    tickets = [writer.submit(broken), writer.submit(_Statement("second", database))]
+
+    with pytest.raises(ZeroDivisionError):
+        tickets[0].wait(5)
+    with pytest.raises(OperationalError):
+        tickets[1].wait(5)
+    writer.close()
+
+
+def _fail(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("a defect")
+
+
+def _time_out() -> bool:
+    raise OperationalError("lock timeout")
