@@ -7,7 +7,8 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet
 from django.apps import apps
@@ -38,6 +39,7 @@ DEVELOPMENT_MIGRATIONS = {
     ("staff", "0001_roles_and_second_factor"),
 }
 """Migrations of development versions. The first release replaced them by one initial migration for each app."""
+MIGRATED_APPS = ("keys", "messages_api", "staff")
 
 NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 NEW_FERNET_KEY = (
@@ -78,9 +80,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
 @register(Tags.database, "gateway")
 def check_database(**kwargs: object) -> list[CheckMessage]:
     """Check that the database was not made by a development version. Runs with commands that use the database."""
-    nothing: set[tuple[str, str]] = set()
-    applied = _query(lambda: set(MigrationRecorder(connection).applied_migrations()), default=nothing)
-    if DEVELOPMENT_MIGRATIONS.isdisjoint(applied):
+    if not _query(_is_of_development_version, default=False):
         return []
     return [
         Error(
@@ -89,6 +89,31 @@ def check_database(**kwargs: object) -> list[CheckMessage]:
             id="gateway.E015",
         )
     ]
+
+
+def _is_of_development_version() -> bool:
+    """Return whether migrations of another name were applied, or those of today's names had another content."""
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    if not DEVELOPMENT_MIGRATIONS.isdisjoint(applied):
+        return True
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        for name in MIGRATED_APPS:
+            app = apps.get_app_config(name)
+            if not {(name, path.stem) for path in Path(app.path, "migrations").glob("0*.py")} <= applied:
+                continue  # new, or about to be migrated
+            for model in app.get_models(include_auto_created=True):
+                if model._meta.proxy:
+                    continue
+                table = model._meta.db_table
+                columns = {field.column for field in model._meta.local_concrete_fields}
+                if table not in tables or columns != _columns(cursor, table):
+                    return True
+    return False
+
+
+def _columns(cursor: Any, table: str) -> set[str]:
+    return {column.name for column in connection.introspection.get_table_description(cursor, table)}
 
 
 @register(Tags.database, "gateway")

@@ -90,7 +90,7 @@ class ObjectFilter(TextFilter):
         return queryset.filter(cid=text) if "/" in text else queryset.filter(object_repr__icontains=text)
 
 
-class ModelFilter(admin.SimpleListFilter):
+class ObjectTypeFilter(admin.SimpleListFilter):
     title = "type"
     parameter_name = "type"
 
@@ -115,7 +115,7 @@ class AuditEntryAdmin(KeysetModelAdmin):
         ),
     ]
     list_display = ["time", "actor_name", "action_name", "subject", "changes_summary", "client_ip"]
-    list_filter = [ChangeTimeFilter, ActorFilter, ObjectFilter, ModelFilter, "action"]
+    list_filter = [ChangeTimeFilter, ActorFilter, ObjectFilter, ObjectTypeFilter, "action"]
     list_select_related = ["actor", "content_type"]
     time_field = "timestamp"
 

@@ -54,7 +54,7 @@ class PriceForm(forms.ModelForm):
         return valid_from
 
 
-class StateFilter(admin.SimpleListFilter):
+class PriceStateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
@@ -99,7 +99,7 @@ class ModelPriceAdmin(GatewayModelAdmin):
         "source",
         "new_version",
     ]
-    list_filter = [StateFilter]
+    list_filter = [PriceStateFilter]
     search_fields = ["model_pattern", "upstream", "source"]
 
     @admin.display(description="upstream", ordering="upstream")

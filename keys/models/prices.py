@@ -37,7 +37,7 @@ class ModelPrice(models.Model):
         ordering = ["model_pattern", "upstream", "-valid_from"]
         constraints = [
             models.UniqueConstraint(
-                fields=["model_pattern", "upstream", "valid_from"], name="one_price_a_pattern_upstream_and_moment"
+                fields=["model_pattern", "upstream", "valid_from"], name="one_price_per_pattern_upstream_and_start"
             )
         ]
 

@@ -106,7 +106,7 @@ def _credential_status(upstream: Upstream) -> str:
     return f"Set since {since}. Leave empty to keep it. Changing the base URL clears it."
 
 
-class PreviewForm(forms.Form):
+class RoutePreviewForm(forms.Form):
     """A requested model, and optionally the API key of the request."""
 
     model = forms.CharField(

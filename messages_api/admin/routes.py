@@ -10,7 +10,7 @@ from django.urls import URLPattern, path
 from lib.admin.field_labels import LabeledInlineFormSet
 from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
 from lib.admin.render import admin_page
-from messages_api.admin.forms import PreviewForm
+from messages_api.admin.forms import RoutePreviewForm
 from messages_api.models import Route, RouteTarget
 from messages_api.routing.preview import preview_route
 
@@ -47,13 +47,13 @@ class RouteAdmin(GatewayModelAdmin):
         return [preview, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"preview_form": PreviewForm(), **(extra_context or {})})
+        return super().changelist_view(request, {"preview_form": RoutePreviewForm(), **(extra_context or {})})
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
         """Show which targets would serve a model now, and why. Changes nothing."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        form, preview = PreviewForm(request.GET or None), None
+        form, preview = RoutePreviewForm(request.GET or None), None
         if form.is_valid():
             try:
                 preview = preview_route(form.cleaned_data["model"], public_id=form.cleaned_data["key"].strip())

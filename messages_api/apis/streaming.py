@@ -30,7 +30,7 @@ class Batch(Protocol):
     def raw(self) -> bytes | None: ...
 
 
-class Encoder(Protocol):
+class EventEncoder(Protocol):
     """Encodes events in one API format."""
 
     def feed(self, batch: Batch) -> bytes: ...
@@ -45,7 +45,7 @@ class Batches(Iterator[Batch], Protocol):
 class EncodedStream(Iterator[bytes]):
     """The bytes of a stream, with a ping whenever `HEARTBEAT_S` passed without data."""
 
-    def __init__(self, batches: Batches, *, encoder: Encoder) -> None:
+    def __init__(self, batches: Batches, *, encoder: EventEncoder) -> None:
         self._batches = batches
         self._encoder = encoder
         self._sent_at = time.monotonic()
@@ -70,7 +70,7 @@ class EncodedStream(Iterator[bytes]):
 class EventStreamResponse(StreamingHttpResponse):
     """Send encoded events, and close the stream when the response closes."""
 
-    def __init__(self, batches: Batches, *, encoder: Encoder, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, batches: Batches, *, encoder: EventEncoder, headers: dict[str, str] | None = None) -> None:
         self._stream = EncodedStream(batches, encoder=encoder)
         super().__init__(self._stream, content_type="text/event-stream; charset=utf-8", headers=headers)
         self.headers["Cache-Control"] = "no-cache"

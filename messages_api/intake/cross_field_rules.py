@@ -8,7 +8,15 @@ from msgspec import UNSET
 from lib.pace import Pace, no_pace
 from messages_api.errors import RequestError
 from messages_api.intake import media_sources
-from messages_api.intake.schema import EnabledThinking, EnvelopeRequest, Message, Tool, ToolChoice, ToolResult, ToolUse
+from messages_api.intake.schema import (
+    ConversationMessage,
+    EnabledThinking,
+    EnvelopeRequest,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -37,7 +45,7 @@ def reject(path: str, expected: str) -> None:
     raise RequestError(f"{path}: {expected}.", param=path)
 
 
-def check_turns(messages: Sequence[Message]) -> None:
+def check_turns(messages: Sequence[ConversationMessage]) -> None:
     """Check that the user begins, that no message is empty, and that tool results match the tool uses before them.
 
     Consecutive messages of one role are one turn. System messages are no turns and are allowed anywhere.
@@ -61,7 +69,7 @@ def check_turns(messages: Sequence[Message]) -> None:
         reject("messages", "expected at least one message of the user")
 
 
-def check_tool_results(message: Message, pending: set[str], *, path: str) -> None:
+def check_tool_results(message: ConversationMessage, pending: set[str], *, path: str) -> None:
     """Add the tool uses of a message to `pending`, and remove those that its tool results refer to."""
     for i, block in enumerate(message.content):
         if isinstance(block, ToolUse):

@@ -14,9 +14,9 @@ from messages_api.intake.schema import (
     Base64Image,
     Block,
     Blocks,
+    ConversationMessage,
     Document,
     Image,
-    Message,
     ToolResult,
     Url,
 )
@@ -42,7 +42,7 @@ PRIVATE_DOMAINS = {"localhost", "local", "internal"}
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
-def check_sources(messages: Sequence[Message], *, step: Pace = no_pace) -> None:
+def check_sources(messages: Sequence[ConversationMessage], *, step: Pace = no_pace) -> None:
     """Raise RequestError if an image or a document has a source that must not reach an upstream.
 
     `step` is called during long work.

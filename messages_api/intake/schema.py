@@ -229,7 +229,7 @@ AnyBlock = (
 )
 
 
-class Message(RequestStruct, forbid_unknown_fields=True):
+class ConversationMessage(RequestStruct, forbid_unknown_fields=True):
     role: Literal["user", "assistant", "system"]
     content: str | list[AnyBlock]
 
@@ -332,7 +332,7 @@ class EnvelopeRequest(RequestStruct, kw_only=True):
 
     model: Model
     max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ConversationMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
     system: str | list[TextOnly] = ""
     stop_sequences: Annotated[list[str], Meta(max_length=64)] = []
     stream: bool = False

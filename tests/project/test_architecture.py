@@ -1,6 +1,7 @@
 """Import rules: the graph of the packages, without circles, and the libraries that each package may use."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -371,6 +372,19 @@ def test_siblings_have_the_same_names_with_the_same_arguments(siblings: tuple[st
     first, second = (signatures(ROOT / path) for path in siblings)
 
     assert first == second
+
+
+SHARED_CLASS_NAMES = {"Command", "Encoder"}
+"""The name that Django requires of a command, and a name of siblings."""
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    names = Counter(
+        node.name for path in modules().values() for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)
+    )
+
+    repeated = {name for name, count in names.items() if count > 1 and name != "Meta"}
+    assert repeated == SHARED_CLASS_NAMES
 
 
 def signatures(path: Path) -> dict[str, str]:

@@ -338,6 +338,31 @@ def test_the_database_of_a_development_version_is_rejected(
         checks.refuse_to_start()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param('ALTER TABLE "keys_team" RENAME COLUMN "purpose" TO "note"', id="another name"),
+        pytest.param('ALTER TABLE "staff_authenticator" ADD COLUMN "old" integer', id="a column more"),
+        pytest.param('ALTER TABLE "messages_api_route" RENAME TO "messages_api_path"', id="another table"),
+    ],
+)
+def test_another_state_of_the_initial_migration_is_rejected(db: None, change: str) -> None:
+    assert checks.check_database() == []
+
+    with connection.cursor() as cursor:
+        cursor.execute(change)
+
+    assert [error.id for error in checks.check_database()] == ["gateway.E015"]
+
+
+def test_a_database_that_is_about_to_be_migrated_is_accepted(db: None) -> None:
+    MigrationRecorder(connection).record_unapplied("keys", "0001_initial")
+    with connection.cursor() as cursor:
+        cursor.execute('ALTER TABLE "keys_team" RENAME COLUMN "purpose" TO "note"')
+
+    assert checks.check_database() == []
+
+
 def test_no_current_migration_is_one_of_a_development_version() -> None:
     assert checks.DEVELOPMENT_MIGRATIONS.isdisjoint(MigrationLoader(None).disk_migrations)
 

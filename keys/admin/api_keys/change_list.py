@@ -18,8 +18,8 @@ from keys.admin.api_keys.filters import (
     AllowedModelFilter,
     CreatorFilter,
     FindingFilter,
+    KeyStateFilter,
     OwnerFilter,
-    StateFilter,
     TeamFilter,
 )
 from keys.admin.cells import budget_bar, condition_badges
@@ -57,7 +57,7 @@ class KeyListPage(GatewayModelAdmin):
     """Columns, filters and search of the list of API keys."""
 
     list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
-    list_filter = [StateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
+    list_filter = [KeyStateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
     list_select_related = ["owner", "team"]
     search_fields = ["name", "owner__username", "team__name", "public_id"]
     search_help_text = f"Name, owner, team, ID (key_…) or hint ({raw_key.PREFIX} and six characters)."

@@ -39,17 +39,17 @@ class FileForm(forms.Form):
             raise ValidationError("The file is not UTF-8. Save it as “CSV UTF-8”.") from error
 
 
-class TextField(forms.CharField):
+class LineFeedField(forms.CharField):
     """A text that a browser sends. Its line ends become line feeds before its length is checked."""
 
     def to_python(self, value: Any) -> str:
         return _with_line_feeds(super().to_python(value))
 
 
-class PreviewForm(forms.Form):
+class ImportPreviewForm(forms.Form):
     """The form of the preview. It sends the file again, so the server stores nothing between the pages."""
 
-    content = TextField(max_length=MAX_BYTES, strip=False, widget=forms.HiddenInput)
+    content = LineFeedField(max_length=MAX_BYTES, strip=False, widget=forms.HiddenInput)
     token = forms.CharField(min_length=20, max_length=64, widget=forms.HiddenInput)
     only_valid = forms.BooleanField(required=False)
     output = forms.ChoiceField(choices=[("page", "page"), ("csv", "csv")])
@@ -66,7 +66,7 @@ class CsvImportPages(GatewayModelAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         if "content" in request.POST:
-            return self._handle_preview(request, PreviewForm(request.POST))
+            return self._handle_preview(request, ImportPreviewForm(request.POST))
         form = FileForm(request.POST or None, request.FILES or None)
         if request.method != "POST" or not form.is_valid():
             return _show_upload(request, form)
@@ -77,7 +77,7 @@ class CsvImportPages(GatewayModelAdmin):
             form.add_error("file", str(error))
             return _show_upload(request, form)
 
-    def _handle_preview(self, request: HttpRequest, form: PreviewForm) -> HttpResponse:
+    def _handle_preview(self, request: HttpRequest, form: ImportPreviewForm) -> HttpResponse:
         """Issue the previewed keys. Show the preview again if a row is invalid and was not excluded."""
         if not form.is_valid():
             return _show_upload(request, FileForm(), problem=LOST)
@@ -133,7 +133,7 @@ def _show_upload(request: HttpRequest, form: FileForm, *, problem: str = "") -> 
 def _show_preview(
     request: HttpRequest, rows: Sequence[ImportRow], text: str, *, was_rejected: bool = False
 ) -> HttpResponse:
-    form = PreviewForm(initial={"content": text, "token": secrets.token_urlsafe()})
+    form = ImportPreviewForm(initial={"content": text, "token": secrets.token_urlsafe()})
     context = {
         "title": "Import keys: preview",
         "rows": rows,

@@ -44,7 +44,7 @@ class ConditionFilter(admin.SimpleListFilter):
                 yield choice | {"display": f"{condition.label} ({counted[condition.name]:,})"}
 
 
-class StateFilter(ConditionFilter):
+class KeyStateFilter(ConditionFilter):
     title = "state"
     parameter_name = "state"
     conditions = [*conditions.STATES, *conditions.INACTIVE_FLAGS]

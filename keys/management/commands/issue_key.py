@@ -31,14 +31,14 @@ OPTIONS = {
 }
 
 
-class TextField(forms.CharField):
+class KeylessTextField(forms.CharField):
     """A text without a raw key, as the forms of the admin accept it."""
 
     def __init__(self, *, required: bool = False) -> None:
         super().__init__(required=required, validators=[check_no_raw_key])
 
 
-class NameField(TextField):
+class NameField(KeylessTextField):
     """A name that is not blank."""
 
     def __init__(self) -> None:
@@ -111,11 +111,11 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError("--reason: enter one with --expires never, and only then.")
     return {
         "name": _read(NameField, [options["name"]], option="--name"),
-        "purpose": _read(TextField, [options["purpose"]], option="--purpose"),
+        "purpose": _read(KeylessTextField, [options["purpose"]], option="--purpose"),
         "team": team,
         "owner": None if team else _owner(options["owner"]),
         "expires_at": expires_at,
-        "no_expiry_reason": _read(TextField, [options["reason"]], option="--reason"),
+        "no_expiry_reason": _read(KeylessTextField, [options["reason"]], option="--reason"),
         "allowed_models": _read(ModelNamesField, options["models"].split(","), option="--models"),
         "requests_per_minute": options["rpm"],
         "tokens_per_minute": options["tpm"],

@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     path: str
 
 
-class Turn(NamedTuple):
+class ConversationTurn(NamedTuple):
     """Consecutive messages of one role."""
 
     role: str
@@ -60,13 +60,13 @@ def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_
     return messages
 
 
-def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list[str], list[Turn]]:
+def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list[str], list[ConversationTurn]]:
     """Return the texts of the leading system message, and the turns.
 
     A later system message stays where it is or becomes a part of the user's turn, depending on the profile.
     """
     system = _system_texts(request.get("system"), path="system")
-    turns: list[Turn] = []
+    turns: list[ConversationTurn] = []
     for i, message in enumerate(request["messages"]):
         step()
         path, role = f"messages[{i}]", message["role"]
@@ -86,11 +86,11 @@ def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list
     return system, turns
 
 
-def _add(turns: list[Turn], role: str, pieces: list[Piece]) -> None:
+def _add(turns: list[ConversationTurn], role: str, pieces: list[Piece]) -> None:
     if turns and turns[-1].role == role:
         turns[-1].pieces.extend(pieces)
     else:
-        turns.append(Turn(role, pieces))
+        turns.append(ConversationTurn(role, pieces))
 
 
 def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
@@ -113,7 +113,7 @@ def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
     return texts
 
 
-def _check_pairing(turns: list[Turn]) -> None:
+def _check_pairing(turns: list[ConversationTurn]) -> None:
     """Check that each tool call has one result in the next turn, and each result a tool call."""
     pending: dict[str, str] = {}
     for turn in turns:
@@ -145,7 +145,7 @@ def _check_complete(pending: dict[str, str]) -> None:
         )
 
 
-def _user(turn: Turn, profile: Profile) -> list[JSONObject]:
+def _user(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
     """Return the tool messages of a turn, followed by one message with everything else."""
     results: list[JSONObject] = []
     parts: list[JSONObject] = []
@@ -192,7 +192,7 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
     return text, attachments
 
 
-def _assistant(turn: Turn, profile: Profile) -> list[JSONObject]:
+def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
     """Return the message of an assistant turn, or none if none of its blocks has a counterpart."""
     texts: list[str] = []
     thoughts: list[str] = []
