@@ -68,6 +68,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_credential_keys(),
         *_hosts_and_debug(),
         *_workers(),
+        *_capacity(),
         *_redis(),
         *_transport(),
         *_proxies(),
@@ -241,6 +242,15 @@ def _workers() -> Iterator[CheckMessage]:
             "WEB_CONCURRENCY is above 1 with SQLite, which supports one writing process.",
             hint="Set WEB_CONCURRENCY=1, or DATABASE_URL to a PostgreSQL database.",
             id="gateway.E007",
+        )
+
+
+def _capacity() -> Iterator[CheckMessage]:
+    if settings.MAX_CONNECTIONS <= settings.MAX_API_REQUESTS + settings.MAX_PAGE_REQUESTS:
+        yield Error(
+            "MAX_CONNECTIONS is not above the sum of MAX_API_REQUESTS and MAX_PAGE_REQUESTS.",
+            hint="Set it a tenth above the sum: a connection without a request needs room too.",
+            id="gateway.E016",
         )
 
 

@@ -53,13 +53,20 @@ MAX_DETACHED_REQUESTS: int = env.count("MAX_DETACHED_REQUESTS", default=50)
 # ---- Timeouts of the gateway. Timeouts of upstreams are fields of the upstream.
 
 HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # interval of pings in a stream without events
-CLIENT_SEND_TIMEOUT_S: float = env.seconds("CLIENT_SEND_TIMEOUT_S", default=60.0)  # for a client that does not read
+CLIENT_IDLE_TIMEOUT_S: int = env.count("CLIENT_IDLE_TIMEOUT_S", default=12, at_least=1)  # to the end of the next head
+CLIENT_SEND_TIMEOUT_S: float = env.seconds("CLIENT_SEND_TIMEOUT_S", default=60.0)  # for each 64 KiB of a response
 CLIENT_BODY_TIMEOUT_S: float = env.seconds("CLIENT_BODY_TIMEOUT_S", default=30.0)  # for the whole request body
 GRACEFUL_TIMEOUT_S: int = env.count("GRACEFUL_TIMEOUT_S", default=30, at_least=1)  # from SIGTERM to the exit
 DATABASE_TIMEOUT_S: float = env.seconds("DATABASE_TIMEOUT_S", default=1.0)  # for a lookup or a write of the ledger
 REDIS_TIMEOUT_S: float = env.seconds("REDIS_TIMEOUT_S", default=0.05)  # for a command
 # Cache TTL of keys, upstreams and routes.
 CONFIG_CACHE_TTL_S: float = env.seconds("CONFIG_CACHE_TTL_S", default=5.0, may_be_none=True)
+
+# ---- Capacity of a worker.
+
+MAX_CONNECTIONS: int = env.count("MAX_CONNECTIONS", default=2_500, at_least=4)  # with idle ones
+MAX_API_REQUESTS: int = env.count("MAX_API_REQUESTS", default=2_000, at_least=1)  # in flight
+MAX_PAGE_REQUESTS: int = env.count("MAX_PAGE_REQUESTS", default=200, at_least=1)  # in flight, with static files
 
 # ---- Logging.
 
@@ -124,6 +131,7 @@ MIDDLEWARE = [
     "messages_api.middleware.ApiMiddleware",
     "project.middleware.TrustedProxies",  # before anything looks at the scheme
     "project.middleware.PageHeaders",  # before middleware with error responses of its own
+    "project.server.capacity.Capacity",
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
     "project.middleware.Sessions",

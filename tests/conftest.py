@@ -58,6 +58,7 @@ LONGEST = (
     "tests/soak/",
 )
 TIMED = (
+    "tests/attacks/test_slow_clients.py",
     "tests/faults/",
     "tests/keys/limits/",
     "tests/soak/",

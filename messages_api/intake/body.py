@@ -23,7 +23,6 @@ from messages_api.errors import RequestError
 from messages_api.intake import cross_field_rules
 from messages_api.intake.schema import AnthropicRequest, CountTokensRequest, EnvelopeRequest
 from messages_api.intake.strict_json import is_quotable, read_object
-from messages_api.watcher import BodyDeadline
 
 PIECE_BYTES = 2**16
 MAX_LENGTH_DIGITS = 18
@@ -97,11 +96,10 @@ def read_exactly(http_request: HttpRequest, length: int) -> bytes:
     missing = length
     step = pace()
     try:
-        with BodyDeadline(http_request):
-            while missing and (piece := http_request.read(min(missing, PIECE_BYTES))):
-                received.write(piece)
-                missing -= len(piece)
-                step()
+        while missing and (piece := http_request.read(min(missing, PIECE_BYTES))):  # the worker has a deadline
+            received.write(piece)
+            missing -= len(piece)
+            step()
     except OSError as error:
         raise ended_early(length - missing, length) from error
     if missing:

@@ -9,14 +9,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 from django.conf import settings
 
+from project.server import open_files
+
 wsgi_app = "project.wsgi:application"
 bind = settings.BIND
 workers = settings.WEB_CONCURRENCY
 worker_class = "project.server.worker.DrainingWorker"
-worker_connections = 2_000
+worker_connections = settings.MAX_CONNECTIONS + 500  # with those that are being closed; none is accepted above it
 graceful_timeout = settings.GRACEFUL_TIMEOUT_S
-keepalive = 12  # also how long a request line and headers may take
+keepalive = settings.CLIENT_IDLE_TIMEOUT_S  # also how long a request line and headers may take
 timeout = 60
+sendfile = False  # gevent's own reads and sends as gunicorn does without it, but has no deadline
 http_parser = "python"  # "auto" depends on the installed packages
 limit_request_line = 8_190
 limit_request_fields = 60
@@ -25,6 +28,11 @@ forwarded_allow_ips = ""  # the gateway trusts proxies by TRUSTED_PROXIES
 header_map = "drop"
 control_socket_disable = True
 accesslog = None  # the gateway logs one line per request
+
+
+def on_starting(server):
+    """Allow as many open files as the connections need. The workers inherit the limit."""
+    open_files.raise_limit()
 
 
 def post_fork(server, worker):

@@ -1,7 +1,8 @@
-"""gevent worker whose graceful shutdown waits for in-flight requests, not for idle connections.
+"""gevent worker that bounds what slow clients occupy, and whose graceful shutdown waits for in-flight requests only.
 
-With gunicorn's own worker, a client that keeps its connection open delays the exit until `keepalive` or the graceful
-timeout has passed, although no request is in flight.
+gunicorn's own worker has no deadline for a client that does not read or send, and serves no other once such clients
+have taken all its connections. A client that keeps its connection open delays its exit until `keepalive` or the
+graceful timeout has passed, although no request is in flight.
 """
 
 import os
@@ -12,9 +13,16 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import gevent
+from django.conf import settings
 from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
+from project.server import open_files
+from project.server.connections import Connection, Connections, Kind, kind_of
+from project.server.turns import Turns
+
+TICK_S = 0.25
 EXIT_MARGIN_S = 5  # part of the graceful timeout for error events, settlements and the exit itself
 # Limit of the kernel's buffer for a client that reads slowly. The default is up to 4 MiB (net.ipv4.tcp_wmem).
 SEND_BUFFER_BYTES = 256 * 1024
@@ -28,8 +36,20 @@ class DrainingWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.server_class = self._server
-        self._idle: set[socket.socket] = set()
+        budgets = {Kind.API: settings.MAX_API_REQUESTS, Kind.PAGE: settings.MAX_PAGE_REQUESTS}
+        budgets, total = open_files.affordable(budgets, total=settings.MAX_CONNECTIONS)
+        self._connections = Connections(budgets=budgets, total=total)
+        self._turns = Turns()
         self._is_closing = False
+
+    def run(self) -> None:
+        gevent.spawn(self._check_deadlines)
+        super().run()
+
+    def _check_deadlines(self) -> None:
+        while True:
+            self._connections.check_deadlines()
+            gevent.sleep(TICK_S)
 
     def _server(self, listener: Any, *, spawn: Any, **options: Any) -> StreamServer:
         """Return the server of a listening socket, as gunicorn makes it, but with a graceful close."""
@@ -42,28 +62,38 @@ class DrainingWorker(GeventWorker):
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._idle.add(client)
+        connection = Connection(client)
+        self._connections.add(connection)
         if self._is_closing:
-            _end_reading(client)  # the request that was received is served, and no other is waited for
+            connection.end_reading()  # the request that was received is served, and no other is waited for
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, connection, addr)
         finally:
-            self._idle.discard(client)
+            self._connections.remove(connection)
 
-    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> Any:
-        self._idle.discard(sock)
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        kind = kind_of(req.path)
+        if kind is not Kind.PAGE:  # before it uses a budget: invalid API requests end within their turn
+            self._turns.wait_for_request()
+        self._connections.begin(sock, kind)
+        if sock.is_over_capacity:
+            req.force_close()  # what the client has pipelined is not worth a response
+        elif kind is Kind.PAGE:
+            self._turns.wait_for_page()
         try:
             return super().handle_request(listener_name, req, sock, addr)
         finally:
-            self._idle.add(sock)
+            self._connections.end(sock)
             if not self.alive:
-                _end_reading(sock)  # the shutdown began while this request was in flight
+                sock.end_reading()  # the shutdown began while this request was in flight
 
     def notify(self) -> None:
-        """Send the heartbeat to the master. If the master has died, shut down gracefully.
+        """Send the heartbeat to the master and log what was closed. If the master has died, shut down gracefully.
 
         gunicorn's own worker exits immediately, in the middle of every stream.
         """
+        if report := self._connections.report():  # once per second, not for each connection of a flood
+            self.log.warning("At capacity: %s", report)
         if self.alive and self.ppid != os.getppid():
             self.log.error("The master has died: shutting down")
             self.wsgi.drain(within_s=0)
@@ -83,8 +113,8 @@ class DrainingWorker(GeventWorker):
     def _shut_down(self) -> None:
         """Accept no new connection and close the idle ones."""
         self.alive = False
-        for connection in list(self._idle):
-            _end_reading(connection)
+        for connection in self._connections.idle:
+            connection.end_reading()
 
 
 class _ListenerName:
@@ -117,10 +147,3 @@ class _DrainingServer(StreamServer):
                 while not self.full() and (connection := self.do_read()):
                     self.do_handle(*connection)
         super().close()
-
-
-def _end_reading(connection: socket.socket) -> None:
-    """End the wait for the next request on a connection."""
-    # On a duplicate of the socket: gevent raises an error in the greenlet that waits on the socket itself.
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RD)
