@@ -20,7 +20,7 @@ from messages_api.gateway.stream import open_stream
 from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import bodies
 from messages_api.intake.client import ClientInfo
-from messages_api.routing import route_table
+from messages_api.routing import model_catalog
 from messages_api.self_service import key, models_page, usage_query
 
 
@@ -88,8 +88,8 @@ class ModelsView(ApiFormatView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest) -> HttpResponse:
-        names = route_table.models(key=http_request.auth)  # type: ignore[arg-type]
-        return as_json(wire.encode(models_page.page(names, http_request._request.GET)))
+        models = model_catalog.models(key=http_request.auth)  # type: ignore[arg-type]
+        return as_json(wire.encode(models_page.page(models, http_request._request.GET)))
 
 
 class ModelView(ApiFormatView):
@@ -98,8 +98,8 @@ class ModelView(ApiFormatView):
     http_method_names = ["get"]
 
     def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        is_known = route_table.is_available(model, key=http_request.auth)  # type: ignore[arg-type]
-        return as_json(wire.encode(models_page.one(model, is_known=is_known)))
+        found = model_catalog.find(model, key=http_request.auth)  # type: ignore[arg-type]
+        return as_json(wire.encode(models_page.one(found)))
 
 
 class KeyView(ApiFormatView):

@@ -49,6 +49,8 @@ REDIS_URL: str = env.str("REDIS_URL", default="")  # Redis or Valkey: shared rat
 UPSTREAM_CA_FILE: str = env.str("UPSTREAM_CA_FILE", default="")  # PEM: replaces the default authorities
 # Per worker: requests that continue after the client disconnected.
 MAX_DETACHED_REQUESTS: int = env.count("MAX_DETACHED_REQUESTS", default=50)
+# Interval of reading the model list of each upstream. 0: never.
+MODEL_LIST_INTERVAL_S: float = env.seconds("MODEL_LIST_INTERVAL_S", default=3600.0, may_be_none=True)
 
 # ---- Timeouts of the gateway. Timeouts of upstreams are fields of the upstream.
 

@@ -19,6 +19,7 @@ from keys.access.rejected_uses import rejected_uses
 from keys.access.snapshots import cache
 from keys.pricing.price_book import prices
 from keys.usage import ledger
+from messages_api.routing.model_catalog import catalogs
 from messages_api.routing.route_table import routes
 from tests import clients
 from tests.support import emptying, environment
@@ -227,3 +228,4 @@ def fresh_caches() -> None:
     rejected_uses.clear()
     prices.clear()
     routes.clear()
+    catalogs.clear()

@@ -14,11 +14,11 @@ from django.db.models import Q
 
 from keys.models import Team
 from lib import model_patterns
+from lib.admin.lines_field import LinesField
 from lib.networks import Network, network
 from lib.redaction import find_raw_key
 
 MAX_MODEL_NAME_LENGTH = 256
-MAX_LINES = 200
 MAX_METADATA_PAIRS = 20
 MAX_METADATA_LENGTH = 500
 YEARS = range(2000, 3000)
@@ -38,34 +38,6 @@ def check_year(value: date) -> None:
     """Raise ValidationError for a year in which arithmetic with days and time zones could overflow."""
     if value.year not in YEARS:
         raise ValidationError(f"Enter a year from {YEARS[0]} to {YEARS[-1]}.")
-
-
-class LinesField(forms.CharField):
-    """A list with one item per line, without duplicates."""
-
-    rows = 3
-    placeholder = ""
-
-    def __init__(self, **kwargs: Any) -> None:
-        attrs = {"rows": self.rows, "spellcheck": "false", "placeholder": self.placeholder}
-        super().__init__(required=False, widget=kwargs.pop("widget", AdminTextareaWidget)(attrs=attrs), **kwargs)
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        lines = (line.strip() for line in (value or "").splitlines())
-        return list(dict.fromkeys(line for line in lines if line))
-
-    def validate(self, value: Any) -> None:
-        if len(value) > MAX_LINES:
-            raise ValidationError(f"Enter at most {MAX_LINES} lines.")
-
-    def run_validators(self, value: Any) -> None:
-        """Skip the validators of CharField, which expect a string; `validate` has checked each line."""
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
 
 
 class ModelNamesWidget(AdminTextareaWidget):

@@ -9,11 +9,14 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils import timezone
 
+from lib import model_patterns
+from lib.admin.lines_field import LinesField
 from messages_api.errors import RequestError
 from messages_api.intake import strict_json
 from messages_api.models import Upstream
 
 MAX_OVERRIDES_LENGTH = 10_000
+MAX_MODEL_LENGTH = 256
 
 
 class JSONObjectField(forms.CharField):
@@ -43,7 +46,20 @@ class JSONObjectField(forms.CharField):
             return True
 
 
+class ModelListField(LinesField):
+    """A list of model names, one per line, without patterns."""
+
+    placeholder = "claude-3-opus-20240229"
+
+    def validate(self, value: list[str]) -> None:
+        super().validate(value)
+        for name in value:
+            if len(name) > MAX_MODEL_LENGTH or not name.isprintable() or " " in name or model_patterns.is_prefix(name):
+                raise ValidationError("Enter one model name per line, without spaces and *.")
+
+
 class UpstreamForm(forms.ModelForm):
+    model_names = ModelListField(label="Models", help_text=Upstream._meta.get_field("model_names").help_text)
     credential = forms.CharField(
         required=False,
         max_length=4096,
@@ -68,6 +84,7 @@ class UpstreamForm(forms.ModelForm):
             "enabled",
             "profile_preset",
             "profile_overrides",
+            "model_names",
             "connect_timeout_s",
             "first_byte_timeout_s",
             "idle_timeout_s",

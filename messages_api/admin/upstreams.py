@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,7 +18,7 @@ from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import admin_page
 from messages_api.admin import connection_check
 from messages_api.admin.forms import ConnectionForm, UpstreamForm
-from messages_api.models import Upstream
+from messages_api.models import ModelCatalog, Upstream
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.upstream_health import health_of
 
@@ -31,6 +32,7 @@ class UpstreamAdmin(GatewayModelAdmin):
             {"fields": ["credential", "clear_credential"], "description": "API key sent to this upstream."},
         ),
         ("Profile", {"fields": ["profile_preset", "profile_overrides"]}),
+        ("Models", {"fields": ["model_names", "listed_models"]}),
         (
             "Timeouts",
             {
@@ -46,6 +48,7 @@ class UpstreamAdmin(GatewayModelAdmin):
     form = UpstreamForm
     list_display = ["name", "dialect", "base_url", "credential", "status", "connection"]
     list_filter = ["dialect", "enabled"]
+    readonly_fields = ["listed_models"]
     search_fields = ["name", "base_url"]
 
     @admin.display(description="credential")
@@ -65,6 +68,17 @@ class UpstreamAdmin(GatewayModelAdmin):
     @admin.display(description="connection")
     def connection(self, upstream: Upstream) -> SafeString:
         return format_html('<a href="{}">Test</a>', reverse("admin:messages_api_upstream_test", args=[upstream.pk]))
+
+    @admin.display(description="listed by the upstream")
+    def listed_models(self, upstream: Upstream) -> str:
+        """The model list of the upstream, when it was read, and why the last reading failed."""
+        catalog: ModelCatalog | None = getattr(upstream, "catalog", None)
+        if catalog is None or catalog.base_url != upstream.base_url:
+            return "Not read yet."
+        count = f"{len(catalog.entries)} model{pluralize(len(catalog.entries))}"
+        read = f"{count}, read {timezone.localtime(catalog.listed_at):%Y-%m-%d %H:%M}."
+        parts = [read if catalog.listed_at else "Not read yet.", catalog.error and f"Last error: {catalog.error}"]
+        return " ".join(part for part in parts if part)
 
     def get_urls(self) -> list[URLPattern]:
         test = path(

@@ -4,7 +4,9 @@ from typing import Protocol, cast
 
 from messages_api.backend import anthropic_adapter, openai_adapter
 from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource
+from messages_api.backend.protocol.model_list import ListedModel
 
 
 class Adapter(Protocol):
@@ -19,18 +21,25 @@ class Adapter(Protocol):
     def count_tokens(self, attempt: Attempt) -> int:
         """Return the input tokens of the request, as counted by the upstream or estimated by the gateway."""
 
+    def models(self, endpoint: Endpoint) -> list[ListedModel]:
+        """Return the models that the upstream lists. Raise UpstreamError if it lists none."""
+
 
 def message(attempt: Attempt) -> UpstreamResponse:
-    return _for(attempt).message(attempt)
+    return _for(attempt.target.endpoint).message(attempt)
 
 
 def events(attempt: Attempt) -> EventSource:
-    return _for(attempt).events(attempt)
+    return _for(attempt.target.endpoint).events(attempt)
 
 
 def count_tokens(attempt: Attempt) -> int:
-    return _for(attempt).count_tokens(attempt)
+    return _for(attempt.target.endpoint).count_tokens(attempt)
 
 
-def _for(attempt: Attempt) -> Adapter:
-    return cast(Adapter, {"anthropic": anthropic_adapter, "openai": openai_adapter}[attempt.target.endpoint.dialect])
+def models(endpoint: Endpoint) -> list[ListedModel]:
+    return _for(endpoint).models(endpoint)
+
+
+def _for(endpoint: Endpoint) -> Adapter:
+    return cast(Adapter, {"anthropic": anthropic_adapter, "openai": openai_adapter}[endpoint.dialect])

@@ -3,10 +3,13 @@
 from typing import Any, cast
 
 from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource
-from messages_api.backend.protocol import error_mapping, relay, wire
+from messages_api.backend.lookup import get_json
+from messages_api.backend.protocol import error_mapping, model_list, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
 from messages_api.backend.protocol.history_cleanup import clean_history
+from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
@@ -41,6 +44,13 @@ def count_tokens(attempt: Attempt) -> int:
     if type(count) is not int or count < 0:
         raise UpstreamError("The upstream returned no token count.")
     return count
+
+
+def models(endpoint: Endpoint) -> list[ListedModel]:
+    """Return the models that the upstream lists. Raise UpstreamError if it lists none."""
+    style, key = endpoint.profile.auth_style, endpoint.credential
+    headers = upstream_headers(api_format="envelope", style=style, key=key, headers={})
+    return model_list.from_anthropic(get_json(endpoint, f"/models?limit={model_list.MAX_LIMIT}", headers=headers))
 
 
 def _send(attempt: Attempt, path: str) -> None:

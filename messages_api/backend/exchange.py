@@ -94,17 +94,16 @@ class Exchange:
 
     # ---- the exchange
 
-    def open(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        """Send a POST and wait for the head of the response; then status and headers are known.
+    def open(self, path: str, body: bytes | None, headers: dict[str, str]) -> None:
+        """Send a POST, or a GET without a body, and wait for the head of the response; then its status is known.
 
         Raise UpstreamError if none arrives, for a redirect, and for an encoded body: the request asks for identity.
         """
         prepared = requests.PreparedRequest()
-        prepared.prepare_method("POST")
+        prepared.prepare_method("GET" if body is None else "POST")
         prepared.url = self.endpoint.url(path)
-        prepared.headers = requests.structures.CaseInsensitiveDict(
-            {**headers, "Accept-Encoding": "identity", "Content-Length": str(len(body))}
-        )
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        prepared.headers = requests.structures.CaseInsensitiveDict({**headers, "Accept-Encoding": "identity", **length})
         prepared.body = body
         self._socket.phase_expires_at = (
             time.monotonic() + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s

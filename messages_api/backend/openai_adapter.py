@@ -5,8 +5,11 @@ from contextlib import contextmanager
 
 from lib.pace import pace
 from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource
-from messages_api.backend.protocol import decoder, error_mapping, openai_request, wire
+from messages_api.backend.lookup import get_json
+from messages_api.backend.protocol import decoder, error_mapping, model_list, openai_request, wire
+from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
@@ -49,6 +52,15 @@ def count_tokens(attempt: Attempt) -> int:
     return attempt.input_estimate
 
 
+def models(endpoint: Endpoint) -> list[ListedModel]:
+    """Return the models that the upstream lists. Raise UpstreamError if it lists none."""
+    return model_list.from_openai(get_json(endpoint, "/models", headers=_credential(endpoint)))
+
+
+def _credential(endpoint: Endpoint) -> dict[str, str]:
+    return {"Authorization": f"Bearer {endpoint.credential}"} if endpoint.credential else {}
+
+
 def _empty_response(attempt: Attempt) -> UpstreamResponse | None:
     """Return the response to `max_tokens: 0`, which warms a cache that this upstream does not have; else None."""
     with _unsupported_as_error():
@@ -65,7 +77,7 @@ def _send(attempt: Attempt) -> None:
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),
-        headers={"Authorization": f"Bearer {endpoint.credential}"} if endpoint.credential else {},
+        headers=_credential(endpoint),
         map_error=error_mapping.map_openai_error,
     )
 

@@ -74,6 +74,13 @@ class Upstream(models.Model):
         help_text="Capabilities of the server.",
     )
     profile_overrides = models.JSONField(default=dict, blank=True)
+    model_names = models.JSONField(
+        "models",
+        default=list,
+        blank=True,
+        help_text="One model name per line, listed for routes with a pattern. "
+        "Empty: the models that the upstream lists.",
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -89,6 +89,12 @@ PAGE_PARAMETERS = [
             "default": model_list.DEFAULT_LIMIT,
         },
     },
+    {
+        "name": "lifecycle",
+        "in": "query",
+        "description": "Models in this stage. May be repeated. Default: active and deprecated.",
+        "schema": {"enum": list(model_list.LIFECYCLES)},
+    },
     {"name": "after_id", "in": "query", "description": "Return the page after this model.", "schema": TEXT},
     {"name": "before_id", "in": "query", "description": "Return the page before this model.", "schema": TEXT},
 ]

@@ -1,5 +1,6 @@
 """Schemas of the responses of both APIs."""
 
+from messages_api.backend.protocol.model_list import LIFECYCLES
 from messages_api.openapi.json_schema import (
     COUNT,
     OBJECT,
@@ -206,7 +207,15 @@ EVENTS: dict[str, tuple[str, Schema, str]] = {
 }
 """The events of the Anthropic API: the name of the schema of their data, the schema and a description."""
 
-MODEL = open_object({"type": constant("model"), "id": TEXT, "display_name": TEXT, "created_at": TEXT})
+MODEL = open_object(
+    {
+        "type": constant("model"),
+        "id": TEXT,
+        "display_name": TEXT,
+        "created_at": described(TEXT, "Release date, or 1970-01-01T00:00:00Z where it is unknown."),
+        "lifecycle": described({"enum": list(LIFECYCLES)}, "As the upstream says, else `active`."),
+    }
+)
 MODEL_PAGE = closed_object(
     {
         "data": list_of(ref("Model")),

@@ -76,7 +76,7 @@ KEY = closed_object(
         "models": closed_object(
             {
                 "allowed": described(list_of(TEXT), "Names, or prefixes that end in `*`. Empty: no model."),
-                "available": described(list_of(TEXT), "Allowed models that have a route of their own."),
+                "available": described(list_of(TEXT), "Allowed models, as `GET /api/anthropic/v1/models` lists them."),
             }
         ),
         "limits": list_of(ref("KeyLimit")),

@@ -126,15 +126,15 @@ routes = RouteCache(_load)
 
 
 def models(*, key: Snapshot) -> list[str]:
-    """Return the models that a key may use: those with a route of their own, and those in its allowlist."""
-    table = _routes()
+    """Return the names that a key may use: those with a route of their own, and those in its allowlist."""
+    table = current()
     listed = filter(table.find, model_patterns.names([*key.allowed_models, *key.team_models]))
     return sorted({name for name in (*table.names(), *listed) if authorization.allows_model(key, name)})
 
 
 def is_available(model: str, *, key: Snapshot) -> bool:
     """Return whether a key may use a model and a route matches it, by name or by a pattern."""
-    match = _routes().find(model)
+    match = current().find(model)
     return authorization.allows_model(key, model) and match is not None and bool(match.targets)
 
 
@@ -149,7 +149,7 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
 
     Raise RequestError: 404 with the models that this key may use, or 503 where the route has no usable target now.
     """
-    match = _routes().find(model)
+    match = current().find(model)
     if match is None or not match.targets:
         usable = models(key=key)
         known = f"Models for this key: {', '.join(usable)}." if usable else "This API key has no usable model."
@@ -160,7 +160,8 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
     return targets
 
 
-def _routes() -> RouteTable:
+def current() -> RouteTable:
+    """Return the current route table. Raise RequestError (503) if it was never read."""
     with refresh_deadline(routes.last):
         return routes.table()
 

@@ -18,6 +18,7 @@ from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
 from messages_api.gateway import revocation
+from messages_api.routing import model_catalog
 from messages_api.routing.route_table import routes
 from messages_api.watcher import watcher
 from project import checks
@@ -31,6 +32,8 @@ PERIODIC_TASKS = [
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
 ]
+UPSTREAM_TASKS = [PeriodicTask(run=model_catalog.refresh, every_s=5)]
+"""Tasks that wait for upstreams. They run apart from those that must not be late."""
 
 
 class Application(WSGIHandler):
@@ -39,7 +42,7 @@ class Application(WSGIHandler):
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
-        self._housekeeper = Housekeeper(PERIODIC_TASKS)
+        self._housekeepers = [Housekeeper(PERIODIC_TASKS), Housekeeper(UPSTREAM_TASKS)]
 
     def start(self) -> None:
         """Start the background threads and load what the first request needs. Called in the worker, after the fork."""
@@ -49,7 +52,8 @@ class Application(WSGIHandler):
         store.start()
         limiter.start()
         watcher.start()
-        self._housekeeper.start()
+        for housekeeper in self._housekeepers:
+            housekeeper.start()
         # Without the database, the first request loads the tables.
         with suppress(RequestError, LedgerUnavailable), deadlines.deadline(READ_WITHIN_S):
             routes.table()
@@ -62,7 +66,8 @@ class Application(WSGIHandler):
 
     def close(self) -> None:
         """End detached requests and other in-flight ones, write all settlements, and stop the background threads."""
-        self._housekeeper.close()
+        for housekeeper in self._housekeepers:
+            housekeeper.close()
         watcher.finish(within_s=FINISH_WITHIN_S)
         ledger.close()
         limiter.close()

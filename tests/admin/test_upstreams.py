@@ -7,8 +7,9 @@ import pytest
 from django.apps import apps
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.models import ModelCatalog, Route, RouteTarget, Upstream
 
 LIST = "/admin/messages_api/upstream/"
 CREDENTIAL = "sk-canary-0123456789"
@@ -22,6 +23,7 @@ FIELDS: dict[str, Any] = {
     "profile_preset": "portable",
     "profile_overrides": "{}",
     "initial-profile_overrides": "{}",
+    "model_names": "",
     "idle_timeout_s": "90",
     "request_timeout_s": "600",
     "continue_after_disconnect_s": "0",
@@ -51,6 +53,35 @@ def test_a_credential_is_stored_encrypted_and_shown_nowhere(browser: Client, sto
     assert CREDENTIAL not in tables + pages
     assert stored.credential_ciphertext not in pages
     assert "Set since" in pages
+
+
+def test_models_are_named_one_per_line(browser: Client, stored: Upstream) -> None:
+    browser.post(page_of(stored), FIELDS | {"model_names": "model-a\r\n\r\nmodel-b\r\nmodel-a"})
+
+    assert Upstream.objects.get().model_names == ["model-a", "model-b"]
+
+
+@pytest.mark.parametrize("names", ["model-*", "two words", "m" * 257, "\n".join(map(str, range(201)))])
+def test_invalid_model_names_are_rejected(browser: Client, stored: Upstream, names: str) -> None:
+    browser.post(page_of(stored), FIELDS | {"model_names": names})
+
+    assert Upstream.objects.get().model_names == []
+
+
+def test_the_page_says_what_the_upstream_lists(browser: Client, stored: Upstream) -> None:
+    assert "Not read yet." in browser.get(page_of(stored)).text
+    ModelCatalog.objects.create(
+        upstream=stored,
+        base_url=stored.base_url,
+        entries=[{"id": "model-a"}],
+        listed_at=timezone.now(),
+        due_at=timezone.now(),
+        error="The upstream responded with HTTP 503.",
+    )
+
+    page = browser.get(page_of(stored)).text
+
+    assert "1 model, read " in page and "Last error: The upstream responded with HTTP 503." in page
 
 
 def test_an_empty_field_keeps_the_credential(browser: Client, stored: Upstream) -> None:

@@ -214,6 +214,7 @@ ONLY_IN = {
         "messages_api/gateway/request.py",
         "messages_api/gateway/revocation.py",
         "messages_api/routing/route_table.py",
+        "messages_api/routing/model_catalog.py",
         "messages_api/routing/preview.py",
         "messages_api/self_service/key.py",
         "messages_api/self_service/usage_query.py",

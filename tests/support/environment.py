@@ -42,6 +42,7 @@ os.environ.update(
         "STATE_DIR": STATE_DIR,
         "HTTPS": "false",
         "CONFIG_CACHE_TTL_S": "0",
+        "MODEL_LIST_INTERVAL_S": "0",  # tests count the requests that an upstream receives
     }
 )
 os.mkdir(os.path.join(STATE_DIR, "static"))  # WhiteNoise warns if the folder is missing

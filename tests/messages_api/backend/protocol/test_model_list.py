@@ -73,3 +73,36 @@ def test_an_unknown_cursor_is_rejected(param: str) -> None:
         model_list.page(ENTRIES, limit=5, **{param: "z"})
 
     assert error.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ({"id": "a", "created_at": "2026-01-01T01:00:00+01:00"}, {"id": "a", "created_at": "2026-01-01T00:00:00Z"}),
+        ({"id": "a", "created_at": "yesterday", "lifecycle": "new", "max_tokens": "many"}, {"id": "a"}),
+        ({"id": "a", "created_at": "0001-01-01T00:00:00+23:00", "display_name": ""}, {"id": "a"}),
+        ({"id": "a", "display_name": 7, "max_input_tokens": -1, "retires_at": None}, {"id": "a"}),
+    ],
+)
+def test_fields_that_a_strict_client_cannot_read_are_left_out(entry: JSONObject, read: JSONObject) -> None:
+    assert model_list.from_anthropic({"data": [entry]}) == [read]
+
+
+@pytest.mark.parametrize("response", [None, [], {}, {"data": None}, {"data": [None, {}, {"id": ""}, {"id": "a b"}]}])
+def test_entries_without_a_usable_id_are_left_out(response: object) -> None:
+    assert model_list.from_anthropic(response) == model_list.from_openai(response) == []
+
+
+def test_a_list_is_bounded_and_names_each_model_once() -> None:
+    entries = [{"id": str(number // 2)} for number in range(4_000)]
+
+    assert len(model_list.from_openai({"data": entries})) == 1_000
+
+
+def test_openai_times_and_extensions_are_read() -> None:
+    entry = {"id": "a", "created": 1_767_225_600, "name": "A", "max_model_len": 8_192}
+
+    assert model_list.from_openai({"data": [entry, {"id": "b", "created": 2**40}]}) == [
+        {"id": "a", "display_name": "A", "created_at": "2026-01-01T00:00:00Z", "max_input_tokens": 8_192},
+        {"id": "b"},
+    ]

@@ -1,0 +1,154 @@
+"""Model catalog: the models that an API key may use, with what upstreams say about them.
+
+A route with a model name is a model. For a route with a pattern, the models are those that its upstreams list, or that
+an admin names. The lists are read in the background, never for a request.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import F, Q
+from django.utils import timezone
+
+from keys.access import authorization
+from keys.access.snapshots import Snapshot
+from lib import model_patterns
+from lib.cached import SingleFlightCache
+from messages_api.backend import adapters
+from messages_api.backend.protocol import model_list
+from messages_api.backend.protocol.model_list import ListedModel
+from messages_api.backend.upstream_error import UpstreamError
+from messages_api.models import ModelCatalog, Upstream
+from messages_api.routing import route_table
+from messages_api.routing.route_table import RoutedTarget, RouteTable
+
+RETRY_AFTER = timedelta(minutes=10)
+"""Time until a list that could not be read is read again. Also how long the worker that reads it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The models of one upstream."""
+
+    entries: Mapping[str, ListedModel]
+    """What the upstream says about its models, by name."""
+    names: Collection[str]
+    """Those that are listed for a pattern: the names of the admin, else of `entries`."""
+
+    def entry(self, name: str) -> ListedModel:
+        return self.entries.get(name) or {"id": name, "lifecycle": "active"}
+
+
+NO_LISTING = Listing({}, ())
+Listings = Mapping[str, Listing]
+"""The listings by the identity of the endpoint."""
+
+
+def models(*, key: Snapshot) -> list[ListedModel]:
+    """Return the models that a key may use, the newest first."""
+    table, listings = route_table.current(), catalogs.get() or {}
+    named = {name: _described(name, table, listings) for name in route_table.models(key=key)}
+    listed = {
+        entry["id"]: entry
+        for entry in _listed(table, listings)
+        if entry["id"] not in named and authorization.allows_model(key, entry["id"])
+    }
+    return model_list.newest_first({**listed, **named}.values())
+
+
+def find(name: str, *, key: Snapshot) -> ListedModel | None:
+    """Return a model that a key may use and a route matches, also if no upstream lists it; None if there is none."""
+    if not route_table.is_available(name, key=key):
+        return None
+    return _described(name, route_table.current(), catalogs.get() or {})
+
+
+def _described(name: str, table: RouteTable, listings: Listings) -> ListedModel:
+    """Return what the first upstream of a model says about it, under the name that clients use."""
+    match = table.find(name)
+    for target in _first(match.targets) if match is not None else ():
+        listing = listings.get(target.target.endpoint.identity, NO_LISTING)
+        if (entry := listing.entries.get(target.target.model)) is not None:
+            own_name = entry.get("display_name") if entry["id"] == name else None
+            return {**entry, "id": name, "display_name": own_name or name}
+    return {"id": name, "lifecycle": "active"}
+
+
+def _listed(table: RouteTable, listings: Listings) -> Iterable[ListedModel]:
+    """Yield the models of routes with a pattern: those of the upstreams that requests reach first, by their names."""
+    for pattern, targets in table.routes.items():
+        if not model_patterns.is_prefix(pattern):
+            continue
+        for target in _first(targets):
+            if target.target.model:
+                continue  # every name of the pattern is this one model
+            listing = listings.get(target.target.endpoint.identity, NO_LISTING)
+            for name in listing.names:
+                is_covered = model_patterns.covers(pattern, name)  # cheaper: most of a list may not be
+                if is_covered and model_patterns.most_specific(table.routes, name) == pattern:
+                    yield listing.entry(name)
+
+
+def _first(targets: Iterable[RoutedTarget]) -> list[RoutedTarget]:
+    """Return the enabled targets of the first priority that has one."""
+    enabled = [target for target in targets if target.is_enabled]
+    return [target for target in enabled if target.priority == enabled[0].priority]
+
+
+def _load() -> Listings:
+    upstreams = Upstream.objects.filter(enabled=True).select_related("catalog").defer("credential_ciphertext")
+    return {f"{upstream.name}@{upstream.base_url}": _listing(upstream) for upstream in upstreams}
+
+
+def _listing(upstream: Upstream) -> Listing:
+    catalog: ModelCatalog | None = getattr(upstream, "catalog", None)
+    listed = catalog.entries if catalog is not None and catalog.base_url == upstream.base_url else []
+    entries: dict[str, ListedModel] = {entry["id"]: {"lifecycle": "active", **entry} for entry in listed}
+    return Listing(entries, upstream.model_names or entries)
+
+
+catalogs = SingleFlightCache(_load)
+
+
+# ---- Reading the lists.
+
+
+def refresh() -> None:
+    """Read the model lists that are due. One worker reads each: the one that moves its `due_at`."""
+    if not settings.MODEL_LIST_INTERVAL_S:
+        return
+    is_due = Q(catalog=None) | Q(catalog__due_at__lte=timezone.now()) | ~Q(catalog__base_url=F("base_url"))
+    for upstream in Upstream.objects.filter(is_due, enabled=True, targets__isnull=False).distinct():
+        if _claim(upstream):
+            _read(upstream)
+
+
+def _claim(upstream: Upstream) -> bool:
+    """Postpone the reading of a list. Return whether this worker has done it, and no other."""
+    now = timezone.now()
+    claimed = {"base_url": upstream.base_url, "due_at": now + RETRY_AFTER}
+    catalog, is_new = ModelCatalog.objects.get_or_create(upstream=upstream, defaults=claimed)
+    if is_new:
+        return True
+    is_due = Q(due_at__lte=now) | ~Q(base_url=upstream.base_url)
+    return ModelCatalog.objects.filter(is_due, pk=catalog.pk).update(**claimed, entries=_kept(catalog, upstream)) == 1
+
+
+def _kept(catalog: ModelCatalog, upstream: Upstream) -> list[ListedModel]:
+    """Return the list that is shown until the new one is read: none, if it comes from another base URL."""
+    kept: list[ListedModel] = catalog.entries if catalog.base_url == upstream.base_url else []
+    return kept
+
+
+def _read(upstream: Upstream) -> None:
+    row = ModelCatalog.objects.filter(upstream=upstream, base_url=upstream.base_url)
+    try:
+        entries = adapters.models(upstream.endpoint())
+    except UpstreamError as error:
+        row.update(error=error.message[:200])  # the last list stays: an outage removes no model
+        return
+    now = timezone.now()
+    interval = timedelta(seconds=settings.MODEL_LIST_INTERVAL_S)
+    row.update(entries=entries, listed_at=now, error="", due_at=now + interval)
