@@ -1,36 +1,34 @@
 """
 Client of the Redis or Valkey server that workers share, where `REDIS_URL` is set.
 
-The shared store holds nothing that must be correct or durable. A command that gets no response within
-`settings.REDIS_TIMEOUT_S` returns its default. After three such commands in a row the store counts as unavailable:
-commands return their defaults immediately until a PING succeeds.
+The shared store holds nothing that must be correct or durable. A command that gets no reply within
+`settings.REDIS_TIMEOUT_S` returns its default. After three failures in a row the store counts as unavailable: commands
+return their defaults immediately until a write succeeds. A server that responds to PING may reject all writes.
 
-One real thread per process talks to the server and sends pending commands together. A pool of connections was exhausted
-by a burst (32 connections, 50 concurrent requests), which looks like an outage, and cost four times the CPU (300
-concurrent requests: 408 us per command against 100).
+One real thread per process talks to the server. A pool of connections was exhausted by a burst (32 connections, 50
+concurrent requests), which looks like an outage, and cost four times the CPU (300 concurrent requests: 408 us per
+command against 100).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from lib import threads
+from lib.redis_pipeline import Command, CommandQueue, Pipeline
 from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
-THREAD_TIMEOUT_S = 1.0  # for the thread itself, which may hang in the resolution of a host name
+THREAD_TIMEOUT_S = 1.0  # for the thread itself, on a busy machine
 MAX_CONSECUTIVE_FAILURES = 3
 PROBE_INTERVAL_S = 1.0
-MAX_BATCH = 200
-
-Result = TypeVar("Result")
+PROBE = ("SET", "messages-gateway:writable", "1", "PX", "1000")
 
 
 class SharedStore:
@@ -40,6 +38,9 @@ class SharedStore:
         self._thread = OncePerProcess(self._start_thread)
         self._failures = 0
         self._is_unavailable = False
+        self._is_outage_logged = False
+        self.recovered_at: float | None = None
+        """End of the last outage, by the monotonic clock."""
 
     @property
     def is_configured(self) -> bool:
@@ -47,31 +48,48 @@ class SharedStore:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether commands return their defaults because the server does not respond."""
+        """Whether commands return their defaults because the server does not respond, or rejects writes."""
         return self._is_unavailable
-
-    def run(self, function: Callable[[redis.Redis], Result], *, default: Result) -> Result:
-        """Call a function with the Redis client in the store's thread. Return its result, or the default."""
-        result: Result = self._wait_for(_Command(function=function), default)
-        return result
 
     def execute(self, *words: Any, default: Any) -> Any:
         """Execute one command. Return its reply, or the default. Raise NoScriptError for an unknown script."""
-        return self._wait_for(_Command(words=words), default)
+        return self.reply_of(self.send(*words), default=default)
 
-    def _wait_for(self, command: "_Command", default: Any) -> Any:
+    def execute_all(self, commands: Sequence[Sequence[Any]]) -> list[Any] | None:
+        """Execute commands together. Return their replies, or None if one failed. Raise NoScriptError."""
+        sent = [self.send(*words) for words in commands]
+        lost = object()
+        replies = [self.reply_of(command, default=lost) for command in sent]
+        return None if any(reply is lost for reply in replies) else replies
+
+    def send(self, *words: Any) -> Command | None:
+        """Send a command without waiting. Return it for `reply_of`, or None while the store is unavailable."""
         if not self.is_configured or self._is_unavailable:
-            return default
+            return None
         self._thread.ensure()
-        self._commands.put(command)
-        if not command.signal.wait(THREAD_TIMEOUT_S + settings.REDIS_TIMEOUT_S) and not command.is_done:
-            self._record_failure(TimeoutError())
+        command = Command(words)
+        self._queue.put(command)
+        return command
+
+    def reply_of(self, command: Command | None, *, default: Any) -> Any:
+        """Wait for the reply of a command. Return it, or the default. Raise NoScriptError for an unknown script."""
+        if command is None or not self._wait(command):
             return default
-        if command.error is None:
-            return command.reply
-        if _is_failure(command.error):
-            return default
-        raise command.error
+        if isinstance(command.error, NoScriptError):
+            raise command.error
+        return default if command.error is not None else command.reply
+
+    def _wait(self, command: Command) -> bool:
+        """Return whether the command ended. Its thread may hang in the resolution of a host name."""
+        if command.signal.wait(2 * settings.REDIS_TIMEOUT_S) or command.is_done:
+            return True
+        connecting_since = self._pipeline.connecting_since
+        is_hanging = connecting_since is not None and time.monotonic() - connecting_since > settings.REDIS_TIMEOUT_S
+        # For waiters whose event loop is late to see the signal, `is_done` is set as well.
+        if not is_hanging and (command.signal.wait(THREAD_TIMEOUT_S) or command.is_done):
+            return True
+        self._record_failure(redis.TimeoutError())
+        return False
 
     def start(self) -> None:
         """Start the thread unless it runs in this process or no store is configured."""
@@ -81,144 +99,88 @@ class SharedStore:
     def close(self) -> None:
         """Stop the thread and close the connection. May be called twice. A later command starts the thread again."""
         if self._thread.is_started:
-            self._commands.put(None)
+            self._queue.put(None)
             self._stopped.wait(THREAD_TIMEOUT_S)
         self._thread.reset()
-        self._failures, self._is_unavailable = 0, False
+        self._failures, self._is_unavailable, self._is_outage_logged = 0, False, False
 
     def _start_thread(self) -> None:
-        commands = self._commands = threads.simple_queue()
-        stopped = self._stopped = threads.signal()
-        threads.run_in_thread(lambda: self._run(commands, stopped))
+        queue, pipeline = CommandQueue(), Pipeline()
+        stopped = threads.signal()
+        self._queue, self._pipeline, self._stopped = queue, pipeline, stopped
+        threads.run_in_thread(lambda: self._run(queue, pipeline, stopped))
+
+    # ---- The store's thread.
+
+    def _run(self, queue: CommandQueue, pipeline: Pipeline, stopped: threads.Signal) -> None:
+        """Send the commands of the queue and hand out the replies."""
+        probed_at = 0.0
+        is_open = True
+        while is_open:
+            timeout_s = pipeline.timeout_s()
+            is_readable = pipeline.wait(queue, PROBE_INTERVAL_S if timeout_s is None else timeout_s)
+            commands, is_open = queue.take()
+            if self._is_unavailable:  # perhaps since these commands were queued
+                _end(commands, redis.ConnectionError())
+                commands = []
+                if timeout_s is None and time.monotonic() - probed_at >= PROBE_INTERVAL_S:
+                    probed_at = time.monotonic()
+                    commands = [Command(PROBE)]
+            try:
+                if commands:
+                    pipeline.send(commands)
+                self._hand_out(pipeline.receive(is_readable=is_readable))
+            except redis.RedisError as error:
+                # Commands that were queued during a vain connection attempt would wait for the next one.
+                waiting, is_still_open = queue.take()
+                is_open = is_open and is_still_open
+                self._record_failure(error)
+                _end([*pipeline.disconnect(), *waiting], error)
+        _end(pipeline.disconnect(), redis.ConnectionError())
+        pipeline.close()
+        queue.close()
+        stopped.set_from_thread()
+
+    def _hand_out(self, replied: list[Command]) -> None:
+        failures = [command.error for command in replied if _is_failure(command.error)]
+        if failures:
+            self._record_failure(failures[0])
+        elif replied:
+            self._record_success(is_probe=replied[0].words is PROBE)
+        _end(replied)
 
     def _record_failure(self, error: Exception) -> None:
         self._failures += 1
-        if self._failures >= MAX_CONSECUTIVE_FAILURES and not self._is_unavailable:
+        # After a probe, the first failure continues the outage: a server may accept the probe and reject all else.
+        if self._failures >= MAX_CONSECUTIVE_FAILURES or self._is_outage_logged:
             self._is_unavailable = True
-            logger.warning("Redis is unavailable (%s): each worker uses its own state", type(error).__name__)
+            if not self._is_outage_logged:
+                self._is_outage_logged = True
+                logger.warning("Redis is unavailable (%s): each worker uses its own state", type(error).__name__)
 
-    def _record_success(self) -> None:
+    def _record_success(self, *, is_probe: bool) -> None:
         self._failures = 0
         if self._is_unavailable:
             self._is_unavailable = False
+            self.recovered_at = time.monotonic()
+        if self._is_outage_logged and not is_probe:
+            self._is_outage_logged = False
             logger.warning("Redis is available again")
 
-    def _run(self, commands: Any, stopped: Any) -> None:
-        """Serve the queue. Runs in the store's thread."""
-        server = _Server()
-        is_open = True
-        while is_open:
-            batch, is_open = _next_batch(commands)
-            if self._is_unavailable and not batch:
-                self._execute([_Command(words=("PING",))], server)
-            for part in _parts(batch):
-                if self._is_unavailable:  # since these commands were queued
-                    _fail(part, redis.ConnectionError())
-                else:
-                    self._execute(part, server)
-            for command in batch:
-                command.is_done = True  # for waiters whose event loop is late to see the signal
-            threads.set_all(command.signal for command in batch)
-        server.close()
-        stopped.set_from_thread()
 
-    def _execute(self, commands: "list[_Command]", server: "_Server") -> None:
-        server.execute(commands)
-        failures = [command.error for command in commands if _is_failure(command.error)]
-        if failures:
-            self._record_failure(failures[0])
-        else:
-            self._record_success()
-
-
-class _Command:
-    """A command, or a function of the client, with its outcome and the signal of its end."""
-
-    __slots__ = ("error", "function", "is_done", "reply", "signal", "words")
-
-    def __init__(self, *, function: Callable[[redis.Redis], Any] | None = None, words: Sequence[Any] = ()) -> None:
-        self.function = function
-        self.words = words
-        self.signal = threads.signal()
-        self.is_done = False
-        self.reply: Any = None
-        self.error: Any = None
-
-
-class _Server:
-    """The connection to Redis. Used by the store's thread only."""
-
-    def __init__(self) -> None:
-        self._client = redis.Redis.from_url(
-            settings.REDIS_URL,
-            socket_timeout=settings.REDIS_TIMEOUT_S,
-            socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
-        self._connection: Any = self._client.connection_pool.make_connection()
-
-    def execute(self, commands: list[_Command]) -> None:
-        """Execute one function, or any number of commands together."""
-        try:
-            if commands[0].function is not None:
-                commands[0].reply = commands[0].function(self._client)
-            else:
-                self._execute_together(commands)
-        except redis.RedisError as error:
-            self._connection.disconnect()
-            _fail(commands, error)
-        except Exception as error:  # raised by a function: `run` raises it again, and the thread must not die
-            _fail(commands, error)
-
-    def _execute_together(self, commands: list[_Command]) -> None:
-        # The client takes 136 us for a command. This takes 46 us, and 17 us for each of fifty.
-        self._connection.send_packed_command(self._connection.pack_commands([command.words for command in commands]))
-        for command in commands:
-            try:
-                command.reply = self._connection.read_response()
-            except redis.ResponseError as error:
-                command.error = error
-
-    def close(self) -> None:
-        self._connection.disconnect()
-        self._client.close()
-        self._client.connection_pool.disconnect()
-
-
-def _next_batch(commands: Any) -> tuple[list[_Command], bool]:
-    """Return the pending commands, at most MAX_BATCH, or none after a while; and False after the end of the queue."""
-    batch: list[_Command] = []
-    try:
-        command = commands.get(timeout=PROBE_INTERVAL_S)
-        while command is not None:
-            batch.append(command)
-            if len(batch) == MAX_BATCH:
-                return batch, True
-            command = commands.get_nowait()
-    except threads.QueueEmpty:
-        return batch, True
-    return batch, False
-
-
-def _parts(batch: list[_Command]) -> Iterator[list[_Command]]:
-    """Yield the commands that are executed together: all plain commands, and each function alone."""
-    plain = [command for command in batch if command.function is None]
-    if plain:
-        yield plain
-    for command in batch:
-        if command.function is not None:
-            yield [command]
-
-
-def _fail(commands: list[_Command], error: Exception) -> None:
+def _end(commands: Sequence[Command], error: Exception | None = None) -> None:
+    """Wake the waiters of commands."""
     for command in commands:
-        command.error = error
+        command.error = command.error or error
+        command.is_done = True
+    threads.set_all(command.signal for command in commands)
 
 
 def _is_failure(error: Any) -> bool:
-    """Return whether an error means that the server is unusable. An unknown script does not."""
-    return isinstance(error, redis.RedisError) and not isinstance(error, NoScriptError)
+    """Return whether an error means that the server is unusable, not just a script unknown or a key of another type."""
+    if error is None or isinstance(error, NoScriptError):
+        return False
+    return not str(error).startswith("WRONGTYPE")
 
 
 store = SharedStore()

@@ -9,7 +9,6 @@ information.
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +51,11 @@ class RedisRateLimiter:
 
     def renew(self, slots: Mapping[str, Sequence[LimitCheck]]) -> bool | None:
         """Renew the slots and marks of in-flight requests. A request without a slot gets one, even over the limit."""
-        commands = (
+        commands = [
             self._command("renew", request_id, checks, [1] * len(checks)) for request_id, checks in slots.items()
-        )
-        while batch := list(islice(commands, MAX_RENEWAL_BATCH)):
-            if self._store.run(lambda client: _execute_all(client, batch), default=None) is None:
+        ]
+        for first in range(0, len(commands), MAX_RENEWAL_BATCH):
+            if self._run_all(commands[first : first + MAX_RENEWAL_BATCH]) is None:
                 return None
         return True
 
@@ -77,21 +76,15 @@ class RedisRateLimiter:
         return [len(keys), *keys, verb, request_id, " ".join(numbers)]
 
     def _run(self, checks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
+        replies = self._run_all([command])
+        return None if replies is None else _decision(checks, replies[0])
+
+    def _run_all(self, commands: Sequence[list[Any]]) -> list[Any] | None:
         text, digest = _script()
         try:
-            reply = self._store.execute("EVALSHA", digest, *command, default=None)
-        except redis.exceptions.NoScriptError:  # the server has restarted
-            reply = self._store.execute("EVAL", text, *command, default=None)
-        return None if reply is None else _decision(checks, reply)
-
-
-def _execute_all(client: redis.Redis, commands: list[list[Any]]) -> Any:
-    text, digest = _script()
-    pipeline = client.pipeline(transaction=False)
-    pipeline.script_load(text)
-    for command in commands:
-        pipeline.evalsha(digest, *command)
-    return pipeline.execute()
+            return self._store.execute_all([("EVALSHA", digest, *command) for command in commands])
+        except redis.exceptions.NoScriptError:  # the server has restarted: it has executed none of them
+            return self._store.execute_all([("EVAL", text, *command) for command in commands])
 
 
 @cache
@@ -105,7 +98,13 @@ def _amount(check: LimitCheck) -> int:
     return min(check.amount, max(1, check.value))
 
 
-def _decision(checks: Sequence[LimitCheck], reply: str) -> LimitDecision:
-    now, *figures = map(int, reply.split())
+def _decision(checks: Sequence[LimitCheck], reply: Any) -> LimitDecision | None:
+    """Return the decision in a reply of the script, or None for anything else."""
+    try:
+        now, *figures = map(int, reply.split())
+    except (AttributeError, ValueError):
+        return None
+    if len(figures) != 3 * len(checks):
+        return None
     states = map(LimitState, checks, figures[::3], figures[1::3], figures[2::3])
     return LimitDecision(tuple(states), now / 1000)

@@ -30,6 +30,7 @@ from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import HeldBody, bodies
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo
+from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.route_table import find_targets, is_routed, refresh_deadline
 from messages_api.watcher import watcher
 
@@ -87,6 +88,7 @@ class AdmissionControl:
     def _enter(self, length: int) -> None:
         try:
             check_client_ip(self.key, self.client.ip_address)
+            circuit_breakers.prefetch()  # in the same round trip as the limits
             self.grant = limiter.consume(self.client.request_id, self.key.limits, lease_s=LIMITS_LEASE_S)
             self._held_body = bodies.hold(length, key_id=self.key.key_id)
         except (RequestRejected, RequestError) as error:

@@ -42,6 +42,9 @@ class OpenState:
 class StateStore(Protocol):
     """State of the circuits that the processes of one gateway share."""
 
+    def prefetch(self) -> None:
+        """Ask for the state of the upstreams that were asked about before, without waiting."""
+
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         """Return the state of an open circuit, None for a closed one, `default` while the store is unavailable."""
 
@@ -62,6 +65,8 @@ class StateStore(Protocol):
 
 class LocalState:
     """State of a process that shares nothing."""
+
+    def prefetch(self) -> None: ...
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         return default
@@ -253,6 +258,10 @@ class CircuitBreakers:
         self._store = state_store or LocalState()
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
+
+    def prefetch(self) -> None:
+        """Ask for the shared state without waiting for it, when a request starts."""
+        self._store.prefetch()
 
     def of(self, endpoint: Endpoint) -> CircuitBreaker:
         """Return the circuit breaker of an endpoint. A new one is closed."""

@@ -46,6 +46,7 @@ class RedisServer:
         if self._process is None:
             self.start()
         self.thaw()
+        self.accept_writes()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
@@ -90,6 +91,13 @@ class RedisServer:
     def thaw(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
+
+    def reject_writes(self) -> None:
+        """Reject all writes. PING and reads work."""
+        self.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+
+    def accept_writes(self) -> None:
+        self.execute("CONFIG", "SET", "min-replicas-to-write", "0")
 
     def remove(self) -> None:
         self.stop()

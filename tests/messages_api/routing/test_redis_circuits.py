@@ -73,9 +73,7 @@ def test_one_of_two_processes_sends_the_probe(
     fail(one)
     for _ in range(3):
         clock.forward(PROBE_INTERVAL_S)
-        store.run(
-            lambda redis: redis.delete(PROBE_KEY.format("upstream")), default=0
-        )  # the ten seconds of Redis pass too
+        store.execute("DEL", PROBE_KEY.format("upstream"), default=0)  # the ten seconds of Redis pass too
 
         assert sorted([allows(one), allows(other)]) == [False, True]
 
@@ -86,7 +84,7 @@ def test_a_probe_without_a_result_is_left_to_the_other_process(
     one, other = two
     fail(one)
     clock.forward(PROBE_INTERVAL_S)
-    store.run(lambda redis: redis.delete(PROBE_KEY.format("upstream")), default=0)
+    store.execute("DEL", PROBE_KEY.format("upstream"), default=0)
     probe = one.permit(1)
     assert probe is not None and not allows(other)
 
@@ -99,7 +97,7 @@ def test_a_probe_without_a_result_is_left_to_the_other_process(
 def test_the_next_probe_is_due_after_ten_seconds(two: list[CircuitBreaker], store: SharedStore) -> None:
     fail(two[0])
 
-    left_ms = store.run(lambda redis: redis.pttl(PROBE_KEY.format("upstream")), default=0)
+    left_ms = store.execute("PTTL", PROBE_KEY.format("upstream"), default=0)
 
     assert PROBE_INTERVAL_S * 1000 - 1000 < left_ms <= PROBE_INTERVAL_S * 1000
 
@@ -120,7 +118,7 @@ def test_a_closed_circuit_is_shared_within_a_second(two: list[CircuitBreaker], c
 def test_an_entry_expires_unless_it_is_renewed(two: list[CircuitBreaker], store: SharedStore) -> None:
     fail(two[0])
 
-    assert 0 < store.run(lambda redis: redis.ttl(OPEN_KEY.format("upstream")), default=0) <= 120
+    assert 0 < store.execute("TTL", OPEN_KEY.format("upstream"), default=0) <= 120
 
 
 def test_while_redis_is_unavailable_each_process_uses_its_own_state(
@@ -148,6 +146,57 @@ def test_shared_state_is_read_back_unchanged(store: SharedStore) -> None:
     assert shared.get_open("upstream", default=None) == opened
     shared.set_closed("upstream")
     assert shared.get_open("upstream", default=opened) is None
+
+
+UNREADABLE = {
+    "no JSON": "garbage",
+    "no object": "[]",
+    "null": "null",
+    "no fields": "{}",
+    "text as time": '{"since": "never", "reason": "api_error"}',
+    "infinite": '{"since": Infinity, "reason": "api_error"}',
+    "not a number": '{"since": NaN, "reason": "api_error"}',
+    "huge": '{"since": 1' + "0" * 400 + ', "reason": "api_error"}',
+    "future": '{"since": 99999999999, "reason": "api_error"}',
+    "reason is a list": '{"since": 1764000000, "reason": ["api_error"]}',
+    "long reason": '{"since": 1764000000, "reason": "' + "x" * 10_000 + '"}',
+    "deep": "[" * 100_000,
+    "digits": "9" * 5_000,
+}
+
+
+@pytest.mark.parametrize("entry", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_entry_counts_as_no_shared_state(store: SharedStore, entry: str) -> None:
+    shared, opened = RedisState(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
+    store.execute("SET", OPEN_KEY.format("upstream"), entry, default=None)
+
+    assert shared.get_open("upstream", default=None) is None
+    assert shared.get_open("upstream", default=opened) == opened
+
+
+def test_a_key_of_another_type_counts_as_no_shared_state(store: SharedStore) -> None:
+    shared, opened = RedisState(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
+    for name in (OPEN_KEY, PROBE_KEY):
+        store.execute("RPUSH", name.format("upstream"), "a", default=None)
+
+    assert shared.get_open("upstream", default=opened) == opened
+    assert not shared.acquire_probe("upstream")
+    assert shared.acquire_probe("upstream")  # the foreign key is gone
+    assert not store.is_unavailable
+    shared.set_open("upstream", opened)
+    assert shared.get_open("upstream", default=None) == opened
+
+
+def test_the_state_is_read_with_the_limits_of_a_request(store: SharedStore) -> None:
+    shared, opened = RedisState(store), OpenState(since=1_764_000_000.5, reason="timeout_error")
+    assert shared.get_open("upstream", default=None) is None
+    shared.set_open("upstream", opened)
+
+    shared.prefetch()
+    store.execute("DEL", OPEN_KEY.format("upstream"), default=None)
+
+    assert shared.get_open("upstream", default=None) == opened  # of the reply that was on its way
+    assert shared.get_open("upstream", default=None) is None
 
 
 # ---- two gateways
