@@ -112,7 +112,7 @@ class SharedStore:
 
     # ---- The store's thread.
 
-    def _run(self, queue: CommandQueue, pipeline: Pipeline, stopped: threads.Signal) -> None:
+    def _run(self, queue: CommandQueue, pipeline: Pipeline, stopped: Any) -> None:
         """Send the commands of the queue and hand out the replies."""
         probed_at = 0.0
         is_open = True
