@@ -1,4 +1,4 @@
-"""Connection to Redis with commands in flight: each is sent at once, and their replies arrive in order.
+"""Connection to Redis with commands in flight: each is sent immediately, and their replies arrive in order.
 
 Commands that waited for the replies of earlier ones took up to twice the latency of the server.
 """

@@ -43,7 +43,7 @@ class StateStore(Protocol):
     """State of the circuits that the processes of one gateway share."""
 
     def prefetch(self) -> None:
-        """Ask for the state of the upstreams that were asked about before, without waiting."""
+        """Ask for the state of known upstreams, without waiting."""
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         """Return the state of an open circuit, None for a closed one, `default` while the store is unavailable."""
