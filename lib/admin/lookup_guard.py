@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG
-from django.db import DatabaseError
+from django.core.exceptions import FieldDoesNotExist
+from django.db import DatabaseError, models
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
-SECRET_FIELDS = {"credential_ciphertext", "digest", "idempotency_key", "password", "pepper_id", "secret_token"}
 COSTLY_LOOKUPS = {"regex", "iregex"}  # a single pattern can occupy a worker without limit
+TEXTS = (models.CharField, models.TextField, models.BinaryField, models.JSONField)
 
 
 class LookupGuard:
@@ -29,7 +31,39 @@ class LookupGuard:
             raise IncorrectLookupParameters from error
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Reject secret columns: `?credential_ciphertext__startswith=…` would disclose them letter by letter."""
-        if (SECRET_FIELDS | COSTLY_LOOKUPS).intersection(lookup.split(LOOKUP_SEP)):
+        """Reject texts that the list does not show: `?digest__startswith=…` would disclose them letter by letter."""
+        if COSTLY_LOOKUPS.intersection(lookup.split(LOOKUP_SEP)):
+            return False
+        text = self._text_column(lookup)
+        if text is not None and text not in self._shown(request):
             return False
         return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[misc]
+
+    def _text_column(self, lookup: str) -> str | None:
+        """Return the path to the column of texts that a lookup names; None for another column and for a primary key."""
+        model: Any = self.model  # type: ignore[attr-defined]
+        parts = lookup.split(LOOKUP_SEP)
+        for position, name in enumerate(parts):
+            try:
+                column = model._meta.get_field(name)
+            except FieldDoesNotExist:
+                return None
+            if not column.is_relation:
+                is_secret = isinstance(column, TEXTS) and not column.primary_key
+                return LOOKUP_SEP.join(parts[: position + 1]) if is_secret else None
+            model = column.related_model
+        return None
+
+    def _shown(self, request: HttpRequest) -> set[str]:
+        """Return the columns that the list shows, searches or filters by."""
+        filters = {
+            each.parameter_name if isinstance(each, type) and issubclass(each, SimpleListFilter) else _name(each)
+            for each in self.get_list_filter(request)  # type: ignore[attr-defined]
+        }
+        searched = {name.lstrip("^=@") for name in self.get_search_fields(request)}  # type: ignore[attr-defined]
+        return {*filters, *searched, *map(str, self.get_list_display(request))}  # type: ignore[attr-defined]
+
+
+def _name(list_filter: Any) -> str:
+    """Return the column of a filter: a name, or a name with the class of the filter."""
+    return str(list_filter if isinstance(list_filter, str) else list_filter[0])
