@@ -103,3 +103,7 @@ class KeysetModelAdmin(ReadOnlyModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row, or None. A primary key may be a text, and PostgreSQL rejects NUL in text."""
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
