@@ -21,7 +21,7 @@ def message(attempt: Attempt) -> UpstreamResponse:
     _send(attempt, PATH)
     response, raw = attempt.read_json()
     try:
-        message = relay.message_from_anthropic(response, request=attempt.request)
+        message = relay.message_from_anthropic(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
     assert isinstance(response, dict)
@@ -32,7 +32,7 @@ def message(attempt: Attempt) -> UpstreamResponse:
 def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt, PATH)
-    decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate)
+    decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate, ids=attempt.ids)
     return EventSource(attempt.exchange, decoder, keep_raw=attempt.is_anthropic_api)
 
 

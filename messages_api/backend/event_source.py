@@ -200,6 +200,7 @@ class FrameBuffer:
         self._buffered_bytes = 0
         self._tail = b""
         """The last buffered bytes: the end of a frame may be split between two reads."""
+        self._is_started = False
 
     def feed(self, piece: bytes) -> bytes:
         """Return the bytes of the frames that are complete now. Raise FrameTooLarge."""
@@ -213,6 +214,9 @@ class FrameBuffer:
             self._tail = seen[-OVERLAP:]
             return b""
         complete = b"".join([*self._buffered, piece[:end]])
+        if not self._is_started:
+            self._is_started = True
+            complete = complete.removeprefix(sse.BOM)  # SDKs would read it as a part of the first event's name
         self._buffered = [piece[end:]]
         self._buffered_bytes = len(piece) - end
         self._tail = piece[end:][-OVERLAP:]

@@ -132,9 +132,10 @@ def _own_frames(body: bytes) -> Iterator[str]:
     """Yield the data of each event of the envelope API, which has `data:` lines and comments only."""
     _expect(body.endswith(b"\n\n"), "the last event has no end")
     for frame in body.decode().removesuffix("\n\n").split("\n\n"):
-        _expect(frame.startswith(("data: ", ": ")) and len(frame.splitlines()) == 1, f"a line {frame!r}")
-        if frame.startswith("data: "):
-            yield frame.removeprefix("data: ")
+        *comments, line = frame.split("\n")
+        _expect(all(comment.startswith(": ") for comment in comments), f"lines {comments!r}")
+        _expect(line.startswith("data: ") and len(line.splitlines()) == 1, f"a line {line!r}")
+        yield line.removeprefix("data: ")
 
 
 def _chunks(observed: ObservedResponse, body: bytes) -> None:

@@ -1,13 +1,6 @@
 """Cases of `cases.jsonl` that the gateway does not handle yet. A listed case that passes fails its test."""
 
 EXPECTED_FAILURES: tuple[str, ...] = (
-    "a-interleaved-blocks-anthropic",
-    "a-interleaved-blocks-envelope",
-    "a-no-id-anthropic",
-    "a-ping-empty-anthropic",
-    "a-ping-empty-envelope",
-    "a-start-content-null-anthropic",
-    "e-comment-blank-line-envelope",
     "e-context-management-beta-envelope",
     "e-metadata-null-user-envelope",
     "n-empty-user-o-anthropic",
@@ -29,6 +22,4 @@ EXPECTED_FAILURES: tuple[str, ...] = (
     "r-tool-addition-anthropic",
     "r-tool-addition-user-anthropic",
     "r-tool-id-40-anthropic",
-    "sse-bom-anthropic",
-    "sse-no-event-names-anthropic",
 )

@@ -7,7 +7,8 @@ from messages_api.backend.protocol.usage import Usage
 PAYLOADS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 """The field of each delta type that has the model's output."""
 
-_DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
+DELTA_OF_BLOCK = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
+"""The delta of each block that the gateway writes."""
 
 EMPTY_BLOCKS: dict[str, Block] = {
     "text": {"type": "text", "text": ""},
@@ -77,7 +78,7 @@ class BlockWriter:
         self._open: str | None = None
         self._index = -1
         self._space = ""
-        self._halves = {kind: SurrogateJoiner() for kind in _DELTAS}
+        self._halves = {kind: SurrogateJoiner() for kind in DELTA_OF_BLOCK}
 
     def write(self, kind: str, piece: str) -> list[Event]:
         """Return the delta for a piece of `text` or `thinking`, in a new block if another kind is open.
@@ -121,4 +122,4 @@ class BlockWriter:
 
     def _delta(self, kind: str, payload: str) -> Event:
         self.characters += len(payload)
-        return block_delta(self._index, _DELTAS[kind], payload)
+        return block_delta(self._index, DELTA_OF_BLOCK[kind], payload)

@@ -6,7 +6,7 @@ from messages_api.backend.protocol import wire
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _LINE_ENDS = b"\r\n"
 
 
@@ -55,7 +55,7 @@ class SSEParser:
             self._rest_bytes = 0
         if not self._started:
             self._started = True
-            lines[0] = lines[0].removeprefix(_BOM)
+            lines[0] = lines[0].removeprefix(BOM)
         records = self._read(lines)
         if rest:
             self._keep(rest)
@@ -129,8 +129,11 @@ def done() -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """Return a comment, which clients ignore."""
-    return b": " + _one_line(text) + b"\n\n"
+    """Return a comment, which clients ignore.
+
+    Without an empty line after it: openai-go before 3.43 reads an empty event from that.
+    """
+    return b": " + _one_line(text) + b"\n"
 
 
 def _one_line(text: str) -> bytes:

@@ -23,7 +23,7 @@ class Arguments:
         self._pieces: list[str] = []
         self._length = 0
         self._pending: list[str] = []
-        self._structure = _Structure()
+        self._structure = Structure()
         self._is_object: bool | None = None
         self._is_restated = False
         self._doubtful = ""
@@ -84,7 +84,7 @@ class Arguments:
         self._pieces.clear()
         self._pending.clear()
         self._length = 0
-        self._structure = _Structure()
+        self._structure = Structure()
 
     def _is_placeholder(self) -> bool:
         return self._pending == [PLACEHOLDER] == self._pieces
@@ -130,7 +130,7 @@ def _is_equal(fragment: str, text: str) -> bool:
     return fragment.lstrip().startswith("{") and parsed_object(fragment) == parsed_object(text)
 
 
-class _Structure:
+class Structure:
     """Braces and strings of a JSON value across its fragments, so that it is parsed once and not for each fragment."""
 
     def __init__(self) -> None:

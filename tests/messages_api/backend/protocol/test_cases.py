@@ -79,7 +79,7 @@ def stream_a2o(case: Any) -> Any:
 
 
 def frame_of(line: bytes) -> Any:
-    text = line.decode().removesuffix("\n\n")
+    text = line.decode().rstrip("\n")
     if text.startswith(":") or text == "data: [DONE]":
         return text.removeprefix("data: ")
     return json.loads(text.removeprefix("data: "))

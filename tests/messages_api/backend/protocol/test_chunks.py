@@ -165,7 +165,7 @@ def test_a_message_delta_may_come_without_usage() -> None:
 
 
 def test_a_ping_is_a_comment() -> None:
-    assert encode({"type": "ping"}) == [b": ping\n\n"]
+    assert encode({"type": "ping"}) == [b": ping\n"]
 
 
 def test_an_error_is_a_line_without_an_end_mark() -> None:

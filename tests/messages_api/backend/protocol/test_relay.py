@@ -7,9 +7,9 @@ import pytest
 from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError
 from messages_api.backend.protocol.relay import AnthropicDecoder, message_from_anthropic
 from messages_api.backend.protocol.sse import Record
-from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.protocol.wire import encode_text
-from tests.messages_api.backend.protocol.streams import REQUEST
+from tests.messages_api.backend.protocol.streams import REQUEST, check_grammar, counting_ids, written
 
 MESSAGE = {
     "id": "msg_up",
@@ -108,23 +108,19 @@ INVALID_EVENT = "The upstream sent an invalid event."
     [
         pytest.param([START, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="a gap"),
         pytest.param([START, {**BLOCK, "index": "0"}], OUT_OF_ORDER, id="an index that is none"),
-        pytest.param([START, BLOCK, {**BLOCK, "index": 1}], OUT_OF_ORDER, id="two open blocks"),
         pytest.param([START, MESSAGE_DELTA, BLOCK], OUT_OF_ORDER, id="a block behind the end"),
         pytest.param([STOP], STREAM_CUT, id="an end before the start"),
         pytest.param([START, STOP], STREAM_CUT, id="an end without a stop reason"),
-        pytest.param(STREAM[:-1], STREAM_CUT, id="no end"),
+        pytest.param(STREAM[:-2], STREAM_CUT, id="no end"),
         pytest.param([], STREAM_CUT, id="nothing"),
         pytest.param([7], "The upstream sent a frame that is not an object.", id="a number"),
         pytest.param([{}], INVALID_EVENT, id="no type"),
         pytest.param([{"type": ["x"]}], INVALID_EVENT, id="a type that is none"),
         pytest.param([{"type": "message_start"}], INVALID_EVENT, id="no message"),
-        pytest.param([{"type": "message_start", "message": {"id": "a"}}], INVALID_EVENT, id="no model"),
         pytest.param([{"type": "message_start", "message": {"model": "a"}}], INVALID_EVENT, id="no id"),
         pytest.param([START, {"type": "content_block_start", "index": 0}], INVALID_EVENT, id="no block"),
+        pytest.param([START, {**BLOCK, "content_block": {"type": "text", "text": 7}}], INVALID_EVENT, id="a number"),
         pytest.param([START, {**BLOCK, "content_block": {"type": 1}}], INVALID_EVENT, id="a block without a type"),
-        pytest.param(
-            [START, {**BLOCK, "content_block": {"type": "text", "text": None}}], INVALID_EVENT, id="null text"
-        ),
         pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "id": "a"}}], INVALID_EVENT, id="no name"),
         pytest.param([START, {**BLOCK, "content_block": {"type": "tool_use", "name": "a"}}], INVALID_EVENT, id="no id"),
         pytest.param([START, BLOCK, {**DELTA, "delta": None}], INVALID_EVENT, id="no delta"),
@@ -280,7 +276,7 @@ def test_only_another_name_of_the_model_changes_a_record(model: str, has_changed
     seen = [stream.has_changed]
 
     for event in ({**START, "message": {**MESSAGE, "model": model}}, PING, STOP, STOP):
-        stream.read(Record(None, encode_text(event)))
+        stream.read(Record(event["type"], encode_text(event)))
         seen.append(stream.has_changed)
 
     assert seen == [False, has_changed, False, False, False]
@@ -321,7 +317,6 @@ NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.")
     [
         pytest.param(7, NO_MESSAGE, id="a number"),
         pytest.param({**MESSAGE, "id": None}, NO_MESSAGE, id="no id"),
-        pytest.param({**MESSAGE, "model": None}, NO_MESSAGE, id="no model"),
         pytest.param({**MESSAGE, "content": {}}, NO_MESSAGE, id="content that is no list"),
         pytest.param({**MESSAGE, "content": ["a"]}, NO_MESSAGE, id="a block that is none"),
         pytest.param({**MESSAGE, "content": [{"type": "text", "text": 7}]}, NO_MESSAGE, id="a text that is none"),
@@ -359,3 +354,194 @@ def test_a_stream_cut_by_max_tokens_inside_a_tool_call_is_whole() -> None:
         "message_stop",
     ]
     assert (decoder.is_whole, decoder.stop_reason, decoder.error) == (True, "max_tokens", None)
+
+
+def tool_start(index: int, **fields: Any) -> Any:
+    block = {"type": "tool_use", "id": f"t{index}", "name": "n", "input": {}, **fields}
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def text_start(index: int) -> Any:
+    return {**BLOCK, "index": index}
+
+
+def delta(index: int, piece: str, kind: str = "text_delta") -> Any:
+    field = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}[kind]
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, field: piece}}
+
+
+def arguments(index: int, piece: str) -> Any:
+    return delta(index, piece, "input_json_delta")
+
+
+def end(index: int) -> Any:
+    return {"type": "content_block_stop", "index": index}
+
+
+def blocks_of(passed: list[Any]) -> list[list[str]]:
+    """Return the blocks of a stream as `[kind, piece, piece, …]`, in a valid order."""
+    check_grammar(passed)
+    return written(passed)[:-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "blocks"),
+    [
+        pytest.param([text_start(0), delta(0, "a")], [["text", "a"]], id="no stop"),
+        pytest.param(
+            [text_start(0), delta(0, "a"), tool_start(1), arguments(1, "{}"), end(0), end(1)],
+            [["text", "a"], ["n", "{}"]],
+            id="a block before the stop of the one before",
+        ),
+        pytest.param(
+            [text_start(0), delta(0, "a"), text_start(1), delta(1, "b"), delta(0, "c"), end(0), delta(1, "d"), end(1)],
+            [["text", "a"], ["text", "b", "c", "d"]],
+            id="interleaved texts",
+        ),
+        pytest.param(
+            [tool_start(0), tool_start(1), arguments(0, '{"a"'), arguments(1, '{"b":2}'), arguments(0, ":1}"), end(1)],
+            [["n", '{"a"', ":1}"], ["n", '{"b":2}']],
+            id="interleaved tool calls",
+        ),
+        pytest.param(
+            [tool_start(0), text_start(1), delta(1, "a"), arguments(0, "{"), end(1), arguments(0, "}"), end(0)],
+            [["n", "{", "}"], ["text", "a"]],
+            id="text inside a tool call",
+        ),
+        pytest.param(
+            [tool_start(0, input={"a": 1}), text_start(1), delta(1, "a"), end(0), end(1)],
+            [["n"], ["text", "a"]],
+            id="text behind a tool call with its input",
+        ),
+        pytest.param(
+            [tool_start(0), arguments(0, "{}"), delta(0, "a"), end(0), text_start(1), delta(1, "b"), end(1)],
+            [["n", "{}"], ["text", "a"], ["text", "b"]],
+            id="text of a tool call",
+        ),
+        pytest.param(
+            [tool_start(0), arguments(0, "{"), delta(0, "a"), arguments(0, "}"), end(0)],
+            [["n", "{", "}"], ["text", "a"]],
+            id="text of an incomplete tool call",
+        ),
+        pytest.param(
+            [text_start(0), delta(0, "a"), delta(0, "b", "thinking_delta"), delta(0, "c"), end(0)],
+            [["text", "a"], ["thinking", "b"], ["text", "c"]],
+            id="thinking of a text",
+        ),
+        pytest.param(
+            [tool_start(0), arguments(0, "{"), tool_start(1), arguments(1, "{}"), tool_start(2), end(2)],
+            [["n", "{"], ["n", "{}"], ["n"]],
+            id="tool calls that never end",
+        ),
+    ],
+)
+def test_blocks_are_put_in_order(sent: list[Any], blocks: list[Any]) -> None:
+    assert blocks_of(decode(START, *sent, MESSAGE_DELTA, STOP)) == blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param(None, encode_text(DELTA), id="no name"),
+        pytest.param("message", encode_text(DELTA), id="another name"),
+        pytest.param("content_block_delta", encode_text({"index": 0, "delta": DELTA["delta"]}), id="no type"),
+    ],
+)
+def test_an_event_without_its_name_is_written_again(name: str | None, data: str) -> None:
+    stream = decoder()
+    stream.feed(START)
+    stream.feed(BLOCK)
+
+    assert stream.read(Record(name, data)) == [DELTA]
+    assert stream.has_changed
+
+
+@pytest.mark.parametrize("data", ["{}", "[]", "null", '{"type":"ping","time":1}'])
+def test_any_ping_is_a_ping(data: str) -> None:
+    stream = decoder()
+
+    assert stream.read(Record("ping", data)) == [PING]
+    assert stream.has_changed or data.startswith('{"type"')
+
+
+@pytest.mark.parametrize("last", [Record(None, "[DONE]"), None])
+def test_a_stream_with_a_stop_reason_is_whole_without_its_end(last: Record | None) -> None:
+    stream = decoder()
+    passed = [event for sent in STREAM[:-1] for event in stream.feed(sent)]
+
+    passed += stream.read(last) if last else stream.eof()
+
+    assert passed == PASSED
+    assert stream.is_whole
+    assert stream.error is None
+
+
+def test_a_missing_stop_reason_of_a_later_message_delta_is_added() -> None:
+    later = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 9}}
+
+    passed = decode(*STREAM[:-1], later, STOP)
+
+    assert passed[-2]["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
+
+
+@pytest.mark.parametrize(
+    ("message", "healed"),
+    [
+        ({**MESSAGE, "content": None}, MESSAGE),
+        ({name: value for name, value in MESSAGE.items() if name != "id"}, {**MESSAGE, "id": "msg_0"}),
+        ({name: value for name, value in MESSAGE.items() if name not in ("model", "role", "type")}, MESSAGE),
+    ],
+)
+def test_a_start_without_fields_that_sdks_read_is_repaired(message: Any, healed: Any) -> None:
+    stream = AnthropicDecoder(REQUEST, ids=counting_ids())
+
+    assert stream.feed({**START, "message": message}) == [{**START, "message": {**healed, "model": "m1"}}]
+    assert stream.has_changed
+
+
+@pytest.mark.parametrize(
+    ("block", "healed"),
+    [
+        ({"type": "text"}, {"type": "text", "text": ""}),
+        ({"type": "text", "text": None}, {"type": "text", "text": ""}),
+        ({"type": "thinking", "thinking": None}, {"type": "thinking", "thinking": "", "signature": ""}),
+        (
+            {"type": "tool_use", "id": "t", "name": "n", "input": None},
+            {"type": "tool_use", "id": "t", "name": "n", "input": {}},
+        ),
+        (
+            {"type": "tool_use", "name": "n", "input": {}},
+            {"type": "tool_use", "id": "toolu_0_1", "name": "n", "input": {}},
+        ),
+    ],
+)
+def test_a_block_without_fields_that_sdks_read_is_repaired(block: Any, healed: Any) -> None:
+    stream = AnthropicDecoder(REQUEST, ids=counting_ids())
+    stream.feed(START)
+
+    assert stream.feed({**BLOCK, "content_block": block}) == [{**BLOCK, "content_block": healed}]
+    assert message_from_anthropic({**MESSAGE, "content": [block]}, request=REQUEST, ids=counting_ids())["content"] == [
+        healed
+    ]
+
+
+def test_halves_of_a_character_are_joined() -> None:
+    passed = decode(START, BLOCK, delta(0, "a \ud83d"), delta(0, "\ude00"), delta(0, "\ud83d"), MESSAGE_DELTA, STOP)
+
+    assert "".join(blocks_of(passed)[0][1:]) == "a \U0001f600\ufffd"
+
+
+def test_an_input_that_stays_0_is_estimated() -> None:
+    stream = AnthropicDecoder(REQUEST, input_estimate=11)
+    stream.feed({**START, "message": {**MESSAGE, "usage": {"input_tokens": 0, "output_tokens": 1}}})
+
+    [passed] = stream.feed(MESSAGE_DELTA)
+
+    assert passed["usage"] == {"input_tokens": 11, "output_tokens": 5}
+    assert ReportedUsage.of(stream.usage, is_final=True) == ReportedUsage(usage=Usage(output=5), is_final=False)
+
+
+def test_a_message_without_content_is_empty() -> None:
+    response = {**MESSAGE, "content": None, "stop_reason": "end_turn"}
+
+    assert message_from_anthropic(response, request=REQUEST)["content"] == []

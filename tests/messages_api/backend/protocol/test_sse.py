@@ -152,6 +152,6 @@ def test_a_frame_is_one_line_of_json(data: object, event: str | None, wire: byte
 
 
 def test_a_comment_and_the_end_mark_are_lines_of_their_own() -> None:
-    assert sse.comment("ping") == b": ping\n\n"
-    assert sse.comment("a\nb") == b": ab\n\n"
+    assert sse.comment("ping") == b": ping\n"
+    assert sse.comment("a\nb") == b": ab\n"
     assert sse.done() == b"data: [DONE]\n\n"
