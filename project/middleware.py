@@ -1,4 +1,4 @@
-"""Middleware of pages, which API requests skip: they do not use sessions, users or messages. And forwarded headers."""
+"""Middleware of pages, which API requests skip, and of all requests: forwarded headers, capacity, page headers."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,16 @@ from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from audit import log
 from lib.client_address import client_ip, is_from_trusted_proxy
+from messages_api.error_responses import API_PREFIX, failure
 
-API_PREFIX = "/api/"
+OVER_CAPACITY = "The gateway is at capacity. Retry shortly."
 
 
 class SkipForApi:
@@ -63,6 +64,23 @@ class AuditActorMiddleware:
 
 class Audit(SkipForApi, AuditActorMiddleware):
     pass
+
+
+class Capacity:
+    """Reject a request with 503 if `project.server.connections` found no capacity for it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
+        if not getattr(http_request.META.get("gunicorn.socket"), "is_over_capacity", False):
+            return self.get_response(http_request)
+        headers = {"Retry-After": "1"}
+        if http_request.path_info.startswith(API_PREFIX):
+            return failure(http_request, 503, "overloaded_error", OVER_CAPACITY, headers=headers)
+        response = HttpResponse(OVER_CAPACITY, status=503, content_type="text/plain", headers=headers)
+        response._has_been_logged = True  # type: ignore[attr-defined]  # the worker logs how many were rejected
+        return response
 
 
 class PageHeaders:

@@ -133,7 +133,7 @@ MIDDLEWARE = [
     "messages_api.middleware.ApiMiddleware",
     "project.middleware.TrustedProxies",  # before anything looks at the scheme
     "project.middleware.PageHeaders",  # before middleware with error responses of its own
-    "project.server.capacity.Capacity",
+    "project.middleware.Capacity",
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
     "project.middleware.Sessions",

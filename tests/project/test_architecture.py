@@ -135,7 +135,7 @@ IMPORTS: dict[str, set[str]] = {
     "project/checks": {"lib", "project/bind", "project/settings"},
     "project/environment": set(),
     "project/management": {"lib", "project/quickstart", "project/settings"},
-    "project/middleware": {"audit", "lib"},
+    "project/middleware": {"audit", "lib", "messages_api/error_responses"},
     "project/postgresql": {"lib"},
     "project/quickstart": {
         "keys/domain",
@@ -155,7 +155,6 @@ IMPORTS: dict[str, set[str]] = {
         "keys/pricing",
         "keys/usage",
         "lib",
-        "messages_api/error_responses",
         "messages_api/errors",
         "messages_api/gateway",
         "messages_api/routing",
