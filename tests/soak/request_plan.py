@@ -18,7 +18,7 @@ class RequestPlan:
     """The length of each event's text."""
     streamed: bool = True
     poison: str = ""
-    """A name of `upstream.POISONS`: values that the database cannot store."""
+    """A path into the upstream's response, and the value to put there, as JSON: a value of a wrong type."""
 
     @property
     def duration_s(self) -> float:

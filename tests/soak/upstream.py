@@ -17,9 +17,6 @@ from tests.soak.request_plan import RequestPlan
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PROMPT_TOKENS = 9
-POISONS: dict[str, dict[str, Any]] = {
-    "huge tokens": {"completion_tokens": 2**80},
-}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -131,7 +128,8 @@ class UpstreamConnection(asyncio.Protocol):
         assert plan is not None and self._request is not None
         message = {"role": "assistant", "content": "x" * plan.characters * plan.events}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        self._send_json(_envelope("chat.completion", plan) | {"choices": [choice], "usage": _usage(plan)})
+        response = _envelope("chat.completion", plan) | {"choices": [choice], "usage": _usage(plan)}
+        self._send_json(_poisoned(response, plan))
         self._request.events = plan.events
         self._end()
 
@@ -152,13 +150,13 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             served.events += 1
             self._next_at += plan.every_s
-            self._chunk(_text(plan, "x" * plan.characters))
+            self._chunk(_poisoned(_text(plan, "x" * plan.characters), plan))
 
     def _finish(self, plan: RequestPlan) -> None:
         stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
         usage = {"choices": [], "usage": _usage(plan)}
         for values in ({"choices": [stop]}, usage):
-            self._chunk(_envelope("chat.completion.chunk", plan) | values)
+            self._chunk(_poisoned(_envelope("chat.completion.chunk", plan) | values, plan))
         self._write(_chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         self._end()
 
@@ -198,8 +196,26 @@ def _text(plan: RequestPlan, text: str) -> dict[str, Any]:
 
 
 def _usage(plan: RequestPlan) -> dict[str, Any]:
-    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": plan.events}
-    return usage | POISONS.get(plan.poison, {})
+    return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": plan.events}
+
+
+def _poisoned(values: Any, plan: RequestPlan) -> Any:
+    """Replace the value at the plan's path, where the path leads into these values."""
+    if not plan.poison:
+        return values
+    path, value = json.loads(plan.poison)
+    found = values
+    for name in path[:-1]:
+        found = found[name] if _has(found, name) else None
+    if isinstance(found, dict) or _has(found, path[-1]):
+        found[path[-1]] = value
+    return values
+
+
+def _has(values: Any, name: str | int) -> bool:
+    if isinstance(values, list):
+        return isinstance(name, int) and name < len(values)
+    return isinstance(values, dict) and name in values
 
 
 async def serve() -> None:
