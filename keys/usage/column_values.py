@@ -48,7 +48,7 @@ def fitted(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a row with values that fit. Raise UnfitRecord if an essential one does not."""
     found = {}
     for name, value in row.items():
-        # Almost every value: without a call, since a request has eighty of them.
+        # Almost every value, inline for speed: a request has eighty of them.
         kind = type(value)
         if (
             (kind is str and len(value) <= LENGTHS[name] and value.isascii() and "\0" not in value)
@@ -63,7 +63,7 @@ def fitted(row: Mapping[str, Any]) -> dict[str, Any]:
             if name in ESSENTIAL:
                 raise UnfitRecord(f"{name} is {type(value).__name__}") from None
             logger.warning("Ledger: %s: %s is a %s and was dropped", row.get("id", "-"), name, type(value).__name__)
-            found[name] = FITS[name](EMPTY[name])
+            found[name] = EMPTY[name]
     return found
 
 

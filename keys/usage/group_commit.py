@@ -119,6 +119,8 @@ class GroupCommit:
         self._thread = OncePerProcess(self._start_thread)
         self._outage: Outage | None = None
         self._available_since = -math.inf
+        self._unfinished: list[str] = []
+        """Chores that run again as soon as the queued statements are written."""
         self._busy_since: float | None = None
 
     @property
@@ -163,6 +165,7 @@ class GroupCommit:
         self._stopped = threads.signal()
         self._outage = None
         self._busy_since = None
+        self._unfinished = []
         threads.run_in_thread(self._run)
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -247,26 +250,27 @@ class GroupCommit:
     # ---- Chores and outages.
 
     def _next_chores_at(self, connection: BaseDatabaseWrapper) -> float:
-        """Run the chores. Return when they are due again."""
-        has_more = self._run_chores(connection)
+        """Run the chores that are due: all, or those with more to do. Return when the next ones are."""
+        self._unfinished = self._run_chores(self._unfinished or list(self._chores), connection)
         self._busy_since = None
-        return time.monotonic() + (0 if has_more else self._chore_interval_s)
+        return time.monotonic() + (0 if self._unfinished else self._chore_interval_s)
 
-    def _run_chores(self, connection: BaseDatabaseWrapper) -> bool:
-        """Run all chores, unless there is an outage that continues. Return whether one has more to do."""
+    def _run_chores(self, names: list[str], connection: BaseDatabaseWrapper) -> list[str]:
+        """Run chores, unless there is an outage that continues. Return those with more to do."""
         if self._outage is not None:
             self._flush()
             if not self._outage.is_probe_successful or not self._accepts_writes(connection):
-                return False
-        has_more = False
-        for name in self._chores:
+                return []
+        unfinished = []
+        for name in names:
             self._busy_since = time.monotonic()
-            has_more = self._run_chore(name, connection) or has_more
+            if self._run_chore(name, connection):
+                unfinished.append(name)
             if self._outage is not None and not self._outage.is_probe_successful:
-                return False
+                return []
         if self._outage is not None:
             self._end_outage(self._outage)
-        return has_more
+        return unfinished
 
     def _run_chore(self, name: str, connection: BaseDatabaseWrapper) -> bool:
         """Run a chore. Its error starts an outage only if the database accepts no write; otherwise it runs again."""
@@ -291,6 +295,7 @@ class GroupCommit:
 
     def _start_outage(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
         connection.close()
+        self._unfinished = []  # after the outage, all chores run
         if self._outage is None:
             self._outage = Outage(error, dedicated_connection)
         elif self._outage.is_probe_successful:

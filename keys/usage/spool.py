@@ -159,7 +159,7 @@ def report_unreadable(path: Path, error: Exception) -> None:
     """Log that a spool cannot be read or removed: once, since the next maintenance finds it again."""
     if path not in _unreadable:
         _unreadable.add(path)
-        logger.error("Ledger: spool %s cannot be replayed (%s); its lease settles its requests", path, error)
+        logger.error("Ledger: spool %s stays, it cannot be replayed (%s: %s)", path, type(error).__name__, error)
 
 
 def iter_lines(file: BinaryIO) -> Iterator[bytes | None]:
