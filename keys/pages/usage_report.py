@@ -1,7 +1,7 @@
 """Usage report page and its CSV export."""
 
 from django.contrib.auth.decorators import permission_required
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from audit import log
@@ -9,6 +9,7 @@ from keys.forms.period import PeriodForm
 from keys.models import UsageRecord
 from keys.reports import charts, usage_csv
 from keys.reports import usage_report as reports
+from lib.admin.csv_download import csv_download
 from lib.admin.render import admin_page
 
 
@@ -24,12 +25,8 @@ def usage_report(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @permission_required("keys.export_usage", raise_exception=True)
-def usage_report_csv(request: HttpRequest) -> StreamingHttpResponse:
-    """Stream the hourly rollups of the same period as CSV and note the export in the audit log."""
+def usage_report_csv(request: HttpRequest) -> FileResponse:
+    """Return the hourly rollups of the same period as CSV and note the export in the audit log."""
     period = PeriodForm(request.GET).chosen_period()
     log.record_export(UsageRecord, f"{period.first} to {period.last}")
-    return StreamingHttpResponse(
-        usage_csv.csv_lines(period),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="usage_{period.first}_{period.last}.csv"'},
-    )
+    return csv_download(usage_csv.csv_lines(period), filename=f"usage_{period.first}_{period.last}.csv")

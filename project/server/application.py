@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
+from django.http import HttpRequest, HttpResponseBase
 from django.urls import get_resolver
 
 from keys.access.rejected_uses import rejected_uses
@@ -43,6 +44,12 @@ class Application(WSGIHandler):
         checks.refuse_to_start()
         super().__init__()
         self._housekeepers = [Housekeeper(PERIODIC_TASKS), Housekeeper(UPSTREAM_TASKS)]
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """Release the database before a response is written: clients that do not read would occupy the whole pool."""
+        response = super().get_response(request)
+        deadlines.release_connections()
+        return response
 
     def start(self) -> None:
         """Start the background threads and load what the first request needs. Called in the worker, after the fork."""

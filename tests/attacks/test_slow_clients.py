@@ -160,6 +160,16 @@ def long_stream(request: RecordedRequest) -> list[Step]:
     return streamed([first, *[piece] * 60, *rest], every_s=0.05)
 
 
+def test_unread_pages_occupy_no_database_connection(gateway: Gateway) -> None:
+    """With PostgreSQL, each would keep one of the pool's eight. The pages look for a session."""
+    with Flood(gateway.port, KINDS["unread pages"], 12):
+        for _ in range(8):
+            started_at = time.monotonic()
+            assert gateway.request("GET", "/readyz").status == 200
+            assert time.monotonic() - started_at < SERVED_WITHIN_S
+            time.sleep(0.5)
+
+
 def test_connections_leave_files_for_upstreams() -> None:
     """With few open files, the budgets shrink: connections must not take those of upstreams."""
     script = (
