@@ -1,5 +1,6 @@
 """
-Leases of concurrency slots: renews in Redis what the in-flight requests of this process hold.
+Leases of concurrency slots: renews in Redis what the in-flight requests of this process hold, and reports to Redis that
+this process runs.
 
 Requests that were admitted while Redis was unavailable are renewed as well, so that Redis learns of them when it
 recovers, whatever data it lost. Refunds that failed are repeated as soon as Redis is available.
@@ -8,10 +9,12 @@ recovers, whatever data it lost. Refunds that failed are repeated as soon as Red
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from keys.limits.checks import LimitCheck, LimitDecision, Usage
+from keys.limits.presence import Presence
 from keys.limits.redis_buckets import RedisRateLimiter
 from lib.shared_store import SharedStore
 from lib.threads import OncePerProcess
@@ -37,13 +40,24 @@ class _Lease:
 class ConcurrencyLeases:
     """The leases of the in-flight requests of one process, and the loop that renews them."""
 
-    def __init__(self, shared: RedisRateLimiter, store: SharedStore) -> None:
+    def __init__(
+        self,
+        shared: RedisRateLimiter,
+        store: SharedStore,
+        presence: Presence,
+        *,
+        on_report: Callable[[Mapping[str, int]], None] = lambda slots: None,
+    ) -> None:
         self._shared = shared
         self._store = store
+        self._presence = presence
+        self._on_report = on_report
         self._leases: dict[str, _Lease] = {}
         self._pending_refunds: deque[tuple[str, Sequence[LimitCheck], Usage]] = deque(maxlen=MAX_PENDING_REFUNDS)
         self._loop = OncePerProcess(self._start_loop)
-        self._is_closed = threading.Event()
+        self._is_closed = False
+        self._wake_up = threading.Event()
+        self._is_renewal_due = False
 
     def add(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float, is_in_redis: bool) -> None:
         """Renew the slots of a request until it is settled, for `lease_s` at most. Add to what it consumed before."""
@@ -58,11 +72,16 @@ class ConcurrencyLeases:
 
     def start(self) -> None:
         """Start the loop unless it runs in this process or was closed."""
-        if not self._is_closed.is_set():
+        if not self._is_closed:
             self._loop.ensure()
 
     def _start_loop(self) -> None:
-        threading.Thread(target=self._run, name="limit leases", daemon=True).start()
+        threading.Thread(target=self._run, args=(uuid4().hex,), name="limit leases", daemon=True).start()
+
+    def renew_soon(self) -> None:
+        """Renew everything immediately: Redis has lost its data."""
+        self._is_renewal_due = True
+        self._wake_up.set()
 
     def settle(self, request_id: str, usage: Usage) -> LimitDecision | None:
         """Settle a request in Redis, now or as soon as possible.
@@ -84,19 +103,28 @@ class ConcurrencyLeases:
 
     def close(self) -> None:
         """Stop the loop. Slots that are still held expire with their lease."""
-        self._is_closed.set()
+        self._is_closed = True
+        self._wake_up.set()
 
-    def _run(self) -> None:
+    def _run(self, worker: str) -> None:
+        self._is_renewal_due = True
         renewed_at = 0.0
         try:
-            while not self._is_closed.wait(TICK_DURING_OUTAGE_S if self._store.is_unavailable else TICK_S):
+            while not self._is_closed:
                 if self._store.is_unavailable:
-                    renewed_at = 0.0
-                    continue
-                self._send_pending_refunds()
-                if time.monotonic() - renewed_at >= RENEW_INTERVAL_S:
-                    self._renew()
-                    renewed_at = time.monotonic()
+                    self._is_renewal_due = True
+                else:
+                    self._send_pending_refunds()
+                    used = self._presence.report(worker)
+                    if used is not None:
+                        self._on_report(used)
+                    if self._is_renewal_due or time.monotonic() - renewed_at >= RENEW_INTERVAL_S:
+                        self._is_renewal_due = False
+                        renewed_at = time.monotonic()
+                        self._renew()
+                self._wake_up.wait(TICK_DURING_OUTAGE_S if self._store.is_unavailable else TICK_S)
+                self._wake_up.clear()
+            self._presence.withdraw(worker)
         finally:
             self._loop.reset()  # after an unexpected error the next request starts the loop again
 

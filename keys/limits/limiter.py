@@ -16,6 +16,7 @@ from keys.domain.limits import CONCURRENCY, REQUESTS, TOKENS, LimitExceeded
 from keys.limits.checks import LimitCheck, LimitDecision, Usage, exceeded_limit, rate_limit_error, rate_limit_headers
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.local_buckets import LocalRateLimiter, monotonic_ms
+from keys.limits.presence import Presence
 from keys.limits.redis_buckets import RedisRateLimiter
 from lib.shared_store import SharedStore, store
 
@@ -110,9 +111,10 @@ class Limiter:
 
     def __init__(self, store: SharedStore, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._store = store
-        self._local = LocalRateLimiter(now_ms=now_ms)
-        self._shared = RedisRateLimiter(store)
-        self._leases = ConcurrencyLeases(self._shared, store)
+        self._presence = Presence(store, on_loss=lambda: self._leases.renew_soon())
+        self._local = LocalRateLimiter(now_ms=now_ms, workers=lambda: self._presence.workers)
+        self._shared = RedisRateLimiter(store, self._presence)
+        self._leases = ConcurrencyLeases(self._shared, store, self._presence, on_report=self._local.learn_slots)
 
     def consume(self, request_id: str, limits: Sequence[Limits], *, lease_s: float) -> LimitGrant:
         """Consume a request and a slot of each enforced limit. Raise RateLimitExceeded and consume nothing without one.
@@ -146,7 +148,7 @@ class Limiter:
         if not any(check.amount for check in checks):
             return NOTHING
         is_shared = self._store.is_configured and not self._store.is_unavailable
-        decision = self._shared.consume(grant.request_id, checks, lease_s=grant.lease_s) if is_shared else None
+        decision = self._consume_shared(grant, checks) if is_shared else None
         is_local = decision is None
         if decision is None:
             decision = self._local.consume(grant.request_id, checks, lease_s=grant.lease_s)
@@ -156,6 +158,20 @@ class Limiter:
                 self._leases.add(grant.request_id, decision.consumed, lease_s=grant.lease_s, is_in_redis=is_shared)
         elif is_shared and is_local:
             self._leases.refund_later(grant.request_id, checks)
+        return decision
+
+    def _consume_shared(self, grant: LimitGrant, checks: Sequence[LimitCheck]) -> LimitDecision | None:
+        """Consume in Redis, and keep the reported state for an outage. Return None if Redis did not respond."""
+        decision = self._shared.consume(grant.request_id, checks, lease_s=grant.lease_s)
+        if decision is None:
+            return None
+        is_uncertain = self._presence.is_uncertain
+        if decision.is_allowed and is_uncertain:
+            known = self._local.known_slots(checks, is_share_enforced=self._presence.is_after_outage)
+            if not known.is_allowed:
+                self._shared.settle(grant.request_id, decision.consumed, {})
+                return known
+        self._local.learn(grant.request_id, decision, lease_s=grant.lease_s, is_complete=not is_uncertain)
         return decision
 
     def settle(self, grant: LimitGrant, *, tokens: int) -> None:
@@ -171,6 +187,9 @@ class Limiter:
         if not checks:
             return
         shared = self._leases.settle(grant.request_id, usage)
+        if in_redis := [check for check, is_local in checks if not is_local]:
+            reported = None if self._presence.is_uncertain else shared
+            self._local.settle_shared(grant.request_id, in_redis, usage, decision=reported)
         if shared is not None:
             grant.update(shared)
         if local := [check for check, is_local in checks if is_local]:

@@ -13,11 +13,12 @@
 -- `renew`   starts the leases of the slots and the life of the mark again
 -- `check`   changes nothing
 --
--- Returns numbers: the time in ms; then for each check the wait in ms (0: available), the remaining units, and the ms
+-- Returns numbers: the time in ms; the epoch (`presence.lua`), 0 without one; then for each check the wait in ms (0: available), the remaining units, and the ms
 -- until the limit is fully replenished.
 --
 -- What is stored is foreign input: a key of another type, or a number that is none, counts as absent.
 
+local SLOTS, LIMIT_PREFIX = 'messages-gateway:slots', 'messages-gateway:limit:' -- `presence.lua` reads which are in use
 local PARTS, SLOT_RETRY_MS, BLOCKED_MS, EXACT = 60000, 1000, 60000, 2 ^ 53
 local verb, request = ARGV[1], ARGV[2]
 local numbers = string.gmatch(ARGV[3], '%S+')
@@ -98,6 +99,8 @@ end
 local function take_slot(check)
   call('ZADD', check.key, now + lease, request)
   redis.call('PEXPIRE', check.key, longest_lease + 1000)
+  call('ZADD', SLOTS, now + longest_lease, string.sub(check.key, #LIMIT_PREFIX + 1))
+  redis.call('PEXPIRE', SLOTS, longest_lease)
   check.free = check.limit - redis.call('ZCARD', check.key)
 end
 
@@ -148,6 +151,7 @@ if verb == 'consume' or verb == 'renew' then redis.call('PEXPIRE', KEYS[1], life
 local reply = {}
 local function add(number) reply[#reply + 1] = string.format('%.0f', number) end
 add(now)
+add(whole(call('GET', 'messages-gateway:epoch')) or 0)
 for _, check in ipairs(checks) do
   add(check.wait)
   if check.is_slot or check.is_blocked then

@@ -6,30 +6,29 @@ of its request (`leases`), so the slots of a process that died expire. Every Red
 information.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import redis
-
 from keys.limits.checks import LimitCheck, LimitDecision, LimitState, Usage
+from keys.limits.presence import Presence
+from keys.limits.scripts import PREFIX, Script
 from lib.shared_store import SharedStore
 
 LEASE_S = 15.0
 MARK_S = 120.0
 """Life of the mark of a request, which is renewed with its slots. By then, what a killed worker did not refund has been
 replenished."""
-PREFIX = "messages-gateway:"
 MAX_RENEWAL_BATCH = 200
+
+_script = Script("redis_buckets.lua")
 
 
 class RedisRateLimiter:
     """The sibling of `LocalRateLimiter`. While Redis does not respond, its methods return None."""
 
-    def __init__(self, store: SharedStore, *, longest_lease_s: float = LEASE_S) -> None:
+    def __init__(self, store: SharedStore, presence: Presence, *, longest_lease_s: float = LEASE_S) -> None:
         self._store = store
+        self._presence = presence
         self._longest_lease_ms = round(longest_lease_s * 1000)
 
     def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision | None:
@@ -55,7 +54,7 @@ class RedisRateLimiter:
             self._command("renew", request_id, checks, [1] * len(checks)) for request_id, checks in slots.items()
         ]
         for first in range(0, len(commands), MAX_RENEWAL_BATCH):
-            if self._run_all(commands[first : first + MAX_RENEWAL_BATCH]) is None:
+            if _script.run(self._store, commands[first : first + MAX_RENEWAL_BATCH]) is None:
                 return None
         return True
 
@@ -75,36 +74,23 @@ class RedisRateLimiter:
             numbers.append(f"{check.is_concurrency:d} {check.value} {amount} {check.is_shadow:d}")
         return [len(keys), *keys, verb, request_id, " ".join(numbers)]
 
-    def _run(self, checks: Sequence[LimitCheck], command: list[Any]) -> LimitDecision | None:
-        replies = self._run_all([command])
-        return None if replies is None else _decision(checks, replies[0])
+    def _run(self, checks: Sequence[LimitCheck], arguments: list[Any]) -> LimitDecision | None:
+        replies = _script.run(self._store, [arguments])
+        return None if replies is None else self._decision(checks, replies[0])
 
-    def _run_all(self, commands: Sequence[list[Any]]) -> list[Any] | None:
-        text, digest = _script()
+    def _decision(self, checks: Sequence[LimitCheck], reply: Any) -> LimitDecision | None:
+        """Return the decision in a reply of the script, or None for anything else."""
         try:
-            return self._store.execute_all([("EVALSHA", digest, *command) for command in commands])
-        except redis.exceptions.NoScriptError:  # the server has restarted: it has executed none of them
-            return self._store.execute_all([("EVAL", text, *command) for command in commands])
-
-
-@cache
-def _script() -> tuple[str, str]:
-    text = Path(__file__).with_suffix(".lua").read_text()
-    return text, hashlib.sha1(text.encode()).hexdigest()
+            now, epoch, *figures = map(int, reply.split())
+        except (AttributeError, ValueError):
+            return None
+        if len(figures) != 3 * len(checks):
+            return None
+        self._presence.observe(epoch)
+        states = map(LimitState, checks, figures[::3], figures[1::3], figures[2::3])
+        return LimitDecision(tuple(states), now / 1000)
 
 
 def _amount(check: LimitCheck) -> int:
     """Return what a check consumes: at most the capacity, or a large request could never be admitted."""
     return min(check.amount, max(1, check.value))
-
-
-def _decision(checks: Sequence[LimitCheck], reply: Any) -> LimitDecision | None:
-    """Return the decision in a reply of the script, or None for anything else."""
-    try:
-        now, *figures = map(int, reply.split())
-    except (AttributeError, ValueError):
-        return None
-    if len(figures) != 3 * len(checks):
-        return None
-    states = map(LimitState, checks, figures[::3], figures[1::3], figures[2::3])
-    return LimitDecision(tuple(states), now / 1000)

@@ -22,13 +22,16 @@ REQUESTS_PER_THREAD = 10
 
 
 def main(name: str, threads: int) -> None:
-    limiter = Limiter(SharedStore())
+    store = SharedStore()
+    limiter = Limiter(store)
     grants: list[LimitGrant] = []
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):
         if line.strip() == "release":
             while grants:
                 limiter.release(grants.pop())
+            limiter.close()  # it must not count as a worker in the next test
+            limiter = Limiter(store)
             print("released", flush=True)
             continue
         admitted = hammer(limiter, json.loads(line), name=f"{name}-{number}", threads=threads)

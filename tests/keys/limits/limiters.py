@@ -5,6 +5,8 @@ from typing import Any, Protocol
 import redis
 
 from keys.limits.limiter import Limiter, LimitGrant, Limits
+from keys.limits.presence import EPOCH, SLOTS, WORKERS
+from lib.shared_store import PROBE
 
 LEASE_S = 15.0  # for both forms; the Redis form grants no longer one
 
@@ -44,7 +46,8 @@ class SharedTime:
                 self._client.hincrby(key, "at", -round(seconds * 1000))
 
     def keys(self) -> list[str]:
-        return sorted(self._client.scan_iter())
+        """Return the keys of limits and requests. The keys about workers have no part in what a request consumes."""
+        return sorted(set(self._client.scan_iter()) - {WORKERS, EPOCH, SLOTS, PROBE[1]})
 
     def ttl_s(self, key: str) -> float:
         """Return the remaining time to live of a key."""

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from keys.domain.limits import CONCURRENCY
 from keys.errors import RateLimitExceeded
 from keys.limits.checks import LimitCheck
 from keys.limits.leases import ConcurrencyLeases
 from keys.limits.limiter import Limiter, LimitGrant, Limits
+from keys.limits.local_counters import ConcurrencySlots
+from keys.limits.presence import EPOCH, SLOTS, UNCERTAIN_S, WORKERS, Presence
 from keys.limits.redis_buckets import LEASE_S, MARK_S, RedisRateLimiter
 from lib.shared_store import SharedStore
 from tests.keys.limits.limiters import SharedTime, consume, of_key, of_team, remaining
@@ -167,8 +170,9 @@ def test_a_request_that_finishes_during_its_renewal_keeps_no_slot(redis_server: 
             return super().renew(slots)
 
     store = SharedStore()
-    shared = FinishesDuringRenewal(store)
-    leases = ConcurrencyLeases(shared, store)
+    presence = Presence(store)
+    shared = FinishesDuringRenewal(store, presence)
+    leases = ConcurrencyLeases(shared, store, presence)
     leases.close()  # the test renews it
     limits = of_key(concurrent_requests=1)
     checks = limits.checks()
@@ -442,8 +446,8 @@ def test_tokens_that_redis_did_not_count_are_not_refunded_there(redis_server: Re
     """The two steps of a request are independent: Redis was available for the first one only."""
     limits = of_key(requests_per_minute=60, tokens_per_minute=60)
     limiter, other = new_limiter(), new_limiter()
-    consume(other, limits, request_id="req_other", tokens=60)
     grant = limiter.consume("req_1", [limits], lease_s=60)
+    consume(other, limits, request_id="req_other", tokens=60)
     redis_server.freeze()
     try:
         detect_outage(limiter)
@@ -482,3 +486,142 @@ def both_slots_are_free(limiter: Limiter) -> bool:
     for grant in grants:
         limiter.release(grant)
     return len(grants) == 2
+
+
+# ---- Counting in a process starts from the last report.
+
+
+def await_report(limiter: Limiter, *, used: int) -> None:
+    """Wait until a limiter has reported to Redis, and Redis has reported so many slots."""
+    limiter.start()
+
+    def knows() -> bool:
+        counter = limiter._local._counters.get(f"key:1:{CONCURRENCY}")
+        return isinstance(counter, ConcurrencySlots) and len(counter._lease_ends) + counter._others == used
+
+    wait_until(lambda: limiter._presence._workers and knows())
+
+
+def in_flight(limiters: list[Limiter], limits: Limits, *, count: int) -> int:
+    """Send requests to each limiter in turn that do not end. Return how many were admitted."""
+    admitted = 0
+    for number in range(count):
+        with suppress(RateLimitExceeded):
+            consume(limiters[number % len(limiters)], limits, request_id=f"more-{number}")
+            admitted += 1
+    return admitted
+
+
+@pytest.mark.parametrize("holders", [1, 2], ids=["all in one process", "spread"])
+@pytest.mark.parametrize("how", ["stopped", "frozen", "emptied", "restarted"])
+def test_slots_in_use_are_not_given_away_without_redis(
+    redis_server: RedisServer, new_limiter: New, settings: Settings, how: str, holders: int
+) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_TIMEOUT_S = 2, 0.2
+    limits = of_key(concurrent_requests=5)
+    limiters = [new_limiter(), new_limiter()]
+    for number in range(5):
+        consume(limiters[number % holders], limits, request_id=f"req_{number}")
+    for limiter in limiters:
+        await_report(limiter, used=5)
+
+    if how == "emptied":
+        redis_server.empty()
+    elif how == "frozen":
+        redis_server.freeze()
+    else:
+        redis_server.stop()
+    try:
+        admitted = in_flight(limiters, limits, count=10)
+    finally:
+        redis_server.thaw() if how == "frozen" else redis_server.restore()
+    if how == "restarted":
+        until = time.monotonic() + UNCERTAIN_S + 1
+        while time.monotonic() < until:
+            admitted += in_flight(limiters, limits, count=2)
+            time.sleep(0.05)
+
+    assert admitted == 0
+
+
+def test_slots_that_became_free_during_an_outage_are_given_up_to_the_share(
+    redis_server: RedisServer, new_limiter: New, settings: Settings
+) -> None:
+    settings.WEB_CONCURRENCY = 2
+    limits = of_key(concurrent_requests=4)
+    limiters = [new_limiter(), new_limiter()]
+    grants = [consume(limiters[number % 2], limits, request_id=f"req_{number}") for number in range(4)]
+    for limiter in limiters:
+        await_report(limiter, used=4)
+    redis_server.stop()
+    for grant, limiter in zip(grants, limiters * 2, strict=True):
+        limiter.settle(grant, tokens=0)
+
+    admitted = in_flight(limiters, limits, count=20)
+
+    redis_server.restore()
+    assert admitted == 4
+
+
+def test_the_shares_are_those_of_the_workers_of_all_machines(
+    redis_server: RedisServer, new_limiter: New, settings: Settings
+) -> None:
+    settings.WEB_CONCURRENCY = 1
+    limits = of_key(requests_per_minute=60, concurrent_requests=8)
+    limiters = [new_limiter() for _ in range(4)]
+    for limiter in limiters:
+        limiter.start()
+    wait_until(lambda: all(limiter._presence.workers == 4 for limiter in limiters))
+    redis_server.stop()
+
+    admitted = in_flight(limiters, limits, count=60)
+
+    redis_server.restore()
+    assert admitted == 8
+
+
+def test_tokens_that_were_used_before_an_outage_stay_used(
+    redis_server: RedisServer, new_limiter: New, settings: Settings
+) -> None:
+    settings.WEB_CONCURRENCY = 2
+    limits = of_key(tokens_per_minute=6_000)
+    limiter = new_limiter()
+    grant = consume(limiter, limits, tokens=5_400)
+    redis_server.stop()
+    detect_outage(limiter)
+
+    consume(limiter, limits, tokens=250, request_id="req_share")  # half of the tenth that remained
+    with pytest.raises(RateLimitExceeded):
+        consume(limiter, limits, tokens=250, request_id="req_beyond")
+    limiter.settle(grant, tokens=400)
+    consume(limiter, limits, tokens=2_000, request_id="req_refunded")
+
+    redis_server.restore()
+
+
+def test_a_worker_that_ends_is_not_counted(redis_server: RedisServer, new_limiter: New) -> None:
+    staying, ending = new_limiter(), new_limiter()
+    for limiter in (staying, ending):
+        limiter.start()
+    wait_until(lambda: staying._presence.workers == 2)
+
+    ending.close()
+
+    wait_until(lambda: staying._presence.workers == 1)
+
+
+@pytest.mark.parametrize("commands", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("name", [WORKERS, EPOCH, SLOTS])
+def test_unreadable_entries_about_workers_count_as_absent(
+    redis_server: RedisServer, new_limiter: New, commands: list[str], name: str
+) -> None:
+    for command in commands:
+        redis_server.execute(*command.format(name).split())
+    limiter = new_limiter()
+    limits = of_key(concurrent_requests=5)
+
+    grant = consume(limiter, limits)
+    wait_until(lambda: limiter._presence._workers == 1)
+    limiter.settle(grant, tokens=0)
+
+    assert is_admitted(limiter, limits) and not limiter._store.is_unavailable
