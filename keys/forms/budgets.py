@@ -12,7 +12,7 @@ from keys.forms.amounts import AmountInput
 from keys.forms.fields import check_year
 from keys.forms.partial_save import PartialSaveForm
 from keys.models import APIKey, Budget, Team
-from lib.admin.form_guard import FormCountGuard
+from lib.admin.form_guard import FormSetGuard
 
 MAX_BUDGETS = len(Budget.Period) * len(Budget.Unit)
 """One budget for each period and unit."""
@@ -80,7 +80,7 @@ class TeamBudgetForm(BudgetForm):
         return cleaned
 
 
-class BudgetFormSet(FormCountGuard, BaseInlineFormSet):
+class BudgetFormSet(FormSetGuard, BaseInlineFormSet):
     """All budgets of one key: one per period and unit, and none that exceeds a budget of the key's team."""
 
     def __init__(self, *args: Any, team: Team | None = None, may_add: bool = True, **kwargs: Any) -> None:

@@ -24,6 +24,7 @@ from keys.pages.permissions import CHANGE_BUDGET, permitted_actions
 from keys.pages.raw_key import example_model
 from keys.reports import charts, forecast, key_activity
 from keys.reports.rejections import rejections
+from lib.admin.form_guard import show_conflict
 from lib.admin.render import admin_page
 
 SECTIONS: Any = [
@@ -65,6 +66,7 @@ class KeyEditor:
         self._model_admin.log_change(self._request, self._api_key, message)
 
 
+@show_conflict
 def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse:
     may_change = model_admin.has_change_permission(request, api_key)
     if request.method == "POST" and not may_change:

@@ -8,7 +8,7 @@ from django.forms.models import BaseInlineFormSet
 from django.forms.utils import pretty_name
 from django.http import HttpRequest
 
-from lib.admin.form_guard import FormCountGuard
+from lib.admin.form_guard import FormSetGuard
 
 
 class FieldLabels:
@@ -28,7 +28,7 @@ class FieldLabels:
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
 
 
-class LabeledInlineFormSet(FormCountGuard, BaseInlineFormSet):
+class LabeledInlineFormSet(FormSetGuard, BaseInlineFormSet):
     """Formset of a tabular inline. Its cells have no label elements, only a column heading that is visible."""
 
     def add_fields(self, form: forms.ModelForm, index: int | None) -> None:

@@ -1,16 +1,20 @@
-"""Protection of pages from forged forms and URLs: no server error and no work without limit."""
+"""Protection of pages from forged forms and URLs, and from concurrent changes: no server error, no unlimited work."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
-from django.db.models import CharField, QuerySet, TextField
+from django.db import IntegrityError
+from django.db.models import CharField, QuerySet, TextField, UniqueConstraint
 from django.forms.formsets import INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 
 SAVE_AS_NEW = "_saveasnew"
+P = ParamSpec("P")
 
 
 class FormGuard:
@@ -39,8 +43,7 @@ class FormGuard:
         """Reject "Save as new" where it is not offered: Django would fail to show the invalid form again."""
         if SAVE_AS_NEW in request.POST and not self.save_as:  # type: ignore[attr-defined]
             raise BadRequest("This form has no “Save as new”.")
-        response: HttpResponse = super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
-        return response
+        return show_conflict(super().changeform_view)(request, *args, **kwargs)  # type: ignore[misc]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return the texts of the query string. The widgets of other fields fail for values of a wrong type."""
@@ -53,8 +56,8 @@ class FormGuard:
             return False
 
 
-class FormCountGuard:
-    """Mixin for a formset: check the numbers of forms, which Django takes from the client without a lower bound."""
+class FormSetGuard:
+    """Mixin for a formset: check the numbers of forms, and show the errors of hidden fields."""
 
     @cached_property
     def management_form(self) -> Any:
@@ -66,3 +69,39 @@ class FormCountGuard:
             form.add_error(None, "The numbers of forms are invalid.")
             form.cleaned_data |= {INITIAL_FORM_COUNT: 0, TOTAL_FORM_COUNT: 0}
         return form
+
+    def full_clean(self) -> None:
+        """Name rows that were removed, and rows that were added, after the page was opened."""
+        super().full_clean()  # type: ignore[misc]
+        for form in self.forms if self.is_bound else ():  # type: ignore[attr-defined]
+            if any(field.errors for field in form.hidden_fields()):
+                # Not in the row: Django's inline does not render it.
+                self._non_form_errors.append("A row no longer exists. Reload the page.")  # type: ignore[attr-defined]
+            elif form.has_changed() and form.is_valid() and not self._should_delete_form(form):  # type: ignore[attr-defined]
+                _check_is_unique(form)
+
+
+def _check_is_unique(form: Any) -> None:
+    """Compare a row with those in the database. Django leaves out constraints that contain the parent of the row."""
+    for constraint in form.instance._meta.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            try:
+                constraint.validate(type(form.instance), form.instance)
+            except ValidationError as error:
+                form.add_error(None, error)
+
+
+def show_conflict(view: Callable[P, HttpResponse]) -> Callable[P, HttpResponse]:
+    """Decorate a view: call it again after an IntegrityError.
+
+    A concurrent request has just saved the same, for example that of a double click. The second call reports it.
+    """
+
+    @wraps(view)
+    def repeated(*args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            return view(*args, **kwargs)
+        except IntegrityError:
+            return view(*args, **kwargs)
+
+    return repeated

@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from keys.models import APIKey, Team
+from keys.models import APIKey, Budget, Team
+from messages_api.models import RouteTarget
 from tests.support import fuzz
 from tests.support.admin_urls import address_of, row_of
 from tests.support.largest_form import largest_form
@@ -167,7 +168,7 @@ def test_a_form_saved_as_new_is_rejected(table: str, administrator: Client, obje
     assert statuses <= {200, 302, 400} and rows.count() == before
 
 
-COUNTS = ["1000", "-1", "2147483648", "99999999999999999999", "abc", "", fuzz.LONG_INTEGER]
+COUNTS = ["1000", "-1", "0", "2147483648", "99999999999999999999", "abc", "", fuzz.LONG_INTEGER]
 FORMSETS = ["keys_apikey_add", "keys_apikey_change", "keys_team_change", "messages_api_route_change"]
 
 
@@ -253,6 +254,34 @@ def test_a_timeout_that_would_fail_every_request_is_rejected(save_upstream: Call
 
 
 # ---- Nothing that was typed is lost without a word
+
+
+EDITED = ["keys_apikey_change", "keys_team_change", "messages_api_route_change"]
+
+
+@pytest.mark.parametrize("page", EDITED)
+def test_a_row_that_was_removed_meanwhile_is_named(page: str, administrator: Client, objects: Objects) -> None:
+    Budget.objects.create(team=objects["keys.team"], amount=1)
+    url = address_of(page, objects)
+    form = largest_form(administrator.get(url).text)
+    Budget.objects.all().delete()
+    RouteTarget.objects.all().delete()
+
+    response = administrator.post(url, form)
+
+    assert response.status_code == 200 and "A row no longer exists. Reload the page." in response.text
+
+
+@pytest.mark.parametrize("page", EDITED)
+def test_a_row_that_was_added_meanwhile_is_named(page: str, administrator: Client, objects: Objects) -> None:
+    Budget.objects.create(team=objects["keys.team"], amount=1)
+    url = address_of(page, objects)
+    form = largest_form(administrator.get(url).text)
+    [prefix] = {name.removesuffix("-INITIAL_FORMS") for name in form if name.endswith("-INITIAL_FORMS")}
+
+    response = administrator.post(url, form | {f"{prefix}-INITIAL_FORMS": "0", f"{prefix}-0-id": ""})
+
+    assert response.status_code == 200 and "already exists." in response.text
 
 
 def test_names_of_white_space_are_rejected(administrator: Client, objects: Objects) -> None:

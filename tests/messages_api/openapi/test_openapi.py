@@ -39,7 +39,6 @@ CHECKS = [
 OPTIONS = [
     "--phases=examples,coverage,fuzzing",
     f"--checks={','.join(CHECKS)}",
-    "--max-examples=15",
     "--generation-deterministic",
     "--generation-with-security-parameters=false",
     "--continue-on-failure",
@@ -208,14 +207,15 @@ def test_other_methods_are_a_405_that_names_get(client: Client, path: str) -> No
 # ---- conformance
 
 
-@pytest.mark.timeout(300)
-def test_the_running_gateway_conforms_to_the_document(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.mark.timeout(1_800)
+def test_the_running_gateway_conforms_to_the_document(gateway: Gateway, tmp_path: Path, at_length: bool) -> None:
     gateway.add_route("claude-3-opus-20240229", gateway.upstream_row)
     program = Path(sys.executable).with_name("schemathesis")
     key = f"Authorization: Bearer {gateway.raw_key}"
+    examples = 150 if at_length else 15
 
     run = subprocess.run(
-        [program, "run", f"{gateway.url}/api/schema/", "--header", key, *OPTIONS],
+        [program, "run", f"{gateway.url}/api/schema/", "--header", key, *OPTIONS, f"--max-examples={examples}"],
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.openapi_hooks", "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
