@@ -14,6 +14,19 @@ from tests.upstream import Reply, ToolCall
 FOLDER = Path(__file__).parent
 
 
+def offline(proxy: str) -> dict[str, str]:
+    """Return Claude Code's variables against traffic that is not to the gateway, and a proxy for what remains of it."""
+    return {
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        "DISABLE_TELEMETRY": "1",
+        "HTTP_PROXY": proxy,
+        "HTTPS_PROXY": proxy,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversation:
     name: str
