@@ -18,7 +18,8 @@ from messages_api.backend.protocol.types import Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage
 from messages_api.backend.upstream_error import UpstreamError
 
-RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:-]{1,40}")  # seconds, a date or a truth value
+MILLISECONDS = re.compile(r"[0-9]{1,9}")
+RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:.-]{1,40}")  # seconds, a date or a truth value
 
 
 class AttemptBody(Protocol):
@@ -89,7 +90,11 @@ class Attempt:
 
     def _retry_headers(self) -> dict[str, str]:
         """Return the upstream's headers about retries. None of its other headers reaches the client."""
-        headers = {name: self.exchange.response_headers.get(name) for name in ("retry-after", "x-should-retry")}
+        received = self.exchange.response_headers
+        headers = {name: received.get(name) for name in ("retry-after", "x-should-retry")}
+        milliseconds = received.get("retry-after-ms", "")
+        if headers["retry-after"] is None and MILLISECONDS.fullmatch(milliseconds):
+            headers["retry-after"] = f"{int(milliseconds) / 1000:g}"
         return {name: value for name, value in headers.items() if value is not None and RETRY_VALUE.fullmatch(value)}
 
     @property

@@ -14,6 +14,7 @@ from messages_api.backend.protocol.error_mapping import (
     MappedError,
     UpstreamResponseError,
     gateway_error,
+    is_minimax_error,
     map_openai_error,
 )
 from messages_api.backend.protocol.events import BlockWriter
@@ -36,6 +37,9 @@ from messages_api.backend.protocol.usage import Usage
 
 # Some servers send an empty `error` field in every chunk.
 _NO_ERROR = (None, "", False)
+
+# Fields of an error that has no `error`.
+_ERROR_FIELDS = ("errors", "detail", "msg", "error_msg", "message")
 
 MAX_HELD_CHARACTERS = 16 * 1024 * 1024
 """Characters of tool arguments, and of text behind an unfinished tool call, that a stream may hold in memory."""
@@ -85,7 +89,7 @@ def _choices(response: JSONObject) -> tuple[JSONObject, ContentPart]:
             parts.append(read_content(message))
             last = choice if not last or is_cut_by_length(choice.get("finish_reason")) else last
     if not parts:
-        raise UpstreamResponseError(NO_CHOICES)
+        raise UpstreamResponseError(_error_without_choices(response))
     return last, merged_content(parts)
 
 
@@ -109,7 +113,16 @@ def _content(part: ContentPart, ids: Ids) -> list[Block]:
 
 
 def _is_error(chunk: JSONObject) -> bool:
-    return chunk.get("error") not in _NO_ERROR or chunk.get("object") == "error"
+    if chunk.get("error") not in _NO_ERROR or chunk.get("object") == "error" or chunk.get("type") == "error":
+        return True
+    return is_minimax_error(chunk)
+
+
+def _error_without_choices(response: JSONObject) -> MappedError:
+    """Return the error of a response without choices, in the server's words if it has some."""
+    if response.get("success") is False or any(response.get(field) for field in _ERROR_FIELDS):
+        return map_openai_error(200, response)
+    return NO_CHOICES
 
 
 def _choice_error(choice: JSONObject) -> MappedError | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from messages_api.backend.protocol import wire
+from messages_api.backend.protocol.overflow import overflow_message
 from messages_api.backend.protocol.types import JSONObject
 
 MAX_MESSAGE = 500
@@ -80,8 +81,21 @@ _STATUS_OF_CODE = {
     "context_length_exceeded": 400,
     "invalid_request_error": 400,
     "BadRequestError": 400,
+    "INVALID_ARGUMENT": 400,
+    "exceed_context_size_error": 400,
+    "AuthenticationError": 401,
+    "UNAUTHENTICATED": 401,
+    "invalid_api_key": 401,
+    "PERMISSION_DENIED": 403,
+    "model_not_found": 404,
+    "NotFoundError": 404,
+    "NOT_FOUND": 404,
+    "RateLimitError": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
 }
-"""The status for an error inside a 200 or a stream, by its `code` or `type`."""
+"""The status for an error inside a 200 or a stream, by its `code`, `type` or `status`."""
 
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -100,15 +114,25 @@ _STATUS_OF_TYPE = {
 
 _TYPE_OF_STATUS = {status: error_type for error_type, status in _STATUS_OF_TYPE.items()}
 
-_OVERFLOW_PHRASES = (
-    "maximum context length",
-    "context window",
-    "exceeds the available context",
-    "too many tokens",
-    "input is too long",
-)
-# A separate number, with or without commas: not the date in a model name.
-_TOKEN_COUNT = re.compile(r"(?<![\w.,-])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{3,12})(?![0-9])")
+_STATUS_OF_MINIMAX_CODE = {
+    1001: 504,
+    1002: 429,
+    1004: 401,
+    1008: 502,
+    1013: 500,
+    1024: 500,
+    1026: 400,
+    1027: 400,
+    1033: 502,
+    1039: 429,
+    2013: 400,
+    2049: 401,
+}
+"""The status for a code in MiniMax's `base_resp`."""
+
+_MESSAGE_FIELDS = ("message", "error", "detail", "msg", "error_msg", "error_message", "status_msg")
+# Gateways put the provider's own error into the text of theirs.
+_GENERIC_MESSAGES = ("provider returned error", "upstream error", "")
 
 
 def map_openai_error(status: int, body: object) -> MappedError:
@@ -117,9 +141,11 @@ def map_openai_error(status: int, body: object) -> MappedError:
     `body` is the decoded body, or its text if it is not JSON. Status 200 is an error inside a body or a stream.
     """
     error = _error_object(body)
-    codes = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]
+    codes = [value for name in ("code", "type", "status") if isinstance(value := error.get(name), str)]
+    is_unknown = False
     if status == 200:
-        status = _status_inside(error.get("code"), codes)
+        known = _status_inside(error.get("code"), codes)
+        status, is_unknown = known or 500, known is None
     if "insufficient_quota" in codes:
         return CREDIT_EXHAUSTED
     if status in _ACCOUNT_ERRORS:
@@ -127,8 +153,10 @@ def map_openai_error(status: int, body: object) -> MappedError:
 
     message = _text(body, error)
     is_request_fault = 400 <= status < 500 and (status == 413 or status not in _STATUS_AND_TYPE)
-    if is_request_fault and _is_overflow(message, codes):
-        return MappedError(400, "invalid_request_error", _overflow_message(message, error))
+    if is_request_fault or is_unknown:
+        overflow = overflow_message(message, error, codes)
+        if overflow is not None:
+            return MappedError(400, "invalid_request_error", overflow)
     return MappedError(*_status_and_type(status), message)
 
 
@@ -167,27 +195,63 @@ def _error_object(body: object) -> JSONObject:
     error = body.get("error")
     if isinstance(error, dict):
         return error
+    if is_minimax_error(body):
+        code = body["base_resp"]["status_code"]
+        return {"code": _STATUS_OF_MINIMAX_CODE.get(code), "message": body["base_resp"].get("status_msg")}
+    errors = body.get("errors")
+    if not error and isinstance(errors, list) and errors:  # Cloudflare
+        return errors[0] if isinstance(errors[0], dict) else {"message": errors[0]}
     return body
+
+
+def is_minimax_error(body: JSONObject) -> bool:
+    """Whether MiniMax reports an error. `base_resp` is in each of its responses."""
+    base = body.get("base_resp")
+    return isinstance(base, dict) and type(base.get("status_code")) is int and base["status_code"] != 0
 
 
 def _text(body: object, error: Mapping[str, object]) -> str:
     """Return the message of an error, or a general one if it has none."""
     if isinstance(body, str):
         return body.strip()[:MAX_MESSAGE] or NO_ERROR_MESSAGE
-    for field in ("message", "error", "detail"):
+    return _inner_text(error) or _own_text(error) or NO_ERROR_MESSAGE
+
+
+def _own_text(error: Mapping[str, object]) -> str:
+    for field in _MESSAGE_FIELDS:
         value = error.get(field)
         if value:
             return value if isinstance(value, str) else wire.encode_text(value)
-    return NO_ERROR_MESSAGE
+    return ""
 
 
-def _status_inside(code: object, codes: list[str]) -> int:
-    """Return the status for an error inside a 200: a numeric code, else a known code or type, else 500."""
+def _inner_text(error: Mapping[str, object]) -> str:
+    """Return the provider's own message where a gateway hides it behind a general one, such as OpenRouter's."""
+    own = _own_text(error)
+    metadata = error.get("metadata")
+    if own.strip().rstrip(".").lower() in _GENERIC_MESSAGES and isinstance(metadata, dict):
+        return _decoded_text(metadata.get("raw"))
+    return _decoded_text(own) if own.startswith("{") else ""
+
+
+def _decoded_text(raw: object) -> str:
+    """Return the message of an error that is inside a text, or the text itself if it is not JSON."""
+    if isinstance(raw, str):
+        try:
+            raw = wire.decode(raw)
+        except ValueError:
+            return str(raw)
+    return _own_text(_error_object(raw))
+
+
+def _status_inside(code: object, codes: list[str]) -> int | None:
+    """Return the status for an error inside a 200: a numeric code, else that of a known code or type."""
     if isinstance(code, str) and re.fullmatch("[45][0-9]{2}", code):
         return int(code)
     if type(code) is int and 400 <= code < 600:
         return code
-    return next((_STATUS_OF_CODE[known] for known in codes if known in _STATUS_OF_CODE), 500)
+    known = (_STATUS_OF_CODE.get(name) or _STATUS_OF_TYPE.get(name) for name in codes)
+    return next((status for status in known if status), None)
 
 
 def _status_and_type(status: int) -> tuple[int, str]:
@@ -196,19 +260,3 @@ def _status_and_type(status: int) -> tuple[int, str]:
     if 400 <= status < 500:
         return 400, "invalid_request_error"
     return 502, "api_error"
-
-
-def _is_overflow(message: str, codes: list[str]) -> bool:
-    text = message.lower()
-    return "context_length_exceeded" in codes or any(phrase in text for phrase in _OVERFLOW_PHRASES)
-
-
-def _overflow_message(message: str, error: JSONObject) -> str:
-    """Return the message for a prompt that is too long. Its wording makes Claude Code compact the conversation."""
-    tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
-    if type(tokens) is not int or type(limit) is not int:
-        counts = [int(count.replace(",", "")) for count in _TOKEN_COUNT.findall(message)]
-        if len(counts) < 2:
-            return f"prompt is too long: {message}"
-        tokens, limit = max(counts), min(counts)
-    return f"prompt is too long: {tokens} tokens > {limit} maximum"

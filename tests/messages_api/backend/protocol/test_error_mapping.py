@@ -133,10 +133,14 @@ OVERFLOW = "This model's maximum context length is 8192 tokens. However, you req
             error("Your input exceeds the CONTEXT WINDOW"), "Your input exceeds the CONTEXT WINDOW", id="no number"
         ),
         pytest.param(error("too many tokens: 5000"), "too many tokens: 5000", id="one number"),
-        pytest.param(error("input is too long: 128,000 < 200,500"), "200500 tokens > 128000 maximum", id="with commas"),
+        pytest.param(
+            error("The input (200,500 tokens) is longer than the model's context length (128,000 tokens)."),
+            "200500 tokens > 128000 maximum",
+            id="with commas",
+        ),
         pytest.param(
             error("gpt-4-0613 and v1.250: maximum context length 8192, got 12 images and 9000"),
-            "9000 tokens > 8192 maximum",
+            "gpt-4-0613 and v1.250: maximum context length 8192, got 12 images and 9000",
             id="other numbers",
         ),
         pytest.param(
@@ -146,12 +150,12 @@ OVERFLOW = "This model's maximum context length is 8192 tokens. However, you req
         ),
         pytest.param(
             error("maximum context length 100, got 200", n_prompt_tokens="70", n_ctx=64),
-            "200 tokens > 100 maximum",
+            "maximum context length 100, got 200",
             id="fields of another kind",
         ),
         pytest.param(
             error("maximum context length 100, got 200", n_prompt_tokens=70),
-            "200 tokens > 100 maximum",
+            "maximum context length 100, got 200",
             id="one field",
         ),
         pytest.param(
