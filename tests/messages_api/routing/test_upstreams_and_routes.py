@@ -10,7 +10,14 @@ from messages_api.models.presets import PRESETS
 from messages_api.routing.route_table import routes
 from tests.support.gateway import targets_of
 
-GOOD = ["https://api.anthropic.com", "http://127.0.0.1:8081/v1", "http://vllm.internal:8000", "https://[::1]:8443/v1"]
+GOOD = [
+    "https://api.anthropic.com",
+    "http://127.0.0.1:8081/v1",
+    "http://vllm.internal:8000",
+    "https://[::1]:8443/v1",
+    "http://[fd12:3456::1]:8081/v1",
+    "https://[64:ff9b::5db8:d822]/",
+]
 BAD = [
     "ftp://host",
     "//host",
@@ -25,6 +32,19 @@ BAD = [
     "http://2852039166/",
     "http://0xa9.254.43518/",
     "http://[::ffff:169.254.169.254]/",
+    "http://[fe80::1]/",
+    "http://[fe80::a9fe:a9fe%eth0]/",
+    "https://[febf::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fd20:ce::254]/",
+    "https://[::169.254.169.254]/",
+    "https://[::ffff:0:169.254.169.254]/",
+    "https://[64:ff9b::169.254.169.254]/",
+    "https://[64:ff9b:1::a9fe:a9fe]/",
+    "https://[2002:a9fe:a9fe::1]/",
+    "https://[2001:0:a9fe:a9fe::1]/",
+    "https://100.100.100.200/",
+    "https://192.0.0.192/",
     "http://93.184.216.34/",
     "https://host:port",
     "https://",
