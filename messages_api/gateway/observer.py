@@ -34,8 +34,8 @@ class Observer:
         if kind == "content_block_delta":
             delta = event["delta"]
             for field in _TEXT_FIELDS:
-                if field in delta:
-                    self._characters += len(delta[field])
+                if isinstance(text := delta.get(field), str):
+                    self._characters += len(text)
             if self._first_content_at is None:
                 self._first_content_at = time.monotonic()
         elif kind == "message_start":

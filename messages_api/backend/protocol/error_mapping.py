@@ -173,7 +173,7 @@ def map_anthropic_error(status: int, body: object) -> MappedError:
         status = _STATUS_OF_TYPE[error_type or "api_error"]
     if status in _ACCOUNT_ERRORS:
         return _ACCOUNT_ERRORS[status]
-    if status < 400:
+    if status not in range(400, 600):
         status = 502
     if error_type is None:
         error_type = _TYPE_OF_STATUS.get(status) or _status_and_type(status)[1]

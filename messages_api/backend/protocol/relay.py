@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from messages_api.backend.protocol import events, wire
 from messages_api.backend.protocol.block_relay import BlockRelay, unchanged
+from messages_api.backend.protocol.client_fields import checked_message, checked_stop, checked_usage
 from messages_api.backend.protocol.error_mapping import (
     INVALID_EVENT,
     NO_MESSAGE,
@@ -34,6 +35,7 @@ def message_from_anthropic(response: object, *, request: MessagesRequest, ids: I
         raise UpstreamResponseError(NO_MESSAGE)
     if response.get("type") == "error":
         raise UpstreamResponseError(map_anthropic_error(200, response))
+    response = checked_message(response)
     content = response.get("content")
     if content is None and isinstance(response.get("stop_reason"), str):
         content = []
@@ -168,7 +170,7 @@ class AnthropicDecoder:
         received = event.get("message")
         if not isinstance(received, dict):
             return self._fail(INVALID_EVENT)
-        message = healed_message(received, model=self._model, ids=self._ids)
+        message = healed_message(checked_message(received), model=self._model, ids=self._ids)
         self._is_started = True
         self.message_id = message["id"]
         self.usage = Usage.from_anthropic(message.get("usage"))
@@ -200,9 +202,12 @@ class AnthropicDecoder:
     def _message_delta(self, event: JSONObject) -> list[Event]:
         if not self._is_started:
             return []
-        delta = event.get("delta")
-        if not isinstance(delta, dict):
+        if not isinstance(event.get("delta"), dict):
             return self._fail(INVALID_EVENT)
+        delta = checked_stop(event["delta"])
+        if delta is not event["delta"]:
+            self.has_changed = True
+            event = {**event, "delta": delta}
         self._has_delta = True
         closing: list[Event] = []
         if has_texts(delta, "stop_reason"):
@@ -219,9 +224,10 @@ class AnthropicDecoder:
     def _with_usage(self, event: JSONObject) -> JSONObject:
         """Return the event with an output count, which clients rely on, and without an input of 0, which none has."""
         usage = event.get("usage")
-        has_output = isinstance(usage, dict) and usage.get("output_tokens") is not None
+        checked = checked_usage(usage) if isinstance(usage, dict) else {}
+        has_output = checked.get("output_tokens") is not None
         has_no_input = self.usage.input == 0 and not self.usage.cached
-        if has_output and not has_no_input:
+        if checked is usage and has_output and not has_no_input:
             return event
         self.has_changed = True
         added: JSONObject = {}
@@ -231,7 +237,7 @@ class AnthropicDecoder:
                 added["output_tokens"] = estimated_output(self.characters, self._request)
         if has_no_input:
             added["input_tokens"] = self._input_estimate
-        return {**event, "usage": {**(usage if isinstance(usage, dict) else {}), **added}}
+        return {**event, "usage": {**checked, **added}}
 
     def _message_stop(self, event: JSONObject) -> list[Event]:
         if not self._has_delta:
