@@ -23,7 +23,15 @@ from lib.model_patterns import WILDCARD, is_prefix
 Status = UsageRecord.Status
 
 API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API"}
-ATTEMPT_LABELS = {"status": "HTTP status", "ms": "latency in ms"}
+ATTEMPT_LABELS = {
+    "status": "HTTP status",
+    "ms": "latency in ms",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "cache_read_tokens": "cache read tokens",
+    "cache_write_tokens": "cache write tokens",
+    "usage_source": "usage source",
+}
 STATUS_KINDS = {
     Status.STARTED: "quiet",
     Status.COMPLETED: "good",

@@ -20,12 +20,13 @@ def message(attempt: Attempt) -> UpstreamResponse:
     """Request a complete response. Raise UpstreamError if the attempt fails."""
     _send(attempt, PATH)
     response, raw = attempt.read_json()
+    usage = Usage.from_anthropic(response.get("usage")) if isinstance(response, dict) else Usage()
+    attempt.reported_usage = lambda: usage
     try:
         message = relay.message_from_anthropic(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
-    assert isinstance(response, dict)
-    reported_usage = ReportedUsage.of(Usage.from_anthropic(response.get("usage")), is_final=True)
+    reported_usage = ReportedUsage.of(usage, is_final=True)
     return UpstreamResponse(message=message, reported_usage=reported_usage, raw=raw if message == response else None)
 
 
@@ -33,6 +34,7 @@ def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt, PATH)
     decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate, ids=attempt.ids)
+    attempt.reported_usage = lambda: decoder.usage
     return EventSource(attempt.exchange, decoder, keep_raw=attempt.is_anthropic_api)
 
 

@@ -15,7 +15,7 @@ from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.error_mapping import MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, MessagesRequest
-from messages_api.backend.protocol.usage import ReportedUsage
+from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
 MILLISECONDS = re.compile(r"[0-9]{1,9}")
@@ -53,6 +53,8 @@ class Attempt:
     exchange: Exchange = field(init=False)
     error: UpstreamError | None = None
     """The error of a failed attempt."""
+    reported_usage: Callable[[], Usage] = Usage
+    """Returns the counts that the upstream has reported so far. Set by the adapter."""
 
     def __post_init__(self) -> None:
         self._started_at = time.monotonic()
@@ -105,14 +107,29 @@ class Attempt:
                 return str(value)
         return ""
 
-    def summary(self) -> dict[str, Any]:
-        """Return the entry of this attempt in the usage record."""
+    def summary(self, *, with_tokens: bool = False) -> dict[str, Any]:
+        """Return the entry of this attempt in the usage record: `with_tokens`, if the upstream may have billed any."""
+        tokens = self._billable_tokens() if with_tokens and self.exchange.may_be_billed else {}
         return {
             "upstream": self.target.endpoint.name,
             "model": self.target.model,
             "status": self.exchange.response_status,
             "ms": round((time.monotonic() - self._started_at) * 1000),
             "error": self.error.type if self.error is not None else "",
+            **tokens,
+        }
+
+    def _billable_tokens(self) -> dict[str, Any]:
+        """Return the counts that the upstream reported, or the estimate of the input: no output was received."""
+        reported = self.reported_usage()
+        if reported == Usage():
+            return {"input_tokens": self.input_estimate, "output_tokens": 0, "usage_source": "estimated"}
+        return {
+            "input_tokens": self.input_estimate if reported.input is None else reported.input,
+            "output_tokens": reported.output or 0,
+            **({"cache_read_tokens": reported.cache_read} if reported.cache_read else {}),
+            **({"cache_write_tokens": reported.cache_write} if reported.cache_write else {}),
+            "usage_source": "partial" if reported.input is None or reported.output is None else "reported",
         }
 
 

@@ -58,7 +58,8 @@ class Exchange:
     @property
     def may_be_billed(self) -> bool:
         """Whether the request may have reached the upstream, and was not rejected."""
-        return self._socket.was_sent and self.response_status in (None, 200)
+        was_rejected = self.response_status is not None and 300 <= self.response_status < 600
+        return self._socket.was_sent and not was_rejected
 
     @property
     def is_abandoned(self) -> bool:

@@ -23,12 +23,12 @@ def message(attempt: Attempt) -> UpstreamResponse:
         return empty
     _send(attempt)
     response, _ = attempt.read_json()
+    usage = Usage.from_openai(find_usage(response)) if isinstance(response, dict) else Usage()
+    attempt.reported_usage = lambda: usage
     try:
         message = decoder.message_from_openai(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
         raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
-    assert isinstance(response, dict)
-    usage = Usage.from_openai(find_usage(response))
     return UpstreamResponse(message=message, reported_usage=ReportedUsage.of(usage, is_final=True))
 
 
@@ -36,15 +36,14 @@ def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt)
     profile = attempt.target.endpoint.profile
-    return EventSource(
-        attempt.exchange,
-        decoder.OpenAIDecoder(
-            attempt.request,
-            ids=attempt.ids,
-            input_estimate=attempt.input_estimate,
-            buffer_tool_calls=profile.buffer_tool_calls,
-        ),
+    stream = decoder.OpenAIDecoder(
+        attempt.request,
+        ids=attempt.ids,
+        input_estimate=attempt.input_estimate,
+        buffer_tool_calls=profile.buffer_tool_calls,
     )
+    attempt.reported_usage = lambda: stream.usage
+    return EventSource(attempt.exchange, stream)
 
 
 def count_tokens(attempt: Attempt) -> int:

@@ -143,15 +143,16 @@ class Attempts:
             result = send(attempt)
         except UpstreamError as error:
             attempt.exchange.close()
-            self._record_failure(attempt, error)
+            self._record_failure(attempt, error, with_tokens=True)
             raise
         if attempt.exchange.response_status is not None and self._permit is not None:
             self._permit.on_first_event()  # without a status, the adapter responded by itself
         return result
 
-    def _record_failure(self, attempt: Attempt, error: UpstreamError) -> None:
+    def _record_failure(self, attempt: Attempt, error: UpstreamError, *, with_tokens: bool = False) -> None:
+        """Record a failed attempt, `with_tokens` unless the record itself has those of its response."""
         attempt.error = error
-        self._summaries.append(attempt.summary())
+        self._summaries.append(attempt.summary(with_tokens=with_tokens))
         if self.is_aborted:
             return  # the gateway ended it, so it says nothing about the upstream's health
         if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:

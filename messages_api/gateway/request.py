@@ -270,8 +270,11 @@ class InFlightRequest:
     def _usage(self) -> tuple[Usage, str]:
         """Return the tokens and their usage source."""
         attempt = self._attempts.current if self._attempts is not None else None
+        reported = self._reported_usage()
+        if reported.usage is None and attempt is not None:  # it failed, such as an invalid message with usage
+            reported = ReportedUsage.of(attempt.reported_usage(), is_final=False)
         return self._observer.usage(
-            self._reported_usage(),
+            reported,
             request=self._body.request,
             input_estimate=self._admission_control.input_estimate,
             was_sent=attempt is not None and attempt.exchange.may_be_billed,

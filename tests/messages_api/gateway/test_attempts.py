@@ -19,7 +19,18 @@ from messages_api.routing.circuit_breaker import CircuitBreakers
 from tests.messages_api.backend.test_upstream_errors import endpoint
 from tests.support.clock import Clock
 from tests.support.gateway import ApiResponse, Gateway, events, wait_until
-from tests.upstream import Chunk, Head, Pause, Reset, ScriptedUpstream, WaitForPeer, failure, frames_of, replied
+from tests.upstream import (
+    Chunk,
+    Head,
+    Pause,
+    Reset,
+    ScriptedUpstream,
+    WaitForPeer,
+    body_response,
+    failure,
+    frames_of,
+    replied,
+)
 from tests.upstream.certificates import Authority
 
 PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
@@ -206,6 +217,47 @@ def test_a_stream_that_breaks_is_not_continued_by_the_next_target(pair: TwoTarge
     assert pair.attempts == (1, 0)
     row = pair.gateway.record()
     assert (row.status, attempts_of(row)) == ("failed", [("scripted", "requested", 200, "api_error")])
+
+
+# ---- tokens of failed attempts
+
+
+def tokens_of(attempt: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(attempt.get(name) for name in ("input_tokens", "output_tokens", "usage_source"))
+
+
+@both_bodies
+def test_a_failed_attempt_that_may_have_been_billed_keeps_its_tokens(gateway: Gateway, body: dict[str, Any]) -> None:
+    gateway.upstream.queue(Reset())
+    gateway.upstream.queue(failure(503))
+
+    assert gateway.post(PATH, body).status == 200
+
+    row = gateway.record()
+    sent, rejected, served = row.attempts
+    assert tokens_of(sent) == (row.estimated_input_tokens, 0, "estimated")
+    assert tokens_of(rejected) == tokens_of(served) == (None, None, None)
+    assert (row.usage_source, row.input_tokens, row.output_tokens) == ("reported", 9, 12)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "usage"),
+    [
+        ("openai", {"prompt_tokens": 10, "completion_tokens": 100}),
+        ("anthropic", {"input_tokens": 10, "output_tokens": 100}),
+    ],
+)
+def test_an_invalid_response_keeps_the_tokens_that_it_reports(
+    gateway: Gateway, dialect: str, usage: dict[str, int]
+) -> None:
+    gateway.configure_upstream(dialect)
+    gateway.upstream.queue(body_response({"usage": usage}), times=None)
+
+    assert gateway.post(PATH, PLAIN).status == 502
+
+    row = gateway.record()
+    assert [tokens_of(attempt) for attempt in row.attempts] == [(10, 100, "reported")] * 3
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (10, 100, "partial")
 
 
 # ---- fallback models
