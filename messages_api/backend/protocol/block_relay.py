@@ -57,7 +57,7 @@ class BlockRelay:
         if type(index) is int and index < self._started:
             return []
         block = healed_block(event.get("content_block"), self._ids)
-        if index != self._started:
+        if type(index) is not int or index != self._started:
             raise UpstreamResponseError(OUT_OF_ORDER)
         self._started += 1
         if block is not event["content_block"]:
@@ -68,6 +68,8 @@ class BlockRelay:
     def delta(self, event: JSONObject) -> list[Event]:
         """Return the events for a delta."""
         index = event.get("index")
+        if type(index) is not int:
+            return []
         if index in self._waiting:
             return self._hold(event)
         if self._open is None or index != self._open:
@@ -83,6 +85,8 @@ class BlockRelay:
     def stop(self, event: JSONObject) -> list[Event]:
         """Return the events for the end of a block."""
         index = event.get("index")
+        if type(index) is not int:
+            return []
         if index in self._waiting:
             return self._hold(event)
         if self._open is None or index != self._open:
