@@ -22,7 +22,8 @@ ON_POSTGRES := tests/keys/usage \
 	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py \
-	tests/attacks/test_slow_clients.py
+	tests/attacks/test_slow_clients.py tests/attacks/test_pages.py tests/attacks/test_commands.py \
+	tests/attacks/test_invented_models.py
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 
 # Packages are compiled on first import. With this variable set, every process would compile them again.

@@ -22,15 +22,14 @@ class FormGuard:
 
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
         """Allow the primary key alone: every foreign key refers to it, and Django fails for reverse relations."""
-        return to_field == self.opts.pk.name  # type: ignore[attr-defined]
+        return bool(to_field == self.opts.pk.name)  # type: ignore[attr-defined]
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> Any:
         """Run the action, unless a selected value cannot be the primary key of a row."""
         if not all(map(self._can_be_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             messages.error(request, "The selection is invalid. Select the rows again.")
             return HttpResponseRedirect(request.get_full_path())
-        response: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
-        return response
+        return super().response_action(request, queryset, *args)  # type: ignore[misc]
 
     def _can_be_key(self, value: str) -> bool:
         try:

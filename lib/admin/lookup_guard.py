@@ -57,7 +57,7 @@ class LookupGuard:
     def _shown(self, request: HttpRequest) -> set[str]:
         """Return the columns that the list shows, searches or filters by."""
         filters = {
-            each.parameter_name if isinstance(each, type) and issubclass(each, SimpleListFilter) else _name(each)
+            str(each.parameter_name) if isinstance(each, type) and issubclass(each, SimpleListFilter) else _name(each)
             for each in self.get_list_filter(request)  # type: ignore[attr-defined]
         }
         searched = {name.lstrip("^=@") for name in self.get_search_fields(request)}  # type: ignore[attr-defined]

@@ -60,6 +60,7 @@ def options_of(command: BaseCommand, name: str) -> list[str]:
     return [option for action in actions for option in action.option_strings if option not in DJANGO_OPTIONS]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_random_command_line_ends_in_a_traceback(
     name: str, rows: APIKey, at_length: bool, monkeypatch: pytest.MonkeyPatch

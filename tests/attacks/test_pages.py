@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from django.contrib import admin as django_admin
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import reverse
 
 from keys.models import APIKey, Budget, Team
+from lib.admin.form_guard import show_conflict
 from messages_api.models import RouteTarget
 from tests.support import fuzz
 from tests.support.admin_urls import address_of, row_of
@@ -82,8 +84,7 @@ class PageFuzzer:
         started = time.process_time()
         try:
             with undone():
-                send = self.client.get if is_get else self.client.post
-                response = send(url, query if is_get else data, **({} if is_get else {"query_params": query}))
+                response = self.client.get(url, query) if is_get else self.client.post(url, data, query_params=query)
                 b"".join(response)
         except Exception as error:  # any of them would be a server error
             return f"{type(error).__name__}: {error}"[:300] + f" for {request[:1000]}"
@@ -100,6 +101,7 @@ class PageFuzzer:
         return self.forms[page]
 
 
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("letter", ALL)
 def test_no_random_request_of_a_role_is_a_server_error(
     letter: str, client_of: ClientOf, objects: Objects, at_length: bool
@@ -282,6 +284,23 @@ def test_a_row_that_was_added_meanwhile_is_named(page: str, administrator: Clien
     response = administrator.post(url, form | {f"{prefix}-INITIAL_FORMS": "0", f"{prefix}-0-id": ""})
 
     assert response.status_code == 200 and "already exists." in response.text
+
+
+def test_a_form_that_a_double_click_saves_twice_is_shown_with_its_error(administrator: Client) -> None:
+    """The second request validates before the first commits, and the constraint rejects it."""
+    calls: list[bool] = []
+
+    @show_conflict
+    def save(request: HttpRequest) -> HttpResponse:
+        calls.append(Team.objects.filter(name="twice").exists())
+        with transaction.atomic():
+            if len(calls) == 1:
+                Team.objects.create(name="twice")
+                raise IntegrityError
+        return HttpResponse("shown")
+
+    assert save(HttpRequest()).content == b"shown"
+    assert calls == [False, False]
 
 
 def test_names_of_white_space_are_rejected(administrator: Client, objects: Objects) -> None:

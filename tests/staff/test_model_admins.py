@@ -1,5 +1,7 @@
 """Every list of the admin has the gateway's guarded lookups and labeled fields."""
 
+from typing import Any
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -32,7 +34,8 @@ SECRET = {"password", "digest", "pepper_id", "idempotency_key", "credential_ciph
 @pytest.mark.parametrize("model", list(admin.site._registry), ids=lambda model: model._meta.label_lower)
 def test_a_text_that_a_list_does_not_show_cannot_be_filtered_by(model: type[Model], browser: Client) -> None:
     """A new secret column needs no entry anywhere: the list does not show it."""
-    model_admin, request = admin.site._registry[model], RequestFactory().get("/")
+    model_admin: Any = admin.site._registry[model]
+    request = RequestFactory().get("/")
     request.user = User.objects.get(username="root")
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     shown = model_admin._shown(request)

@@ -43,7 +43,7 @@ class LineFeedField(forms.CharField):
     """A text that a browser sends. Its line ends become line feeds before its length is checked."""
 
     def to_python(self, value: Any) -> str:
-        return _with_line_feeds(super().to_python(value))
+        return _with_line_feeds(super().to_python(value) or "")
 
 
 class ImportPreviewForm(forms.Form):
