@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_TOKENS = 10**9  # hundreds of times the largest context window; sums of nine thousand million stay within 64 bits
 MAX_ITEMS = 100
 MAX_TEXT = 200
-INTEGER_RANGES = {models.PositiveSmallIntegerField: 2**15 - 1, models.PositiveIntegerField: 2**31 - 1}
+INTEGER_RANGES: dict[type, int] = {models.PositiveSmallIntegerField: 2**15 - 1, models.PositiveIntegerField: 2**31 - 1}
 BIGINT_MAX = 2**63 - 1
 YEARS = range(1971, 9000)  # periods and hours around the moment exist too, in every time zone
 ESSENTIAL = ("id", "api_key_id", "status", "created_at", "settled_at", "lease_expires_at", "reservations")
@@ -165,8 +165,8 @@ def _reservations(value: Any) -> list[list[int]]:
     return [[_required(number, fit=partial(count, most=BIGINT_MAX)) for number in pair] for pair in value]
 
 
-def _is(fit: Fit, function: Fit) -> bool:
-    return isinstance(fit, partial) and fit.func is function
+def _bound_of(fit: Fit, function: Callable[..., Any], name: str) -> int:
+    return fit.keywords[name] if isinstance(fit, partial) and fit.func is function else -1
 
 
 def _fit_of(column: "models.Field[Any, Any]") -> Fit:
@@ -201,9 +201,9 @@ BY_NAME: dict[str, Fit] = {
 _COLUMNS = {column.attname: column for column in UsageRecord._meta.concrete_fields}
 FITS: dict[str, Fit] = {name: _fit_of(column) for name, column in _COLUMNS.items()}
 """The function that fits a value to a column, by column. Raises _UnfitValue."""
-LENGTHS = {name: fit.keywords["length"] if _is(fit, text) else -1 for name, fit in FITS.items()}
+LENGTHS = {name: _bound_of(fit, text, "length") for name, fit in FITS.items()}
 """The maximum length of plain texts; -1 for other columns."""
-LIMITS = {name: fit.keywords["most"] if _is(fit, count) else -1 for name, fit in FITS.items()}
+LIMITS = {name: _bound_of(fit, count, "most") for name, fit in FITS.items()}
 """The maximum of numbers; -1 for other columns."""
 NULLABLE = {name for name, column in _COLUMNS.items() if column.null}
 EMPTY: dict[str, Any] = {

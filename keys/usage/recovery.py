@@ -19,8 +19,9 @@ from keys.pricing import price_book
 from keys.pricing.price_book import PriceBook
 from keys.usage import column_values, rows, write_errors
 from keys.usage.backlog import backlog, spool_folder
+from keys.usage.column_values import UnfitRecord
 from keys.usage.group_commit import MAX_BATCH
-from keys.usage.rows import Admission, Row, Settlement, Status, UnfitRecord
+from keys.usage.rows import Admission, Row, Settlement, Status
 from keys.usage.spool import (
     MAX_LINE_BYTES,
     DeadSpool,
@@ -38,6 +39,7 @@ MAX_QUARANTINED = 1_000
 """Lines of one file. A file with more is kept as a whole."""
 MAX_BATCH_BYTES = 2 * MAX_LINE_BYTES
 PROBE_KEY_ID = 0  # no key: the row is never committed, and its foreign keys are checked at commit
+WITHOUT_ESTIMATE = Settlement(status=Status.INTERRUPTED, cost_usd_micros=0)
 _unsettleable: set[str] = set()
 """IDs of records that cannot be settled even without an estimate. Logged once."""
 
@@ -170,7 +172,7 @@ class _Replay:
             return [(line, row) for line, row in found if not _is_settled(row)]
         return []
 
-    def _quarantine(self, lines: Sequence[bytes], *, reason: str) -> None:
+    def _quarantine(self, lines: list[bytes], *, reason: str) -> None:
         if len(lines) > self._may_quarantine:
             self.is_incomplete = True
         elif lines:
@@ -236,10 +238,9 @@ def _interrupt(records: Sequence[UsageRecord], book: PriceBook) -> int:
 
 def _is_interrupted(record: UsageRecord, book: PriceBook) -> bool:
     """Settle a record as interrupted, without an estimate if it cannot be written with one. Return whether it could."""
-    nothing = Settlement(status=Status.INTERRUPTED, cost_usd_micros=0)
-    for outcome in (lambda: _estimate(record, book), lambda: nothing):
+    for has_estimate in (True, False):
         try:
-            settle_rows([rows.interrupted(record, outcome())])
+            settle_rows([rows.interrupted(record, _estimate(record, book) if has_estimate else WITHOUT_ESTIMATE)])
         except Exception as error:
             _raise_unless_of_row(error)
             logger.error("Ledger: %s cannot be settled as interrupted", record.pk, exc_info=error)

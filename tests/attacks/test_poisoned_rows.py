@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from keys.models.usage import TOKEN_COLUMNS
 from keys.usage import ledger, recovery, rollup_check, rows, spool, statements
 from keys.usage.backlog import spool_folder
 from keys.usage.rows import Admission, Settlement, Status
-from messages_api.middleware import new_request_id
+from tests.support import usage_rows
 from tests.support.gateway import wait_until
 from tests.support.recovery import recover
 
@@ -95,22 +96,7 @@ def key(owner: User) -> APIKey:
 
 @pytest.fixture
 def admission_of(key: APIKey) -> Callable[..., Admission]:
-    secret_id = key.secrets.get().pk
-
-    def make(**changes: Any) -> Admission:
-        values: dict[str, Any] = {
-            "id": new_request_id(),
-            "api_key_id": key.pk,
-            "secret_id": secret_id,
-            "api_format": "envelope",
-            "model": "m",
-            "streamed": False,
-            "estimated_input_tokens": 7,
-            "lease_s": 660,
-        }
-        return Admission(**(values | changes))
-
-    return make
+    return partial(usage_rows.admission_of, key)
 
 
 def serve(admission: Admission, settlement: Settlement = GOOD) -> None:
@@ -133,11 +119,7 @@ def assert_rollups_match() -> None:
 
 def test_a_settlement_with_any_value_in_any_field_is_settled(admission_of: Callable[..., Admission]) -> None:
     names = [item.name for item in fields(Settlement) if item.name not in ("status", "price_id")]
-    served = [
-        (admission_of(), replace(GOOD, **{name: value}))  # type: ignore[arg-type]
-        for name in names
-        for value in UNFIT.values()
-    ]
+    served = [(admission_of(), replace(GOOD, **{name: value})) for name in names for value in UNFIT.values()]
     served += [(admission_of(), GOOD) for _ in range(20)]
 
     with ThreadPoolExecutor(16) as pool:
@@ -249,7 +231,8 @@ def test_a_record_that_can_never_be_settled_is_logged_once_and_stops_nothing(
     admission_of: Callable[..., Admission], caplog: Any
 ) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
-    poisoned, lost = admission_of(created_at=long_ago, user_agent="poison"), admission_of(created_at=long_ago)
+    poisoned = admission_of(created_at=long_ago, lease_s=660, user_agent="poison")
+    lost = admission_of(created_at=long_ago, lease_s=660)
     for admission in (poisoned, lost):
         ledger.admit(admission)
     UsageRecord.objects.update(boot_id="a-lost-host")
@@ -297,7 +280,21 @@ def test_the_probe_of_the_database_leaves_no_row(admission_of: Callable[..., Adm
 # ---- Spools.
 
 GARBAGE = b"".join(bytes([number % 256]) * (number % 97) + b"\n" for number in range(3_000))
-WRONG_TYPES = [[], {}, "\ud800", "text", -1, 2**80, 1.5, True, None, [[1]], [["a", 1]], [[1, 2, 3]], "0001-01-01"]
+WRONG_TYPES: list[Any] = [
+    [],
+    {},
+    "\ud800",
+    "text",
+    -1,
+    2**80,
+    1.5,
+    True,
+    None,
+    [[1]],
+    [["a", 1]],
+    [[1, 2, 3]],
+    "0001-01-01",
+]
 NOT_ROWS = [b"[]", b"1", b'"x"', b"null", b"true", b"{}", b"[" * 100_000, b"9" * 5_000, b'{"id": NaN}', b"\xff\xfe"]
 
 
@@ -361,20 +358,6 @@ def _rows_of_wrong_types(row: rows.Row) -> Iterator[bytes]:
     """Yield copies of a row, each with one value of a wrong type."""
     good = json.loads(rows.to_json(row))
     for name in good:
-        for value in (
-            [],
-            {},
-            "\ud800",
-            "text",
-            -1,
-            2**80,
-            1.5,
-            True,
-            None,
-            [[1]],
-            [["a", 1]],
-            [[1, 2, 3]],
-            "0001-01-01",
-        ):
+        for value in WRONG_TYPES:
             if name != "id" or not isinstance(value, str):  # another ID would be another request
                 yield json.dumps(good | {name: value}).encode() + b"\n"

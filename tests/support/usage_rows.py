@@ -28,6 +28,12 @@ SETTLEMENT: dict[str, Any] = {
 }
 
 
+def admission_of(api_key: APIKey, **changes: Any) -> Admission:
+    secret_id = api_key.secrets.values_list("pk", flat=True)[0]
+    values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | changes
+    return Admission(**values)
+
+
 class UsageRecorder:
     def __init__(self, api_key: APIKey) -> None:
         self.api_key = api_key
@@ -40,9 +46,7 @@ class UsageRecorder:
             for kind in (Admission, Settlement)
         )
         assert admitted.keys() | ended.keys() == fields.keys()
-        secret_id = api_key.secrets.values_list("pk", flat=True)[0]
-        values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | admitted
-        admission = Admission(**values)
+        admission = admission_of(api_key, **admitted)
         settlement = Settlement(**(SETTLEMENT | ended))
         if settlement.status == "rejected":
             ledger.reject(admission, http_status=403, error_type="permission_error")

@@ -15,11 +15,11 @@ from django.utils import timezone
 from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Team, UsageRecord
 from keys.pricing import price_book
-from keys.usage import ledger, recovery, rollup_check, rows, statements
+from keys.usage import hourly_rollup, ledger, recovery, rollup_check, rows, statements
 from keys.usage.backlog import backlog, spool_folder
 from keys.usage.rows import Admission, Row, Settlement, Status
 from keys.usage.spool import QUARANTINE, Spool
-from messages_api.middleware import new_request_id
+from tests.support import usage_rows
 from tests.support.recovery import recover
 
 pytestmark = pytest.mark.usefixtures("quiet_ledger")
@@ -37,20 +37,9 @@ def key(owner: User) -> APIKey:
 
 
 def admission_of(key: APIKey, **changes: Any) -> Admission:
-    values: dict[str, Any] = {
-        "id": new_request_id(),
-        "api_key_id": key.pk,
-        "secret_id": key.secrets.get().pk,
-        "api_format": "envelope",
-        "model": "m",
-        "streamed": False,
-        "estimated_input_tokens": 5,
-        "lease_s": 60,
-        "upstream": "first",
-        "upstream_model": "m-first",
-        "created_at": LONG_AGO,
-    }
-    return Admission(**(values | changes))
+    """Return the admission of a request whose lease has expired by the clock, and its first target has a price."""
+    target = {"estimated_input_tokens": 5, "upstream": "first", "upstream_model": "m-first"}
+    return usage_rows.admission_of(key, **({"lease_s": 60, "created_at": LONG_AGO} | target | changes))
 
 
 def settlement(**changes: Any) -> Settlement:
@@ -272,7 +261,7 @@ class _World:
             created_at=NOON + timedelta(seconds=self.random.randint(0, 90)),
             reservation_requests=reserving(*self.budgets, amount=self.random.randint(30, 300)),
         )
-        statements.write([statements.Admit(request)], connection)  # type: ignore[arg-type]
+        statements.write([statements.Admit(request)], connection)
         self.running.append(request)
 
     def finish(self) -> Row | None:
@@ -333,8 +322,8 @@ def figures() -> dict[str, Any]:
     return {
         "records": list(UsageRecord.objects.order_by("pk").values_list("pk", *rows.CLOSING)),
         "rollups": list(
-            HourlyUsage.objects.order_by(*rollup_check.DIMENSIONS).values_list(
-                *rollup_check.DIMENSIONS, *rollup_check.MEASURES
+            HourlyUsage.objects.order_by(*hourly_rollup.DIMENSIONS).values_list(
+                *hourly_rollup.DIMENSIONS, *hourly_rollup.MEASURES
             )
         ),
         "budgets": list(
@@ -378,7 +367,7 @@ def test_any_order_of_interruptions_and_settlements_gives_the_figures_without_in
 
         forget_requests()
         for request, outcome in world.all:
-            statements.write([statements.Admit(request)], connection)  # type: ignore[arg-type]
+            statements.write([statements.Admit(request)], connection)
             statements.settle_rows([settled(request, outcome)])
 
         assert in_any_order == figures(), seed

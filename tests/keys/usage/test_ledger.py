@@ -20,7 +20,7 @@ from keys.usage import ledger, record_writer, rows, statements
 from keys.usage.backlog import backlog, spool_folder
 from keys.usage.rows import Admission, Settlement, Status
 from keys.usage.spool import Spool
-from messages_api.middleware import new_request_id
+from tests.support import usage_rows
 from tests.support.gateway import wait_until
 from tests.support.outage import database_unavailable
 from tests.support.recovery import recover
@@ -55,19 +55,8 @@ def admission(key: APIKey) -> Admission:
 
 
 def admission_of(key: APIKey, **changes: Any) -> Admission:
-    values: dict[str, Any] = {
-        "id": new_request_id(),
-        "api_key_id": key.pk,
-        "secret_id": key.secrets.get().pk,
-        "api_format": "envelope",
-        "model": "claude-3",
-        "streamed": False,
-        "estimated_input_tokens": 7,
-        "lease_s": 660,
-        "client_ip": "192.0.2.1",
-        "user_agent": "curl/8",
-    }
-    return Admission(**(values | changes))
+    of_client = {"client_ip": "192.0.2.1", "user_agent": "curl/8"}
+    return usage_rows.admission_of(key, **({"lease_s": 660} | of_client | changes))
 
 
 def test_admission_writes_an_open_record(admission: Admission) -> None:
