@@ -9,6 +9,8 @@ import tempfile
 import time
 from typing import Self
 
+import redis
+
 START_WITHIN_S = 10
 
 
@@ -91,6 +93,15 @@ class RedisServer:
     def thaw(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
+
+    def keys_without_expiry(self) -> list[str]:
+        with redis.Redis.from_url(self.url, decode_responses=True) as client:
+            return [key for key in client.scan_iter() if client.pttl(key) == -1]
+
+    def longest_expiry_s(self, pattern: str) -> float:
+        """Return the longest time to live of the keys that match a pattern."""
+        with redis.Redis.from_url(self.url) as client:
+            return max(client.pttl(key) for key in client.scan_iter(pattern)) / 1000
 
     def reject_writes(self) -> None:
         """Reject all writes. PING and reads work."""
