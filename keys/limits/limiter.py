@@ -112,7 +112,7 @@ class Limiter:
     def __init__(self, store: SharedStore, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._store = store
         self._presence = Presence(store, on_loss=lambda: self._leases.renew_soon())
-        self._local = LocalRateLimiter(now_ms=now_ms, workers=lambda: self._presence.workers)
+        self._local = LocalRateLimiter(now_ms=now_ms, presence=self._presence)
         self._shared = RedisRateLimiter(store, self._presence)
         self._leases = ConcurrencyLeases(self._shared, store, self._presence, on_report=self._local.learn_slots)
 

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from keys.limits.checks import LimitCheck, LimitDecision, Usage, consumed
 from keys.limits.local_counters import BLOCKED, ConcurrencySlots, Counter, TokenBucket
+from keys.limits.presence import Presence
 
 KEPT_ANYWAY = 1_000  # so many counters cost less memory than it costs to scan them
 
@@ -25,11 +26,9 @@ def monotonic_ms() -> int:
 class LocalRateLimiter:
     """All limits of this process. Safe for threads and greenlets."""
 
-    def __init__(
-        self, *, now_ms: Callable[[], int] = monotonic_ms, workers: Callable[[], int] = lambda: settings.WEB_CONCURRENCY
-    ) -> None:
+    def __init__(self, *, now_ms: Callable[[], int] = monotonic_ms, presence: Presence | None = None) -> None:
         self._now_ms = now_ms
-        self._workers = workers
+        self._presence = presence
         self._lock = threading.Lock()
         self._counters: OrderedDict[str, TokenBucket | ConcurrencySlots] = OrderedDict()
 
@@ -120,7 +119,8 @@ class LocalRateLimiter:
 
     def _refreshed(self, checks: Sequence[LimitCheck], now: int, *, is_settling: bool = False) -> "list[Counter]":
         """Return the counter of each check, at its current level."""
-        share = self._workers()
+        share = self._presence.workers if self._presence else settings.WEB_CONCURRENCY
+        rank = self._presence.rank if self._presence else 0
         counters: list[Counter] = []
         for check in checks:
             if check.is_blocked:
@@ -133,7 +133,10 @@ class LocalRateLimiter:
                 )
             else:
                 self._counters.move_to_end(check.key)
-            counter.refresh(check, now, share, is_settling=is_settling)
+            if isinstance(counter, ConcurrencySlots):
+                counter.refresh(check, now, share, rank=rank)
+            else:
+                counter.refresh(check, now, share, is_settling=is_settling)
             counters.append(counter)
         return counters
 

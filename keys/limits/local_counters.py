@@ -84,36 +84,48 @@ class TokenBucket:
 
 
 class ConcurrencySlots:
-    """The slots of in-flight requests, each with the end of its lease, and the number of slots of other processes."""
+    """The slots of in-flight requests, each with the end of its lease, and the last report about all processes.
 
-    __slots__ = ("_count", "_first_end", "_lease_ends", "_limit", "_others", "_others_until")
+    While the report is new, the free slots are divided among the workers, and each keeps those that it had. So no slot
+    is given twice, even if a worker had more than its share.
+    """
+
+    __slots__ = ("_count", "_first_end", "_lease_ends", "_limit", "_reported_own", "_reported_until", "_reported_used")
 
     def __init__(self) -> None:
         self._lease_ends: dict[str, int] = {}
         self._first_end = 0
         self._limit = self._count = 1
-        self._others = 0
-        self._others_until = 0
+        self._reported_used = self._reported_own = self._reported_until = 0
 
-    def refresh(self, check: LimitCheck, now: int, share: int, *, is_settling: bool) -> None:
+    def refresh(self, check: LimitCheck, now: int, share: int, *, rank: int) -> None:
         """Free the slots whose lease has expired."""
         self._limit = check.value
-        self._count = max(1, check.value // share)
         self._expire(now)
+        self._count = max(1, check.value // share)
+        if now < self._reported_until:
+            free = max(0, check.value - self._reported_used)
+            count = self._reported_own + free // share + (rank < free % share)
+            self._count = count if check.value >= share else max(1, count)
 
     def _expire(self, now: int) -> None:
         if self._lease_ends and self._first_end <= now:
             self._lease_ends = {request_id: end for request_id, end in self._lease_ends.items() if end > now}
             self._first_end = min(self._lease_ends.values(), default=0)
-        if self._others and self._others_until <= now:
-            self._others = 0
+        if self._reported_until <= now:
+            self._reported_used = self._reported_own = 0
+
+    @property
+    def others(self) -> int:
+        """Slots of other processes, by a report that is not too old."""
+        return max(0, self._reported_used - self._reported_own)
 
     def wait_ms(self, check: LimitCheck) -> int:
         return self.known_wait_ms(is_share_enforced=True)
 
     def known_wait_ms(self, *, is_share_enforced: bool) -> int:
         """Return the wait for a slot of the limit, by the slots that this process knows of, or of its share."""
-        is_full = len(self._lease_ends) + self._others >= self._limit
+        is_full = len(self._lease_ends) + self.others >= self._limit
         is_share_full = is_share_enforced and len(self._lease_ends) >= self._count
         return SLOT_RETRY_MS if is_full or is_share_full else 0
 
@@ -122,8 +134,8 @@ class ConcurrencySlots:
 
     def learn_used(self, used: int, now: int) -> None:
         """Note how many slots are in use in Redis, of all processes."""
-        self._others = max(0, used - len(self._lease_ends))
-        self._others_until = now + REPORTED_MS
+        self._reported_used, self._reported_own = used, len(self._lease_ends)
+        self._reported_until = now + REPORTED_MS
 
     def consume(self, check: LimitCheck, request_id: str, lease_ends_at: int) -> None:
         self._first_end = min(lease_ends_at, self._first_end) if self._lease_ends else lease_ends_at
@@ -134,11 +146,11 @@ class ConcurrencySlots:
 
     def state(self, check: LimitCheck, wait_ms: int) -> LimitState:
         own = len(self._lease_ends)
-        return LimitState(check, wait_ms, max(0, min(self._count - own, self._limit - own - self._others)), 0)
+        return LimitState(check, wait_ms, max(0, min(self._count - own, self._limit - own - self.others)), 0)
 
     def is_idle(self, now: int) -> bool:
         self._expire(now)
-        return not self._lease_ends and not self._others
+        return not self._lease_ends and not self.others
 
 
 class Blocked:

@@ -3,7 +3,7 @@
 -- KEYS[1] the workers, each with the end of its report; KEYS[2] the epoch, which changes when Redis loses its data
 -- ARGV[1] the worker; ARGV[2] the life of its report in ms; ARGV[3] the prefix of concurrency limits
 --
--- Returns the epoch, the number of workers, and the names of concurrency limits in use, each followed by its slots.
+-- Returns the epoch, the number of workers, the rank of this one among them, and the names of concurrency limits in use, each followed by its slots.
 
 local MOST = 1000
 local time = redis.call('TIME')
@@ -23,7 +23,12 @@ if redis.call('TYPE', KEYS[2]).ok ~= 'string' or not tonumber(redis.call('GET', 
 end
 redis.call('PEXPIRE', KEYS[2], 4 * life)
 
-local reply = { redis.call('GET', KEYS[2]), redis.call('ZCARD', KEYS[1]) }
+local workers, rank = redis.call('ZRANGE', KEYS[1], 0, -1), 0
+for _, worker in ipairs(workers) do
+  if worker < ARGV[1] then rank = rank + 1 end
+end
+
+local reply = { redis.call('GET', KEYS[2]), #workers, rank }
 for _, name in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, MOST - 1)) do
   local slots = redis.pcall('ZCOUNT', ARGV[3] .. name, '(' .. now, '+inf')
   if type(slots) == 'number' and slots > 0 then

@@ -30,11 +30,17 @@ class Presence:
         self._epoch: int | None = None
         self._lost_at: float | None = None
         self._workers = 0
+        self._rank = 0
 
     @property
     def workers(self) -> int:
         """Workers that share the limits: those of all machines, as far as known; else those of this machine."""
         return max(int(settings.WEB_CONCURRENCY), self._workers)
+
+    @property
+    def rank(self) -> int:
+        """The number of this worker among them, from 0, for what cannot be divided evenly."""
+        return self._rank
 
     @property
     def is_after_outage(self) -> bool:
@@ -65,9 +71,9 @@ class Presence:
         arguments = [3, WORKERS, EPOCH, SLOTS, worker, round(REPORT_LIFE_S * 1000), f"{PREFIX}limit:"]
         replies = _script.run(self._store, [arguments])
         try:
-            epoch, workers, *slots = replies[0] if replies else ()
+            epoch, workers, rank, *slots = replies[0] if replies else ()
             used = {str(name): int(count) for name, count in zip(slots[::2], slots[1::2], strict=True)}
-            self._workers = int(workers)
+            self._workers, self._rank = int(workers), int(rank)
             epoch = int(float(epoch))
         except (TypeError, ValueError, OverflowError):
             return None

@@ -497,7 +497,7 @@ def await_report(limiter: Limiter, *, used: int) -> None:
 
     def knows() -> bool:
         counter = limiter._local._counters.get(f"key:1:{CONCURRENCY}")
-        return isinstance(counter, ConcurrencySlots) and len(counter._lease_ends) + counter._others == used
+        return isinstance(counter, ConcurrencySlots) and len(counter._lease_ends) + counter.others == used
 
     wait_until(lambda: limiter._presence._workers and knows())
 
@@ -542,6 +542,27 @@ def test_slots_in_use_are_not_given_away_without_redis(
             time.sleep(0.05)
 
     assert admitted == 0
+
+
+def test_free_slots_are_divided_where_one_process_has_more_than_its_share(
+    redis_server: RedisServer, new_limiter: New
+) -> None:
+    limits = of_key(concurrent_requests=6)
+    limiters = [new_limiter() for _ in range(4)]
+    for limiter in limiters:
+        limiter.start()
+    wait_until(lambda: all(limiter._presence.workers == 4 for limiter in limiters))
+    for number in range(4):
+        consume(limiters[0], limits, request_id=f"req_{number}")
+    for limiter in limiters:
+        await_report(limiter, used=4)
+    wait_until(lambda: {limiter._presence.rank for limiter in limiters} == {0, 1, 2, 3})
+    redis_server.stop()
+
+    admitted = in_flight(limiters, limits, count=20)
+
+    redis_server.restore()
+    assert admitted == 2
 
 
 def test_slots_that_became_free_during_an_outage_are_given_up_to_the_share(
