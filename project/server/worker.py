@@ -18,7 +18,7 @@ from django.conf import settings
 from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
-from project.server import open_files
+from project.server import open_files, unread_bodies
 from project.server.connections import Connection, Connections, Kind, kind_of
 from project.server.turns import Turns
 
@@ -36,6 +36,7 @@ class DrainingWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.server_class = self._server
+        unread_bodies.install()
         budgets = {Kind.API: settings.MAX_API_REQUESTS, Kind.PAGE: settings.MAX_PAGE_REQUESTS}
         budgets, total = open_files.affordable(budgets, total=settings.MAX_CONNECTIONS)
         self._connections = Connections(budgets=budgets, total=total)
@@ -82,6 +83,9 @@ class DrainingWorker(GeventWorker):
             self._turns.wait_for_page()
         try:
             return super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:  # the connection ends
+            unread_bodies.discard(req, sock)
+            raise
         finally:
             self._connections.end(sock)
             if not self.alive:
