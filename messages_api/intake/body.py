@@ -28,8 +28,8 @@ PIECE_BYTES = 2**16
 MAX_LENGTH_DIGITS = 18
 LARGE_BYTES = 256 * 1024
 turn_of_large_bodies = threading.Lock()
-"""Large bodies are parsed one at a time: the decoder takes 40 ms for 30 MB, in one call. Several that are ready at the
-same time would hold up the streams of a worker for longer."""
+"""Large bodies are parsed one after the other. The decoder does not yield, and takes 40 ms for 30 MB: several that are
+ready would hold up the streams of a worker together."""
 
 DOCUMENTED = frozenset(EnvelopeRequest.__struct_fields__)
 

@@ -72,7 +72,7 @@ ERRORS = {
 """Every error status. The form of the body depends on the API."""
 
 ALL_ERRORS = tuple(ERRORS)
-LIST_ERRORS = (400, 401, 429, 500, 503)
+LIST_ERRORS = (400, 401, 403, 429, 500, 503)
 
 
 def error_responses(api_format: ModuleType, statuses: tuple[int, ...], *, rate_limited: bool = False) -> dict[str, Any]:

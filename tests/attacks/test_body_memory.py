@@ -1,4 +1,4 @@
-"""Unfinished bodies take a bounded part of a worker's memory, whoever sends them."""
+"""Unfinished bodies of one key, and of all keys, take a bounded part of a worker's memory."""
 
 import socket
 from collections import Counter
