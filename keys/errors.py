@@ -8,10 +8,8 @@ The errors that reject a request, with their HTTP status and error type. Each AP
 * the usage record cannot be written              503 overloaded_error
 """
 
-from datetime import datetime
-
 from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount
-from keys.domain.limits import BUDGET, PRICE, LimitExceeded
+from keys.domain.limits import BUDGET, PRICE, BudgetStanding, LimitExceeded, exceeded_headers
 
 
 class RequestRejected(Exception):
@@ -57,15 +55,16 @@ class BudgetExceeded(RequestRejected):
     type = "billing_error"
 
     def __init__(
-        self, *, scope: str, period: str, unit: str, limit: int, remaining: int, needed: int, resets_at: datetime | None
+        self, *, scope: str, period: str, unit: str, standing: BudgetStanding, remaining: int, needed: int
     ) -> None:
+        _, limit, resets_at = standing
         owner = {"key": "this API key", "team": "the team of this API key"}[scope]
         resets = f"Resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
         super().__init__(
             f"Budget exceeded: {format_amount(remaining, unit)} remaining of the {PERIOD_ADJECTIVES[period]} budget "
             f"of {format_amount(limit, unit)} for {owner}; "
             f"this request may cost up to {format_amount(needed, unit)}. {resets}",
-            headers={"x-should-retry": "false"},
+            headers={"x-should-retry": "false", **exceeded_headers(standing, scope=scope, period=period)},
             limit_exceeded=LimitExceeded(
                 scope=scope,
                 limit=BUDGET,

@@ -19,6 +19,7 @@ urlpatterns = [
     re_path(r"^anthropic/v1/models/(?P<model>.+?)/?$", ModelView.as_view(api_format=anthropic), name="model"),
     re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", DocsView.as_view(), name="docs"),
+    re_path(r"^anthropic/?$", hello, name="anthropic"),  # Claude Code sends HEAD to its base URL
     # Also below the Anthropic API, where clients with that base URL request it.
     re_path(r"^(?:anthropic/api/)?hello$", hello, name="hello"),
 ]

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import BooleanField, Q, QuerySet, Value
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.lookups import Exact
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -81,7 +83,20 @@ class UsageRecordAdmin(KeysetModelAdmin):
         (
             "Client",
             {
-                "fields": ["key", "api", "model", "streamed", "client_ip", "user_agent", "client_request_id"],
+                "fields": [
+                    "key",
+                    "api",
+                    "model",
+                    "streamed",
+                    "client_ip",
+                    "user_agent",
+                    "client_request_id",
+                    "session_id",
+                    "agent_id",
+                    "parent_agent_id",
+                    "request_class",
+                    "client_tags",
+                ],
                 "description": "Prompts and responses are not stored.",
             },
         ),
@@ -134,8 +149,8 @@ class UsageRecordAdmin(KeysetModelAdmin):
     list_select_related = ["api_key", "secret", "price"]
     search_fields = ["pk"]  # enables the search field; `get_search_results` does the search
     search_help_text = (
-        "Request ID (req_…) at any time; message ID (msg_…), upstream request ID or client request ID within the "
-        "chosen time."
+        "Request ID (req_…) at any time; message ID (msg_…), upstream request ID, client request ID, session ID, "
+        "agent ID or tag (name=value) within the chosen time."
     )
 
     @admin.display(description="time")
@@ -176,6 +191,10 @@ class UsageRecordAdmin(KeysetModelAdmin):
     @admin.display(description="API format")
     def api(self, record: UsageRecord) -> str:
         return API_FORMATS.get(record.api_format, record.api_format)
+
+    @admin.display(description="tags")
+    def client_tags(self, record: UsageRecord) -> str:
+        return ", ".join(f"{name}={value}" for name, value in (record.tags or {}).items()) or cells.NONE
 
     @admin.display(description="input tokens")
     def tokens_in(self, record: UsageRecord) -> str:
@@ -276,7 +295,14 @@ class UsageRecordAdmin(KeysetModelAdmin):
         by_request_id = self.get_queryset(request).filter(pk=id)
         if by_request_id.exists():
             return by_request_id.order_by("-created_at", "-pk"), False
-        return queryset.filter(Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)), False
+        is_named = Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)
+        return queryset.filter(is_named | Q(session_id=id) | Q(agent_id=id) | _has_tag(id)), False
+
+
+def _has_tag(text: str) -> Q:
+    """Return the condition that a request has a tag, written as `name=value`."""
+    name, separator, value = text.partition("=")
+    return Q(Exact(KeyTextTransform(name, "tags"), value)) if separator else Q(pk__in=[])
 
 
 def _text_without_cost(record: UsageRecord) -> str:

@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.budgets import alerts
+from keys.domain.limits import BudgetStanding
 from keys.errors import BudgetExceeded
 from keys.models import Budget, BudgetPeriod
 from keys.pricing.rating import Price, max_cost, max_output
@@ -79,29 +80,36 @@ class LockedPeriods:
             for row in rows.filter(needed).order_by("pk"):
                 self._rows[row.pk] = self._by_start[row.budget_id, row.starts_at] = row
 
-    def reserve(self, requests: Iterable[ReservationRequest], *, at: datetime) -> list[Reservation]:
-        """Reserve in every budget, atomically. Raise BudgetExceeded and reserve nothing if one lacks the amount."""
+    def reserve(
+        self, requests: Iterable[ReservationRequest], *, at: datetime
+    ) -> tuple[list[Reservation], list[BudgetStanding]]:
+        """Reserve in every budget, atomically. Raise BudgetExceeded and reserve nothing if one lacks the amount.
+
+        Return the reservations, and how much of each budget is spent.
+        """
         reservations: list[Reservation] = []
+        standings: list[BudgetStanding] = []
         for request in requests:
             row = self._by_start.get((request.budget.id, periods.begin_of(request.budget.period, at)))
             if row is None:
                 continue  # the budget was just deleted
             limit = row.budget.limit_at(at)
+            resets_at = periods.end_of(request.budget.period, row.starts_at)
+            standings.append(BudgetStanding(row.spent, limit, resets_at))
             if row.spent + row.reserved + request.amount > limit:
                 raise BudgetExceeded(
                     scope=request.budget.scope,
                     period=request.budget.period,
                     unit=request.budget.unit,
-                    limit=limit,
+                    standing=standings[-1],
                     remaining=max(0, limit - row.spent - row.reserved),
                     needed=request.amount,
-                    resets_at=periods.end_of(request.budget.period, row.starts_at),
                 )
             reservations.append([row.pk, request.amount])
         for period_id, amount in reservations:
             self._rows[period_id].reserved += amount
             self._changed[period_id] = self._rows[period_id]
-        return reservations
+        return reservations, standings
 
     def settle(self, reservations: Iterable[Reservation], *, micros: int, tokens: int) -> None:
         """Replace the reservations of a request by what it spent; less than 0 corrects what it spent before."""

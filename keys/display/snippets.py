@@ -31,7 +31,18 @@ def snippets(raw: str, *, origin: str, model: str) -> list[Snippet]:
         Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (base_url, raw, model)))),
         Snippet("JavaScript or TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (base_url, raw, model)))),
         Snippet("Claude Code", f"export ANTHROPIC_BASE_URL={shlex.quote(base_url)}\nexport ANTHROPIC_AUTH_TOKEN={raw}"),
+        Snippet("Claude Code (~/.claude/settings.json)", claude_code_settings(raw, base_url=base_url)),
     ]
+
+
+def claude_code_settings(raw: str, *, base_url: str) -> str:
+    """Return the settings of Claude Code, with the model list of the gateway in its model picker."""
+    variables = {
+        "ANTHROPIC_BASE_URL": base_url,
+        "ANTHROPIC_AUTH_TOKEN": raw,
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+    }
+    return json.dumps({"env": variables}, indent=2)
 
 
 def _curl(url: str, *, raw: str, model: str, stream: bool = False, version: str = "") -> str:

@@ -71,6 +71,11 @@ class UsageRecord(models.Model):
     client_ip = models.GenericIPAddressField(null=True)
     client_request_id = models.CharField(max_length=128, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
+    session_id = models.CharField(max_length=64, blank=True)
+    agent_id = models.CharField(max_length=64, blank=True)
+    parent_agent_id = models.CharField(max_length=64, blank=True)
+    request_class = models.CharField(max_length=64, blank=True)
+    tags = models.JSONField(null=True)  # the client's own, by name
 
     # The upstream, by name: upstreams may be deleted, records stay.
     upstream = models.CharField(max_length=64, blank=True)

@@ -196,6 +196,7 @@ BY_NAME: dict[str, Fit] = {
     "reservations": _reservations,
     "limit_exceeded": _mapping_or_none,
     "interruption": _mapping_or_none,
+    "tags": _mapping_or_none,
     "cost_usd_micros": partial(count, most=MAX_AMOUNT),
 }
 _COLUMNS = {column.attname: column for column in UsageRecord._meta.concrete_fields}

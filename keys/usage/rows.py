@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from keys.budgets.reservations import Reservation, ReservationRequest
-from keys.domain.limits import LimitExceeded
+from keys.domain.limits import BudgetStanding, LimitExceeded, budget_headers
 from keys.models import UsageRecord
 from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
 from keys.pricing.price_book import PriceBook
@@ -45,6 +45,11 @@ class Admission:
     client_ip: str | None = None
     client_request_id: str = ""
     user_agent: str = ""
+    session_id: str = ""
+    agent_id: str = ""
+    parent_agent_id: str = ""
+    request_class: str = ""
+    tags: dict[str, str] | None = None
     limit_exceeded: LimitExceeded | None = None
     """The limit that rejects the request, or would outside shadow mode."""
     created_at: datetime = field(default_factory=timezone.now)
@@ -52,6 +57,13 @@ class Admission:
     """What the request must reserve of each budget. It is rejected if one lacks the amount."""
     reservations: list[Reservation] = field(default_factory=list, compare=False)
     """What it has reserved, once it is admitted."""
+    standings: list[BudgetStanding] = field(default_factory=list, compare=False)
+    """How much of its budgets was spent when it was admitted."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers about its budgets."""
+        return budget_headers(self.standings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +104,7 @@ TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")
 CLOSING = tuple(item.name for item in fields(Settlement))
 """The columns that are known at settlement, besides its time."""
 _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
-_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations")
+_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
 _BILLED = [(item.name, f"{item.name}_tokens") for item in fields(Tokens)]
 _COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_micros")

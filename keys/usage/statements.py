@@ -16,14 +16,14 @@ from keys.models import KeySecret
 from keys.usage import dropped, record_writer, rows
 from keys.usage.backlog import LAST_USED_INTERVAL, backlog
 from keys.usage.hourly_rollup import RollupWriter
-from keys.usage.model_names import UnsuccessfulNames
+from keys.usage.names import MAX_NAMES, BoundedNames
 from keys.usage.record_writer import Written
 from keys.usage.rows import Admission, Row, Settlement, Status
 
 logger = logging.getLogger(__name__)
 
 UNSUCCESSFUL = (Status.REJECTED, Status.FAILED)
-unsuccessful_names = UnsuccessfulNames()
+unsuccessful_names = BoundedNames(MAX_NAMES)
 
 
 class Admit:
@@ -44,13 +44,15 @@ class Admit:
     def apply(self, batch: "_Batch") -> None:
         self.error = None
         try:
-            reservations = batch.periods.reserve(self._admission.reservation_requests, at=self._admission.created_at)
+            requests, at = self._admission.reservation_requests, self._admission.created_at
+            reservations, standings = batch.periods.reserve(requests, at=at)
         except BudgetExceeded as error:
             self.error = error
             self._admission.reservations[:] = []
             batch.add(rejected(self._admission, error.status, error.type, error.limit_exceeded))
             return
         self._admission.reservations[:] = reservations
+        self._admission.standings[:] = standings
         batch.admitted_here.add(self._admission.id)
         batch.add(self.row | {"reservations": reservations})
 
@@ -92,7 +94,7 @@ class Settle:
 def closed(admission: Admission, settlement: Settlement) -> Row:
     """Return the row of a settled request of this process."""
     if settlement.status in UNSUCCESSFUL and settlement.is_model_known:
-        is_known = unsuccessful_names.add(admission.model, key_id=admission.api_key_id, at=admission.created_at)
+        is_known = unsuccessful_names.add(admission.model, owner=admission.api_key_id, at=admission.created_at)
         settlement = replace(settlement, is_model_known=is_known)
     return rows.closed(admission, settlement, boot_id=backlog.boot_id)
 

@@ -19,6 +19,7 @@ from keys.errors import LedgerUnavailable, RequestRejected, Unpriced
 from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
+from keys.usage.names import bounded_tags
 from keys.usage.rows import Admission
 from lib import deadlines
 from lib.pace import pace
@@ -29,7 +30,7 @@ from messages_api.gateway.access import check_client_ip, check_models
 from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import HeldBody, bodies
 from messages_api.intake.body import RequestBody
-from messages_api.intake.client import ClientInfo
+from messages_api.intake.client import ClientInfo, session_in
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.route_table import find_targets, is_routed, refresh_deadline
 from messages_api.watcher import watcher
@@ -192,9 +193,20 @@ class AdmissionControl:
             client_ip=self.client.ip_address,
             client_request_id=self.client.client_request_id,
             user_agent=self.client.user_agent,
+            session_id=self.client.session_id or (session_in(request) if request else ""),
+            agent_id=self.client.agent_id,
+            parent_agent_id=self.client.parent_agent_id,
+            request_class=self.client.request_class,
+            tags=self._tags(),
             reservation_requests=reservation_requests,
             limit_exceeded=self.grant.shadow_exceeded,
         )
+
+    def _tags(self) -> dict[str, str] | None:
+        """Return the client's tags, with a bounded number of names and values per key."""
+        if not self.client.tags:
+            return None
+        return bounded_tags(self.client.tags, key_id=self.key.key_id, at=timezone.now())
 
 
 def _check_open() -> None:

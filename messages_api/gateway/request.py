@@ -59,6 +59,7 @@ class InFlightRequest:
         """Whether the client disconnected and the rest of the response is read for its usage."""
         self._is_aborted = False
         self._lock = threading.Lock()
+        self._budget_headers: dict[str, str] = {}
         self.writing_since: float | None = None
         """When the server began to write to the client; None while it does not write."""
 
@@ -90,6 +91,7 @@ class InFlightRequest:
     def admit(self) -> None:
         """Pass admission control; from then on the request must be settled. Raise RequestRejected or RequestError."""
         targets, self._admission = self._admission_control.admit()
+        self._budget_headers = self._admission.headers
         begin = partial(
             Attempt,
             body=self._body,
@@ -132,9 +134,9 @@ class InFlightRequest:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Response headers: rate limits, the target, and the request fields that it does not support."""
+        """Response headers: rate limits, budgets, the target, and the request fields that it does not support."""
         attempt = self._attempts.current if self._attempts is not None else None
-        limits = self._admission_control.grant.headers
+        limits = self._admission_control.grant.headers | self._budget_headers
         if attempt is None or attempt.exchange.response_status is None:
             return limits
         headers = {"x-gateway-target": _header_safe(f"{attempt.target.endpoint.name}/{attempt.target.model}")}

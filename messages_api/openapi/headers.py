@@ -3,6 +3,7 @@
 from messages_api.openapi.json_schema import TEXT, Schema
 
 NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+UNIFIED = "anthropic-ratelimit-unified"
 RATE_LIMIT: list[tuple[str, str, Schema]] = [
     (
         "limit",
@@ -36,6 +37,20 @@ HEADERS: dict[str, Schema] = {
         for kind in ("requests", "tokens")
         for name, text, schema in RATE_LIMIT
     },
+    f"{UNIFIED}-status": {
+        "description": "`allowed`, `allowed_warning` from 75 % of a budget on, or `rejected`. Absent without a budget.",
+        "schema": {"enum": ["allowed", "allowed_warning", "rejected"]},
+    },
+    f"{UNIFIED}-overage-utilization": {
+        "description": "Share of the fullest budget of the API key or its team that was spent when the request was "
+        "admitted, without the requests in flight.",
+        "schema": {"type": "string", "pattern": r"^[01]\.\d\d$"},
+    },
+    f"{UNIFIED}-overage-surpassed-threshold": {
+        "description": "`0.75` or `0.95`, from that share on.",
+        "schema": {"enum": ["0.75", "0.95"]},
+    },
+    f"{UNIFIED}-reset": {"description": "Time at which the budget resets, in Unix seconds.", "schema": NUMBER},
     "retry-after": {"description": "Seconds to wait before a retry, if known.", "schema": TEXT},
     "x-should-retry": {"description": "`false` if a retry cannot succeed.", "schema": TEXT},
     "WWW-Authenticate": {"description": "`Bearer`", "schema": TEXT},

@@ -2,6 +2,7 @@
 
 from messages_api.apis import anthropic, envelope
 from messages_api.backend.protocol import model_list
+from messages_api.intake.client import MAX_TAGS, TAG, TAG_HEADER
 from messages_api.openapi import bodies, examples, responses, self_service
 from messages_api.openapi.errors import ALL_ERRORS, JSON, LIST_ERRORS, error_responses
 from messages_api.openapi.headers import RATE_LIMIT_HEADERS, headers
@@ -70,6 +71,13 @@ ANTHROPIC_HEADERS = [
     header_parameter("anthropic-version", "Forwarded to Anthropic upstreams."),
     header_parameter("anthropic-beta", "Forwarded to Anthropic upstreams."),
 ]
+TAG_PARAMETER: Schema = {
+    "name": TAG_HEADER,
+    "in": "header",
+    "description": f"`name=value` for the usage record. At most {MAX_TAGS}, repeated or separated by commas.",
+    "schema": {"type": "string", "pattern": f"^{TAG.pattern}$"},
+    "example": "team=search",
+}
 MODEL_PARAMETER = {
     "name": "model",
     "in": "path",
@@ -109,6 +117,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "description": "The request body is that of Anthropic's Messages API, the response an OpenAI-style completion "
         "in an envelope. The request body is read as JSON regardless of its Content-Type.",
         "security": EITHER_KEY,
+        "parameters": [TAG_PARAMETER],
         "requestBody": body("EnvelopeRequest"),
         "responses": {
             "200": message_response(
@@ -149,7 +158,7 @@ OPERATIONS: dict[tuple[str, str], Schema] = {
         "summary": "Create a message with Anthropic's Messages API",
         "description": "Responses of Anthropic upstreams are forwarded unchanged.",
         "security": EITHER_KEY,
-        "parameters": ANTHROPIC_HEADERS,
+        "parameters": [*ANTHROPIC_HEADERS, TAG_PARAMETER],
         "requestBody": body("AnthropicRequest"),
         "responses": {
             "200": message_response(

@@ -15,7 +15,7 @@ from keys.models import APIKey, HourlyUsage, UsageRecord
 from keys.reports import usage_csv
 from keys.reports.date_range import DateRange
 from keys.usage import ledger, rollup_check
-from keys.usage.model_names import MAX_NAMES
+from keys.usage.names import MAX_NAMES
 from messages_api.models import Route, RouteTarget, Upstream
 from messages_api.routing.route_table import routes
 from tests.upstream import ScriptedUpstream

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from keys.display.snippets import claude_code_settings
 from keys.models import APIKey, Budget
 from tests import clients
 from tests.support.gateway import Gateway
@@ -117,3 +118,25 @@ def test_a_rate_limit(gateway: Gateway, claude: ClaudeCode) -> None:
 
     assert (result["api_error_status"], result["api_error_type"]) == (429, "rate_limit_error")
     assert "Rate limit exceeded: 1 request per minute for this API key." in result["result"]
+
+
+def test_a_session_is_attributed(gateway: Gateway, claude: ClaudeCode) -> None:
+    variables = {"ANTHROPIC_CUSTOM_HEADERS": "x-gateway-tag: team=search", "CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1"}
+
+    result = claude.run("Hi", **variables)
+
+    record = gateway.record()
+    assert (record.session_id, record.request_class) == (result["session_id"], "main")
+    assert record.tags == {"team": "search"}
+
+
+def test_the_settings_of_the_page_that_shows_the_key_work(gateway: Gateway, claude: ClaudeCode) -> None:
+    """The CLI gets base URL and key from its settings file alone."""
+    base_url = claude.environment.pop("ANTHROPIC_BASE_URL")
+    raw_key = claude.environment.pop("ANTHROPIC_AUTH_TOKEN")
+    settings = Path(claude.environment["HOME"]) / ".claude" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text(claude_code_settings(raw_key, base_url=base_url))
+
+    assert claude.run("Hi")["result"] == "Hello, world!"
+    assert gateway.record().status == "completed"

@@ -102,3 +102,15 @@ def test_the_badges_of_keys_are_described() -> None:
 
     told = {badge for names in tables for badge in re.findall(r"\*([^*]+)\*", names)}
     assert told == {condition.badge for condition in conditions.NAMED.values()}
+
+
+def test_the_versions_of_clients_are_those_of_the_lock_files() -> None:
+    rows = re.findall(r"^\| [^|]*\(`([^`]+)`\)[^|]* \| ([\d.]+) \|", (ROOT / "docs/clients.md").read_text(), flags=re.M)
+    npm = json.loads((ROOT / "tests/clients/package-lock.json").read_text())["packages"]
+    locked = dict(
+        re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)", (ROOT / "requirements/dev.txt").read_text(), re.M)
+    )
+    locked |= {name.removeprefix("node_modules/"): package.get("version") for name, package in npm.items()}
+
+    assert len(rows) >= 6
+    assert dict(rows) == {name: locked[name] for name, _ in rows}
