@@ -9,6 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = {"true", "yes", "on", "1"}
 FALSE = {"false", "no", "off", "0"}
+MAX_SECONDS = 86_400.0
+"""A day. Sockets and locks overflow with times beyond any use."""
 
 
 class Environment(environ.FileAwareEnv):
@@ -37,7 +39,7 @@ class Environment(environ.FileAwareEnv):
         return int(text)
 
     def seconds(self, name: str, *, default: float, may_be_none: bool = False) -> float:
-        """Return a number of seconds, more than 0 unless `may_be_none`."""
+        """Return a number of seconds, at most a day, and more than 0 unless `may_be_none`."""
         text = self._text(name)
         if not text:
             return default
@@ -45,8 +47,8 @@ class Environment(environ.FileAwareEnv):
             value = float(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_none):
-            bound = "0 or more" if may_be_none else "more than 0"
+        if not 0 <= value <= MAX_SECONDS or (value == 0 and not may_be_none):
+            bound = f"from 0 to {MAX_SECONDS:g}" if may_be_none else f"more than 0 and at most {MAX_SECONDS:g}"
             raise ImproperlyConfigured(f"{name} is not a number of seconds, {bound}, such as {default:g}.")
         return value
 

@@ -115,6 +115,21 @@ def test_no_random_request_of_a_role_is_a_server_error(
     assert failed == []
 
 
+@pytest.mark.timeout(600)
+def test_no_random_request_before_the_login_is_a_server_error(
+    client: Client, objects: Objects, settings: Any, at_length: bool
+) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    source = random.Random("login")
+    form = largest_form(client.get("/admin/login/").text)
+    for _ in range(600 if at_length else 60):
+        url = source.choice(["/admin/login/", "/admin/logout/", "/admin/", "/", "/admin/two-factor/code/"])
+        query, data = sent(fuzz.query(source, ["username"])), sent(fuzz.changed_form(source, form, []))
+        with undone():
+            response = client.post(url, data, query_params=query)
+        assert response.status_code < 500, (url, query, data)
+
+
 # ---- Each kind of forged parameter, on every page that takes it
 
 

@@ -76,6 +76,8 @@ def test_a_valid_value_is_read(monkeypatch: pytest.MonkeyPatch, read: Read, text
         (seconds, "-5"),
         (seconds, "nan"),
         (seconds, "inf"),
+        (seconds, "1e308"),
+        (seconds, "86401"),
         (seconds_or_none, "-5"),
         (choice, "LOUD"),
     ],
