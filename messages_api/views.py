@@ -42,12 +42,12 @@ class ApiFormatView(APIView):
     is_recorded = False
     """Whether admission writes a usage record of each request, also of those from an IP address that is not allowed."""
 
-    def initial(self, http_request: DRFRequest, *args: Any, **kwargs: Any) -> None:
+    def initial(self, request: DRFRequest, *args: Any, **kwargs: Any) -> None:
         """Authenticate, and check the client's IP address before anything of the request is read."""
-        super().initial(http_request, *args, **kwargs)
+        super().initial(request, *args, **kwargs)
         if not self.is_recorded:
-            client_ip = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the middleware
-            check_client_ip(http_request.auth, client_ip)  # type: ignore[arg-type]
+            client_ip = request._request.client_ip  # type: ignore[attr-defined]  # set by the middleware
+            check_client_ip(request.auth, client_ip)  # type: ignore[arg-type]
 
 
 class MessagesView(ApiFormatView):

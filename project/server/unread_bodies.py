@@ -18,7 +18,7 @@ DISCARD_S = 5.0
 PIECE_BYTES = 64 * 1024
 
 
-class ClosingRequest(Request):  # type: ignore[misc]  # gunicorn has no types
+class ClosingRequest(Request):
     """A request that ends its connection if much of its body is not read when the response begins."""
 
     def should_close(self) -> bool:
