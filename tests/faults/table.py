@@ -168,17 +168,24 @@ RESPONSES = [
     *rows(
         "U9",
         "no-choices",
-        plain=by_dialect(openai=invalid(), anthropic=whole("")),
+        plain=by_dialect(openai=invalid(usage="partial"), anthropic=whole("")),
         streamed=by_dialect(openai=whole(""), anthropic=whole()),
     ),
     *rows(
         "U9",
         "null-choices",
-        plain=by_dialect(openai=invalid(), anthropic=whole("")),
+        plain=by_dialect(openai=invalid(usage="partial"), anthropic=whole("")),
         streamed=by_dialect(openai=whole(""), anthropic=broken()),
     ),
-    *rows("U9", "hollow-choices", plain=invalid(), streamed=by_dialect(openai=whole(""), anthropic=whole())),
-    *rows("U9", "wrong-choices", plain=invalid(), streamed=by_dialect(openai=invalid(), anthropic=broken())),
+    *rows(
+        "U9",
+        "hollow-choices",
+        plain=invalid(usage="partial"),
+        streamed=by_dialect(openai=whole(""), anthropic=whole()),
+    ),
+    *rows(
+        "U9", "wrong-choices", plain=invalid(usage="partial"), streamed=by_dialect(openai=invalid(), anthropic=broken())
+    ),
     *same("U9", "list", "null", "error-in-200", both=invalid()),
     *rows("U10", "length-too-large", plain=invalid(), streamed=whole()),
     *rows(
