@@ -7,6 +7,7 @@ from typing import Any
 from tests.soak.accounts import ScenarioRun
 from tests.soak.scenarios import (
     connections,
+    dead_connections,
     disconnects,
     full_disk,
     killed_master,
@@ -141,6 +142,13 @@ PROGRAM = [
         run=slow_readers.run,
         large={"clients": 200, "ramp_s": 5, "send_timeout_s": 60},
         small={"clients": 20, "ramp_s": 1, "send_timeout_s": 2},
+    ),
+    SoakScenario(
+        name="dead connections",
+        promise="Connections that send nothing, dribble a head or read no response delay no other request.",
+        run=dead_connections.run,
+        large={"connections": 2_010, "requests_per_s": 50, "seconds": 30},
+        small={"connections": 100, "requests_per_s": 20, "seconds": 4},
     ),
     SoakScenario(
         name="connections",
