@@ -10,7 +10,8 @@ An outage ends when the database accepts a write. Chores fail alone: neither a s
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -122,6 +123,8 @@ class GroupCommit:
         self._unfinished: list[str] = []
         """Chores that run again as soon as the queued statements are written."""
         self._busy_since: float | None = None
+        self._writing: list[Ticket] = []
+        """The current batch."""
 
     @property
     def available_for_s(self) -> float:
@@ -166,16 +169,30 @@ class GroupCommit:
         self._outage = None
         self._busy_since = None
         self._unfinished = []
+        self._writing = []
         threads.run_in_thread(self._run)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Write what is queued, then stop the thread. Return whether it stopped in time. May be called twice."""
+        """Write what is queued, then stop the thread. Return whether it stopped in time. May be called twice.
+
+        If it did not, the statements are abandoned: they may be committed later, or never.
+        """
         if not self._thread.is_started:
             return True
         self._queue.put(None)
         stopped = self._stopped.wait(timeout)
         self._thread.reset()
+        if not stopped:
+            self._abandon([*self._writing, *self._drained()], TimeoutError("the process ends"), is_in_doubt=True)
         return stopped
+
+    def _drained(self) -> Iterator[Ticket]:
+        """Yield the tickets in the queue, and leave the request to stop there."""
+        with suppress(threads.QueueEmpty):
+            while True:
+                if (ticket := self._queue.get_nowait()) is not None:
+                    yield ticket
+        self._queue.put(None)
 
     # ---- In the writer's thread.
 
@@ -186,8 +203,10 @@ class GroupCommit:
         while running:
             batch, running = self._next_batch(max(0.0, chores_at - time.monotonic()))
             self._busy_since = time.monotonic()
+            self._writing = batch
             if batch:
                 self._commit(batch, connection)
+            self._writing = []
             if running and time.monotonic() >= chores_at:
                 chores_at = self._next_chores_at(connection)
             if self._outage is not None:

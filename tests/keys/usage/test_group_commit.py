@@ -130,6 +130,24 @@ def test_closing_writes_the_queue_and_may_be_repeated() -> None:
     assert [entry for entry in database.log if entry != "chore"] == [f"{number} written" for number in range(20)]
 
 
+def test_statements_of_a_thread_that_does_not_stop_are_abandoned() -> None:
+    database = _Database()
+    writer = database.writer()
+    database.may_continue.clear()
+    writer.submit(_Statement("first", database))
+    wait_until(lambda: writer._queue.empty())
+    writer.submit(_Statement("second", database))
+    stopped = writer._stopped
+
+    assert not writer.close(timeout=0.2)
+
+    assert [entry for entry in database.log if entry != "chore"] == ["first abandoned", "second abandoned", "flushed"]
+    database.may_continue.set()
+    assert stopped.wait(5)
+    written = [entry for entry in database.log if entry != "chore"][-2:]
+    assert written == ["first written", "first committed after abandon"]
+
+
 def test_an_outage_ends_when_the_database_accepts_writes_although_a_chore_fails() -> None:
     database = _Database()
     database.chores = {"broken": _fail, "locked": _time_out, "chore": database.chore}
