@@ -131,6 +131,23 @@ def test_arguments_that_are_not_utf8_are_rejected(
     assert (done.returncode, done.stderr) == (1, b"Enter arguments in UTF-8.\n")
 
 
+def test_a_reader_that_ends_early_causes_no_traceback(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        [sys.executable, "manage.py", "help"],
+        cwd=ROOT,
+        env=environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_a_raw_key_on_stdin_that_is_not_utf8_is_not_found(rows: APIKey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8"))
 
