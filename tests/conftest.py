@@ -59,6 +59,7 @@ LONGEST = (
     "tests/soak/",
 )
 TIMED = (
+    "tests/attacks/test_large_bodies.py",
     "tests/attacks/test_slow_clients.py",
     "tests/faults/",
     "tests/keys/limits/",
