@@ -70,8 +70,10 @@ class Presence:
         """
         arguments = [3, WORKERS, EPOCH, SLOTS, worker, round(REPORT_LIFE_S * 1000), f"{PREFIX}limit:"]
         replies = _script.run(self._store, [arguments])
+        if replies is None:
+            return None
         try:
-            epoch, workers, rank, *slots = replies[0] if replies else ()
+            epoch, workers, rank, *slots = replies[0]
             used = {str(name): int(count) for name, count in zip(slots[::2], slots[1::2], strict=True)}
             self._workers, self._rank = int(workers), int(rank)
             epoch = int(float(epoch))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from keys.models import APIKey
+from keys.models import APIKey, UsageRecord
 from messages_api.routing.redis_circuits import OPEN_KEY
 from tests.support.gateway import Gateway, GatewayServer, read_until, targets_of, wait_until
 from tests.support.redis_server import RedisServer
@@ -90,10 +90,11 @@ def test_older_requests_do_not_refill_a_lowered_limit(gateways: Gateways) -> Non
     started = time.monotonic()
     for number, connection in enumerate(held):
         connection.close()
-        admitted += gateways[number % 2].post(PATH, PLAIN | {"max_tokens": 150}).status == 200
+        wait_until(lambda: UsageRecord.objects.filter(status="started").count() == len(held) - 1 - number)  # noqa: B023
+        admitted += gateways[number % 2].post(PATH, PLAIN | {"max_tokens": 180}).status == 200
     refilled = 200 / 60 * (time.monotonic() - started)
 
-    assert admitted <= (200 + refilled) // 21 + 1  # a response uses 21 tokens
+    assert 1 <= admitted <= 2 + (20 + refilled) // 21  # a response uses 21 tokens, and 180 must remain
     gateways[0].settled(40)
 
 
@@ -132,7 +133,7 @@ def test_foreign_entries_in_redis_fail_no_request(gateways: Gateways, redis_serv
 def test_a_slow_redis_costs_one_round_trip_before_and_one_after_a_request(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User, redis_server: RedisServer
 ) -> None:
-    latency_s = 0.2
+    latency_s = 0.6  # a request takes longer than a second: each one finds that the state of circuits is too old
     with (
         SlowLink(redis_server.port, latency_s=0.0) as link,
         GatewayServer(REDIS_URL=link.redis_url, REDIS_TIMEOUT_S="2") as server,
@@ -141,22 +142,22 @@ def test_a_slow_redis_costs_one_round_trip_before_and_one_after_a_request(
         limit(gateway, requests_per_minute=600, concurrent_requests=50)
         for _ in range(3):
             gateway.post(PATH, PLAIN)
-        quick_s = min(durations(gateway, 10))
+        quick_s = quickest(gateway)
         link.latency_s = latency_s
-        slow_s = min(durations(gateway, 10))
-        gateway.settled(23)
+        slow_s = quickest(gateway)
+        gateway.settled(15)
 
-    assert 2 * latency_s <= slow_s < 2 * latency_s + quick_s + 0.1
+    assert 2 * latency_s <= slow_s < 2.5 * latency_s + quick_s
 
 
-def durations(gateway: Gateway, count: int) -> list[float]:
-    """Return how long each of so many requests took."""
+def quickest(gateway: Gateway) -> float:
+    """Return how long the quickest of six requests took: a busy machine delays some."""
     took_s = []
-    for _ in range(count):
+    for _ in range(6):
         started = time.monotonic()
         assert gateway.post(PATH, PLAIN).status == 200
         took_s.append(time.monotonic() - started)
-    return took_s
+    return min(took_s)
 
 
 def test_a_redis_that_rejects_writes_is_logged_once(gateways: Gateways, redis_server: RedisServer) -> None:

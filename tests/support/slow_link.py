@@ -21,11 +21,12 @@ class SlowLink:
     def __enter__(self) -> Self:
         self._thread.start()
         listening = asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
+        self._listener = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
         return self
 
     def __exit__(self, *_: object) -> None:
         async def end() -> None:
+            self._listener.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
