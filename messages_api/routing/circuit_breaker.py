@@ -153,8 +153,9 @@ class CircuitBreaker:
 
     def _circuit(self, key_id: int | None) -> _Circuit:
         """Return the circuit that decides about the requests of a key: that of all keys once it is open."""
-        is_for_all = self.open_state is not None or key_id is None
-        return self._all if is_for_all else self._keys.get(key_id, CLOSED)
+        if self.open_state is not None or key_id is None:
+            return self._all
+        return self._keys.get(key_id, CLOSED)
 
     # ---- requests
 
