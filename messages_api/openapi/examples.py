@@ -42,7 +42,7 @@ ENVELOPE_EXAMPLE: JSONObject = {
     "message": "successful",
     "data": chunks.completion_from_message(MESSAGE_EXAMPLE, created=CREATED),
 }
-MODEL_PAGE_EXAMPLE = model_list.page([{"id": "claude-3-opus-20240229"}])
+MODEL_PAGE_EXAMPLE = model_list.page([{"id": "claude-3-opus-20240229", "lifecycle": "active"}])
 
 
 def event_stream_example() -> str:

@@ -75,7 +75,7 @@ TAG_PARAMETER: Schema = {
     "name": TAG_HEADER,
     "in": "header",
     "description": f"`name=value` for the usage record. At most {MAX_TAGS}, repeated or separated by commas.",
-    "schema": {"type": "string", "pattern": f"^{TAG.pattern}$"},
+    "schema": {"type": "string", "pattern": f"^({TAG.pattern})?$"},
     "example": "team=search",
 }
 MODEL_PARAMETER = {
