@@ -81,7 +81,9 @@ def start() -> None:
 
 def close() -> None:
     """Write what is queued, and close the spool. Called at shutdown; may be called twice."""
-    if not _writer.close():
+    if _writer.close():
+        _dead_spools.close()
+    else:
         logger.error("Ledger: the writer did not stop in time; its statements are spooled")
     backlog.close()
     statements.unsuccessful_names.clear()

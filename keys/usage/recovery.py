@@ -8,7 +8,7 @@ of this host find their own orphans; a lease, which depends on the clocks of two
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from django.db import transaction
 from django.db.models import Q
@@ -79,7 +79,13 @@ class DeadSpools:
     """The spools of the dead processes of this host, replayed in slices of time: a file may be of any size."""
 
     def __init__(self) -> None:
-        self._replay: Iterator[None] | None = None
+        self._replay: Generator[None] | None = None
+
+    def close(self) -> None:
+        """Unlock a spool whose replay has not ended: the next process begins it again."""
+        if self._replay is not None:
+            self._replay.close()
+            self._replay = None
 
     def replay(self) -> bool:
         """Replay for one slice. Return whether there is more."""
@@ -92,7 +98,7 @@ class DeadSpools:
         return False
 
 
-def _replay_dead_spools() -> Iterator[None]:
+def _replay_dead_spools() -> Generator[None]:
     """Replay each spool, and settle what its process left open. One that fails stays, and is logged once."""
     for dead in iter_dead(spool_folder(), except_for=backlog.spool.path):
         try:

@@ -211,7 +211,7 @@ def test_a_row_that_the_database_rejects_is_quarantined_and_can_be_replayed(
         was_available = not ledger.is_unavailable()
         ledger.close()
         ledger.start()
-        wait_until(lambda: statuses()[poisoned.id] == "interrupted")
+        wait_until(lambda: statuses()[poisoned.id] == "interrupted" and not spool.count_pending(spool_folder()))
         ledger.close()
 
         assert was_available
