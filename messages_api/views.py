@@ -79,7 +79,10 @@ class CountTokensView(ApiFormatView):
         with bodies.hold(body.expected_length(http_request._request.META), key_id=key.key_id):
             request_body = body.read(http_request._request, strict=False, is_count=True)
             count = count_tokens(request_body, key=key, client=client)
-        return as_json(wire.encode({"input_tokens": count}))
+        response = as_json(wire.encode({"input_tokens": count.tokens}))
+        if count.is_estimated:
+            response["x-gateway-estimated"] = "true"
+        return response
 
 
 class ModelsView(ApiFormatView):

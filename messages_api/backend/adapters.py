@@ -3,7 +3,7 @@
 from typing import Protocol, cast
 
 from messages_api.backend import anthropic_adapter, openai_adapter
-from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource
 from messages_api.backend.protocol.model_list import ListedModel
@@ -18,7 +18,7 @@ class Adapter(Protocol):
     def events(self, attempt: Attempt) -> EventSource:
         """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
 
-    def count_tokens(self, attempt: Attempt) -> int:
+    def count_tokens(self, attempt: Attempt) -> TokenCount:
         """Return the input tokens of the request, as counted by the upstream or estimated by the gateway."""
 
     def models(self, endpoint: Endpoint) -> list[ListedModel]:
@@ -33,7 +33,7 @@ def events(attempt: Attempt) -> EventSource:
     return _for(attempt.target.endpoint).events(attempt)
 
 
-def count_tokens(attempt: Attempt) -> int:
+def count_tokens(attempt: Attempt) -> TokenCount:
     return _for(attempt.target.endpoint).count_tokens(attempt)
 
 

@@ -2,15 +2,16 @@
 
 from typing import Any, cast
 
-from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.event_source import EventSource
+from messages_api.backend.event_source import EventSource, open_source, read_complete
 from messages_api.backend.lookup import get_json
 from messages_api.backend.protocol import error_mapping, model_list, relay, wire
 from messages_api.backend.protocol.headers import upstream_headers
 from messages_api.backend.protocol.history_cleanup import clean_history
 from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
+from messages_api.backend.protocol.whole import is_stream
 from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/messages"
@@ -19,13 +20,16 @@ PATH = "/messages"
 def message(attempt: Attempt) -> UpstreamResponse:
     """Request a complete response. Raise UpstreamError if the attempt fails."""
     _send(attempt, PATH)
-    response, raw = attempt.read_json()
+    raw = attempt.read_body()
+    if is_stream(raw):
+        return read_complete(attempt, raw, _decoder(attempt))
+    response = attempt.decode(raw)
     usage = Usage.from_anthropic(response.get("usage")) if isinstance(response, dict) else Usage()
     attempt.reported_usage = lambda: usage
     try:
         message = relay.message_from_anthropic(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
-        raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
+        raise attempt.invalid(error.mapped, raw) from error
     reported_usage = ReportedUsage.of(usage, is_final=True)
     return UpstreamResponse(message=message, reported_usage=reported_usage, raw=raw if message == response else None)
 
@@ -33,19 +37,29 @@ def message(attempt: Attempt) -> UpstreamResponse:
 def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt, PATH)
-    decoder = relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate, ids=attempt.ids)
-    attempt.reported_usage = lambda: decoder.usage
-    return EventSource(attempt.exchange, decoder, keep_raw=attempt.is_anthropic_api)
+    return open_source(attempt, _decoder(attempt), keep_raw=attempt.is_anthropic_api)
 
 
-def count_tokens(attempt: Attempt) -> int:
-    """Return the upstream's count of input tokens. Raise UpstreamError if it returns none."""
-    _send(attempt, PATH + "/count_tokens")
-    response, _ = attempt.read_json()
+def _decoder(attempt: Attempt) -> relay.AnthropicDecoder:
+    return relay.AnthropicDecoder(attempt.request, input_estimate=attempt.input_estimate, ids=attempt.ids)
+
+
+def count_tokens(attempt: Attempt) -> TokenCount:
+    """Return the upstream's count of input tokens, or the estimate where it does not count any.
+
+    Raise UpstreamError if it fails.
+    """
+    try:
+        _send(attempt, PATH + "/count_tokens")
+    except UpstreamError:
+        if attempt.exchange.response_status not in (404, 405, 501):  # of an upstream that has no such endpoint
+            raise
+        return TokenCount(attempt.input_estimate, is_estimated=True)
+    response = attempt.decode(attempt.read_body())
     count = response.get("input_tokens") if isinstance(response, dict) else None
     if type(count) is not int or count < 0:
         raise UpstreamError("The upstream returned no token count.")
-    return count
+    return TokenCount(count, is_estimated=False)
 
 
 def models(endpoint: Endpoint) -> list[ListedModel]:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lib.json_size import TooManyValues
 from messages_api.backend.endpoint import Target
 from messages_api.backend.exchange import NEVER, Exchange
-from messages_api.backend.protocol import wire
-from messages_api.backend.protocol.error_mapping import MappedError
+from messages_api.backend.protocol import whole, wire
+from messages_api.backend.protocol.error_mapping import UNREADABLE, MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
@@ -80,15 +80,32 @@ class Attempt:
         mapped = map_error(status, _json_or_text(self.exchange.read_all()))
         raise UpstreamError.from_mapped(mapped, endpoint=self.target.endpoint, headers=self._retry_headers())
 
-    def read_json(self) -> tuple[object, bytes]:
-        """Read the complete response. Return its JSON value and its bytes. Raise UpstreamError if it is not JSON."""
-        raw = self.exchange.read_all()
+    def read_body(self) -> bytes:
+        """Read the complete response. Raise UpstreamError if it is incomplete."""
         try:
-            return wire.decode(raw), raw
+            return self.exchange.read_all()
+        except UpstreamError as error:
+            self.unreadable(error, self.exchange.incomplete_body)
+            raise
+
+    def decode(self, raw: bytes) -> object:
+        """Return the JSON value of a response. Raise UpstreamError if it is not JSON."""
+        try:
+            return wire.decode(raw)
         except TooManyValues as error:
-            raise UpstreamError("The upstream's response holds too many values.") from error
+            raise self.unreadable(UpstreamError("The upstream's response holds too many values."), raw) from error
         except ValueError as error:
-            raise UpstreamError("The upstream's response is not JSON.") from error
+            raise self.unreadable(UpstreamError("The upstream's response is not JSON."), raw) from error
+
+    def invalid(self, mapped: MappedError, raw: bytes) -> UpstreamError:
+        """Return the error for a complete response that is an error itself, or that cannot be used."""
+        error = UpstreamError.from_mapped(mapped, endpoint=self.target.endpoint)
+        return self.unreadable(error, raw) if mapped in UNREADABLE else error
+
+    def unreadable(self, error: UpstreamError, raw: bytes) -> UpstreamError:
+        """Return the error of a response that cannot be used. One that was generated is not requested again."""
+        is_billed = self.target.endpoint.profile.bills_unreadable and whole.is_generated(raw)
+        return error.as_billed() if is_billed else error
 
     def _retry_headers(self) -> dict[str, str]:
         """Return the upstream's headers about retries. None of its other headers reaches the client."""
@@ -131,6 +148,13 @@ class Attempt:
             **({"cache_write_tokens": reported.cache_write} if reported.cache_write else {}),
             "usage_source": "partial" if reported.input is None or reported.output is None else "reported",
         }
+
+
+class TokenCount(NamedTuple):
+    """The input tokens of a request."""
+
+    tokens: int
+    is_estimated: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

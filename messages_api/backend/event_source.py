@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.exchange import MAX_RESPONSE_BYTES, Exchange
-from messages_api.backend.protocol import sse
-from messages_api.backend.protocol.error_mapping import MappedError
+from messages_api.backend.protocol import sse, wire
+from messages_api.backend.protocol.error_mapping import UNREADABLE, MappedError
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
+from messages_api.backend.protocol.whole import is_generated, is_json, message_of
 from messages_api.backend.upstream_error import UpstreamError
 
 FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # a line end and an empty line
@@ -50,7 +52,13 @@ class Decoder(Protocol):
     def is_ended(self) -> bool:
         """No event follows."""
 
+    @property
+    def has_generated(self) -> bool:
+        """Content or usage was seen."""
+
     def read(self, record: sse.Record) -> list[Event]: ...
+
+    def read_body(self, body: object) -> list[Event]: ...
 
     def eof(self) -> list[Event]: ...
 
@@ -65,6 +73,8 @@ class EventSource:
         self._parser = sse.SSEParser()
         self._bytes_without_event = 0
         self._grace_expires_at: float | None = None
+        self._has_begun = False
+        self._body = b""
         self.is_ended = False
         """No event follows."""
         self.first = self._read_first()
@@ -73,7 +83,16 @@ class EventSource:
     def error(self) -> UpstreamError | None:
         """The error that ended the stream: the upstream's own, or a stream that ended early."""
         mapped = self._decoder.error
-        return None if mapped is None else UpstreamError.from_mapped(mapped, endpoint=self._exchange.endpoint)
+        if mapped is None:
+            return None
+        endpoint = self._exchange.endpoint
+        error = UpstreamError.from_mapped(mapped, endpoint=endpoint)
+        is_billed = mapped in UNREADABLE and self._has_generated and endpoint.profile.bills_unreadable
+        return error.as_billed() if is_billed else error
+
+    @property
+    def _has_generated(self) -> bool:
+        return self._decoder.has_generated or is_generated(self._body)
 
     def reported_usage(self) -> ReportedUsage:
         """Return the counts that the upstream reported so far."""
@@ -101,6 +120,10 @@ class EventSource:
             return EventBatch(self._end()) if self._is_grace_over() else EventBatch([])
         if not piece:
             return EventBatch(self._end())
+        if not self._has_begun and (start := piece.removeprefix(sse.BOM).lstrip()):
+            self._has_begun = True
+            if is_json(start):
+                return EventBatch(self._read_body(piece))
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment counts as progress, a line that never ends does not
@@ -109,6 +132,18 @@ class EventSource:
         if self._bytes_without_event > MAX_RESPONSE_BYTES:
             raise UpstreamError("The upstream sent too much without an event.")
         return batch
+
+    def _read_body(self, piece: bytes) -> list[Event]:
+        """Return the events of an upstream that ignores `stream`, and responds with JSON."""
+        self._body = piece + self._exchange.read_all()
+        try:
+            events = self._decoder.read_body(wire.decode(self._body))
+        except ValueError:
+            events = self._decoder.read(sse.Record(None, "{"))  # an error: the body is not JSON
+        if self._decoder.error is not None:
+            self._redact(events)
+        self.is_ended = self._decoder.is_ended
+        return events
 
     def _batch(self, records: list[sse.Record], piece: bytes) -> EventBatch:
         """Return the events of some records, with their bytes if each record is exactly its event."""
@@ -170,6 +205,24 @@ class EventSource:
 
     def close(self) -> None:
         self._exchange.close()
+
+
+def open_source(attempt: Attempt, decoder: Decoder, *, keep_raw: bool = False) -> EventSource:
+    """Return the source of an attempt with its first event. Raise UpstreamError if there is none."""
+    attempt.reported_usage = lambda: decoder.usage
+    return EventSource(attempt.exchange, decoder, keep_raw=keep_raw)
+
+
+def read_complete(attempt: Attempt, raw: bytes, decoder: Decoder) -> UpstreamResponse:
+    """Return the response of an upstream that sends a stream although none was requested. Raise UpstreamError."""
+    parser = sse.SSEParser(max_frame_bytes=MAX_RESPONSE_BYTES)
+    events = [event for record in (*parser.feed(raw), *parser.eof()) for event in decoder.read(record)]
+    events += decoder.eof()
+    attempt.reported_usage = lambda: decoder.usage
+    if decoder.error is not None:
+        raise attempt.invalid(decoder.error, raw)
+    reported_usage = ReportedUsage.of(decoder.usage, is_final=True)
+    return UpstreamResponse(message=message_of(events), reported_usage=reported_usage)
 
 
 @contextmanager

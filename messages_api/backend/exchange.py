@@ -54,6 +54,7 @@ class Exchange:
         self._response: requests.Response | None = None
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
+        self._pieces: list[bytes] = []
 
     @property
     def may_be_billed(self) -> bool:
@@ -156,7 +157,7 @@ class Exchange:
 
     def read_all(self) -> bytes:
         """Return the complete response. Raise UpstreamError if it is incomplete, too slow or larger than 64 MiB."""
-        pieces: list[bytes] = []
+        pieces = self._pieces
         size = 0
         while piece := self.read(wait_s=NEVER):
             self.progress()
@@ -164,7 +165,13 @@ class Exchange:
             size += len(piece)
             if size > MAX_RESPONSE_BYTES:
                 raise UpstreamError(_INVALID_RESPONSE)
+        self._pieces = []
         return b"".join(pieces)
+
+    @property
+    def incomplete_body(self) -> bytes:
+        """What `read_all` read before it failed."""
+        return b"".join(self._pieces)
 
     def _is_ready(self, raw: Any) -> bool:
         """Whether a read would return without waiting. http.client cannot resume a read that timed out."""

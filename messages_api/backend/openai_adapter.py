@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib.pace import pace
-from messages_api.backend.attempt import Attempt, UpstreamResponse
+from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
 from messages_api.backend.endpoint import Endpoint
-from messages_api.backend.event_source import EventSource
+from messages_api.backend.event_source import EventSource, open_source, read_complete
 from messages_api.backend.lookup import get_json
 from messages_api.backend.protocol import decoder, error_mapping, model_list, openai_request, wire
 from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
+from messages_api.backend.protocol.whole import is_stream
 from messages_api.backend.upstream_error import UpstreamError
 
 PATH = "/chat/completions"
@@ -22,33 +23,37 @@ def message(attempt: Attempt) -> UpstreamResponse:
     if (empty := _empty_response(attempt)) is not None:
         return empty
     _send(attempt)
-    response, _ = attempt.read_json()
+    raw = attempt.read_body()
+    if is_stream(raw):
+        return read_complete(attempt, raw, _decoder(attempt))
+    response = attempt.decode(raw)
     usage = Usage.from_openai(find_usage(response)) if isinstance(response, dict) else Usage()
     attempt.reported_usage = lambda: usage
     try:
         message = decoder.message_from_openai(response, request=attempt.request, ids=attempt.ids)
     except error_mapping.UpstreamResponseError as error:
-        raise UpstreamError.from_mapped(error.mapped, endpoint=attempt.target.endpoint) from error
+        raise attempt.invalid(error.mapped, raw) from error
     return UpstreamResponse(message=message, reported_usage=ReportedUsage.of(usage, is_final=True))
 
 
 def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
     _send(attempt)
-    profile = attempt.target.endpoint.profile
-    stream = decoder.OpenAIDecoder(
+    return open_source(attempt, _decoder(attempt))
+
+
+def _decoder(attempt: Attempt) -> decoder.OpenAIDecoder:
+    return decoder.OpenAIDecoder(
         attempt.request,
         ids=attempt.ids,
         input_estimate=attempt.input_estimate,
-        buffer_tool_calls=profile.buffer_tool_calls,
+        buffer_tool_calls=attempt.target.endpoint.profile.buffer_tool_calls,
     )
-    attempt.reported_usage = lambda: stream.usage
-    return EventSource(attempt.exchange, stream)
 
 
-def count_tokens(attempt: Attempt) -> int:
+def count_tokens(attempt: Attempt) -> TokenCount:
     """Return the estimated input tokens: this dialect has no endpoint for it. Never raise UpstreamError."""
-    return attempt.input_estimate
+    return TokenCount(attempt.input_estimate, is_estimated=True)
 
 
 def models(endpoint: Endpoint) -> list[ListedModel]:

@@ -8,7 +8,8 @@ Errors of an attempt. Each becomes an UpstreamError(status, type, message, retry
 * rate-limited or failing (429, 5xx)     its status            same target after its retry-after, then the next
 * the gateway's account (401, 402, 403)  502 api_error         next target
 * invalid request (400, 404 …)           its status            no retry
-* invalid response                       502 api_error         same target, then the next
+* invalid response                       502 api_error         same target, then the next; no retry if it has content or
+                                                               usage, since it was billed (`bills_unreadable`)
 
 Retries happen before the first byte of the response only.
 """
@@ -69,6 +70,12 @@ class UpstreamError(Exception):
     def unsupported(cls, message: str, *, param: str | None) -> "UpstreamError":
         """Return the 400 for a request that this upstream's dialect cannot express."""
         return cls(message, status=400, type="invalid_request_error", retry_scope=RetryScope.NONE, param=param)
+
+    def as_billed(self) -> "UpstreamError":
+        """Return the error without another attempt, here or by the client: the upstream generated a response."""
+        self.retry_scope = RetryScope.NONE
+        self.headers = {**self.headers, "x-should-retry": "false"}
+        return self
 
     @property
     def is_upstream_fault(self) -> bool:

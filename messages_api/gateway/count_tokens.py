@@ -6,7 +6,7 @@ from keys.access.snapshots import Snapshot
 from lib import deadlines
 from lib.pace import pace
 from messages_api.backend import adapters
-from messages_api.backend.attempt import Attempt
+from messages_api.backend.attempt import Attempt, TokenCount
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.gateway.access import check_models
 from messages_api.gateway.attempts import Attempts
@@ -16,7 +16,7 @@ from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.route_table import find_targets
 
 
-def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> int:
+def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> TokenCount:
     """Return the input tokens of a request: counted by the upstream where it can, else estimated.
 
     Raise RequestRejected, RequestError or UpstreamError. Limits and budgets do not apply; no usage record is written.

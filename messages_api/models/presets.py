@@ -25,11 +25,21 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "vllm": (
         "vLLM",
-        {"reasoning_history": "reasoning", "thinking_toggle": "enable_thinking", "top_k": True},
+        {
+            "reasoning_history": "reasoning",
+            "thinking_toggle": "enable_thinking",
+            "top_k": True,
+            "bills_unreadable": False,
+        },
     ),
     "sglang": (
         "SGLang",
-        {"reasoning_history": "reasoning_content", "thinking_toggle": "enable_thinking", "top_k": True},
+        {
+            "reasoning_history": "reasoning_content",
+            "thinking_toggle": "enable_thinking",
+            "top_k": True,
+            "bills_unreadable": False,
+        },
     ),
     "llama.cpp": (
         "llama.cpp",
@@ -39,11 +49,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "top_k": True,
             # Small models write broken JSON at times, and one broken tool call loses the whole response in the client.
             "buffer_tool_calls": True,
+            "bills_unreadable": False,
         },
     ),
     "ollama": (
         "Ollama",
-        {"efforts": ["none", "low", "medium", "high"], "parallel_tool_calls": False, "buffer_tool_calls": True},
+        {
+            "efforts": ["none", "low", "medium", "high"],
+            "parallel_tool_calls": False,
+            "buffer_tool_calls": True,
+            "bills_unreadable": False,
+        },
     ),
     "openrouter": (
         "OpenRouter",

@@ -80,6 +80,11 @@ def invalid(*, usage: str = "estimated") -> Expected:
     return status(502, "api_error", usage=usage)
 
 
+def billed(*, usage: str = "estimated") -> Expected:
+    """Return a response that was generated and cannot be read. It is not requested again."""
+    return status(502, "api_error", usage=usage, attempts=1)
+
+
 def unreachable() -> Expected:
     """Return a failure to connect, which cannot be billed."""
     return status(502, "api_error", usage="none")

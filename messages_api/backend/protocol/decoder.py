@@ -166,6 +166,8 @@ class OpenAIDecoder:
         self._is_final = False
         """Whether no content came after the finish reason. Some servers send one with each chunk, or too early."""
         self._first_choice: int | None = None
+        self._message = ContentPart("", "", "", [])
+        self._has_delta = False
         self._tool_calls = ToolCalls(_tool_names(request))
         self._has_tools = False
         self._is_refusal = False
@@ -177,6 +179,11 @@ class OpenAIDecoder:
     def characters(self) -> int:
         """Characters emitted: text, thinking and arguments."""
         return self._blocks.characters
+
+    @property
+    def has_generated(self) -> bool:
+        """Whether content or usage was seen."""
+        return bool(self.characters or self._held) or self.usage != Usage()
 
     @property
     def is_ended(self) -> bool:
@@ -207,6 +214,19 @@ class OpenAIDecoder:
         if record.event == "error":
             return self._fail(map_openai_error(200, chunk))
         return self.feed(chunk)
+
+    def read_body(self, body: object) -> list[Event]:
+        """Return the events for a complete response that the upstream sent instead of a stream."""
+        if self.is_ended:
+            return []
+        if not isinstance(body, dict):
+            return self._fail(NO_CHOICES)
+        if not _is_error(body):
+            try:
+                _choices(body)
+            except UpstreamResponseError as error:
+                return self._fail(error.mapped)
+        return self.feed(body) + self.done()
 
     def start(self) -> list[Event]:
         """Return `message_start`, unless it was returned before. It is a heartbeat while the model is thinking."""
@@ -270,7 +290,13 @@ class OpenAIDecoder:
         if not isinstance(delta, dict):
             return self._fail(NOT_AN_OBJECT)
 
-        out = self._part(read_content(delta), choice.get("index"))
+        message = choice.get("message")
+        self._has_delta = self._has_delta or bool(delta)
+        if self._has_delta or not isinstance(message, dict):
+            part = read_content(delta)
+        else:
+            part = self._added_by(read_content(message))
+        out = self._part(part, choice.get("index"))
         if self._held > MAX_HELD_CHARACTERS:
             return out + self._fail(TOO_MUCH_HELD)
         error = _choice_error(choice)
@@ -280,6 +306,15 @@ class OpenAIDecoder:
             self._final = choice
             self._is_final = True
         return out
+
+    def _added_by(self, message: ContentPart) -> ContentPart:
+        """Return what a message adds to the last one: some servers send all of the content again, without deltas."""
+        last, self._message = self._message, message
+        return message._replace(
+            thinking=_after(last.thinking, message.thinking),
+            text=_after(last.text, message.text),
+            refusal=_after(last.refusal, message.refusal),
+        )
 
     def _part(self, part: ContentPart, index: object) -> list[Event]:
         """Return the events for the content of one choice. Another choice than the first follows it."""
@@ -373,6 +408,10 @@ class OpenAIDecoder:
         if usage.output is None:
             usage = replace(usage, output=estimated_output(self.characters, self._request))
         return usage
+
+
+def _after(known: str, text: str) -> str:
+    return text[len(known) :] if text.startswith(known) else text
 
 
 def _tool_names(request: MessagesRequest) -> list[str]:

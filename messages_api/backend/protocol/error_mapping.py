@@ -50,6 +50,21 @@ NOT_AN_OBJECT = MappedError(502, "api_error", "The upstream sent a frame that is
 INVALID_EVENT = MappedError(502, "api_error", "The upstream sent an invalid event.")
 OUT_OF_ORDER = MappedError(502, "api_error", "The upstream sent an event out of order.")
 
+UNREADABLE = frozenset(
+    {
+        NO_CHOICES,
+        NO_MESSAGE,
+        STREAM_CUT,
+        STREAM_CUT_IN_TOOL_CALL,
+        TOO_MUCH_HELD,
+        NOT_JSON,
+        NOT_AN_OBJECT,
+        INVALID_EVENT,
+        OUT_OF_ORDER,
+    }
+)
+"""Errors of responses that the upstream did not report itself: they may have been generated, and billed."""
+
 FAILED_FINISH_REASONS = {
     "error": MappedError(500, "api_error", "The upstream ended with finish_reason 'error'."),
     "abort": MappedError(500, "api_error", "The upstream ended with finish_reason 'abort'."),

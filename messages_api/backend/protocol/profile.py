@@ -49,6 +49,8 @@ class Profile:
     """Whether each tool call of a stream is sent only when it is complete."""
     tool_extras: bool = True
     """Whether a tool call of the history keeps the provider's own fields, such as Gemini's thought signature."""
+    bills_unreadable: bool = True
+    """Whether a response that was generated and cannot be read is billed. If so, it is not requested again."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header for the credential."""
 

@@ -23,6 +23,7 @@ from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.types import Event, JSONObject, Message, MessagesRequest
 from messages_api.backend.protocol.usage import Usage
+from messages_api.backend.protocol.whole import events_of
 
 
 def message_from_anthropic(response: object, *, request: MessagesRequest, ids: Ids | None = None) -> Message:
@@ -84,12 +85,18 @@ class AnthropicDecoder:
         self._ids = ids
         self._is_started = False
         self._has_delta = False
+        self._has_content = False
         self._blocks = BlockRelay(ids)
 
     @property
     def characters(self) -> int:
         """Characters passed on: text, thinking and arguments."""
         return self._blocks.characters
+
+    @property
+    def has_generated(self) -> bool:
+        """Whether content or its usage was seen."""
+        return self._has_content or bool(self.usage.output)
 
     @property
     def is_ended(self) -> bool:
@@ -125,6 +132,18 @@ class AnthropicDecoder:
             self.has_changed = True  # SDKs read an event by its name and its type
         return out
 
+    def read_body(self, body: object) -> list[Event]:
+        """Return the events for a complete response that the upstream sent instead of a stream."""
+        if self.is_ended:
+            return []
+        try:
+            message = message_from_anthropic(body, request=self._request, ids=self._ids)
+        except UpstreamResponseError as error:
+            return self._fail(error.mapped)
+        assert isinstance(body, dict)
+        sent = events_of({**message, "usage": body.get("usage")})
+        return [event for each in sent for event in self.feed(each)]
+
     def feed(self, event: object) -> list[Event]:
         """Return the events for one decoded event."""
         if self.is_ended:
@@ -137,6 +156,7 @@ class AnthropicDecoder:
         if handle is None:
             return unchanged(event)
         self._blocks.has_changed = False
+        self._has_content = self._has_content or event["type"] == "content_block_delta"
         try:
             out = handle(self, event)
         except UpstreamResponseError as error:

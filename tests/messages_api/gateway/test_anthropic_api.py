@@ -200,8 +200,24 @@ def test_tokens_are_counted_by_an_anthropic_upstream_and_estimated_for_another(g
 
     assert estimated.json() == {"input_tokens": 104}
     assert counted.json() == {"input_tokens": 77}
+    assert estimated.headers["x-gateway-estimated"] == "true"
+    assert "x-gateway-estimated" not in counted.headers
     assert [request.path for request in gateway.upstream.requests] == ["/v1/messages/count_tokens"]
     assert not UsageRecord.objects.exists()
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_tokens_are_estimated_where_an_anthropic_upstream_does_not_count(gateway: Gateway, status: int) -> None:
+    gateway.configure_upstream("anthropic")
+    gateway.upstream.queue(failure(status), times=None)
+
+    response = gateway.post(
+        PATH + "/count_tokens", {"model": "m", "messages": [{"role": "user", "content": "x" * 400}]}
+    )
+
+    assert (response.status, response.json()) == (200, {"input_tokens": 104})
+    assert response.headers["x-gateway-estimated"] == "true"
+    assert len(gateway.upstream.requests) == 1
 
 
 def test_the_list_of_models_has_those_that_the_key_may_use(gateway: Gateway) -> None:

@@ -31,6 +31,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "stream_options": True,
         "buffer_tool_calls": False,
         "tool_extras": True,
+        "bills_unreadable": True,
         "auth_style": "bearer",
     }
 
