@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.soak.accounts import ScenarioRun
 from tests.soak.scenarios import (
+    clock_step,
     connections,
     dead_connections,
     disconnects,
@@ -149,6 +150,13 @@ PROGRAM = [
         run=dead_connections.run,
         large={"connections": 2_010, "requests_per_s": 50, "seconds": 30},
         small={"connections": 100, "requests_per_s": 20, "seconds": 4},
+    ),
+    SoakScenario(
+        name="stepped clock",
+        promise="Steps of the clock by an hour, forward and back, lose no request, cut none and reject no API key.",
+        run=clock_step.run,
+        large={"between_s": 15, "requests_per_s": 50, "streams": 200},
+        small={"between_s": 2, "requests_per_s": 10, "streams": 20},
     ),
     SoakScenario(
         name="connections",
