@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from keys.access import authorization
 from keys.access.snapshots import Snapshot
-from lib import model_patterns
+from lib import deadlines, model_patterns
 from lib.cached import SingleFlightCache
 from messages_api.backend import adapters
 from messages_api.backend.protocol import model_list
@@ -120,7 +120,7 @@ def refresh() -> None:
     if not settings.MODEL_LIST_INTERVAL_S:
         return
     is_due = Q(catalog=None) | Q(catalog__due_at__lte=timezone.now()) | ~Q(catalog__base_url=F("base_url"))
-    for upstream in Upstream.objects.filter(is_due, enabled=True, targets__isnull=False).distinct():
+    for upstream in list(Upstream.objects.filter(is_due, enabled=True, targets__isnull=False).distinct()):
         if _claim(upstream):
             _read(upstream)
 
@@ -144,6 +144,7 @@ def _kept(catalog: ModelCatalog, upstream: Upstream) -> list[ListedModel]:
 
 def _read(upstream: Upstream) -> None:
     row = ModelCatalog.objects.filter(upstream=upstream, base_url=upstream.base_url)
+    deadlines.release_connections()  # requests may need it while the upstream responds slowly
     try:
         entries = adapters.models(upstream.endpoint())
     except UpstreamError as error:

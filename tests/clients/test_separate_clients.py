@@ -1,14 +1,13 @@
-"""Python clients with packages of their own: LangChain's standard tests, pydantic-ai and LiteLLM.
+"""Clients in processes of their own: LangChain's standard tests, pydantic-ai, LiteLLM and the AI SDK.
 
-Their packages would add plugins to pytest and change the versions of others, so they are in `.venv/clients`
-(requirements/clients.txt) and run in a process of their own, against the gateway of the test.
+The packages of the Python clients would add plugins to pytest and change the versions of others, so they are in
+`.venv/clients` (requirements/clients.txt).
 """
 
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +67,9 @@ def _example(schema: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def environment(gateway: Gateway, tmp_path: Path, proxy: str) -> Iterator[dict[str, str]]:
-    if not PYTHON.exists():
-        missing("the packages of requirements/clients.txt are not installed")
+def environment(gateway: Gateway, tmp_path: Path, proxy: str) -> dict[str, str]:
     gateway.upstream.queue(lambda request: replied(reply_of(request))(request), times=None)
-    yield {
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "GATEWAY_URL": f"{gateway.url}/api/anthropic",
@@ -83,33 +80,57 @@ def environment(gateway: Gateway, tmp_path: Path, proxy: str) -> Iterator[dict[s
     }
 
 
-def run(environment: dict[str, str], *arguments: str) -> str:
-    """Run Python with the packages of the clients. Return what it prints. Fail if its status is not 0."""
-    ran = subprocess.run(
-        [str(PYTHON), *arguments], cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=WITHIN_S
-    )
+@pytest.fixture
+def python() -> str:
+    """The interpreter with the packages of the Python clients."""
+    if not PYTHON.exists():
+        missing("the packages of requirements/clients.txt are not installed")
+    return str(PYTHON)
+
+
+def run(command: list[str], environment: dict[str, str], *, folder: Path = FOLDER) -> str:
+    """Run a client. Return what it prints. Fail if its status is not 0."""
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=WITHIN_S)
     assert ran.returncode == 0, f"{ran.stdout[-6000:]}{ran.stderr[-2000:]}"
     return ran.stdout
 
 
 @both_dialects
 @pytest.mark.timeout(WITHIN_S + 30)
-def test_the_standard_tests_of_langchain_pass(gateway: Gateway, environment: dict[str, str], dialect: str) -> None:
+def test_the_standard_tests_of_langchain_pass(
+    gateway: Gateway, environment: dict[str, str], python: str, dialect: str
+) -> None:
     gateway.configure_upstream(dialect, profile_overrides={"files": True})
 
-    output = run(environment, "-m", "pytest", "-c", "pytest.ini", "langchain_standard.py")
+    output = run([python, "-m", "pytest", "-c", "pytest.ini", "langchain_standard.py"], environment)
 
     assert output.splitlines()[-1].startswith("47 passed, 3 skipped in ")  # JSON mode, audio and recorded requests
 
 
+def check_turns(gateway: Gateway, output: str) -> None:
+    """Check a turn with a tool call and a stream."""
+    assert json.loads(output.splitlines()[-1]) == {
+        "cities": ["Paris"],
+        "tool": "Hello, world!",
+        "stream": "Hello, world!",
+    }
+    assert {record.status for record in gateway.settled(3)} == {"completed"}
+
+
 @both_dialects
 @pytest.mark.parametrize("name", ["pydantic-ai", "litellm"])
-def test_a_client_calls_a_tool_and_streams(
-    gateway: Gateway, environment: dict[str, str], dialect: str, name: str
+def test_a_python_client_calls_a_tool_and_streams(
+    gateway: Gateway, environment: dict[str, str], python: str, dialect: str, name: str
 ) -> None:
     gateway.configure_upstream(dialect)
 
-    result = json.loads(run(environment, "other_clients.py", name).splitlines()[-1])
+    check_turns(gateway, run([python, "other_clients.py", name], environment))
 
-    assert result == {"cities": ["Paris"], "tool": "Hello, world!", "stream": "Hello, world!"}
-    assert {record.status for record in gateway.settled(3)} == {"completed"}
+
+@both_dialects
+def test_the_ai_sdk_calls_a_tool_and_streams(
+    npm_packages: None, gateway: Gateway, environment: dict[str, str], dialect: str
+) -> None:
+    gateway.configure_upstream(dialect)
+
+    check_turns(gateway, run(["node", "ai_sdk.mjs"], environment, folder=clients.FOLDER))
