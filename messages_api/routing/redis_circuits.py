@@ -13,6 +13,7 @@ STATE_EXPIRES_S = 120
 OPEN_KEY = "messages-gateway:circuit:{}"
 PROBE_KEY = "messages-gateway:probe:{}"
 MAX_PREFETCHED = 100
+PREFETCH_INTERVAL_S = 0.25  # what is older is asked for again: a circuit keeps its copy for another second
 MAX_REASON_LENGTH = 64
 
 
@@ -26,12 +27,12 @@ class RedisState:
         self._prefetched_at = 0.0
 
     def prefetch(self) -> None:
-        """Ask for the state of known upstreams without waiting, at most once per second.
+        """Ask for the state of known upstreams without waiting, at most four times per second.
 
         A request asks before it waits for its limits: both replies arrive in one round trip.
         """
         now = time.monotonic()
-        if now - self._prefetched_at < STATE_TTL_S or not self._prefetched:
+        if now - self._prefetched_at < PREFETCH_INTERVAL_S or not self._prefetched:
             return
         self._prefetched_at = now
         for upstream in list(self._prefetched)[:MAX_PREFETCHED]:
@@ -41,7 +42,7 @@ class RedisState:
         """Return the state of an open circuit. An unreadable entry counts as if Redis were unavailable."""
         command = self._prefetched.get(upstream)
         self._prefetched[upstream] = None  # each reply is used once
-        if command is None or time.monotonic() - self._prefetched_at >= STATE_TTL_S:
+        if command is None or time.monotonic() - self._prefetched_at >= STATE_TTL_S / 2:
             command = self._store.send("GET", OPEN_KEY.format(upstream))
         lost = object()
         stored = self._store.reply_of(command, default=lost)
