@@ -27,8 +27,9 @@ class JSONObjectField(forms.CharField):
     def prepare_value(self, value: Any) -> Any:
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
-    def to_python(self, value: Any) -> dict[str, Any]:
-        text = super().to_python(value)
+    def to_python(self, value: Any) -> Any:
+        """Return the object. Raise ValidationError for any other text."""
+        text = super().to_python(value) or ""
         if len(text) > MAX_OVERRIDES_LENGTH:
             raise ValidationError(f"Enter at most {MAX_OVERRIDES_LENGTH:,} characters.")
         try:

@@ -7,6 +7,7 @@ an admin names. The lists are read in the background, never for a request.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import F, Q
@@ -104,8 +105,8 @@ def _load() -> Listings:
 
 def _listing(upstream: Upstream) -> Listing:
     catalog: ModelCatalog | None = getattr(upstream, "catalog", None)
-    listed = catalog.entries if catalog is not None and catalog.base_url == upstream.base_url else []
-    entries: dict[str, ListedModel] = {entry["id"]: {"lifecycle": "active", **entry} for entry in listed}
+    listed: list[Any] = catalog.entries if catalog is not None and catalog.base_url == upstream.base_url else []
+    entries: dict[str, ListedModel] = {entry["id"]: {"lifecycle": "active"} | entry for entry in listed}
     return Listing(entries, upstream.model_names or entries)
 
 
