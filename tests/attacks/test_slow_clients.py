@@ -84,7 +84,8 @@ def test_the_api_responds_beside_dead_connections(small: Gateway, kind: Kind, at
             assert time.monotonic() - started_at < SERVED_WITHIN_S
         if not at_length:
             pids = small.server.worker_pids()
-            wait_until(lambda: clients_of(pids, small.port) <= WORKERS * MAX_CONNECTIONS)
+            # Sooner than CLIENT_IDLE_TIMEOUT_S.
+            wait_until(lambda: clients_of(pids, small.port) <= WORKERS * MAX_CONNECTIONS, within_s=5)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -20,7 +20,7 @@ def run(host: Host, *, between_s: float, requests_per_s: int, streams: int) -> S
     """Step the clock by +1 h, -1 h, -1 h and +1 h. Raise FaketimeMissing without libfaketime."""
     with tempfile.TemporaryDirectory() as folder:
         clock = SteppedClock(Path(folder))
-        with host.installation(CONFIG_CACHE_TTL_S="1", **clock.environment) as installation:
+        with host.installation(sqlite=False, CONFIG_CACHE_TTL_S="1", **clock.environment) as installation:
             return play(lambda run: _run(run, installation, clock, between_s, requests_per_s, streams))
 
 
@@ -74,7 +74,7 @@ def _offset(installation: Installation) -> float:
 
 async def _requests(installation: Installation, per_s: int, over: asyncio.Event) -> list[ClientResult]:
     """Send requests at a constant rate until it is over."""
-    sent = []
+    sent: list[asyncio.Task[ClientResult]] = []
     while not over.is_set():
         plan = RequestPlan(id=f"request-{len(sent):05d}", streamed=len(sent) % 2 == 0)
         sent.append(asyncio.create_task(installation.send(plan, key=len(sent) % len(installation.keys))))
