@@ -12,8 +12,7 @@ from messages_api.apis import envelope
 from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import wire
-from messages_api.gateway.access import check_client_ip
-from messages_api.gateway.admission import AdmissionControl
+from messages_api.gateway.admission import AdmissionControl, check_client_ip
 from messages_api.gateway.count_tokens import count_tokens
 from messages_api.gateway.request import InFlightRequest
 from messages_api.gateway.stream import open_stream

@@ -8,7 +8,7 @@ more than the value. Only a record without a valid ID, key, status or time canno
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 from ipaddress import ip_address
@@ -84,6 +84,11 @@ def count(value: Any, *, most: int = MAX_TOKENS) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return count(int(value), most=most)
     raise _UnfitValue
+
+
+def total_tokens(values: Iterable[Any]) -> int:
+    """Return the sum of token counts. An unknown one counts 0."""
+    return sum(map(tokens, values))
 
 
 def tokens(value: Any) -> int:

@@ -97,7 +97,7 @@ class Settlement:
     @property
     def tokens(self) -> int:
         """All tokens that the request used. Unknown counts are 0."""
-        return sum(column_values.tokens(getattr(self, name)) for name in BILLED_TOKEN_COLUMNS)
+        return column_values.total_tokens([getattr(self, name) for name in BILLED_TOKEN_COLUMNS])
 
 
 TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")

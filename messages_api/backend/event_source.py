@@ -45,14 +45,6 @@ class Decoder(Protocol):
         """The finish reason of the response is known."""
 
     @property
-    def is_finishing(self) -> bool:
-        """The response is complete; only usage and an end mark may follow."""
-
-    @property
-    def is_ended(self) -> bool:
-        """No event follows."""
-
-    @property
     def has_generated(self) -> bool:
         """Content or usage was seen."""
 
@@ -168,18 +160,19 @@ class EventSource:
 
     def _decode(self, records: list[sse.Record]) -> list[Event]:
         events: list[Event] = []
-        for record in records:
-            self._exchange.step()
+        for position, record in enumerate(records):
+            if position:  # the first follows a read, which gave the others their turn
+                self._exchange.step()
             events += self._decoder.read(record)
         if self._decoder.error is not None:
             self._redact(events)
-        self.is_ended = self._decoder.is_ended
-        self._set_grace()
+        self._set_end()
         return events
 
-    def _set_grace(self) -> None:
-        """Start the grace period after the finish reason. Content after it ends the period."""
-        if not self._decoder.is_finishing:
+    def _set_end(self) -> None:
+        """Note the end. Start the grace period after the finish reason; content after it ends the period."""
+        self.is_ended = self._decoder.is_whole or self._decoder.error is not None
+        if self.is_ended or not self._decoder.is_complete:
             self._grace_expires_at = None
         elif self._grace_expires_at is None:
             self._grace_expires_at = time.monotonic() + GRACE_S
@@ -200,7 +193,7 @@ class EventSource:
     def _end(self) -> list[Event]:
         """Return the events for the end of the bytes: buffered ones, and an error if the response is incomplete."""
         events = self._decode(self._parser.eof()) + self._decoder.eof()  # this error is in the gateway's own words
-        self.is_ended = self._decoder.is_ended
+        self._set_end()
         return events
 
     def close(self) -> None:

@@ -8,11 +8,13 @@ itself (400), models (403), tokens per minute (429), route (404), budgets (402),
 A rejected request has a usage record as well. Before the body is read, its model is not known: the record has none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
 
+from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from keys.budgets.reservations import ReservationRequest, reservation_requests
 from keys.errors import LedgerUnavailable, RequestRejected, Unpriced
@@ -26,11 +28,11 @@ from lib.pace import pace
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import Size, measure, output_limit
 from messages_api.errors import RequestError
-from messages_api.gateway.access import check_client_ip, check_models
 from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import HeldBody, bodies
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo, session_in
+from messages_api.intake.named_models import named_models
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.routing.route_table import find_targets, is_routed, refresh_deadline
 from messages_api.watcher import watcher
@@ -215,3 +217,23 @@ def _check_open() -> None:
         raise RequestError(RESTARTING, status=503, type="overloaded_error", headers={"Retry-After": "1"})
     if ledger.is_unavailable():
         raise LedgerUnavailable
+
+
+def check_client_ip(key: Snapshot, client_ip: str | None) -> None:
+    """Raise NotPermitted unless a key may be used from a client IP address."""
+    authorization.check_client_ip(key, client_ip)
+
+
+def check_models(request: Mapping[str, Any], *, key: Snapshot) -> None:
+    """Raise NotPermitted if a request names a model that its key may not use, or has a field that may choose one.
+
+    Raise NotAuthenticated for a key that expired while the body was read.
+    """
+    authorization.check_usable(key)
+    authorization.check_model(key, request["model"])
+    if not authorization.has_model_allowlist(key):
+        return
+    for path, name in named_models(request, step=pace()):
+        if name is None:
+            raise authorization.unknown_model(key, param=path)
+        authorization.check_model(key, name, param=path)

@@ -8,7 +8,7 @@ from lib.pace import pace
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, TokenCount
 from messages_api.backend.protocol.token_estimate import estimate
-from messages_api.gateway.access import check_models
+from messages_api.gateway.admission import check_models
 from messages_api.gateway.attempts import Attempts
 from messages_api.intake.body import RequestBody
 from messages_api.intake.client import ClientInfo

@@ -207,7 +207,6 @@ ONLY_IN = {
         "keys",
         "project",
         "staff",
-        "messages_api/gateway/access.py",
         "messages_api/gateway/admission.py",
         "messages_api/gateway/count_tokens.py",
         "messages_api/gateway/request.py",

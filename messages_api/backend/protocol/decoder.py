@@ -115,7 +115,7 @@ def _content(part: ContentPart, ids: Ids) -> list[Block]:
 def _is_error(chunk: JSONObject) -> bool:
     if chunk.get("error") not in _NO_ERROR or chunk.get("object") == "error" or chunk.get("type") == "error":
         return True
-    return is_minimax_error(chunk)
+    return "base_resp" in chunk and is_minimax_error(chunk)
 
 
 def _error_without_choices(response: JSONObject) -> MappedError:
@@ -163,7 +163,8 @@ class OpenAIDecoder:
         self._is_started = False
         self._final: JSONObject = {}
         """The last choice with a finish reason."""
-        self._is_final = False
+        self.is_complete = False
+        """The finish reason is known, and no content has followed it."""
         """Whether no content came after the finish reason. Some servers send one with each chunk, or too early."""
         self._first_choice: int | None = None
         self._message = ContentPart("", "", "", [])
@@ -189,16 +190,6 @@ class OpenAIDecoder:
     def is_ended(self) -> bool:
         """No event follows."""
         return self.is_whole or self.error is not None
-
-    @property
-    def is_complete(self) -> bool:
-        """The finish reason is known, and no content came after it."""
-        return self._is_final
-
-    @property
-    def is_finishing(self) -> bool:
-        """The response is complete; only its usage and `[DONE]` may follow."""
-        return self.is_complete and not self.is_ended
 
     def read(self, record: Record) -> list[Event]:
         """Return the events for one record of the stream: a chunk, or `[DONE]`."""
@@ -261,7 +252,7 @@ class OpenAIDecoder:
         """Return the events for `[DONE]`."""
         if self.is_ended:
             return []
-        if not self._is_final and self._tool_calls.has_unfinished():
+        if not self.is_complete and self._tool_calls.has_unfinished():
             return self._fail(STREAM_CUT_IN_TOOL_CALL)
         return self._finish()
 
@@ -269,7 +260,7 @@ class OpenAIDecoder:
         """Return the events for the end of the bytes: an error unless the finish reason was seen."""
         if self.is_ended:
             return []
-        if not self._is_final:
+        if not self.is_complete:
             return self._fail(STREAM_CUT)
         return self._finish()
 
@@ -299,12 +290,14 @@ class OpenAIDecoder:
         out = self._part(part, choice.get("index"))
         if self._held > MAX_HELD_CHARACTERS:
             return out + self._fail(TOO_MUCH_HELD)
+        if not (choice.get("finish_reason") or choice.get("error")):
+            return out
         error = _choice_error(choice)
         if error is not None:
             return out + self._fail(error)
         if known_finish(choice.get("finish_reason")) is not None:
             self._final = choice
-            self._is_final = True
+            self.is_complete = True
         return out
 
     def _added_by(self, message: ContentPart) -> ContentPart:
@@ -319,8 +312,8 @@ class OpenAIDecoder:
     def _part(self, part: ContentPart, index: object) -> list[Event]:
         """Return the events for the content of one choice. Another choice than the first follows it."""
         choice = index if type(index) is int else 0
-        if part.has_content():
-            self._is_final = False
+        if part.has_content:
+            self.is_complete = False
             self._first_choice = choice if self._first_choice is None else self._first_choice
         is_first = choice == (self._first_choice or 0)
         out: list[Event] = []

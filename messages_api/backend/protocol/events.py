@@ -85,7 +85,7 @@ class BlockWriter:
 
         Whitespace at the start of a text is buffered until more follows: Anthropic rejects a blank block in a history.
         """
-        piece = self._halves[kind].join(piece)
+        piece = self._joined(kind, piece)
         if not piece:
             return []
         if kind == self._open:
@@ -103,7 +103,7 @@ class BlockWriter:
         return self._start("tool_use", {"type": "tool_use", "id": tool_id, "name": name, "input": {}})
 
     def arguments(self, piece: str) -> list[Event]:
-        piece = self._halves["tool_use"].join(piece)
+        piece = self._joined("tool_use", piece)
         return [self._delta("tool_use", piece)] if piece else []
 
     def stop(self) -> list[Event]:
@@ -111,8 +111,13 @@ class BlockWriter:
         kind, self._open = self._open, None
         if kind is None:
             return []
-        half = self._halves[kind].end()
-        return [*([self._delta(kind, half)] if half else []), block_stop(self._index)]
+        rest = [self._delta(kind, self._halves[kind].end())] if self._halves[kind].half else []
+        return [*rest, block_stop(self._index)]
+
+    def _joined(self, kind: str, piece: str) -> str:
+        """Return a piece of text with whole characters."""
+        halves = self._halves[kind]
+        return piece if piece.isascii() and not halves.half else halves.join(piece)
 
     def _start(self, kind: str, block: Block) -> list[Event]:
         out = self.stop()

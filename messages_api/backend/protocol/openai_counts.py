@@ -104,6 +104,11 @@ def read_counts(usage: object) -> OpenAICounts:
     )
 
 
+def read_each(counts: JSONObject, *names: str) -> list[int | None]:
+    """Return some token counts by their names, None for a missing or implausible one."""
+    return [count(counts.get(name)) for name in names]
+
+
 def count(value: object) -> int | None:
     """Return a token count, or None for an implausible one: negative, a fraction, a string, a Boolean."""
     if type(value) is int and 0 <= value <= _LARGEST_COUNT:

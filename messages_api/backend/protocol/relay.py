@@ -108,11 +108,6 @@ class AnthropicDecoder:
         """The stop reason and the counts are known."""
         return self.stop_reason is not None
 
-    @property
-    def is_finishing(self) -> bool:
-        """The response is complete; only `message_stop` may follow."""
-        return self.is_complete and not self.is_ended
-
     def read(self, record: Record) -> list[Event]:
         """Return the events for one record of the stream: mostly the record itself."""
         data = record.data.strip()

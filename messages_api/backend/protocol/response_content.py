@@ -34,15 +34,16 @@ class ContentPart(NamedTuple):
     text: str
     refusal: str
     tool_calls: list[ToolCallFragment]
-
-    def has_content(self) -> bool:
-        """Whether the part adds something to the response. Blank text does not."""
-        return bool(self.tool_calls or self.thinking.strip() or self.text.strip() or self.refusal.strip())
+    has_content: bool
+    """Whether the part adds something to the response. Blank text does not."""
 
 
 def read_content(part: JSONObject) -> ContentPart:
     """Return the content of a `message` or `delta`."""
-    return ContentPart(_thinking_text(part), _content_text(part), _refusal_text(part), _tool_call_fragments(part))
+    thinking, text, refusal = _thinking_text(part), _content_text(part), _refusal_text(part)
+    tool_calls = _tool_call_fragments(part)
+    has_content = bool(tool_calls or thinking.strip() or text.strip() or refusal.strip())
+    return ContentPart(thinking, text, refusal, tool_calls, has_content)
 
 
 def merged_content(parts: list[ContentPart]) -> ContentPart:

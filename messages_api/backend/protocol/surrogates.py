@@ -8,20 +8,21 @@ class SurrogateJoiner:
     """Join the halves of a character that two pieces of a text share. A half without the other becomes U+FFFD."""
 
     def __init__(self) -> None:
-        self._half = ""
+        self.half = ""
+        """The half that waits for the next piece."""
 
     def join(self, piece: str) -> str:
         """Return a piece of text that can be encoded. A half at its end is kept for the next piece."""
-        if not self._half and is_encodable(piece):
+        if not self.half and is_encodable(piece):
             return piece
-        text, self._half = self._half + piece, ""
+        text, self.half = self.half + piece, ""
         if text and ord(text[-1]) in HIGH:
-            text, self._half = text[:-1], text[-1]
+            text, self.half = text[:-1], text[-1]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def end(self) -> str:
         """Return U+FFFD for a half that no piece completed, else nothing."""
-        half, self._half = self._half, ""
+        half, self.half = self.half, ""
         return REPLACEMENT if half else ""
 
 

@@ -5,7 +5,7 @@ Anthropic counts disjointly (input, cache read, cache write), OpenAI inclusively
 
 from dataclasses import dataclass, fields, replace
 
-from messages_api.backend.protocol.openai_counts import count, read_counts
+from messages_api.backend.protocol.openai_counts import read_counts, read_each
 from messages_api.backend.protocol.types import JSONObject
 
 
@@ -40,20 +40,27 @@ class Usage:
     def from_anthropic(cls, usage: object) -> "Usage":
         """Read a `usage` object of a Message, `message_start` or `message_delta`."""
         counts = _object(usage)
-        by_lifetime = _object(counts.get("cache_creation"))
-        cache_write = count(counts.get("cache_creation_input_tokens"))
-        cache_write_1h = count(by_lifetime.get("ephemeral_1h_input_tokens"))
-        if cache_write is None and by_lifetime:
-            cache_write = _sum(count(by_lifetime.get("ephemeral_5m_input_tokens")), cache_write_1h)
+        input, output, cache_read, cache_write = read_each(
+            counts, "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+        )
+        cache_write_1h = None
+        if by_lifetime := _object(counts.get("cache_creation")):
+            cache_write_5m, cache_write_1h = read_each(
+                by_lifetime, "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
+            )
+            cache_write = _sum(cache_write_5m, cache_write_1h) if cache_write is None else cache_write
+        thinking = None
+        if details := _object(counts.get("output_tokens_details")):
+            (thinking,) = read_each(details, "thinking_tokens")
         if cache_write is not None and cache_write_1h is not None:
             cache_write_1h = min(cache_write_1h, cache_write)
         return cls(
-            input=count(counts.get("input_tokens")),
-            output=count(counts.get("output_tokens")),
-            cache_read=count(counts.get("cache_read_input_tokens")),
+            input=input,
+            output=output,
+            cache_read=cache_read,
             cache_write=cache_write,
             cache_write_1h=cache_write_1h,
-            thinking=count(_object(counts.get("output_tokens_details")).get("thinking_tokens")),
+            thinking=thinking,
         )
 
     def openai(self) -> JSONObject:

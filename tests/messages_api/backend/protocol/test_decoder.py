@@ -90,7 +90,7 @@ def test_a_finish_reason_without_a_meaning_ends_nothing(finish: object) -> None:
 
     events = stream.feed(chunk({"content": "a"}, finish=finish))
 
-    assert not stream.is_finishing
+    assert not stream.is_complete
     assert written(events + stream.feed(text("b")) + stream.eof()) == [["text", "a", "b"], "api_error"]
 
 
@@ -221,7 +221,7 @@ def test_the_states_of_a_stream_can_be_seen() -> None:
     seen = []
     for step in (lambda: stream.feed(text("a")), lambda: stream.feed(END), stream.done):
         step()
-        seen.append((stream.is_finishing, stream.is_whole, stream.is_ended))
+        seen.append((stream.is_complete and not stream.is_ended, stream.is_whole, stream.is_ended))
 
     assert seen == [(False, False, False), (True, False, False), (False, True, True)]
     assert stream.error is None

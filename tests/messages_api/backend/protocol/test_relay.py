@@ -176,7 +176,7 @@ def test_usage_and_stop_reason_are_recorded() -> None:
     seen = []
     for event in STREAM:
         stream.feed(event)
-        seen.append((stream.is_finishing, stream.is_whole))
+        seen.append((stream.is_complete and not stream.is_ended, stream.is_whole))
 
     assert seen == [(False, False)] * 4 + [(True, False), (False, True)]
     assert (stream.message_id, stream.stop_reason, stream.characters) == ("msg_up", "end_turn", 3)
