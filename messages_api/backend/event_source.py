@@ -134,7 +134,7 @@ class EventSource:
             events = self._decoder.read(sse.Record(None, "{"))  # an error: the body is not JSON
         if self._decoder.error is not None:
             self._redact(events)
-        self.is_ended = self._decoder.is_ended
+        self._set_end()
         return events
 
     def _batch(self, records: list[sse.Record], piece: bytes) -> EventBatch:

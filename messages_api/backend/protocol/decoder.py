@@ -164,10 +164,9 @@ class OpenAIDecoder:
         self._final: JSONObject = {}
         """The last choice with a finish reason."""
         self.is_complete = False
-        """The finish reason is known, and no content has followed it."""
-        """Whether no content came after the finish reason. Some servers send one with each chunk, or too early."""
+        """The finish reason is known, and no content has followed it. Some servers send one with each chunk."""
         self._first_choice: int | None = None
-        self._message = ContentPart("", "", "", [])
+        self._message = ContentPart("", "", "", [], has_content=False)
         self._has_delta = False
         self._tool_calls = ToolCalls(_tool_names(request))
         self._has_tools = False

@@ -42,6 +42,10 @@ def read_content(part: JSONObject) -> ContentPart:
     """Return the content of a `message` or `delta`."""
     thinking, text, refusal = _thinking_text(part), _content_text(part), _refusal_text(part)
     tool_calls = _tool_call_fragments(part)
+    return _content_part(thinking, text, refusal, tool_calls)
+
+
+def _content_part(thinking: str, text: str, refusal: str, tool_calls: list[ToolCallFragment]) -> ContentPart:
     has_content = bool(tool_calls or thinking.strip() or text.strip() or refusal.strip())
     return ContentPart(thinking, text, refusal, tool_calls, has_content)
 
@@ -50,7 +54,7 @@ def merged_content(parts: list[ContentPart]) -> ContentPart:
     """Return the content of several parts, in order."""
     if len(parts) == 1:
         return parts[0]
-    return ContentPart(
+    return _content_part(
         "".join(part.thinking for part in parts),
         "".join(part.text for part in parts),
         "".join(part.refusal for part in parts),
