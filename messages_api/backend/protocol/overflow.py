@@ -112,9 +112,9 @@ def overflow_message(message: str, error: JSONObject, codes: list[str]) -> str |
             f"max_tokens: {found['output']} > {found['limit']}, which is the maximum allowed number of output tokens "
             "for this model"
         )
-    tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")  # llama.cpp
-    if type(tokens) is int and type(limit) is int:
-        return _too_long(tokens, limit)
+    prompt_tokens, context_size = error.get("n_prompt_tokens"), error.get("n_ctx")  # llama.cpp
+    if type(prompt_tokens) is int and type(context_size) is int:
+        return _too_long(prompt_tokens, context_size)
     found = _numbers(_PROMPT_TOO_LONG, text)
     if found and found["tokens"] > found["limit"]:
         return _too_long(found["tokens"], found["limit"])

@@ -9,7 +9,7 @@ from messages_api.intake.named_models import named_models
 
 def found(**fields: Any) -> list[tuple[str, str | None]]:
     request = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return [tuple(each) for each in named_models(request)]
+    return [(path, name) for path, name in named_models(request)]
 
 
 def said(*blocks: Any, **message: Any) -> list[Any]:

@@ -11,4 +11,4 @@ def sleep(seconds: float) -> None:
     select((), (), (), seconds)
 
 
-time.sleep = sleep
+time.sleep = sleep  # type: ignore[assignment]

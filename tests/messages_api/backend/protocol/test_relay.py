@@ -276,7 +276,7 @@ def test_only_another_name_of_the_model_changes_a_record(model: str, has_changed
     seen = [stream.has_changed]
 
     for event in ({**START, "message": {**MESSAGE, "model": model}}, PING, STOP, STOP):
-        stream.read(Record(event["type"], encode_text(event)))
+        stream.read(Record(str(event["type"]), encode_text(event)))
         seen.append(stream.has_changed)
 
     assert seen == [False, has_changed, False, False, False]
