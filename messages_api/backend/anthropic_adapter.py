@@ -7,6 +7,7 @@ from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource, open_source, read_complete
 from messages_api.backend.lookup import get_json
 from messages_api.backend.protocol import error_mapping, model_list, relay, wire
+from messages_api.backend.protocol.betas import betas_of
 from messages_api.backend.protocol.headers import upstream_headers
 from messages_api.backend.protocol.history_cleanup import clean_history
 from messages_api.backend.protocol.model_list import ListedModel
@@ -77,6 +78,7 @@ def _send(attempt: Attempt, path: str) -> None:
         style=endpoint.profile.auth_style,
         key=endpoint.credential,
         headers=attempt.client_headers,
+        betas=() if attempt.is_anthropic_api else betas_of(attempt.request),
     )
     query = "?beta=true" if attempt.is_anthropic_api and attempt.is_beta else ""
     attempt.send(path + query, _body(attempt), headers=headers, map_error=error_mapping.map_anthropic_error)

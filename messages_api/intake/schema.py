@@ -300,7 +300,7 @@ class OutputConfig(RequestStruct):
 
 
 class Metadata(RequestStruct, forbid_unknown_fields=True):
-    user_id: str = ""
+    user_id: str | None = None
 
 
 class Container(RequestStruct):

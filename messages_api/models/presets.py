@@ -20,6 +20,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "strict": True,
             "user_field": "safety_identifier",
             "files": True,
+            "tool_id_format": "40_characters",
             "tool_extras": False,
         },
     ),
@@ -70,6 +71,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "top_k": True,
             "user_field": "user",
             "files": True,
+            "cache_control": True,
         },
     ),
     "deepseek": (
@@ -85,5 +87,13 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "tool_extras": False,
         },
     ),
-    "mistral": ("Mistral", {"text_parts": True, "tool_extras": False}),
+    "mistral": (
+        "Mistral",
+        {
+            "text_parts": True,
+            "tool_id_format": "9_alphanumeric",
+            "text_after_tool_result": "tool",
+            "tool_extras": False,
+        },
+    ),
 }

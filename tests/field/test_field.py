@@ -13,7 +13,6 @@ import pytest
 
 from keys.models import UsageRecord
 from messages_api.models import RouteTarget
-from tests.field.expected_failures import EXPECTED_FAILURES
 from tests.field.reading import chunks_of, completion_of, message_of
 from tests.support.gateway import ApiResponse, Gateway
 from tests.upstream import Head, Send
@@ -35,15 +34,7 @@ def case_id(case: dict[str, Any]) -> str:
     return f"{case['name']}-{case['api']}"
 
 
-def params() -> list[Any]:
-    """Return the cases. One that is listed as an expected failure and passes is a failure."""
-    ids = {case_id(case) for case in CASES}
-    assert set(EXPECTED_FAILURES) <= ids, set(EXPECTED_FAILURES) - ids
-    marks = {name: [pytest.mark.xfail(strict=True)] for name in EXPECTED_FAILURES}
-    return [pytest.param(case, id=case_id(case), marks=marks.get(case_id(case), [])) for case in CASES]
-
-
-@pytest.mark.parametrize("case", params())
+@pytest.mark.parametrize("case", CASES, ids=case_id)
 def test_field(gateway: Gateway, case: dict[str, Any]) -> None:
     gateway.configure_upstream(case["dialect"], profile_preset=case["profile"])
     RouteTarget.objects.update(model=case.get("upstream_model", ""))

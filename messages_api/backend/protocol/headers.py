@@ -1,6 +1,6 @@
 """Request headers for Anthropic upstreams. Header names are matched case-insensitively."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 VERSION = "2023-06-01"
@@ -24,15 +24,19 @@ def upstream_headers(
     style: Literal["bearer", "x-api-key"],
     key: str,
     headers: Mapping[str, str],
+    betas: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the headers for an Anthropic upstream, with names in lower case. `headers` are the client's.
 
-    The Anthropic API forwards those in FORWARDED, the envelope API none. An empty `key` sends no credential.
+    The Anthropic API forwards those in FORWARDED. The envelope API forwards none and sends the names of the `betas`
+    that the request uses. An empty `key` sends no credential.
     """
     sent = {"content-type": "application/json", "anthropic-version": VERSION}
     if api_format == "anthropic":
         named = {name.lower(): value for name, value in headers.items()}
         sent |= {name: value for name, value in named.items() if value and name in FORWARDED}
+    elif betas:
+        sent["anthropic-beta"] = ",".join(betas)
     if not key:
         return sent
     if style == "x-api-key":

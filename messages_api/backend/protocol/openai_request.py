@@ -139,6 +139,10 @@ def _hints(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list
     for field in _UNSUPPORTED:
         if request.get(field):
             raise UnsupportedRequest(f"{field}: not supported by this model", field)
-    dropped = [field for field, value in request.items() if field not in _TRANSLATED and value is not None]
+    passed: JSONObject = {}
+    if profile.cache_control and (automatic := request.get("cache_control")):
+        passed["cache_control"] = automatic
+    known = _TRANSLATED | passed.keys()
+    dropped = [field for field, value in request.items() if field not in known and value is not None]
     config = request.get("output_config") or {}
-    return {}, dropped + [f"output_config.{field}" for field in config if field not in ("effort", "format")]
+    return passed, dropped + [f"output_config.{field}" for field in config if field not in ("effort", "format")]

@@ -47,6 +47,12 @@ class Profile:
     stream_options: bool = True
     buffer_tool_calls: bool = False
     """Whether each tool call of a stream is sent only when it is complete."""
+    tool_id_format: Literal["any", "40_characters", "9_alphanumeric"] = "any"
+    """The IDs of tool calls that are accepted. Others are replaced by one that is derived from them."""
+    text_after_tool_result: Literal["user", "tool"] = "user"
+    """`tool` if no user message is accepted after a tool message: the text becomes a part of the result."""
+    cache_control: bool = False
+    """Whether Anthropic's `cache_control` is accepted."""
     tool_extras: bool = True
     """Whether a tool call of the history keeps the provider's own fields, such as Gemini's thought signature."""
     bills_unreadable: bool = True

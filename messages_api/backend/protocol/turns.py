@@ -12,15 +12,23 @@ from messages_api.backend.protocol.content import (
     text_part,
 )
 from messages_api.backend.protocol.profile import Profile
-from messages_api.backend.protocol.tool_extras import split_id
+from messages_api.backend.protocol.texts import (
+    TOOL_CHANGES,
+    append_message,
+    concatenated,
+    joined,
+    part_of,
+    system_parts,
+)
+from messages_api.backend.protocol.tool_extras import split_id, upstream_id
 from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
-# Claude Code's attribution for Anthropic. It changes with each request and would defeat a prefix cache.
-_ATTRIBUTION = "x-anthropic-billing-header:"
-
 # Blocks of an assistant turn that only Anthropic can use. The text beside them is kept.
 _WITHOUT_COUNTERPART = {"redacted_thinking", "server_tool_use", "mcp_tool_use", "compaction", "fallback", "advisor"}
+
+_BRIDGE = "(continued)"
+"""Text of an assistant between a tool's output and what only a user can send, such as an image."""
 
 
 class Piece(NamedTuple):
@@ -42,30 +50,47 @@ def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_
     system, turns = _split(request, profile, step)
     messages: list[JSONObject] = []
     if system:
-        messages.append({"role": profile.system_role, "content": "\n\n".join(system)})
-    if turns and turns[-1].role == "assistant" and profile.prefill == "reject" and _assistant(turns[-1], profile):
+        messages.append({"role": profile.system_role, "content": joined(system)})
+    _check_pairing(turns)
+    translated: list[JSONObject] = []
+    for turn in turns:
+        step()
+        translated = _translated(turn, profile)
+        for message in translated:
+            append_message(messages, message)
+    if turns:
+        _check_end(turns[-1], messages, is_empty=not translated, profile=profile)
+    return messages
+
+
+def _translated(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
+    """Return the messages of a turn, which may be none."""
+    if turn.role == "assistant":
+        return _assistant(turn, profile)
+    if turn.role == "system":
+        return [{"role": profile.system_role, "content": piece.block["text"]} for piece in turn.pieces]
+    return _user(turn, profile)
+
+
+def _check_end(last: ConversationTurn, messages: list[JSONObject], *, is_empty: bool, profile: Profile) -> None:
+    """Check that the conversation ends with something to respond to."""
+    if last.role == "assistant" and not is_empty and profile.prefill == "reject":
         raise UnsupportedRequest(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
             "messages",
         )
-    _check_pairing(turns)
-    for turn in turns:
-        step()
-        if turn.role == "assistant":
-            messages += _assistant(turn, profile)
-        elif turn.role == "system":
-            messages += [{"role": profile.system_role, "content": piece.block["text"]} for piece in turn.pieces]
-        else:
-            messages += _user(turn, profile)
-    return messages
+    is_forwarded = bool(messages) and messages[-1]["role"] == "assistant" and profile.prefill == "forward"
+    is_response_due = bool(messages) and messages[-1]["role"] in ("user", "tool")
+    if last.role == "user" and is_empty and not (is_forwarded or is_response_due):
+        raise UnsupportedRequest("messages: the last message of the user must not be empty", "messages")
 
 
-def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list[str], list[ConversationTurn]]:
+def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list[JSONObject], list[ConversationTurn]]:
     """Return the texts of the leading system message, and the turns.
 
     A later system message stays where it is or becomes a part of the user's turn, depending on the profile.
     """
-    system = _system_texts(request.get("system"), path="system")
+    system = system_parts(request.get("system"), profile, path="system")
     turns: list[ConversationTurn] = []
     for i, message in enumerate(request["messages"]):
         step()
@@ -75,11 +100,11 @@ def _split(request: MessagesRequest, profile: Profile, step: Pace) -> tuple[list
             continue
         if role != "system":
             raise UnsupportedRequest(f"{path}.role: must be user, assistant or system", f"{path}.role")
-        texts = _system_texts(message["content"], path=f"{path}.content")
+        parts = system_parts(message["content"], profile, path=f"{path}.content")
         if not turns:
-            system += texts
-        elif texts:
-            text = "\n\n".join(texts)
+            system += parts
+        elif parts:
+            text = "\n\n".join(part["text"] for part in parts)
             folded = profile.mid_system == "fold"
             block = text_part(f"<system>\n{text}\n</system>" if folded else text)
             _add(turns, "user" if folded else "system", [Piece(block, f"{path}.content")])
@@ -97,20 +122,8 @@ def _pieces(content: str | list[Block], *, path: str) -> list[Piece]:
     invalid = invalid_content_field(content)
     if invalid is not None:
         raise UnsupportedRequest(f"{path}{invalid}: missing or of the wrong type", f"{path}{invalid}")
-    return [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
-
-
-def _system_texts(content: str | list[Block] | None, *, path: str) -> list[str]:
-    """Return the non-empty texts of a system prompt."""
-    if content is None or isinstance(content, str):
-        return [content] if content else []
-    texts = []
-    for i, block in enumerate(content):
-        if not isinstance(block, dict) or block.get("type") != "text" or not isinstance(block.get("text"), str):
-            raise UnsupportedRequest(f"{path}[{i}]: must be a text block", f"{path}[{i}]")
-        if block["text"] and not block["text"].startswith(_ATTRIBUTION):
-            texts.append(block["text"])
-    return texts
+    pieces = [Piece(block, f"{path}.content[{i}]") for i, block in enumerate(blocks_of(content))]
+    return [piece for piece in pieces if piece.block["type"] not in TOOL_CHANGES]
 
 
 def _check_pairing(turns: list[ConversationTurn]) -> None:
@@ -152,21 +165,28 @@ def _user(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
     for piece in turn.pieces:
         if piece.block["type"] == "tool_result":
             text, attachments = _tool_result(piece, profile)
-            tool_id, _ = split_id(piece.block["tool_use_id"])
-            results.append({"role": "tool", "tool_call_id": tool_id, "content": text})
+            tool_id = upstream_id(piece.block["tool_use_id"], profile.tool_id_format)
+            content = joined([part_of(text, piece.block, profile)])
+            results.append({"role": "tool", "tool_call_id": tool_id, "content": content})
             parts += attachments
         else:
             parts += _parts(piece, profile)
     if not parts:
         return results
-    return [*results, {"role": "user", "content": _collapsed(parts, profile)}]
+    following: JSONObject = {"role": "user", "content": _collapsed(parts, profile)}
+    if not results or profile.text_after_tool_result == "user":
+        return [*results, following]
+    if any(part["type"] != "text" for part in parts):
+        return [*results, {"role": "assistant", "content": _BRIDGE}, following]
+    results[-1]["content"] = concatenated(results[-1]["content"], joined(parts))
+    return results
 
 
 def _parts(piece: Piece, profile: Profile) -> list[JSONObject]:
     text = block_text(piece.block)
     if text is None:
         return [attachment_part(piece.block, files=profile.files, path=piece.path)]
-    return [text_part(text)] if text else []
+    return [part_of(text, piece.block, profile)] if text else []
 
 
 def _collapsed(parts: list[JSONObject], profile: Profile) -> str | list[JSONObject]:
@@ -174,7 +194,7 @@ def _collapsed(parts: list[JSONObject], profile: Profile) -> str | list[JSONObje
     is_text = all(part["type"] == "text" for part in parts)
     if not is_text or (profile.text_parts and len(parts) > 1):
         return parts
-    return "\n\n".join(part["text"] for part in parts)
+    return joined(parts)
 
 
 def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]:
@@ -186,7 +206,8 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
     if attachments:
         text = text or "(image attached below)"
-        attachments.insert(0, text_part(f"Output of tool call {split_id(block['tool_use_id'])[0]}:"))
+        tool_id = upstream_id(block["tool_use_id"], profile.tool_id_format)
+        attachments.insert(0, text_part(f"Output of tool call {tool_id}:"))
     if block.get("is_error") and not text.lower().startswith("error"):
         text = f"Error: {text or '(no output)'}"
     return text, attachments
@@ -194,13 +215,13 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
 
 def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
     """Return the message of an assistant turn, or none if none of its blocks has a counterpart."""
-    texts: list[str] = []
+    texts: list[JSONObject] = []
     thoughts: list[str] = []
     tool_calls: list[JSONObject] = []
     for block, path in turn.pieces:
         kind = block["type"]
         if kind == "text":
-            texts.append(block["text"])
+            texts.append(part_of(block["text"], block, profile))
         elif kind == "thinking":
             thoughts.append(block["thinking"])
         elif kind == "tool_use":
@@ -209,7 +230,7 @@ def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
             raise UnsupportedRequest(f"{path}: content block type '{kind}' is not supported by this model", path)
 
     field = profile.reasoning_history
-    text, thinking = "".join(texts), "".join(thoughts) if field else ""
+    text, thinking = joined(texts, ""), "".join(thoughts) if field else ""
     if not (text or thinking or tool_calls):
         return []
     message: JSONObject = {"role": "assistant", "content": None if tool_calls and not text else text}
@@ -221,6 +242,7 @@ def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
 
 
 def _tool_call(block: Block, profile: Profile) -> JSONObject:
-    tool_id, extra = split_id(block["id"])
+    _, extra = split_id(block["id"])
+    tool_id = upstream_id(block["id"], profile.tool_id_format)
     function = {"name": block["name"], "arguments": wire.encode_text(block["input"])}
     return {"id": tool_id, "type": "function", "function": function, **(extra if profile.tool_extras else {})}

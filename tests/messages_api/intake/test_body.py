@@ -165,7 +165,7 @@ SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
         *[{field: value} for field in ("temperature", "top_p") for value in (0, 1, 0.5, 1.0, 1e-400)],
         *[{"top_k": value} for value in (0, 40, 10**30)],
         *[{"stop_sequences": value} for value in ([], ["x"], ["\n\nHuman:"], ["s"] * 64)],
-        *[{"metadata": value} for value in ({}, {"user_id": "=HYPERLINK(1)"})],
+        *[{"metadata": value} for value in ({}, {"user_id": None}, {"user_id": "=HYPERLINK(1)"})],
         {
             "tools": [
                 ADD,
@@ -225,7 +225,7 @@ def test_documented_fields_are_accepted(changes):
         *[({"stop_sequences": value}, "stop_sequences") for value in ("x", None, ["s"] * 65)],
         *[({"stop_sequences": ["x", value]}, "stop_sequences[1]") for value in ("", " ", "\n\t", 1, None)],
         *[({"metadata": value}, "metadata") for value in these("x", None, [])],
-        *[({"metadata": {"user_id": value}}, "metadata.user_id") for value in these(1, None, {})],
+        *[({"metadata": {"user_id": value}}, "metadata.user_id") for value in these(1, {})],
         ({"metadata": {"user_id": "x", "tags": ["free"]}}, "metadata.tags"),
         *[({"tools": value}, "tools") for value in these({}, None, "x")],
         ({"tools": ["x"]}, "tools[0]"),

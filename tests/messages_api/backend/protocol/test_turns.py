@@ -1,5 +1,6 @@
 """Translation of a conversation to OpenAI."""
 
+import re
 from typing import Any
 
 import pytest
@@ -30,7 +31,8 @@ ATTRIBUTION = "x-anthropic-billing-header: cch=1;"
             id="blocks",
         ),
         pytest.param([text(ATTRIBUTION), text("a " + ATTRIBUTION)], "a " + ATTRIBUTION, id="an attribution"),
-        pytest.param(ATTRIBUTION + "\nBe brief.", ATTRIBUTION + "\nBe brief.", id="an attribution in a text"),
+        pytest.param(ATTRIBUTION + "\nBe brief.", "Be brief.", id="an attribution above a text"),
+        pytest.param("Be brief.\n" + ATTRIBUTION, "Be brief.\n", id="an attribution below a text"),
     ],
 )
 def test_the_system_prompt_is_one_leading_message(system: Any, content: str) -> None:
@@ -490,7 +492,7 @@ def test_an_empty_assistant_turn_is_skipped(content: Any) -> None:
     between = to_messages(("user", "a"), ("assistant", content), ("user", "b"))
     last = to_messages(("user", "a"), ("assistant", content))
 
-    assert [message["content"] for message in between] == ["a", "b"]
+    assert [message["content"] for message in between] == ["a\n\nb"]
     assert [message["content"] for message in last] == ["a"]
 
 
@@ -531,3 +533,104 @@ def test_fields_of_the_provider_come_back_with_their_tool_call(is_returned: bool
     extra = called["tool_calls"][0].pop("extra_content", None)
     assert extra == ({"google": {"thought_signature": "c2ln"}} if is_returned else None)
     assert called["tool_calls"][0]["id"] == output["tool_call_id"] == "c1"
+
+
+@pytest.mark.parametrize("content", ["", [], [text("")]])
+def test_a_conversation_needs_something_to_respond_to(content: Any) -> None:
+    message = "messages: the last message of the user must not be empty"
+
+    assert error_of(("user", content)).message == message
+    assert error_of(("user", "a"), ("assistant", "b"), ("user", content)).message == message
+    assert error_of(("user", content), system="s").param == "messages"
+
+
+def test_an_empty_user_turn_joins_the_turns_around_it() -> None:
+    turns = [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", ""),
+        ("assistant", [text("c"), tool_use()]),
+        ("user", [result()]),
+    ]
+
+    assert to_messages(*turns)[1] == {
+        "role": "assistant",
+        "content": "bc",
+        "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
+    }
+
+
+def test_parts_of_joined_turns_are_kept() -> None:
+    messages = to_messages(("user", [image(), text("a")]), ("assistant", ""), ("user", "b"))
+
+    assert [part["type"] for part in messages[0]["content"]] == ["image_url", "text", "text"]
+
+
+@pytest.mark.parametrize("kind", ["tool_addition", "tool_removal"])
+def test_changes_of_the_visible_tools_are_left_out(kind: str) -> None:
+    change = {"type": kind, "tool": {"type": "tool_reference", "name": "add"}}
+
+    messages = to_messages(
+        ("user", [text("a"), change]), ("assistant", "b"), ("user", "c"), ("system", [text("s"), change])
+    )
+
+    assert [message["content"] for message in messages] == ["a", "b", "c\n\n<system>\ns\n</system>"]
+
+
+@pytest.mark.parametrize(
+    ("id_format", "tool_id", "sent"),
+    [
+        ("any", "functions.Bash:0", "functions.Bash:0"),
+        ("40_characters", "a" * 40, "a" * 40),
+        ("40_characters", "a" * 41, "call_"),
+        ("9_alphanumeric", "abcDEF123", "abcDEF123"),
+        ("9_alphanumeric", "toolu_1", None),
+    ],
+)
+def test_an_id_is_replaced_where_the_upstream_does_not_accept_it(
+    id_format: str, tool_id: str, sent: str | None
+) -> None:
+    _, called, output = to_messages(
+        ("user", "a"),
+        ("assistant", [tool_use(tool_id)]),
+        ("user", [result(tool_id, content="ok")]),
+        profile={"tool_id_format": id_format},
+    )
+
+    found = called["tool_calls"][0]["id"]
+    assert found == output["tool_call_id"]
+    if sent is None:
+        assert re.fullmatch("[a-zA-Z0-9]{9}", found)
+    elif sent.startswith("call_"):
+        assert re.fullmatch("call_[0-9a-f]{32}", found)
+    else:
+        assert found == sent
+
+
+def test_text_after_a_result_is_a_part_of_it_where_no_user_message_may_follow() -> None:
+    turns = [("user", "a"), ("assistant", [tool_use()])]
+    profile = {"text_after_tool_result": "tool", "text_parts": True}
+
+    texts = to_messages(*turns, ("user", [result(content="ok"), text("b"), text("c")]), profile=profile)
+    pictures = to_messages(*turns, ("user", [result(content="ok"), image()]), profile=profile)
+
+    assert texts[2:] == [{"role": "tool", "tool_call_id": "t1", "content": "ok\n\nb\n\nc"}]
+    assert [message["role"] for message in pictures[2:]] == ["tool", "assistant", "user"]
+
+
+def test_cache_breakpoints_are_passed_on_where_the_upstream_accepts_them() -> None:
+    cached = {"cache_control": {"type": "ephemeral"}}
+    turns = [
+        ("user", [text("a", **cached)]),
+        ("assistant", [text("b", **cached), tool_use()]),
+        ("user", [result(content="ok", **cached)]),
+    ]
+
+    system, *messages = to_messages(
+        *turns, system=[text("s"), text("t", **cached)], profile={"cache_control": True}, cache_control=cached
+    )
+    without = to_messages(*turns, system=[text("s"), text("t", **cached)])
+
+    assert system["content"] == [{"type": "text", "text": "s"}, {"type": "text", "text": "t", **cached}]
+    assert [message["content"][0]["cache_control"] for message in messages] == [{"type": "ephemeral"}] * 3
+    assert "cache_control" not in str(without)
