@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db.models import F
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
@@ -31,6 +32,13 @@ class BucketQuery:
     limit: int
     """Buckets per page."""
     by_model: bool
+    by_tag: str = ""
+    """The name of the client's tag by whose values usage is grouped, instead of models. Read from usage records."""
+
+    @property
+    def group(self) -> str:
+        """The field of a result that names its group."""
+        return "tag" if self.by_tag else "model"
 
     def edges(self) -> list[datetime]:
         """Return the start of each bucket of the page, and the end of the last one."""
@@ -68,12 +76,13 @@ def buckets(key_id: int, query: BucketQuery) -> dict[str, Any]:
     """Return a page of buckets with the usage of a key in each, and the start of the next page, if there is one."""
     edges = query.edges()
     found: dict[datetime, dict[str | None, Totals]] = {}
+    is_grouped = query.by_model or query.by_tag
     rows = [
-        ((start_of_bucket(moment, query.bucket_width), model if query.by_model else None), part)
-        for moment, model, part in _rows(key_id, edges[0], edges[-1], query.bucket_width)
+        ((start_of_bucket(moment, query.bucket_width), group if is_grouped else None), part)
+        for moment, group, part in _rows(key_id, edges[0], edges[-1], query.bucket_width, tag=query.by_tag)
     ]
-    for (start, model), part in add_up_by(rows).items():
-        found.setdefault(start, {})[model] = part
+    for (start, group), part in add_up_by(rows).items():
+        found.setdefault(start, {})[group] = part
     has_more = edges[-1] < query.ending_at
     return {
         "data": [
@@ -81,7 +90,8 @@ def buckets(key_id: int, query: BucketQuery) -> dict[str, Any]:
                 "starting_at": start.isoformat(),
                 "ending_at": end.isoformat(),
                 "results": [
-                    {"model": model, **_as_dict(part)} for model, part in sorted(found.get(start, {}).items(), key=str)
+                    {query.group: group, **_as_dict(part)}
+                    for group, part in sorted(found.get(start, {}).items(), key=str)
                 ],
             }
             for start, end in pairwise(edges)
@@ -106,17 +116,20 @@ def current(key_id: int) -> dict[str, Any]:
     }
 
 
-def _rows(key_id: int, begin: datetime, end: datetime, width: str) -> Iterable[tuple[datetime, str, Totals]]:
-    """Read settled usage by time and model: hourly rollups where they suffice, usage records for minutes."""
+def _rows(
+    key_id: int, begin: datetime, end: datetime, width: str, *, tag: str = ""
+) -> Iterable[tuple[datetime, str | None, Totals]]:
+    """Read settled usage by time and by model or tag: hourly rollups where they suffice, else usage records."""
     hours = totals.hourly(begin, end).filter(api_key_id=key_id)
     rows = totals.grouped(hours, "moment", "model", moment=F("hour"))
-    if width == "1m":
+    if width == "1m" or tag:
         records = UsageRecord.objects.filter(api_key_id=key_id, created_at__gte=begin, created_at__lt=end).order_by()
         settled = records.exclude(status=UsageRecord.Status.STARTED)
         moment = TruncMinute("created_at", tzinfo=UTC)
-        rows = totals.grouped(settled, "moment", "of_model", moment=moment, of_model=ROLLUP_MODEL)
-    for moment, model, *columns in rows:
-        yield moment, model, totals.from_columns(columns)
+        group = KeyTextTransform(tag, "tags") if tag else ROLLUP_MODEL
+        rows = totals.grouped(settled, "moment", "group", moment=moment, group=group)
+    for moment, group_name, *columns in rows:
+        yield moment, group_name, totals.from_columns(columns)
 
 
 def _as_dict(usage: Totals) -> dict[str, Any]:

@@ -18,7 +18,7 @@ MAX_REQUEST_ID_LENGTH = 128
 MAX_ID_LENGTH = 64
 MAX_USER_ID_LENGTH = 1024
 MAX_TAGS = 5
-TAG = re.compile(r"([A-Za-z0-9_.-]{1,32})=([!-+\--~]{1,64})")
+TAG = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,31})=([!-+\--~]{1,64})")
 """`name=value`. The value is printable ASCII without spaces and commas, which separate repeated headers."""
 TAG_HEADER = "x-gateway-tag"
 SESSION_IN_USER_ID = "_session_"
@@ -80,7 +80,8 @@ def _tags(text: str) -> dict[str, str]:
         match = TAG.fullmatch(part.strip())
         if match is None:
             raise RequestError(
-                f"{TAG_HEADER}: expected name=value, with a name of at most 32 letters, digits, _ . and -, and a value "
+                f"{TAG_HEADER}: expected name=value, with a name of at most 32 letters, digits, _ . and - that "
+                "begins with a letter, and a value "
                 "of at most 64 printable characters without spaces and commas.",
                 param=TAG_HEADER,
             )

@@ -15,7 +15,7 @@ from messages_api.openapi.json_schema import (
     list_of,
     ref,
 )
-from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT
+from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT, TAG_GROUP
 
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -84,7 +84,8 @@ KEY = closed_object(
         "usage": closed_object(dict.fromkeys(("today", "this_week", "this_month"), _usage(since=TIME))),
     }
 )
-BUCKET = closed_object({"starting_at": TIME, "ending_at": TIME, "results": list_of(_usage(model=TEXT_OR_NULL))})
+RESULT: Schema = {"anyOf": [_usage(model=TEXT_OR_NULL), _usage(tag=TEXT_OR_NULL)]}
+BUCKET = closed_object({"starting_at": TIME, "ending_at": TIME, "results": list_of(RESULT)})
 USAGE_PAGE = closed_object(
     {
         "data": list_of(ref("UsageBucket")),
@@ -192,7 +193,12 @@ USAGE_PARAMETERS = [
     _parameter("starting_at", "Time in the first bucket.", TIME),
     _parameter("ending_at", "End of the range, exclusive. Default: now.", TIME),
     _parameter("bucket_width", "Width of a bucket.", {"enum": list(DEFAULT_LIMIT), "default": "1d"}),
-    _parameter("group_by", "`model`: one result per model. Unknown models have an empty name.", {"enum": ["model"]}),
+    _parameter(
+        "group_by",
+        "`model`: one result per model; unknown models have an empty name. `tag:name`: one result per value of that "
+        "tag, with `tag` instead of `model`, in buckets of 1m or 1h of a day.",
+        {"type": "string", "pattern": f"^(model|{TAG_GROUP.pattern})?$"},
+    ),
     _parameter(
         "limit",
         f"Buckets per page: {_LIMITS}.",

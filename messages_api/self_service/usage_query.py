@@ -1,5 +1,6 @@
 """Query parameters of a usage report of an API key: parsed and checked."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -10,6 +11,9 @@ from messages_api.errors import RequestError
 
 DEFAULT_LIMIT = {"1m": 60, "1h": 24, "1d": 7}
 MAX_LIMIT = {"1m": 1440, "1h": 168, "1d": 31}
+MAX_LIMIT_BY_TAG = {"1m": 1440, "1h": 24}
+"""A day: usage by tag is read from usage records, which are many."""
+TAG_GROUP = re.compile(r"tag:([A-Za-z][A-Za-z0-9_.-]{0,31})")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -20,9 +24,12 @@ def parse(query: Mapping[str, str]) -> BucketQuery:
     if width not in BUCKET_WIDTHS:
         raise RequestError("bucket_width: expected 1m, 1h or 1d.", param="bucket_width")
     group_by = query.get("group_by", "")
-    if group_by not in ("", "model"):
-        raise RequestError("group_by: expected model, or nothing.", param="group_by")
-    limit = _limit(query.get("limit"), width)
+    tag = TAG_GROUP.fullmatch(group_by)
+    if group_by not in ("", "model") and not tag:
+        raise RequestError("group_by: expected model, tag:name, or nothing.", param="group_by")
+    if tag and width not in MAX_LIMIT_BY_TAG:
+        raise RequestError("bucket_width: expected 1m or 1h for usage by tag.", param="bucket_width")
+    limit = _limit(query.get("limit"), width, most=(MAX_LIMIT_BY_TAG if tag else MAX_LIMIT)[width])
     ending_at = _moment(query, "ending_at") or timezone.now()
     by_default = ending_at - (limit - 1) * BUCKET_WIDTHS[width]
     starting_at = _moment(query, "page") or _moment(query, "starting_at") or by_default
@@ -34,14 +41,15 @@ def parse(query: Mapping[str, str]) -> BucketQuery:
         bucket_width=width,
         limit=limit,
         by_model=group_by == "model",
+        by_tag=tag[1] if tag else "",
     )
 
 
-def _limit(text: str | None, width: str) -> int:
+def _limit(text: str | None, width: str, *, most: int) -> int:
     if text is None:
         return DEFAULT_LIMIT[width]
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT[width]):
-        raise RequestError(f"limit: expected a number from 1 to {MAX_LIMIT[width]} for {width}.", param="limit")
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= most):
+        raise RequestError(f"limit: expected a number from 1 to {most} for {width}.", param="limit")
     return int(text)
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from keys.limits import limiter
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Budget, ModelPrice, Team
+from keys.models import APIKey, Budget, ModelPrice, Team, UsageRecord
 from keys.pricing.price_book import prices
 from keys.reports.key_usage import BucketQuery, start_of_bucket
 from keys.usage import ledger
@@ -169,6 +169,20 @@ def test_usage_is_grouped_by_model_on_request(issued: tuple[APIKey, str], get: A
     assert [(each["model"], each["output_tokens"]) for each in together["results"]] == [(None, 27)]
 
 
+@pytest.mark.parametrize("width", ["1m", "1h"])
+def test_usage_is_grouped_by_a_tag_on_request(issued: tuple[APIKey, str], get: Any, width: str) -> None:
+    for tags, output in ({"team": "a", "other": "x"}, 1), ({"team": "b"}, 2), ({"team": "a"}, 4), (None, 8):
+        use(issued[0], NOON, output=output)
+        UsageRecord.objects.filter(output_tokens=output).update(tags=tags)
+    span = {"starting_at": NOON.isoformat(), "ending_at": (NOON + timedelta(minutes=1)).isoformat()}
+
+    (bucket,) = get(USAGE, **span, bucket_width=width, group_by="tag:team")["data"]
+
+    counted = [(each["tag"], each["requests"], each["output_tokens"]) for each in bucket["results"]]
+    assert sorted(counted, key=str) == sorted([("a", 2, 5), ("b", 1, 2), (None, 1, 8)], key=str)
+    assert "model" not in bucket["results"][0]
+
+
 def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: Any) -> None:
     for hours in range(5):
         use(issued[0], NOON + timedelta(hours=hours))
@@ -194,6 +208,9 @@ def test_pages_follow_each_other_without_a_gap(issued: tuple[APIKey, str], get: 
     [
         ({"bucket_width": "2h"}, "bucket_width"),
         ({"group_by": "owner"}, "group_by"),
+        ({"group_by": "tag:"}, "group_by"),
+        ({"group_by": "tag:team"}, "bucket_width"),
+        ({"group_by": "tag:team", "bucket_width": "1h", "limit": "25"}, "limit"),
         ({"starting_at": ""}, "starting_at"),
         ({"page": ""}, "page"),
         ({"limit": "0"}, "limit"),

@@ -57,7 +57,8 @@ def test_the_session_of_the_body_counts_without_a_header(gateway: Gateway, user_
 
 
 @pytest.mark.parametrize(
-    "tag", ["team", "=x", "a b=c", "a=", "a=b c", "a=" + "x" * 65, "n" * 33 + "=x", "a=1,b=2,c=3,d=4,e=5,f=6", "a=1,,"]
+    "tag",
+    ["team", "=x", "1=x", "a b=c", "a=", "a=b c", "a=" + "x" * 65, "n" * 33 + "=x", "a=1,b=2,c=3,d=4,e=5,f=6", "a=1,,"],
 )
 def test_invalid_tags_are_rejected_by_name(gateway: Gateway, tag: str) -> None:
     response = gateway.post("/api/v1/messages", HELLO, headers=gateway.headers() | {"x-gateway-tag": tag})
