@@ -35,8 +35,8 @@ COLUMNS: dict[str, Callable[[UsageSlice], Any]] = {
     "unpriced_requests": lambda part: part.totals.unpriced,
 }
 
-# A spreadsheet takes a cell that begins so for a formula, spaces in front or not.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins so for a formula, spaces in front or not. Some accept full-width signs as well.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_lines(dates: DateRange) -> Iterator[str]:

@@ -14,7 +14,7 @@ IS_STRICT = True
 
 def success(response: CompleteResponse) -> bytes:
     """Encode the envelope of a completion."""
-    completion = chunks.completion_from_message(response.message, created=int(time.time()))
+    completion = chunks.completion_from_message(response.message, created=int(time.time()), with_signatures=True)
     return wire.encode(success_envelope(completion))
 
 
@@ -33,7 +33,7 @@ class Encoder:
     """Encode events as `data:` lines with chunks. After an error there is no `[DONE]`."""
 
     def __init__(self) -> None:
-        self._chunks = chunks.ChunkEncoder(created=int(time.time()))
+        self._chunks = chunks.ChunkEncoder(created=int(time.time()), with_signatures=True)
 
     def feed(self, batch: Batch) -> bytes:
         return b"".join(frame for event in batch.events for frame in self._chunks.feed(event))

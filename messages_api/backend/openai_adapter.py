@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lib.derived_key import derived_key
 from lib.pace import pace
 from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
 from messages_api.backend.endpoint import Endpoint
@@ -11,6 +12,7 @@ from messages_api.backend.lookup import get_json
 from messages_api.backend.protocol import decoder, error_mapping, model_list, openai_request, wire
 from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.openai_counts import find_usage
+from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.protocol.whole import is_stream
 from messages_api.backend.upstream_error import UpstreamError
@@ -30,7 +32,9 @@ def message(attempt: Attempt) -> UpstreamResponse:
     usage = Usage.from_openai(find_usage(response)) if isinstance(response, dict) else Usage()
     attempt.reported_usage = lambda: usage
     try:
-        message = decoder.message_from_openai(response, request=attempt.request, ids=attempt.ids)
+        message = decoder.message_from_openai(
+            response, request=attempt.request, ids=attempt.ids, signer=_signer(attempt)
+        )
     except error_mapping.UpstreamResponseError as error:
         raise attempt.invalid(error.mapped, raw) from error
     return UpstreamResponse(message=message, reported_usage=ReportedUsage.of(usage, is_final=True))
@@ -48,7 +52,13 @@ def _decoder(attempt: Attempt) -> decoder.OpenAIDecoder:
         ids=attempt.ids,
         input_estimate=attempt.input_estimate,
         buffer_tool_calls=attempt.target.endpoint.profile.buffer_tool_calls,
+        signer=_signer(attempt),
     )
+
+
+def _signer(attempt: Attempt) -> ThinkingSigner | None:
+    """Return the signer of thinking for clients of the Anthropic API, which drop thinking without a signature."""
+    return ThinkingSigner(derived_key("thinking")) if attempt.is_anthropic_api else None
 
 
 def count_tokens(attempt: Attempt) -> TokenCount:
@@ -77,7 +87,9 @@ def _send(attempt: Attempt) -> None:
     endpoint = attempt.target.endpoint
     with _unsupported_as_error():
         openai_request.empty_response(attempt.request, attempt.ids)  # raises for a stream with `max_tokens: 0`
-        body, attempt.dropped = openai_request.to_openai(attempt.request, endpoint.profile, step=pace())
+        body, attempt.dropped = openai_request.to_openai(
+            attempt.request, endpoint.profile, step=pace(), signer=ThinkingSigner(derived_key("thinking"))
+        )
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),

@@ -46,9 +46,16 @@ TOOL_CALL = closed_object(
     }
 )
 FINISH_REASON: Schema = {"enum": ["stop", "length", "tool_calls", "content_filter"]}
+THINKING_BLOCKS = described(
+    list_of(
+        open_object({"type": {"enum": ["thinking", "redacted_thinking"]}}, thinking=TEXT, signature=TEXT, data=TEXT)
+    ),
+    "Signed reasoning of an Anthropic model, to be returned as blocks of the assistant's message.",
+)
 COMPLETION_MESSAGE = closed_object(
     {"role": constant("assistant"), "content": described(TEXT_OR_NULL, "Null if the model only called tools.")},
     reasoning_content=described(TEXT, "Reasoning of the model."),
+    thinking_blocks=THINKING_BLOCKS,
     tool_calls=list_of(TOOL_CALL),
 )
 COMPLETION_USAGE = closed_object(
@@ -82,6 +89,7 @@ DELTA = closed_object(
     role=constant("assistant"),
     content=TEXT,
     reasoning_content=TEXT,
+    thinking_blocks=THINKING_BLOCKS,
     tool_calls=list_of(
         open_object(
             {"index": COUNT, "function": closed_object({"arguments": TEXT}, name=TEXT)},

@@ -166,7 +166,9 @@ def test_an_export_has_the_columns_of_the_list_and_no_secret(browser: Client, is
     assert "no-store" in answer["Cache-Control"]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)"]
+)
 def test_no_cell_of_an_export_is_a_formula(text: str, browser: Client, issue: Issue) -> None:
     api_key, _ = issue(name=text, purpose=text, allowed_models=[text])
 

@@ -11,11 +11,11 @@ from messages_api.backend.protocol.usage import Usage
 _TAIL = b',"finish_reason":null}]}\n\n'
 
 
-def completion_from_message(message: Message, *, created: int) -> JSONObject:
+def completion_from_message(message: Message, *, created: int, with_signatures: bool = False) -> JSONObject:
     """Return the `chat.completion` for a Message. `created` is in seconds since the epoch.
 
-    It equals the sum of the chunks of the same response. Signatures, citations and server tools have no counterpart and
-    are left out.
+    `with_signatures` adds signed thinking as `thinking_blocks`, which clients return in a history. It equals
+    the sum of the chunks of the same response. Citations and server tools have no counterpart and are left out.
     """
     blocks = message["content"]
     tool_calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
@@ -24,6 +24,8 @@ def completion_from_message(message: Message, *, created: int) -> JSONObject:
     thinking = _joined(blocks, "thinking")
     if thinking:
         assistant["reasoning_content"] = thinking
+    if with_signatures and (signed := [block for block in blocks if _is_signed(block)]):
+        assistant["thinking_blocks"] = signed
     if tool_calls:
         assistant["tool_calls"] = tool_calls
     choice = {"index": 0, "message": assistant, "finish_reason": finish_reason(message.get("stop_reason"))}
@@ -40,6 +42,10 @@ def completion_from_message(message: Message, *, created: int) -> JSONObject:
 def _joined(blocks: list[Block], kind: str) -> str:
     """Return the texts of one type of block, joined without a separator: citations split sentences into blocks."""
     return "".join(block.get(kind, "") for block in blocks if block["type"] == kind)
+
+
+def _is_signed(block: Block) -> bool:
+    return block["type"] == "redacted_thinking" or (block["type"] == "thinking" and bool(block.get("signature")))
 
 
 def _tool_call(block: Block) -> JSONObject:
@@ -63,8 +69,12 @@ class ChunkEncoder:
     `created` is in seconds since the epoch.
     """
 
-    def __init__(self, *, created: int) -> None:
+    def __init__(self, *, created: int, with_signatures: bool = False) -> None:
         self._created = created
+        self._with_signatures = with_signatures
+        self._pieces: list[str] = []
+        """The text of the open thinking block."""
+        self._signature = ""
         self._is_ended = False
         self._usage = Usage()
         self._stop_reason: str | None = None
@@ -118,7 +128,11 @@ class ChunkEncoder:
         if block["type"] == "text":
             return self._text(block.get("text", ""))
         if block["type"] == "thinking":
-            return self._thinking(block.get("thinking", ""))
+            thinking = block.get("thinking", "")
+            self._pieces, self._signature = [thinking], block.get("signature") or ""
+            return self._thinking(thinking)
+        if block["type"] == "redacted_thinking" and self._with_signatures:
+            return [self._chunk({"thinking_blocks": [block]})]
         if block["type"] != "tool_use":
             return []
         tool = self._tools[event["index"]] = _Tool(self._tool_count, block)
@@ -133,14 +147,23 @@ class ChunkEncoder:
         if kind == "text_delta":
             return self._text(delta["text"])
         if kind == "thinking_delta":
+            if self._with_signatures:
+                self._pieces.append(delta["thinking"])
             return self._thinking(delta["thinking"])
+        if kind == "signature_delta":
+            self._signature = delta.get("signature") or ""
+            return []
         tool = self._tools.get(event["index"])
         if kind == "input_json_delta" and tool is not None and delta["partial_json"]:
             return [self._arguments(tool, delta["partial_json"])]
         return []
 
     def _block_stop(self, event: Event) -> list[bytes]:
-        """Return the lines for a block's end: the `input` of its start, if no arguments followed it."""
+        """Return the lines for a block's end: signed thinking, or the `input` of a start that no arguments followed."""
+        if self._signature:
+            block = {"type": "thinking", "thinking": "".join(self._pieces), "signature": self._signature}
+            self._pieces, self._signature = [], ""
+            return [self._chunk({"thinking_blocks": [block]})] if self._with_signatures else []
         tool = self._tools.pop(event["index"], None)
         if tool is None or tool.has_arguments:
             return []

@@ -29,6 +29,7 @@ from messages_api.backend.protocol.response_content import (
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import is_cut_by_length, known_finish, stop_fields
 from messages_api.backend.protocol.surrogates import encodable
+from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.tool_calls import ToolCall, ToolCalls
 from messages_api.backend.protocol.tool_extras import with_extra
@@ -47,8 +48,10 @@ TOOL_CALL_OVERHEAD = 64
 """Characters that each fragment of a tool call counts for at least: an empty one takes memory, too."""
 
 
-def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids) -> Message:
-    """Return the Message for a `chat.completion`, with the model name of the request.
+def message_from_openai(
+    response: object, *, request: MessagesRequest, ids: Ids, signer: ThinkingSigner | None = None
+) -> Message:
+    """Return the Message for a `chat.completion`, with the model name of the request. `signer` signs its thinking.
 
     Raise UpstreamResponseError for an error inside a 200, for a response without choices and for a failed generation.
     """
@@ -58,7 +61,7 @@ def message_from_openai(response: object, *, request: MessagesRequest, ids: Ids)
         raise UpstreamResponseError(map_openai_error(200, response))
     choice, part = _choices(response)
     ids.avoid(tool_ids(request))
-    content = _content(part, ids)
+    content = _content(part, ids, signer)
     stop = stop_fields(
         choice,
         has_tools=any(block["type"] == "tool_use" for block in content),
@@ -93,11 +96,13 @@ def _choices(response: JSONObject) -> tuple[JSONObject, ContentPart]:
     return last, merged_content(parts)
 
 
-def _content(part: ContentPart, ids: Ids) -> list[Block]:
+def _content(part: ContentPart, ids: Ids, signer: ThinkingSigner | None) -> list[Block]:
     """Return the blocks of a message. Blank text is left out: Anthropic rejects it in a history."""
     blocks: list[Block] = []
     if part.thinking:
-        blocks.append({"type": "thinking", "thinking": encodable(part.thinking), "signature": ""})
+        thinking = encodable(part.thinking)
+        signature = signer.signature(thinking) if signer is not None else ""
+        blocks.append({"type": "thinking", "thinking": thinking, "signature": signature})
     blocks += [{"type": "text", "text": encodable(text)} for text in (part.text, part.refusal) if text.strip()]
     blocks += [
         {
@@ -141,13 +146,20 @@ class OpenAIDecoder:
 
     `input_estimate` (tokens) replaces counts that the upstream does not report. With `buffer_tool_calls`, a tool call
     is emitted when it is complete, with arguments that are valid JSON; otherwise its arguments are passed on in pieces.
+    `signer` signs thinking.
     """
 
     has_changed = True
     """Events always differ from the chunks they are decoded from."""
 
     def __init__(
-        self, request: MessagesRequest, *, ids: Ids, input_estimate: int = 0, buffer_tool_calls: bool = False
+        self,
+        request: MessagesRequest,
+        *,
+        ids: Ids,
+        input_estimate: int = 0,
+        buffer_tool_calls: bool = False,
+        signer: ThinkingSigner | None = None,
     ) -> None:
         ids.avoid(tool_ids(request))
         self.error: MappedError | None = None
@@ -171,7 +183,7 @@ class OpenAIDecoder:
         self._tool_calls = ToolCalls(_tool_names(request))
         self._has_tools = False
         self._is_refusal = False
-        self._blocks = BlockWriter()
+        self._blocks = BlockWriter(signer)
         self._deferred: list[tuple[str, str]] = []
         self._held = 0
 

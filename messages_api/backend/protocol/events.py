@@ -1,6 +1,7 @@
 """Anthropic stream events, the writer of their content blocks, and the Message that they add up to."""
 
 from messages_api.backend.protocol.surrogates import SurrogateJoiner
+from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 from messages_api.backend.protocol.usage import Usage
 
@@ -53,6 +54,11 @@ def block_delta(index: int, kind: str, payload: str) -> Event:
     return {"type": "content_block_delta", "index": index, "delta": {"type": kind, PAYLOADS[kind]: payload}}
 
 
+def signature_delta(index: int, signature: str) -> Event:
+    delta = {"type": "signature_delta", "signature": signature}
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
 def block_stop(index: int) -> Event:
     return {"type": "content_block_stop", "index": index}
 
@@ -70,11 +76,16 @@ def error(error_type: str, text: str) -> Event:
 
 
 class BlockWriter:
-    """Write blocks so that one is open at a time, indexes have no gaps, and each block has one stop event."""
+    """Write blocks so that one is open at a time, indexes have no gaps, and each block has one stop event.
 
-    def __init__(self) -> None:
+    Thinking gets a signature at its end if there is a `signer`.
+    """
+
+    def __init__(self, signer: ThinkingSigner | None = None) -> None:
         self.characters = 0
         """Characters written: text, thinking and arguments."""
+        self._signer = signer
+        self._thinking: list[str] = []
         self._open: str | None = None
         self._index = -1
         self._space = ""
@@ -112,6 +123,9 @@ class BlockWriter:
         if kind is None:
             return []
         rest = [self._delta(kind, self._halves[kind].end())] if self._halves[kind].half else []
+        if kind == "thinking" and self._signer is not None:
+            thinking, self._thinking = "".join(self._thinking), []
+            rest.append(signature_delta(self._index, self._signer.signature(thinking)))
         return [*rest, block_stop(self._index)]
 
     def _joined(self, kind: str, piece: str) -> str:
@@ -127,4 +141,6 @@ class BlockWriter:
 
     def _delta(self, kind: str, payload: str) -> Event:
         self.characters += len(payload)
+        if self._signer is not None and kind == "thinking":
+            self._thinking.append(payload)
         return block_delta(self._index, DELTA_OF_BLOCK[kind], payload)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+from messages_api.backend.protocol.thinking_signature import is_own
 from messages_api.backend.protocol.tool_extras import split_id
 from messages_api.backend.protocol.types import Block, JSONObject
 
@@ -15,8 +16,8 @@ _ID_FIELDS = {"tool_use": "id", "tool_result": "tool_use_id"}
 def clean_history(body: JSONObject) -> tuple[bool, JSONObject]:
     """Return whether a request was changed, and the request without content of other upstreams.
 
-    Thinking without a signature, blank text of the assistant and messages that become empty are removed. Invalid tool
-    IDs are rewritten. If nothing changes, the body itself is returned, and its original bytes can be sent.
+    Thinking without a signature of Anthropic, blank text of the assistant and messages that become empty are removed.
+    Invalid tool IDs are rewritten. If nothing changes, the body itself is returned, and its original bytes can be sent.
     """
     messages = body["messages"]
     cleaned = [kept for message in messages if (kept := _message(message)) is not None]
@@ -41,7 +42,7 @@ def _is_foreign(block: object) -> bool:
     if not isinstance(block, dict):
         return False
     if block.get("type") == "thinking":
-        return not block.get("signature")
+        return not block.get("signature") or is_own(block["signature"])
     return block.get("type") == "text" and isinstance(block.get("text"), str) and not block["text"].strip()
 
 

@@ -8,6 +8,7 @@ from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.reasoning import reasoning_for
 from messages_api.backend.protocol.structured_output import format_for
+from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.tools import tools_for
 from messages_api.backend.protocol.turns import messages_for
 from messages_api.backend.protocol.types import JSONObject, Message, MessagesRequest
@@ -49,17 +50,19 @@ _UNSUPPORTED = ("mcp_servers", "container")
 """Fields that cannot be dropped, because that would change the meaning of the request."""
 
 
-def to_openai(request: MessagesRequest, profile: Profile, *, step: Pace = no_pace) -> tuple[JSONObject, list[str]]:
+def to_openai(
+    request: MessagesRequest, profile: Profile, *, step: Pace = no_pace, signer: ThinkingSigner | None = None
+) -> tuple[JSONObject, list[str]]:
     """Return the body of a Chat Completions request, and the paths of the dropped fields.
 
     Hints are dropped. Raise UnsupportedRequest if the upstream does not support a field that changes the meaning. The
     body depends on the request alone, and keys keep their order: prefix caches of upstreams rely on both. `step` is
-    called during long work.
+    called during long work. Thinking with a forged signature of the `signer` is omitted.
     """
     _check_types(request)
     body: JSONObject = {
         "model": request["model"],
-        "messages": messages_for(request, profile, step=step),
+        "messages": messages_for(request, profile, step=step, signer=signer),
         profile.max_tokens_field: request["max_tokens"],
     }
     dropped: list[str] = []

@@ -20,6 +20,7 @@ from messages_api.backend.protocol.texts import (
     part_of,
     system_parts,
 )
+from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.tool_extras import split_id, upstream_id
 from messages_api.backend.protocol.types import Block, JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
@@ -45,7 +46,9 @@ class ConversationTurn(NamedTuple):
     pieces: list[Piece]
 
 
-def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_pace) -> list[JSONObject]:
+def messages_for(
+    request: MessagesRequest, profile: Profile, *, step: Pace = no_pace, signer: ThinkingSigner | None = None
+) -> list[JSONObject]:
     """Return the `messages` of Chat Completions. Raise UnsupportedRequest for content without a counterpart."""
     system, turns = _split(request, profile, step)
     messages: list[JSONObject] = []
@@ -55,7 +58,7 @@ def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_
     translated: list[JSONObject] = []
     for turn in turns:
         step()
-        translated = _translated(turn, profile)
+        translated = _translated(turn, profile, signer)
         for message in translated:
             append_message(messages, message)
     if turns:
@@ -63,10 +66,10 @@ def messages_for(request: MessagesRequest, profile: Profile, *, step: Pace = no_
     return messages
 
 
-def _translated(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
+def _translated(turn: ConversationTurn, profile: Profile, signer: ThinkingSigner | None) -> list[JSONObject]:
     """Return the messages of a turn, which may be none."""
     if turn.role == "assistant":
-        return _assistant(turn, profile)
+        return _assistant(turn, profile, signer)
     if turn.role == "system":
         return [{"role": profile.system_role, "content": piece.block["text"]} for piece in turn.pieces]
     return _user(turn, profile)
@@ -213,7 +216,7 @@ def _tool_result(piece: Piece, profile: Profile) -> tuple[str, list[JSONObject]]
     return text, attachments
 
 
-def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
+def _assistant(turn: ConversationTurn, profile: Profile, signer: ThinkingSigner | None) -> list[JSONObject]:
     """Return the message of an assistant turn, or none if none of its blocks has a counterpart."""
     texts: list[JSONObject] = []
     thoughts: list[str] = []
@@ -223,7 +226,8 @@ def _assistant(turn: ConversationTurn, profile: Profile) -> list[JSONObject]:
         if kind == "text":
             texts.append(part_of(block["text"], block, profile))
         elif kind == "thinking":
-            thoughts.append(block["thinking"])
+            if signer is None or not signer.is_forged(block):
+                thoughts.append(block["thinking"])
         elif kind == "tool_use":
             tool_calls.append(_tool_call(block, profile))
         elif kind not in _WITHOUT_COUNTERPART and not kind.endswith("_tool_result"):
