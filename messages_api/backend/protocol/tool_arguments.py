@@ -3,6 +3,7 @@
 import re
 
 from messages_api.backend.protocol.response_content import parsed_object, unquoted_object
+from messages_api.backend.protocol.surrogates import SurrogateJoiner
 
 PLACEHOLDER = "{}"
 
@@ -27,6 +28,7 @@ class Arguments:
         self._is_object: bool | None = None
         self._is_restated = False
         self._doubtful = ""
+        self._joiner = SurrogateJoiner()
 
     @property
     def is_empty(self) -> bool:
@@ -38,6 +40,7 @@ class Arguments:
         return self._pieces[0] if self._pieces else ""
 
     def add(self, fragment: str) -> None:
+        fragment = self._with_whole_characters(fragment)
         if self._doubtful:
             self._settle(self._is_confirmed_by(fragment))
         if self._is_placeholder():
@@ -58,7 +61,7 @@ class Arguments:
             self._settle(self._is_restatement())
         if not at_end and (self._is_placeholder() or self._structure.is_quoted):
             return ""
-        pending = "".join(self._pending)
+        pending = "".join(self._pending) + (self._joiner.end() if at_end else "")
         self._pending.clear()
         return (unquoted_object(pending) or pending) if self._structure.is_quoted else pending
 
@@ -71,6 +74,17 @@ class Arguments:
         if self._is_object is None:
             self._is_object = self._structure.is_closed and parsed_object(self.text()) is not None
         return self._is_object
+
+    def _with_whole_characters(self, fragment: str) -> str:
+        """Return a fragment without half a character at its end. It is joined with what the last one left.
+
+        A fragment that restates the arguments has that character itself: halves would make the two differ.
+        """
+        if not self._joiner.half:
+            return fragment if fragment.isascii() else self._joiner.join(fragment)
+        if self._length and fragment.startswith(self.text()):
+            self._joiner.end()
+        return self._joiner.join(fragment)
 
     def _append(self, piece: str) -> None:
         self._pieces.append(piece)

@@ -505,6 +505,9 @@ def test_a_tool_of_the_request_starts_before_its_arguments() -> None:
         pytest.param(['{"', '{":1}'], '{"{":1}', id="a brace in a key"),
         pytest.param(['"{\\"a\\":', '1}"'], '{"a":1}', id="an object in a string"),
         pytest.param(['"text"'], '"text"', id="a text in a string"),
+        pytest.param(['{"a":"\ud83d', '\ude42"}', '{"a":"🙂"}'], '{"a":"🙂"}', id="half a character, and all of them"),
+        pytest.param(['{"a":"\ud83d', '{"a":"🙂"', '{"a":"🙂"}'], '{"a":"🙂"}', id="all so far, cut in a character"),
+        pytest.param(['{"a":"\ud83d', 'b"}'], '{"a":"\ufffdb"}', id="half a character without the other"),
     ],
 )
 @pytest.mark.parametrize("is_buffered", [False, True])
@@ -516,6 +519,12 @@ def test_arguments_are_written_once(pieces: list[str], arguments: str, is_buffer
     if is_buffered and not arguments.startswith("{"):
         arguments = '{"_unparsed_arguments":"\\"text\\""}'
     assert "".join(found) == arguments
+
+
+def test_half_a_character_at_the_end_of_arguments_is_replaced() -> None:
+    [[_, *found], _] = written(decode(call(fragment('{"a":"\ud83d', id="c1", name="t")), chunk(finish="length")))
+
+    assert "".join(found) == '{"a":"\ufffd'
 
 
 def test_fields_of_the_provider_are_carried_in_the_id() -> None:
