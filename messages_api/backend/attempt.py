@@ -168,7 +168,9 @@ class UpstreamResponse:
 
 
 def _json_or_text(raw: bytes) -> object:
-    """Decode the body of an error: its JSON value, or its text if it is not JSON."""
+    """Decode the body of an error: its JSON value, or its text if it is not JSON. It may be an event of a stream."""
+    if whole.is_stream(raw):
+        raw = whole.first_data(raw)
     try:
         return wire.decode(raw)
     except ValueError:

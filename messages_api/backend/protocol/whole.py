@@ -7,7 +7,7 @@ from typing import Any
 from messages_api.backend.protocol import events, wire
 from messages_api.backend.protocol.healing import CALLS
 from messages_api.backend.protocol.response_content import parse_arguments
-from messages_api.backend.protocol.sse import BOM
+from messages_api.backend.protocol.sse import BOM, FrameTooLarge, SSEParser
 from messages_api.backend.protocol.types import Block, Event, JSONObject, Message
 
 _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -20,6 +20,16 @@ _GENERATED = re.compile(
 def is_stream(raw: bytes) -> bool:
     """Whether a body is server-sent events."""
     return raw[:_SEARCHED_BYTES].removeprefix(BOM).lstrip().startswith(_STREAM_STARTS)
+
+
+def first_data(raw: bytes) -> bytes:
+    """Return the data of the first event of a body; the body itself if none is complete."""
+    parser = SSEParser()
+    try:
+        records = [*parser.feed(raw[:_SEARCHED_BYTES]), *parser.eof()]
+    except FrameTooLarge:
+        return raw
+    return records[0].data.encode() if records else raw
 
 
 def is_json(raw: bytes) -> bool:

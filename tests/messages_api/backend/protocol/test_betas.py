@@ -32,7 +32,9 @@ from tests.messages_api.backend.protocol.streams import REQUEST
     ],
 )
 def test_the_betas_of_a_request_are_named(fields: Any, betas: list[str]) -> None:
-    assert betas_of({**REQUEST, **fields}) == betas
+    request: Any = {**REQUEST, **fields}
+
+    assert betas_of(request) == betas
 
 
 def test_only_the_envelope_api_adds_them() -> None:

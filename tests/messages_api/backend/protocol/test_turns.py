@@ -619,7 +619,7 @@ def test_text_after_a_result_is_a_part_of_it_where_no_user_message_may_follow() 
 
 
 def test_cache_breakpoints_are_passed_on_where_the_upstream_accepts_them() -> None:
-    cached = {"cache_control": {"type": "ephemeral"}}
+    cached: Any = {"cache_control": {"type": "ephemeral"}}
     turns = [
         ("user", [text("a", **cached)]),
         ("assistant", [text("b", **cached), tool_use()]),

@@ -123,3 +123,15 @@ def test_the_kind_of_a_body_is_recognized(raw: bytes, is_stream: bool, is_json: 
 )
 def test_a_generated_body_is_recognized(raw: bytes, is_generated: bool) -> None:
     assert whole.is_generated(raw) == is_generated
+
+
+@pytest.mark.parametrize(
+    ("raw", "data"),
+    [
+        (b'data: {"error":"a"}\n\ndata: [DONE]\n\n', b'{"error":"a"}'),
+        (b'event: error\ndata: {"error":"a"}', b'{"error":"a"}'),
+        (b": comment", b": comment"),
+    ],
+)
+def test_the_first_event_of_an_error_is_its_body(raw: bytes, data: bytes) -> None:
+    assert whole.first_data(raw) == data
