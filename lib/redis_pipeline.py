@@ -26,12 +26,13 @@ _poll = monkey.get_original("select", "poll")
 class Command:
     """A command with its outcome and the signal of its end."""
 
-    __slots__ = ("error", "is_done", "reply", "sent_at", "signal", "words")
+    __slots__ = ("ended_at", "error", "is_done", "reply", "sent_at", "signal", "words")
 
     def __init__(self, words: Sequence[Any]) -> None:
         self.words = words
         self.signal = threads.signal()
         self.sent_at = 0.0
+        self.ended_at = 0.0
         self.is_done = False
         self.reply: Any = None
         self.error: Any = None

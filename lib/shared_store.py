@@ -170,8 +170,10 @@ class SharedStore:
 
 def _end(commands: Sequence[Command], error: Exception | None = None) -> None:
     """Wake the waiters of commands."""
+    now = time.monotonic()
     for command in commands:
         command.error = command.error or error
+        command.ended_at = now
         command.is_done = True
     threads.set_all(command.signal for command in commands)
 

@@ -35,14 +35,15 @@ class RedisState:
         if now - self._prefetched_at < PREFETCH_INTERVAL_S or not self._prefetched:
             return
         self._prefetched_at = now
-        for upstream in list(self._prefetched)[:MAX_PREFETCHED]:
-            self._prefetched[upstream] = self._store.send("GET", OPEN_KEY.format(upstream))
+        for upstream, command in list(self._prefetched.items())[:MAX_PREFETCHED]:
+            if command is None or command.is_done:  # a request that waits for a reply would wait for a later one
+                self._prefetched[upstream] = self._store.send("GET", OPEN_KEY.format(upstream))
 
     def get_open(self, upstream: str, *, default: OpenState | None) -> OpenState | None:
         """Return the state of an open circuit. An unreadable entry counts as if Redis were unavailable."""
         command = self._prefetched.get(upstream)
         self._prefetched[upstream] = None  # each reply is used once
-        if command is None or time.monotonic() - self._prefetched_at >= STATE_TTL_S / 2:
+        if command is None or _is_old(command):
             command = self._store.send("GET", OPEN_KEY.format(upstream))
         lost = object()
         stored = self._store.reply_of(command, default=lost)
@@ -73,6 +74,11 @@ class RedisState:
 
     def _take_probe(self, upstream: str) -> tuple[Any, ...]:
         return ("SET", PROBE_KEY.format(upstream), 1, "NX", "PX", round(PROBE_INTERVAL_S * 1000))
+
+
+def _is_old(command: Command) -> bool:
+    """Return whether a reply arrived too long ago, however long it took: a slow server costs one round trip."""
+    return command.is_done and time.monotonic() - command.ended_at >= STATE_TTL_S / 2
 
 
 def _parsed(stored: str) -> OpenState | None:
