@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from pytest_django import Settings
 
 from keys.access.lookup_throttle import lookup_throttle
 from keys.access.rejected_uses import rejected_uses
@@ -216,8 +217,13 @@ def real(gateway: Gateway, local_model: LocalModel) -> Gateway:
 
 
 @pytest.fixture
-def quiet_ledger(transactional_db: None) -> Iterator[None]:
-    """Close the ledger of this process at the end: its connection must not outlive the test's database."""
+def quiet_ledger(transactional_db: None, settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """Close the ledger of this process at the end: its connection must not outlive the test's database.
+
+    Its spools have a folder of their own: a running gateway would replay them.
+    """
+    ledger.close()
+    settings.STATE_DIR = tmp_path
     yield
     ledger.close()
 

@@ -80,18 +80,20 @@ def test_a_worker_that_was_busy_looks_at_the_socket_before_a_connect_timeout(
     gateway.configure_upstream(
         "openai", base_url=f"http://127.0.0.1:{listener.port}", connect_timeout_s=CONNECT_TIMEOUT_S
     )
-    [worker] = gateway.server.worker_pids()
+    workers = gateway.server.worker_pids()
     with ThreadPoolExecutor(1) as client:
         response = client.submit(gateway.post, PATH, BODY)
         wait_until(lambda: SYN_SENT in listener.states())
         began = time.monotonic()
-        os.kill(worker, signal.SIGSTOP)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
         try:
             listener.accept_queued()
             wait_until(lambda: listener.states() & {SYN_SENT, ESTABLISHED} == {ESTABLISHED})
             wait_until(lambda: time.monotonic() > began + CONNECT_TIMEOUT_S + 0.2)
         finally:
-            os.kill(worker, signal.SIGCONT)
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
         serve(listener)
 
         assert response.result().status == 200
@@ -107,6 +109,6 @@ def test_an_upstream_that_accepts_no_connection_still_times_out(gateway: Gateway
     response = gateway.post(PATH, BODY)
 
     assert response.status == 502
-    assert 0.5 <= time.monotonic() - began < 2.5
+    assert 0.5 <= time.monotonic() - began < 10  # 127 s without a timeout
     log = gateway.server.log_path.read_text()
     assert "Attempt at scripted failed: api_error (ConnectTimeoutError)" in log

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from copy import copy
 from pathlib import Path
 from typing import IO, Any, Self
@@ -220,7 +220,8 @@ class Gateway:
         """Send a request and read its response to the end. With the key unless `headers` are given."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            client.request(method, path, body, self.headers() if headers is None else headers)
+            with suppress(BrokenPipeError, ConnectionResetError):  # a response that does not wait for the body
+                client.request(method, path, body, self.headers() if headers is None else headers)
             return ApiResponse(client.getresponse())
         finally:
             client.close()

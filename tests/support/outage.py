@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connection
+from django.db import connection, transaction
 
 from keys.models import UsageRecord
 
@@ -22,3 +22,15 @@ def database_unavailable() -> Iterator[None]:
 def _rename(old: str, new: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
+
+
+@contextmanager
+def writes_held_up() -> Iterator[None]:
+    """Hold a lock that every write of a usage record waits for. Reads succeed."""
+    table = UsageRecord._meta.db_table
+    lock = f'LOCK TABLE "{table}" IN EXCLUSIVE MODE'
+    if connection.vendor == "sqlite":
+        lock = f'DELETE FROM "{table}" WHERE FALSE'  # the lock of the whole database
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(lock)
+        yield
