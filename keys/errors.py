@@ -13,7 +13,7 @@ from keys.domain.limits import BUDGET, PRICE, BudgetStanding, LimitExceeded, exc
 
 
 class RequestRejected(Exception):
-    """The request is not admitted. `message` is safe to show: it never names a key, a digest or an allowlist."""
+    """The request is not admitted. `message` is safe to show: it never names a key, a digest or an IP allowlist."""
 
     status = 403
     type = "permission_error"

@@ -47,3 +47,13 @@ def most_specific(patterns: Collection[str], model: str) -> str | None:
 def names(patterns: Iterable[str]) -> list[str]:
     """Return the patterns that are model names."""
     return [pattern for pattern in patterns if not is_prefix(pattern)]
+
+
+def common(first: Collection[str], second: Collection[str]) -> list[str]:
+    """Return the patterns that two allowlists both allow. An empty allowlist allows every model."""
+    if not first:
+        return list(second) or [EVERY_MODEL]
+    return [
+        *(pattern for pattern in first if allows(second, pattern)),
+        *(pattern for pattern in second if pattern not in first and allows(first, pattern)),
+    ]

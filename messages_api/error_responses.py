@@ -8,12 +8,17 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework.exceptions import MethodNotAllowed
 
-from messages_api import apis
+from messages_api import apis, endpoints
 from messages_api.backend.upstream_error import Aborted
 
 API_PREFIX = "/api/"
 CLIENT_CLOSED_REQUEST = 499  # as in nginx, for the access log of a proxy: the client has disconnected
 logger = logging.getLogger(__name__)
+
+
+def is_api_path(path: str) -> bool:
+    """Return whether errors of a path have the format of an API: below `/api/`, or where clients expect one."""
+    return path.startswith(API_PREFIX) or endpoints.is_misplaced(path)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
@@ -64,18 +69,19 @@ def _request_id(http_request: HttpRequest) -> str:
 
 
 def bad_request(http_request: HttpRequest, exception: Exception) -> HttpResponse:
-    if http_request.path_info.startswith(API_PREFIX):
+    if is_api_path(http_request.path_info):
         return failure(http_request, 400, "invalid_request_error", "The request is not valid.")
     return defaults.bad_request(http_request, exception)
 
 
 def not_found(http_request: HttpRequest, exception: Exception) -> HttpResponse:
-    if http_request.path_info.startswith(API_PREFIX):
-        return failure(http_request, 404, "not_found_error", "Not found.")
+    path = http_request.path_info
+    if is_api_path(path):
+        return failure(http_request, 404, "not_found_error", f"Not found. {endpoints.sentence(path)}")
     return defaults.page_not_found(http_request, exception)
 
 
 def server_error(http_request: HttpRequest) -> HttpResponse:
-    if http_request.path_info.startswith(API_PREFIX):
+    if is_api_path(http_request.path_info):
         return failure(http_request, 500, "api_error", "Internal gateway error.")
     return defaults.server_error(http_request)

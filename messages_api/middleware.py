@@ -1,4 +1,4 @@
-"""Outermost middleware of `/api/`: request IDs, client IP addresses and the check of the Host header."""
+"""Outermost middleware of the API: request IDs, client IP addresses and the check of the Host header."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase
 
 from lib.client_address import client_ip
-from messages_api.error_responses import API_PREFIX, failure
+from messages_api.error_responses import failure, is_api_path
 
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
@@ -26,7 +26,7 @@ class ApiMiddleware:
         self.get_response = get_response
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
-        if not http_request.path_info.startswith(API_PREFIX):
+        if not is_api_path(http_request.path_info):
             return self.get_response(http_request)
         http_request.request_id = new_request_id()  # type: ignore[attr-defined]
         http_request.client_ip = client_ip(http_request)  # type: ignore[attr-defined]

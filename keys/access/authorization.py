@@ -7,6 +7,10 @@ from lib import model_patterns
 from lib.model_patterns import EVERY_MODEL
 from lib.networks import is_within
 
+MAX_NAME = 256
+MAX_NAMED = 20
+"""Allowed models that an error names. An allowlist may have hundreds."""
+
 
 def check_usable(snapshot: Snapshot) -> None:
     """Raise NotAuthenticated unless the key is usable now."""
@@ -26,11 +30,12 @@ def check_client_ip(snapshot: Snapshot, client_ip: str | None) -> None:
 def check_model(snapshot: Snapshot, model: str, *, param: str = "model") -> None:
     """Raise NotPermitted unless a key may request a model. `param` is the path of the field that names it.
 
-    Runs before routing, so that a key with an allowlist cannot find out which other models exist.
+    Runs before routing, so that a key with an allowlist cannot find out which other models exist. The error names the
+    models of the allowlist, which `GET /key` shows to the same client.
     """
     if not allows_model(snapshot, model):
         raise NotPermitted(
-            "API key is not allowed to use the requested model.",
+            f'API key is not allowed to use the requested model "{model[:MAX_NAME]}". {_allowed_models(snapshot)}',
             param=param,
             limit_exceeded=_model_limit(snapshot, model),
         )
@@ -43,6 +48,14 @@ def unknown_model(snapshot: Snapshot, *, param: str) -> NotPermitted:
         param=param,
         limit_exceeded=_model_limit(snapshot, EVERY_MODEL),
     )
+
+
+def _allowed_models(snapshot: Snapshot) -> str:
+    allowed = model_patterns.common(snapshot.allowed_models, snapshot.team_models)
+    if not allowed:
+        return "It has no allowed model."
+    more = f" and {len(allowed) - MAX_NAMED} more" if len(allowed) > MAX_NAMED else ""
+    return f"Allowed models: {', '.join(allowed[:MAX_NAMED])}{more}."
 
 
 def _model_limit(snapshot: Snapshot, model: str) -> LimitExceeded:

@@ -1,5 +1,6 @@
 """ModelAdmin of usage records: read-only for superusers too, since only the ledger writes them."""
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, UsageRecord
 from keys.pricing.breakdown import cost_breakdown
 from keys.reports import rejections
-from lib import money
+from lib import failure_reasons, money
 from lib.admin import cells
 from lib.admin.filters import TextFilter, TimeFilter
 from lib.admin.keyset_list import KeysetModelAdmin
@@ -28,6 +29,8 @@ API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API"}
 ATTEMPT_LABELS = {
     "status": "HTTP status",
     "ms": "latency in ms",
+    "error": "error type",
+    "request_id": "upstream request ID",
     "input_tokens": "input tokens",
     "output_tokens": "output tokens",
     "cache_read_tokens": "cache read tokens",
@@ -79,7 +82,7 @@ class UsageRecordAdmin(KeysetModelAdmin):
     change_form_template = "admin/keys/usagerecord/change_form.html"
     change_list_template = "admin/keys/usagerecord/change_list.html"
     fieldsets = [
-        ("Request", {"fields": ["id", "outcome", "http", "error_type", "stop_reason", "created", "settled"]}),
+        ("Request", {"fields": ["id", "outcome", "http", "error_type", "reason", "stop_reason", "created", "settled"]}),
         (
             "Client",
             {
@@ -243,13 +246,14 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def latency(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.duration_ms)
 
+    @admin.display(description="reason")
+    def reason(self, record: UsageRecord) -> str:
+        return failure_reasons.label(record.error_reason) or cells.NONE
+
     @admin.display(description="attempts")
     def attempts_made(self, record: UsageRecord) -> SafeString | str:
         """List the attempts in the order in which the gateway made them."""
-        lines = [
-            " · ".join(f"{ATTEMPT_LABELS.get(name, name)}: {value}" for name, value in attempt.items() if value != "")
-            for attempt in record.attempts
-        ]
+        lines = [" · ".join(_facts(attempt)) for attempt in record.attempts]
         items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
         return format_html('<ol class="attempts">{}</ol>', items) if lines else cells.NONE
 
@@ -297,6 +301,17 @@ class UsageRecordAdmin(KeysetModelAdmin):
             return by_request_id.order_by("-created_at", "-pk"), False
         is_named = Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)
         return queryset.filter(is_named | Q(session_id=id) | Q(agent_id=id) | _has_tag(id)), False
+
+
+def _facts(attempt: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is known of an attempt, in words."""
+    for name, value in attempt.items():
+        if name == "reason":
+            value = failure_reasons.label(str(value))
+        elif name == "usage_source" and value in UsageRecord.UsageSource:
+            value = UsageRecord.UsageSource(value).label
+        if value not in ("", None):
+            yield f"{ATTEMPT_LABELS.get(name, name)}: {value}"
 
 
 def _has_tag(text: str) -> Q:

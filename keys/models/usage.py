@@ -58,6 +58,7 @@ class UsageRecord(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
     http_status = models.PositiveSmallIntegerField(null=True)
     error_type = models.CharField(max_length=40, blank=True)
+    error_reason = models.CharField(max_length=40, blank=True)  # lib.failure_reasons: never a text of an upstream
     stop_reason = models.CharField(max_length=40, blank=True)
 
     # The client.

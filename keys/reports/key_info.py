@@ -36,13 +36,7 @@ def _allowed(api_key: APIKey) -> list[str]:
 
     Both apply: a team whose list was narrowed later has narrowed its keys.
     """
-    own, of_team = api_key.allowed_models, api_key.team.allowed_models if api_key.team else []
-    if not own:
-        return of_team or [model_patterns.EVERY_MODEL]
-    return [
-        *(name for name in own if model_patterns.allows(of_team, name)),
-        *(name for name in of_team if name not in own and model_patterns.allows(own, name)),
-    ]
+    return model_patterns.common(api_key.allowed_models, api_key.team.allowed_models if api_key.team else [])
 
 
 def _limits(decision: LimitDecision) -> list[dict[str, Any]]:

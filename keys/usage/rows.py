@@ -73,6 +73,8 @@ class Settlement:
     status: str
     http_status: int | None = None
     error_type: str = ""
+    error_reason: str = ""
+    """Of a failed request: lib.failure_reasons."""
     stop_reason: str = ""
     upstream: str = ""
     upstream_model: str = ""

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+from lib import failure_reasons as reasons
 from lib.json_size import TooManyValues
 from messages_api.backend.endpoint import Target
 from messages_api.backend.exchange import NEVER, Exchange
 from messages_api.backend.protocol import whole, wire
-from messages_api.backend.protocol.error_mapping import UNREADABLE, MappedError
+from messages_api.backend.protocol.error_mapping import FAILED_GENERATIONS, UNREADABLE, MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.types import Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
 
 MILLISECONDS = re.compile(r"[0-9]{1,9}")
+IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}")
 RETRY_VALUE = re.compile(r"[A-Za-z0-9 ,:.-]{1,40}")  # seconds, a date or a truth value
 
 
@@ -78,7 +80,9 @@ class Attempt:
             return
         assert status is not None
         mapped = map_error(status, _json_or_text(self.exchange.read_all()))
-        raise UpstreamError.from_mapped(mapped, endpoint=self.target.endpoint, headers=self._retry_headers())
+        raise UpstreamError.from_mapped(
+            mapped, endpoint=self.target.endpoint, headers=self._retry_headers(), http_status=status
+        )
 
     def read_body(self) -> bytes:
         """Read the complete response. Raise UpstreamError if it is incomplete."""
@@ -93,14 +97,20 @@ class Attempt:
         try:
             return wire.decode(raw)
         except TooManyValues as error:
-            raise self.unreadable(UpstreamError("The upstream's response holds too many values."), raw) from error
+            too_large = UpstreamError(
+                "The upstream's response holds too many values.", reason=reasons.RESPONSE_TOO_LARGE
+            )
+            raise self.unreadable(too_large, raw) from error
         except ValueError as error:
-            raise self.unreadable(UpstreamError("The upstream's response is not JSON."), raw) from error
+            not_json = UpstreamError("The upstream's response is not JSON.", reason=reasons.RESPONSE_NOT_JSON)
+            raise self.unreadable(not_json, raw) from error
 
     def invalid(self, mapped: MappedError, raw: bytes) -> UpstreamError:
         """Return the error for a complete response that is an error itself, or that cannot be used."""
         error = UpstreamError.from_mapped(mapped, endpoint=self.target.endpoint)
-        return self.unreadable(error, raw) if mapped in UNREADABLE else error
+        if mapped in FAILED_GENERATIONS and not whole.has_content(raw):
+            return error
+        return self.unreadable(error, raw) if mapped in UNREADABLE | FAILED_GENERATIONS else error
 
     def unreadable(self, error: UpstreamError, raw: bytes) -> UpstreamError:
         """Return the error of a response that cannot be used. One that was generated is not requested again."""
@@ -118,10 +128,11 @@ class Attempt:
 
     @property
     def upstream_request_id(self) -> str:
-        """The upstream's request ID, for inquiries to its operator. Empty if it sent none."""
+        """The upstream's request ID, for inquiries to its operator. Empty if it sent none that looks like one."""
         for name in ("request-id", "x-request-id"):
-            if value := self.exchange.response_headers.get(name):
-                return str(value)
+            value = str(self.exchange.response_headers.get(name) or "").partition(",")[0]  # a proxy may add another
+            if IDENTIFIER.fullmatch(value):
+                return value
         return ""
 
     def summary(self, *, with_tokens: bool = False) -> dict[str, Any]:
@@ -132,9 +143,16 @@ class Attempt:
             "model": self.target.model,
             "status": self.exchange.response_status,
             "ms": round((time.monotonic() - self._started_at) * 1000),
-            "error": self.error.type if self.error is not None else "",
+            **self._outcome(),
             **tokens,
         }
+
+    def _outcome(self) -> dict[str, str]:
+        """Return the error type, empty without an error; of a failed attempt also the reason and the request ID."""
+        if self.error is None:
+            return {"error": ""}
+        failed = {"error": self.error.type, "reason": self.error.reason}
+        return failed | ({"request_id": self.upstream_request_id} if self.upstream_request_id else {})
 
     def _billable_tokens(self) -> dict[str, Any]:
         """Return the counts that the upstream reported, or the estimate of the input: no output was received."""

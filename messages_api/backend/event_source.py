@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+from lib import failure_reasons as reasons
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.exchange import MAX_RESPONSE_BYTES, Exchange
 from messages_api.backend.protocol import sse, wire
-from messages_api.backend.protocol.error_mapping import UNREADABLE, MappedError
+from messages_api.backend.protocol.error_mapping import FAILED_GENERATIONS, UNREADABLE, MappedError
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.protocol.whole import is_generated, is_json, message_of
@@ -17,6 +18,7 @@ from messages_api.backend.upstream_error import UpstreamError
 
 FRAME_END = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n?|\n)")  # a line end and an empty line
 OVERLAP = 3
+MAX_OPENING_BYTES = 64 * 1024
 GRACE_S = 2.0  # how long usage and end mark may arrive after the finish reason
 
 
@@ -45,6 +47,10 @@ class Decoder(Protocol):
         """The finish reason of the response is known."""
 
     @property
+    def characters(self) -> int:
+        """Characters of content in the events."""
+
+    @property
     def has_generated(self) -> bool:
         """Content or usage was seen."""
 
@@ -66,7 +72,11 @@ class EventSource:
         self._bytes_without_event = 0
         self._grace_expires_at: float | None = None
         self._has_begun = False
+        self._is_open = False
+        """Whether the first event was read."""
         self._body = b""
+        self._opening = b""
+        """The bytes before the first event."""
         self.is_ended = False
         """No event follows."""
         self.first = self._read_first()
@@ -79,12 +89,20 @@ class EventSource:
             return None
         endpoint = self._exchange.endpoint
         error = UpstreamError.from_mapped(mapped, endpoint=endpoint)
-        is_billed = mapped in UNREADABLE and self._has_generated and endpoint.profile.bills_unreadable
-        return error.as_billed() if is_billed else error
+        return self._billed(error) if self._was_generated(mapped) else error
+
+    def _was_generated(self, mapped: MappedError) -> bool:
+        """Whether the stream is billed in spite of its error. One that the upstream reports before content is not."""
+        if mapped in UNREADABLE:
+            return self._has_generated
+        return self._decoder.characters > 0 or (mapped in FAILED_GENERATIONS and self._decoder.has_generated)
+
+    def _billed(self, error: UpstreamError) -> UpstreamError:
+        return error.as_billed() if self._exchange.endpoint.profile.bills_unreadable else error
 
     @property
     def _has_generated(self) -> bool:
-        return self._decoder.has_generated or is_generated(self._body)
+        return self._decoder.has_generated or is_generated(self._body or self._opening)
 
     def reported_usage(self) -> ReportedUsage:
         """Return the counts that the upstream reported so far."""
@@ -94,16 +112,25 @@ class EventSource:
     def _read_first(self) -> EventBatch:
         """Wait for the first event. Nothing was sent to the client yet, so an error can still be an HTTP status."""
         try:
-            while True:
-                batch = self.read(wait_s=float("inf"))
-                if any(event["type"] != "ping" for event in batch.events):
-                    break
+            batch = self._read_until_event()
             if self.error is not None:
                 raise self.error
         except BaseException:
             self.close()
             raise
         return batch
+
+    def _read_until_event(self) -> EventBatch:
+        try:
+            while True:
+                batch = self.read(wait_s=float("inf"))
+                if any(event["type"] != "ping" for event in batch.events):
+                    self._is_open = True
+                    return batch
+        except UpstreamError as error:  # the rest of an event is missing
+            if self._has_generated:
+                self._billed(error)
+            raise
 
     def read(self, *, wait_s: float) -> EventBatch:
         """Return the events that arrive within `wait_s`, which may be none. Raise UpstreamError if the read fails."""
@@ -116,13 +143,16 @@ class EventSource:
             self._has_begun = True
             if is_json(start):
                 return EventBatch(self._read_body(piece))
+        if not self._is_open and len(self._opening) < MAX_OPENING_BYTES:
+            self._opening += piece
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment counts as progress, a line that never ends does not
         batch = self._batch(records, piece)
         self._bytes_without_event = 0 if batch.events else self._bytes_without_event + len(piece)
         if self._bytes_without_event > MAX_RESPONSE_BYTES:
-            raise UpstreamError("The upstream sent too much without an event.")
+            message = "The upstream sent too much without an event."
+            raise UpstreamError(message, reason=reasons.RESPONSE_TOO_LARGE)
         return batch
 
     def _read_body(self, piece: bytes) -> list[Event]:
@@ -223,7 +253,8 @@ def _size_checked() -> Iterator[None]:
     try:
         yield
     except sse.FrameTooLarge as error:
-        raise UpstreamError("The upstream sent a frame that is too large.") from error
+        message = "The upstream sent a frame that is too large."
+        raise UpstreamError(message, reason=reasons.RESPONSE_TOO_LARGE) from error
 
 
 def _is_utf8(raw: bytes) -> bool:

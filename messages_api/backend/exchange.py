@@ -20,7 +20,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.util.wait import wait_for_read
 
+from lib import failure_reasons as reasons
 from messages_api.backend import connections
+from messages_api.backend.connection_errors import connection_reason
 from messages_api.backend.connections import ExchangeSocket
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
@@ -52,6 +54,7 @@ class Exchange:
         self._total_expires_at = min(total_expires_at, time.monotonic() + self._timeouts.request_timeout_s)
         self._socket = ExchangeSocket(first_byte_timeout_s=self._timeouts.first_byte_timeout_s)
         self._response: requests.Response | None = None
+        self._is_progressing = False
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
@@ -76,6 +79,7 @@ class Exchange:
 
     def progress(self) -> None:
         """Restart the idle timeout: an event or a piece of a complete response arrived."""
+        self._is_progressing = True
         self._socket.phase_expires_at = time.monotonic() + self._timeouts.idle_timeout_s
 
     def step(self) -> None:
@@ -88,7 +92,7 @@ class Exchange:
 
     def expire(self) -> None:
         """Abort the exchange because it timed out."""
-        self.abort(_timeout())
+        self.abort(self._timeout())
 
     def abort(self, error: Exception | None = None) -> None:
         """Abort the exchange from another thread. Its reader gets `error` (an Aborted by default) immediately."""
@@ -114,11 +118,18 @@ class Exchange:
             self._response = self._send(prepared)
         self.response_status = self._response.status_code
         self.response_headers = self._response.headers
-        if (
-            self.response_status in range(300, 400)
-            or self.response_headers.get("content-encoding", "identity") != "identity"
-        ):
-            raise UpstreamError(_INVALID_RESPONSE)
+        if self.response_status in range(300, 400):
+            reason = reasons.numbered(reasons.HTTP_STATUS, self.response_status)
+            raise UpstreamError(_INVALID_RESPONSE, reason=reason)
+        if self.response_headers.get("content-encoding", "identity") != "identity":
+            raise self._encoded()
+
+    def _encoded(self) -> UpstreamError:
+        """Return the error of an encoded body. One of a 200 was generated, unless it is a page of a proxy."""
+        error = UpstreamError(_INVALID_RESPONSE)
+        is_page = "html" in self.response_headers.get("content-type", "").lower()
+        is_billed = self.response_status == 200 and not is_page and self.endpoint.profile.bills_unreadable
+        return error.as_billed() if is_billed else error
 
     def _send(self, prepared: requests.PreparedRequest) -> requests.Response:
         remaining_s = max(MIN_TIMEOUT_S, self._total_expires_at - time.monotonic())
@@ -152,8 +163,18 @@ class Exchange:
         if is_ready:
             return True
         if remaining_s <= wait_s:
-            raise _timeout()
+            raise self._timeout()
         return False
+
+    def _timeout(self) -> UpstreamError:
+        """Return the error of the timeout that passes first."""
+        if self._total_expires_at < self._socket.phase_expires_at:
+            reason = reasons.numbered(reasons.REQUEST_TIMEOUT, self._timeouts.request_timeout_s)
+        elif self._is_progressing:
+            reason = reasons.numbered(reasons.IDLE_TIMEOUT, self._timeouts.idle_timeout_s)
+        else:
+            reason = reasons.numbered(reasons.FIRST_BYTE_TIMEOUT, self._timeouts.first_byte_timeout_s)
+        return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", retry_scope=RetryScope.NONE, reason=reason)
 
     def read_all(self) -> bytes:
         """Return the complete response. Raise UpstreamError if it is incomplete, too slow or larger than 64 MiB."""
@@ -164,7 +185,7 @@ class Exchange:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RESPONSE_BYTES:
-                raise UpstreamError(_INVALID_RESPONSE)
+                raise UpstreamError(_INVALID_RESPONSE, reason=reasons.RESPONSE_TOO_LARGE)
         self._pieces = []
         return b"".join(pieces)
 
@@ -225,12 +246,29 @@ class Exchange:
             if not isinstance(error, FOREIGN):
                 raise
             if not self._socket.was_sent:
-                raise UpstreamError(_CONNECTION_FAILED) from error  # timeouts too: nothing can have been billed
-            raise _mapped_error(error) from error
+                # Timeouts too: nothing can have been billed.
+                raise UpstreamError(_CONNECTION_FAILED, reason=self._connection_reason(error)) from error
+            raise self._mapped_error(error) from error
 
+    def _mapped_error(self, error: Exception) -> UpstreamError:
+        """Return the UpstreamError for an error of requests or urllib3: by its class, never by its text."""
+        if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
+            # Nothing was sent: a retry cannot be billed twice.
+            return UpstreamError(_CONNECTION_FAILED, reason=self._connection_reason(error))
+        if isinstance(error, TIMEOUTS):
+            return self._timeout()
+        is_invalid = isinstance(error, INVALID_RESPONSES)
+        if self.response_status is not None:
+            reason = reasons.RESPONSE_CUT
+        else:
+            reason = reasons.RESPONSE_INVALID if is_invalid else connection_reason(error)
+        return UpstreamError(_INVALID_RESPONSE if is_invalid else _CONNECTION_FAILED, reason=reason)
 
-def _timeout() -> UpstreamError:
-    return UpstreamError(_TIMED_OUT, status=504, type="timeout_error", retry_scope=RetryScope.NONE)
+    def _connection_reason(self, error: Exception) -> str:
+        """Return the reason why no connection was opened."""
+        if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
+            return reasons.numbered(reasons.CONNECT_TIMEOUT, self._timeouts.connect_timeout_s)
+        return connection_reason(error)
 
 
 FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -249,17 +287,6 @@ INVALID_RESPONSES = (
     urllib3.exceptions.DecodeError,
     urllib3.exceptions.ResponseError,
 )
-
-
-def _mapped_error(error: Exception) -> UpstreamError:
-    """Return the UpstreamError for an error of requests or urllib3: by its class, never by its text."""
-    if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
-        return UpstreamError(_CONNECTION_FAILED)  # nothing was sent: a retry cannot be billed twice
-    if isinstance(error, TIMEOUTS):
-        return _timeout()
-    if isinstance(error, INVALID_RESPONSES):
-        return UpstreamError(_INVALID_RESPONSE)
-    return UpstreamError(_CONNECTION_FAILED)
 
 
 class _Adapter(HTTPAdapter):

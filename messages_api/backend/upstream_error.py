@@ -16,6 +16,7 @@ Retries happen before the first byte of the response only.
 
 import enum
 
+from lib import failure_reasons as reasons
 from messages_api.backend.backoff import parse_retry_after
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.error_mapping import MappedError
@@ -42,6 +43,7 @@ class UpstreamError(Exception):
         retry_scope: RetryScope = RetryScope.SAME_TARGET,
         param: str | None = None,
         headers: dict[str, str] | None = None,
+        reason: str = reasons.RESPONSE_INVALID,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -50,10 +52,17 @@ class UpstreamError(Exception):
         self.retry_scope = retry_scope
         self.param = param
         self.headers = headers or {}
+        self.reason = reason
+        """The reason for usage record and log: from a closed list, never a text of the upstream."""
 
     @classmethod
     def from_mapped(
-        cls, mapped: MappedError, *, endpoint: Endpoint, headers: dict[str, str] | None = None
+        cls,
+        mapped: MappedError,
+        *,
+        endpoint: Endpoint,
+        headers: dict[str, str] | None = None,
+        http_status: int = 200,
     ) -> "UpstreamError":
         """Return the error for a mapped error of the upstream, with the credential and URLs redacted."""
         if mapped.retry is False:
@@ -64,12 +73,20 @@ class UpstreamError(Exception):
             type=mapped.type,
             retry_scope=_retry_scope(mapped),
             headers=headers,
+            reason=_reason(mapped, http_status),
         )
 
     @classmethod
     def unsupported(cls, message: str, *, param: str | None) -> "UpstreamError":
         """Return the 400 for a request that this upstream's dialect cannot express."""
-        return cls(message, status=400, type="invalid_request_error", retry_scope=RetryScope.NONE, param=param)
+        return cls(
+            message,
+            status=400,
+            type="invalid_request_error",
+            retry_scope=RetryScope.NONE,
+            param=param,
+            reason=reasons.REQUEST_UNSUPPORTED,
+        )
 
     def as_billed(self) -> "UpstreamError":
         """Return the error without another attempt, here or by the client: the upstream generated a response."""
@@ -95,6 +112,13 @@ def _retry_scope(mapped: MappedError) -> RetryScope:
     if mapped.retry is False:
         return RetryScope.NEXT_TARGET
     return RetryScope.SAME_TARGET if mapped.status in RETRYABLE_STATUSES else RetryScope.NONE
+
+
+def _reason(mapped: MappedError, http_status: int) -> str:
+    """Return the reason of a mapped error: its own, or the upstream's status."""
+    if http_status != 200:
+        return reasons.numbered(mapped.reason or reasons.HTTP_STATUS, http_status)
+    return mapped.reason or reasons.numbered(reasons.ERROR_IN_RESPONSE, mapped.status)
 
 
 class Aborted(Exception):

@@ -38,6 +38,7 @@ class Attempts:
         *,
         circuit_breakers: CircuitBreakers,
         key_id: int,
+        request_id: str,
         begin: BeginAttempt,
         is_evidence: bool = True,
     ) -> None:
@@ -45,6 +46,7 @@ class Attempts:
         self._targets = targets
         self._circuit_breakers = circuit_breakers
         self._key_id = key_id
+        self._request_id = request_id
         self._begin = begin
         self._is_evidence = is_evidence
         self._permit: Permit | None = None
@@ -156,8 +158,9 @@ class Attempts:
         if self.is_aborted:
             return  # the gateway ended it, so it says nothing about the upstream's health
         if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:
-            cause = cause_of(error) or f"status {attempt.exchange.response_status}"
-            logger.warning("Attempt at %s failed: %s (%s)", attempt.target.endpoint.name, error.type, cause)
+            name, cause = attempt.target.endpoint.name, cause_of(error)
+            reason = f"{error.reason} ({cause})" if cause else error.reason
+            logger.warning("%s attempt at %s failed: %s, %s", self._request_id, name, error.type, reason)
         if error.is_upstream_fault and self._permit is not None:
             self._permit.record_failure(error.type)
 

@@ -33,7 +33,14 @@ def count_tokens(body: RequestBody, *, key: Snapshot, client: ClientInfo) -> Tok
         input_estimate=estimate(body.request, step=pace()),
     )
     # A count says nothing about messages: it neither opens nor closes a circuit, and is no probe.
-    attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=key.key_id, begin=begin, is_evidence=False)
+    attempts = Attempts(
+        targets,
+        circuit_breakers=circuit_breakers,
+        key_id=key.key_id,
+        request_id=client.request_id,
+        begin=begin,
+        is_evidence=False,
+    )
     try:
         return attempts.run(adapters.count_tokens)
     finally:

@@ -1,5 +1,6 @@
 """Observation of a response for the usage record: counts and times, never content."""
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from messages_api.backend.protocol.types import Event, Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 
 REPORTED, PARTIAL, ESTIMATED, NONE = "reported", "partial", "estimated", "none"
+IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}")
 _TEXT_FIELDS = ("text", "thinking", "partial_json")
 
 
@@ -39,16 +41,16 @@ class Observer:
             if self._first_content_at is None:
                 self._first_content_at = time.monotonic()
         elif kind == "message_start":
-            self.message_id = event["message"].get("id") or ""
+            self.message_id = _identifier(event["message"].get("id"))
         elif kind == "message_delta":
-            self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
+            self.stop_reason = _identifier(event["delta"].get("stop_reason")) or self.stop_reason
         elif kind == "message_stop":
             self.is_complete = True
 
     def observe_message(self, message: Message, *, is_counted: bool) -> None:
         """Observe a complete message. It has no time to first token. `is_counted`: the upstream reported all counts."""
-        self.message_id = message.get("id") or ""
-        self.stop_reason = message.get("stop_reason") or ""
+        self.message_id = _identifier(message.get("id"))
+        self.stop_reason = _identifier(message.get("stop_reason"))
         self.is_complete = True
         if is_counted:
             return  # no estimate is needed
@@ -85,3 +87,10 @@ class Observer:
         if self.is_complete and reported.usage.output is not None:  # it counts the complete response, however small
             completed = replace(completed, output=reported.usage.output)
         return completed, PARTIAL
+
+
+def _identifier(value: object) -> str:
+    """Return an upstream's identifier, empty for none. Records keep no other text of it: it may quote a prompt."""
+    if not isinstance(value, str) or not value:
+        return ""
+    return value if IDENTIFIER.fullmatch(value) else "?"

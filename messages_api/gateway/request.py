@@ -15,6 +15,7 @@ from django.conf import settings
 
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
+from lib import failure_reasons as reasons
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventBatch, EventSource
@@ -100,7 +101,13 @@ class InFlightRequest:
             is_beta=self._client.is_beta,
             input_estimate=self._admission_control.input_estimate,
         )
-        self._attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=self._key.key_id, begin=begin)
+        self._attempts = Attempts(
+            targets,
+            circuit_breakers=circuit_breakers,
+            key_id=self._key.key_id,
+            request_id=self._client.request_id,
+            begin=begin,
+        )
         watcher.add(self)
         # Before the first attempt: the watcher looks up to 100 ms later, when the upstream has been contacted.
         if (fd := self.fileno()) is not None and disconnected([fd]):
@@ -140,9 +147,16 @@ class InFlightRequest:
         if attempt is None or attempt.exchange.response_status is None:
             return limits
         headers = {"x-gateway-target": _header_safe(f"{attempt.target.endpoint.name}/{attempt.target.model}")}
+        headers |= self._upstream_request_id()
         if dropped := [_header_safe(name) for name in attempt.dropped[:MAX_DROPPED]]:
             headers["x-gateway-dropped"] = ", ".join(dropped)
         return limits | headers
+
+    def _upstream_request_id(self) -> dict[str, str]:
+        """Return the header with the upstream's request ID, for inquiries to its operator."""
+        attempt = self._attempts.current if self._attempts is not None else None
+        upstream_id = attempt.upstream_request_id if attempt is not None else ""
+        return {"x-gateway-upstream-request-id": upstream_id} if upstream_id else {}
 
     # ---- events from the watcher (watcher.Watched)
 
@@ -177,7 +191,13 @@ class InFlightRequest:
 
     def on_drain_timeout(self) -> None:
         if self._attempts is not None:
-            error = UpstreamError(RESTARTING, status=503, type="overloaded_error", retry_scope=RetryScope.NONE)
+            error = UpstreamError(
+                RESTARTING,
+                status=503,
+                type="overloaded_error",
+                retry_scope=RetryScope.NONE,
+                reason=reasons.GATEWAY_RESTARTING,
+            )
             self._attempts.abort(error)
         if self.writing_since is not None and time.monotonic() - self.writing_since > DRAIN_WRITE_TIMEOUT_S:
             self._disconnect_client()  # an error event would not reach it either
@@ -185,7 +205,13 @@ class InFlightRequest:
     def on_key_compromised(self) -> None:
         """End the request with a 401 or an error event. May be called more than once."""
         if self._attempts is not None:
-            error = UpstreamError(REVOKED, status=401, type="authentication_error", retry_scope=RetryScope.NONE)
+            error = UpstreamError(
+                REVOKED,
+                status=401,
+                type="authentication_error",
+                retry_scope=RetryScope.NONE,
+                reason=reasons.KEY_REVOKED,
+            )
             self._attempts.abort(error)
 
     @property
@@ -226,11 +252,13 @@ class InFlightRequest:
         finally:
             self._admission_control.settle(tokens=settlement.tokens)
         if isinstance(self._error, UpstreamError):
-            self._error.headers = self._admission_control.grant.headers | self._error.headers
+            limits = self._admission_control.grant.headers
+            self._error.headers = limits | self._upstream_request_id() | self._error.headers
         logger.info(
-            "%s %s model=%s key=%s upstream=%s attempts=%d in=%s out=%s usage=%s ms=%s",
+            "%s %s reason=%s model=%s key=%s upstream=%s attempts=%d in=%s out=%s usage=%s ms=%s",
             admission.id,
             settlement.status,
+            settlement.error_reason or "-",
             admission.model,
             self._key.public_id,
             settlement.upstream,
@@ -248,10 +276,12 @@ class InFlightRequest:
         status = self._status()
         error = self._error if status == Status.FAILED else None
         usage, source = self._usage()
+        reason = self._reason(error, usage)
         return Settlement(
             status=status,
             http_status=self._http_status(error),
             error_type=getattr(error, "type", "api_error") if error else "",
+            error_reason=reason,
             stop_reason=observer.stop_reason,
             upstream=attempt.target.endpoint.name if attempt else "",
             upstream_model=attempt.target.model if attempt else "",
@@ -268,6 +298,16 @@ class InFlightRequest:
             ttft_ms=observer.ttft_ms,
             duration_ms=observer.duration_ms,
         )
+
+    def _reason(self, error: BaseException | None, usage: Usage) -> str:
+        """Return the reason of a failure. A stream that was cut gets its tokens, here and in its attempt."""
+        if error is None:
+            return ""
+        if not isinstance(error, UpstreamError):
+            return reasons.GATEWAY_DEFECT
+        if error.reason == reasons.RESPONSE_CUT and self._observer.message_id:
+            error.reason = reasons.numbered(reasons.RESPONSE_CUT, usage.output or 0)
+        return error.reason
 
     def _usage(self) -> tuple[Usage, str]:
         """Return the tokens and their usage source."""

@@ -21,7 +21,7 @@ class Error(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
-WAIT = ("retry-after", "x-should-retry")
+WAIT = ("retry-after", "x-should-retry", "x-gateway-upstream-request-id")
 
 ERRORS = {
     400: Error("invalid_request_error", "Change the named field.", "max_tokens: required.", "max_tokens"),
@@ -38,7 +38,7 @@ ERRORS = {
     403: Error(
         "permission_error",
         "Use a model and an IP address that the API key allows.",
-        "This API key may not use the requested model.",
+        'API key is not allowed to use the requested model "claude-opus-4". Allowed models: claude-haiku-4-5.',
         "model",
     ),
     404: Error("not_found_error", "Use one of the models listed in the message.", "Model not found."),

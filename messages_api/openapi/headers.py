@@ -28,6 +28,10 @@ HEADERS: dict[str, Schema] = {
         "Absent on a stream that started with a ping, before the target was known.",
         "schema": TEXT,
     },
+    "x-gateway-upstream-request-id": {
+        "description": "Request ID of the upstream, also on errors of the upstream. Absent if it sent none.",
+        "schema": TEXT,
+    },
     "x-gateway-dropped": {
         "description": "Request fields that were dropped because the upstream does not support them.",
         "schema": TEXT,

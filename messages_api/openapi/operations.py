@@ -55,7 +55,9 @@ def message_response(schema: str, example: object, *, stream: str, stream_exampl
     """Return the response with a message. OpenAPI cannot describe stream events: the stream is text with an example."""
     return {
         "description": f"The complete response, or its stream.\n\n{stream}",
-        "headers": headers("x-gateway-target", "x-gateway-dropped", *RATE_LIMIT_HEADERS),
+        "headers": headers(
+            "x-gateway-target", "x-gateway-upstream-request-id", "x-gateway-dropped", *RATE_LIMIT_HEADERS
+        ),
         "content": {
             JSON: {"schema": ref(schema), "example": example},
             EVENT_STREAM: {"schema": {"type": "string", "description": stream}, "example": stream_example},

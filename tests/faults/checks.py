@@ -3,7 +3,9 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from lib.failure_reasons import LABELS, code_of
 from tests.faults.responses import ObservedResponse
 from tests.faults.run import CREDENTIAL, Played, Run
 
@@ -29,6 +31,7 @@ HEADERS = {
     "x-content-type-options",
     "x-frame-options",
     "x-gateway-target",
+    "x-gateway-upstream-request-id",
     "x-should-retry",
 }
 """The gateway's own headers, and the upstream's two about retries. None of its other headers is forwarded."""
@@ -118,6 +121,13 @@ ATTEMPT_TOKENS = {"input_tokens", "output_tokens", "usage_source"}
 """Fields of a failed attempt that may have been billed."""
 
 
+def _is_complete(attempt: dict[str, Any]) -> bool:
+    """Whether an attempt has its fields, and a reason if it failed."""
+    expected = ATTEMPT | ({"reason"} if attempt.get("error") else set())
+    is_known = not attempt.get("error") or code_of(attempt.get("reason", "")) in LABELS
+    return is_known and set(attempt) - {"request_id"} in (expected, expected | ATTEMPT_TOKENS)
+
+
 def _attempts(played: Played) -> Iterator[str]:
     expected, case = played.case.expected, played.case
     reached = expected.attempts if case.row.server == "scripted" or case.expected.is_whole else 0
@@ -126,7 +136,7 @@ def _attempts(played: Played) -> Iterator[str]:
     for row in played.records:
         if len(row.attempts) != expected.attempts:
             yield f"expected {expected.attempts} attempts in the usage record, saw {row.attempts}"
-        if any(set(attempt) not in (ATTEMPT, ATTEMPT | ATTEMPT_TOKENS) for attempt in row.attempts):
+        if any(not _is_complete(attempt) for attempt in row.attempts):
             yield f"attempts without their fields: {row.attempts}"
     different = [
         request for request in played.requests if request.body and f"This is {case.id}." not in str(request.body)[:2000]

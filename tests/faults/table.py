@@ -182,7 +182,7 @@ RESPONSES = [
         "U9", "hollow-choices", plain=billed(usage="partial"), streamed=by_dialect(openai=whole(""), anthropic=whole())
     ),
     *rows(
-        "U9", "wrong-choices", plain=billed(usage="partial"), streamed=by_dialect(openai=invalid(), anthropic=broken())
+        "U9", "wrong-choices", plain=billed(usage="partial"), streamed=by_dialect(openai=billed(), anthropic=broken())
     ),
     *same("U9", "list", "null", "error-in-200", both=invalid()),
     *rows("U10", "length-too-large", plain=billed(), streamed=whole()),
@@ -192,12 +192,12 @@ RESPONSES = [
         plain=billed(),
         streamed=by_dialect(openai=broken(), anthropic=whole()),
     ),
-    *same("U11", "gzip", "gzip-nested", "brotli", both=invalid()),
+    *same("U11", "gzip", "gzip-nested", "brotli", both=billed()),
     *one(
         "U11",
         "gzip-bomb",
-        plain=invalid(),
-        streamed=invalid(),
+        plain=billed(),
+        streamed=billed(),
         is_heavy=True,
         title="10 MB of gzip that expand to 10 GB",
     ),
@@ -275,7 +275,7 @@ CONTENT = [
         plain=whole(usage="estimated"),
         streamed=PARTIAL,
     ),
-    *rows("U23", "usage-nan", plain=billed(), streamed=by_dialect(openai=broken(), anthropic=invalid())),
+    *rows("U23", "usage-nan", plain=billed(), streamed=by_dialect(openai=broken(), anthropic=billed())),
     *same("U24", "retry-after-0", "retry-after-negative", both=RATE_LIMITED_IMMEDIATE),
     *one(
         "U24",

@@ -77,7 +77,8 @@ IMPORTS: dict[str, set[str]] = {
     "messages_api/apis": {"messages_api/backend"},
     "messages_api/apps": set(),
     "messages_api/backend": {"lib"},
-    "messages_api/error_responses": {"messages_api/apis", "messages_api/backend"},
+    "messages_api/endpoints": set(),
+    "messages_api/error_responses": {"messages_api/apis", "messages_api/backend", "messages_api/endpoints"},
     "messages_api/errors": set(),
     "messages_api/gateway": {
         "keys/access",

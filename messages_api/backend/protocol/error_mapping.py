@@ -6,8 +6,9 @@ upstream's may contain parts of the credential, and the client's own key and bud
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lib import failure_reasons as reasons
 from messages_api.backend.protocol import wire
 from messages_api.backend.protocol.overflow import overflow_message
 from messages_api.backend.protocol.types import JSONObject
@@ -28,6 +29,8 @@ class MappedError:
     message: str
     retry: bool | None = None
     """False: a retry of the client cannot succeed, and `x-should-retry` is sent. None: unknown."""
+    reason: str = field(default="", compare=False)
+    """The reason for the usage record, where it is more than the upstream's status."""
 
 
 class UpstreamResponseError(Exception):
@@ -38,17 +41,51 @@ class UpstreamResponseError(Exception):
         self.mapped = mapped
 
 
-CREDENTIAL_REJECTED = MappedError(502, "api_error", "The upstream rejected the gateway's credential.", retry=False)
-CREDIT_EXHAUSTED = MappedError(502, "api_error", "The upstream account has run out of credit.", retry=False)
-NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.")
-NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.")
-STREAM_CUT = MappedError(502, "api_error", "The upstream stream ended before the response was complete.")
-STREAM_CUT_IN_TOOL_CALL = MappedError(502, "api_error", "The upstream stream ended inside a tool call.")
-TOO_MUCH_HELD = MappedError(502, "api_error", "The upstream sent more tool arguments than the gateway buffers.")
-NOT_JSON = MappedError(502, "api_error", "The upstream sent a frame that is not JSON.")
-NOT_AN_OBJECT = MappedError(502, "api_error", "The upstream sent a frame that is not an object.")
-INVALID_EVENT = MappedError(502, "api_error", "The upstream sent an invalid event.")
-OUT_OF_ORDER = MappedError(502, "api_error", "The upstream sent an event out of order.")
+CREDENTIAL_REJECTED = MappedError(
+    502, "api_error", "The upstream rejected the gateway's credential.", retry=False, reason=reasons.CREDENTIAL_REJECTED
+)
+CREDIT_EXHAUSTED = MappedError(
+    502, "api_error", "The upstream account has run out of credit.", retry=False, reason=reasons.CREDIT_EXHAUSTED
+)
+NO_CHOICES = MappedError(502, "api_error", "The upstream returned no choices.", reason=reasons.RESPONSE_INVALID)
+NO_MESSAGE = MappedError(502, "api_error", "The upstream returned no message.", reason=reasons.RESPONSE_INVALID)
+STREAM_CUT = MappedError(
+    502, "api_error", "The upstream stream ended before the response was complete.", reason=reasons.RESPONSE_CUT
+)
+STREAM_CUT_IN_TOOL_CALL = MappedError(
+    502, "api_error", "The upstream stream ended inside a tool call.", reason=reasons.RESPONSE_CUT
+)
+TOO_MUCH_HELD = MappedError(
+    502,
+    "api_error",
+    "The upstream sent more tool arguments than the gateway buffers.",
+    reason=reasons.RESPONSE_TOO_LARGE,
+)
+NOT_JSON = MappedError(
+    502, "api_error", "The upstream sent a frame that is not JSON.", reason=reasons.RESPONSE_NOT_JSON
+)
+NOT_AN_OBJECT = MappedError(
+    502, "api_error", "The upstream sent a frame that is not an object.", reason=reasons.RESPONSE_INVALID
+)
+INVALID_EVENT = MappedError(502, "api_error", "The upstream sent an invalid event.", reason=reasons.RESPONSE_INVALID)
+OUT_OF_ORDER = MappedError(
+    502, "api_error", "The upstream sent an event out of order.", reason=reasons.RESPONSE_INVALID
+)
+
+
+FAILED_FINISH_REASONS = {
+    "error": MappedError(
+        500, "api_error", "The upstream ended with finish_reason 'error'.", reason=reasons.GENERATION_FAILED
+    ),
+    "abort": MappedError(
+        500, "api_error", "The upstream ended with finish_reason 'abort'.", reason=reasons.GENERATION_FAILED
+    ),
+    "insufficient_system_resource": MappedError(
+        529, "overloaded_error", "The upstream ran out of capacity.", reason=reasons.GENERATION_FAILED
+    ),
+}
+"""Finish reasons of a failed generation."""
+FAILED_GENERATIONS = frozenset(FAILED_FINISH_REASONS.values())
 
 UNREADABLE = frozenset(
     {
@@ -64,13 +101,6 @@ UNREADABLE = frozenset(
     }
 )
 """Errors of responses that the upstream did not report itself: they may have been generated, and billed."""
-
-FAILED_FINISH_REASONS = {
-    "error": MappedError(500, "api_error", "The upstream ended with finish_reason 'error'."),
-    "abort": MappedError(500, "api_error", "The upstream ended with finish_reason 'abort'."),
-    "insufficient_system_resource": MappedError(529, "overloaded_error", "The upstream ran out of capacity."),
-}
-"""Finish reasons of a failed generation."""
 
 _ACCOUNT_ERRORS = {401: CREDENTIAL_REJECTED, 402: CREDIT_EXHAUSTED, 403: CREDENTIAL_REJECTED}
 
@@ -171,7 +201,7 @@ def map_openai_error(status: int, body: object) -> MappedError:
     if is_request_fault or is_unknown:
         overflow = overflow_message(message, error, codes)
         if overflow is not None:
-            return MappedError(400, "invalid_request_error", overflow)
+            return MappedError(400, "invalid_request_error", overflow, reason=reasons.CONTEXT_OVERFLOW)
     return MappedError(*_status_and_type(status), message)
 
 
@@ -233,8 +263,8 @@ def _text(body: object, error: Mapping[str, object]) -> str:
 
 
 def _own_text(error: Mapping[str, object]) -> str:
-    for field in _MESSAGE_FIELDS:
-        value = error.get(field)
+    for name in _MESSAGE_FIELDS:
+        value = error.get(name)
         if value:
             return value if isinstance(value, str) else wire.encode_text(value)
     return ""

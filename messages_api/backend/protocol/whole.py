@@ -16,6 +16,10 @@ _GENERATED = re.compile(
     rb'"(?:choices|content|usage|delta)"\s*:(?!\s*(?:null|""|\[\s*\]|\{\s*\}))|"message"\s*:\s*\{|"content_block'
 )
 
+_CONTENT = re.compile(
+    rb'"(?:content|reasoning|reasoning_content|tool_calls|arguments|usage)"\s*:(?!\s*(?:null|""|\[\s*\]|\{\s*\}))'
+)
+
 
 def is_stream(raw: bytes) -> bool:
     """Whether a body is server-sent events."""
@@ -40,6 +44,11 @@ def is_json(raw: bytes) -> bool:
 def is_generated(raw: bytes) -> bool:
     """Whether a body that cannot be read, or not completely, has content or usage: the upstream generated it."""
     return (is_json(raw) or is_stream(raw)) and _GENERATED.search(raw[:_SEARCHED_BYTES]) is not None
+
+
+def has_content(raw: bytes) -> bool:
+    """Whether a response that reports a failed generation has content or usage all the same."""
+    return _CONTENT.search(raw[:_SEARCHED_BYTES]) is not None
 
 
 def events_of(message: JSONObject) -> list[Event]:

@@ -1,6 +1,7 @@
 """Authorization: allowlists of models and IP addresses, and unusable keys."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -41,11 +42,33 @@ def test_an_allowlist_holds_names_and_prefixes(allowed: tuple[str, ...], model: 
     assert authorization.allows_model(snapshot(allowed_models=allowed), model) is expected
 
 
-def test_a_model_outside_the_allowlist_is_not_allowed_and_the_list_is_not_disclosed() -> None:
+@pytest.mark.parametrize(
+    ("own", "of_team", "named"),
+    [
+        pytest.param(("a", "b-*"), (), "Allowed models: a, b-*.", id="of the key"),
+        pytest.param((), ("a",), "Allowed models: a.", id="of the team"),
+        pytest.param(("a", "secret-of-the-key"), ("a", "c"), "Allowed models: a.", id="that both allow"),
+        pytest.param(("a",), ("b",), "It has no allowed model.", id="none"),
+        pytest.param(
+            [f"m{i}" for i in range(23)],
+            (),
+            f"Allowed models: {', '.join(f'm{i}' for i in range(20))} and 3 more.",
+            id="many",
+        ),
+    ],
+)
+def test_a_rejected_model_is_named_with_the_allowed_ones(own: Any, of_team: Any, named: str) -> None:
     with pytest.raises(NotPermitted) as caught:
-        authorization.check_model(snapshot(allowed_models=("secret-model",)), "other")
+        authorization.check_model(snapshot(allowed_models=own, team_models=of_team), "other")
 
-    assert "secret-model" not in caught.value.message
+    assert caught.value.message == f'API key is not allowed to use the requested model "other". {named}'
+
+
+def test_the_error_cuts_a_long_model_name() -> None:
+    with pytest.raises(NotPermitted) as caught:
+        authorization.check_model(snapshot(allowed_models=("a",)), "x" * 10_000)
+
+    assert len(caught.value.message) < 400
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import requests
 import urllib3
 
+from lib.failure_reasons import LABELS, code_of
 from messages_api.backend import exchange
 from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.exchange import Exchange
@@ -46,9 +47,10 @@ FOREIGN = [
 def test_every_error_of_the_two_libraries_is_mapped(error: type[Exception]) -> None:
     assert issubclass(error, (*exchange.FOREIGN, ValueError))
 
-    mapped = exchange._mapped_error(error.__new__(error))
+    mapped = Exchange(endpoint("http://127.0.0.1"))._mapped_error(error.__new__(error))
 
     assert (mapped.status, mapped.type) in {(502, "api_error"), (504, "timeout_error")}
+    assert code_of(mapped.reason) in LABELS
     assert (mapped.status == 504) == (issubclass(error, exchange.TIMEOUTS) and not issubclass(error, NOT_CONNECTED))
 
 
@@ -274,14 +276,21 @@ def test_headers_alone_are_no_progress() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "cause"),
+    ("kind", "reason", "cause"),
     [
-        ("expired", "SSLCertVerificationError: certificate has expired"),
-        ("self-signed", "SSLCertVerificationError: self-signed certificate"),
-        ("wrong-host", "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'."),
+        ("expired", "tls_certificate_expired", "SSLCertVerificationError: certificate has expired"),
+        ("self-signed", "tls_certificate_untrusted", "SSLCertVerificationError: self-signed certificate"),
+        (
+            "wrong-host",
+            "tls_certificate_wrong_host",
+            "SSLCertVerificationError: IP address mismatch, certificate is not valid for '127.0.0.1'.",
+        ),
+        ("old-version", "tls_failed", ""),
     ],
 )
-def test_a_certificate_error_is_logged_and_not_shown_to_the_client(kind: str, cause: str, tmp_path: Path) -> None:
+def test_a_certificate_error_is_logged_and_not_shown_to_the_client(
+    kind: str, reason: str, cause: str, tmp_path: Path
+) -> None:
     authority = Authority()
     trusted = tmp_path / "authority.pem"
     trusted.write_text(authority.pem)
@@ -290,7 +299,8 @@ def test_a_certificate_error_is_logged_and_not_shown_to_the_client(kind: str, ca
             Exchange(replace(endpoint(scripted.url), ca_file=str(trusted))).open("/chat/completions", b"{}", {})
 
         assert (caught.value.status, caught.value.message) == (502, "The connection to the upstream failed.")
-        assert cause_of(caught.value) == cause
+        assert caught.value.reason == reason
+        assert not cause or cause_of(caught.value) == cause
         assert scripted.requests == []
 
 

@@ -1,5 +1,6 @@
 """Retries and fallbacks: only before the first byte, only for errors that allow them, and within the retry budget."""
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from tests.support.clock import Clock
 from tests.support.gateway import ApiResponse, Gateway, events, wait_until
 from tests.upstream import (
     Chunk,
+    EndChunks,
     Head,
     Pause,
     Reset,
@@ -143,8 +145,11 @@ def test_the_log_has_the_cause_of_a_failed_attempt_and_the_response_does_not(pai
 
         assert distrusted.requests == []
     log = pair.gateway.server.log_path.read_text()
-    assert "Attempt at scripted failed: api_error (SSLCertVerificationError: self-signed certificate)" in log
-    assert "Attempt at second failed: api_error (status 401)" in log
+    id = response.headers["request-id"]
+    untrusted = "tls_certificate_untrusted (SSLCertVerificationError: self-signed certificate)"
+    assert f"{id} attempt at scripted failed: api_error, {untrusted}" in log
+    assert f"{id} attempt at second failed: api_error, credential_rejected:401" in log
+    assert f"{id} failed reason=credential_rejected:401 " in log
     assert response.status == 502
     assert b"certificate" not in response.body and b"SSL" not in response.body
 
@@ -256,8 +261,242 @@ def test_an_invalid_response_keeps_the_tokens_that_it_reports(
     assert gateway.post(PATH, PLAIN).status == 502
 
     row = gateway.record()
-    assert [tokens_of(attempt) for attempt in row.attempts] == [(10, 100, "reported")] * 3
+    assert [tokens_of(attempt) for attempt in row.attempts] == [(10, 100, "reported")]
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (10, 100, "partial")
+
+
+# ---- a response that was generated is paid once
+
+
+GENERATED = {
+    "openai": {
+        "no choices, with usage": {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 100}},
+        "text of another dialect": {"candidates": [{"content": {"parts": [{"text": "Hello"}]}}]},
+        "a failed generation": {"choices": [{"message": {"content": "Hel"}, "finish_reason": "error"}]},
+        "half a body": b'{"choices": [{"message": {"content": "Hel',
+    },
+    "anthropic": {
+        "no content, with usage": {"usage": {"input_tokens": 10, "output_tokens": 100}},
+        "an invalid block": {"type": "message", "role": "assistant", "content": ["Hello"]},
+        "half a body": b'{"type": "message", "content": [{"type": "text", "text": "Hel',
+    },
+}
+NOT_GENERATED = {
+    "openai": {
+        "an error": {"error": {"message": "Busy.", "code": 503}},
+        "nothing": {},
+        "no choices, without usage": {"choices": []},
+        "a failed generation without content": {"choices": [{"message": {"content": None}, "finish_reason": "error"}]},
+        "a page": b"<html><title>Sign in</title></html>",
+        "an empty body": b"",
+    },
+    "anthropic": {
+        "an error": {"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}},
+        "nothing": {},
+        "a page": b"<html><title>Sign in</title></html>",
+    },
+}
+
+
+def bodies_of(cases: dict[str, dict[str, Any]]) -> pytest.MarkDecorator:
+    found = [
+        pytest.param(dialect, body, id=f"{dialect}: {name}")
+        for dialect in cases
+        for name, body in cases[dialect].items()
+    ]
+    return pytest.mark.parametrize(("dialect", "answer"), found)
+
+
+@bodies_of(GENERATED)
+def test_a_generated_response_that_is_invalid_is_paid_once(pair: TwoTargets, dialect: str, answer: Any) -> None:
+    pair.gateway.configure_upstream(dialect)
+    pair.first.queue(body_response(answer), times=None)
+
+    response = pair.send()
+
+    assert response.status in (500, 502)
+    assert (pair.attempts, response.headers["x-should-retry"]) == ((1, 0), "false")
+    (attempt,) = pair.gateway.record().attempts
+    assert attempt["usage_source"] in ("reported", "estimated")
+    assert attempt["input_tokens"] > 0
+
+
+@bodies_of(NOT_GENERATED)
+def test_a_200_without_content_and_usage_falls_back(pair: TwoTargets, dialect: str, answer: Any) -> None:
+    pair.gateway.configure_upstream(dialect)
+    pair.first.queue(body_response(answer), times=None)
+
+    response = pair.send()
+
+    assert (response.status, pair.attempts) == (200, (3, 1))
+
+
+def test_an_upstream_that_bills_no_invalid_responses_is_tried_again(pair: TwoTargets) -> None:
+    pair.gateway.configure_upstream("openai", profile_overrides={"bills_unreadable": False})
+    usage = {"prompt_tokens": 10, "completion_tokens": 100}
+    pair.first.queue(body_response({"choices": [], "usage": usage}), times=None)
+
+    response = pair.send()
+
+    assert (response.status, pair.attempts) == (200, (3, 1))
+    attempts = pair.gateway.record().attempts
+    assert [tokens_of(attempt) for attempt in attempts] == [*[(10, 100, "reported")] * 3, (None, None, None)]
+
+
+TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}
+STREAMS = {
+    "generated": [
+        ("openai", b'data: {"choices": "Hello"}\n\n'),
+        ("openai", b'data: {"choices": [{"delta": {"content": "Hel\n\n'),
+        ("openai", b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\ndata: {"error": {"message": "Busy."}}\n\n'),
+        ("anthropic", b"data: " + json.dumps(TEXT).encode() + b"\n\n"),
+    ],
+    "not generated": [
+        ("openai", b": working\n\n"),
+        ("openai", b'data: {"error": {"message": "Busy.", "code": 503}}\n\n'),
+        ("openai", b'data: {"choices": []}\n\ndata: {"error": {"message": "Busy.", "code": 503}}\n\n'),
+        ("anthropic", b'event: ping\ndata: {"type": "ping"}\n\n'),
+        ("anthropic", b'data: {"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}}\n\n'),
+    ],
+}
+
+
+@pytest.mark.parametrize(("dialect", "stream"), STREAMS["generated"])
+def test_a_stream_that_is_invalid_before_its_first_event_is_paid_once(
+    pair: TwoTargets, dialect: str, stream: bytes
+) -> None:
+    pair.gateway.configure_upstream(dialect)
+    pair.first.queue([Head(), Chunk(stream), EndChunks()], times=None)
+
+    response = pair.send(STREAMED)
+
+    assert response.status in (500, 502)
+    assert (pair.attempts, response.headers["x-should-retry"]) == ((1, 0), "false")
+
+
+@pytest.mark.parametrize(("dialect", "stream"), STREAMS["not generated"])
+def test_a_stream_without_a_part_of_a_response_falls_back(pair: TwoTargets, dialect: str, stream: bytes) -> None:
+    pair.gateway.configure_upstream(dialect)
+    pair.first.queue([Head(), Chunk(stream), EndChunks()], times=None)
+
+    assert (pair.send(STREAMED).status, pair.attempts) == (200, (3, 1))
+
+
+# ---- reasons
+
+
+def reasons_of(row: UsageRecord) -> list[str]:
+    return [attempt.get("reason", "") for attempt in row.attempts]
+
+
+def test_a_failed_request_and_its_attempts_have_reasons_and_request_ids_of_both_sides(pair: TwoTargets) -> None:
+    secret = "Your prompt 'swordfish' is busy."
+    pair.first.queue(failure(503, secret))
+    pair.first.queue(failure(401, secret))
+    pair.second.queue(failure(400, secret, headers=[("retry-after", "1.5")]), times=None)
+
+    response = pair.send()
+
+    assert (response.status, response.json()["message"], response.headers["retry-after"]) == (400, secret, "1.5")
+    assert response.headers["x-gateway-upstream-request-id"] == "req_scripted"
+    row = pair.gateway.record()
+    assert response.json()["data"]["request_id"] == row.id
+    assert (row.error_type, row.error_reason) == ("invalid_request_error", "http_status:400")
+    assert reasons_of(row) == ["http_status:503", "credential_rejected:401", "http_status:400"]
+    assert [attempt["request_id"] for attempt in row.attempts] == ["req_scripted"] * 3
+    stored = json.dumps(UsageRecord.objects.values().get(), default=str)
+    assert "swordfish" not in stored + pair.gateway.server.log_path.read_text()
+    assert f"{row.id} failed reason=http_status:400 " in pair.gateway.server.log_path.read_text()
+
+
+def test_texts_of_an_upstream_where_identifiers_belong_are_not_stored(gateway: Gateway) -> None:
+    gateway.configure_upstream("anthropic")
+    said = "you said swordfish"
+    message = {
+        "id": said,
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": said,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 9, "output_tokens": 12},
+    }
+    gateway.upstream.queue(body_response(message, headers=[("content-type", "application/json"), ("request-id", said)]))
+
+    assert gateway.post(PATHS["anthropic"], PLAIN).status == 200
+
+    row = gateway.record()
+    assert (row.message_id, row.stop_reason, row.upstream_request_id) == ("?", "?", "")
+    assert "swordfish" not in json.dumps(UsageRecord.objects.values().get(), default=str)
+
+
+def test_a_stream_that_is_cut_has_its_tokens_as_reason(gateway: Gateway) -> None:
+    gateway.configure_upstream("anthropic")
+
+    def cut(request: Any) -> list[Any]:
+        start = {
+            "type": "message_start",
+            "message": {"id": "msg_1", "usage": {"input_tokens": 9, "output_tokens": 1204}},
+        }
+        return [Head(), Chunk(b"data: " + json.dumps(start).encode() + b"\n\n"), Pause(0.1), Reset()]
+
+    gateway.upstream.queue(cut)
+
+    assert "error" in list(events(gateway.post(PATH, STREAMED).lines()))[-1]
+
+    row = gateway.record()
+    assert row.output_tokens == 1204
+    assert [row.error_reason, *reasons_of(row)] == ["response_cut:1204"] * 2
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_timeout_states_what_it_waited_for(gateway: Gateway, is_streamed: bool) -> None:
+    gateway.configure_upstream("openai", first_byte_timeout_s=0.5, idle_timeout_s=0.7)
+    gateway.upstream.queue(WaitForPeer())
+    gateway.upstream.queue(lambda request: [*script_steps(request)[:2], WaitForPeer()])
+    body = PLAIN | {"stream": is_streamed}
+
+    assert gateway.post(PATH, body).status == 504
+    gateway.post(PATH, body)
+
+    found = {row.error_reason for row in gateway.settled(2)}
+    assert found == {"first_byte_timeout:0.5", "idle_timeout:0.7"}
+
+
+def script_steps(request: Any) -> list[Any]:
+    """Return the steps of a response in several pieces."""
+    if request.is_streamed:
+        return [Head(), *map(Chunk, frames_of(request))]
+    return [Head(), Chunk(b'{"choices": ')]
+
+
+def test_the_request_timeout_is_a_reason(gateway: Gateway) -> None:
+    gateway.configure_upstream("openai", request_timeout_s=1.0)
+    gateway.upstream.queue(WaitForPeer())
+
+    assert gateway.post(PATH, PLAIN).status == 504
+
+    assert gateway.record().error_reason == "request_timeout:1"
+
+
+def test_unreachable_upstreams_have_reasons(gateway: Gateway) -> None:
+    found = []
+    with ScriptedUpstream(tls=Authority().context("self-signed")) as distrusted:
+        gateway.configure_upstream("openai", base_url=distrusted.url)
+        found.append(gateway.post(PATH, PLAIN).headers["request-id"])
+    gateway.configure_upstream("openai", base_url="http://no-such-host.invalid")
+    found.append(gateway.post(PATH, PLAIN).headers["request-id"])
+    gateway.configure_upstream("openai", base_url=gateway.upstream.url)
+    gateway.upstream.refuse()
+    found.append(gateway.post(PATH, PLAIN).headers["request-id"])
+    gateway.settled(3)
+
+    assert [UsageRecord.objects.get(pk=id).error_reason for id in found] == [
+        "tls_certificate_untrusted",
+        "host_not_found",
+        "connection_refused",
+    ]
 
 
 # ---- fallback models
@@ -473,7 +712,7 @@ def send(upstreams: list[ScriptedUpstream], circuit_breakers: CircuitBreakers, *
     """Send a request in this process, with the first upstream as target and the others as fallbacks."""
     begin = partial(Attempt, body=RequestBody(body), is_anthropic_api=False, client_headers={}, input_estimate=1)
     targets = [Target(endpoint=endpoint(upstream.url), model="m") for upstream in upstreams]
-    attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=1, begin=begin)
+    attempts = Attempts(targets, circuit_breakers=circuit_breakers, key_id=1, request_id="req_1", begin=begin)
     try:
         attempts.run(adapters.events if body.get("stream") else adapters.message)
     finally:
