@@ -245,6 +245,14 @@ OPEN_STREAMS: dict[str, Callable[[int], bytes]] = {
     "name pieces": lambda n: (
         delta(tool_calls=[call("")]) + delta(tool_calls=[{"index": 0, "function": {"name": "a"}}]) * n
     ),
+    "repeated arguments": lambda n: delta(tool_calls=[call('{"a":1}')]) * n,
+    "doubtful arguments": lambda n: delta(tool_calls=[call('{"a":')]) * n,
+    "content of many choices": lambda n: b"".join(
+        b"data: " + wire.encode({"choices": [{"index": i, "delta": {"content": "a"}}]}) + b"\n\n" for i in range(n)
+    ),
+    "early finish reasons": lambda n: (
+        (b"data: " + wire.encode({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}) + b"\n\n") * n
+    ),
     "empty choices": lambda n: b'data: {"choices":[]}\n\n' * n,
     "comments": lambda n: b": ping\n" * n,
     "blank lines": lambda n: b"\n" * n,
@@ -263,6 +271,22 @@ ANTHROPIC_STREAMS: dict[str, Callable[[int], bytes]] = {
         event(type="content_block_start", index=i, content_block={"type": "text", "text": ""})
         + event(type="content_block_stop", index=i) for i in range(n)
     ),
+    "interleaved calls": lambda n: START + b"".join(
+        event(type="content_block_start", index=i, content_block={**TOOL_USE, "id": f"t{i}"}) for i in range(n)
+    ) + b"".join(
+        event(type="content_block_delta", index=i, delta={"type": "input_json_delta", "partial_json": "{"})
+        for i in range(n)
+    ) + event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}),
+    "calls that end last": lambda n: START + b"".join(
+        event(type="content_block_start", index=i, content_block={**TOOL_USE, "id": f"t{i}"}) for i in range(n)
+    ) + b"".join(event(type="content_block_stop", index=i) for i in range(n)),
+    "text on a call": lambda n: START + TOOL_BLOCK
+    + event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "a"}) * n
+    + event(type="content_block_stop", index=0),
+    "text and thinking on a text": lambda n: START + TEXT_BLOCK + (
+        event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "a"})
+        + event(type="content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "a"})
+    ) * n,
     "pings": lambda n: START + event(type="ping") * n,
     "deltas": lambda n: START + MESSAGE_DELTA * n,
     "unknown events": lambda n: START + event(type="novel", a=1) * n,

@@ -46,9 +46,10 @@ class BlockRelay:
         self._structure = Structure()
         self._unread: list[str] = []
         self._half = SurrogateJoiner()
-        self._held: list[JSONObject] = []
-        self._waiting: set[int] = set()
-        """The upstream's indexes of blocks whose start is held."""
+        self._waiting: dict[int, list[JSONObject]] = {}
+        """The events of each block whose start is held, by the upstream's index."""
+        self._texts: list[JSONObject] = []
+        """Held text of the open tool call."""
         self._held_characters = 0
 
     def start(self, event: JSONObject) -> list[Event]:
@@ -67,11 +68,14 @@ class BlockRelay:
 
     def delta(self, event: JSONObject) -> list[Event]:
         """Return the events for a delta."""
+        return self._delta(event) + self._release_early()
+
+    def _delta(self, event: JSONObject) -> list[Event]:
         index = event.get("index")
         if type(index) is not int:
             return []
         if index in self._waiting:
-            return self._hold(event)
+            return self._hold(event, self._waiting[index])
         if self._open is None or index != self._open:
             return self._late(event) if index in self._interrupted else []
         delta = event.get("delta")
@@ -80,7 +84,7 @@ class BlockRelay:
         kind = _BLOCK_OF_DELTA.get(delta["type"])
         if kind is not None and kind != self._kind and (self._kind in events.EMPTY_BLOCKS or self._kind in CALLS):
             return self._late(event)
-        return self._pass(event, delta) + self._release_early()
+        return self._pass(event, delta)
 
     def stop(self, event: JSONObject) -> list[Event]:
         """Return the events for the end of a block."""
@@ -88,7 +92,7 @@ class BlockRelay:
         if type(index) is not int:
             return []
         if index in self._waiting:
-            return self._hold(event)
+            return self._hold(event, self._waiting[index])
         if self._open is None or index != self._open:
             return []
         return self._stop(event) + self._release()
@@ -99,7 +103,7 @@ class BlockRelay:
         Anthropic sends no stop when `max_tokens` cuts a tool call.
         """
         out: list[Event] = []
-        while self._open is not None or self._held:
+        while self._open is not None or self._waiting or self._texts:
             out += self._stop() + self._release()
         return out
 
@@ -107,8 +111,7 @@ class BlockRelay:
 
     def _begin(self, event: JSONObject) -> list[Event]:
         if self._must_wait():
-            self._waiting.add(event["index"])
-            return self._hold(event)
+            return self._hold(event, self._waiting.setdefault(event["index"], []))
         return self._interrupt() + self._start(event["index"], event["content_block"], event)
 
     def _start(self, index: int, block: Block, event: JSONObject | None) -> list[Event]:
@@ -168,7 +171,7 @@ class BlockRelay:
             return []  # arguments that a complete tool call repeats, or nothing
         if self._must_wait():
             self._interrupted.add(index)
-            return self._hold(event)
+            return self._hold(event, self._texts)
         if self._open is not None and self._kind == kind:
             return self._pass(event, delta)
         return self._interrupt() + self._start(index, events.EMPTY_BLOCKS[kind], None) + self._pass(event, delta)
@@ -184,9 +187,9 @@ class BlockRelay:
         self._unread = []
         return not self._structure.is_closed
 
-    def _hold(self, event: JSONObject) -> list[Event]:
+    def _hold(self, event: JSONObject, events_held: list[JSONObject]) -> list[Event]:
         self.has_changed = True
-        self._held.append(event)
+        events_held.append(event)
         delta = event.get("delta")
         payloads = delta.values() if isinstance(delta, dict) else ()
         self._held_characters += EVENT_OVERHEAD + sum(len(each) for each in payloads if isinstance(each, str))
@@ -196,16 +199,28 @@ class BlockRelay:
 
     def _release_early(self) -> list[Event]:
         """Return the held events once the tool call before them is complete."""
-        if not self._held or self._must_wait():
+        if not (self._waiting or self._texts) or self._must_wait():
             return []
         return self._interrupt() + self._release()
 
     def _release(self) -> list[Event]:
-        held, self._held = self._held, []
-        self._waiting.clear()
-        self._held_characters = 0
-        handlers = {"content_block_start": self._begin, "content_block_delta": self.delta}
-        return [out for event in held for out in handlers.get(event["type"], self.stop)(event)]
+        """Return the held events up to the next incomplete tool call. Each event is released once."""
+        out: list[Event] = []
+        while (self._texts or self._waiting) and not self._must_wait():
+            if self._texts:
+                held, self._texts = self._texts, []
+            else:
+                held = self._waiting.pop(next(iter(self._waiting)))
+            for event in held:
+                out += self._replay(event)
+        return out
+
+    def _replay(self, event: JSONObject) -> list[Event]:
+        if event["type"] == "content_block_start":
+            return self._begin(event)
+        if event["type"] == "content_block_delta":
+            return self._delta(event)
+        return self._stop(event) if event["index"] == self._open else []
 
 
 def unchanged(event: JSONObject) -> list[Event]:

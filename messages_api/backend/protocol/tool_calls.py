@@ -8,6 +8,9 @@ from messages_api.backend.protocol.response_content import ToolCallFragment
 from messages_api.backend.protocol.tool_arguments import Arguments
 from messages_api.backend.protocol.types import JSONObject
 
+MAX_NAME = 1024
+"""Characters of a name from which on no piece is appended: each one copies the name."""
+
 
 class ToolCall:
     """A tool call, as its fragments arrive. The first ID is kept, and the name that comes before the arguments."""
@@ -31,6 +34,8 @@ class ToolCall:
 
     def _add_name(self, name: str) -> None:
         """Append a piece of the name, unless it repeats what is known."""
+        if len(self.name) > MAX_NAME:
+            return
         self.name = name if name.startswith(self.name) else self.name + name
 
     def is_complete(self) -> bool:
