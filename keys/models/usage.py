@@ -52,7 +52,7 @@ class UsageRecord(models.Model):
         ESTIMATED = "estimated", "Estimated"
         NONE = "none", "None"
 
-    id = models.CharField(max_length=36, primary_key=True)  # the request ID: sorts by time
+    id = models.CharField("request ID", max_length=36, primary_key=True)  # the request ID: sorts by time
     created_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
@@ -69,20 +69,20 @@ class UsageRecord(models.Model):
     # Whether the hourly rollups have its name: not for invented ones, which are one group.
     is_model_known = models.BooleanField(default=True)
     streamed = models.BooleanField()
-    client_ip = models.GenericIPAddressField(null=True)
-    client_request_id = models.CharField(max_length=128, blank=True)
+    client_ip = models.GenericIPAddressField("client IP", null=True)
+    client_request_id = models.CharField("client request ID", max_length=128, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
-    session_id = models.CharField(max_length=64, blank=True)
-    agent_id = models.CharField(max_length=64, blank=True)
-    parent_agent_id = models.CharField(max_length=64, blank=True)
+    session_id = models.CharField("session ID", max_length=64, blank=True)
+    agent_id = models.CharField("agent ID", max_length=64, blank=True)
+    parent_agent_id = models.CharField("parent agent ID", max_length=64, blank=True)
     request_class = models.CharField(max_length=64, blank=True)
     tags = models.JSONField(null=True)  # the client's own, by name
 
     # The upstream, by name: upstreams may be deleted, records stay.
     upstream = models.CharField(max_length=64, blank=True)
     upstream_model = models.CharField(max_length=256, blank=True)
-    upstream_request_id = models.CharField(max_length=128, blank=True)
-    message_id = models.CharField(max_length=128, blank=True)
+    upstream_request_id = models.CharField("upstream request ID", max_length=128, blank=True)
+    message_id = models.CharField("message ID", max_length=128, blank=True)
     attempts = models.JSONField(default=list)
 
     # Tokens. None where the count is unknown, never 0.

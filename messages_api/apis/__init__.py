@@ -4,9 +4,10 @@ from types import ModuleType
 
 from messages_api.apis import anthropic, envelope
 
-ANTHROPIC_PREFIX = "/api/anthropic/"
+ANTHROPIC_PREFIXES = ("/api/anthropic/", "/anthropic/")
+"""Of the Anthropic API, and of clients whose base URL lacks `/api`."""
 
 
 def for_path(path: str) -> ModuleType:
-    """Return the API format of a path below `/api/`, also of a path that does not exist."""
-    return anthropic if path.startswith(ANTHROPIC_PREFIX) else envelope
+    """Return the API format of a path, also of one that does not exist."""
+    return anthropic if path.startswith(ANTHROPIC_PREFIXES) else envelope

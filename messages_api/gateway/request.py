@@ -215,6 +215,10 @@ class InFlightRequest:
             self._attempts.abort(error)
 
     @property
+    def request_id(self) -> str:
+        return self._client.request_id
+
+    @property
     def key_id(self) -> int:
         return self._key.key_id
 

@@ -25,6 +25,9 @@ class StreamedRequest(Protocol):
     writing_since: float | None
     """When the server began to write to the client; None while it waits for the stream."""
 
+    @property
+    def request_id(self) -> str: ...
+
     def admit(self) -> None:
         """Admit the request. Raise RequestRejected or RequestError."""
 
@@ -110,7 +113,7 @@ class Stream(Iterator[EventBatch]):
         except UpstreamError as error:
             return self._fail(error)
         except Exception as error:  # a defect of the gateway: the client must learn that the response is incomplete
-            logger.exception("Unhandled error while streaming")
+            logger.exception("%s unhandled error while streaming", self._request.request_id)
             return self._fail(error)
         if self._source is not None and self._source.is_ended:
             self._is_ended = True
@@ -158,7 +161,8 @@ class Stream(Iterator[EventBatch]):
             while not self._source.is_ended:
                 self._request.observe(self._source, self._source.read(wait_s=NEVER))
         except (UpstreamError, Aborted) as error:
-            logger.info("Detached request ended early: %s", type(error).__name__)
+            reason = getattr(error, "reason", type(error).__name__)
+            logger.info("%s detached request ended early: %s", self._request.request_id, reason)
         finally:
             self._end()
 

@@ -399,3 +399,53 @@ def test_hostile_texts_are_inert(browser: Client, recorder: UsageRecorder) -> No
 
     for address in (LIST, page_of(record), f"{LIST}?model={HOSTILE}", f"{LIST}?q={HOSTILE}"):
         assert "<script>alert" not in browser.get(address).text
+
+
+def test_the_page_says_why_a_request_and_each_attempt_failed(browser: Client, recorder: UsageRecorder) -> None:
+    refused = {
+        "upstream": "first",
+        "model": "m",
+        "status": None,
+        "ms": 3,
+        "error": "api_error",
+        "reason": "connection_refused",
+    }
+    cut = {
+        "upstream": "second",
+        "model": "m",
+        "status": 200,
+        "ms": 900,
+        "error": "api_error",
+        "reason": "response_cut:1204",
+        "request_id": "up_1",
+        "input_tokens": 9,
+        "output_tokens": 1204,
+        "usage_source": "estimated",
+    }
+    record = recorder.record(
+        status="failed",
+        error_type="api_error",
+        error_reason="response_cut:1204",
+        upstream_request_id="up_1",
+        attempts=[refused, cut],
+    )
+
+    facts = facts_of(browser.get(page_of(record)))
+
+    assert (facts["Request ID"], facts["Upstream request ID"]) == (record.pk, "up_1")
+    assert facts["Reason"] == "Stream cut after 1,204 tokens"
+    assert facts["Attempts"] == (
+        "upstream: first · model: m · latency in ms: 3 · error type: api_error · reason: Connection refused "
+        "upstream: second · model: m · HTTP status: 200 · latency in ms: 900 · error type: api_error · "
+        "reason: Stream cut after 1,204 tokens · upstream request ID: up_1 · "
+        "input tokens: 9 · output tokens: 1204 · usage source: Estimated"
+    )
+
+
+@pytest.mark.parametrize("reason", ["", "a code of another version", "http_status:401:7"])
+def test_the_page_shows_no_raw_reason(browser: Client, recorder: UsageRecorder, reason: str) -> None:
+    record = recorder.record(status="failed", error_reason=reason, attempts=[{"reason": reason}])
+
+    answer = browser.get(page_of(record))
+
+    assert not reason or reason not in answer.text
