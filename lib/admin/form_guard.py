@@ -24,6 +24,10 @@ class FormGuard:
         """Allow the primary key alone: every foreign key refers to it, and Django fails for reverse relations."""
         return bool(to_field == self.opts.pk.name)  # type: ignore[attr-defined]
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row, or None. Django checks no empty `_to_field`, and fails for it."""
+        return super().get_object(request, object_id, from_field or None)  # type: ignore[misc]
+
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> Any:
         """Run the action, unless a selected value cannot be the primary key of a row."""
         if not all(map(self._can_be_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
