@@ -17,6 +17,7 @@ _CREDENTIAL = re.compile(
     r"|(?i:bearer)\s+[^\s'\",;]+"
     r"|(?i:x-api-key|authorization)['\"]?\s*[:=]\s*['\"]?(?!(?i:bearer))[^\s'\",;]+"
 )
+_BREAKS_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def find_raw_key(text: str) -> str | None:
@@ -40,12 +41,23 @@ def redact_upstream(text: str, *, credential: str, base_url: str) -> str:
     return redact(text)
 
 
+def one_line(text: str) -> str:
+    """Escape control characters and line separators, as in a Python literal."""
+    return _BREAKS_LINE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class RedactingFilter(logging.Filter):
-    """Log filter that redacts the finished message. It never drops a record."""
+    """Log filter that redacts the finished message and keeps it on one line. It never drops a record.
+
+    Messages quote what clients send: a line break in a query string would begin a forged line. Django logs a rejected
+    parameter with the traceback of its check, which says no more than the message.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security."):
+            record.exc_info = None
         message = record.getMessage()
-        redacted = redact(message)
+        redacted = one_line(redact(message))
         if redacted != message:
             record.msg, record.args = redacted, None
         return True

@@ -57,3 +57,25 @@ def test_log_records_are_redacted_with_their_arguments() -> None:
     assert RedactingFilter().filter(record)
 
     assert record.getMessage() == f"key {MASK}, {MASK}"
+
+
+def test_a_log_message_is_one_line() -> None:
+    text = "The field a\r\n2026-01-01 INFO forged\0\x1b[2J\x85\u2028 is\tnot é"
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "%s", (text,), None)
+
+    assert RedactingFilter().filter(record)
+
+    assert record.getMessage() == r"The field a\r\n2026-01-01 INFO forged\x00\x1b[2J\x85\u2028 is" + "\tnot é"
+
+
+def test_a_rejected_parameter_is_logged_without_a_traceback() -> None:
+    error = ValueError("x")
+    rejected, failed = (
+        logging.LogRecord(name, logging.ERROR, "f", 1, "x", (), (ValueError, error, None))
+        for name in ("django.security.DisallowedModelAdminToField", "django.request")
+    )
+
+    assert RedactingFilter().filter(rejected) and RedactingFilter().filter(failed)
+
+    assert rejected.exc_info is None
+    assert failed.exc_info is not None
