@@ -12,9 +12,8 @@ from lib.pace import Pace, no_pace
 from messages_api.intake.strict_json import member_path
 
 CONTENT = frozenset({"content", "input", "input_schema", "input_examples", "schema"})
-NAMES = frozenset({"model", "models"})
-"""Names of fields, in any case: some upstreams ignore it, and some accept a list of models."""
-CHOSEN_BY_THE_UPSTREAM = "default"
+PART_OF_NAMES = "model"
+"""Part of a field's name, in any case: upstreams accept `Model`, `models`, `fallback_models` and `modelId`."""
 
 
 class NamedModel(NamedTuple):
@@ -42,11 +41,18 @@ def named_models(request: Mapping[str, Any], *, step: Pace = no_pace) -> Iterato
 
 
 def _fallbacks(value: object) -> Iterator[NamedModel]:
-    """Yield the models that an upstream tries after the requested one declines."""
-    if value == CHOSEN_BY_THE_UPSTREAM:
+    """Yield the models that an upstream tries after the requested one declines.
+
+    A text is `default`, for models that the upstream chooses. Texts in a list are not Anthropic's: other servers with
+    its API read them as names of models.
+    """
+    if isinstance(value, str):
         yield NamedModel("fallbacks", None)
-    else:
-        yield from _declarations(value, "fallbacks")
+        return
+    yield from _declarations(value, "fallbacks")
+    for i, each in enumerate(value if isinstance(value, list) else []):
+        if isinstance(each, str):
+            yield NamedModel(f"fallbacks[{i}]", each)
 
 
 def _declarations(value: object, path: str) -> Iterator[NamedModel]:
@@ -103,7 +109,7 @@ def _undocumented(value: object, path: str) -> Iterator[NamedModel]:
             for name, each in value.items():
                 if name in CONTENT or each is None:
                     continue
-                if name.casefold() in NAMES:
+                if PART_OF_NAMES in name.casefold():
                     yield NamedModel(_member(path, name), None)
                 elif isinstance(each, (dict, list)):
                     places.append((_member(path, name), each))

@@ -81,7 +81,7 @@ def test_a_field_that_may_choose_a_model_is_rejected(limited_to_m: Gateway, path
     limited_to_m.settled(1)
 
 
-@pytest.mark.parametrize("field", ["Model", "models", "mod\\u0065ls"])
+@pytest.mark.parametrize("field", ["Model", "models", "mod\\u0065ls", "fallback_models", "fallbacks"])
 def test_an_unknown_field_of_the_anthropic_api_chooses_no_model(limited_to_m: Gateway, field: str) -> None:
     raw = b'{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"Hi"}],"%b":"other"}' % field.encode()
 

@@ -22,6 +22,8 @@ def said(*blocks: Any, **message: Any) -> list[Any]:
         ({"fallbacks": [{"model": "a"}, {"model": "b"}]}, [("fallbacks[0].model", "a"), ("fallbacks[1].model", "b")]),
         ({"fallbacks": "default"}, [("fallbacks", None)]),
         ({"fallbacks": [{"model": 7}]}, [("fallbacks[0].model", None)]),
+        ({"fallbacks": "a"}, [("fallbacks", None)]),
+        ({"fallbacks": ["a", {"model": "b"}]}, [("fallbacks[1].model", "b"), ("fallbacks[0]", "a")]),
         ({"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "a"}]}, [("tools[0].model", "a")]),
         ({"tools": [{"name": "t", "model": "a"}]}, [("tools[0].model", "a")]),
         (
@@ -39,6 +41,8 @@ def test_documented_places(fields: dict[str, Any], expected: list[Any]) -> None:
     [
         ({"Model": "a"}, "Model"),
         ({"models": ["a"]}, "models"),
+        ({"fallback_models": ["a"]}, "fallback_models"),
+        ({"routing": {"modelId": "a"}}, "routing.modelId"),
         ({"routing": {"model": "a"}}, "routing.model"),
         ({"routing": [[{"deep": {"MODEL": "a"}}]]}, "routing[0][0].deep.MODEL"),
         ({"output_config": {"model": "a"}}, "output_config.model"),
