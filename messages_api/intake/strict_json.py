@@ -28,6 +28,9 @@ MAX_LOCATED_BYTES = 2**20
 
 BRACKETS = re.compile(rb"[\[\]{}]")
 
+TRUNCATED = "Input data was truncated"
+HIGH_SURROGATE_NEAR_END = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+
 MAX_NAME_LENGTH = 40  # shorter than a credential: a key pasted as a name is not repeated
 MAX_PATH_LENGTH = 160
 
@@ -65,12 +68,24 @@ def decode(raw: bytes) -> Any:
         # Without a type to check against, only a number can be invalid: an infinite one, or one of 4,300 digits.
         reject_flaw(raw, otherwise="A number in the body is out of range.")
     except msgspec.DecodeError as error:
-        detail = str(error).removeprefix("JSON is malformed: ")
+        detail = syntax_error(raw, str(error).removeprefix("JSON is malformed: "))
         raise RequestError(f"The body must be JSON in UTF-8, without a byte order mark: {detail}.") from error
     except UnicodeDecodeError as error:
         raise RequestError("The body must be JSON in UTF-8: a string in it is not.") from error
     except RecursionError as error:
         raise too_deep() from error
+
+
+def syntax_error(raw: bytes, detail: str) -> str:
+    """Return what is wrong in malformed JSON: msgspec's text, except where it is misleading."""
+    if detail != TRUNCATED:
+        return detail
+    if not raw.strip():
+        return "the body is empty"
+    # msgspec expects the second half of a surrogate pair, and finds the end of the body.
+    if HIGH_SURROGATE_NEAR_END.search(raw[-11:]):
+        return "unexpected end of escaped utf-16 surrogate pair"
+    return "the body ends in the middle of a value"
 
 
 def finite(text: str) -> float:

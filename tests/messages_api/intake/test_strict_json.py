@@ -191,6 +191,21 @@ def test_json_that_is_not_strict_is_rejected(raw):
     assert error_of(raw).message.startswith("The body must be JSON in UTF-8")
 
 
+@pytest.mark.parametrize(
+    ("raw", "detail"),
+    [
+        (b"", "the body is empty"),
+        (b" \n", "the body is empty"),
+        (b'{"a":1', "the body ends in the middle of a value"),
+        (b'{"a":"\\ud800"}', "unexpected end of escaped utf-16 surrogate pair"),
+        (b'{"a":["\\uDBFF"]}', "unexpected end of escaped utf-16 surrogate pair"),
+        (b'{"a":"\\ud800","b":"long enough"}', "unexpected end of escaped utf-16 surrogate pair (byte 12)"),
+    ],
+)
+def test_an_error_of_syntax_names_what_is_wrong(raw, detail):
+    assert error_of(raw).message == f"The body must be JSON in UTF-8, without a byte order mark: {detail}."
+
+
 @pytest.mark.parametrize("text", ["a\0b", "\u2028\u2029\x85", "😀", "‮مرحبا", '\\":{}[],', "\x7f"])
 def test_valid_text_is_unchanged(text):
     assert strict_json.read_object(json.dumps({"a": text}).encode()) == {"a": text}
