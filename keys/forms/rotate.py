@@ -14,10 +14,10 @@ OVERLAPS = {
 
 
 class RotateForm(forms.Form):
-    """When the old secret expires. The token is the idempotency key: a form that is sent twice issues one secret."""
+    """Expiry of the previous secret. The token is the idempotency key: a form that is sent twice issues one secret."""
 
     overlap = forms.ChoiceField(
-        label="Old secret expires",
+        label="Previous secret expires",
         choices=[(name, label) for name, (label, _) in OVERLAPS.items()],
         initial="24h",
         widget=forms.RadioSelect,

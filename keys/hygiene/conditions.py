@@ -31,7 +31,7 @@ IDLE_AFTER = timedelta(days=90)
 REJECTED_RECENTLY = timedelta(days=7)
 """How long the use of an inactive key or an expired secret is reported."""
 SECRET_EXPIRES_SOON = timedelta(days=3)
-"""How long before its expiry an old secret in use is reported."""
+"""How long before its expiry a previous secret in use is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +189,8 @@ ACTIVE_FLAGS = [
     ),
     Condition(
         name="old-secret-in-use",
-        badge="Old secret in use",
-        label=f"Old secret in use that expires within {SECRET_EXPIRES_SOON.days} days",
+        badge="Previous secret in use",
+        label=f"Previous secret in use that expires within {SECRET_EXPIRES_SOON.days} days",
         kind="warn",
         matches=lambda context: context.has_secret(
             _used_after_its_successor(),

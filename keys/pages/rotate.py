@@ -26,7 +26,7 @@ def rotate(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpRespo
     try:
         with transaction.atomic():
             secret, raw = api_key.rotate(overlap=form.chosen_overlap, idempotency_key=token)
-            model_admin.log_change(request, api_key, f"Rotated: old secret expires {form.chosen_overlap_label}")
+            model_admin.log_change(request, api_key, f"Rotated: previous secret expires {form.chosen_overlap_label}")
     except KeyRevoked:  # by a concurrent request
         return _show_form(request, model_admin.get_queryset(request).get(pk=api_key.pk), form)
     except IntegrityError:

@@ -87,7 +87,7 @@ def test_the_key_list_has_the_same_badges(browser: Client) -> None:
 
     for badge in (
         "Used after deactivation",
-        "Old secret in use",
+        "Previous secret in use",
         "Expired secret used",
         "Budget exhausted",
         "Near budget limit",

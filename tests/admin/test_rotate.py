@@ -47,8 +47,8 @@ def test_the_new_key_is_shown_once_and_the_old_secret_expires(
     assert APIKey.objects.with_raw_key(raw).get() == APIKey.objects.with_raw_key(old).get() == api_key
     assert second.expires_at is None and abs(first.expires_at - second.created_at - lasting) < timedelta(seconds=5)
     assert (APIKey.objects.values().get(), Budget.objects.values().get()) == before
-    assert ("The old secret has expired." in answer.text) == (overlap == "0")
-    assert LogEntry.objects.get().change_message.startswith("Rotated: old secret expires ")
+    assert ("The previous secret has expired." in answer.text) == (overlap == "0")
+    assert LogEntry.objects.get().change_message.startswith("Rotated: previous secret expires ")
     assert raw[10:] not in LogEntry.objects.get().change_message
 
 

@@ -167,7 +167,7 @@ PROGRAM = [
     ),
     SoakScenario(
         name="rotated key",
-        promise="A rotation under load loses no request, and the old secret stops working when it expires.",
+        promise="A rotation under load loses no request, and the previous secret stops working when it expires.",
         run=rotation.run,
         large={"requests_per_s": 200, "overlap_s": 30},
         small=None,

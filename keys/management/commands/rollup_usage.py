@@ -59,7 +59,7 @@ class Command(BaseCommand):
         if len(lines) > SHOWN:
             self.stdout.write(f"… and {len(lines) - SHOWN:,} more")
         if not lines:
-            self.stdout.write(f"The rollups of {hours:,} hours match the usage records.")
+            self.stdout.write(f"The rollups of {hours:,} {'hour' if hours == 1 else 'hours'} match the usage records.")
         elif repaired:
             self.stdout.write(f"{len(lines):,} rollups repaired.")
 

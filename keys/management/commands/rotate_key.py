@@ -28,7 +28,7 @@ class Command(BaseCommand):
             "--overlap",
             default="24h",
             metavar="TIME",
-            help="how long the old secret stays valid: 0, 30s, 30m, 24h or 7d",
+            help="how long the previous secret stays valid: 0, 30s, 30m, 24h or 7d",
         )
 
     def handle(self, *, id: str, overlap: str, **options: Any) -> None:
@@ -40,7 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"{api_key} is revoked. Issue a new key instead.") from error
         expiry = f"at {timezone.localtime(secret.created_at + duration):%Y-%m-%d %H:%M:%S %Z}" if duration else "now"
         self.stderr.write(
-            f"Rotated {api_key}: new secret {secret}; the old secret expires {expiry}. The raw key is shown once:", str
+            f"Rotated {api_key}: new secret {secret}; the previous secret expires {expiry}. The raw key is shown once:",
+            str,
         )
         self.stdout.write(raw_key)
 

@@ -1,4 +1,4 @@
-"""Rotation loses no request: the old secret is valid exactly until it expires, also under concurrent rotations."""
+"""Rotation loses no request: the previous secret is valid exactly until it expires, also under concurrent rotations."""
 
 import threading
 from collections.abc import Iterator

@@ -155,7 +155,7 @@ def test_the_command_lists_mismatches_and_fails(requests: Callable[..., Any]) ->
         f"2026-07-01T12:00+00:00 {record.api_key.public_id} claude-3 local completed: requests 1 ≠ 7\n"
         "1 rollups repaired.\n"
     )
-    assert run() == "The rollups of 1 hours match the usage records.\n"
+    assert run() == "The rollups of 1 hour match the usage records.\n"
 
 
 def test_only_the_given_days_are_read(requests: Callable[..., Any]) -> None:

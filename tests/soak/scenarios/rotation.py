@@ -1,4 +1,4 @@
-"""Scenario: a key is rotated under load. The old secret works until it expires, the new one immediately."""
+"""Scenario: a key is rotated under load. The previous secret works until it expires, the new one immediately."""
 
 import asyncio
 import os
@@ -45,12 +45,12 @@ async def _run(run: ScenarioRun, installation: Installation, requests_per_s: int
     after = _statuses(result for result in results[old] if result.sent_at > expires_at + TTL_S)
     new = _statuses(results[raw_keys[1]])
     run.figures |= {
-        "old secret before it expires": before,
-        f"old secret {TTL_S} s after": after,
+        "previous secret before it expires": before,
+        f"previous secret {TTL_S} s after": after,
         "new secret": new,
     }
-    run.expect("no request with the old secret is rejected before it expires", set(before) == {200})
-    run.expect(f"no request with the old secret is admitted {TTL_S} s after", set(after) == {401})
+    run.expect("no request with the previous secret is rejected before it expires", set(before) == {200})
+    run.expect(f"no request with the previous secret is admitted {TTL_S} s after", set(after) == {401})
     run.expect("no request with the new secret is rejected", set(new) == {200})
 
 
