@@ -30,7 +30,7 @@ async function readMessage({ beta }) {
 
 // As most programs add up the chunks.
 async function readCompletion() {
-  const message = { content: "", reasoning_content: "", tool_calls: [] };
+  const message = { content: "", reasoning_content: "", thinking_blocks: [], tool_calls: [] };
   let finishReason = null;
   let usage = null;
   for await (const chunk of await openai.chat.completions.create({ ...request, stream: true })) {
@@ -39,6 +39,7 @@ async function readCompletion() {
     finishReason = finish ?? finishReason;
     message.content += delta.content ?? "";
     message.reasoning_content += delta.reasoning_content ?? "";
+    message.thinking_blocks.push(...(delta.thinking_blocks ?? []));
     for (const { index, id, function: piece } of delta.tool_calls ?? []) {
       message.tool_calls[index] ??= { id, function: { name: piece.name, arguments: "" } };
       message.tool_calls[index].function.arguments += piece.arguments ?? "";

@@ -69,6 +69,7 @@ class Intended:
         return {
             "text": "".join(block["text"] for block in self.content if block["type"] == "text"),
             "thinking": "".join(block["thinking"] for block in self.content if block["type"] == "thinking"),
+            "thinking_blocks": [block for block in self.content if _is_signed(block)],
             "calls": calls,
             "finish_reason": FINISH_REASONS[self.stop_reason],
             "usage": counts
@@ -81,6 +82,10 @@ class Intended:
                 counts.thinking,
             ],
         }
+
+
+def _is_signed(block: dict[str, Any]) -> bool:
+    return block["type"] == "redacted_thinking" or (block["type"] == "thinking" and "signature" in block)
 
 
 @dataclass(kw_only=True)

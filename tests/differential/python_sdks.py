@@ -51,7 +51,7 @@ class PythonSDKs:
 
     def _completion(self) -> dict[str, Any]:
         """Return the completion that the chunks add up to, as most programs do it."""
-        message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
+        message: dict[str, Any] = {"content": "", "reasoning_content": "", "thinking_blocks": [], "tool_calls": []}
         finish, usage = None, None
         for chunk in self._openai.chat.completions.create(model="m", messages=[], stream=True):
             usage = chunk.usage.to_dict() if chunk.usage else usage
@@ -59,6 +59,7 @@ class PythonSDKs:
             finish = choice.finish_reason or finish
             message["content"] += choice.delta.content or ""
             message["reasoning_content"] += getattr(choice.delta, "reasoning_content", None) or ""
+            message["thinking_blocks"] += getattr(choice.delta, "thinking_blocks", None) or []
             for fragment in choice.delta.tool_calls or []:
                 assert fragment.function is not None
                 if fragment.index == len(message["tool_calls"]):
@@ -94,6 +95,7 @@ def completion_reading(completion: dict[str, Any]) -> dict[str, Any]:
     return {
         "text": message.get("content") or "",
         "thinking": message.get("reasoning_content") or "",
+        "thinking_blocks": message.get("thinking_blocks") or [],
         "calls": [_call(call) for call in message.get("tool_calls") or []],
         "finish_reason": choice["finish_reason"],
         "usage": [

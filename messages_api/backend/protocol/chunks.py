@@ -75,6 +75,7 @@ class ChunkEncoder:
         self._pieces: list[str] = []
         """The text of the open thinking block."""
         self._signature = ""
+        self._signed: list[Block] = []
         self._is_ended = False
         self._usage = Usage()
         self._stop_reason: str | None = None
@@ -131,8 +132,8 @@ class ChunkEncoder:
             thinking = block.get("thinking", "")
             self._pieces, self._signature = [thinking], block.get("signature") or ""
             return self._thinking(thinking)
-        if block["type"] == "redacted_thinking" and self._with_signatures:
-            return [self._chunk({"thinking_blocks": [block]})]
+        if block["type"] == "redacted_thinking":
+            self._signed.append(block)
         if block["type"] != "tool_use":
             return []
         tool = self._tools[event["index"]] = _Tool(self._tool_count, block)
@@ -159,11 +160,11 @@ class ChunkEncoder:
         return []
 
     def _block_stop(self, event: Event) -> list[bytes]:
-        """Return the lines for a block's end: signed thinking, or the `input` of a start that no arguments followed."""
+        """Return the lines for a block's end: the `input` of its start, if no arguments followed it."""
         if self._signature:
-            block = {"type": "thinking", "thinking": "".join(self._pieces), "signature": self._signature}
+            thinking = "".join(self._pieces)
+            self._signed.append({"type": "thinking", "thinking": thinking, "signature": self._signature})
             self._pieces, self._signature = [], ""
-            return [self._chunk({"thinking_blocks": [block]})] if self._with_signatures else []
         tool = self._tools.pop(event["index"], None)
         if tool is None or tool.has_arguments:
             return []
@@ -187,7 +188,10 @@ class ChunkEncoder:
         self._is_ended = True
         tail = {"finish_reason": finish_reason(self._stop_reason)}
         end = b"{}," + wire.encode(tail)[1:] + b'],"usage":' + wire.encode(self._usage.openai()) + b"}\n\n"
-        return [self._head + end, sse.done()]
+        # In one piece: at a second list, the helper of OpenAI's Python SDK raises, and that of the TypeScript SDK
+        # forgets the first.
+        signed = [self._chunk({"thinking_blocks": self._signed})] if self._signed and self._with_signatures else []
+        return [*signed, self._head + end, sse.done()]
 
     def _fail(self, error_type: str, message: str) -> list[bytes]:
         self._is_ended = True

@@ -105,8 +105,8 @@ def test_signed_thinking_is_returned_as_blocks(with_signatures: bool, blocks: An
     lines = [line for event in events_of(ANTHROPIC) for line in encoder.feed(event)]
 
     deltas = [decode(line[6:])["choices"][0]["delta"] for line in lines if not line.startswith(b"data: [DONE]")]
-    streamed = [block for delta in deltas for block in delta.get("thinking_blocks", [])]
+    streamed = [delta["thinking_blocks"] for delta in deltas if "thinking_blocks" in delta]
     message = completion["choices"][0]["message"]
     assert message.get("thinking_blocks") == (blocks or None)
-    assert streamed == (blocks or [])
+    assert streamed == ([blocks] if blocks else [])  # in one piece, as the helpers of the OpenAI SDKs need it
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == message["reasoning_content"] == "Hm.So"
