@@ -2,13 +2,18 @@
 
 import ipaddress
 
+MAX_PORT = 65_535
+
 
 def split(bind: str) -> tuple[str, int]:
-    """Return host and port; an empty host means all interfaces. Raise ValueError for a socket or a missing port."""
+    """Return host and port; an empty host means all interfaces. Raise ValueError for a socket, or without a port."""
     host, colon, port = bind.rpartition(":")
     if not colon or bind.startswith(("unix:", "fd:")):
         raise ValueError("not a host and a port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    number = int(port)
+    if not 0 <= number <= MAX_PORT:
+        raise ValueError("not a port")
+    return host.removeprefix("[").removesuffix("]"), number
 
 
 def join(host: str, port: int) -> str:

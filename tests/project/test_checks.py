@@ -225,6 +225,12 @@ def test_host_and_port_are_split_and_joined(text: str) -> None:
     assert bind.join(*bind.split(text)) == text
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1:99999", "127.0.0.1:-1", "127.0.0.1:", "127.0.0.1", "unix:/path"])
+def test_anything_but_a_host_and_a_port_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        bind.split(text)
+
+
 PRODUCTION = {
     "SECRET_KEY": GOOD + GOOD,
     "API_KEY_PEPPERS": GOOD,
