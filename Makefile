@@ -16,14 +16,15 @@ FAST := tests/project/test_architecture.py tests/project/test_words.py tests/pro
 	tests/lib tests/keys/domain tests/keys/pricing tests/keys/limits/test_local_buckets.py \
 	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
 	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
-# What depends on the database: tested on SQLite and on PostgreSQL.
+# Attacks on code that knows no database, and on the turns of one worker.
+ON_ANY_DATABASE := tests/attacks/test_complexity.py tests/attacks/test_bounds.py tests/attacks/test_large_bodies.py
+# What depends on the database: tested on SQLite and on PostgreSQL, where the attacked gateway has two workers.
 ON_POSTGRES := tests/keys/usage \
 	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \
 	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py \
-	tests/attacks/test_slow_clients.py tests/attacks/test_pages.py tests/attacks/test_commands.py \
-	tests/attacks/test_invented_models.py
+	$(filter-out $(ON_ANY_DATABASE),$(wildcard tests/attacks/test_*.py))
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 
 # Packages are compiled on first import. With this variable set, every process would compile them again.

@@ -60,7 +60,10 @@ LONGEST = (
     "tests/soak/",
 )
 TIMED = (
+    "tests/attacks/test_busy_worker.py",
+    "tests/attacks/test_floods.py",
     "tests/attacks/test_large_bodies.py",
+    "tests/attacks/test_shared_limits.py",
     "tests/attacks/test_slow_clients.py",
     "tests/faults/",
     "tests/keys/limits/",

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from django.http import FileResponse
 
@@ -16,10 +17,12 @@ def csv_download(lines: Iterable[str], *, filename: str) -> FileResponse:
     They are written to a temporary file first: a client that downloads slowly would keep the rows' database connection,
     and eight such clients all of the worker's pool.
     """
-    file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  # the response closes it
-    step = pace()
-    for line in lines:
-        file.write(line.encode())
-        step()
-    file.seek(0)
+    with ExitStack() as on_error:
+        file = on_error.enter_context(tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))
+        step = pace()
+        for line in lines:
+            file.write(line.encode())
+            step()
+        file.seek(0)
+        on_error.pop_all()  # the response closes it
     return FileResponse(file, as_attachment=True, filename=filename, content_type="text/csv; charset=utf-8")

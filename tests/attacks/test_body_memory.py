@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import pytest
 
 from keys.models import APIKey
+from tests.attacks.memory import resident_mib
 from tests.support.gateway import Gateway, read_until, wait_until
 
 ENVELOPE, COUNT = "/api/v1/messages", "/api/anthropic/v1/messages/count_tokens"
@@ -19,12 +19,6 @@ SIZE = 30 * MIB
 CONNECTIONS = 30
 WORKER_MIB = 60
 """What the worker may need besides the bodies, such as the pieces that are being read."""
-
-
-def memory_mib(gateway: Gateway) -> list[float]:
-    """Return the resident memory of each worker."""
-    status = [Path(f"/proc/{pid}/status").read_text() for pid in gateway.server.worker_pids()]
-    return [int(text.split("VmRSS:")[1].split()[0]) / 1024 for text in status]
 
 
 def send_unfinished(connection: socket.socket) -> None:
@@ -41,7 +35,7 @@ def flood(gateway: Gateway, path: str, raw_keys: list[str], *, held: int) -> tup
 
     Return the statuses, and by how much the memory of the worker that needs most has grown while all wait.
     """
-    before = memory_mib(gateway)
+    before = resident_mib(gateway.server)
     with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         connections = []
         for number in range(CONNECTIONS * len(before)):
@@ -49,7 +43,7 @@ def flood(gateway: Gateway, path: str, raw_keys: list[str], *, held: int) -> tup
             connections.append(stack.enter_context(gateway.begin(path, length=SIZE)))
         list(pool.map(send_unfinished, connections))
         statuses = statuses_of(connections, responses=len(connections) - held)
-        grown = max(after - was for after, was in zip(memory_mib(gateway), before, strict=True))
+        grown = max(after - was for after, was in zip(resident_mib(gateway.server), before, strict=True))
     print(f"{path} with {len(raw_keys)} keys: {dict(statuses)}, {grown:.0f} MiB")
     return statuses, grown
 

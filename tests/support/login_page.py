@@ -3,6 +3,7 @@
 import http.client
 import re
 import urllib.parse
+from contextlib import suppress
 from typing import Self
 
 LOGIN = "/admin/login/"
@@ -36,11 +37,21 @@ class LoginPage:
         body = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": self._token})
         return self._request("POST", path, body)
 
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # perhaps after a response that does not wait for the body
+            self._http.request(method, path, body, headers)
+        return self._http.getresponse()
+
     def _request(self, method: str, path: str, body: str | None) -> int:
         cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         headers = {"Cookie": cookies, "Content-Type": "application/x-www-form-urlencoded"}
-        self._http.request(method, path, body, headers)
-        response = self._http.getresponse()
+        try:
+            response = self._send(method, path, body, headers)
+        except ConnectionError:  # closed since the last request, as an idle one
+            self._http.close()
+            response = self._send(method, path, body, headers)
         page = response.read().decode()
         for cookie in response.headers.get_all("set-cookie") or []:
             name, _, value = cookie.split(";")[0].partition("=")
