@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'price',
                 'ordering': ['model_pattern', 'upstream', '-valid_from'],
-                'constraints': [models.UniqueConstraint(fields=('model_pattern', 'upstream', 'valid_from'), name='one_price_per_pattern_upstream_and_start')],
+                'constraints': [models.UniqueConstraint(fields=('model_pattern', 'upstream', 'valid_from'), name='one_price_per_pattern_upstream_and_start', violation_error_message='A price of this model pattern and upstream is valid from the same time.')],
             },
         ),
         migrations.CreateModel(

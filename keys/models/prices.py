@@ -37,7 +37,9 @@ class ModelPrice(models.Model):
         ordering = ["model_pattern", "upstream", "-valid_from"]
         constraints = [
             models.UniqueConstraint(
-                fields=["model_pattern", "upstream", "valid_from"], name="one_price_per_pattern_upstream_and_start"
+                fields=["model_pattern", "upstream", "valid_from"],
+                name="one_price_per_pattern_upstream_and_start",
+                violation_error_message="A price of this model pattern and upstream is valid from the same time.",
             )
         ]
 

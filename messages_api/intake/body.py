@@ -90,7 +90,7 @@ def expected_length(environ: dict[str, Any]) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise RequestError("Content-Length: expected a number in decimal digits.")
     if len(digits) > MAX_LENGTH_DIGITS or int(digits) > settings.MAX_BODY_BYTES:
-        message = f"The body is too large: at most {settings.MAX_BODY_BYTES} bytes."
+        message = f"The body is too large: at most {settings.MAX_BODY_BYTES / 2**20:g} MiB."
         raise RequestError(message, status=413, type="request_too_large")
     encoding = environ.get("HTTP_CONTENT_ENCODING") or "identity"
     if encoding.strip().lower() != "identity":
