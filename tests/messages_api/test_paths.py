@@ -1,5 +1,7 @@
 """Paths that do not exist: the error names the endpoints, also where the base URL of a client is wrong."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.urls import resolve
@@ -14,7 +16,8 @@ ENVELOPE, ANTHROPIC = ", ".join(ENVELOPE_ENDPOINTS), ", ".join(ANTHROPIC_ENDPOIN
 def test_each_named_endpoint_exists(endpoint: str) -> None:
     method, _, path = endpoint.partition(" ")
 
-    assert method.lower() in resolve(path).func.view_class.http_method_names
+    view: Any = resolve(path).func
+    assert method.lower() in view.view_class.http_method_names
 
 
 @pytest.mark.parametrize(

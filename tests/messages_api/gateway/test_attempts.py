@@ -268,7 +268,7 @@ def test_an_invalid_response_keeps_the_tokens_that_it_reports(
 # ---- a response that was generated is paid once
 
 
-GENERATED = {
+GENERATED: dict[str, dict[str, Any]] = {
     "openai": {
         "no choices, with usage": {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 100}},
         "text of another dialect": {"candidates": [{"content": {"parts": [{"text": "Hello"}]}}]},
@@ -281,7 +281,7 @@ GENERATED = {
         "half a body": b'{"type": "message", "content": [{"type": "text", "text": "Hel',
     },
 }
-NOT_GENERATED = {
+NOT_GENERATED: dict[str, dict[str, Any]] = {
     "openai": {
         "an error": {"error": {"message": "Busy.", "code": 503}},
         "nothing": {},
