@@ -163,7 +163,9 @@ class AnthropicServer:
         random, counts = self.random, self.counts
         assert counts is not None
         usage = self._usage(counts)
-        only_output = {name: usage[name] for name in ("output_tokens", "output_tokens_details") if name in usage}
+        only_output: dict[str, Any] = {
+            name: usage[name] for name in ("output_tokens", "output_tokens_details") if name in usage
+        }
         delta: dict[str, Any] = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
         if stop_reason == "refusal" and chance(random, 0.7):
             delta["stop_details"] = {"type": "refusal", "category": None, "explanation": None}

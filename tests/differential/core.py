@@ -26,10 +26,10 @@ class RecordedExchange(Exchange):
 
     def __init__(self, pieces: list[bytes]) -> None:
         super().__init__(ENDPOINT)
-        self._pieces = iter(pieces)
+        self._arriving = iter(pieces)
 
     def read(self, *, wait_s: float) -> bytes | None:
-        return next(self._pieces, b"")
+        return next(self._arriving, b"")
 
 
 def through_core(stream: GeneratedStream, api: str) -> list[bytes]:

@@ -113,7 +113,7 @@ def differences(stream: GeneratedStream, api: str, reading: dict[str, Any]) -> l
         return [f"error: {reading['error']}"]
     found = []
     for name, value in expected.items():
-        seen = reading.get(name)
+        seen: Any = reading[name]
         if name == "usage" and value is None:
             is_equal = all(count >= 0 for count in seen) and seen[0] > 0
         elif name in ("content", "calls"):

@@ -66,7 +66,7 @@ def cut(random: Random, whole: Sliceable, *, most: int = 6) -> list[Sliceable]:
     """Split a text or bytes at random positions. Some pieces may be empty."""
     if not whole:
         return [whole]
-    places = sorted(random.randrange(len(whole) + 1) for _ in range(random.randrange(most)))
+    places: list[int] = sorted(random.randrange(len(whole) + 1) for _ in range(random.randrange(most)))
     return [whole[start:end] for start, end in zip([0, *places], [*places, len(whole)], strict=True)]
 
 

@@ -85,7 +85,9 @@ def _content_of(stream: Path) -> tuple[str, list[tuple[str, str]]]:
 def _envelope_content(body: bytes) -> tuple[str, list[tuple[str, str]]]:
     """Return the text, and the name and arguments of each tool call, as the OpenAI SDK reads them."""
     transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=body))
-    text, names, arguments = "", [], []
+    text = ""
+    names: list[str] = []
+    arguments: list[str] = []
     with openai.OpenAI(api_key="-", max_retries=0, http_client=httpx2.Client(transport=transport)) as client:
         for chunk in client.chat.completions.create(model="m", messages=[], stream=True):
             delta = chunk.choices[0].delta
