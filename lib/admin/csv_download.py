@@ -1,6 +1,7 @@
 """CSV downloads."""
 
 import tempfile
+import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -25,4 +26,6 @@ def csv_download(lines: Iterable[str], *, filename: str) -> FileResponse:
             step()
         file.seek(0)
         on_error.pop_all()  # the response closes it
-    return FileResponse(file, as_attachment=True, filename=filename, content_type="text/csv; charset=utf-8")
+    response = FileResponse(file, as_attachment=True, filename=filename, content_type="text/csv; charset=utf-8")
+    weakref.finalize(response, file.close)  # one that no server has sent is not closed
+    return response

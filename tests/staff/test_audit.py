@@ -334,9 +334,7 @@ def test_audited_models_are_not_changed_without_signals() -> None:
         if (found := changes.search(line)) and found[1] in audit_registry
     ]
 
-    assert set(places) <= {
-        (f"keys/{name}.py", "KeySecret") for name in ("usage/ledger", "usage/rows", "access/rejected_uses")
-    }
+    assert set(places) <= {(f"keys/{name}.py", "KeySecret") for name in ("usage/statements", "access/rejected_uses")}
 
 
 # ---- Pages.

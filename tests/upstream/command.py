@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from lib.arguments import port, whole_number
+from lib.arguments import whole_number
 
 from .certificate_kinds import KINDS
 from .proxy import FaultProxy, Faults
@@ -21,6 +21,8 @@ _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _TOWARDS_UPSTREAM = "upstream-"
 """Prefix of the options for that direction."""
 
+port_number = whole_number(0, 65_535)
+
 
 class Output(Protocol):
     def write(self, text: str, /) -> object: ...
@@ -30,7 +32,7 @@ class Output(Protocol):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print the scenarios and exit")
-    parser.add_argument("--port", type=whole_number(0, 65_535), default=9000, help="0 takes a free one (default: 9000)")
+    parser.add_argument("--port", type=port_number, default=9000, help="0 takes a free one (default: 9000)")
     parser.add_argument("--host", default="127.0.0.1", help="the IP address to listen on (default: 127.0.0.1)")
     kinds = "; ".join(f"{kind}: {title}" for kind, title in KINDS.items())
     parser.add_argument("--tls", choices=list(KINDS), metavar="KIND", help=f"use TLS with this certificate. {kinds}")
@@ -38,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--ca-file", type=Path, help="write the authority of that certificate here, for UPSTREAM_CA_FILE"
     )
     proxy = parser.add_argument_group("fault proxy", "a second port that forwards to this one with faults")
-    proxy.add_argument("--proxy-port", type=port, help="port of the proxy; required for the options below")
+    proxy.add_argument("--proxy-port", type=port_number, help="port of the proxy; required for the options below")
     _add_faults(proxy, "", "on the way back to the gateway")
     _add_faults(proxy, _TOWARDS_UPSTREAM, "on the way to the upstream")
 
