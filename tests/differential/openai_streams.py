@@ -106,8 +106,11 @@ class OpenAIServer:
         if chance(random, 0.06) and self.call_style in ("incremental", "whole"):
             call, self.cut_arguments = cut_call(random, number=len(self.calls))
             self._add_calls([call], call.fragments)
-        elif last != "text" and chance(random, 0.1):  # blank text at the end is no block
+        elif not self.late and not self._ends_with_text() and chance(random, 0.1):  # blank text at the end is no block
             self.deltas.append(Delta(self._text_fields("text", random.choice(BLANK))))
+
+    def _ends_with_text(self) -> bool:
+        return bool(self.content) and self.content[-1]["type"] == "text"
 
     def _say(self, kind: str, whole: str) -> None:
         """Send a text or thinking in pieces. The first is not blank: behind a tool call, blank text is no block."""
