@@ -16,8 +16,9 @@ FAST := tests/project/test_architecture.py tests/project/test_words.py tests/pro
 	tests/lib tests/keys/domain tests/keys/pricing tests/keys/limits/test_local_buckets.py \
 	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
 	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
-# Attacks on code that knows no database, and on the turns of one worker.
-ON_ANY_DATABASE := tests/attacks/test_complexity.py tests/attacks/test_bounds.py tests/attacks/test_large_bodies.py
+# Attacks on code that knows no database, on the turns of one worker, and on limits in Redis.
+ON_ANY_DATABASE := tests/attacks/test_complexity.py tests/attacks/test_bounds.py tests/attacks/test_large_bodies.py \
+	tests/attacks/test_shared_limits.py
 # What depends on the database: tested on SQLite and on PostgreSQL, where the attacked gateway has two workers.
 ON_POSTGRES := tests/keys/usage \
 	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \

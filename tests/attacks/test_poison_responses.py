@@ -4,6 +4,7 @@ Every type of value in every field of a response, of every event and of the head
 """
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -18,6 +19,7 @@ from tests.upstream import Close, Send
 
 PATHS = {"envelope": "/api/v1/messages", "anthropic": "/api/anthropic/v1/messages"}
 CLIENTS = 16
+LEDGER_UNAVAILABLE = 503  # on a machine that is so busy that a commit takes more than a second
 MISSING = object()
 VALUES: list[Any] = [
     MISSING,
@@ -312,14 +314,16 @@ def test_no_value_in_a_response_harms_the_request_or_the_ledger(
         messages = [{"role": "user", "content": str(number)}]
         api_format = list(PATHS)[number % 2]
         body = {"model": "m", "max_tokens": 64, "messages": messages, "stream": stream}
-        return api_format, gateway.post(PATHS[api_format], body, timeout=60)
+        while (response := gateway.post(PATHS[api_format], body, timeout=60)).status == LEDGER_UNAVAILABLE:
+            time.sleep(0.5)
+        return api_format, response
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         responses = list(clients.map(ask, range(len(scripts))))
 
     problems = [f"{problem} for {scripts[i][0]}" for i, each in enumerate(responses) if (problem := problem_of(*each))]
     assert not problems, "\n".join(problem[:1500] for problem in problems[:10])
-    rows = gateway.settled(len(scripts), within_s=30)
+    rows = [row for row in gateway.settled(len(scripts), within_s=60) if row.http_status != LEDGER_UNAVAILABLE]
     assert len(rows) == len(scripts)
     assert [misfit for row in rows for misfit in misfits_of(row)] == []
     log = gateway.server.log_path.read_bytes()[log_began:].decode(errors="replace")
