@@ -257,21 +257,20 @@ def test_the_lifetime_of_a_snapshot_counts_from_the_start_of_its_lookup(
 ) -> None:
     settings.CONFIG_CACHE_TTL_S = 0.5
     api_key, raw = issued
-    revoked: list[bool] = []
+    read_at: list[float] = []
 
     def slow(execute: Callable[..., Any], *arguments: Any) -> Any:
         """Read immediately but return late, while another process revokes the key."""
         rows = execute(*arguments)
-        if not revoked:
-            revoked.append(True)
+        if not read_at:
+            read_at.append(time.monotonic())
             api_key.revoke(note="test")
             time.sleep(0.4)
         return rows
 
-    begin = time.monotonic()
     with connection.execute_wrapper(slow):
         assert cache.find(raw)
-    time.sleep(max(0.0, begin + 0.5 - time.monotonic()))
+    time.sleep(max(0.0, read_at[0] + 0.5 - time.monotonic()))
 
     snapshot = cache.find(raw)
     assert snapshot is not None and not snapshot.is_usable()
