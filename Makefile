@@ -16,6 +16,7 @@ FAST := tests/project/test_architecture.py tests/project/test_words.py tests/pro
 	tests/lib tests/keys/domain tests/keys/pricing tests/keys/limits/test_local_buckets.py \
 	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
 	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
+ATTACKS := tests/attacks
 # Attacks on code that knows no database, on the turns of one worker, and on limits in Redis.
 ON_ANY_DATABASE := tests/attacks/test_complexity.py tests/attacks/test_bounds.py tests/attacks/test_large_bodies.py \
 	tests/attacks/test_shared_limits.py
@@ -25,7 +26,7 @@ ON_POSTGRES := tests/keys/usage \
 	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py \
-	$(filter-out $(ON_ANY_DATABASE),$(wildcard tests/attacks/test_*.py))
+	$(filter-out $(ON_ANY_DATABASE),$(wildcard $(ATTACKS)/test_*.py))
 PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 
 # Packages are compiled on first import. With this variable set, every process would compile them again.
