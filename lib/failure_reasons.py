@@ -81,10 +81,6 @@ def numbered(code: str, number: float) -> str:
     return f"{code}:{number:g}" if isinstance(number, float) else f"{code}:{number}"
 
 
-def code_of(reason: str) -> str:
-    return reason.partition(":")[0]
-
-
 def label(reason: str) -> str:
     """Return the label of a reason; empty for none, and a general text for one that is not in the list."""
     if not reason:

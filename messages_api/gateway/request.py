@@ -190,29 +190,20 @@ class InFlightRequest:
         return self._is_detached
 
     def on_drain_timeout(self) -> None:
-        if self._attempts is not None:
-            error = UpstreamError(
-                RESTARTING,
-                status=503,
-                type="overloaded_error",
-                retry_scope=RetryScope.NONE,
-                reason=reasons.GATEWAY_RESTARTING,
-            )
-            self._attempts.abort(error)
+        self._end_with(RESTARTING, status=503, type="overloaded_error", reason=reasons.GATEWAY_RESTARTING)
         if self.writing_since is not None and time.monotonic() - self.writing_since > DRAIN_WRITE_TIMEOUT_S:
             self._disconnect_client()  # an error event would not reach it either
 
     def on_key_compromised(self) -> None:
         """End the request with a 401 or an error event. May be called more than once."""
+        self._end_with(REVOKED, status=401, type="authentication_error", reason=reasons.KEY_REVOKED)
+
+    def _end_with(self, message: str, *, status: int, type: str, reason: str) -> None:
+        """End the attempts with an error of the gateway, which is not tried again."""
         if self._attempts is not None:
-            error = UpstreamError(
-                REVOKED,
-                status=401,
-                type="authentication_error",
-                retry_scope=RetryScope.NONE,
-                reason=reasons.KEY_REVOKED,
+            self._attempts.abort(
+                UpstreamError(message, status=status, type=type, retry_scope=RetryScope.NONE, reason=reason)
             )
-            self._attempts.abort(error)
 
     @property
     def request_id(self) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lib.failure_reasons import LABELS, code_of
+from lib.failure_reasons import LABELS
 from tests.faults.responses import ObservedResponse
 from tests.faults.run import CREDENTIAL, Played, Run
 
@@ -124,7 +124,7 @@ ATTEMPT_TOKENS = {"input_tokens", "output_tokens", "usage_source"}
 def _is_complete(attempt: dict[str, Any]) -> bool:
     """Whether an attempt has its fields, and a reason if it failed."""
     expected = ATTEMPT | ({"reason"} if attempt.get("error") else set())
-    is_known = not attempt.get("error") or code_of(attempt.get("reason", "")) in LABELS
+    is_known = not attempt.get("error") or attempt.get("reason", "").partition(":")[0] in LABELS
     return is_known and set(attempt) - {"request_id"} in (expected, expected | ATTEMPT_TOKENS)
 
 

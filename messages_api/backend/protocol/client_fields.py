@@ -30,10 +30,7 @@ def checked_usage(usage: JSONObject) -> JSONObject:
     required = {name for name in ("input_tokens", "output_tokens") if name in usage and count(usage[name]) is None}
     changes: JSONObject = {name: None for name in _COUNTS if usage.get(name) is not None and count(usage[name]) is None}
     for name in _OBJECTS:
-        value = usage.get(name)
-        if value is not None and not (
-            isinstance(value, dict) and all(count(each) is not None for each in value.values())
-        ):
+        if not _is_object_of_counts(usage.get(name)):
             changes[name] = None
     if not isinstance(usage.get("iterations", []), list):
         changes["iterations"] = None

@@ -13,7 +13,6 @@ from messages_api.backend.protocol.error_mapping import (
     TOO_MUCH_HELD,
     MappedError,
     UpstreamResponseError,
-    gateway_error,
     is_minimax_error,
     map_openai_error,
 )
@@ -274,12 +273,6 @@ class OpenAIDecoder:
         if not self.is_complete:
             return self._fail(STREAM_CUT)
         return self._finish()
-
-    def fail(self, error_type: str, message: str) -> list[Event]:
-        """Return the events for a stream that the gateway ends, such as after a timeout."""
-        if self.is_ended:
-            return []
-        return self._fail(gateway_error(error_type, message))
 
     def _fail(self, error: MappedError) -> list[Event]:
         self.error = error

@@ -225,12 +225,6 @@ def map_anthropic_error(status: int, body: object) -> MappedError:
     return MappedError(status, error_type, _text(body, error))
 
 
-def gateway_error(error_type: str, message: str) -> MappedError:
-    """Return an error that the gateway found itself, such as its own timeout."""
-    status = 502 if error_type == "api_error" else _STATUS_OF_TYPE[error_type]
-    return MappedError(status, error_type, message)
-
-
 def _error_object(body: object) -> JSONObject:
     """Return the object with message, type and code; its place differs between upstreams."""
     if isinstance(body, list) and body:

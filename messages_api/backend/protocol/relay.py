@@ -14,7 +14,6 @@ from messages_api.backend.protocol.error_mapping import (
     STREAM_CUT,
     MappedError,
     UpstreamResponseError,
-    gateway_error,
     map_anthropic_error,
 )
 from messages_api.backend.protocol.healing import has_texts, healed_block, healed_message
@@ -168,12 +167,6 @@ class AnthropicDecoder:
         self.is_whole = True
         self.has_changed = True
         return [*self._blocks.end(), events.message_stop()]
-
-    def fail(self, error_type: str, message: str) -> list[Event]:
-        """Return the events for a stream that the gateway ends, such as after a timeout."""
-        if self.is_ended:
-            return []
-        return self._fail(gateway_error(error_type, message))
 
     def _fail(self, error: MappedError) -> list[Event]:
         self.error = error

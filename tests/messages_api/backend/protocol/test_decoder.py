@@ -235,26 +235,16 @@ def test_nothing_follows_the_end(is_cut: bool) -> None:
     end = stream.eof() if is_cut else stream.done()
 
     late = [stream.start(), stream.feed(text("b")), stream.feed(7), stream.done(), stream.eof()]
-    late += [stream.fail("timeout_error", "late"), stream.read(Record(None, "x"))]
+    late += [stream.read(Record(None, "x"))]
 
     assert end[-1]["type"] == ("error" if is_cut else "message_stop")
-    assert late == [[]] * 7
+    assert late == [[]] * 6
     assert stream.is_whole is not is_cut
     assert (stream.error is None) is not is_cut
 
 
 def test_chunks_always_change() -> None:
     assert decoder().has_changed
-
-
-def test_the_gateway_can_end_a_stream() -> None:
-    stream = decoder()
-    stream.feed(text("a"))
-
-    events = stream.fail("timeout_error", "too slow")
-
-    assert events == [{"type": "error", "error": {"type": "timeout_error", "message": "too slow"}}]
-    assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
 def test_a_message_start_can_be_sent_before_the_first_chunk() -> None:

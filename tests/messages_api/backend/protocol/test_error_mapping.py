@@ -8,7 +8,6 @@ from messages_api.backend.protocol.error_mapping import (
     CREDENTIAL_REJECTED,
     CREDIT_EXHAUSTED,
     MappedError,
-    gateway_error,
     map_anthropic_error,
     map_openai_error,
 )
@@ -226,10 +225,3 @@ def test_an_anthropic_error_is_kept_unless_it_is_about_the_gateways_account(
 )
 def test_an_error_event_has_the_status_of_its_type(error_type: object, mapped: MappedError) -> None:
     assert map_anthropic_error(200, anthropic_error(error_type)) == mapped
-
-
-@pytest.mark.parametrize(
-    ("error_type", "status"), [("api_error", 502), ("timeout_error", 504), ("overloaded_error", 529)]
-)
-def test_an_error_of_the_gateway_has_the_status_of_its_type(error_type: str, status: int) -> None:
-    assert gateway_error(error_type, "m") == MappedError(status, error_type, "m")

@@ -158,17 +158,8 @@ def test_an_error_event_is_the_end(error: Any, mapped: MappedError) -> None:
 
     assert events == [{"type": "error", "error": {"type": mapped.type, "message": mapped.message}}]
     assert stream.error == mapped
-    assert stream.feed(START) == stream.eof() == stream.fail("timeout_error", "late") == []
+    assert stream.feed(START) == stream.eof() == []
     assert stream.read(Record(None, "{}")) == []
-
-
-def test_the_gateway_can_end_a_stream() -> None:
-    stream = decoder()
-
-    events = stream.fail("timeout_error", "too slow")
-
-    assert events == [{"type": "error", "error": {"type": "timeout_error", "message": "too slow"}}]
-    assert stream.error == MappedError(504, "timeout_error", "too slow")
 
 
 def test_usage_and_stop_reason_are_recorded() -> None:
