@@ -168,7 +168,8 @@ def test_from_the_login_to_an_issued_key_by_keyboard_alone(visitor: Visitor) -> 
     visitor.page.context.clear_cookies()
     page = visitor.open("/admin/login/")
 
-    page.keyboard.type("root")  # the first field has the focus
+    page.wait_for_function("document.activeElement.name === 'username'")  # the first field has the focus
+    page.keyboard.type("root")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
