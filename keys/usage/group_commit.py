@@ -243,8 +243,8 @@ class GroupCommit:
             self._write_batch([ticket.statement for ticket in batch], connection)
         except Exception as error:  # the thread must not die
             if is_outage(error):
+                self._start_outage(error, connection)  # first: a submitter that learns of it finds it
                 self._abandon(batch, error, is_in_doubt=is_in_doubt)
-                self._start_outage(error, connection)
             else:
                 self._isolate(batch, error, connection)
         else:

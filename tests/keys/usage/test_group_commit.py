@@ -1,12 +1,15 @@
 """The writer's thread: batches, abandoned statements and outages, with a fake database."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
+from keys.usage import group_commit
 from keys.usage.group_commit import GroupCommit
+from keys.usage.outage import Outage
 from tests.support.gateway import wait_until
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
@@ -81,6 +84,25 @@ def test_during_an_outage_statements_are_abandoned_without_a_query() -> None:
     ]
     assert database.log.index("first abandoned") < database.log.index("flushed")
     assert database.log[-2:] == ["chore", "third written"]
+
+
+def test_an_outage_has_begun_when_the_first_submitter_learns_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the gateway is ready in between, and admits a request that it cannot record."""
+    database = _Database()
+    writer = database.writer()
+    assert writer.submit(_Statement("first", database)).wait(5)
+
+    def begin_slowly(*arguments: Any) -> Outage:
+        time.sleep(0.1)
+        return Outage(*arguments)
+
+    monkeypatch.setattr(group_commit, "Outage", begin_slowly)
+    database.is_unavailable = True
+    with pytest.raises(OperationalError):
+        writer.submit(_Statement("second", database)).wait(5)
+
+    assert writer.is_unavailable
+    assert writer.close()
 
 
 def test_a_slow_statement_is_abandoned_and_undone_and_nothing_queues_behind_it(settings: Any) -> None:
