@@ -4,7 +4,7 @@ from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.key_state import KeyState
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
-from keys.models.prices import ModelPrice
+from keys.models.prices import ModelPrice, NegotiatedFactor, PriceModifier
 from keys.models.teams import Team
 from keys.models.usage import HourlyUsage, UsageRecord
 
@@ -17,7 +17,9 @@ __all__ = [
     "KeySecret",
     "KeyState",
     "ModelPrice",
+    "NegotiatedFactor",
     "Notification",
+    "PriceModifier",
     "Team",
     "UsageRecord",
     "new_public_id",

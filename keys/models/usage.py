@@ -1,10 +1,12 @@
 """Usage records, one per request, and their hourly rollups. Written by the ledger alone, in one transaction."""
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
+from keys.models.teams import Team
 
 CLIENT_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
 """Error types of failed requests that the client has to change."""
@@ -64,6 +66,19 @@ class UsageRecord(models.Model):
     # The client.
     api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="usage", db_index=False)
     secret = models.ForeignKey(KeySecret, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
+    # As they were at admission: a key that moves to another team does not take its history along.
+    # No constraint: a team or a user that is deleted keeps its ID here, and no deletion reads millions of records.
+    team = models.ForeignKey(
+        Team, on_delete=models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
     api_format = models.CharField(max_length=16)
     model = models.CharField(max_length=256)
     # Whether the hourly rollups have its name: not for invented ones, which are one group.
@@ -85,6 +100,19 @@ class UsageRecord(models.Model):
     message_id = models.CharField("message ID", max_length=128, blank=True)
     attempts = models.JSONField(default=list)
 
+    # What was served, which is what is priced: of the response, or of the request where the response does not say.
+    served_model = models.CharField(max_length=256, blank=True)
+    speed = models.CharField(max_length=32, blank=True)
+    service_tier = models.CharField(max_length=32, blank=True)
+    inference_geo = models.CharField("inference geography", max_length=32, blank=True)
+    region = models.CharField(max_length=32, blank=True)
+    refusal_category = models.CharField(max_length=40, blank=True)
+    refused_before_output = models.BooleanField(default=False)
+    # The samplings of the response where the upstream lists them, each with its tokens: [{"type": …, "model": …}, …].
+    iterations = models.JSONField(null=True)
+    # The upstream's own usage object: numbers, booleans and short strings.
+    usage_object = models.JSONField(null=True)
+
     # Tokens. None where the count is unknown, never 0.
     estimated_input_tokens = models.BigIntegerField(null=True)
     input_tokens = models.BigIntegerField(null=True)
@@ -93,11 +121,26 @@ class UsageRecord(models.Model):
     cache_write_5m_tokens = models.BigIntegerField(null=True)
     cache_write_1h_tokens = models.BigIntegerField(null=True)
     thinking_tokens = models.BigIntegerField(null=True)
+    audio_input_tokens = models.BigIntegerField(null=True)  # part of the input
+    audio_output_tokens = models.BigIntegerField(null=True)  # part of the output
+    web_searches = models.BigIntegerField(null=True)
     usage_source = models.CharField(max_length=16, choices=UsageSource.choices, blank=True)
 
     # Cost in micro-dollars. None where the model is unpriced, never 0.
     cost_usd_micros = models.BigIntegerField(null=True)
+    # Its parts and what the cache saved, in pico-dollars; negative where writes cost more than reads saved.
+    input_cost_usd_picos = models.BigIntegerField(null=True)
+    output_cost_usd_picos = models.BigIntegerField(null=True)
+    cache_read_cost_usd_picos = models.BigIntegerField(null=True)
+    cache_write_cost_usd_picos = models.BigIntegerField(null=True)
+    item_cost_usd_picos = models.BigIntegerField(null=True)
+    cache_savings_usd_picos = models.BigIntegerField(null=True)
+    vendor_cost_usd_picos = models.BigIntegerField(null=True)  # as the upstream reports it
+    unpriced_reason = models.CharField(max_length=40, blank=True)
     price = models.ForeignKey(ModelPrice, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    # Prices of the iterations by other models: {model: ID of the price}.
+    other_prices = models.JSONField(null=True)
+    price_factor = models.DecimalField(max_digits=8, decimal_places=4, null=True)  # negotiated with the upstream
     # Budget reservations while the request is in flight: [[ID of the budget period, amount], …].
     reservations = models.JSONField(default=list)
     # The limit that rejected it, or would have outside shadow mode: keys.domain.limits.LimitExceeded.
@@ -109,6 +152,9 @@ class UsageRecord(models.Model):
     # Latency, and what detects an orphaned record.
     ttft_ms = models.PositiveIntegerField(null=True)
     duration_ms = models.PositiveIntegerField(null=True)
+    added_us = models.PositiveIntegerField(null=True)  # the gateway's own share of the time to the first byte
+    # Keyed checksum of its figures, written when it is settled: verify_figures finds a record that was changed.
+    figures_checksum = models.CharField(max_length=24, blank=True)
     boot_id = models.CharField(max_length=48)
     lease_expires_at = models.DateTimeField()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keys.models import UsageRecord
+from keys.models import ModelPrice, UsageRecord
 from keys.pricing import rating
 
 KINDS = {
@@ -51,6 +51,11 @@ class CostBreakdown:
         return rating.rounded(self.millionths) == self.cost
 
 
+def _price_of(price: ModelPrice, kind: str) -> int:
+    own: int | None = getattr(price, f"{kind}_price")
+    return price.input_price if own is None else own
+
+
 def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
     """Return None if there is nothing to multiply: the request is unpriced or free, or used no tokens."""
     price, cost = record.price, record.cost_usd_micros
@@ -58,7 +63,7 @@ def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
         return None
     counts = {kind: getattr(record, f"{kind}_tokens") or 0 for kind in KINDS}
     lines = [
-        CostLine(kind=KINDS[kind], tokens=tokens, price=getattr(price, f"{kind}_price"))
+        CostLine(kind=KINDS[kind], tokens=tokens, price=_price_of(price, kind))
         for kind, tokens in counts.items()
         if tokens
     ]

@@ -42,11 +42,16 @@ def _price(row: ModelPrice) -> Price:
         id=row.pk,
         input=row.input_price,
         output=row.output_price,
-        cache_read=row.cache_read_price,
-        cache_write_5m=row.cache_write_5m_price,
-        cache_write_1h=row.cache_write_1h_price,
+        cache_read=_or_input(row.cache_read_price, row),
+        cache_write_5m=_or_input(row.cache_write_5m_price, row),
+        cache_write_1h=_or_input(row.cache_write_1h_price, row),
         max_output_tokens=row.max_output_tokens,
     )
+
+
+def _or_input(price: int | None, row: ModelPrice) -> int:
+    """Return a price, or the input price where the row has none: such tokens are billed as input, not free."""
+    return row.input_price if price is None else price
 
 
 def load() -> PriceBook:
