@@ -39,6 +39,8 @@ class Snapshot:
     key_id: int
     public_id: str
     secret_id: int
+    team_id: int | None = None
+    owner_id: int | None = None
     allowed_models: tuple[str, ...] = ()
     """Model patterns of the key. Empty: every model."""
     team_models: tuple[str, ...] = ()
@@ -165,6 +167,8 @@ def _snapshot(secret: KeySecret) -> Snapshot:
         key_id=api_key.pk,
         public_id=api_key.public_id,
         secret_id=secret.pk,
+        team_id=api_key.team_id,
+        owner_id=api_key.owner_id,
         allowed_models=tuple(api_key.allowed_models),
         team_models=tuple(team.allowed_models) if team else (),
         networks=tuple(map(network, api_key.allowed_ips)),

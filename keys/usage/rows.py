@@ -37,6 +37,9 @@ class Admission:
     model: str
     streamed: bool
     estimated_input_tokens: int | None
+    team_id: int | None = None
+    """The team of the key now: the record keeps it when the key moves."""
+    owner_id: int | None = None
     lease_s: float
     """How long the record may stay open before it is orphaned."""
     upstream: str = ""

@@ -185,6 +185,8 @@ class AdmissionControl:
             id=self.client.request_id,
             api_key_id=self.key.key_id,
             secret_id=self.key.secret_id,
+            team_id=self.key.team_id,
+            owner_id=self.key.owner_id,
             api_format=self.api_format,
             model=request["model"] if request else "",
             streamed=request.get("stream", False) if request else False,

@@ -30,8 +30,13 @@ SETTLEMENT: dict[str, Any] = {
 
 def admission_of(api_key: APIKey, **changes: Any) -> Admission:
     secret_id = api_key.secrets.values_list("pk", flat=True)[0]
-    values = ADMISSION | {"id": new_request_id(), "api_key_id": api_key.pk, "secret_id": secret_id} | changes
-    return Admission(**values)
+    of_key = {
+        "secret_id": secret_id,
+        "api_key_id": api_key.pk,
+        "team_id": api_key.team_id,
+        "owner_id": api_key.owner_id,
+    }
+    return Admission(**(ADMISSION | {"id": new_request_id()} | of_key | changes))
 
 
 class UsageRecorder:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from keys.models import Budget, UsageRecord
+from keys.models import APIKey, Budget, Team, UsageRecord
 from keys.usage import names
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, wait_until
 
 PATHS = ["/api/v1/messages", "/api/anthropic/v1/messages"]
 HELLO: dict[str, Any] = {"model": "claude-3", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
@@ -132,3 +132,26 @@ def test_a_probe_of_the_base_url_logs_no_warning(gateway: Gateway, path: str) ->
 
     assert (response.status, response.body) == (200, b"")
     assert "WARNING" not in gateway.server.log_path.read_text().removeprefix(before)
+
+
+def test_a_key_that_moves_leaves_its_history_with_its_owner(gateway: Gateway) -> None:
+    def send(model: str) -> None:
+        gateway.post("/api/v1/messages", HELLO | {"model": model})
+
+    team = Team.objects.create(name="search")
+    send("before")
+    APIKey.objects.filter(pk=gateway.key.pk).update(owner=None, team=team)
+
+    def is_moved() -> bool:
+        send("after")
+        return UsageRecord.objects.filter(team=team).exists()
+
+    wait_until(is_moved)
+    APIKey.objects.filter(pk=gateway.key.pk).update(allowed_models=["none"])
+    wait_until(lambda: send("after") or UsageRecord.objects.filter(status="rejected").exists())
+
+    owners = {(each.model, each.status): (each.owner_id, each.team_id) for each in gateway.settled(3)}
+    of_team = (None, team.pk)
+    assert owners[("before", "completed")] == (gateway.owner.pk, None)
+    assert owners[("after", "rejected")] == of_team
+    assert UsageRecord.objects.filter(model="after").order_by("-created_at")[0].team_id == team.pk
