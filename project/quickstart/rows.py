@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from keys.domain import raw_key
-from keys.models import APIKey
+from keys.models import APIKey, ModelPrice
 from messages_api.models import Dialect, Route, Upstream
 from project.quickstart.errors import CannotStart
 
@@ -22,6 +22,7 @@ FIRST_KEY = "first key"
 CHECK_KEY = "make run"
 NO_EXPIRY_REASON = "created by make run for this machine"
 CHECK_LIFETIME = timedelta(minutes=5)
+PRICE_SOURCE = "make run: runs on this machine"
 
 LOCAL = "local-model"
 LOCAL_ANTHROPIC = "local-model-anthropic"
@@ -66,12 +67,14 @@ def issue_check_key(owner: User) -> str:
 
 
 def register_local_model(base_url: str, *, model: str) -> None:
-    """Route every model name to the embedded model, and its own name in both dialects."""
+    """Route every model name to the embedded model, and its own name in both dialects. It is free."""
     local = _register(LOCAL, dialect=Dialect.OPENAI, base_url=base_url)
     native = _register(LOCAL_ANTHROPIC, dialect=Dialect.ANTHROPIC, base_url=base_url)
     _point("*", to=local, model=model)
     _point(model, to=local, model=model)
     _point(f"{model}-anthropic", to=native, model=model)
+    for upstream in (local, native):
+        _mark_as_free(model, at=upstream)
 
 
 def register_given(base_url: str, *, dialect: str, credential: str, model: str) -> None:
@@ -81,6 +84,12 @@ def register_given(base_url: str, *, dialect: str, credential: str, model: str) 
     for local in Upstream.objects.filter(name__in=(LOCAL, LOCAL_ANTHROPIC), enabled=True):
         local.enabled = False
         local.save(update_fields=["enabled"])  # not by a query, which the audit log does not see
+
+
+def _mark_as_free(model: str, *, at: Upstream) -> None:
+    """Add a free price for the model at this upstream, so that its cost is $0.00, unless it has a price there."""
+    if not ModelPrice.objects.filter(model_pattern=model, upstream=at.name).exists():
+        ModelPrice.objects.create(model_pattern=model, upstream=at.name, is_free=True, source=PRICE_SOURCE)
 
 
 def _register(name: str, *, dialect: str, base_url: str, credential: str = "") -> Upstream:

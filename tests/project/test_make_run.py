@@ -79,10 +79,16 @@ class Quickstart:
         return direct + [int(worker) for found in workers for worker in found]
 
     def post(self, raw_key: str, *, model: str) -> tuple[int, Any]:
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         request = {"model": model, "max_tokens": 8, "messages": [{"role": "user", "content": "Hello"}]}
+        return self._send("POST", "/api/v1/messages", raw_key, json.dumps(request))
+
+    def get(self, raw_key: str, path: str) -> tuple[int, Any]:
+        return self._send("GET", path, raw_key)
+
+    def _send(self, method: str, path: str, raw_key: str, body: str | None = None) -> tuple[int, Any]:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            client.request("POST", "/api/v1/messages", json.dumps(request), {"Authorization": f"Bearer {raw_key}"})
+            client.request(method, path, body, {"Authorization": f"Bearer {raw_key}"})
             response = client.getresponse()
             return response.status, json.load(response)
         finally:
@@ -139,6 +145,10 @@ def test_a_new_machine_gets_two_responses_a_key_and_an_admin_and_keeps_them(
     for model in ("claude-3-opus-20240229", "smollm2-135m-anthropic"):
         status, envelope = first.post(raw_key, model=model)
         assert (status, envelope["success"], envelope["data"]["model"]) == (200, True, model)
+    status, envelope = first.get(raw_key, "/api/v1/key")
+    month = envelope["data"]["usage"]["this_month"]
+    figures = {name: month[name] for name in ("requests", "cost_usd", "unpriced_requests")}
+    assert (status, figures) == (200, {"requests": 4, "cost_usd": "0.000000", "unpriced_requests": 0})
 
     assert first.end(with_signal=signal.SIGINT) == 0
     assert len(children) == 3

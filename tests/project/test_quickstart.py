@@ -14,7 +14,7 @@ from django.core.management.base import OutputWrapper
 from pytest_django import Settings
 
 from audit.log import history_of
-from keys.models import APIKey
+from keys.models import APIKey, ModelPrice
 from messages_api.models import Route, Upstream
 from project import checks
 from project.quickstart import packages, rows, secrets_file
@@ -132,6 +132,17 @@ def test_every_model_name_is_routed_to_the_embedded_model_in_both_dialects(db: N
         "small": [("openai", "http://127.0.0.1:8082", "small")],
         "small-anthropic": [("anthropic", "http://127.0.0.1:8082", "small")],
     }
+
+
+def test_the_embedded_model_is_free_unless_an_operator_gave_it_a_price(db: None) -> None:
+    ModelPrice.objects.create(model_pattern="small", upstream="local-model", input_price=1, output_price=2)
+    for _ in range(2):
+        rows.register_local_model("http://127.0.0.1:8081", model="small")
+
+    found = ModelPrice.objects.values_list("model_pattern", "upstream", "is_free", "input_price")
+    assert sorted(found) == [("small", "local-model", False, 1), ("small", "local-model-anthropic", True, 0)]
+    for price in ModelPrice.objects.all():
+        price.full_clean()
 
 
 def test_an_upstream_of_the_environment_replaces_the_embedded_model(db: None) -> None:
