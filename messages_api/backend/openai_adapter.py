@@ -9,7 +9,7 @@ from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.event_source import EventSource, open_source, read_complete
 from messages_api.backend.lookup import get_json
-from messages_api.backend.protocol import decoder, error_mapping, model_list, openai_request, wire
+from messages_api.backend.protocol import completion, decoder, error_mapping, model_list, openai_request, wire
 from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.thinking_signature import ThinkingSigner
@@ -32,7 +32,7 @@ def message(attempt: Attempt) -> UpstreamResponse:
     usage = Usage.from_openai(find_usage(response)) if isinstance(response, dict) else Usage()
     attempt.reported_usage = lambda: usage
     try:
-        message = decoder.message_from_openai(
+        message = completion.message_from_openai(
             response, request=attempt.request, ids=attempt.ids, signer=_signer(attempt)
         )
     except error_mapping.UpstreamResponseError as error:

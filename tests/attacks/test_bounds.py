@@ -8,7 +8,7 @@ import pytest
 from lib import pace
 from lib.json_size import TooManyValues
 from messages_api.backend.event_source import FrameBuffer
-from messages_api.backend.protocol import decoder, error_mapping, sse, wire
+from messages_api.backend.protocol import content_writer, error_mapping, sse, wire
 from messages_api.backend.protocol.decoder import OpenAIDecoder
 from messages_api.backend.protocol.ids import Ids
 
@@ -43,7 +43,7 @@ def test_a_frame_that_never_ends_is_not_buffered_without_limit(monkeypatch: pyte
 def test_what_an_unfinished_tool_call_holds_up_is_bounded(
     monkeypatch: pytest.MonkeyPatch, delta: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(decoder, "MAX_HELD_CHARACTERS", 1000)
+    monkeypatch.setattr(content_writer, "MAX_HELD_CHARACTERS", 1000)
     stream = openai_decoder()
     stream.feed(chunk(tool_calls=[{"index": 0, "id": "c", "function": {"name": "t", "arguments": "{"}}]))
 

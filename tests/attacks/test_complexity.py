@@ -17,7 +17,8 @@ import pytest
 from messages_api.backend.event_source import FrameBuffer
 from messages_api.backend.protocol import response_content, wire
 from messages_api.backend.protocol.chunks import ChunkEncoder, completion_from_message
-from messages_api.backend.protocol.decoder import OpenAIDecoder, message_from_openai
+from messages_api.backend.protocol.completion import message_from_openai
+from messages_api.backend.protocol.decoder import OpenAIDecoder
 from messages_api.backend.protocol.error_mapping import UpstreamResponseError, map_anthropic_error, map_openai_error
 from messages_api.backend.protocol.history_cleanup import clean_history
 from messages_api.backend.protocol.ids import Ids, tool_ids

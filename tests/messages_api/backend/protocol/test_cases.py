@@ -13,7 +13,8 @@ import pytest
 
 from messages_api.backend.protocol import headers, model_list, sse, wire
 from messages_api.backend.protocol.chunks import ChunkEncoder, completion_from_message
-from messages_api.backend.protocol.decoder import OpenAIDecoder, message_from_openai
+from messages_api.backend.protocol.completion import message_from_openai
+from messages_api.backend.protocol.decoder import OpenAIDecoder
 from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError, map_openai_error
 from messages_api.backend.protocol.history_cleanup import clean_history
 from messages_api.backend.protocol.openai_request import UnsupportedRequest, empty_response, to_openai

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messages_api.backend.protocol.decoder import message_from_openai
+from messages_api.backend.protocol.completion import message_from_openai
 from messages_api.backend.protocol.error_mapping import MappedError, UpstreamResponseError
 from tests.messages_api.backend.protocol.streams import REQUEST, counting_ids
 

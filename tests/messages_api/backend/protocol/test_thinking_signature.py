@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from messages_api.backend.protocol.chunks import ChunkEncoder, completion_from_message
-from messages_api.backend.protocol.decoder import message_from_openai
+from messages_api.backend.protocol.completion import message_from_openai
 from messages_api.backend.protocol.history_cleanup import clean_history
 from messages_api.backend.protocol.openai_request import to_openai
 from messages_api.backend.protocol.profile import Profile
