@@ -145,7 +145,7 @@ def _row(i: int, key: APIKey, moment: datetime, price: ModelPrice) -> dict[str, 
         "error_type": "api_error" if status == "failed" else "", "usage_source": "reported" if was_admitted else "",
         "input_tokens": int(chance.random() * 2_000) if was_admitted else None,
         "output_tokens": int(chance.random() * 500) if was_admitted else None,
-        "cost_usd_micros": int(chance.random() * 20_000) if was_admitted and is_priced else None,
+        "cost_usd_picos": int(chance.random() * 20_000_000_000) if was_admitted and is_priced else None,
         "price_id": price.pk if was_admitted and is_priced else None,
     }  # fmt: skip
 

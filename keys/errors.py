@@ -55,9 +55,9 @@ class BudgetExceeded(RequestRejected):
     type = "billing_error"
 
     def __init__(
-        self, *, scope: str, period: str, unit: str, standing: BudgetStanding, remaining: int, needed: int
+        self, *, scope: str, period: str, unit: str, standing: BudgetStanding, limit: int, remaining: int, needed: int
     ) -> None:
-        _, limit, resets_at = standing
+        resets_at = standing.resets_at
         owner = {"key": "this API key", "team": "the team of this API key"}[scope]
         resets = f"Resets at {resets_at.isoformat()}." if resets_at else "It does not reset."
         super().__init__(

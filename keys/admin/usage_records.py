@@ -168,8 +168,8 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def interrupted_before(self, record: UsageRecord) -> SafeString:
         """Return what the request was counted as until its real settlement arrived."""
         interruption = record.interruption or {}
-        micros = interruption.get("cost_usd_micros")
-        cost = "unpriced" if micros is None else f"estimated cost {money.dollars(micros)}"
+        picos = interruption.get("cost_usd_picos")
+        cost = "unpriced" if picos is None else f"estimated cost {money.exact(picos)}"
         return format_html("{} · {}", cells.exact(datetime.fromisoformat(interruption["settled_at"])), cost)
 
     @admin.display(description="lease expires")
@@ -213,14 +213,14 @@ class UsageRecordAdmin(KeysetModelAdmin):
 
     @admin.display(description="cost")
     def cost(self, record: UsageRecord) -> SafeString | str:
-        micros = record.cost_usd_micros
-        if (text := _text_without_cost(record)) or micros is None:
+        picos = record.cost_usd_picos
+        if (text := _text_without_cost(record)) or picos is None:
             return text
-        return format_html('<span title="{}">{}</span>', money.dollars(micros), money.short(micros))
+        return format_html('<span title="{}">{}</span>', money.exact(picos), money.short(picos))
 
     @admin.display(description="amount")
     def amount(self, record: UsageRecord) -> str:
-        return _text_without_cost(record) or money.dollars(record.cost_usd_micros or 0)
+        return _text_without_cost(record) or money.exact(record.cost_usd_picos or 0)
 
     @admin.display(description="price")
     def price_row(self, record: Any) -> SafeString | str:
@@ -324,6 +324,6 @@ def _text_without_cost(record: UsageRecord) -> str:
     """Return the text that replaces a missing cost; empty if the request has a cost."""
     if record.settled_at is None or record.status == Status.REJECTED:
         return cells.NONE
-    if record.cost_usd_micros is None:
+    if record.cost_usd_picos is None:
         return "unpriced"
     return "free" if record.price is not None and record.price.is_free else ""

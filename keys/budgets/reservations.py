@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.budgets import alerts
+from keys.domain import amounts
 from keys.domain.limits import BudgetStanding
 from keys.errors import BudgetExceeded
 from keys.models import Budget, BudgetPeriod
@@ -42,6 +43,7 @@ class ReservationRequest:
 
     budget: BudgetRef
     amount: int
+    """Micro-dollars, rounded up, or tokens."""
 
 
 def reservation_requests(
@@ -95,14 +97,15 @@ class LockedPeriods:
                 continue  # the budget was just deleted
             limit = row.budget.limit_at(at)
             resets_at = periods.end_of(request.budget.period, row.starts_at)
-            standings.append(BudgetStanding(row.spent, limit, resets_at))
-            if row.spent + row.reserved + request.amount > limit:
+            standings.append(BudgetStanding(row.spent_exactly, amounts.exact(limit, row.budget.unit), resets_at))
+            if row.used + request.amount > limit:
                 raise BudgetExceeded(
                     scope=request.budget.scope,
                     period=request.budget.period,
                     unit=request.budget.unit,
                     standing=standings[-1],
-                    remaining=max(0, limit - row.spent - row.reserved),
+                    limit=limit,
+                    remaining=max(0, limit - row.used),
                     needed=request.amount,
                 )
             reservations.append([row.pk, request.amount])
@@ -111,21 +114,23 @@ class LockedPeriods:
             self._changed[period_id] = self._rows[period_id]
         return reservations, standings
 
-    def settle(self, reservations: Iterable[Reservation], *, micros: int, tokens: int) -> None:
+    def settle(self, reservations: Iterable[Reservation], *, picos: int, tokens: int) -> None:
         """Replace the reservations of a request by what it spent; less than 0 corrects what it spent before."""
         for period_id, amount in reservations:
             row = self._rows.get(period_id)
             if row is None:
                 continue  # the budget was deleted meanwhile
             row.reserved = max(0, row.reserved - amount)
-            row.spent = max(0, row.spent + (micros if row.budget.unit == "usd" else tokens))
+            row.spend(picos if row.budget.unit == "usd" else tokens)
             self._changed[period_id] = row
             self._alert(row)
 
     def _alert(self, row: BudgetPeriod) -> None:
         now = timezone.now()
         percent, limit = row.budget.alert_threshold_percent, row.budget.limit_at(now)
-        if percent is None or row.alerted_at is not None or row.spent * 100 < limit * percent:
+        if percent is None or row.alerted_at is not None:
+            return
+        if row.spent_exactly * 100 < amounts.exact(limit, row.budget.unit) * percent:
             return
         ends_at = periods.end_of(row.budget.period, row.starts_at)
         if ends_at is not None and ends_at <= now:
@@ -138,7 +143,10 @@ class LockedPeriods:
         for period_id in sorted(self._changed):
             row = self._changed[period_id]
             BudgetPeriod.objects.filter(pk=row.pk).update(
-                spent=row.spent, reserved=row.reserved, alerted_at=row.alerted_at
+                spent=row.spent,
+                spent_rest_picos=row.spent_rest_picos,
+                reserved=row.reserved,
+                alerted_at=row.alerted_at,
             )
         self._changed.clear()
 

@@ -7,13 +7,14 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils import timezone
 
+from keys.domain import amounts
 from keys.models import APIKey, Budget, BudgetPeriod
 from lib import periods
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetStatus:
-    """A budget in its current period. Amounts are micro-dollars or tokens, as its unit says."""
+    """A budget in its current period. Amounts are pico-dollars or tokens, as its unit says."""
 
     budget: Budget
     scope: str
@@ -37,7 +38,7 @@ class BudgetStatus:
     @property
     def is_increased(self) -> bool:
         """Whether a temporary increase is in effect."""
-        return self.limit != self.budget.amount
+        return self.limit != amounts.exact(self.budget.amount, self.budget.unit)
 
     @property
     def percent(self) -> int:
@@ -70,11 +71,13 @@ def for_budgets(budgets: Iterable[Budget]) -> list[BudgetStatus]:
 
 
 def _status(row: Budget, period: BudgetPeriod | None, now: datetime, starts_at: datetime) -> BudgetStatus:
+    if period is not None:
+        period.budget = row  # which knows the unit, without a query
     return BudgetStatus(
         budget=row,
         scope="key" if row.api_key_id else "team",
-        limit=row.limit_at(now),
-        spent=period.spent if period else 0,
-        reserved=period.reserved if period else 0,
+        limit=amounts.exact(row.limit_at(now), row.unit),
+        spent=period.spent_exactly if period else 0,
+        reserved=amounts.exact(period.reserved, row.unit) if period else 0,
         resets_at=periods.end_of(row.period, starts_at),
     )

@@ -1,4 +1,4 @@
-"""Budget amounts: parse and format micro-dollars and tokens. Pure."""
+"""Budget amounts: parse, convert and format micro-dollars and tokens. Pure."""
 
 import re
 from typing import NamedTuple
@@ -41,9 +41,19 @@ def _tokens(text: str) -> int:
     return int(digits)
 
 
+def exact(amount: int, unit: str) -> int:
+    """Convert micro-dollars to pico-dollars, the unit of what is spent. Tokens stay tokens."""
+    return money.picos(amount) if unit == "usd" else amount
+
+
 def format_amount(amount: int, unit: str) -> str:
     """Format micro-dollars as dollars with all significant digits, or tokens with their unit."""
-    return f"{amount:,} tokens" if unit == "tokens" else money.dollars(amount)
+    return format_exact(exact(amount, unit), unit)
+
+
+def format_exact(amount: int, unit: str) -> str:
+    """Format pico-dollars as dollars with all significant digits, or tokens with their unit."""
+    return f"{amount:,} tokens" if unit == "tokens" else money.exact(amount)
 
 
 def to_input(amount: int, *, unit: str) -> str:

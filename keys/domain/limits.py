@@ -32,7 +32,10 @@ OVERAGE_PERIODS = {"day": "daily", "week": "weekly", "month": "monthly"}
 
 
 class BudgetStanding(NamedTuple):
-    """How much of a budget was spent when a request was admitted or rejected, without the requests in flight."""
+    """How much of a budget was spent when a request was admitted or rejected, without the requests in flight.
+
+    Amounts are pico-dollars or tokens.
+    """
 
     spent: int
     limit: int

@@ -7,9 +7,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from keys.domain import amounts
 from keys.domain.amounts import MAX_AMOUNT, PERIOD_LABELS, BudgetSpec
 from keys.models.keys import APIKey
 from keys.models.teams import Team
+from lib import money
 
 
 class Budget(models.Model):
@@ -92,11 +94,15 @@ class Budget(models.Model):
 
 
 class BudgetPeriod(models.Model):
-    """One period of a budget. Settling a request replaces its reservation by what it spent."""
+    """One period of a budget. Settling a request replaces its reservation by what it spent.
+
+    Amounts are micro-dollars or tokens. What is spent is exact: of money, `spent_rest_picos` is what exceeds `spent`.
+    """
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
     starts_at = models.DateTimeField()
     spent = models.BigIntegerField(default=0)
+    spent_rest_picos = models.PositiveIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
     alerted_at = models.DateTimeField(null=True)
 
@@ -105,7 +111,25 @@ class BudgetPeriod(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["budget", "starts_at"], name="one_row_per_budget_and_period"),
             models.CheckConstraint(name="budget_period_not_negative", condition=Q(spent__gte=0, reserved__gte=0)),
+            models.CheckConstraint(
+                name="budget_period_rest_carried", condition=Q(spent_rest_picos__lt=money.PICOS_PER_MICRO)
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.budget} from {self.starts_at:%Y-%m-%d}"
+
+    @property
+    def spent_exactly(self) -> int:
+        """What is spent, in pico-dollars or tokens."""
+        return amounts.exact(self.spent, self.budget.unit) + self.spent_rest_picos
+
+    @property
+    def used(self) -> int:
+        """What is spent or reserved. A part of a micro-dollar counts as a whole one: reservations are whole."""
+        return self.spent + (self.spent_rest_picos > 0) + self.reserved
+
+    def spend(self, amount: int) -> None:
+        """Add pico-dollars or tokens to what is spent. Less than 0 corrects what was spent before."""
+        spent = max(0, self.spent_exactly + amount)
+        self.spent, self.spent_rest_picos = money.split(spent) if self.budget.unit == Budget.Unit.USD else (spent, 0)

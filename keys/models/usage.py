@@ -1,5 +1,8 @@
 """Usage records, one per request, and their hourly rollups. Written by the ledger alone, in one transaction."""
 
+from functools import cache
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -7,6 +10,7 @@ from django.db.models import Case, F, Q, Value, When
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
 from keys.models.teams import Team
+from lib import money
 
 CLIENT_ERRORS = ("invalid_request_error", "not_found_error", "request_too_large")
 """Error types of failed requests that the client has to change."""
@@ -28,6 +32,20 @@ BILLED_TOKEN_COLUMNS = (
 """The kinds of tokens that have a price. They do not overlap."""
 TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens")
 """All kinds of tokens, in usage records and hourly rollups. Thinking tokens are part of the output tokens."""
+AMOUNT_COLUMNS = ("cost_usd_picos",)
+"""Amounts of money in usage records. Hourly rollups have each in two parts: `parts_of`."""
+
+
+@cache
+def part_names(amount: str) -> tuple[str, str]:
+    """Return the columns of hourly rollups for an amount: whole micro-dollars, and the rest in pico-dollars."""
+    return f"{amount.removesuffix('picos')}micros", f"{amount}_rest"
+
+
+def parts_of(amount: str) -> dict[str, Any]:
+    """Return both parts of an amount by column of hourly rollups, as expressions over usage records: `money.split`."""
+    micros, rest = part_names(amount)
+    return {micros: F(amount) / money.PICOS_PER_MICRO, rest: F(amount) % money.PICOS_PER_MICRO}
 
 
 UNKNOWN_MODEL = ""
@@ -126,9 +144,9 @@ class UsageRecord(models.Model):
     web_searches = models.BigIntegerField(null=True)
     usage_source = models.CharField(max_length=16, choices=UsageSource.choices, blank=True)
 
-    # Cost in micro-dollars. None where the model is unpriced, never 0.
-    cost_usd_micros = models.BigIntegerField(null=True)
-    # Its parts and what the cache saved, in pico-dollars; negative where writes cost more than reads saved.
+    # Cost in pico-dollars. None where the model is unpriced, never 0.
+    cost_usd_picos = models.BigIntegerField(null=True)
+    # Its parts and what the cache saved; negative where writes cost more than reads saved.
     input_cost_usd_picos = models.BigIntegerField(null=True)
     output_cost_usd_picos = models.BigIntegerField(null=True)
     cache_read_cost_usd_picos = models.BigIntegerField(null=True)
@@ -214,7 +232,9 @@ class HourlyUsage(models.Model):
     cache_write_1h_tokens = models.BigIntegerField(default=0)
     thinking_tokens = models.BigIntegerField(default=0)
     requests_without_usage = models.BigIntegerField(default=0)
+    # The cost in two parts, each added up on its own: `parts_of`.
     cost_usd_micros = models.BigIntegerField(default=0)
+    cost_usd_picos_rest = models.BigIntegerField(default=0)
     unpriced_requests = models.BigIntegerField(default=0)
     client_errors = models.BigIntegerField(default=0)
 

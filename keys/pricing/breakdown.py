@@ -1,9 +1,8 @@
-"""Cost breakdown of a request: tokens times price by kind, exact until it is rounded once at the end."""
+"""Cost breakdown of a request: tokens times price by kind, in pico-dollars, which add up without rounding."""
 
 from dataclasses import dataclass
 
 from keys.models import ModelPrice, UsageRecord
-from keys.pricing import rating
 
 KINDS = {
     "input": "Input",
@@ -25,8 +24,8 @@ class CostLine:
     """Micro-dollars per million tokens."""
 
     @property
-    def millionths(self) -> int:
-        """The cost in millionths of a micro-dollar."""
+    def picos(self) -> int:
+        """The cost in pico-dollars."""
         return self.tokens * self.price
 
 
@@ -35,20 +34,16 @@ class CostBreakdown:
     lines: list[CostLine]
     """One for each kind of which there were tokens."""
     cost: int
-    """The recorded cost in micro-dollars."""
+    """The recorded cost in pico-dollars."""
 
     @property
-    def millionths(self) -> int:
-        return sum(line.millionths for line in self.lines)
-
-    @property
-    def is_rounded(self) -> bool:
-        return self.millionths != self.cost * rating.TOKENS_PER_PRICE
+    def picos(self) -> int:
+        return sum(line.picos for line in self.lines)
 
     @property
     def adds_up(self) -> bool:
         """False if the price was changed in the database after the request was rated."""
-        return rating.rounded(self.millionths) == self.cost
+        return self.picos == self.cost
 
 
 def _price_of(price: ModelPrice, kind: str) -> int:
@@ -58,7 +53,7 @@ def _price_of(price: ModelPrice, kind: str) -> int:
 
 def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
     """Return None if there is nothing to multiply: the request is unpriced or free, or used no tokens."""
-    price, cost = record.price, record.cost_usd_micros
+    price, cost = record.price, record.cost_usd_picos
     if price is None or cost is None or price.is_free:
         return None
     counts = {kind: getattr(record, f"{kind}_tokens") or 0 for kind in KINDS}

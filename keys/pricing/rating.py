@@ -1,8 +1,8 @@
-"""Rating: the cost of tokens in micro-dollars, in integers, rounded once per request. Pure."""
+"""Rating: the cost of tokens in pico-dollars, in integers, without rounding. Pure."""
 
 from dataclasses import dataclass
 
-TOKENS_PER_PRICE = 1_000_000
+from lib import money
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,27 +35,22 @@ class Tokens:
 
 
 def cost(tokens: Tokens, price: Price) -> int:
-    """Return the cost of a request in micro-dollars, half rounded up."""
-    millionths = (
+    """Return the cost of a request in pico-dollars: tokens times micro-dollars per million tokens."""
+    return (
         tokens.input * price.input
         + tokens.output * price.output
         + tokens.cache_read * price.cache_read
         + tokens.cache_write_5m * price.cache_write_5m
         + tokens.cache_write_1h * price.cache_write_1h
     )
-    return rounded(millionths)
-
-
-def rounded(millionths: int) -> int:
-    """Convert millionths of a micro-dollar to micro-dollars, half rounded up."""
-    return (2 * millionths + TOKENS_PER_PRICE) // (2 * TOKENS_PER_PRICE)
 
 
 def max_cost(*, input_tokens: int, max_tokens: int, price: Price, may_write_cache: bool) -> int:
-    """Return the maximum cost of a request in micro-dollars, from the estimate of its input."""
+    """Return the maximum cost of a request in micro-dollars, rounded up, from the estimate of its input."""
     input_price = max(price.input, price.cache_write_5m, price.cache_write_1h) if may_write_cache else price.input
     output = max_output(max_tokens, price)
-    return cost(Tokens(input=input_tokens, output=output), Price(input=input_price, output=price.output))
+    maximum = cost(Tokens(input=input_tokens, output=output), Price(input=input_price, output=price.output))
+    return money.rounded_up(maximum)
 
 
 def max_output(max_tokens: int, price: Price | None) -> int:

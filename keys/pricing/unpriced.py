@@ -71,7 +71,7 @@ def _upstream_names(last_hours: dict[tuple[str, str], datetime]) -> list[tuple[s
         Q(model=model, upstream=upstream, created_at__gte=hour, created_at__lt=hour + HOUR)
         for (model, upstream), hour in last_hours.items()
     ]
-    records = UsageRecord.objects.filter(reduce(or_, conditions), cost_usd_micros=None).order_by()
+    records = UsageRecord.objects.filter(reduce(or_, conditions), cost_usd_picos=None).order_by()
     found = list(records.values_list("model", "upstream", "upstream_model").distinct())
     known = {(model, upstream) for model, upstream, _ in found}
     return found + [(*pair, pair[0]) for pair in last_hours if pair not in known]

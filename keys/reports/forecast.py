@@ -55,7 +55,7 @@ class BudgetMeter:
 class SpendRate:
     """Money and tokens spent in a time."""
 
-    micros: int
+    picos: int
     tokens: int
     elapsed: timedelta
 
@@ -105,12 +105,12 @@ def _rate(spent: Totals, *, since: datetime) -> SpendRate:
     """Relate totals of the last days to the time since the first of them or the beginning, at least one day."""
     begin, _ = DateRange.last_days(RATE_DAYS).bounds()
     elapsed = max(DAY, timezone.now() - max(begin, since))
-    return SpendRate(micros=spent.cost_micros, tokens=spent.tokens, elapsed=elapsed)
+    return SpendRate(picos=spent.cost_picos, tokens=spent.tokens, elapsed=elapsed)
 
 
 def forecast(row: BudgetStatus, rate: SpendRate) -> BudgetMeter:
     """Extrapolate a budget at a spend rate."""
-    per_elapsed = rate.micros if row.budget.unit == "usd" else rate.tokens
+    per_elapsed = rate.picos if row.budget.unit == "usd" else rate.tokens
     now = timezone.now()
     if per_elapsed <= 0 or row.remaining <= 0:
         return BudgetMeter(status=row)

@@ -55,7 +55,7 @@ def _limits(decision: LimitDecision) -> list[dict[str, Any]]:
 
 def _budget(status: BudgetStatus) -> dict[str, Any]:
     unit = status.budget.unit
-    amount = money.six_decimals if unit == "usd" else str
+    amount = money.decimal if unit == "usd" else str
     return {
         "scope": status.scope,
         "period": status.budget.period,

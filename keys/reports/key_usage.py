@@ -143,6 +143,6 @@ def _as_dict(usage: Totals) -> dict[str, Any]:
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        "cost_usd": money.six_decimals(usage.cost_micros),
+        "cost_usd": money.decimal(usage.cost_picos),
         "unpriced_requests": usage.unpriced,
     }

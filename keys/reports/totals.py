@@ -11,7 +11,8 @@ from django.db import connection
 from django.db.models import BigIntegerField, Count, Q, QuerySet, Sum, Value
 
 from keys.models import HourlyUsage, UsageRecord
-from keys.models.usage import IS_CLIENT_ERROR, IS_ERROR
+from keys.models.usage import IS_CLIENT_ERROR, IS_ERROR, part_names, parts_of
+from lib import money
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
@@ -47,10 +48,10 @@ class Totals:
     source_partial: int = 0
     source_estimated: int = 0
     source_none: int = 0
-    cost_micros: int = 0
-    """Micro-dollars, of priced requests."""
+    cost_picos: int = 0
+    """Pico-dollars, of priced requests."""
     unpriced: int = 0
-    """Finished requests without a price. Their cost is unknown and not in `cost_micros`."""
+    """Finished requests without a price. Their cost is unknown and not in `cost_picos`."""
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(**{name: getattr(self, name) + getattr(other, name) for name in NAMES})
@@ -87,11 +88,16 @@ class Totals:
 
 
 NAMES = tuple(item.name for item in fields(Totals))
+_COST_PARTS = ("cost_micros", "cost_rest")
+_COLUMNS = (*(name for name in NAMES if name != "cost_picos"), *_COST_PARTS)
+"""The columns of `grouped`: the figures, and the cost in two parts, which stay within 64 bits."""
 
 
 def from_columns(values: Iterable[int]) -> Totals:
     """Return totals from the values of their columns, in the order of `grouped`."""
-    return Totals(**dict(zip(NAMES, values, strict=True)))
+    found = dict(zip(_COLUMNS, values, strict=True))
+    micros, rest = (found.pop(name) for name in _COST_PARTS)
+    return Totals(**found, cost_picos=money.join(micros, rest))
 
 
 def add_up(parts: Collection[Totals]) -> Totals:
@@ -124,7 +130,7 @@ def _counted(finished: Q) -> dict[str, Q]:
     }
 
 
-def _sum(*columns: str) -> Any:
+def _sum(*columns: Any) -> Any:
     first, *others = (Sum(column, default=0) for column in columns)
     return sum(others, start=first)
 
@@ -134,7 +140,6 @@ _SUMMED = {
     "cache_read_tokens": _sum("cache_read_tokens"),
     "cache_write_tokens": _sum("cache_write_5m_tokens", "cache_write_1h_tokens"),
     "output_tokens": _sum("output_tokens"),
-    "cost_micros": _sum("cost_usd_micros"),
 }
 # Hourly rollups hold settled requests only: none is in flight, and every one that was not rejected has finished.
 _OF_HOURS: dict[str, Any] = {
@@ -143,6 +148,7 @@ _OF_HOURS: dict[str, Any] = {
         for name, condition in _counted(~Q(status=Status.REJECTED)).items()
     },
     **_SUMMED,
+    **dict(zip(_COST_PARTS, map(_sum, part_names("cost_usd_picos")), strict=True)),
     "in_flight": Value(0, output_field=BigIntegerField()),
     "client_errors": _sum("client_errors"),
     "upstream_errors": Sum("requests", filter=IS_ERROR, default=0) - _sum("client_errors"),
@@ -152,11 +158,12 @@ _OF_HOURS: dict[str, Any] = {
 _OF_RECORDS: dict[str, Any] = {
     **{name: Count("pk", filter=condition) for name, condition in _counted(_FINISHED).items()},
     **_SUMMED,
+    **dict(zip(_COST_PARTS, map(_sum, parts_of("cost_usd_picos").values()), strict=True)),
     "in_flight": Count("pk", filter=Q(status=Status.STARTED)),
     "client_errors": Count("pk", filter=IS_CLIENT_ERROR),
     "upstream_errors": Count("pk", filter=IS_ERROR & ~IS_CLIENT_ERROR),
     "without_usage": Count("pk", filter=_FINISHED & (Q(input_tokens=None) | Q(output_tokens=None))),
-    "unpriced": Count("pk", filter=_FINISHED & Q(cost_usd_micros=None)),
+    "unpriced": Count("pk", filter=_FINISHED & Q(cost_usd_picos=None)),
 }
 
 
@@ -167,7 +174,7 @@ def grouped(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
     """
     expressions = _OF_HOURS if rows.model is HourlyUsage else _OF_RECORDS
     # Not the names themselves: Django would take those of columns for the aggregates.
-    columns = {f"{name}_sum": expressions[name] for name in NAMES}
+    columns = {f"{name}_sum": expressions[name] for name in _COLUMNS}
     return rows.annotate(**constants).values(*subject).annotate(**columns).values_list(*subject, *columns)
 
 

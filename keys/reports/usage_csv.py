@@ -55,7 +55,7 @@ def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[st
 
 def _cost(totals: Totals) -> str:
     """Return dollars, of priced requests; nothing if no request is priced, which is not 0."""
-    return "" if totals.is_unpriced else money.plain(totals.cost_micros)
+    return "" if totals.is_unpriced else money.decimal(totals.cost_picos)
 
 
 def inert(text: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from django import template
 from django.utils.safestring import SafeString
 
-from keys.domain.amounts import format_amount
+from keys.domain.amounts import format_amount, format_exact
 from keys.reports.totals import Totals
 from lib import money
 from lib.admin import cells
@@ -32,17 +32,23 @@ def amount(value: int, unit: str) -> str:
 
 
 @register.filter
-def about(value: int, unit: str) -> str:
-    """Format an estimated amount: dollars of a cent or more are truncated to cents."""
-    return format_amount(value // 10_000 * 10_000 if unit == "usd" and value >= 10_000 else value, unit)
+def exact_amount(value: int, unit: str) -> str:
+    """Format pico-dollars or tokens, with the unit."""
+    return format_exact(value, unit)
 
 
 @register.filter
-def cost_of(micros: int | None, unpriced: int = 0) -> str:
-    """Format a cost: `unpriced` if no request has a price, a trailing plus if some have none."""
-    if micros is None or (unpriced and not micros):
+def about(value: int, unit: str) -> str:
+    """Format an estimated amount: pico-dollars are rounded to cents, or to two digits below one; tokens are exact."""
+    return money.short(value) if unit == "usd" else format_exact(value, unit)
+
+
+@register.filter
+def cost_of(picos: int | None, unpriced: int = 0) -> str:
+    """Format a cost with all digits: `unpriced` if no request has a price, a trailing plus if some have none."""
+    if picos is None or (unpriced and not picos):
         return "unpriced"
-    return format_amount(micros, "usd") + (" +" if unpriced else "")
+    return money.exact(picos) + (" +" if unpriced else "")
 
 
 @register.filter
@@ -65,21 +71,9 @@ def share(part: int, whole: int) -> str:
 
 
 @register.filter
-def exact_money(micros: int) -> str:
-    """Format micro-dollars with all digits."""
-    return money.dollars(micros)
-
-
-@register.filter
-def unrounded_money(millionths: int) -> str:
-    """Format millionths of a micro-dollar with all digits."""
-    return money.unrounded(millionths)
-
-
-@register.filter
 def cost(totals: Totals) -> str:
     """Format the cost of the priced requests; `unpriced` if none has a price."""
-    return "unpriced" if totals.is_unpriced else money.short(totals.cost_micros)
+    return "unpriced" if totals.is_unpriced else money.short(totals.cost_picos)
 
 
 @register.filter

@@ -16,7 +16,6 @@ from typing import Any
 
 from django.db import models
 
-from keys.domain.amounts import MAX_AMOUNT
 from keys.models import UsageRecord
 
 logger = logging.getLogger(__name__)
@@ -26,6 +25,16 @@ MAX_ITEMS = 100
 MAX_TEXT = 200
 INTEGER_RANGES: dict[type, int] = {models.PositiveSmallIntegerField: 2**15 - 1, models.PositiveIntegerField: 2**31 - 1}
 BIGINT_MAX = 2**63 - 1
+COSTS = (
+    "cost_usd_picos",
+    "input_cost_usd_picos",
+    "output_cost_usd_picos",
+    "cache_read_cost_usd_picos",
+    "cache_write_cost_usd_picos",
+    "item_cost_usd_picos",
+    "vendor_cost_usd_picos",
+)
+"""Amounts of a request, of nine million dollars at most."""
 YEARS = range(1971, 9000)  # periods and hours around the moment exist too, in every time zone
 ESSENTIAL = ("id", "api_key_id", "status", "created_at", "settled_at", "lease_expires_at", "reservations")
 """Columns whose value cannot be replaced."""
@@ -84,6 +93,13 @@ def count(value: Any, *, most: int = MAX_TOKENS) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return count(int(value), most=most)
     raise _UnfitValue
+
+
+def _signed(value: Any, *, most: int) -> int | None:
+    """Return a number from -`most` to `most`, or None for None."""
+    is_negative = isinstance(value, (int, float)) and value < 0
+    number = count(-value if is_negative else value, most=most)
+    return -number if is_negative and number is not None else number
 
 
 def total_tokens(values: Iterable[Any]) -> int:
@@ -202,7 +218,8 @@ BY_NAME: dict[str, Fit] = {
     "limit_exceeded": _mapping_or_none,
     "interruption": _mapping_or_none,
     "tags": _mapping_or_none,
-    "cost_usd_micros": partial(count, most=MAX_AMOUNT),
+    **{name: partial(count, most=BIGINT_MAX) for name in COSTS},
+    "cache_savings_usd_picos": partial(_signed, most=BIGINT_MAX),
 }
 _COLUMNS = {column.attname: column for column in UsageRecord._meta.concrete_fields}
 FITS: dict[str, Fit] = {name: _fit_of(column) for name, column in _COLUMNS.items()}

@@ -9,7 +9,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.models import HourlyUsage, UsageRecord
-from keys.models.usage import CLIENT_ERRORS, TOKEN_COLUMNS, UNKNOWN_MODEL
+from keys.models.usage import AMOUNT_COLUMNS, CLIENT_ERRORS, TOKEN_COLUMNS, UNKNOWN_MODEL, part_names
+from lib import money
 from lib.periods import begin_of_hour
 
 Status = UsageRecord.Status
@@ -19,7 +20,7 @@ MEASURES = (
     "requests",
     *TOKEN_COLUMNS,
     "requests_without_usage",
-    "cost_usd_micros",
+    *(part for amount in AMOUNT_COLUMNS for part in part_names(amount)),
     "unpriced_requests",
     "client_errors",
 )
@@ -77,14 +78,21 @@ def measures_of(row: Mapping[str, Any]) -> dict[str, int]:
     """Return what one settled request adds to each measure. Rejected requests have neither tokens nor a price."""
     was_admitted = row["status"] != Status.REJECTED
     is_without_usage = was_admitted and (row.get("input_tokens") is None or row.get("output_tokens") is None)
-    cost = row.get("cost_usd_micros")
     return {
         "requests": 1,
         **{name: row.get(name) or 0 for name in TOKEN_COLUMNS},
         "requests_without_usage": int(is_without_usage),
-        "cost_usd_micros": cost or 0,
-        "unpriced_requests": int(was_admitted and cost is None),
+        **_amount_parts(row),
+        "unpriced_requests": int(was_admitted and row.get("cost_usd_picos") is None),
         "client_errors": int(row["status"] == Status.FAILED and row.get("error_type") in CLIENT_ERRORS),
+    }
+
+
+def _amount_parts(row: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        name: part
+        for amount in AMOUNT_COLUMNS
+        for name, part in zip(part_names(amount), money.split(row.get(amount) or 0), strict=True)
     }
 
 

@@ -39,7 +39,7 @@ MAX_QUARANTINED = 1_000
 """Lines of one file. A file with more is kept as a whole."""
 MAX_BATCH_BYTES = 2 * MAX_LINE_BYTES
 PROBE_KEY_ID = 0  # no key: the row is never committed, and its foreign keys are checked at commit
-WITHOUT_ESTIMATE = Settlement(status=Status.INTERRUPTED, cost_usd_micros=0)
+WITHOUT_ESTIMATE = Settlement(status=Status.INTERRUPTED, cost_usd_picos=0)
 _unsettleable: set[str] = set()
 """IDs of records that cannot be settled even without an estimate. Logged once."""
 

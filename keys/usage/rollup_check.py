@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import CharField, Count, DateTimeField, Min, Q, Sum, Value
 
 from keys.models import HourlyUsage, UsageRecord
-from keys.models.usage import IS_CLIENT_ERROR, ROLLUP_MODEL, TOKEN_COLUMNS
+from keys.models.usage import AMOUNT_COLUMNS, IS_CLIENT_ERROR, ROLLUP_MODEL, TOKEN_COLUMNS, parts_of
 from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, DimensionValues
 from lib.periods import begin_of_hour
 
@@ -120,8 +120,8 @@ _AGGREGATES: dict[str, Any] = {
     "requests": Count("pk"),
     **{name: Sum(name, default=0) for name in TOKEN_COLUMNS},
     "requests_without_usage": Count("pk", filter=_WAS_ADMITTED & (Q(input_tokens=None) | Q(output_tokens=None))),
-    "cost_usd_micros": Sum("cost_usd_micros", default=0),
-    "unpriced_requests": Count("pk", filter=_WAS_ADMITTED & Q(cost_usd_micros=None)),
+    **{name: Sum(part, default=0) for amount in AMOUNT_COLUMNS for name, part in parts_of(amount).items()},
+    "unpriced_requests": Count("pk", filter=_WAS_ADMITTED & Q(cost_usd_picos=None)),
     "client_errors": Count("pk", filter=IS_CLIENT_ERROR),
 }
 """The measures of `hourly_rollup.measures_of`, as aggregates over usage records."""

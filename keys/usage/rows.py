@@ -16,6 +16,7 @@ from keys.pricing.price_book import PriceBook
 from keys.pricing.rating import Tokens, cost
 from keys.usage import column_values
 from keys.usage.column_values import UnfitRecord
+from lib import money
 
 Status = UsageRecord.Status
 UsageSource = UsageRecord.UsageSource
@@ -90,7 +91,7 @@ class Settlement:
     cache_write_5m_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     thinking_tokens: int | None = None
-    cost_usd_micros: int | None = None
+    cost_usd_picos: int | None = None
     """None: the model has no price."""
     price_id: int | None = None
     usage_source: str = UsageSource.NONE
@@ -112,7 +113,7 @@ _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
 _NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
 _BILLED = [(item.name, f"{item.name}_tokens") for item in fields(Tokens)]
-_COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_micros")
+_COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_picos")
 """The columns of an interrupted request that rollups and budgets count, and those that explain its cost."""
 
 
@@ -135,12 +136,12 @@ def closing(settlement: Settlement) -> Row:
 def rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
     """Return the settlement with its cost: None without a price, 0 if no upstream was contacted."""
     if settlement.usage_source == UsageSource.NONE:
-        return replace(settlement, cost_usd_micros=0)
+        return replace(settlement, cost_usd_picos=0)
     row = closing(settlement)
     price = book.find(row["upstream_model"], upstream=row["upstream"], at=at)
     if price is None:
         return settlement
-    return replace(settlement, cost_usd_micros=cost(tokens(row), price), price_id=price.id)
+    return replace(settlement, cost_usd_picos=cost(tokens(row), price), price_id=price.id)
 
 
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
@@ -171,13 +172,21 @@ def interrupted(record: UsageRecord, settlement: Settlement) -> Row:
 
 def as_interrupted(row: Row, interruption: Mapping[str, Any]) -> Row:
     """Return the row as it was counted while the request was settled as interrupted."""
-    unknown = dict.fromkeys((*TOKEN_COLUMNS, "cost_usd_micros"))
+    unknown = dict.fromkeys((*TOKEN_COLUMNS, "cost_usd_picos"))
     return row | unknown | {"error_type": ""} | dict(interruption) | {"status": Status.INTERRUPTED}
 
 
 def tokens(row: Mapping[str, Any]) -> Tokens:
     """Return the billed tokens of a row. Unknown counts are 0."""
     return Tokens(**{kind: row[column] or 0 for kind, column in _BILLED})
+
+
+def _in_picos(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a spooled row with its cost in pico-dollars; as a text, which is dropped, if it is no whole number."""
+    micros = found.get("cost_usd_micros")
+    if "cost_usd_picos" in found or micros is None:
+        return found
+    return found | {"cost_usd_picos": money.picos(micros) if type(micros) is int else str(micros)}
 
 
 def to_json(row: Row) -> bytes:
@@ -189,10 +198,10 @@ def to_json(row: Row) -> bytes:
 def from_json(line: bytes) -> Row:
     """Reverse `to_json`. Raise UnfitRecord for a line that contains no settled usage record.
 
-    A row that an older version spooled lacks the newer columns.
+    A row that an older version spooled lacks the newer columns, and has its cost in micro-dollars.
     """
     try:
-        found = json.loads(line)
+        found = _in_picos(json.loads(line))
         row = {name: value for name, value in found.items() if name in _COLUMNS and name != "interruption"}
         row |= {name: datetime.fromisoformat(row[name]) for name in TIMESTAMPS}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

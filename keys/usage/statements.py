@@ -159,17 +159,17 @@ class _Batch:
 
     def _settle(self, row: Row, replaced: Written) -> None:
         """Spend the cost of a request and count it, instead of its reservation or of its interruption."""
-        micros, tokens = row["cost_usd_micros"] or 0, rows.tokens(row).total
+        picos, tokens = row["cost_usd_picos"] or 0, rows.tokens(row).total
         is_reserved = replaced.was_open or row["id"] in self.admitted_here
         if replaced.interruption is not None:
             before = rows.as_interrupted(row, replaced.interruption)
-            micros -= before["cost_usd_micros"] or 0
+            picos -= before["cost_usd_picos"] or 0
             tokens -= rows.tokens(before).total
             is_reserved = False  # the interruption released it
             self._rollups.subtract(before)
             self.late_settlements += 1
         reservations = [[period_id, amount if is_reserved else 0] for period_id, amount in row["reservations"]]
-        self.periods.settle(reservations, micros=micros, tokens=tokens)
+        self.periods.settle(reservations, picos=picos, tokens=tokens)
         self._rollups.add(row)
 
 

@@ -9,7 +9,9 @@ import pytest
 from django.db.models import Q
 
 from keys.models import Budget, BudgetPeriod, HourlyUsage, ModelPrice, UsageRecord
+from keys.models.usage import part_names
 from keys.usage import recovery
+from lib import money
 from tests.support.gateway import Gateway, wait_until
 from tests.support.outage import database_unavailable
 from tests.upstream import (
@@ -58,11 +60,12 @@ def test_a_request_that_another_host_settles_as_interrupted_is_settled_late(gate
     assert (estimate.status, estimate.output_tokens) == ("interrupted", None)
     record = UsageRecord.objects.get()
     assert record.status == "completed" and record.interruption is not None
-    assert record.cost_usd_micros is not None and record.output_tokens is not None
-    assert record.interruption["cost_usd_micros"] == estimate.cost_usd_micros != record.cost_usd_micros
-    rollups = HourlyUsage.objects.values_list("status", "requests", "cost_usd_micros", "output_tokens")
-    assert list(rollups) == [("completed", 1, record.cost_usd_micros, record.output_tokens)]
-    assert list(BudgetPeriod.objects.values_list("spent", "reserved")) == [(record.cost_usd_micros, 0)]
+    assert record.cost_usd_picos is not None and record.output_tokens is not None
+    assert record.interruption["cost_usd_picos"] == estimate.cost_usd_picos != record.cost_usd_picos
+    micros, rest = money.split(record.cost_usd_picos)
+    rollups = HourlyUsage.objects.values_list("status", "requests", *part_names("cost_usd_picos"), "output_tokens")
+    assert list(rollups) == [("completed", 1, micros, rest, record.output_tokens)]
+    assert list(BudgetPeriod.objects.values_list("spent", "spent_rest_picos", "reserved")) == [(micros, rest, 0)]
 
 
 UNFIT: list[dict[str, Any]] = [

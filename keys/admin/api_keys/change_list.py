@@ -168,6 +168,6 @@ def _spent(totals: Totals) -> SafeString:
     unpriced = f"{totals.unpriced:,} unpriced"
     if totals.is_unpriced:
         return format_html("<span>{}</span>", unpriced)
-    exact = money.dollars(totals.cost_micros)
+    exact = money.exact(totals.cost_picos)
     note = format_html(' <span class="quiet">+ {}</span>', unpriced) if totals.unpriced else ""
-    return format_html('<span title="{}">{}{}</span>', exact, money.short(totals.cost_micros), note)
+    return format_html('<span title="{}">{}{}</span>', exact, money.short(totals.cost_picos), note)

@@ -112,7 +112,7 @@ def test_a_request_beyond_the_remaining_budget_is_rejected_with_a_record_and_res
     assert "40 tokens remaining of the monthly budget of 100 tokens" in caught.value.message
     assert spent_and_reserved(monthly) == (0, 60)
     row = UsageRecord.objects.get(id=rejected.id)
-    assert (row.status, row.http_status, row.error_type, row.cost_usd_micros) == (
+    assert (row.status, row.http_status, row.error_type, row.cost_usd_picos) == (
         "rejected",
         402,
         "billing_error",
@@ -202,7 +202,7 @@ def test_an_orphaned_request_is_priced_with_its_first_target(quiet_ledger: None,
     recover()
 
     row = UsageRecord.objects.get()
-    assert (row.status, row.cost_usd_micros, row.price, row.upstream) == ("interrupted", 15, price, "u")
+    assert (row.status, row.cost_usd_picos, row.price, row.upstream) == ("interrupted", 15_000_000, price, "u")
     assert spent_and_reserved(monthly) == (15, 0)
     assert HourlyUsage.objects.get().unpriced_requests == 0
 
@@ -244,7 +244,7 @@ def test_a_request_is_priced_with_the_model_that_served_it_and_keeps_the_price(q
     )
 
     row = UsageRecord.objects.get()
-    assert (row.cost_usd_micros, row.price) == (4_500, price)
+    assert (row.cost_usd_picos, row.price) == (4_500_000_000, price)
     assert spent_and_reserved(monthly) == (4_500, 0)
 
 
@@ -253,9 +253,9 @@ def test_a_model_without_a_price_is_unpriced_and_never_0(quiet_ledger: None, key
     ledger.admit(request)
     ledger.settle(request, completed(7, 20))
 
-    assert UsageRecord.objects.get().cost_usd_micros is None
+    assert UsageRecord.objects.get().cost_usd_picos is None
     hour = HourlyUsage.objects.get()
-    assert (hour.requests, hour.unpriced_requests, hour.cost_usd_micros) == (1, 1, 0)
+    assert (hour.requests, hour.unpriced_requests, hour.cost_usd_micros, hour.cost_usd_picos_rest) == (1, 1, 0, 0)
 
 
 def _fields(settlement: Settlement) -> dict[str, Any]:

@@ -244,15 +244,15 @@ def test_priced_requests_add_up_to_the_cost_and_unpriced_requests_are_counted(
     report = usage_report.report(JULY)
     lines = {line["model"]: line for line in csv.DictReader(usage_csv.csv_lines(JULY))}
 
-    assert (report.total.cost_micros, report.total.unpriced) == (2 * (9 + 24), 1)
-    assert {row.subject: (row.totals.cost_micros, row.totals.unpriced) for row in report.models} == {
-        "priced": (66, 0),
+    assert (report.total.cost_picos, report.total.unpriced) == (2_000_000 * (9 + 24), 1)
+    assert {row.subject: (row.totals.cost_picos, row.totals.unpriced) for row in report.models} == {
+        "priced": (66_000_000, 0),
         "free": (0, 0),
         "dear": (0, 1),
     }
     assert {model: (line["cost_usd"], line["unpriced_requests"]) for model, line in lines.items()} == {
         "priced": ("0.000066", "0"),
-        "free": ("0.00", "0"),
+        "free": ("0.000000", "0"),
         "dear": ("", "1"),
     }
     shown = {row.subject: formatting.cost(row.totals) for row in report.models}

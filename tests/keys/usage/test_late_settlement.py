@@ -87,12 +87,12 @@ def test_a_late_settlement_replaces_the_interruption_in_record_budgets_and_rollu
     ledger.admit(request)
     sweep()
     interrupted = UsageRecord.objects.get()
-    assert (interrupted.status, interrupted.cost_usd_micros, interrupted.input_tokens) == ("interrupted", 15, 5)
+    assert (interrupted.status, interrupted.cost_usd_picos, interrupted.input_tokens) == ("interrupted", 15_000_000, 5)
 
     statements.settle_rows([settled(request, settlement())])
 
     record = UsageRecord.objects.get()
-    assert (record.status, record.cost_usd_micros, record.upstream) == ("completed", 330, "second")
+    assert (record.status, record.cost_usd_picos, record.upstream) == ("completed", 330_000_000, "second")
     assert record.interruption == {
         "settled_at": interrupted.settled_at.isoformat(),  # type: ignore[union-attr]
         "is_model_known": True,
@@ -100,7 +100,7 @@ def test_a_late_settlement_replaces_the_interruption_in_record_budgets_and_rollu
         "upstream_model": "m-first",
         "usage_source": "estimated",
         "input_tokens": 5,
-        "cost_usd_micros": 15,
+        "cost_usd_picos": 15_000_000,
     }
     assert rollups() == [
         {

@@ -151,9 +151,10 @@ def _count(installation: Installation, condition: str) -> int:
 def _totals(installation: Installation) -> list[tuple[int, int]]:
     """Return the cost and the requests of records and rollups, and what is spent and reserved of the budget."""
     queries = [
-        "SELECT sum(cost_usd_micros) AS a, count(*) AS b FROM keys_usagerecord",
-        "SELECT sum(cost_usd_micros) AS a, sum(requests) AS b FROM keys_hourlyusage",
-        "SELECT sum(spent) AS a, sum(reserved) AS b FROM keys_budgetperiod",
+        "SELECT sum(cost_usd_picos) AS a, count(*) AS b FROM keys_usagerecord",
+        "SELECT 1000000 * sum(cost_usd_micros) + sum(cost_usd_picos_rest) AS a, sum(requests) AS b "
+        "FROM keys_hourlyusage",
+        "SELECT 1000000 * sum(spent) + sum(spent_rest_picos) AS a, sum(reserved) AS b FROM keys_budgetperiod",
     ]
     rows = [installation.database.rows(query)[0] for query in queries]
     return [(int(row["a"] or 0), int(row["b"] or 0)) for row in rows]
