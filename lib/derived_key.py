@@ -1,4 +1,4 @@
-"""Keys for one purpose each, derived from the secret key of the project."""
+"""Keys for one purpose each, derived from a secret of the installation."""
 
 import hashlib
 import hmac
@@ -7,9 +7,12 @@ from functools import lru_cache
 from django.conf import settings
 
 
-def derived_key(purpose: str) -> bytes:
-    """Return the key for a purpose, the same in each process of a gateway. It changes with `SECRET_KEY`."""
-    return _derived(settings.SECRET_KEY, purpose)
+def derived_key(purpose: str, *, secret: str | None = None) -> bytes:
+    """Return the key for a purpose, the same in each process of a gateway.
+
+    It changes with `SECRET_KEY`, or with another secret that is given.
+    """
+    return _derived(settings.SECRET_KEY if secret is None else secret, purpose)
 
 
 @lru_cache(maxsize=32)

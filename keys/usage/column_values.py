@@ -198,6 +198,8 @@ def _fit_of(column: "models.Field[Any, Any]") -> Fit:
         return partial(text, length=column.max_length or MAX_TEXT)
     if isinstance(column, models.DateTimeField):
         return _moment
+    if isinstance(column, models.BooleanField):
+        return _flag
     if isinstance(column, models.ForeignKey):
         return partial(count, most=BIGINT_MAX)
     return partial(count, most=INTEGER_RANGES.get(type(column), MAX_TOKENS))
@@ -210,8 +212,6 @@ BY_NAME: dict[str, Fit] = {
     "lease_expires_at": partial(_required, fit=_moment),
     "status": partial(_choice, among=frozenset(UsageRecord.Status.values)),
     "usage_source": partial(_choice, among=frozenset(["", *UsageRecord.UsageSource.values])),
-    "streamed": _flag,
-    "is_model_known": _flag,
     "client_ip": _ip,
     "attempts": _mappings,
     "reservations": _reservations,
@@ -231,7 +231,6 @@ LIMITS = {name: _bound_of(fit, count, "most") for name, fit in FITS.items()}
 NULLABLE = {name for name, column in _COLUMNS.items() if column.null}
 EMPTY: dict[str, Any] = {
     **{name: None if column.null else "" for name, column in _COLUMNS.items()},
-    "streamed": False,
-    "is_model_known": True,
+    **{name: bool(column.get_default()) for name, column in _COLUMNS.items() if type(column) is models.BooleanField},
     "attempts": [],
 }

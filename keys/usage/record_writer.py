@@ -78,7 +78,7 @@ def _write_sql(count: int, vendor: str) -> str:
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     placeholders = ", ".join("%s" for _ in _COLUMNS)
     rows = ", ".join([f"({placeholders})"] * count)
-    closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", *CLOSING])
+    closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", "figures_checksum", *CLOSING])
     is_new = "NULL" if vendor == "sqlite" else "(xmax = 0)"
     return (
         f'INSERT INTO "{_TABLE}" ({names}) VALUES {rows} ON CONFLICT ("id") DO UPDATE SET {closing}, '

@@ -14,7 +14,7 @@ from keys.models import UsageRecord
 from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
 from keys.pricing.price_book import PriceBook
 from keys.pricing.rating import Tokens, cost
-from keys.usage import column_values
+from keys.usage import column_values, figures_checksum
 from keys.usage.column_values import UnfitRecord
 from lib import money
 
@@ -147,7 +147,12 @@ def rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlemen
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
     """Return all columns of a settled request."""
     opened = opening(admission, boot_id=boot_id)
-    return opened | {"settled_at": timezone.now(), "reservations": admission.reservations} | closing(settlement)
+    settled = {"settled_at": timezone.now(), "reservations": admission.reservations}
+    return _signed(opened | settled | closing(settlement))
+
+
+def _signed(row: Row) -> Row:
+    return row | {"figures_checksum": figures_checksum.checksum(row)}
 
 
 def interruption(record: UsageRecord) -> Settlement:
@@ -167,7 +172,7 @@ def interrupted(record: UsageRecord, settlement: Settlement) -> Row:
     row = {name: getattr(record, name) for name in _COLUMNS} | closing(settlement)
     now = timezone.now()
     counted = {name: row[name] for name in _COUNTED if row[name] is not None}
-    return row | {"settled_at": now, "interruption": {"settled_at": now.isoformat(), **counted}}
+    return _signed(row | {"settled_at": now, "interruption": {"settled_at": now.isoformat(), **counted}})
 
 
 def as_interrupted(row: Row, interruption: Mapping[str, Any]) -> Row:
