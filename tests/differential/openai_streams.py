@@ -50,8 +50,6 @@ class OpenAIServer:
     random: Random
     deltas: list[Delta] = field(default_factory=list)
     content: list[dict[str, Any]] = field(default_factory=list)
-    late: list[tuple[str, str]] = field(default_factory=list)
-    """Text and thinking that a client gets behind a tool call that is not known to be complete."""
     calls: list[Call] = field(default_factory=list)
     cut_arguments: str | None = None
     is_refusal: bool = False
@@ -71,8 +69,6 @@ class OpenAIServer:
         self._generate()
         finish, stop_reason, stop_fields = self._stop()
         frames = self._frames(finish, stop_fields)
-        for kind, piece in self.late:
-            self._add_text(kind, piece)
         intended = Intended(
             content=self.content,
             stop_reason=stop_reason,
@@ -106,7 +102,7 @@ class OpenAIServer:
         if chance(random, 0.06) and self.call_style in ("incremental", "whole"):
             call, self.cut_arguments = cut_call(random, number=len(self.calls))
             self._add_calls([call], call.fragments)
-        elif not self.late and not self._ends_with_text() and chance(random, 0.1):  # blank text at the end is no block
+        elif not self._ends_with_text() and chance(random, 0.1):  # blank text at the end is no block
             self.deltas.append(Delta(self._text_fields("text", random.choice(BLANK))))
 
     def _ends_with_text(self) -> bool:
@@ -119,10 +115,7 @@ class OpenAIServer:
             pieces[:2] = [pieces[0] + pieces[1]]
         self.deltas += [Delta(self._text_fields(kind, piece)) for piece in pieces if piece or chance(self.random, 0.3)]
         kind = "text" if kind == "refusal" else kind
-        if any(not call.arguments for call in self.calls):
-            self.late.append((kind, whole))
-        else:
-            self._add_text(kind, whole)
+        self._add_text(kind, whole)
 
     def _add_text(self, kind: str, piece: str) -> None:
         if self.content and self.content[-1]["type"] == kind:

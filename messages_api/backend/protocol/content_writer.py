@@ -16,7 +16,10 @@ TOOL_CALL_OVERHEAD = 64
 
 
 class ContentWriter:
-    """Write the content of chunks as blocks, of which one is open: a tool call is not interrupted.
+    """Write the content of chunks as blocks: one is open, and they have the order of the chunks.
+
+    A tool call is not interrupted: text that arrives inside one follows it, and precedes the tool calls that start
+    after the text.
 
     With `buffer_tool_calls`, a tool call is written when it is complete, with arguments that are valid JSON; otherwise
     its arguments are written in pieces. `signer` signs thinking.
@@ -37,7 +40,7 @@ class ContentWriter:
         self._first_choice: int | None = None
         self._tool_calls = ToolCalls(_tool_names(request))
         self._blocks = BlockWriter(signer)
-        self._deferred: list[tuple[str, str]] = []
+        self._other_choices: list[tuple[str, str]] = []
         self._held = 0
 
     @property
@@ -58,7 +61,7 @@ class ContentWriter:
         choice = index if type(index) is int else 0
         if part.has_content and self._first_choice is None:
             self._first_choice = choice
-        write = self._write if choice == (self._first_choice or 0) else self._defer
+        write = self._write if choice == (self._first_choice or 0) else self._write_last
         out: list[Event] = []
         if part.thinking:
             out += write("thinking", part.thinking)
@@ -79,32 +82,32 @@ class ContentWriter:
         self._tool_calls.drop_nameless()
         while (tool_call := self._tool_calls.active) is not None:
             out += self._end_tool_call(tool_call)
-        return out + self._write_deferred() + self._blocks.stop()
+        return out + self._write_all(self._other_choices) + self._blocks.stop()
 
     def _write(self, kind: str, piece: str) -> list[Event]:
-        """Return the events for a piece of text or thinking, or defer it until the open tool call ends."""
+        """Return the events for a piece of text or thinking, or keep it until the tool calls before it end."""
         tool_call = self._tool_calls.active
         if tool_call is None:
             return self._blocks.write(kind, piece)
-        if kind == "text" and not self._deferred and piece.isspace():
+        followed = self._tool_calls.last_named()
+        if kind == "text" and not followed.texts_after and piece.isspace():
             return []
-        self._defer(kind, piece)
-        if not tool_call.is_complete():
-            return []
-        return self._end_tool_call(tool_call) + self._write_deferred()
-
-    def _defer(self, kind: str, piece: str) -> list[Event]:
         self._hold(len(piece))
-        self._deferred.append((kind, piece))
+        followed.texts_after.append((kind, piece))
+        return self._end_tool_call(tool_call) if tool_call.is_complete() else []
+
+    def _write_last(self, kind: str, piece: str) -> list[Event]:
+        """Keep a piece until the end of the response."""
+        self._hold(len(piece))
+        self._other_choices.append((kind, piece))
         return []
 
     def _hold(self, characters: int) -> None:
         self._held += characters
         self.holds_too_much = self._held > MAX_HELD_CHARACTERS
 
-    def _write_deferred(self) -> list[Event]:
-        deferred, self._deferred = self._deferred, []
-        return [event for kind, piece in deferred for event in self._blocks.write(kind, piece)]
+    def _write_all(self, texts: list[tuple[str, str]]) -> list[Event]:
+        return [event for kind, piece in texts for event in self._blocks.write(kind, piece)]
 
     def _advance_tool_calls(self) -> list[Event]:
         """Return the events that the active tool call has ready. It ends when it is complete and another one waits."""
@@ -127,12 +130,13 @@ class ContentWriter:
         return self._blocks.start_tool_call(tool_id, tool_call.name)
 
     def _end_tool_call(self, tool_call: ToolCall) -> list[Event]:
-        """Return the rest of the active tool call and its stop event."""
+        """Return the rest of the active tool call, its stop event, and the text after it."""
         arguments = tool_call.arguments.take(at_end=True)
         if self._buffer_tool_calls and not self.is_cut_by_length:
             arguments = wire.encode_text(parse_arguments(arguments))
         self._tool_calls.end_active()
-        return self._start_tool_call(tool_call) + self._blocks.arguments(arguments) + self._blocks.stop()
+        out = self._start_tool_call(tool_call) + self._blocks.arguments(arguments) + self._blocks.stop()
+        return out + self._write_all(tool_call.texts_after)
 
 
 def _tool_names(request: MessagesRequest) -> list[str]:

@@ -23,6 +23,8 @@ class ToolCall:
         self.is_started = False
         """Whether its block was started."""
         self.arguments = Arguments()
+        self.texts_after: list[tuple[str, str]] = []
+        """Kind and piece of the text and thinking that arrived after its start, and before that of the next one."""
 
     def add(self, fragment: ToolCallFragment) -> None:
         self.id = self.id or fragment.id
@@ -63,6 +65,10 @@ class ToolCalls:
         if self._ended < len(self._tool_calls) and self._tool_calls[self._ended].name:
             return self._tool_calls[self._ended]
         return None
+
+    def last_named(self) -> ToolCall:
+        """Return the last tool call with a name. There is one if a tool call is active."""
+        return next(tool_call for tool_call in reversed(self._tool_calls) if tool_call.name)
 
     def has_waiting(self) -> bool:
         """Whether a tool call follows the active one."""

@@ -81,7 +81,7 @@ def test_several_choices_are_merged() -> None:
     events = decode({"choices": [{"delta": {"content": "a"}}, second]}, {"choices": [tool]}, text("c"), END)
 
     check_grammar(events)
-    assert written(events) == [["text", "a"], ["t", "{}"], ["text", "b", "c"], "tool_use"]
+    assert written(events) == [["text", "a"], ["t", "{}"], ["text", "c", "b"], "tool_use"]
 
 
 @pytest.mark.parametrize("finish", ["null", "NULL", "None", "", " ", None])

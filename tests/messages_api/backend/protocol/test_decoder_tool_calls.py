@@ -361,6 +361,44 @@ def test_text_keeps_its_order_around_a_tool_call() -> None:
     assert blocks(text("zero"), *frames) == [["text", "zero"], ["a", "{", "}"], ["text", "one", " ", "two"]]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "input_"),
+    [
+        pytest.param([], "", id="none"),
+        pytest.param(["{"], "{", id="incomplete"),
+        pytest.param(['{"a":', '{"a":1}'], '{"a":1}', id="restated, or nested and incomplete"),
+    ],
+)
+@pytest.mark.parametrize("buffer_tool_calls", [False, True])
+def test_text_between_tool_calls_stays_there_if_the_first_one_ends_late(
+    arguments: list[str], input_: str, buffer_tool_calls: bool
+) -> None:
+    first = [call(fragment(None, name="a")), *(call(fragment(piece)) for piece in arguments)]
+    between = [text("one"), call(fragment("{}", index=1, name="b")), chunk({"reasoning": "two"}), text("three")]
+    last = [call(fragment("{}", index=2, name="c")), text("four"), chunk(finish="tool_calls")]
+
+    events = decode(*first, *between, *last, buffer_tool_calls=buffer_tool_calls)
+
+    kinds = ["a", "text", "b", "thinking", "text", "c", "text"]
+    assert [block[0] for block in written(events)[:-1]] == kinds
+    texts = [block[1:] for block in written(events)[1:-1] if block[0] in ("text", "thinking")]
+    assert texts == [["one"], ["two"], ["three"], ["four"]]
+    if not buffer_tool_calls:
+        assert "".join(written(events)[0][1:]) == input_
+
+
+def test_text_between_tool_calls_is_sent_when_the_next_one_is() -> None:
+    stream = decoder()
+    stream.feed(call(fragment("{", name="a")))
+    stream.feed(text("one"))
+    stream.feed(call(fragment("{}", index=1, name="b")))
+
+    rest, *events = stream.feed(call(fragment("}")))
+
+    assert rest["delta"] == {"type": "input_json_delta", "partial_json": "}"}
+    assert written(events) == [["text", "one"], ["b"]]
+
+
 def test_text_continues_beside_a_tool_call_without_a_name() -> None:
     assert blocks(text("a"), call(fragment("{}", id="c1")), text("b")) == [["text", "a", "b"]]
 

@@ -88,6 +88,36 @@ def test_no_text_thinking_or_argument_is_lost(response: Any, buffer_tool_calls: 
     assert inputs_of(events) == inputs
 
 
+def order_sent(chunks: list[Any]) -> list[str]:
+    """Return the names of the tools and the visible characters between them, in the order of the chunks."""
+    order: list[str] = []
+    for sent in chunks:
+        delta = sent["choices"][0]["delta"]
+        order += [each["function"]["name"] for each in delta.get("tool_calls", []) if "name" in each["function"]]
+        order += "".join((delta.get("content", "") + delta.get("reasoning", "")).split())
+    return order
+
+
+def order_written(events: list[Event]) -> list[str]:
+    order: list[str] = []
+    for event in events:
+        if event["type"] == "content_block_start" and event["content_block"]["type"] == "tool_use":
+            order.append(event["content_block"]["name"])
+        elif event["type"] == "content_block_delta":
+            order += "".join((event["delta"].get("text", "") + event["delta"].get("thinking", "")).split())
+    return order
+
+
+@EXAMPLES
+@given(responses(), st.booleans())
+def test_text_keeps_its_place_between_tool_calls(response: Any, buffer_tool_calls: bool) -> None:
+    chunks, _, _ = response
+
+    events = decode([*chunks, chunk(finish="stop")], buffer_tool_calls=buffer_tool_calls)
+
+    assert order_written(events) == order_sent(chunks)
+
+
 @EXAMPLES
 @given(responses(), st.booleans(), st.data())
 def test_a_cut_stream_is_never_complete(response: Any, buffer_tool_calls: bool, data: Any) -> None:
