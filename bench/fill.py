@@ -26,7 +26,7 @@ from django.utils import timezone  # noqa: E402
 
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Team, UsageRecord  # noqa: E402
 from keys.usage.hourly_rollup import DIMENSIONS, measures_of  # noqa: E402
-from lib.periods import begin_of  # noqa: E402
+from lib.periods import bounds_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
 MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]
@@ -89,9 +89,9 @@ def _issue(count: int, now: datetime) -> list[APIKey]:
         Budget(**scope, amount=10**8)
         for scope in [*({"api_key": key} for key in keys[::3]), *({"team": t} for t in teams)]
     )
-    begin = begin_of("month", now)
+    begin, end = bounds_of("month", now)
     BudgetPeriod.objects.bulk_create(
-        BudgetPeriod(budget=budget, starts_at=begin, spent=chance.randrange(10**8)) for budget in budgets
+        BudgetPeriod(budget=budget, starts_at=begin, ends_at=end, spent=chance.randrange(10**8)) for budget in budgets
     )
     return keys
 

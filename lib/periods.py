@@ -5,6 +5,8 @@ from datetime import UTC, datetime, time, timedelta
 from django.utils import timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of a period that never ends."""
 
 
 def begin_of(period: str, moment: datetime) -> datetime:
@@ -27,6 +29,12 @@ def end_of(period: str, begin: datetime) -> datetime | None:
     if period == "month":
         return _midnight((day + timedelta(days=32)).replace(day=1))
     return _midnight(day + timedelta(days=7 if period == "week" else 1))
+
+
+def bounds_of(period: str, moment: datetime) -> tuple[datetime, datetime]:
+    """Return when the period that a moment lies in begins and ends; FOREVER: never."""
+    begin = begin_of(period, moment)
+    return begin, end_of(period, begin) or FOREVER
 
 
 def begin_of_hour(moment: datetime) -> datetime:

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount, format_exact
 from keys.models import BudgetPeriod, Notification
-from lib import admin_links, periods
+from lib import admin_links
 
 
 def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
@@ -15,7 +15,7 @@ def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
     owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"
     which = f"{PERIOD_ADJECTIVES[budget.period]} budget"
     spent, of = format_exact(row.spent_exactly, budget.unit), format_amount(limit, budget.unit)
-    ends_at = periods.end_of(budget.period, row.starts_at)
+    ends_at = row.resets_at
     resets = f"Resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
     link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
     share = round(100 * row.spent / limit) if limit else 100

@@ -64,13 +64,12 @@ def for_budgets(budgets: Iterable[Budget]) -> list[BudgetStatus]:
     """Return the status of each budget. One query."""
     now = timezone.now()
     rows = list(budgets)
-    starts = {period: periods.begin_of(period, now) for period in Budget.Period.values}
-    found = BudgetPeriod.objects.filter(budget__in=rows, starts_at__in=starts.values())
-    by_start = {(period.budget_id, period.starts_at): period for period in found}
-    return [_status(row, by_start.get((row.pk, starts[row.period])), now, starts[row.period]) for row in rows]
+    found = BudgetPeriod.objects.filter(budget__in=rows, ends_at__gt=now, starts_at__lte=now)
+    current = {period.budget_id: period for period in found}
+    return [_status(row, current.get(row.pk), now) for row in rows]
 
 
-def _status(row: Budget, period: BudgetPeriod | None, now: datetime, starts_at: datetime) -> BudgetStatus:
+def _status(row: Budget, period: BudgetPeriod | None, now: datetime) -> BudgetStatus:
     if period is not None:
         period.budget = row  # which knows the unit, without a query
     return BudgetStatus(
@@ -79,5 +78,5 @@ def _status(row: Budget, period: BudgetPeriod | None, now: datetime, starts_at: 
         limit=amounts.exact(row.limit_at(now), row.unit),
         spent=period.spent_exactly if period else 0,
         reserved=amounts.exact(period.reserved, row.unit) if period else 0,
-        resets_at=periods.end_of(row.period, starts_at),
+        resets_at=period.resets_at if period else periods.end_of(row.period, periods.begin_of(row.period, now)),
     )

@@ -24,7 +24,6 @@ from django.utils import timezone
 
 from keys.models import APIKey, Budget, BudgetPeriod, KeySecret, KeyState
 from keys.models.key_state import in_state
-from lib import periods
 
 EXPIRES_SOON = timedelta(days=14)
 IDLE_AFTER = timedelta(days=90)
@@ -65,10 +64,8 @@ class QueryContext:
 
         They are read once, since two conditions need them and they are few.
         """
-        current = Q()
-        for period in Budget.Period.values:
-            current |= Q(budget__period=period, starts_at=periods.begin_of(period, self.now))
-        rows = BudgetPeriod.objects.order_by().filter(current).annotate(limit=_limit_at(self.now))
+        current = BudgetPeriod.objects.order_by().filter(ends_at__gt=self.now, starts_at__lte=self.now)
+        rows = current.annotate(limit=_limit_at(self.now))
         rows = rows.annotate(threshold=F("limit") * F("budget__alert_threshold_percent"), percent=F("spent") * 100)
         rows = rows.filter(Q(spent__gte=F("limit")) | Q(percent__gte=F("threshold")))
         if self.ids is not None:

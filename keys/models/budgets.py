@@ -5,13 +5,14 @@ from datetime import datetime
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from keys.domain import amounts
 from keys.domain.amounts import MAX_AMOUNT, PERIOD_LABELS, BudgetSpec
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 from lib import money
+from lib.periods import FOREVER
 
 
 class Budget(models.Model):
@@ -101,6 +102,8 @@ class BudgetPeriod(models.Model):
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
     starts_at = models.DateTimeField()
+    # Stored, since the periods of a budget follow another time zone after REPORTING_TIME_ZONE has changed.
+    ends_at = models.DateTimeField(default=FOREVER)
     spent = models.BigIntegerField(default=0)
     spent_rest_picos = models.PositiveIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
@@ -109,7 +112,9 @@ class BudgetPeriod(models.Model):
     class Meta:
         ordering = ["-starts_at"]
         constraints = [
-            models.UniqueConstraint(fields=["budget", "starts_at"], name="one_row_per_budget_and_period"),
+            # Also the index by which the current period of a budget is found: it has the last end.
+            models.UniqueConstraint(fields=["budget", "ends_at"], name="one_row_per_budget_and_period"),
+            models.CheckConstraint(name="budget_period_not_empty", condition=Q(ends_at__gt=F("starts_at"))),
             models.CheckConstraint(name="budget_period_not_negative", condition=Q(spent__gte=0, reserved__gte=0)),
             models.CheckConstraint(
                 name="budget_period_rest_carried", condition=Q(spent_rest_picos__lt=money.PICOS_PER_MICRO)
@@ -133,3 +138,11 @@ class BudgetPeriod(models.Model):
         """Add pico-dollars or tokens to what is spent. Less than 0 corrects what was spent before."""
         spent = max(0, self.spent_exactly + amount)
         self.spent, self.spent_rest_picos = money.split(spent) if self.budget.unit == Budget.Unit.USD else (spent, 0)
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When it ends; None: never."""
+        return None if self.ends_at == FOREVER else self.ends_at
+
+    def contains(self, moment: datetime) -> bool:
+        return self.starts_at <= moment < self.ends_at

@@ -159,7 +159,7 @@ class UsageRecord(models.Model):
     # Prices of the iterations by other models: {model: ID of the price}.
     other_prices = models.JSONField(null=True)
     price_factor = models.DecimalField(max_digits=8, decimal_places=4, null=True)  # negotiated with the upstream
-    # Budget reservations while the request is in flight: [[ID of the budget period, amount], …].
+    # Budget reservations while the request is in flight: [[ID of the budget, amount], …].
     reservations = models.JSONField(default=list)
     # The limit that rejected it, or would have outside shadow mode: keys.domain.limits.LimitExceeded.
     limit_exceeded = models.JSONField(null=True)

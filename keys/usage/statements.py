@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,7 +10,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from keys.budgets.reservations import LockedPeriods, Reservation, required_periods
+from keys.budgets.locked_periods import LockedPeriods, PeriodsMoved, RequiredPeriod
+from keys.budgets.reservations import Reservation
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret
@@ -22,6 +24,7 @@ from keys.usage.rows import Admission, Row, Settlement, Status
 
 logger = logging.getLogger(__name__)
 
+MAX_MOVES = 3
 UNSUCCESSFUL = (Status.REJECTED, Status.FAILED)
 unsuccessful_names = BoundedNames(MAX_NAMES)
 
@@ -31,7 +34,7 @@ class Admit:
 
     def __init__(self, admission: Admission) -> None:
         self.error: Exception | None = None
-        self.required_periods = required_periods(admission.reservation_requests, at=admission.created_at)
+        self.required_periods = [(each.budget, admission.created_at) for each in admission.reservation_requests]
         self.row = rows.opening(admission, boot_id=backlog.boot_id)
         self.reservations: list[Reservation] = []
         self._admission = admission
@@ -69,7 +72,7 @@ class Admit:
 class Settle:
     """The record of a finished request."""
 
-    required_periods: Sequence[tuple[int, datetime]] = ()
+    required_periods: Sequence[RequiredPeriod] = ()
     is_plain = False
     error: Exception | None = None
 
@@ -118,10 +121,17 @@ def rejected(
 class _Batch:
     """What one transaction writes: records, and what they change in budget periods and hourly rollups."""
 
-    def __init__(self, statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
+    def __init__(
+        self, statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, is_last_attempt: bool
+    ) -> None:
         self.periods = LockedPeriods(
             required=[each for statement in statements for each in statement.required_periods],
-            reserved_ids=[period_id for statement in statements for period_id, _ in statement.reservations],
+            reserved=[
+                (budget_id, statement.row["created_at"])
+                for statement in statements
+                for budget_id, _ in statement.reservations
+            ],
+            is_last_attempt=is_last_attempt,
         )
         self.admitted_here: set[str] = set()
         """IDs of the requests that this transaction admits."""
@@ -168,8 +178,8 @@ class _Batch:
             is_reserved = False  # the interruption released it
             self._rollups.subtract(before)
             self.late_settlements += 1
-        reservations = [[period_id, amount if is_reserved else 0] for period_id, amount in row["reservations"]]
-        self.periods.settle(reservations, picos=picos, tokens=tokens)
+        reservations = [[budget_id, amount if is_reserved else 0] for budget_id, amount in row["reservations"]]
+        self.periods.settle(reservations, at=row["created_at"], picos=picos, tokens=tokens)
         self._rollups.add(row)
 
 
@@ -183,15 +193,30 @@ def write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper)
     if all(statement.is_plain for statement in statements):
         record_writer.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
         return
-    with transaction.atomic():
-        batch = _Batch(statements, connection)
-        for statement in statements:
-            statement.apply(batch)
-        batch.close()
+    batch = _write_batch(statements, connection)
     if batch.late_settlements:
         logger.warning("Ledger: %d interrupted requests settled late", batch.late_settlements)
     if batch.dropped:
         dropped.report(batch.dropped)
+
+
+def _write_batch(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> _Batch:
+    """Write the statements in a transaction, again if the periods of a budget are moved while it waits for them."""
+    for _ in range(MAX_MOVES):
+        with suppress(PeriodsMoved), transaction.atomic():
+            return _written_batch(statements, connection)
+    with transaction.atomic():
+        return _written_batch(statements, connection, is_last_attempt=True)
+
+
+def _written_batch(
+    statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, is_last_attempt: bool = False
+) -> _Batch:
+    batch = _Batch(statements, connection, is_last_attempt=is_last_attempt)
+    for statement in statements:
+        statement.apply(batch)
+    batch.close()
+    return batch
 
 
 def settle_rows(batch: Iterable[Row]) -> None:

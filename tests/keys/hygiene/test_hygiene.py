@@ -143,7 +143,7 @@ def spent_last_month(issue: Issue) -> None:
     budget = Budget.objects.create(api_key=issue("spent last month"), amount=1000)
     begin = periods.begin_of("month", timezone.now())
     BudgetPeriod.objects.create(
-        budget=budget, starts_at=periods.begin_of("month", begin - timedelta(days=1)), spent=1000
+        budget=budget, starts_at=periods.begin_of("month", begin - timedelta(days=1)), ends_at=begin, spent=1000
     )
 
 

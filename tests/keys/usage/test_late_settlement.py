@@ -333,7 +333,7 @@ def figures() -> dict[str, Any]:
 
 
 def reserved() -> dict[int, int]:
-    return {id: amount for id, amount in BudgetPeriod.objects.values_list("pk", "reserved") if amount}
+    return {id: amount for id, amount in BudgetPeriod.objects.values_list("budget", "reserved") if amount}
 
 
 def reserved_by_open_records() -> dict[int, int]:
