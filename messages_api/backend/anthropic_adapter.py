@@ -25,7 +25,10 @@ def message(attempt: Attempt) -> UpstreamResponse:
     if is_stream(raw):
         return read_complete(attempt, raw, _decoder(attempt))
     response = attempt.decode(raw)
-    usage = Usage.from_anthropic(response.get("usage")) if isinstance(response, dict) else Usage()
+    usage = Usage()
+    if isinstance(response, dict):
+        usage = Usage.from_anthropic(response.get("usage"))
+        attempt.served.read_message(response)
     attempt.reported_usage = lambda: usage
     try:
         message = relay.message_from_anthropic(response, request=attempt.request, ids=attempt.ids)

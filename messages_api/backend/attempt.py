@@ -15,6 +15,7 @@ from messages_api.backend.exchange import NEVER, Exchange
 from messages_api.backend.protocol import whole, wire
 from messages_api.backend.protocol.error_mapping import FAILED_GENERATIONS, UNREADABLE, MappedError
 from messages_api.backend.protocol.ids import Ids, tool_ids
+from messages_api.backend.protocol.served import Served
 from messages_api.backend.protocol.types import Message, MessagesRequest
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import UpstreamError
@@ -57,6 +58,8 @@ class Attempt:
     """The error of a failed attempt."""
     reported_usage: Callable[[], Usage] = Usage
     """Returns the counts that the upstream has reported so far. Set by the adapter."""
+    served: Served = field(default_factory=Served)
+    """What was served, as the upstream states it. Filled or replaced by the adapter."""
 
     def __post_init__(self) -> None:
         self._started_at = time.monotonic()

@@ -11,6 +11,7 @@ from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.exchange import MAX_RESPONSE_BYTES, Exchange
 from messages_api.backend.protocol import sse, wire
 from messages_api.backend.protocol.error_mapping import FAILED_GENERATIONS, UNREADABLE, MappedError
+from messages_api.backend.protocol.served import Served
 from messages_api.backend.protocol.types import Event
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.protocol.whole import is_generated, is_json, message_of
@@ -37,6 +38,8 @@ class Decoder(Protocol):
     """The error that ended the stream."""
     usage: Usage
     """The counts that the upstream reported so far."""
+    served: Served
+    """What was served, as the upstream states it."""
     is_whole: bool
     """The response is complete, including its end mark."""
     has_changed: bool
@@ -233,6 +236,7 @@ class EventSource:
 def open_source(attempt: Attempt, decoder: Decoder, *, keep_raw: bool = False) -> EventSource:
     """Return the source of an attempt with its first event. Raise UpstreamError if there is none."""
     attempt.reported_usage = lambda: decoder.usage
+    attempt.served = decoder.served
     return EventSource(attempt.exchange, decoder, keep_raw=keep_raw)
 
 
@@ -242,6 +246,7 @@ def read_complete(attempt: Attempt, raw: bytes, decoder: Decoder) -> UpstreamRes
     events = [event for record in (*parser.feed(raw), *parser.eof()) for event in decoder.read(record)]
     events += decoder.eof()
     attempt.reported_usage = lambda: decoder.usage
+    attempt.served = decoder.served
     if decoder.error is not None:
         raise attempt.invalid(decoder.error, raw)
     reported_usage = ReportedUsage.of(decoder.usage, is_final=True)

@@ -29,7 +29,12 @@ def message(attempt: Attempt) -> UpstreamResponse:
     if is_stream(raw):
         return read_complete(attempt, raw, _decoder(attempt))
     response = attempt.decode(raw)
-    usage = Usage.from_openai(find_usage(response)) if isinstance(response, dict) else Usage()
+    usage = Usage()
+    if isinstance(response, dict):
+        found = find_usage(response)
+        usage = Usage.from_openai(found)
+        attempt.served.read_chunk(response)
+        attempt.served.read_usage(found)
     attempt.reported_usage = lambda: usage
     try:
         message = completion.message_from_openai(

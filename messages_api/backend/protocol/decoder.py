@@ -20,6 +20,7 @@ from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.openai_counts import find_usage
 from messages_api.backend.protocol.response_content import ContentPart, read_content
 from messages_api.backend.protocol.response_errors import choice_error, is_error
+from messages_api.backend.protocol.served import Served
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.stop_reasons import is_cut_by_length, known_finish, stop_fields
 from messages_api.backend.protocol.thinking_signature import ThinkingSigner
@@ -56,6 +57,7 @@ class OpenAIDecoder:
         """The error that ended the stream. Before the first byte was sent, it can still be an HTTP error."""
         self.usage = Usage()
         """The last counts that the upstream reported."""
+        self.served = Served()
         self.is_whole = False
         """The response is complete, including its end mark."""
         self._request = request
@@ -131,16 +133,31 @@ class OpenAIDecoder:
             return self._fail(map_openai_error(200, chunk))
         usage = find_usage(chunk)
         if usage:
-            self.usage = self.usage.replaced(Usage.from_openai(usage))
+            self._read_usage(usage)
+        if usage or not self._is_started:
+            self.served.read_chunk(chunk)
         choices = chunk.get("choices") or []
         if not isinstance(choices, list):
             return self._fail(NO_CHOICES)
 
         out = self.start()
+        was_complete = self.is_complete
         for choice in choices:
             if self.error is None:
                 out += self._choice(choice)
+        if self.is_complete and not was_complete:
+            self.served.read_chunk(chunk)
         return out
+
+    def _read_usage(self, usage: object) -> None:
+        known = self.usage
+        self.usage = known.replaced(Usage.from_openai(usage))
+        if not isinstance(usage, dict):
+            return
+        if self.usage is not known:
+            self.served.read_latest_usage(usage)
+        elif "cost" in usage:  # its counts are a placeholder
+            self.served.read_usage(usage)
 
     def done(self) -> list[Event]:
         """Return the events for `[DONE]`."""

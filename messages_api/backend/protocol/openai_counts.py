@@ -31,6 +31,9 @@ _WRITTEN = (
     "cachewriteinputtokens",
     "cachedcreationtokens",
 )
+_AUDIO = ("audiotokens",)
+_SEARCHES = ("websearchrequests", "websearchcalls", "numsearchqueries")
+_SERVER_TOOLS = ("servertooluse", "serversidetoolusagedetails")
 _REASONING = ("reasoningtokens", "thinkingtokens", "thoughtstokencount")
 _PROMPT_DETAILS = ("prompttokensdetails", "inputtokensdetails", "prompttokendetails", "inputtokendetails")
 _COMPLETION_DETAILS = (
@@ -54,6 +57,10 @@ class OpenAICounts:
     written: int | None = None
     written_1h: int | None = None
     reasoning: int | None = None
+    audio_input: int | None = None
+    """The part of `input` that is audio."""
+    audio_output: int | None = None
+    web_searches: int | None = None
 
 
 def find_usage(chunk: JSONObject) -> object:
@@ -82,25 +89,36 @@ def read_counts(usage: object) -> OpenAICounts:
     cached tokens, and whether the completion contains the reasoning.
     """
     counts = _named(usage)
-    completion_details = _details(counts, _COMPLETION_DETAILS)
+    prompt_details, completion_details = _details(counts, _PROMPT_DETAILS), _details(counts, _COMPLETION_DETAILS)
     completion = _first((counts,), _COMPLETION)
     reasoning = _first((completion_details, counts), _REASONING)
-    prompt, cached, written, written_1h = _prompt_counts(counts)
+    prompt, cached, written, written_1h = _prompt_counts(counts, prompt_details)
     total = _first((counts,), _TOTAL)
+    # OpenRouter, xAI, LiteLLM and Perplexity: each counts the searches in a place of its own.
+    searches = _first((_details(counts, _SERVER_TOOLS), prompt_details, counts), _SEARCHES)
+    audio_output = _first((completion_details,), _AUDIO)
     if prompt is None:
-        return OpenAICounts(output=_output(completion, reasoning, rest=None), reasoning=reasoning)
+        output = _output(completion, reasoning, rest=None)
+        return OpenAICounts(
+            output=output, reasoning=reasoning, audio_output=_part(audio_output, output), web_searches=searches
+        )
 
     is_disjoint = _is_disjoint(counts, prompt, cached + written, completion or 0, reasoning or 0, total)
     whole = prompt + cached + written if is_disjoint else prompt
     cached = min(cached, whole)
     written = min(written, whole - cached)
+    input = whole - cached - written
+    output = _output(completion, reasoning, rest=None if total is None else total - whole)
     return OpenAICounts(
-        input=whole - cached - written,
-        output=_output(completion, reasoning, rest=None if total is None else total - whole),
+        input=input,
+        output=output,
         cached=cached,
         written=written,
         written_1h=None if written_1h is None else min(written_1h, written),
         reasoning=reasoning,
+        audio_input=_part(_first((prompt_details,), _AUDIO), input),
+        audio_output=_part(audio_output, output),
+        web_searches=searches,
     )
 
 
@@ -116,9 +134,13 @@ def count(value: object) -> int | None:
     return None
 
 
-def _prompt_counts(counts: JSONObject) -> tuple[int | None, int, int, int | None]:
+def _part(part: int | None, whole: int | None) -> int | None:
+    """Return a count that is a part of another one, and therefore not larger."""
+    return part if part is None or whole is None else min(part, whole)
+
+
+def _prompt_counts(counts: JSONObject, details: JSONObject) -> tuple[int | None, int, int, int | None]:
     """Return the prompt as reported, its cached and written parts, and the writes with a lifetime of one hour."""
-    details = _details(counts, _PROMPT_DETAILS)
     prompt = _first((counts,), _PROMPT)
     cached = _first((details, counts), _CACHED) or 0
     missed = count(counts.get("promptcachemisstokens"))

@@ -18,6 +18,7 @@ from messages_api.backend.protocol.error_mapping import (
 )
 from messages_api.backend.protocol.healing import has_texts, healed_block, healed_message
 from messages_api.backend.protocol.ids import Ids
+from messages_api.backend.protocol.served import Served
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.token_estimate import estimated_output
 from messages_api.backend.protocol.types import Event, JSONObject, Message, MessagesRequest
@@ -71,6 +72,7 @@ class AnthropicDecoder:
         """The error that ended the stream. Before the first byte was sent, it can still be an HTTP error."""
         self.usage = Usage()
         """The counts that the upstream reported so far. They are cumulative."""
+        self.served = Served()
         self.is_whole = False
         """Whether `message_stop` was seen."""
         self.has_changed = False
@@ -135,6 +137,7 @@ class AnthropicDecoder:
         except UpstreamResponseError as error:
             return self._fail(error.mapped)
         assert isinstance(body, dict)
+        self.served.read_model(body.get("model"))
         sent = events_of({**message, "usage": body.get("usage")})
         return [event for each in sent for event in self.feed(each)]
 
@@ -178,10 +181,12 @@ class AnthropicDecoder:
         received = event.get("message")
         if not isinstance(received, dict):
             return self._fail(INVALID_EVENT)
+        self.served.read_model(received.get("model"))
         message = healed_message(checked_message(received), model=self._model, ids=self._ids)
         self._is_started = True
         self.message_id = message["id"]
         self.usage = Usage.from_anthropic(message.get("usage"))
+        self.served.read_usage(received.get("usage"))
         changes: JSONObject = {}
         if message["model"] != self._model:
             changes["model"] = self._model
@@ -199,6 +204,7 @@ class AnthropicDecoder:
             return []
         if self.stop_reason is not None:
             return self._fail(OUT_OF_ORDER)
+        self.served.read_block(event.get("content_block"))
         return self._blocks.start(event)
 
     def _block_delta(self, event: JSONObject) -> list[Event]:
@@ -227,6 +233,8 @@ class AnthropicDecoder:
             stop = {"stop_reason": self.stop_reason, "stop_sequence": self._stop_sequence}
             event = {**event, "delta": {**delta, **stop}}
         self.usage = self.usage.merged(Usage.from_anthropic(event.get("usage")))
+        self.served.read_usage(event.get("usage"))
+        self.served.read_stop(delta)
         return closing + unchanged(self._with_usage(event))
 
     def _with_usage(self, event: JSONObject) -> JSONObject:

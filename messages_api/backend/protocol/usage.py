@@ -22,6 +22,12 @@ class Usage:
     """The part of `cache_write` with a lifetime of one hour; the rest has five minutes."""
     thinking: int | None = None
     """The part of `output` that is thinking."""
+    audio_input: int | None = None
+    """The part of `input` that is audio."""
+    audio_output: int | None = None
+    """The part of `output` that is audio."""
+    web_searches: int | None = None
+    """Requests of a web search that the upstream ran and bills."""
 
     @classmethod
     def from_openai(cls, usage: object) -> "Usage":
@@ -34,6 +40,9 @@ class Usage:
             cache_write=counts.written,
             cache_write_1h=counts.written_1h,
             thinking=counts.reasoning,
+            audio_input=counts.audio_input,
+            audio_output=counts.audio_output,
+            web_searches=counts.web_searches,
         )
 
     @classmethod
@@ -52,6 +61,9 @@ class Usage:
         thinking = None
         if details := _object(counts.get("output_tokens_details")):
             (thinking,) = read_each(details, "thinking_tokens")
+        web_searches = None
+        if server_tools := _object(counts.get("server_tool_use")):
+            (web_searches,) = read_each(server_tools, "web_search_requests")
         if cache_write is not None and cache_write_1h is not None:
             cache_write_1h = min(cache_write_1h, cache_write)
         return cls(
@@ -61,6 +73,7 @@ class Usage:
             cache_write=cache_write,
             cache_write_1h=cache_write_1h,
             thinking=thinking,
+            web_searches=web_searches,
         )
 
     def openai(self) -> JSONObject:
@@ -94,10 +107,16 @@ class Usage:
 
         Counts in a stream are cumulative, so the later one wins. But a missing one, or a 0 after a known count, is an
         omission of the upstream. An input of 0 beside more cached tokens is none: the input was moved to the cache.
+        Lifetimes of cache writes are only in the first event of a stream: where all its writes have one hour, those
+        that a loop of server tools adds have it, too.
         """
         merged = {field.name: _later(getattr(self, field.name), getattr(later, field.name)) for field in _FIELDS}
         if later.input == 0 and later.cached > self.cached:
             merged["input"] = 0
+        write, one_hour = merged["cache_write"], merged["cache_write_1h"]
+        if one_hour and write is not None:
+            adds_one_hour = later.cache_write_1h is None and self.cache_write == self.cache_write_1h
+            merged["cache_write_1h"] = write if adds_one_hour else min(one_hour, write)
         return Usage(**merged)
 
     def replaced(self, later: "Usage") -> "Usage":
@@ -110,7 +129,13 @@ class Usage:
             return self if self != UNKNOWN else later
         prompt = self if later.input is None else later
         output = self.output if later.output is None else later.output
-        return replace(prompt, output=output, thinking=_later(self.thinking, later.thinking))
+        return replace(
+            prompt,
+            output=output,
+            thinking=_later(self.thinking, later.thinking),
+            audio_output=_later(self.audio_output, later.audio_output),
+            web_searches=_later(self.web_searches, later.web_searches),
+        )
 
     @property
     def cached(self) -> int:
