@@ -222,7 +222,8 @@ MODEL = open_object(
         "display_name": TEXT,
         "created_at": described(TEXT, "Release date, or 1970-01-01T00:00:00Z where it is unknown."),
         "lifecycle": described({"enum": list(LIFECYCLES)}, "As the upstream says, else `active`."),
-    }
+    },
+    capabilities=described(OBJECT, "As the upstreams of the model say, where they say the same."),
 )
 MODEL_PAGE = closed_object(
     {

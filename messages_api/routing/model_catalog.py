@@ -38,9 +38,6 @@ class Listing:
     names: Collection[str]
     """Those that are listed for a pattern: the names of the admin, else of `entries`."""
 
-    def entry(self, name: str) -> ListedModel:
-        return self.entries.get(name) or {"id": name, "lifecycle": "active"}
-
 
 NO_LISTING = Listing({}, ())
 Listings = Mapping[str, Listing]
@@ -50,35 +47,47 @@ Listings = Mapping[str, Listing]
 def models(*, key: Snapshot) -> list[ListedModel]:
     """Return the models that a key may use, the newest first."""
     table, listings = route_table.current(), catalogs.get() or {}
-    named = {name: _described(name, table, listings) for name in route_table.models(key=key)}
-    listed = {
-        entry["id"]: entry
-        for entry in _listed(table, listings)
-        if entry["id"] not in named and authorization.allows_model(key, entry["id"])
-    }
-    return model_list.newest_first({**listed, **named}.values())
+    listed = {name for name in _listed(table, listings) if authorization.allows_model(key, name)}
+    names = listed.union(route_table.models(key=key))
+    return model_list.newest_first(_described(name, table, listings, key=key) for name in names)
 
 
 def find(name: str, *, key: Snapshot) -> ListedModel | None:
     """Return a model that a key may use and a route matches, also if no upstream lists it; None if there is none."""
     if not route_table.is_available(name, key=key):
         return None
-    return _described(name, route_table.current(), catalogs.get() or {})
+    return _described(name, route_table.current(), catalogs.get() or {}, key=key)
 
 
-def _described(name: str, table: RouteTable, listings: Listings) -> ListedModel:
-    """Return what the first upstream of a model says about it, under the name that clients use."""
+def _described(name: str, table: RouteTable, listings: Listings, *, key: Snapshot) -> ListedModel:
+    """Return what the first upstream of a model says about it, under the name that clients use.
+
+    The AGREED_FIELDS are left out where another upstream of the model says something else.
+    """
     match = table.find(name)
-    for target in _first(match.targets) if match is not None else ():
-        listing = listings.get(target.target.endpoint.identity, NO_LISTING)
-        if (entry := listing.entries.get(target.target.model)) is not None:
-            own_name = entry.get("display_name") if entry["id"] == name else None
-            return {**entry, "id": name, "display_name": own_name or name}
-    return {"id": name, "lifecycle": "active"}
+    targets = match.targets if match is not None else ()
+    first = _entries(_first(targets), listings)
+    if not first:
+        return {"id": name, "lifecycle": "active"}
+    same_model = [target for target in targets if target.is_enabled and not target.is_fallback_model]
+    entry = model_list.agreed([first[0], *_entries(same_model, listings)])
+    described: ListedModel = entry if entry["id"] == name else {**entry, "id": name, "display_name": name}
+    if "allowed_fallback_models" in entry:
+        fallbacks = entry["allowed_fallback_models"]
+        described["allowed_fallback_models"] = [each for each in fallbacks if authorization.allows_model(key, each)]
+    return described
 
 
-def _listed(table: RouteTable, listings: Listings) -> Iterable[ListedModel]:
-    """Yield the models of routes with a pattern: those of the upstreams that requests reach first, by their names."""
+def _entries(targets: Iterable[RoutedTarget], listings: Listings) -> list[ListedModel]:
+    """Return what the upstreams of some targets say about their models, where they list them."""
+    found = (
+        listings.get(target.target.endpoint.identity, NO_LISTING).entries.get(target.target.model) for target in targets
+    )
+    return [entry for entry in found if entry is not None]
+
+
+def _listed(table: RouteTable, listings: Listings) -> Iterable[str]:
+    """Yield the models of routes with a pattern: those of the upstreams that requests reach first."""
     for pattern, targets in table.routes.items():
         if not model_patterns.is_prefix(pattern):
             continue
@@ -89,7 +98,7 @@ def _listed(table: RouteTable, listings: Listings) -> Iterable[ListedModel]:
             for name in listing.names:
                 is_covered = model_patterns.covers(pattern, name)  # cheaper: most of a list may not be
                 if is_covered and model_patterns.most_specific(table.routes, name) == pattern:
-                    yield listing.entry(name)
+                    yield name
 
 
 def _first(targets: Iterable[RoutedTarget]) -> list[RoutedTarget]:

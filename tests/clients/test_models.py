@@ -15,13 +15,15 @@ from anthropic.types import ModelInfo
 from anthropic.types.beta import BetaModelInfo
 
 from messages_api.models import ModelCatalog
+from tests.messages_api.backend.protocol.test_model_capabilities import CAPABILITIES
 from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.upstream import body_response
 
 LISTED = [
     {"type": "model", "id": "claude-a", "display_name": "Claude A", "created_at": "2026-01-01T00:00:00Z"},
     {"type": "model", "id": "claude-b", "display_name": "Claude B", "created_at": "2026-02-01T00:00:00Z"},
-    {"type": "model", "id": "claude-c", "display_name": "Claude C", "lifecycle": "retired", "max_tokens": 64_000},
+    {"type": "model", "id": "claude-c", "display_name": "Claude C", "lifecycle": "retired", "max_tokens": 64_000}
+    | {"capabilities": CAPABILITIES, "line": "sonnet", "allowed_fallback_models": ["claude-d"]},
     {"type": "model", "id": "claude-d", "display_name": "Claude D", "lifecycle": "deprecated", "max_input_tokens": 9},
 ]
 
@@ -54,6 +56,15 @@ def test_a_model_is_retrieved(client: anthropic.Anthropic) -> None:
 
     assert (known.display_name, known.lifecycle, known.max_tokens) == ("Claude C", "retired", 64_000)
     assert (unlisted.id, unlisted.lifecycle, unlisted.created_at.year) == ("model_id", "active", 1970)
+
+
+def test_capabilities_are_read(client: anthropic.Anthropic) -> None:
+    model, beta = client.models.retrieve("claude-c"), client.beta.models.retrieve("claude-c")
+
+    assert model.capabilities is not None and beta.capabilities is not None
+    assert model.capabilities.to_dict() == beta.capabilities.to_dict() == CAPABILITIES
+    assert (model.line, beta.line, beta.allowed_fallback_models) == ("sonnet", "sonnet", ["claude-d"])
+    assert client.models.retrieve("claude-a").capabilities is None
 
 
 def test_raw_and_streamed_responses_are_read(client: anthropic.Anthropic) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Required, TypedDict
 
+from messages_api.backend.protocol.model_capabilities import readable_capabilities
 from messages_api.backend.protocol.types import JSONObject
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
@@ -16,6 +17,10 @@ UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 LIFECYCLES = ("active", "deprecated", "retired")
 LISTED_LIFECYCLES = ("active", "deprecated")
 """What a list without a filter contains."""
+LINES = ("haiku", "sonnet", "opus", "fable", "mythos")
+MAX_FALLBACKS = 64
+AGREED_FIELDS = ("capabilities", "line", "allowed_fallback_models")
+"""Fields that are true for clients only if all upstreams of a model say the same."""
 
 
 class ListedModel(TypedDict, total=False):
@@ -29,6 +34,9 @@ class ListedModel(TypedDict, total=False):
     retires_at: str
     max_input_tokens: int
     max_tokens: int
+    line: str
+    capabilities: JSONObject
+    allowed_fallback_models: list[str]
 
 
 def from_anthropic(response: object) -> list[ListedModel]:
@@ -43,6 +51,9 @@ def from_anthropic(response: object) -> list[ListedModel]:
             retires_at=_time(entry.get("retires_at")),
             max_input_tokens=_count(entry.get("max_input_tokens")),
             max_tokens=_count(entry.get("max_tokens")),
+            line=entry.get("line") if entry.get("line") in LINES else None,
+            capabilities=readable_capabilities(entry.get("capabilities")),
+            allowed_fallback_models=_names(entry.get("allowed_fallback_models")),
         )
         for entry in _entries(response)
     ]
@@ -80,6 +91,19 @@ def _entries(response: object) -> list[dict[str, Any]]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value.isprintable() else None
+
+
+def _names(value: object) -> list[str] | None:
+    is_readable = isinstance(value, list) and len(value) <= MAX_FALLBACKS and all(map(_text, value))
+    return value if is_readable else None  # type: ignore[return-value]
+
+
+def agreed(entries: Sequence[ListedModel]) -> ListedModel:
+    """Return the first of the entries, without AGREED_FIELDS in which the others differ."""
+    first: Any = entries[0]
+    different = [name for name in AGREED_FIELDS if any(entry.get(name) != first.get(name) for entry in entries)]
+    kept: Any = {name: value for name, value in first.items() if name not in different}
+    return kept  # type: ignore[no-any-return]
 
 
 def _count(value: object) -> int | None:

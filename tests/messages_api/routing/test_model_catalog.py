@@ -13,6 +13,7 @@ from keys.access.snapshots import Snapshot
 from keys.models import APIKey
 from messages_api.models import ModelCatalog, Route, RouteTarget, Upstream
 from messages_api.routing import model_catalog
+from tests.messages_api.backend.protocol.test_model_capabilities import CAPABILITIES
 from tests.upstream import ScriptedUpstream, body_response, failure
 
 ANTHROPIC = {
@@ -122,6 +123,55 @@ def test_a_route_describes_its_model(add: Any, issue: Any, upstream: ScriptedUps
     }
     found = model_catalog.find("alias", key=key)
     assert found is not None and found["max_tokens"] == 64_000
+
+
+DESCRIBED = {**ANTHROPIC, "capabilities": CAPABILITIES, "line": "opus", "allowed_fallback_models": ["claude-old"]}
+
+
+@pytest.mark.parametrize("pattern", ["claude-*", "claude-new"])
+@pytest.mark.parametrize(
+    ("second", "is_passed_on"),
+    [
+        pytest.param(DESCRIBED, True, id="equal"),
+        pytest.param({**DESCRIBED, "capabilities": CAPABILITIES | {"batch": {"supported": False}}}, False, id="other"),
+        pytest.param({"id": "claude-new"}, False, id="none"),
+        pytest.param({"id": "claude-old"}, True, id="not listed"),
+    ],
+)
+@pytest.mark.parametrize("priority", [0, 1])
+def test_capabilities_are_those_of_all_upstreams(
+    add: Any, issue: Any, upstream: ScriptedUpstream, pattern: str, second: Any, is_passed_on: bool, priority: int
+) -> None:
+    add(pattern)
+    add(pattern, name="second", base_url=f"{upstream.url}/second", priority=priority)
+    add(pattern, name="fallback", base_url=f"{upstream.url}/fallback", priority=2, model="other")
+    add(pattern, name="off", base_url=f"{upstream.url}/off", enabled=False)
+    listed = {"/v1": DESCRIBED, "/second/v1": second}
+    upstream.queue(lambda request: lists(listed.get(request.path.partition("/models")[0], OPENAI)), times=None)
+
+    model_catalog.refresh()
+
+    model = model_catalog.find("claude-new", key=issue())
+    assert model in model_catalog.models(key=issue())
+    assert model == {
+        "id": "claude-new",
+        "display_name": "Claude New",
+        "created_at": "2026-03-01T00:00:00Z",
+        "lifecycle": "deprecated",
+        "max_tokens": 64_000,
+        **({"capabilities": CAPABILITIES} if is_passed_on else {}),
+        **({"line": "opus", "allowed_fallback_models": ["claude-old"]} if second != {"id": "claude-new"} else {}),
+    }
+
+
+def test_fallback_models_are_those_that_the_key_may_use(add: Any, issue: Any, upstream: ScriptedUpstream) -> None:
+    add("*")
+    upstream.queue(lists({"id": "claude-new", "allowed_fallback_models": ["claude-old", "claude-older"]}))
+    model_catalog.refresh()
+
+    found = model_catalog.find("claude-new", key=issue(allowed_models=["claude-new", "claude-old"]))
+
+    assert found is not None and found["allowed_fallback_models"] == ["claude-old"]
 
 
 def test_a_more_specific_route_decides(add: Any, issue: Any, upstream: ScriptedUpstream) -> None:

@@ -1,8 +1,12 @@
 """Pages of the list of models."""
 
+from typing import get_args
+
 import pytest
+from anthropic.types import ModelLine
 
 from messages_api.backend.protocol import model_list
+from messages_api.backend.protocol.model_list import ListedModel
 from messages_api.backend.protocol.types import JSONObject
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
@@ -82,10 +86,26 @@ def test_an_unknown_cursor_is_rejected(param: str) -> None:
         ({"id": "a", "created_at": "yesterday", "lifecycle": "new", "max_tokens": "many"}, {"id": "a"}),
         ({"id": "a", "created_at": "0001-01-01T00:00:00+23:00", "display_name": ""}, {"id": "a"}),
         ({"id": "a", "display_name": 7, "max_input_tokens": -1, "retires_at": None}, {"id": "a"}),
+        ({"id": "a", "capabilities": {"batch": True}, "line": "ode", "allowed_fallback_models": ["b", 1]}, {"id": "a"}),
+        ({"id": "a", "line": "opus", "allowed_fallback_models": []},) * 2,
     ],
 )
 def test_fields_that_a_strict_client_cannot_read_are_left_out(entry: JSONObject, read: JSONObject) -> None:
     assert model_list.from_anthropic({"data": [entry]}) == [read]
+
+
+def test_all_model_lines_of_the_client_are_known() -> None:
+    assert get_args(ModelLine) == model_list.LINES
+
+
+def test_what_upstreams_say_differently_is_left_out() -> None:
+    a = ListedModel(id="a", line="opus", max_tokens=1, capabilities={"batch": {"supported": True}})
+    b = ListedModel(id="a", line="opus", max_tokens=2, capabilities={"batch": {"supported": False}})
+
+    assert model_list.agreed([a]) == model_list.agreed([a, a]) == a
+    assert model_list.agreed([a, b]) == {"id": "a", "line": "opus", "max_tokens": 1}
+    assert model_list.agreed([a, {"id": "a"}]) == {"id": "a", "max_tokens": 1}
+    assert model_list.agreed([{"id": "a"}, a]) == {"id": "a"}
 
 
 @pytest.mark.parametrize("response", [None, [], {}, {"data": None}, {"data": [None, {}, {"id": ""}, {"id": "a b"}]}])
