@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -21,6 +21,7 @@ from keys.pricing.price_book import prices
 from keys.pricing.rating import Price
 from keys.usage import ledger, statements
 from keys.usage.rows import Admission, Settlement, Status
+from lib import money
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.middleware import new_request_id
 from tests.support.gateway import Gateway, GatewayServer
@@ -248,6 +249,48 @@ def test_a_request_is_priced_with_the_model_that_served_it_and_keeps_the_price(q
     assert spent_and_reserved(monthly) == (4_500, 0)
 
 
+def costing(picos: int) -> Settlement:
+    return Settlement(**{**_fields(completed(0, 0)), "cost_usd_picos": picos})
+
+
+def test_parts_of_a_micro_dollar_are_carried_and_corrections_take_them_back(key: APIKey) -> None:
+    period = BudgetPeriod(budget=budget(key, 10, unit="usd", period="total"), starts_at=timezone.now())
+    found = []
+
+    for picos in (2_900_000, 2_900_000, 200_000, -1, -5_999_998, -2):
+        period.spend(picos)
+        period.save()
+        found.append(BudgetPeriod.objects.values_list("spent", "spent_rest_picos").get())
+
+    assert found == [(2, 900_000), (5, 800_000), (6, 0), (5, 999_999), (0, 1), (0, 0)]
+
+
+def test_a_part_of_a_micro_dollar_leaves_no_room_for_the_last_one(quiet_ledger: None, key: APIKey) -> None:
+    monthly = budget(key, 10, unit="usd")
+    first = admission(key, reserving(monthly, 7))
+    ledger.admit(first)
+    statements.settle_rows([statements.closed(first, costing(6_000_001))])
+
+    with pytest.raises(BudgetExceeded) as caught:
+        ledger.admit(admission(key, reserving(monthly, 4)))
+    ledger.admit(admission(key, reserving(monthly, 3)))
+
+    assert "$0.000003 remaining of the monthly budget of $0.00001" in caught.value.message
+    (shown,) = status.for_key(key)
+    assert (shown.limit, shown.spent, shown.reserved, shown.remaining) == (10_000_000, 6_000_001, 3_000_000, 999_999)
+
+
+@pytest.mark.parametrize(("picos", "is_alerted"), [(4_999_999, False), (5_000_000, True)])
+def test_an_alert_is_exact(quiet_ledger: None, key: APIKey, picos: int, is_alerted: bool) -> None:
+    monthly = budget(key, 10, unit="usd", alert_threshold_percent=50)
+    request = admission(key, reserving(monthly, 10))
+    ledger.admit(request)
+
+    statements.settle_rows([statements.closed(request, costing(picos))])
+
+    assert Notification.objects.exists() == is_alerted
+
+
 def test_a_model_without_a_price_is_unpriced_and_never_0(quiet_ledger: None, key: APIKey) -> None:
     request = admission(key)
     ledger.admit(request)
@@ -363,6 +406,9 @@ def four(
     """Four processes on one database, with a key whose budget lasts for a hundred requests."""
     servers = [GatewayServer(CONFIG_CACHE_TTL_S="5", DATABASE_TIMEOUT_S="10") for _ in range(4)]
     first = Gateway(servers[0], upstream, owner)
+    ModelPrice.objects.create(
+        model_pattern="*", input_price=1_234_567, output_price=9_999_999, valid_from=datetime(2026, 1, 1, tzinfo=UTC)
+    )
     budget(first.key, 100 * PER_REQUEST)
     with ExitStack() as stack:
         for server in servers:
@@ -382,6 +428,24 @@ def test_a_thousand_concurrent_requests_spend_a_budget_for_a_hundred_exactly(
     assert spent_and_reserved(Budget.objects.get()) == (100 * PER_REQUEST, 0)
     rows = Counter(UsageRecord.objects.values_list("status", flat=True))
     assert rows == Counter({"completed": 100, "rejected": 900})
+
+
+def test_a_thousand_concurrent_requests_spend_a_budget_of_money_to_the_pico_dollar(
+    four: list[Gateway], upstream: ScriptedUpstream, run: int
+) -> None:
+    cost = INPUT * 1_234_567 + 12 * 9_999_999
+    reserved = money.rounded_up(cost)
+    # A hundred reservations, each of which is less than a micro-dollar too large: not enough for another request.
+    assert 0 < money.picos(reserved) - cost < cost // 100
+    Budget.objects.update(unit="usd", amount=100 * reserved)
+    upstream.queue(replied(Reply(usage=(INPUT, 12))), times=None)
+
+    statuses = asyncio.run(_send_all(four, 1000))
+
+    assert statuses == Counter({"200": 100, "402": 900})
+    period = BudgetPeriod.objects.get()
+    assert (period.spent, period.spent_rest_picos, period.reserved) == (*money.split(100 * cost), 0)
+    assert set(UsageRecord.objects.filter(status="completed").values_list("cost_usd_picos", flat=True)) == {cost}
 
 
 async def _send_all(gateways: list[Gateway], count: int) -> Counter[str]:

@@ -59,7 +59,7 @@ def period(key: APIKey) -> BudgetPeriod:
 def settle(key: APIKey, count: int, **changes: Any) -> None:
     """Settle requests in batches, in every budget of the key."""
     book = price_book.load()
-    reservations = [[pk, 0] for pk in BudgetPeriod.objects.values_list("pk", flat=True)]
+    reservations = [[pk, 0] for pk in Budget.objects.values_list("pk", flat=True)]
     batch: list[Row] = []
     for _ in range(count):
         admission = admission_of(key, reservations=reservations, tags={"job": "sum"})

@@ -1,6 +1,8 @@
 """Usage records as rows: every kind of tokens is in every form of them."""
 
+import json
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,40 @@ def test_every_form_has_all_kinds_of_tokens(form: type) -> None:
 
 def test_every_kind_of_tokens_is_rolled_up() -> None:
     assert set(TOKEN_COLUMNS) < set(MEASURES)
+
+
+def spooled(**changes: Any) -> bytes:
+    """Return a line of the spool as an older version wrote it."""
+    moment = "2026-11-01T12:00:00+00:00"
+    row = {"id": "req_1", "api_key_id": 1, "status": "completed", "streamed": False, "reservations": [[1, 15]]}
+    times = dict.fromkeys(("created_at", "settled_at", "lease_expires_at"), moment)
+    return json.dumps(row | times | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "cost"),
+    [
+        pytest.param({"cost_usd_micros": 15}, 15_000_000, id="micro-dollars"),
+        pytest.param({"cost_usd_micros": 0}, 0, id="nothing"),
+        pytest.param({"cost_usd_micros": None}, None, id="unpriced"),
+        pytest.param({"cost_usd_micros": 1, "cost_usd_picos": 2_900_000}, 2_900_000, id="both"),
+        pytest.param({"cost_usd_micros": "15"}, None, id="a text"),
+        pytest.param({"cost_usd_micros": 10**13}, None, id="too large"),
+        pytest.param({"cost_usd_picos": 2**63 - 1}, 2**63 - 1, id="the largest"),
+    ],
+)
+def test_a_row_that_an_older_version_spooled_has_its_cost_in_pico_dollars(
+    changes: dict[str, Any], cost: int | None
+) -> None:
+    row = rows.from_json(spooled(**changes))
+
+    assert row["cost_usd_picos"] == cost and "cost_usd_micros" not in row
+
+
+def test_what_the_cache_saved_may_be_negative() -> None:
+    row = rows.from_json(spooled(cache_savings_usd_picos=-(10**12), cache_read_cost_usd_picos=-1))
+
+    assert (row["cache_savings_usd_picos"], row["cache_read_cost_usd_picos"]) == (-(10**12), None)
 
 
 def test_every_billed_kind_is_rated() -> None:
