@@ -8,7 +8,8 @@ exact under any concurrency. A request with several budgets reserves in all of t
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keys.pricing.rating import Price, max_cost, max_output
+from keys.domain.prices import Price
+from keys.pricing.max_cost import max_cost, max_output
 
 Reservation = list[int]
 """The ID of a budget, and the amount that is reserved in its period that contains the admission."""

@@ -1,65 +1,108 @@
-"""Price book: the prices of models, cached in each process for CONFIG_CACHE_TTL_S."""
+"""Price book: prices of models with their modifiers, and negotiated factors, cached for CONFIG_CACHE_TTL_S."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from keys.domain import factors
+from keys.domain.price_modifiers import Modifier
+from keys.domain.prices import Price
 from keys.errors import LedgerUnavailable
-from keys.models import ModelPrice
-from keys.pricing.rating import Price
+from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
 from lib import model_patterns
 from lib.cached import SingleFlightCache
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """All prices by model pattern, the latest of each pattern first."""
+    """All prices by model pattern, and the negotiated factors by upstream with their start, the latest first."""
 
-    rows: dict[str, list[ModelPrice]]
+    rows: dict[str, list[Price]]
+    factors: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
 
-    def find(self, model: str, *, upstream: str, at: datetime) -> Price | None:
+    def find(self, model: str, *, upstream: str, at: datetime, alias: str = "") -> Price | None:
         """Return the price of a model at an upstream, or None for an unpriced model.
 
-        A price for this upstream takes precedence over one for any, then an exact name over the longest prefix, then
-        the latest.
+        A price for this upstream takes precedence over one for any, then the exact name over `alias`, which is another
+        name of the same model, over the longest prefix, then the latest.
         """
-        matching = [pattern for pattern in self.rows if model_patterns.covers(pattern, model)]
-        found = [row for pattern in matching for row in self.rows[pattern] if row.valid_from <= at]
-        best = max(
-            (row for row in found if row.upstream in ("", upstream)),
-            key=lambda row: (
-                row.upstream == upstream != "",
-                row.model_pattern == model,
-                len(row.model_pattern),
-                row.valid_from,
+        found = (
+            price
+            for pattern, prices in self.rows.items()
+            if model_patterns.covers(pattern, model) or pattern == alias != ""
+            for price in prices
+            if price.upstream in ("", upstream) and price.valid_from is not None and price.valid_from <= at
+        )
+        return max(
+            found,
+            key=lambda price: (
+                price.upstream == upstream != "",
+                price.model_pattern == model,
+                price.model_pattern == alias,
+                len(price.model_pattern),
+                price.valid_from,
             ),
             default=None,
         )
-        return None if best is None else _price(best)
+
+    def price_factor(self, upstream: str, *, at: datetime) -> int | None:
+        """Return the factor that was negotiated with an upstream, in ten-thousandths. None: no factor."""
+        return next((factor for since, factor in self.factors.get(upstream, ()) if since <= at), None)
 
 
-def _price(row: ModelPrice) -> Price:
+def price_of(row: ModelPrice, modifiers: Iterable[PriceModifier]) -> Price:
+    """Return the price of a row. It is not valid if a modifier was saved without validation."""
+    try:
+        parsed = tuple(map(modifier_of, modifiers))
+        is_valid = True
+    except ValueError as error:
+        logger.error("Price %s (%s) has an invalid modifier: %s", row.pk, row, error)
+        parsed, is_valid = (), False
     return Price(
         id=row.pk,
+        model_pattern=row.model_pattern,
+        upstream=row.upstream,
+        valid_from=row.valid_from,
         input=row.input_price,
         output=row.output_price,
-        cache_read=_or_input(row.cache_read_price, row),
-        cache_write_5m=_or_input(row.cache_write_5m_price, row),
-        cache_write_1h=_or_input(row.cache_write_1h_price, row),
+        cache_read=row.cache_read_price,
+        cache_write_5m=row.cache_write_5m_price,
+        cache_write_1h=row.cache_write_1h_price,
+        audio_input=row.audio_input_price,
+        audio_output=row.audio_output_price,
+        web_search=row.web_search_price,
+        is_free=row.is_free,
+        writes_cache_implicitly=row.writes_cache_implicitly,
         max_output_tokens=row.max_output_tokens,
+        modifiers=parsed,
+        is_valid=is_valid,
     )
 
 
-def _or_input(price: int | None, row: ModelPrice) -> int:
-    """Return a price, or the input price where the row has none: such tokens are billed as input, not free."""
-    return row.input_price if price is None else price
+def modifier_of(row: PriceModifier) -> Modifier:
+    """Return the modifier of a row. Raise ValueError, with a message for users, for an invalid value."""
+    return Modifier.parsed(
+        row.dimension,
+        row.value,
+        weekdays=row.weekdays,
+        input_factor=factors.from_decimal(row.input_factor),
+        output_factor=factors.from_decimal(row.output_factor),
+    )
 
 
 def load() -> PriceBook:
-    """Read the price book from the database. One query."""
-    rows: dict[str, list[ModelPrice]] = {}
-    for row in ModelPrice.objects.order_by("model_pattern", "-valid_from"):
-        rows.setdefault(row.model_pattern, []).append(row)
-    return PriceBook(rows)
+    """Read the price book from the database. Three queries."""
+    rows: dict[str, list[Price]] = {}
+    for row in ModelPrice.objects.order_by("model_pattern", "-valid_from").prefetch_related("modifiers"):
+        rows.setdefault(row.model_pattern, []).append(price_of(row, row.modifiers.all()))
+    negotiated: dict[str, list[tuple[datetime, int]]] = {}
+    for factor in NegotiatedFactor.objects.order_by("-valid_from"):
+        known = negotiated.setdefault(factor.upstream, [])
+        known.append((factor.valid_from, factors.from_decimal(factor.factor)))
+    return PriceBook(rows, negotiated)
 
 
 class PriceCache(SingleFlightCache[PriceBook]):

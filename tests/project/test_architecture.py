@@ -61,7 +61,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/reports",
         "lib",
     },
-    "keys/pricing": {"keys/errors", "keys/models", "lib"},
+    "keys/pricing": {"keys/domain", "keys/errors", "keys/models", "lib"},
     "keys/reports": {"keys/budgets", "keys/domain", "keys/limits", "keys/models", "lib"},
     "keys/templatetags": {"keys/admin", "keys/domain", "keys/hygiene", "keys/models", "keys/reports", "lib"},
     "keys/usage": {"keys/budgets", "keys/domain", "keys/errors", "keys/models", "keys/pricing", "lib"},

@@ -18,7 +18,7 @@ from keys.budgets.reservations import BudgetRef, ReservationRequest, reservation
 from keys.errors import BudgetExceeded
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
-from keys.pricing.rating import Price
+from keys.domain.prices import Price
 from keys.usage import ledger, statements
 from keys.usage.rows import Admission, Settlement, Status
 from lib import money
