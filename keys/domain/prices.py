@@ -8,9 +8,6 @@ from keys.domain.factors import ONE
 from keys.domain.price_kinds import OUTPUT_KINDS
 from keys.domain.price_modifiers import Modifier
 
-PER_MILLION = 1_000_000
-"""Tokens times micro-dollars per million tokens are pico-dollars: a micro-dollar has a million of them."""
-
 
 class FractionalRate(Exception):
     """The effective rate is not a whole number of micro-dollars per million tokens."""

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from keys.domain import factors, price_kinds, prices
 from keys.domain.price_modifiers import SERVED, Conditions, Modifier, UnknownValue, applying
-from keys.domain.prices import PER_MILLION, FractionalRate, Price
+from keys.domain.prices import FractionalRate, Price
 from keys.pricing import parts, refusals
 from keys.pricing.model_names import is_same_model
 from keys.pricing.parts import Part
+from lib import money
 
 NO_USAGE = "none"
 """The usage source of requests that no upstream received."""
@@ -216,7 +217,7 @@ class _Rater:
             return [self._search_line(part, searches, rate=0, reason=FREE)]
         if price is None or price.web_search is None:
             raise _Unpriced(NO_WEB_SEARCH_PRICE)
-        return [self._search_line(part, searches, rate=self._times(price.web_search * PER_MILLION, []))]
+        return [self._search_line(part, searches, rate=self._times(money.picos(price.web_search), []))]
 
     def _search_line(self, part: Part, searches: int, *, rate: int, reason: str = "") -> CostLine:
         return CostLine(

@@ -10,12 +10,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any
 
 from django.db import models
 
+from keys.domain import factors
 from keys.models import UsageRecord
 
 logger = logging.getLogger(__name__)
@@ -162,6 +164,16 @@ def _scalar(value: Any) -> Any:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
+def _factor(value: Any) -> Decimal | None:
+    """Return an exact factor on prices. The spool holds it as text."""
+    if value is None:
+        return None
+    try:
+        return factors.to_decimal(factors.from_decimal(value))
+    except (ValueError, TypeError):
+        raise _UnfitValue from None
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _UnfitValue
@@ -220,6 +232,8 @@ BY_NAME: dict[str, Fit] = {
     "tags": _mapping_or_none,
     **{name: partial(count, most=BIGINT_MAX) for name in COSTS},
     "cache_savings_usd_picos": partial(_signed, most=BIGINT_MAX),
+    "other_prices": _mapping_or_none,
+    "price_factor": _factor,
 }
 _COLUMNS = {column.attname: column for column in UsageRecord._meta.concrete_fields}
 FITS: dict[str, Fit] = {name: _fit_of(column) for name, column in _COLUMNS.items()}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -13,7 +14,7 @@ from keys.domain.limits import BudgetStanding, LimitExceeded, budget_headers
 from keys.models import UsageRecord
 from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
 from keys.pricing.price_book import PriceBook
-from keys.pricing.rating import Tokens, cost
+from keys.pricing.rating import rate
 from keys.usage import column_values, figures_checksum
 from keys.usage.column_values import UnfitRecord
 from lib import money
@@ -93,7 +94,17 @@ class Settlement:
     thinking_tokens: int | None = None
     cost_usd_picos: int | None = None
     """None: the model has no price."""
+    input_cost_usd_picos: int | None = None
+    output_cost_usd_picos: int | None = None
+    cache_read_cost_usd_picos: int | None = None
+    cache_write_cost_usd_picos: int | None = None
+    item_cost_usd_picos: int | None = None
+    cache_savings_usd_picos: int | None = None
+    unpriced_reason: str = ""
+    """Why there is no cost: keys.pricing.rating."""
     price_id: int | None = None
+    other_prices: dict[str, int] | None = None
+    price_factor: Decimal | None = None
     usage_source: str = UsageSource.NONE
     is_model_known: bool = True
     """Whether the hourly rollups have the model's name."""
@@ -112,7 +123,6 @@ CLOSING = tuple(item.name for item in fields(Settlement))
 _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
 _NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
-_BILLED = [(item.name, f"{item.name}_tokens") for item in fields(Tokens)]
 _COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_picos")
 """The columns of an interrupted request that rollups and budgets count, and those that explain its cost."""
 
@@ -134,14 +144,17 @@ def closing(settlement: Settlement) -> Row:
 
 
 def rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
-    """Return the settlement with its cost: None without a price, 0 if no upstream was contacted."""
-    if settlement.usage_source == UsageSource.NONE:
-        return replace(settlement, cost_usd_picos=0)
-    row = closing(settlement)
-    price = book.find(row["upstream_model"], upstream=row["upstream"], at=at)
-    if price is None:
-        return settlement
-    return replace(settlement, cost_usd_picos=cost(tokens(row), price), price_id=price.id)
+    """Return the settlement with its cost: None and a reason if it is unknown, 0 if no upstream was contacted."""
+    rating = rate(closing(settlement) | {"created_at": at}, book)
+    return replace(
+        settlement,
+        cost_usd_picos=rating.cost_usd_picos,
+        **rating.parts,
+        unpriced_reason=rating.unpriced_reason,
+        price_id=rating.price_id,
+        other_prices=rating.other_prices,
+        price_factor=rating.price_factor,
+    )
 
 
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:
@@ -181,9 +194,9 @@ def as_interrupted(row: Row, interruption: Mapping[str, Any]) -> Row:
     return row | unknown | {"error_type": ""} | dict(interruption) | {"status": Status.INTERRUPTED}
 
 
-def tokens(row: Mapping[str, Any]) -> Tokens:
-    """Return the billed tokens of a row. Unknown counts are 0."""
-    return Tokens(**{kind: row[column] or 0 for kind, column in _BILLED})
+def total_tokens(row: Mapping[str, Any]) -> int:
+    """Return all billed tokens of a row. Unknown counts are 0."""
+    return sum(row[name] or 0 for name in BILLED_TOKEN_COLUMNS)
 
 
 def _in_picos(found: dict[str, Any]) -> dict[str, Any]:
@@ -196,8 +209,11 @@ def _in_picos(found: dict[str, Any]) -> dict[str, Any]:
 
 def to_json(row: Row) -> bytes:
     """Return a row as one line of the spool, without a line break."""
-    plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-    return json.dumps(plain).encode()
+    return json.dumps(row, default=_plain).encode()
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def from_json(line: bytes) -> Row:

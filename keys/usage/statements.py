@@ -169,12 +169,12 @@ class _Batch:
 
     def _settle(self, row: Row, replaced: Written) -> None:
         """Spend the cost of a request and count it, instead of its reservation or of its interruption."""
-        picos, tokens = row["cost_usd_picos"] or 0, rows.tokens(row).total
+        picos, tokens = row["cost_usd_picos"] or 0, rows.total_tokens(row)
         is_reserved = replaced.was_open or row["id"] in self.admitted_here
         if replaced.interruption is not None:
             before = rows.as_interrupted(row, replaced.interruption)
             picos -= before["cost_usd_picos"] or 0
-            tokens -= rows.tokens(before).total
+            tokens -= rows.total_tokens(before)
             is_reserved = False  # the interruption released it
             self._rollups.subtract(before)
             self.late_settlements += 1

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from keys.budgets import status
 from keys.budgets.reservations import BudgetRef, ReservationRequest, reservation_requests
+from keys.domain.prices import Price
 from keys.errors import BudgetExceeded
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
-from keys.domain.prices import Price
 from keys.usage import ledger, statements
 from keys.usage.rows import Admission, Settlement, Status
 from lib import money

@@ -1,4 +1,4 @@
-"""The cost of tokens in pico-dollars, in integers, without rounding."""
+"""Prices by model and time, and the maximum cost of a request."""
 
 from datetime import UTC, datetime
 
@@ -6,54 +6,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keys.domain.prices import Price
 from keys.models import ModelPrice
+from keys.pricing.max_cost import max_cost, max_output
 from keys.pricing.price_book import prices
-from keys.pricing.rating import Price, Tokens, cost, max_cost, max_output
+from keys.pricing.rating import rate
 from lib import money
+from tests.keys.pricing.books import book, price, row
 
-OPUS = Price(
-    input=15_000_000, output=75_000_000, cache_read=1_500_000, cache_write_5m=18_750_000, cache_write_1h=30_000_000
+OPUS = price(
+    input=15_000_000,
+    output=75_000_000,
+    cache_read=1_500_000,
+    cache_write_5m=18_750_000,
+    cache_write_1h=30_000_000,
 )
 counts = st.integers(0, 10**9)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [
-        pytest.param(Tokens(input=1_000_000), 15_000_000_000_000, id="a million in"),
-        pytest.param(Tokens(input=9, output=12), 1_035_000_000, id="a short request"),
-        pytest.param(Tokens(cache_read=1), 1_500_000, id="a part of a micro-dollar is kept"),
-        pytest.param(
-            Tokens(cache_write_5m=4, cache_write_1h=2), 135_000_000, id="cache writes have prices of their own"
-        ),
-        pytest.param(Tokens(), 0, id="nothing"),
-    ],
-)
-def test_each_kind_of_token_has_its_price(tokens: Tokens, expected: int) -> None:
-    assert cost(tokens, OPUS) == expected
-
-
-@given(counts, counts, counts)
-def test_a_request_costs_the_sum_of_its_parts(fresh: int, read: int, output: int) -> None:
-    whole = cost(Tokens(input=fresh, cache_read=read, output=output), OPUS)
-    parts = [Tokens(input=fresh), Tokens(cache_read=read), Tokens(output=output)]
-
-    assert whole == sum(cost(part, OPUS) for part in parts)
-
-
 @given(counts, st.integers(0, 100_000), st.integers(0, 100_000), st.booleans())
 def test_no_request_exceeds_the_maximum_cost(input_tokens: int, max_tokens: int, output: int, writes: bool) -> None:
-    spent = Tokens(cache_write_1h=input_tokens) if writes else Tokens(input=input_tokens)
+    spent = {"cache_write_1h_tokens" if writes else "input_tokens": input_tokens}
+    rated = rate(row(**spent, output_tokens=min(output, max_tokens)), book(OPUS))
     reserved = max_cost(input_tokens=input_tokens, max_tokens=max_tokens, price=OPUS, may_write_cache=writes)
 
-    assert cost(spent, OPUS) + cost(Tokens(output=min(output, max_tokens)), OPUS) <= money.picos(reserved)
+    assert rated.cost_usd_picos is not None and rated.cost_usd_picos <= money.picos(reserved)
 
 
 def test_the_maximum_cost_is_rounded_up() -> None:
-    price = Price(input=1, output=1_000_000)
+    cheap = Price(input=1, output=1_000_000)
 
-    assert max_cost(input_tokens=1, max_tokens=2, price=price, may_write_cache=False) == 3
-    assert max_cost(input_tokens=0, max_tokens=2, price=price, may_write_cache=False) == 2
+    assert max_cost(input_tokens=1, max_tokens=2, price=cheap, may_write_cache=False) == 3
+    assert max_cost(input_tokens=0, max_tokens=2, price=cheap, may_write_cache=False) == 2
 
 
 def test_the_output_is_capped_by_the_maximum_of_the_model() -> None:

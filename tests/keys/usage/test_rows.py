@@ -8,7 +8,7 @@ import pytest
 
 from keys.models import HourlyUsage, UsageRecord
 from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
-from keys.pricing.rating import Tokens
+from keys.pricing.parts import COUNTED
 from keys.usage import rows
 from keys.usage.hourly_rollup import MEASURES
 from keys.usage.rows import Settlement
@@ -68,5 +68,5 @@ def test_what_the_cache_saved_may_be_negative() -> None:
 def test_every_billed_kind_is_rated() -> None:
     row = {name: 10**position for position, name in enumerate(BILLED_TOKEN_COLUMNS)}
 
-    assert [f"{item.name}_tokens" for item in fields(Tokens)] == list(BILLED_TOKEN_COLUMNS)
-    assert rows.tokens(row).total == Settlement(status="completed", **row).tokens == 11_111
+    assert [f"{kind}_tokens" for kind in COUNTED] == list(BILLED_TOKEN_COLUMNS)
+    assert rows.total_tokens(row) == Settlement(status="completed", **row).tokens == 11_111
