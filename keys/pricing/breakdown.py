@@ -1,65 +1,116 @@
-"""Cost breakdown of a request: tokens times price by kind, in pico-dollars, which add up without rounding."""
+"""Cost breakdown of a request: its rating, line by line, at the prices that its record names. Adds up exactly."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keys.models import ModelPrice, UsageRecord
+from keys.domain import factors, price_kinds
+from keys.models import PriceModifier, UsageRecord
+from keys.pricing import rating
+from keys.pricing.rating import CostLine, Rating
+from keys.pricing.recorded_prices import recorded_prices
+from lib import money
 
 KINDS = {
-    "input": "Input",
-    "output": "Output",
-    "cache_read": "Cache read",
-    "cache_write_5m": "Cache write, 5 minutes",
-    "cache_write_1h": "Cache write, 1 hour",
+    price_kinds.INPUT: "Input",
+    price_kinds.OUTPUT: "Output",
+    price_kinds.CACHE_READ: "Cache read",
+    price_kinds.CACHE_WRITE_5M: "Cache write, 5 minutes",
+    price_kinds.CACHE_WRITE_1H: "Cache write, 1 hour",
+    price_kinds.AUDIO_INPUT: "Audio input",
+    price_kinds.AUDIO_OUTPUT: "Audio output",
+    price_kinds.WEB_SEARCH: "Web search",
 }
-"""Kinds of tokens that have a price, with their labels."""
+"""Kinds of usage that have a price, with their labels."""
+PARTS = {
+    "message": "Message",
+    "compaction": "Compaction",
+    "advisor_message": "Advisor",
+    "fallback_message": "Fallback",
+}
+REASONS = {
+    rating.REFUSED: "not billed: refusal before any output",
+    rating.FREE: "free",
+}
+DIMENSIONS = dict(PriceModifier.Dimension.choices)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CostLine:
-    """The tokens of one kind times their price."""
+class BreakdownLine:
+    """A line of the breakdown, in words."""
 
+    part: str
+    """Empty if the request has one part."""
     kind: str
     tokens: int
     price: int
-    """Micro-dollars per million tokens."""
-
-    @property
-    def picos(self) -> int:
-        """The cost in pico-dollars."""
-        return self.tokens * self.price
+    """Micro-dollars per million tokens, or per web search."""
+    factors: list[str]
+    rate: int
+    """Price times factors."""
+    picos: int
+    reason: str
+    """Why it is not billed."""
+    is_item: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostBreakdown:
-    lines: list[CostLine]
-    """One for each kind of which there were tokens."""
+    lines: list[BreakdownLine]
+    """One for each part and kind of which there were tokens."""
     cost: int
     """The recorded cost in pico-dollars."""
+    rated: int | None
+    """The cost at the recorded prices as they are in the database now."""
 
     @property
-    def picos(self) -> int:
-        return sum(line.picos for line in self.lines)
+    def has_parts(self) -> bool:
+        return any(line.part for line in self.lines)
 
     @property
     def adds_up(self) -> bool:
-        """False if the price was changed in the database after the request was rated."""
-        return self.picos == self.cost
-
-
-def _price_of(price: ModelPrice, kind: str) -> int:
-    own: int | None = getattr(price, f"{kind}_price")
-    return price.input_price if own is None else own
+        """False if a price or the record was changed in the database after the request was rated."""
+        return self.rated == self.cost
 
 
 def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
-    """Return None if there is nothing to multiply: the request is unpriced or free, or used no tokens."""
-    price, cost = record.price, record.cost_usd_picos
-    if price is None or cost is None or price.is_free:
+    """Return None if there is nothing to multiply: the request is unpriced or free, or used no tokens. Two queries."""
+    if record.cost_usd_picos is None or record.usage_source == rating.NO_USAGE:
         return None
-    counts = {kind: getattr(record, f"{kind}_tokens") or 0 for kind in KINDS}
-    lines = [
-        CostLine(kind=KINDS[kind], tokens=tokens, price=_price_of(price, kind))
-        for kind, tokens in counts.items()
-        if tokens
-    ]
-    return CostBreakdown(lines=lines, cost=cost) if lines else None
+    columns = {column.attname: getattr(record, column.attname) for column in record._meta.concrete_fields}
+    found = rating.rate(columns, recorded_prices(record))
+    if found.cost_usd_picos is not None and all(line.reason == rating.FREE for line in found.lines):
+        return None
+    return CostBreakdown(lines=list(_lines(found)), cost=record.cost_usd_picos, rated=found.cost_usd_picos)
+
+
+def _lines(found: Rating) -> Iterator[BreakdownLine]:
+    several = len({line.part.number for line in found.lines}) > 1
+    for line in found.lines:
+        is_item = line.kind == price_kinds.WEB_SEARCH
+        unit = money.PICOS_PER_MICRO if is_item else 1
+        yield BreakdownLine(
+            part=_part(line) if several else "",
+            kind=KINDS[line.kind],
+            tokens=line.tokens,
+            price=line.price // unit,
+            factors=list(_factors(line, found)),
+            rate=line.rate // unit,
+            picos=line.picos,
+            reason=REASONS.get(line.reason, line.reason),
+            is_item=is_item,
+        )
+
+
+def _part(line: CostLine) -> str:
+    return f"{line.part.number}. {PARTS.get(line.part.type, line.part.type)} ({line.model})"
+
+
+def _factors(line: CostLine, found: Rating) -> Iterator[str]:
+    """Yield the factors of a line in words."""
+    if not line.is_billed:
+        return
+    for modifier in line.modifiers:
+        factor = factors.text(modifier.factor(line.kind))
+        yield f"{factor} {DIMENSIONS.get(modifier.dimension, modifier.dimension)} {modifier.value}"
+    if found.price_factor is not None:
+        yield f"{factors.text(factors.from_decimal(found.price_factor))} negotiated"

@@ -24,7 +24,7 @@ class AudioInIterations(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """Tokens that one model counted at once."""
+    """Tokens of one sampling of one model."""
 
     number: int = 1
     type: str = MESSAGE
@@ -33,7 +33,7 @@ class Part:
     tokens: dict[str, int] = field(default_factory=dict)
     """By kind. Kinds do not overlap."""
     refusal_category: str = ""
-    """Empty: not refused before output."""
+    """Of a refusal before any output. Empty: none."""
 
     @property
     def prompt_tokens(self) -> int:

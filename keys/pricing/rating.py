@@ -72,8 +72,10 @@ class CostLine:
     kind: str
     tokens: int
     """Or searches."""
+    price: int
+    """Micro-dollars per million, without factors. 0 if nothing is billed and no price is known."""
     rate: int
-    """Micro-dollars per million: list price times all factors. 0 if nothing is billed and no price is known."""
+    """Micro-dollars per million, times all factors."""
     is_billed: bool = True
     reason: str = ""
     """Why it is not billed."""
@@ -186,8 +188,18 @@ class _Rater:
         if not is_billed or price.is_free:
             reason = FREE if is_billed else REFUSED
             return [
-                CostLine(part=part, model=model, kind=kind, tokens=tokens, rate=rate, is_billed=False, reason=reason)
-                for kind, tokens, rate in _unbilled(part, price)
+                CostLine(
+                    part=part,
+                    model=model,
+                    kind=kind,
+                    tokens=tokens,
+                    price=price.rate(kind),
+                    rate=price.rate(kind),
+                    is_billed=False,
+                    reason=reason,
+                )
+                for kind, tokens in part.tokens.items()
+                if tokens
             ]
         modifiers = self._applying(part, price)
         return [
@@ -196,6 +208,7 @@ class _Rater:
                 model=model,
                 kind=kind,
                 tokens=tokens,
+                price=price.rate(kind),
                 rate=self._rate(price, kind, modifiers),
                 modifiers=modifiers,
                 input_rate=self._rate(price, price_kinds.INPUT, modifiers),
@@ -212,20 +225,21 @@ class _Rater:
         part = next((part for part in reversed(found) if part.type in parts.SERVING), found[-1])
         price = self._price(part)
         if part.refusal_category and not self._bills_refusal(part.refusal_category):
-            return [self._search_line(part, searches, rate=0, reason=REFUSED)]
+            return [self._search_line(part, searches, 0, reason=REFUSED)]
         if price is not None and price.is_free:
-            return [self._search_line(part, searches, rate=0, reason=FREE)]
+            return [self._search_line(part, searches, 0, reason=FREE)]
         if price is None or price.web_search is None:
             raise _Unpriced(NO_WEB_SEARCH_PRICE)
-        return [self._search_line(part, searches, rate=self._times(money.picos(price.web_search), []))]
+        return [self._search_line(part, searches, money.picos(price.web_search))]
 
-    def _search_line(self, part: Part, searches: int, *, rate: int, reason: str = "") -> CostLine:
+    def _search_line(self, part: Part, searches: int, price: int, *, reason: str = "") -> CostLine:
         return CostLine(
             part=part,
             model=part.model or self._model,
             kind=price_kinds.WEB_SEARCH,
             tokens=searches,
-            rate=rate,
+            price=price,
+            rate=self._times(price, []),
             is_billed=not reason,
             reason=reason,
         )
@@ -271,8 +285,3 @@ class _Rater:
             return prices.times(rate, [*applied, factors.ONE if self._factor is None else self._factor])
         except FractionalRate:
             raise _Unpriced(FRACTIONAL_RATE) from None
-
-
-def _unbilled(part: Part, price: Price) -> Iterable[tuple[str, int, int]]:
-    """Yield kind, tokens and list price of what is not billed."""
-    return ((kind, tokens, price.rate(kind)) for kind, tokens in part.tokens.items() if tokens)

@@ -1,4 +1,4 @@
-"""Refusals before any output: which categories the vendor bills, by date. Pure.
+"""Refusals before any output: which categories the provider bills, by date. Pure.
 
 A refusal after output began is billed like any response. Source: platform.claude.com, "How refusals are billed" and the
 release notes of 2026-09-24. It says that this may change: add an entry with the date.

@@ -268,7 +268,7 @@ def test_the_cost_breakdown_adds_up_to_the_recorded_cost_without_rounding(
     found = cost_breakdown(record)
 
     assert found is not None and found.adds_up
-    assert found.picos == record.cost_usd_picos == cost
+    assert found.rated == record.cost_usd_picos == cost
 
 
 def test_a_breakdown_with_a_changed_price_does_not_claim_to_add_up(

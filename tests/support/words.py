@@ -97,6 +97,10 @@ RULES = (
         "rejection",
         (
             *TOOL_CALLS,
+            "docs/pricing.md",
+            "keys/models/usage.py",
+            "keys/pricing",
+            "tests/keys/pricing",
             "messages_api/gateway",
             "messages_api/apis",
             "messages_api/openapi",

@@ -1,4 +1,4 @@
-"""Worked examples after the price rules of vendors, to the pico-dollar."""
+"""Worked examples after the price rules of providers, to the pico-dollar."""
 
 import json
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ def rated(case: dict[str, Any]) -> Rating:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("case", data()["cases"], ids=lambda case: case["id"])
-def test_a_request_costs_what_the_vendor_bills(case: dict[str, Any]) -> None:
+def test_a_request_costs_what_the_provider_bills(case: dict[str, Any]) -> None:
     found = rated(case)
 
     assert found.cost_usd_picos == case["picos"]
