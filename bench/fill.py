@@ -24,8 +24,20 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, KeySecret, ModelPrice, Team, UsageRecord  # noqa: E402
-from keys.usage.hourly_rollup import DIMENSIONS, measures_of  # noqa: E402
+from keys.domain.latency_buckets import bucket_of  # noqa: E402
+from keys.models import (  # noqa: E402
+    APIKey,
+    Budget,
+    BudgetPeriod,
+    HourlyLatency,
+    HourlyUsage,
+    KeySecret,
+    ModelPrice,
+    Team,
+    UsageRecord,
+)
+from keys.usage.column_values import EMPTY  # noqa: E402
+from keys.usage.hourly_rollup import DIMENSIONS, dimensions_of, measures_of  # noqa: E402
 from lib.periods import bounds_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]
@@ -33,9 +45,9 @@ MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]
 OUTCOMES = [("completed", 95), ("failed", 2), ("client_closed", 2), ("rejected", 1)]
 MODEL_WEIGHTS = list(accumulate(weight for *_, weight in MODELS))
 OUTCOME_WEIGHTS = list(accumulate(weight for _, weight in OUTCOMES))
-CONSTANTS = dict.fromkeys(
-    ("stop_reason", "client_request_id", "user_agent", "upstream_request_id", "message_id", "boot_id"), ""
-) | {
+CONSTANTS = {
+    **{name: "" for name, value in EMPTY.items() if value == ""},
+    **{name: int(value) for name, value in EMPTY.items() if isinstance(value, bool)},
     "attempts": "[]",
     "reservations": "[]",
     "api_format": "anthropic",
@@ -110,12 +122,18 @@ def _record(keys: list[APIKey], count: int, session: int, now: datetime, price: 
         _insert(rows)
         written += len(rows)
         for row in rows:
-            hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
-            dimensions = (row["api_key_id"], hour, *(row[name] for name in DIMENSIONS[2:]))
-            hours.setdefault(dimensions, Counter()).update(measures_of(row))
+            hours.setdefault(dimensions_of(EMPTY | CONSTANTS | row), Counter()).update(measures_of(row))
     in_order = sorted(hours.items(), key=lambda item: item[0][1])  # as the ledger writes them
-    HourlyUsage.objects.bulk_create(
+    rollups = HourlyUsage.objects.bulk_create(
         (HourlyUsage(**dict(zip(DIMENSIONS, key, strict=True)), **measures) for key, measures in in_order),
+        batch_size=5_000,
+    )
+    bucket = bucket_of(CONSTANTS["duration_ms"])
+    HourlyLatency.objects.bulk_create(
+        (
+            HourlyLatency(hourly_usage=rollup, measure="duration_ms", bucket=bucket, requests=rollup.requests)
+            for rollup in rollups
+        ),
         batch_size=5_000,
     )
 
@@ -123,9 +141,12 @@ def _record(keys: list[APIKey], count: int, session: int, now: datetime, price: 
 def _insert(rows: list[dict[str, Any]]) -> None:
     """Insert through the database driver: Django takes five times as long."""
     names = ", ".join(rows[0])
-    constants = ", ".join(f"'{value}'" for value in CONSTANTS.values())
+    constants = {
+        name: int(value) if value is False else value for name, value in CONSTANTS.items() if name not in rows[0]
+    }
+    values = ", ".join(f"'{value}'" for value in constants.values())
     placeholders = ", ".join(["%s"] * len(rows[0]))
-    statement = f"INSERT INTO keys_usagerecord ({names}, {', '.join(CONSTANTS)}) VALUES ({placeholders}, {constants})"
+    statement = f"INSERT INTO keys_usagerecord ({names}, {', '.join(constants)}) VALUES ({placeholders}, {values})"
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(statement, [tuple(map(_adapted, row.values())) for row in rows])
 

@@ -6,12 +6,13 @@ from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice, NegotiatedFactor, PriceModifier
 from keys.models.teams import Team
-from keys.models.usage import HourlyUsage, UsageRecord
+from keys.models.usage import HourlyLatency, HourlyUsage, UsageRecord
 
 __all__ = [
     "APIKey",
     "Budget",
     "BudgetPeriod",
+    "HourlyLatency",
     "HourlyUsage",
     "KeyRevoked",
     "KeySecret",

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce
 
 from keys.models.keys import APIKey, KeySecret
 from keys.models.prices import ModelPrice
@@ -30,9 +31,9 @@ BILLED_TOKEN_COLUMNS = (
     "cache_write_1h_tokens",
 )
 """The kinds of tokens that have a price. They do not overlap."""
-TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens")
-"""All kinds of tokens, in usage records and hourly rollups. Thinking tokens are part of the output tokens."""
-AMOUNT_COLUMNS = ("cost_usd_picos",)
+TOKEN_COLUMNS = (*BILLED_TOKEN_COLUMNS, "thinking_tokens", "audio_input_tokens", "audio_output_tokens")
+"""All kinds of tokens, in usage records and hourly rollups. Thinking and audio tokens are part of input and output."""
+AMOUNT_COLUMNS = ("cost_usd_picos", "cache_savings_usd_picos")
 """Amounts of money in usage records. Hourly rollups have each in two parts: `parts_of`."""
 
 
@@ -52,6 +53,22 @@ UNKNOWN_MODEL = ""
 """The model of hourly rollups for requests with a name that no route matches, or with one of too many other names."""
 ROLLUP_MODEL = Case(When(is_model_known=True, then=F("model")), default=Value(UNKNOWN_MODEL))
 """The model of a usage record's hourly rollup, as an expression."""
+NO_ID = 0
+"""The team or owner of hourly rollups for requests of a key without one: a unique key does not compare NULL."""
+ROLLUP_DIMENSIONS: dict[str, Any] = {
+    "api_key_id": F("api_key_id"),
+    "team_id": Coalesce("team_id", Value(NO_ID)),
+    "owner_id": Coalesce("owner_id", Value(NO_ID)),
+    "model": ROLLUP_MODEL,
+    "upstream": F("upstream"),
+    # Where clients invent models, their names at an upstream are invented too.
+    "upstream_model": Case(When(is_model_known=True, then=F("upstream_model")), default=Value(UNKNOWN_MODEL)),
+    "api_format": F("api_format"),
+    "status": F("status"),
+    "error_type": F("error_type"),
+    "usage_source": F("usage_source"),
+}
+"""The dimensions of a usage record's hourly rollup besides its hour, as expressions."""
 
 
 class UsageRecord(models.Model):
@@ -212,16 +229,22 @@ class UsageRecord(models.Model):
 
 
 class HourlyUsage(models.Model):
-    """Sums of the requests that were settled in an hour, by key, model, upstream, status and usage source.
+    """Sums of the requests that were settled in an hour, by everything that reports group by.
 
     Hours are those of the reporting time zone. Requests without usage are counted and not in the token sums.
     """
 
     hour = models.DateTimeField()
     api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hourly_usage", db_index=False)
+    # As they were at admission; `NO_ID` for none. No foreign keys: a deleted user keeps its history.
+    team_id = models.BigIntegerField(default=NO_ID)
+    owner_id = models.BigIntegerField(default=NO_ID)
     model = models.CharField(max_length=256, blank=True)
     upstream = models.CharField(max_length=64, blank=True)
+    upstream_model = models.CharField(max_length=256, blank=True)
+    api_format = models.CharField(max_length=16, blank=True)
     status = models.CharField(max_length=16)
+    error_type = models.CharField(max_length=40, blank=True)
     usage_source = models.CharField(max_length=16, blank=True)
 
     requests = models.BigIntegerField(default=0)
@@ -231,29 +254,73 @@ class HourlyUsage(models.Model):
     cache_write_5m_tokens = models.BigIntegerField(default=0)
     cache_write_1h_tokens = models.BigIntegerField(default=0)
     thinking_tokens = models.BigIntegerField(default=0)
+    audio_input_tokens = models.BigIntegerField(default=0)
+    audio_output_tokens = models.BigIntegerField(default=0)
+    web_searches = models.BigIntegerField(default=0)
     requests_without_usage = models.BigIntegerField(default=0)
-    # The cost in two parts, each added up on its own: `parts_of`.
+    # Amounts in two parts, each added up on its own: `parts_of`.
     cost_usd_micros = models.BigIntegerField(default=0)
     cost_usd_picos_rest = models.BigIntegerField(default=0)
+    cache_savings_usd_micros = models.BigIntegerField(default=0)
+    cache_savings_usd_picos_rest = models.BigIntegerField(default=0)
     unpriced_requests = models.BigIntegerField(default=0)
     client_errors = models.BigIntegerField(default=0)
+    requests_with_latency = models.BigIntegerField(default=0)
+    duration_ms = models.BigIntegerField(default=0)  # of these
 
     class Meta:
         verbose_name = "hourly rollup"
         ordering = ["-hour"]
         indexes = [
+            # A range of time of all keys: totals, days, exports, verification. Those of one key read the unique key.
             models.Index(fields=["hour"], name="usage_hour"),
             # The models in order: sums by model need no sort of a million rollups.
             models.Index(fields=["model", "hour"], name="usage_model_hour"),
+            # Finds the few unpriced models among all rollups of a month.
             models.Index(
                 fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_requests__gt=0)
             ),
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["api_key", "hour", "model", "upstream", "status", "usage_source"], name="one_hourly_usage"
+                fields=[
+                    "api_key",
+                    "hour",
+                    "team_id",
+                    "owner_id",
+                    "model",
+                    "upstream",
+                    "upstream_model",
+                    "api_format",
+                    "status",
+                    "error_type",
+                    "usage_source",
+                ],
+                name="one_hourly_usage",
             )
         ]
 
     def __str__(self) -> str:
         return f"{self.api_key_id} {self.model} {self.hour:%Y-%m-%d %H:00}"
+
+
+class HourlyLatency(models.Model):
+    """Histogram of the latencies of an hourly rollup: the number of its requests in each bucket that has any."""
+
+    class Measure(models.TextChoices):
+        DURATION = "duration_ms", "Latency"
+        TTFT = "ttft_ms", "Time to first token"
+
+    # The primary key is the only index.
+    pk = models.CompositePrimaryKey("hourly_usage_id", "measure", "bucket")
+    hourly_usage = models.ForeignKey(HourlyUsage, on_delete=models.CASCADE, related_name="latencies", db_index=False)
+    measure = models.CharField(max_length=16, choices=Measure.choices)
+    bucket = models.PositiveSmallIntegerField()  # keys.domain.latency_buckets
+    requests = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = "hourly latency"
+        verbose_name_plural = "hourly latencies"
+
+    def __str__(self) -> str:
+        return f"{self.hourly_usage_id} {self.measure} {self.bucket}"

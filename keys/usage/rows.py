@@ -12,7 +12,7 @@ from django.utils import timezone
 from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.domain.limits import BudgetStanding, LimitExceeded, budget_headers
 from keys.models import UsageRecord
-from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
+from keys.models.usage import AMOUNT_COLUMNS, BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
 from keys.pricing.price_book import PriceBook
 from keys.pricing.rating import rate
 from keys.usage import column_values, figures_checksum
@@ -92,6 +92,9 @@ class Settlement:
     cache_write_5m_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     thinking_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    web_searches: int | None = None
     cost_usd_picos: int | None = None
     """None: the model has no price."""
     input_cost_usd_picos: int | None = None
@@ -123,7 +126,8 @@ CLOSING = tuple(item.name for item in fields(Settlement))
 _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
 _NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
-_COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *TOKEN_COLUMNS, "cost_usd_picos")
+_FIGURES = (*TOKEN_COLUMNS, "web_searches", *AMOUNT_COLUMNS)
+_COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *_FIGURES)
 """The columns of an interrupted request that rollups and budgets count, and those that explain its cost."""
 
 
@@ -190,7 +194,7 @@ def interrupted(record: UsageRecord, settlement: Settlement) -> Row:
 
 def as_interrupted(row: Row, interruption: Mapping[str, Any]) -> Row:
     """Return the row as it was counted while the request was settled as interrupted."""
-    unknown = dict.fromkeys((*TOKEN_COLUMNS, "cost_usd_picos"))
+    unknown = dict.fromkeys((*_FIGURES, "ttft_ms", "duration_ms"))
     return row | unknown | {"error_type": ""} | dict(interruption) | {"status": Status.INTERRUPTED}
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
-from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Team, UsageRecord
+from keys.models import APIKey, Budget, BudgetPeriod, HourlyLatency, HourlyUsage, ModelPrice, Team, UsageRecord
 from keys.pricing import price_book
 from keys.usage import hourly_rollup, ledger, recovery, rollup_check, rows, statements
 from keys.usage.backlog import backlog, spool_folder
@@ -275,6 +275,7 @@ class _World:
     def _outcome(self) -> Settlement:
         random = self.random
         tokens = {name: random.choice([None, 0, random.randint(1, 30)]) for name in ("input_tokens", "output_tokens")}
+        tokens |= {name: random.choice([None, random.randint(0, 9_000)]) for name in ("ttft_ms", "duration_ms")}
         return random.choice(
             [
                 settlement(**tokens, upstream=random.choice(["first", "second"])),
@@ -325,6 +326,11 @@ def figures() -> dict[str, Any]:
             HourlyUsage.objects.order_by(*hourly_rollup.DIMENSIONS).values_list(
                 *hourly_rollup.DIMENSIONS, *hourly_rollup.MEASURES
             )
+        ),
+        "latencies": list(
+            HourlyLatency.objects.annotate(status=F("hourly_usage__status"), upstream=F("hourly_usage__upstream"))
+            .values_list("status", "upstream", "hourly_usage__upstream_model", "measure", "bucket", "requests")
+            .order_by("status", "upstream", "hourly_usage__upstream_model", "measure", "bucket")
         ),
         "budgets": list(
             BudgetPeriod.objects.order_by("budget").values_list("budget", "starts_at", "spent", "reserved")

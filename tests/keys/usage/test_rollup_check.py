@@ -11,7 +11,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from keys.models import APIKey, HourlyUsage, ModelPrice
+from keys.domain.latency_buckets import bucket_of
+from keys.models import APIKey, HourlyLatency, HourlyUsage, ModelPrice
 from keys.pricing.price_book import prices
 from keys.usage import rollup_check
 from lib.periods import begin_of_hour
@@ -41,6 +42,7 @@ def every_kind(requests: Callable[..., Any]) -> None:
     requests(created_at=at(1), upstream_model="small", cache_read_tokens=3, cache_write_1h_tokens=4, thinking_tokens=5)
     requests(created_at=at(1, minute=59), upstream_model="small")
     requests(created_at=at(1), upstream_model="dear", model="other", usage_source="estimated")
+    requests(created_at=at(1), upstream_model="small", audio_input_tokens=2, audio_output_tokens=1, web_searches=3)
     requests(created_at=at(2), status="failed", input_tokens=None, output_tokens=None, usage_source="none")
     requests(created_at=at(2), status="client_closed", output_tokens=None, usage_source="partial")
     requests(created_at=at(9), status="rejected")
@@ -81,6 +83,29 @@ def test_a_changed_rollup_is_found_and_repaired(requests: Callable[..., Any]) ->
     assert mismatches() == []
     after = list(HourlyUsage.objects.order_by("api_key", "hour", "model", "status").values())
     assert [row | {"id": 0} for row in after] == [row | {"id": 0} for row in before]
+
+
+def test_a_changed_histogram_is_found_and_repaired(requests: Callable[..., Any]) -> None:
+    requests(created_at=at(1), duration_ms=100, ttft_ms=0)
+    requests(created_at=at(1), duration_ms=101, ttft_ms=None)
+    requests(created_at=at(1), duration_ms=2**31 - 1, ttft_ms=9)
+    before = list(HourlyLatency.objects.order_by("measure", "bucket").values_list("measure", "bucket", "requests"))
+    assert before == [
+        ("duration_ms", bucket_of(100), 2),
+        ("duration_ms", bucket_of(2**31 - 1), 1),
+        ("ttft_ms", 0, 1),
+        ("ttft_ms", 9, 1),
+    ]
+    HourlyLatency.objects.filter(measure="duration_ms", requests=2).update(requests=5)
+    HourlyLatency.objects.filter(measure="ttft_ms", bucket=9).update(bucket=10)
+
+    assert mismatches() == [("duration_ms 98-108", 2, 5), ("ttft_ms 9-9", 1, 0), ("ttft_ms 10-11", 0, 1)]
+    run("--repair")
+
+    assert mismatches() == []
+    assert before == list(
+        HourlyLatency.objects.order_by("measure", "bucket").values_list("measure", "bucket", "requests")
+    )
 
 
 def test_a_rollup_without_records_is_a_mismatch_and_deleted(requests: Callable[..., Any]) -> None:
@@ -141,9 +166,14 @@ def test_the_command_lists_mismatches_and_fails(requests: Callable[..., Any]) ->
             {
                 "hour": "2026-07-01T12:00+00:00",
                 "key": record.api_key.public_id,
+                "team_id": 0,
+                "owner_id": record.api_key.owner_id,
                 "model": "claude-3",
                 "upstream": "local",
+                "upstream_model": "",
+                "api_format": "envelope",
                 "status": "completed",
+                "error_type": "",
                 "usage_source": "reported",
                 "measure": "requests",
                 "records": 1,
