@@ -2,7 +2,9 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
+
+from django.utils import timezone
 
 YEARS = range(2000, 3000)
 """Years in which arithmetic with days and time zones cannot overflow."""
@@ -31,3 +33,14 @@ def day(text: str) -> date:
     if parsed.year not in YEARS:
         raise ArgumentTypeError(f"enter a year from {YEARS[0]} to {YEARS[-1]}")
     return parsed
+
+
+def moment(text: str) -> datetime:
+    """Parse a time such as 2026-11-30T09:00. Without an offset, in the reporting time zone."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError("enter a time as 2026-11-30T09:00") from error
+    if parsed.year not in YEARS:
+        raise ArgumentTypeError(f"enter a year from {YEARS[0]} to {YEARS[-1]}")
+    return parsed if parsed.tzinfo else timezone.make_aware(parsed)

@@ -58,9 +58,7 @@ def _openai(price: ProposedPrice, version: tuple[int, int], regions: frozenset[s
 
 
 def _surcharge(dimension: str, value: str, label: str, reason: str) -> Addition:
-    modifier = ProposedModifier(
-        dimension=dimension, value=value, input_factor=SURCHARGE, output_factor=SURCHARGE
-    )
+    modifier = ProposedModifier(dimension=dimension, value=value, input_factor=SURCHARGE, output_factor=SURCHARGE)
     return Addition(id=f"{dimension}_{value}", label=label, reason=reason, modifier=modifier)
 
 

@@ -92,7 +92,12 @@ def _start(constraint: Constraint) -> date | None:
 
 
 def _mapped(
-    model: ModelInfo, later: Iterable[tuple[Constraint, ModelPrice]], start: date | None, price: ModelPrice, *, at: datetime
+    model: ModelInfo,
+    later: Iterable[tuple[Constraint, ModelPrice]],
+    start: date | None,
+    price: ModelPrice,
+    *,
+    at: datetime,
 ) -> CatalogPrice:
     day = max(at.date(), start or at.date())
     hours = [(each, prices) for each, prices in later if isinstance(each, TimeOfDateConstraint)]

@@ -86,7 +86,9 @@ def _matches(name: str, provider: Provider) -> Iterator[tuple[ModelInfo, Confide
         catalog_id = model.id.lower()
         if lower == catalog_id or _names(model, lower):
             yield model, "exact"
-        elif undated == catalog_id or lower == _DATE.sub("", catalog_id) or (undated != lower and _names(model, undated)):
+        elif (
+            undated == catalog_id or lower == _DATE.sub("", catalog_id) or (undated != lower and _names(model, undated))
+        ):
             yield model, "dated"
         elif lower.startswith(catalog_id) and _is_variant(lower[len(catalog_id) :]):
             yield model, "prefix"

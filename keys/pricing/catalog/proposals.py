@@ -137,6 +137,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """The day from which the source knows the price."""
     replaces_since: datetime | None = None
     """The start of the current price."""
+    replaces: int | None = None
+    """The ID of the current price."""
     base: str = ""
     """Digest of the prices that it was compared with: `keys.pricing.catalog.current`."""
     changes: tuple[Change, ...] = ()
@@ -213,4 +215,3 @@ def encode(review: PriceReview) -> bytes:
 def decode(content: bytes) -> PriceReview:
     """Raise ValueError if the content is no review."""
     return msgspec.json.decode(content, type=PriceReview)
-
