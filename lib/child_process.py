@@ -67,7 +67,7 @@ def run_python(
         return output
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[tuple[int, int]]) -> int:
+def _spawn(command: list[str], environment: Mapping[str, str], descriptors: Sequence[tuple[int, int]]) -> int:
     """Start the process with these descriptors as its standard ones, and no others."""
     actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, own, other) for own, other in descriptors]
     # gunicorn makes its listening sockets inheritable: a child that holds them would keep the port.

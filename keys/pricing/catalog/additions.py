@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from keys.pricing.catalog.proposals import Addition, ProposedModifier, ProposedPrice
+from keys.pricing.catalog.proposals import TIMES, Addition, ProposedModifier, ProposedPrice
 
 SURCHARGE = Decimal("1.1")
 WORKDAYS = "12345"
@@ -33,7 +33,7 @@ def additions_for(
 
 def _rules(price: ProposedPrice, provider: str, model: str, regions: frozenset[str]) -> Iterator[Addition]:
     if provider == "anthropic" and _version(_CLAUDE, model) >= FIRST_CLAUDE_WITH_GEO:
-        yield _surcharge("inference_geo", "us", "Inference in the US × 1.1", "Claude 4.6 and later, all tokens.")
+        yield _surcharge("inference_geo", "us", f"Inference in the US {TIMES} 1.1", "Claude 4.6 and later, all tokens.")
     if provider == "openai":
         yield from _openai(price, _version(_GPT, model), regions)
     if provider == "deepseek" and any(each.dimension == "utc_hours" for each in price.modifiers):
@@ -44,8 +44,8 @@ def _rules(price: ProposedPrice, provider: str, model: str, regions: frozenset[s
 def _openai(price: ProposedPrice, version: tuple[int, int], regions: frozenset[str]) -> Iterator[Addition]:
     if version >= FIRST_GPT_WITH_REGIONS:
         for region in sorted(regions or {"eu", "us"}):
-            reason = "Models since 2026-03-05. Only the address of a regional endpoint shows it, not the response."
-            yield _surcharge("region", region, f"Regional endpoint {region} × 1.1", reason)
+            reason = "Models since 2026-03-05. Only the URL of a regional endpoint shows it, not the response."
+            yield _surcharge("region", region, f"Regional endpoint {region} {TIMES} 1.1", reason)
     if version >= FIRST_GPT_WITH_WRITES:
         reason = "gpt-5.6 and later write to the cache without being asked: reservations include it."
         fields: dict[str, int | bool] = {"writes_cache_implicitly": True}

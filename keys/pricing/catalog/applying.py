@@ -83,6 +83,7 @@ def _add(proposal: Proposal, addition_ids: frozenset[str], *, start: datetime) -
     row.full_clean()
     row.save()
     for modifier in modifiers:
+        modifier.price = row  # which has an ID now
         modifier.full_clean()
         modifier.save()
     return row

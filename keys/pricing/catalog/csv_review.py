@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from keys.pricing.catalog.current import CurrentPrices, content_of
 from keys.pricing.catalog.difference import Candidate, difference
-from keys.pricing.catalog.price_csv import PriceRow, UnreadableFile, read
+from keys.pricing.catalog.price_csv import PriceRow, UnreadablePrices, read
 from keys.pricing.catalog.proposals import GonePrice, PriceReview
 from keys.pricing.catalog.used_models import UsedModel
 
@@ -18,7 +18,7 @@ def review(file: IO[bytes], *, unpriced: list[UsedModel]) -> PriceReview:
     now = timezone.now()
     try:
         rows = read(file)
-    except UnreadableFile as error:
+    except UnreadablePrices as error:
         return PriceReview(source=SOURCE, prepared_at=now, problems=tuple(error.problems))
     current = CurrentPrices(at=now)
     names = {each.model for each in unpriced}

@@ -8,7 +8,7 @@ from datetime import datetime
 from keys.models import ModelPrice
 from keys.pricing.catalog import additions
 from keys.pricing.catalog.current import CurrentPrices, changes, content_of, digest, is_same
-from keys.pricing.catalog.proposals import Addition, Confidence, Proposal, ProposedPrice
+from keys.pricing.catalog.proposals import Addition, Confidence, Kind, Proposal, ProposedPrice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +83,10 @@ def _proposal(each: Candidate, pattern: str, upstream: str, current: CurrentPric
     row = _compared(each, rows, current)
     old = content_of(row) if row else None
     new = additions.carried_over(old, each.price) if old and not each.replaces_exactly else each.price
-    kind = "new" if old is None else "changed"
+    rules = tuple(rule for rule in each.additions if not is_same(rule.added_to(new), new))
+    kind: Kind = "new" if old is None else "changed"
     if old is not None and is_same(old, new):
-        if not each.additions or each.valid_from is not None:
+        if not rules or each.valid_from is not None:
             return None
         kind = "rules"
     elif each.is_named_only and row is not None:
@@ -110,7 +111,7 @@ def _proposal(each: Candidate, pattern: str, upstream: str, current: CurrentPric
         base=digest([rows[0] if rows else None, row]),
         changes=() if kind == "rules" else changes(old, new),
         notes=(*each.notes, *_notes(each, row, pattern)),
-        additions=tuple(rule for rule in each.additions if not is_same(rule.added_to(new), new)),
+        additions=rules,
     )
 
 

@@ -13,7 +13,7 @@ from keys.pricing.catalog.proposals import Confidence
 
 SOURCE = f"genai-prices {version('genai-prices')}"
 REGIONAL_HOST = re.compile(r"^(?P<scheme>https://)(?P<region>us|eu)\.(?P<host>api\.openai\.com)", re.ASCII)
-"""Addresses with a surcharge, which the catalog does not know."""
+"""Base URLs with a surcharge, which the catalog does not know."""
 _DATE = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d)$", re.ASCII)
 _ANOTHER_VERSION = re.compile(r"[-.]\d{1,2}(?!\d)", re.ASCII)
 """What follows the ID of a model in the name of another one: `claude-opus-5` and `claude-opus-5-5`."""

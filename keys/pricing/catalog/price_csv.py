@@ -49,7 +49,7 @@ _BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, 
 _FACTOR = re.compile(r"\d{1,4}(\.\d{1,4})?", re.ASCII)
 
 
-class UnreadableFile(Exception):
+class UnreadablePrices(Exception):
     """The file has faults. No row of it is used."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -110,28 +110,28 @@ class PriceRow:
 
 
 def read(file: IO[bytes]) -> list[PriceRow]:
-    """Return the rows of a file of at most MAX_BYTES. Raise UnreadableFile."""
+    """Return the rows of a file of at most MAX_BYTES. Raise UnreadablePrices."""
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         _fail(f"The file is larger than {MAX_BYTES // 1024:,} KiB. Split it into several files.")
     rows = list(_rows(_text(content)))
     problems = [problem for row in rows for problem in row.problems] or list(_duplicates(rows))
     if problems:
-        raise UnreadableFile(problems[:MAX_PROBLEMS])
+        raise UnreadablePrices(problems[:MAX_PROBLEMS])
     return rows
 
 
 def _fail(message: str, *, line: int = 0, field: str = "") -> None:
-    raise UnreadableFile([Problem(line=line, field=field, message=message)])
+    raise UnreadablePrices([Problem(line=line, field=field, message=message)])
 
 
 def _text(content: bytes) -> str:
-    """Return the text without a BOM, with LF for other line ends. Raise UnreadableFile."""
+    """Return the text without a BOM, with LF for other line ends. Raise UnreadablePrices."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UnreadableFile([Problem(line=line, message="Not UTF-8. Save the file as “CSV UTF-8”.")]) from error
+        raise UnreadablePrices([Problem(line=line, message="Not UTF-8. Save the file as “CSV UTF-8”.")]) from error
     if "\0" in text:
         _fail("The file is not a text file.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -211,7 +211,7 @@ def _name(longest: int) -> Callable[[str], str]:
 def _rate(cell: str) -> int | None:
     if not cell:
         return None
-    if cell.startswith(("-", "−")):
+    if cell.startswith(("-", "\N{MINUS SIGN}")):
         raise _Invalid("A price cannot be negative.")
     if len(cell) > MAX_CELL:
         raise _Invalid("The number is too long.")

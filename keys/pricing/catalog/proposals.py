@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 LABELS = {
     "input_price": "Input",
     "output_price": "Output",
@@ -44,8 +45,8 @@ class ProposedModifier(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def factors(self) -> str:
-        """The factors as text: `× 2`, or `× 2, output × 1.5`."""
-        first, second = (f"× {factor.normalize():f}" for factor in (self.input_factor, self.output_factor))
+        """The factors as text: one, or those of input and output."""
+        first, second = (f"{TIMES} {factor.normalize():f}" for factor in (self.input_factor, self.output_factor))
         return first if first == second else f"{first}, output {second}"
 
 

@@ -124,7 +124,7 @@ def with_costs(review: PriceReview) -> PriceReview:
 
 def _records() -> Iterator[dict[str, Any]]:
     records = recent_records().exclude(upstream="").order_by()
-    return records.values(*COLUMNS, "cost_usd_picos").iterator(chunk_size=2_000)
+    yield from records.values(*COLUMNS, "cost_usd_picos").iterator(chunk_size=2_000)
 
 
 def _book_with(proposal: Proposal, book: PriceBook) -> PriceBook:

@@ -141,13 +141,13 @@ def _lines(review: PriceReview, chosen: applying.Choice) -> Iterator[str]:
 
 
 def _lines_of(each: Proposal, added: frozenset[str] | None) -> Iterator[str]:
-    since = f" since {each.replaces_since:%Y-%m-%d}" if each.replaces_since else ""
+    since = f", replaces the price since {each.replaces_since:%Y-%m-%d}" if each.replaces_since else ""
     start = f", valid from {each.valid_from:%Y-%m-%d}" if each.valid_from else ""
     unpriced = ", unpriced today" if each.is_unpriced else ""
     mark = " " if added is None else "*"
-    yield f"{mark} {each.subject} ({each.source}, match: {each.confidence}{unpriced}{start})"
+    yield f"{mark} {each.subject} ({each.source}, match: {each.confidence}{unpriced}{since}{start})"
     for change in each.changes:
-        yield f"    {change.label}: {f'{change.old}{since} → ' if change.old else ''}{change.new}"
+        yield f"    {change.label}: {f'{change.old} → ' if change.old else ''}{change.new}"
     yield from (f"    {note}" for note in each.notes)
     for rule in each.additions:
         yield f"    {'+' if rule.id in (added or ()) else '?'} {rule.id}: {rule.label}. {rule.reason}"
