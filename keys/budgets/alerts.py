@@ -3,7 +3,8 @@
 from django.conf import settings
 from django.utils import timezone
 
-from keys.domain.amounts import PERIOD_ADJECTIVES, format_amount, format_exact
+from keys.domain import amounts
+from keys.domain.amounts import PERIOD_ADJECTIVES
 from keys.models import BudgetPeriod, Notification
 from lib import admin_links
 
@@ -14,17 +15,18 @@ def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
     key, team = budget.api_key, budget.team
     owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"
     which = f"{PERIOD_ADJECTIVES[budget.period]} budget"
-    spent, of = format_exact(row.spent_exactly, budget.unit), format_amount(limit, budget.unit)
+    spent, whole = row.spent_exactly, amounts.exact(limit, budget.unit)
+    spent_text, whole_text = (amounts.format_exact(amount, budget.unit) for amount in (spent, whole))
     ends_at = row.resets_at
     resets = f"Resets at {timezone.localtime(ends_at):%Y-%m-%d %H:%M %Z}." if ends_at else "It does not reset."
     link = admin_links.to("keys_apikey_change", key.pk) if key else admin_links.to("keys_team_change", budget.team_id)
-    share = round(100 * row.spent / limit) if limit else 100
+    share = 100 * spent // whole if whole else 100
     Notification.objects.get_or_create(
         dedup_key=f"budget-{budget.pk}-{row.starts_at:%Y%m%dT%H%M}",
         defaults={
             "kind": "budget_alert",
             "subject": f"Budget alert: {share} % of the {which} of {owner} used"[:200],
-            "text": f"{spent} of the {which} of {of} of {owner} are spent. {resets}\n"
+            "text": f"{spent_text} of the {which} of {whole_text} of {owner} are spent. {resets}\n"
             "Requests whose maximum cost exceeds the remaining budget are rejected with 402.\n"
             + (f"{link}\n" if link else ""),
             "recipients": _recipients(row),
@@ -35,8 +37,8 @@ def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
                 "team": team.name if team else None,
                 "period": budget.period,
                 "unit": budget.unit,
-                "limit": limit,
-                "spent": row.spent,
+                "limit": amounts.to_decimal(whole, budget.unit),
+                "spent": amounts.to_decimal(spent, budget.unit),
                 "alert_threshold_percent": budget.alert_threshold_percent,
                 "resets_at": ends_at.isoformat() if ends_at else None,
                 "link": link,

@@ -45,7 +45,7 @@ class BudgetStatus:
         """The used share of the limit, 100 at most."""
         if self.limit <= 0:
             return 100
-        return min(100, round(100 * self.used / self.limit))
+        return min(100, (200 * self.used + self.limit) // (2 * self.limit))
 
     @property
     def is_above_alert_threshold(self) -> bool:

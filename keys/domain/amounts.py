@@ -56,6 +56,11 @@ def format_exact(amount: int, unit: str) -> str:
     return f"{amount:,} tokens" if unit == "tokens" else money.exact(amount)
 
 
+def to_decimal(amount: int, unit: str) -> str:
+    """Format pico-dollars as a decimal string of dollars, or tokens as a number, for APIs."""
+    return str(amount) if unit == "tokens" else money.decimal(amount)
+
+
 def to_input(amount: int, *, unit: str) -> str:
     """Format an amount for an input field, so that `parse` reads it back: dollars with at least two decimals."""
     return money.plain(amount) if unit == "usd" else str(amount)

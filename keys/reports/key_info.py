@@ -5,10 +5,11 @@ from typing import Any
 from keys.budgets import status
 from keys.budgets.status import BudgetStatus
 from keys.domain import raw_key
+from keys.domain.amounts import to_decimal
 from keys.limits.checks import LimitDecision, reset_time
 from keys.models import APIKey
 from keys.reports import forecast, key_usage
-from lib import model_patterns, money
+from lib import model_patterns
 
 
 def describe(key_id: int, *, secret_id: int, available_models: list[str]) -> dict[str, Any]:
@@ -55,14 +56,13 @@ def _limits(decision: LimitDecision) -> list[dict[str, Any]]:
 
 def _budget(status: BudgetStatus) -> dict[str, Any]:
     unit = status.budget.unit
-    amount = money.decimal if unit == "usd" else str
     return {
         "scope": status.scope,
         "period": status.budget.period,
         "unit": unit,
-        "limit": amount(status.limit),
-        "spent": amount(status.spent),
-        "reserved": amount(status.reserved),
-        "remaining": amount(status.remaining),
+        "limit": to_decimal(status.limit, unit),
+        "spent": to_decimal(status.spent, unit),
+        "reserved": to_decimal(status.reserved, unit),
+        "remaining": to_decimal(status.remaining, unit),
         "resets_at": status.resets_at.isoformat() if status.resets_at else None,
     }

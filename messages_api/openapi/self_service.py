@@ -19,7 +19,7 @@ from messages_api.self_service.usage_query import DEFAULT_LIMIT, MAX_LIMIT, TAG_
 
 TIME: Schema = {"type": "string", "format": "date-time"}
 TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
-AMOUNT = described(TEXT, "US dollars or tokens, as a decimal string.")
+AMOUNT = described(TEXT, "US dollars as a decimal string with six to twelve decimals, or tokens.")
 SCOPE: Schema = {"enum": ["key", "team"]}
 
 USAGE = closed_object(
@@ -32,7 +32,10 @@ USAGE = closed_object(
         "output_tokens": COUNT,
         "cache_read_tokens": COUNT,
         "cache_write_tokens": COUNT,
-        "cost_usd": described(TEXT, "US dollars as a decimal string, of requests with a price."),
+        "cost_usd": described(
+            TEXT,
+            "US dollars of requests with a price, as a decimal string with six to twelve decimals.",
+        ),
         "unpriced_requests": described(COUNT, "Requests without a price. Their cost is unknown and not in `cost_usd`."),
     }
 )

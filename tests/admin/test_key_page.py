@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -155,6 +155,18 @@ def spender(recorder: UsageRecorder) -> Callable[..., None]:
             recorder.record(reservation_requests=reservation_requests, status="started", created_at=at)
 
     return spend
+
+
+def test_a_budget_of_money_has_all_digits_and_adds_up(browser: Client, recorder: UsageRecorder) -> None:
+    budget = Budget.objects.create(api_key=recorder.api_key, amount=10_000_000, unit="usd", period="total")
+    BudgetPeriod.objects.create(
+        budget=budget, starts_at=datetime(1970, 1, 1, tzinfo=UTC), spent=2, spent_rest_picos=900_000, reserved=1_000_000
+    )
+
+    said = text_of(browser.get(address_of(recorder.api_key)))
+
+    assert "$10.00 in total" in said
+    assert "Spent $0.0000029 Reserved $1.00 Remaining $8.9999971" in said
 
 
 def test_a_budget_shows_spent_reserved_and_remaining(browser: Client, recorder: UsageRecorder, spender: Any) -> None:

@@ -318,7 +318,7 @@ def test_an_alert_is_queued_once_per_period_when_the_threshold_is_reached(quiet_
     (notification,) = Notification.objects.all()
     assert notification.recipients == ["owner@example.org"]
     assert notification.subject.startswith("Budget alert: 50 % of the monthly budget of key app")
-    assert notification.data["spent"] == 50 and notification.data["limit"] == 100
+    assert notification.data["spent"] == "50" and notification.data["limit"] == "100"
 
 
 def test_no_alert_is_queued_for_a_period_that_is_over(quiet_ledger: None, key: APIKey) -> None:
