@@ -1,5 +1,6 @@
-"""Models of keys, budgets, prices and usage. Keys are written by their managers, usage by the ledger only."""
+"""Models of keys, budgets, prices, usage and bills. Keys are written by their managers, usage by the ledger only."""
 
+from keys.models.bills import Bill, BillLine, SignedOffMonth, UpstreamKeys
 from keys.models.budgets import Budget, BudgetPeriod
 from keys.models.key_state import KeyState
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
@@ -10,6 +11,8 @@ from keys.models.usage import HourlyLatency, HourlyUsage, UsageRecord
 
 __all__ = [
     "APIKey",
+    "Bill",
+    "BillLine",
     "Budget",
     "BudgetPeriod",
     "HourlyLatency",
@@ -21,7 +24,9 @@ __all__ = [
     "NegotiatedFactor",
     "Notification",
     "PriceModifier",
+    "SignedOffMonth",
     "Team",
+    "UpstreamKeys",
     "UsageRecord",
     "new_public_id",
 ]

@@ -1,0 +1,1 @@
+"""Bills of providers: import, reconciliation with the usage records, causes of differences."""
