@@ -108,7 +108,7 @@ def _is_json(file: BinaryIO) -> bool:
 def _json_export(file: BinaryIO) -> Export:
     first = next((each for each in iter_results(_text(file)) if isinstance(each, Result)), None)
     if first is None:
-        raise BillError(f"The file has no result: nothing tells which export it is. {tried()}")
+        raise BillError(f"The file has no result from which its export could be recognized. {tried()}")
     file.seek(0)
     format = format_of(first)
     return Export(format, _json_lines(_text(file), format))

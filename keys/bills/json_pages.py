@@ -169,7 +169,7 @@ class _Reader:
         while not (found := pattern.search(self._buffer, self._at)):
             parts.append(self._take(len(self._buffer)))
             if len(parts) * CHUNK > MAX_TEXT:
-                raise BillError(f"line {self.line}: this is not an export: {MAX_TEXT:,} characters without an end")
+                raise BillError(f"line {self.line}: this is not an export: {MAX_TEXT:,} characters without a bracket")
             if not self._fill():
                 raise self._cut()
         parts.append(self._take(found.end()))

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Bill(models.Model):
-    """An imported export of a provider. Its lines count once its state is `imported`; until then nobody reads them."""
+    """An imported export of a provider. Its lines count once its state is `imported`."""
 
     class Format(models.TextChoices):
         ANTHROPIC_USAGE = "anthropic_usage", "Anthropic usage report"
