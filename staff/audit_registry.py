@@ -13,6 +13,8 @@ EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.Team": set(),
     "keys.Budget": set(),
     "keys.ModelPrice": set(),
+    "keys.PriceModifier": set(),
+    "keys.NegotiatedFactor": set(),
     "messages_api.Upstream": {"credential_set_at", "uid"},
     "messages_api.Route": set(),
     "messages_api.RouteTarget": set(),

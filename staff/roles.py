@@ -36,9 +36,16 @@ ROLES: dict[str, list[str]] = {
         "keys.*_budget",
         "keys.view_team",
         "keys.view_modelprice",
+        "keys.view_negotiatedfactor",
         "keys.view_usagerecord",
     ],
-    ANALYST: ["keys.view_usagerecord", "keys.export_usage", "keys.view_team", "keys.view_modelprice"],
+    ANALYST: [
+        "keys.view_usagerecord",
+        "keys.export_usage",
+        "keys.view_team",
+        "keys.view_modelprice",
+        "keys.view_negotiatedfactor",
+    ],
     AUDITOR: ["*.view_*"],
 }
 

@@ -1,93 +1,80 @@
 """ModelAdmin of prices: versions with a start time. A price that was applied to requests is read-only."""
 
-from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keys.forms.amounts import MoneyField
-from keys.forms.fields import check_year
-from keys.models import ModelPrice, UsageRecord
-from keys.models.prices import MAX_PRICE
-from keys.pricing.breakdown import KINDS
+from keys.admin.versions import StateFilter, Versions
+from keys.domain.price_modifiers import MAX_MODIFIERS
+from keys.forms.prices import COPIED, COPIED_MODIFIER, ModifierForm, ModifierFormSet, PriceForm
+from keys.models import ModelPrice, PriceModifier, UsageRecord
 from keys.pricing.unpriced import unpriced_models
 from lib import money
 from lib.admin import cells
-from lib.admin.model_admin import GatewayModelAdmin
-
-PRICES = tuple(f"{kind}_price" for kind in (*KINDS,)[:5])
-STATES = {"active": "good", "scheduled": "quiet", "superseded": "warn"}
+from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
 
 
-def _amount(label: str) -> MoneyField:
-    return MoneyField(label=label, required=False, largest=MAX_PRICE)
+class ModifierInline(GatewayTabularInline):
+    """The modifiers of a price. They are part of it: its permissions apply, and they change while it may change."""
 
+    form = ModifierForm
+    formset = ModifierFormSet
+    max_num = MAX_MODIFIERS
+    model = PriceModifier
+    verbose_name = "modifier"
+    verbose_name_plural = "modifiers"
 
-class PriceForm(forms.ModelForm):
-    """A price in dollars per million tokens."""
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        return len(copied_modifiers(request)) if obj is None else 0
 
-    input_price = _amount(KINDS["input"])
-    output_price = _amount(KINDS["output"])
-    cache_read_price = _amount(KINDS["cache_read"])
-    cache_write_5m_price = _amount(KINDS["cache_write_5m"])
-    cache_write_1h_price = _amount(KINDS["cache_write_1h"])
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("keys.view_modelprice") or self.has_change_permission(request, obj)
 
-    class Meta:
-        model = ModelPrice
-        fields = ["model_pattern", "upstream", "valid_from", *PRICES, "is_free", "max_output_tokens", "source"]
-        widgets = dict.fromkeys(("model_pattern", "upstream", "source"), AdminTextInputWidget)
-        help_texts = {
-            "valid_from": "A request is priced with the price valid when it starts; past requests are not re-priced.",
-        }
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request, obj)
 
-    def clean_valid_from(self) -> datetime:
-        valid_from: datetime = self.cleaned_data["valid_from"]
-        check_year(valid_from)
-        return valid_from
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is None:
+            return request.user.has_perm("keys.add_modelprice")
+        return request.user.has_perm("keys.change_modelprice") and not is_applied(obj)
 
-
-class PriceStateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in STATES]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        match self.value():
-            case "active":
-                return queryset.filter(valid_from__lte=timezone.now(), is_superseded=False)
-            case "scheduled":
-                return queryset.filter(valid_from__gt=timezone.now())
-            case "superseded":
-                return queryset.filter(is_superseded=True)
-        return queryset
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request, obj)
 
 
 @admin.register(ModelPrice)
-class ModelPriceAdmin(GatewayModelAdmin):
+class ModelPriceAdmin(Versions, GatewayModelAdmin):
     actions = None  # a new version supersedes a price; prices are not deleted in bulk
     fieldsets = [
         (None, {"fields": ["model_pattern", "upstream", "valid_from"]}),
         (
             "US dollars per million tokens",
             {
-                "fields": [PRICES[:2], PRICES[2:], "is_free"],
-                "description": "Enter 0 for token types that cost nothing. Mark a model as free if it costs nothing "
-                "at all. Requests for models without a price are unpriced; their cost is unknown, not 0.",
+                "fields": [
+                    ("input_price", "output_price"),
+                    ("cache_read_price", "cache_write_5m_price", "cache_write_1h_price"),
+                    ("audio_input_price", "audio_output_price"),
+                    "is_free",
+                ],
+                "description": "A cache price that is empty is the input price, an audio price that is empty the price "
+                "of its direction. Mark a model as free if it costs nothing. Requests for models without a price are "
+                "unpriced; their cost is unknown, not 0.",
             },
         ),
-        ("Details", {"fields": ["max_output_tokens", "source"]}),
+        (
+            "US dollars each",
+            {"fields": ["web_search_price"], "description": "Empty: requests with web searches are unpriced."},
+        ),
+        ("Details", {"fields": ["writes_cache_implicitly", "max_output_tokens", "source"]}),
     ]
     form = PriceForm
+    inlines = [ModifierInline]
     list_display = [
         "model_pattern",
         "for_upstream",
@@ -96,25 +83,17 @@ class ModelPriceAdmin(GatewayModelAdmin):
         "input_per_million",
         "output_per_million",
         "cache_per_million",
+        "factors",
         "source",
         "new_version",
     ]
-    list_filter = [PriceStateFilter]
+    list_filter = [StateFilter]
+    version_of = ("model_pattern", "upstream")
     search_fields = ["model_pattern", "upstream", "source"]
 
     @admin.display(description="upstream", ordering="upstream")
     def for_upstream(self, price: ModelPrice) -> str:
         return price.upstream or "any"
-
-    @admin.display(description="state")
-    def state(self, price: Any) -> SafeString:
-        now = timezone.now()
-        state = "scheduled" if price.valid_from > now else "superseded" if price.is_superseded else "active"
-        return cells.badge(state, kind=STATES[state])
-
-    @admin.display(description="valid from", ordering="valid_from")
-    def start(self, price: ModelPrice) -> SafeString | str:
-        return cells.exact(price.valid_from)
 
     @admin.display(description="input", ordering="input_price")
     def input_per_million(self, price: ModelPrice) -> str:
@@ -126,8 +105,14 @@ class ModelPriceAdmin(GatewayModelAdmin):
 
     @admin.display(description="cache read, write 5 min, write 1 h")
     def cache_per_million(self, price: ModelPrice) -> str:
+        if price.is_free:
+            return "free"
         amounts = (price.cache_read_price, price.cache_write_5m_price, price.cache_write_1h_price)
-        return "free" if price.is_free else " · ".join(map(money.dollars, amounts))
+        return " · ".join("as input" if amount is None else money.dollars(amount) for amount in amounts)
+
+    @admin.display(description="modifiers")
+    def factors(self, price: ModelPrice) -> str:
+        return ", ".join(str(modifier) for modifier in price.modifiers.all()) or cells.NONE
 
     @admin.display(description="new version")
     def new_version(self, price: ModelPrice) -> SafeString:
@@ -144,20 +129,24 @@ class ModelPriceAdmin(GatewayModelAdmin):
         price = self.get_object(request, request.GET.get("copy", ""))
         if price is None:
             return super().get_changeform_initial_data(request)
-        names = ["model_pattern", "upstream", *PRICES, "is_free", "max_output_tokens", "source"]
-        return {name: getattr(price, name) for name in names}
+        return {name: getattr(price, name) for name in COPIED}
+
+    def get_formset_kwargs(self, request: HttpRequest, obj: Any, inline: Any, prefix: str) -> dict[str, Any]:
+        """Fill in the modifiers of the price to copy. Not when the form is sent: unchanged rows are not saved."""
+        found: dict[str, Any] = super().get_formset_kwargs(request, obj, inline, prefix)
+        if request.method != "POST" and (modifiers := copied_modifiers(request)):
+            found["initial"] = [{name: getattr(each, name) for name in COPIED_MODIFIER} for each in modifiers]
+        return found
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if price := context["original"]:
             context |= {"is_applied": is_applied(price), "copy_url": copy_url(price)}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # ---- Queries and permissions
-
     def get_queryset(self, request: HttpRequest) -> Any:
-        same = ModelPrice.objects.filter(model_pattern=OuterRef("model_pattern"), upstream=OuterRef("upstream"))
-        later = same.filter(valid_from__gt=OuterRef("valid_from"), valid_from__lte=timezone.now())
-        return super().get_queryset(request).annotate(is_superseded=Exists(later))
+        return super().get_queryset(request).prefetch_related("modifiers")
+
+    # ---- Permissions
 
     def has_change_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
         """A price that was applied to requests is read-only: it explains their cost."""
@@ -169,11 +158,25 @@ class ModelPriceAdmin(GatewayModelAdmin):
         return may_delete and (obj is None or not is_applied(obj))
 
 
+def copied_modifiers(request: HttpRequest) -> list[PriceModifier]:
+    """Return the modifiers of the price that the query string names to be copied."""
+    price_id = request.GET.get("copy", "")
+    return list(PriceModifier.objects.filter(price_id=price_id)) if price_id.isdecimal() and price_id.isascii() else []
+
+
 def is_applied(price: Any) -> bool:
-    """Return whether the price was applied to any request. Cached on the object: the admin asks repeatedly."""
+    """Return whether any request was rated with the price. Cached on the object: the admin asks repeatedly."""
     if not hasattr(price, "_is_applied"):
-        price._is_applied = UsageRecord.objects.filter(price=price).exists()
+        price._is_applied = UsageRecord.objects.filter(price=price).exists() or is_named(price)
     return bool(price._is_applied)
+
+
+def is_named(price: ModelPrice) -> bool:
+    """Return whether a record names the price of a part by another model. An index has such records alone."""
+    # The database compares the text of the JSON: only a few records have other prices, and each has a few.
+    named = Q(prices_text__contains=f": {price.pk},") | Q(prices_text__contains=f": {price.pk}}}")
+    others = UsageRecord.objects.filter(other_prices__isnull=False).order_by()
+    return others.annotate(prices_text=Cast("other_prices", TextField())).filter(named).exists()
 
 
 def copy_url(price: ModelPrice) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keys.domain.factors import ONE
-from keys.domain.price_kinds import OUTPUT_KINDS
+from keys.domain.price_kinds import INPUT, OUTPUT, OUTPUT_KINDS
 from keys.domain.price_modifiers import Modifier
 
 
@@ -41,10 +41,14 @@ class Price:
 
     def rate(self, kind: str) -> int:
         """Return the rate of a kind of tokens without modifiers."""
-        own: int | None = getattr(self, kind)
-        if own is not None:
-            return own
-        return self.output if kind in OUTPUT_KINDS else self.input
+        rate: int = getattr(self, self.own_rate(kind))
+        return rate
+
+    def own_rate(self, kind: str) -> str:
+        """Return the kind whose rate applies to a kind of tokens: its own, or that of the kind that contains it."""
+        if getattr(self, kind) is not None:
+            return kind
+        return OUTPUT if kind in OUTPUT_KINDS else INPUT
 
 
 def times(rate: int, factors: Iterable[int]) -> int:

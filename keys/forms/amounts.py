@@ -18,13 +18,14 @@ class AmountInput(AdminTextInputWidget):
 
 
 class MoneyField(forms.CharField):
-    """Dollars in the form, micro-dollars in Python. Empty means 0 if the field is not required."""
+    """Dollars in the form, micro-dollars in Python. Empty means `empty` if the field is not required."""
 
     widget = AmountInput
 
-    def __init__(self, *, largest: int = money.LARGEST, **options: Any) -> None:
+    def __init__(self, *, largest: int = money.LARGEST, empty: int | None = 0, **options: Any) -> None:
         super().__init__(**options)
         self._largest = largest
+        self._empty = empty
 
     def prepare_value(self, value: Any) -> Any:
         return money.plain(value) if isinstance(value, int) else value
@@ -32,15 +33,15 @@ class MoneyField(forms.CharField):
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
         try:
-            micros = money.parse(text) if text else 0
+            micros = money.parse(text) if text else self._empty
         except ValueError as error:
             raise ValidationError(str(error)) from error
-        if micros > self._largest:
+        if micros is not None and micros > self._largest:
             raise ValidationError(f"Enter at most {money.dollars(self._largest)}.")
         return micros
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return (initial or 0) != (money.parse(data) if data else 0)
+            return (self._empty if initial is None else initial) != (money.parse(data) if data else self._empty)
         except ValueError:
             return True

@@ -211,6 +211,8 @@ class UsageRecord(models.Model):
             # consider parameters, while IS NULL is part of the statement.
             models.Index(fields=["created_at"], name="usage_in_flight", condition=Q(settled_at=None)),
             models.Index(fields=["price"], name="usage_price", condition=Q(price__isnull=False)),
+            # Finds the records that name further prices, which must not change either.
+            models.Index(fields=["created_at"], name="usage_other_prices", condition=Q(other_prices__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -10,17 +10,6 @@ from keys.pricing.rating import CostLine, Rating
 from keys.pricing.recorded_prices import recorded_prices
 from lib import money
 
-KINDS = {
-    price_kinds.INPUT: "Input",
-    price_kinds.OUTPUT: "Output",
-    price_kinds.CACHE_READ: "Cache read",
-    price_kinds.CACHE_WRITE_5M: "Cache write, 5 minutes",
-    price_kinds.CACHE_WRITE_1H: "Cache write, 1 hour",
-    price_kinds.AUDIO_INPUT: "Audio input",
-    price_kinds.AUDIO_OUTPUT: "Audio output",
-    price_kinds.WEB_SEARCH: "Web search",
-}
-"""Kinds of usage that have a price, with their labels."""
 PARTS = {
     "message": "Message",
     "compaction": "Compaction",
@@ -90,7 +79,7 @@ def _lines(found: Rating) -> Iterator[BreakdownLine]:
         unit = money.PICOS_PER_MICRO if is_item else 1
         yield BreakdownLine(
             part=_part(line) if several else "",
-            kind=KINDS[line.kind],
+            kind=price_kinds.LABELS[line.kind],
             tokens=line.tokens,
             price=line.price // unit,
             factors=list(_factors(line, found)),

@@ -1,15 +1,13 @@
 """Price book: prices of models with their modifiers, and negotiated factors, cached for CONFIG_CACHE_TTL_S."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keys.domain import factors
-from keys.domain.price_modifiers import Modifier
 from keys.domain.prices import Price
 from keys.errors import LedgerUnavailable
-from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
+from keys.models import ModelPrice, NegotiatedFactor
 from lib import model_patterns
 from lib.cached import SingleFlightCache
 
@@ -53,51 +51,20 @@ class PriceBook:
         return next((factor for since, factor in self.factors.get(upstream, ()) if since <= at), None)
 
 
-def price_of(row: ModelPrice, modifiers: Iterable[PriceModifier]) -> Price:
+def price_of(row: ModelPrice) -> Price:
     """Return the price of a row. It is not valid if a modifier was saved without validation."""
     try:
-        parsed = tuple(map(modifier_of, modifiers))
-        is_valid = True
+        return row.rates(modifier.parsed() for modifier in row.modifiers.all())
     except ValueError as error:
         logger.error("Price %s (%s) has an invalid modifier: %s", row.pk, row, error)
-        parsed, is_valid = (), False
-    return Price(
-        id=row.pk,
-        model_pattern=row.model_pattern,
-        upstream=row.upstream,
-        valid_from=row.valid_from,
-        input=row.input_price,
-        output=row.output_price,
-        cache_read=row.cache_read_price,
-        cache_write_5m=row.cache_write_5m_price,
-        cache_write_1h=row.cache_write_1h_price,
-        audio_input=row.audio_input_price,
-        audio_output=row.audio_output_price,
-        web_search=row.web_search_price,
-        is_free=row.is_free,
-        writes_cache_implicitly=row.writes_cache_implicitly,
-        max_output_tokens=row.max_output_tokens,
-        modifiers=parsed,
-        is_valid=is_valid,
-    )
-
-
-def modifier_of(row: PriceModifier) -> Modifier:
-    """Return the modifier of a row. Raise ValueError, with a message for users, for an invalid value."""
-    return Modifier.parsed(
-        row.dimension,
-        row.value,
-        weekdays=row.weekdays,
-        input_factor=factors.from_decimal(row.input_factor),
-        output_factor=factors.from_decimal(row.output_factor),
-    )
+        return replace(row.rates(), is_valid=False)
 
 
 def load() -> PriceBook:
     """Read the price book from the database. Three queries."""
     rows: dict[str, list[Price]] = {}
     for row in ModelPrice.objects.order_by("model_pattern", "-valid_from").prefetch_related("modifiers"):
-        rows.setdefault(row.model_pattern, []).append(price_of(row, row.modifiers.all()))
+        rows.setdefault(row.model_pattern, []).append(price_of(row))
     negotiated: dict[str, list[tuple[datetime, int]]] = {}
     for factor in NegotiatedFactor.objects.order_by("-valid_from"):
         known = negotiated.setdefault(factor.upstream, [])

@@ -38,12 +38,14 @@ def test_a_new_installation_has_the_roles() -> None:
         "keys.export_usage",
         "keys.view_team",
         "keys.view_modelprice",
+        "keys.view_negotiatedfactor",
     }
     assert permissions_of("Key manager") == {
         *(f"keys.{verb}_apikey" for verb in ("view", "issue", "change", "rotate", "disable", "revoke", "export")),
         *(f"keys.{verb}_budget" for verb in ("view", "add", "change", "delete")),
         "keys.view_team",
         "keys.view_modelprice",
+        "keys.view_negotiatedfactor",
         "keys.view_usagerecord",
     }
 
