@@ -114,8 +114,15 @@ $(VENV)/.installed-dev: requirements/dev.txt | $(VENV)/.made
 	@$(PIP) -r $<
 	@touch $@
 
+# The official SDK's own tests are in its source distribution: that of the installed version, by its hash.
+SDK := $(VENV)/clients/sdk
 $(VENV)/.installed-clients: requirements/clients.txt | $(VENV)/.made
 	@echo "  Packages  installing the clients that tests run in a process of their own …"
 	@$(BIN)/python -m venv $(VENV)/clients
 	@$(subst $(BIN),$(VENV)/clients/bin,$(PIP)) -r $<
+	@rm -rf $(SDK) && mkdir $(SDK)
+	@awk '/^[a-z]/ { wanted = /^anthropic==/ } wanted && !/#/' $< > $(SDK)/requirement.txt
+	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input download -qq --require-hashes --no-deps \
+		--no-build-isolation --no-binary anthropic -r $(SDK)/requirement.txt -d $(SDK)
+	@tar -xzf $(SDK)/anthropic-*.tar.gz -C $(SDK) --strip-components 1
 	@touch $@

@@ -1,4 +1,4 @@
-"""Clients in processes of their own: LangChain's standard tests, pydantic-ai, LiteLLM and the AI SDK.
+"""Clients in processes of their own: the official SDK's own tests, LangChain's, pydantic-ai, LiteLLM and the AI SDK.
 
 The packages of the Python clients would add plugins to pytest and change the versions of others, so they are in
 `.venv/clients` (requirements/clients.txt).
@@ -17,13 +17,27 @@ from tests import clients
 from tests.support import ROOT
 from tests.support.gateway import Gateway
 from tests.support.missing import missing
-from tests.upstream import RecordedRequest, Reply, ToolCall, replied
+from tests.upstream import RecordedRequest, Reply, Step, ToolCall, body_response, replied
 
 both_dialects = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 FOLDER = clients.FOLDER / "separate"
+SDK = ROOT / ".venv" / "clients" / "sdk"
+"""The source distribution of the official SDK, whose version is that of the installed package."""
+MODEL_TESTS = ["tests/api_resources/test_models.py", "tests/api_resources/beta/test_models.py"]
+MESSAGE_TESTS = ["tests/api_resources/test_messages.py", "tests/api_resources/beta/test_messages.py"]
+INVENTED_IDS = "test_method_list_with_all_params"
+"""Pages from an `after_id` and a `before_id` that no list has."""
+ANTHROPIC_ONLY = "create_with_all_params"
+"""Requests a container, which only Anthropic has."""
 WITHIN_S = 300
 EXAMPLES = {"integer": 3, "number": 3.5, "boolean": True, "array": [], "object": {}}
+
+
+def respond(request: RecordedRequest) -> list[Step]:
+    if request.path.partition("?")[0].endswith("/count_tokens"):
+        return body_response({"input_tokens": 9})
+    return replied(reply_of(request))(request)
 
 
 def reply_of(request: RecordedRequest) -> Reply:
@@ -68,7 +82,7 @@ def _example(schema: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def environment(gateway: Gateway, tmp_path: Path, proxy: str) -> dict[str, str]:
-    gateway.upstream.queue(lambda request: replied(reply_of(request))(request), times=None)
+    gateway.upstream.queue(respond, times=None)
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -93,6 +107,36 @@ def run(command: list[str], environment: dict[str, str], *, folder: Path = FOLDE
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=WITHIN_S)
     assert ran.returncode == 0, f"{ran.stdout[-6000:]}{ran.stderr[-2000:]}"
     return ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("dialect", "files", "left_out", "result"),
+    [
+        pytest.param(
+            "anthropic", MODEL_TESTS + MESSAGE_TESTS, INVENTED_IDS, "205 passed, 10 deselected", id="anthropic"
+        ),
+        pytest.param("openai", MESSAGE_TESTS, ANTHROPIC_ONLY, "105 passed, 20 deselected", id="openai"),
+    ],
+)
+@pytest.mark.timeout(WITHIN_S + 30)
+def test_the_own_tests_of_the_official_sdk_pass(
+    gateway: Gateway,
+    environment: dict[str, str],
+    python: str,
+    dialect: str,
+    files: list[str],
+    left_out: str,
+    result: str,
+) -> None:
+    if not SDK.is_dir():
+        missing("the source distribution of the official SDK is not installed")
+    gateway.configure_upstream(dialect)
+
+    options = ["-c", str(FOLDER / "pytest.ini"), "--noconftest", "-p", "sdk_fixtures", "-k", f"not {left_out}"]
+    with_sources = environment | {"PYTHONPATH": f"{SDK}:{FOLDER}"}
+    output = run([python, "-m", "pytest", *options, *files], with_sources, folder=SDK)
+
+    assert output.splitlines()[-1].startswith(f"{result} in ")
 
 
 @both_dialects
