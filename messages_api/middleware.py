@@ -28,6 +28,7 @@ class ApiMiddleware:
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
         if not is_api_path(http_request.path_info):
             return self.get_response(http_request)
+        http_request.arrived_at = time.monotonic()  # type: ignore[attr-defined]
         http_request.request_id = new_request_id()  # type: ignore[attr-defined]
         http_request.client_ip = client_ip(http_request)  # type: ignore[attr-defined]
         response = self._respond(http_request)

@@ -19,6 +19,8 @@ from django.db import models
 
 from keys.domain import factors
 from keys.models import UsageRecord
+from keys.models.usage import BILLED_TOKEN_COLUMNS
+from lib.bounded_json import bounded
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +193,34 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
     return [_mapping(item) for item in value[:MAX_ITEMS] if isinstance(item, dict)]
 
 
+def _object_or_none(value: Any) -> dict[str, Any] | None:
+    """Return an upstream's object without content: numbers, Booleans and short texts."""
+    if value is not None and not isinstance(value, dict):
+        raise _UnfitValue
+    return bounded(value) or None
+
+
+def _iterations(value: Any) -> list[dict[str, Any]] | None:
+    """Return the samplings of a response, each with all of its counts."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise _UnfitValue
+    return [_iteration(entry) for entry in value[:MAX_ITEMS]] or None
+
+
+def _iteration(entry: dict[str, Any]) -> dict[str, Any]:
+    names = {"type": text(entry.get("type"), length=40), "model": text(entry.get("model"), length=256)}
+    counts = {name: count(entry.get(name)) or 0 for name in BILLED_TOKEN_COLUMNS}
+    if "refusal_category" not in entry:
+        return names | counts
+    refusal = {
+        "refusal_category": text(entry["refusal_category"], length=40),
+        "refused_before_output": _flag(entry.get("refused_before_output")),
+    }
+    return names | counts | refusal
+
+
 def _reservations(value: Any) -> list[list[int]]:
     """Return pairs of a period's ID and an amount."""
     if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
@@ -230,6 +260,8 @@ BY_NAME: dict[str, Fit] = {
     "limit_exceeded": _mapping_or_none,
     "interruption": _mapping_or_none,
     "tags": _mapping_or_none,
+    "iterations": _iterations,
+    "usage_object": _object_or_none,
     **{name: partial(count, most=BIGINT_MAX) for name in COSTS},
     "cache_savings_usd_picos": partial(_signed, most=BIGINT_MAX),
     "other_prices": _mapping_or_none,

@@ -47,6 +47,11 @@ class Admission:
     upstream: str = ""
     upstream_model: str = ""
     """The first target. An interrupted request is priced with it."""
+    speed: str = ""
+    """What the request asks the first target for: speed, service tier, geography, and the region of its base URL."""
+    service_tier: str = ""
+    inference_geo: str = ""
+    region: str = ""
     client_ip: str | None = None
     client_request_id: str = ""
     user_agent: str = ""
@@ -86,6 +91,17 @@ class Settlement:
     upstream_request_id: str = ""
     message_id: str = ""
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    served_model: str = ""
+    """What was served: of the response, else of the request."""
+    speed: str = ""
+    service_tier: str = ""
+    inference_geo: str = ""
+    region: str = ""
+    refusal_category: str = ""
+    refused_before_output: bool = False
+    iterations: list[dict[str, Any]] | None = None
+    """The samplings of the response, which add up to its tokens."""
+    usage_object: dict[str, Any] | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
@@ -95,6 +111,8 @@ class Settlement:
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     web_searches: int | None = None
+    vendor_cost_usd_picos: int | None = None
+    """As the upstream reports it."""
     cost_usd_picos: int | None = None
     """None: the model has no price."""
     input_cost_usd_picos: int | None = None
@@ -113,6 +131,7 @@ class Settlement:
     """Whether the hourly rollups have the model's name."""
     ttft_ms: int | None = None
     duration_ms: int | None = None
+    added_us: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -179,6 +198,10 @@ def interruption(record: UsageRecord) -> Settlement:
         status=Status.INTERRUPTED,
         upstream=record.upstream,
         upstream_model=record.upstream_model,
+        speed=record.speed,
+        service_tier=record.service_tier,
+        inference_geo=record.inference_geo,
+        region=record.region,
         input_tokens=known,
         usage_source=UsageSource.ESTIMATED,
     )

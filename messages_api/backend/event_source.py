@@ -146,8 +146,10 @@ class EventSource:
             self._has_begun = True
             if is_json(start):
                 return EventBatch(self._read_body(piece))
-        if not self._is_open and len(self._opening) < MAX_OPENING_BYTES:
-            self._opening += piece
+        if not self._is_open:
+            self._exchange.responded_at = time.monotonic()
+            if len(self._opening) < MAX_OPENING_BYTES:
+                self._opening += piece
         records = self._parse(piece)
         if records or b"\n" in piece:
             self._exchange.progress()  # a comment counts as progress, a line that never ends does not

@@ -58,6 +58,10 @@ class Exchange:
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
+        self.sent_at: float | None = None
+        """When the request was sent to the upstream, as a monotonic time; None before."""
+        self.responded_at: float | None = None
+        """When the first event, or all of a complete response, had arrived."""
 
     @property
     def may_be_billed(self) -> bool:
@@ -111,8 +115,9 @@ class Exchange:
         length = {} if body is None else {"Content-Length": str(len(body))}
         prepared.headers = requests.structures.CaseInsensitiveDict({**headers, "Accept-Encoding": "identity", **length})
         prepared.body = body
+        self.sent_at = time.monotonic()
         self._socket.phase_expires_at = (
-            time.monotonic() + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
+            self.sent_at + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
         )
         with self._mapped():
             self._response = self._send(prepared)
@@ -187,6 +192,7 @@ class Exchange:
             if size > MAX_RESPONSE_BYTES:
                 raise UpstreamError(_INVALID_RESPONSE, reason=reasons.RESPONSE_TOO_LARGE)
         self._pieces = []
+        self.responded_at = time.monotonic()
         return b"".join(pieces)
 
     @property

@@ -28,6 +28,7 @@ from lib.pace import pace
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import Size, measure, output_limit
 from messages_api.errors import RequestError
+from messages_api.gateway.served_columns import asked_columns
 from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import HeldBody, bodies
 from messages_api.intake.body import RequestBody
@@ -194,6 +195,7 @@ class AdmissionControl:
             lease_s=lease_s,
             upstream=first.endpoint.name if first else "",
             upstream_model=first.model if first else "",
+            **(asked_columns(request, first.endpoint) if request and first else {}),
             client_ip=self.client.ip_address,
             client_request_id=self.client.client_request_id,
             user_agent=self.client.user_agent,

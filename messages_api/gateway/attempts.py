@@ -56,6 +56,7 @@ class Attempts:
         self._summaries: list[dict[str, Any]] = []
         self._abort_error: Exception | None = None
         self._was_aborted = threading.Event()
+        self.first: Attempt | None = None
         self.current: Attempt | None = None
         """The most recent attempt: the one that serves the request, once one does."""
 
@@ -139,6 +140,7 @@ class Attempts:
             raise self._abort_error
         expires_at = self._started_at + target.endpoint.timeouts.request_timeout_s
         attempt = self.current = self._begin(target=target, expires_at=expires_at)
+        self.first = self.first or attempt
         if self._abort_error is not None:
             attempt.exchange.abort(self._abort_error)
         try:

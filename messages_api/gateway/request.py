@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 
@@ -24,7 +25,8 @@ from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamErr
 from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl
 from messages_api.gateway.attempts import Attempts
-from messages_api.gateway.observer import Observer
+from messages_api.gateway.observer import ESTIMATED, NONE, Observer
+from messages_api.gateway.served_columns import served_columns
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.watcher import disconnected, watcher
 
@@ -63,6 +65,8 @@ class InFlightRequest:
         self._budget_headers: dict[str, str] = {}
         self.writing_since: float | None = None
         """When the server began to write to the client; None while it does not write."""
+        self.first_write_at: float | None = None
+        """When the first event, or the complete response, was ready to be written to the client."""
 
     # ---- the response
 
@@ -72,10 +76,13 @@ class InFlightRequest:
         assert self._attempts is not None
         try:
             response = self._attempts.run(adapters.message)
-            self._reported_usage = lambda: response.reported_usage
-            is_counted = response.reported_usage.is_final
+            reported_usage = response.reported_usage
+            self._reported_usage = lambda: reported_usage
+            is_counted = reported_usage.is_final
             self._observer.observe_message(response.message, is_counted=is_counted)
-            return response if is_counted else self._with_estimates(response)
+            response = response if is_counted else self._with_estimates(response)
+            self.first_write_at = time.monotonic()
+            return response
         except Exception as error:  # of any kind: the usage record must say how the request ended
             self._error = error
             raise
@@ -292,7 +299,31 @@ class InFlightRequest:
             usage_source=source,
             ttft_ms=observer.ttft_ms,
             duration_ms=observer.duration_ms,
+            added_us=self._added_us(),
+            **self._served_columns(usage, source),
         )
+
+    def _served_columns(self, usage: Usage, source: str) -> dict[str, Any]:
+        attempt = self._attempts.current if self._attempts is not None else None
+        if attempt is None or source == NONE:
+            return {}
+        return served_columns(attempt, stated=self._reported().usage, usage=usage)
+
+    def _added_us(self) -> int | None:
+        """Return the microseconds that the gateway itself added to the time to the first byte; None if it sent nothing.
+
+        From the arrival of the request to its first attempt, without the upload of the body, and from the first event
+        of the upstream to the first write. Retries are the upstream's time.
+        """
+        first = self._attempts.first if self._attempts is not None else None
+        if first is None or first.exchange.sent_at is None or self._attempts is None:
+            return None
+        added_s = first.exchange.sent_at - self._client.arrived_at - self._body.upload_s
+        current = self._attempts.current
+        responded_at = current.exchange.responded_at if current is not None else None
+        if responded_at is not None and self.first_write_at is not None:
+            added_s += self.first_write_at - responded_at
+        return max(0, round(added_s * 1_000_000))
 
     def _reason(self, error: BaseException | None, usage: Usage) -> str:
         """Return the reason of a failure. A stream that was cut gets its tokens, here and in its attempt."""
@@ -304,18 +335,29 @@ class InFlightRequest:
             error.reason = reasons.numbered(reasons.RESPONSE_CUT, usage.output or 0)
         return error.reason
 
-    def _usage(self) -> tuple[Usage, str]:
-        """Return the tokens and their usage source."""
+    def _reported(self) -> ReportedUsage:
+        """Return the counts that the response states."""
         attempt = self._attempts.current if self._attempts is not None else None
         reported = self._reported_usage()
         if reported.usage is None and attempt is not None:  # it failed, such as an invalid message with usage
-            reported = ReportedUsage.of(attempt.reported_usage(), is_final=False)
-        return self._observer.usage(
+            return ReportedUsage.of(attempt.reported_usage(), is_final=False)
+        return reported
+
+    def _usage(self) -> tuple[Usage, str]:
+        """Return the tokens that are billed and their usage source."""
+        attempt = self._attempts.current if self._attempts is not None else None
+        reported = self._reported()
+        if attempt is not None and reported.usage is not None:
+            reported = replace(reported, usage=attempt.served.billed(reported.usage))
+        usage, source = self._observer.usage(
             reported,
             request=self._body.request,
             input_estimate=self._admission_control.input_estimate,
             was_sent=attempt is not None and attempt.exchange.may_be_billed,
         )
+        if attempt is not None and source != NONE and attempt.served.has_redeemed_credit:
+            source = ESTIMATED  # which tokens it made cheaper is not reported
+        return usage, source
 
     def _http_status(self, error: BaseException | None) -> int | None:
         """Return the status that the client received; None if it disconnected before."""

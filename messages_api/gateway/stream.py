@@ -24,6 +24,8 @@ class StreamedRequest(Protocol):
 
     writing_since: float | None
     """When the server began to write to the client; None while it waits for the stream."""
+    first_write_at: float | None
+    """When the first event was given to the server to write."""
 
     @property
     def request_id(self) -> str: ...
@@ -128,6 +130,7 @@ class Stream(Iterator[EventBatch]):
         assert self._source is not None
         if self._first is not None:
             first, self._first = self._first, None
+            self._request.first_write_at = time.monotonic()
             return first
         batch = self._source.read(wait_s=settings.HEARTBEAT_S)
         self._request.observe(self._source, batch)

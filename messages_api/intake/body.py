@@ -8,9 +8,10 @@ reads.
 import gc
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -55,17 +56,20 @@ class RequestBody:
 
     raw: bytes  # as received: the Anthropic API sends them to Anthropic upstreams unchanged
     request: MessagesRequest  # validated; nothing is added or converted
+    upload_s: float = field(default=0.0, compare=False)  # how long the client took to send it
 
 
 def read(http_request: HttpRequest, *, strict: bool, is_count: bool = False) -> RequestBody:
     """Receive and parse a request body; `is_count` for token counting. Raise RequestError: 400, 411 or 413."""
     length = expected_length(http_request.META)
+    started_at = time.monotonic()
     pieces = read_pieces(http_request, length)
+    upload_s = time.monotonic() - started_at
     with turn_of_large_bodies if length > LARGE_BYTES else nullcontext():
         raw = b"".join(pieces)
         pieces.clear()  # only one body at a time is in memory twice
         request = parse(raw, strict=strict, is_count=is_count)
-    return RequestBody(raw=raw, request=cast(MessagesRequest, request))
+    return RequestBody(raw=raw, request=cast(MessagesRequest, request), upload_s=upload_s)
 
 
 # ---- from the client

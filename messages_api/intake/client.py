@@ -43,6 +43,8 @@ class ClientInfo:
     """The headers that the API forwards to an Anthropic upstream, in lower case."""
     is_beta: bool
     """Whether the query has `beta=true`, which the Anthropic API forwards to an Anthropic upstream."""
+    arrived_at: float
+    """When the head of the request had arrived, as a monotonic time."""
     socket: socket.socket | None
     """The connection, if the server exposes it (gunicorn does)."""
 
@@ -65,6 +67,7 @@ class ClientInfo:
             tags=_tags(meta.get("HTTP_X_GATEWAY_TAG", "")),
             headers=_forwarded_headers(http_request) if forwards_headers else {},
             is_beta=http_request.GET.get("beta") == "true",
+            arrived_at=http_request.arrived_at,  # type: ignore[attr-defined]  # set by the middleware
             socket=http_request.META.get("gunicorn.socket"),
         )
 

@@ -31,9 +31,11 @@ _WRITTEN = (
     "cachewriteinputtokens",
     "cachedcreationtokens",
 )
-_AUDIO = ("audiotokens",)
+_AUDIO = "audiotokens"
+# OpenRouter, xAI, LiteLLM and Perplexity: each counts the searches in a place of its own.
 _SEARCHES = ("websearchrequests", "websearchcalls", "numsearchqueries")
 _SERVER_TOOLS = ("servertooluse", "serversidetoolusagedetails")
+_SEARCH_NAMES = frozenset((*_SEARCHES, *_SERVER_TOOLS))
 _REASONING = ("reasoningtokens", "thinkingtokens", "thoughtstokencount")
 _PROMPT_DETAILS = ("prompttokensdetails", "inputtokensdetails", "prompttokendetails", "inputtokendetails")
 _COMPLETION_DETAILS = (
@@ -94,9 +96,8 @@ def read_counts(usage: object) -> OpenAICounts:
     reasoning = _first((completion_details, counts), _REASONING)
     prompt, cached, written, written_1h = _prompt_counts(counts, prompt_details)
     total = _first((counts,), _TOTAL)
-    # OpenRouter, xAI, LiteLLM and Perplexity: each counts the searches in a place of its own.
-    searches = _first((_details(counts, _SERVER_TOOLS), prompt_details, counts), _SEARCHES)
-    audio_output = _first((completion_details,), _AUDIO)
+    searches = _searches(counts, prompt_details)
+    audio_output = count(completion_details.get(_AUDIO))
     if prompt is None:
         output = _output(completion, reasoning, rest=None)
         return OpenAICounts(
@@ -116,7 +117,7 @@ def read_counts(usage: object) -> OpenAICounts:
         written=written,
         written_1h=None if written_1h is None else min(written_1h, written),
         reasoning=reasoning,
-        audio_input=_part(_first((prompt_details,), _AUDIO), input),
+        audio_input=_part(count(prompt_details.get(_AUDIO)), input),
         audio_output=_part(audio_output, output),
         web_searches=searches,
     )
@@ -132,6 +133,12 @@ def count(value: object) -> int | None:
     if type(value) is int and 0 <= value <= _LARGEST_COUNT:
         return value
     return None
+
+
+def _searches(counts: JSONObject, prompt_details: JSONObject) -> int | None:
+    if _SEARCH_NAMES.isdisjoint(counts) and _SEARCH_NAMES.isdisjoint(prompt_details):  # mostly: some send it each chunk
+        return None
+    return _first((_details(counts, _SERVER_TOOLS), prompt_details, counts), _SEARCHES)
 
 
 def _part(part: int | None, whole: int | None) -> int | None:
@@ -204,5 +211,11 @@ def _first(objects: tuple[Mapping[str, object], ...], names: tuple[str, ...]) ->
 
     Gateways that merge two spellings set the one that they do not use to 0.
     """
-    known = [found for counts in objects for name in names if (found := count(counts.get(name))) is not None]
-    return next((found for found in known if found), 0 if known else None)
+    zero = None
+    for counts in objects:
+        for name in names:
+            if name in counts and (found := count(counts[name])) is not None:
+                if found:
+                    return found
+                zero = 0
+    return zero

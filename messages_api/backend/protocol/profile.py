@@ -57,6 +57,8 @@ class Profile:
     """Whether a tool call of the history keeps the provider's own fields, such as Gemini's thought signature."""
     bills_unreadable: bool = True
     """Whether a response that was generated and cannot be read is billed. If so, it is not requested again."""
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,32}$")] = ""
+    """The region of a regional base URL, where prices differ: no response states it."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header for the credential."""
 

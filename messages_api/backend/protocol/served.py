@@ -76,8 +76,8 @@ class Served:
     def read_chunk(self, chunk: JSONObject) -> None:
         """Read the model and the service tier of a complete response, or of a chunk that states them."""
         self.read_model(chunk.get("model"))
-        if (tier := chunk.get("service_tier")) not in (None, ""):
-            self._facts["service_tier"] = _fact(tier)
+        if tier := fact_of(chunk.get("service_tier")):
+            self._facts["service_tier"] = tier
 
     def read_latest_usage(self, usage: JSONObject) -> None:
         """Read a usage object that replaces the one before. It is not looked into until another one differs."""
@@ -142,8 +142,8 @@ class Served:
 
     def _merge(self, usage: JSONObject) -> None:
         for name in FACTS:
-            if (value := usage.get(name)) not in (None, ""):
-                self._facts[name] = _fact(value)
+            if fact := fact_of(usage.get(name)):
+                self._facts[name] = fact
         cost = vendor_cost_picos(usage)
         if cost or self._vendor_cost_picos is None:
             self._vendor_cost_picos = cost
@@ -154,8 +154,10 @@ class Served:
         self._object = bounded(merged(self._object, read)) if self._object else read
 
 
-def _fact(value: object) -> str:
-    """Return a fact as a word. Anything else is unknown, which is not the same as not stated: it is not priced."""
+def fact_of(value: object) -> str:
+    """Return a fact as a word, empty where it is not stated. Anything else is `?`, an unknown value without a price."""
+    if value is None or value == "":
+        return ""
     found = iterations.word(value)
     return found if len(found) <= _MAX_FACT else _UNKNOWN
 

@@ -35,6 +35,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "cache_control": False,
         "tool_extras": True,
         "bills_unreadable": True,
+        "region": "",
         "auth_style": "bearer",
     }
 
@@ -56,6 +57,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         ("user_field", "safety_identifier"),
         ("server_tools", "drop"),
         ("prefill", "forward"),
+        ("region", "eu"),
         ("auth_style", "x-api-key"),
     ],
 )
@@ -78,6 +80,7 @@ def test_efforts_are_a_list_of_levels() -> None:
         ({"efforts": ["enormous"]}, "efforts"),
         ({"max_stop": -1}, "max_stop"),
         ({"system_role": "user"}, "system_role"),
+        ({"region": "EU west"}, "region"),
     ],
 )
 def test_an_invalid_profile_is_rejected_with_the_name_of_the_field(overrides: dict[str, Any], named: str) -> None:

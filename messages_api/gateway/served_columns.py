@@ -1,0 +1,43 @@
+"""Columns of the usage record that state what was served: of the response, else of the request as it was sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from messages_api.backend.attempt import Attempt
+from messages_api.backend.endpoint import Endpoint
+from messages_api.backend.protocol.served import FACTS, fact_of
+from messages_api.backend.protocol.usage import Usage
+
+_ASKED = {"auto": "", "standard_only": "standard"}
+"""Service tiers of requests by what is asked for: `auto` leaves it to the upstream."""
+
+
+def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
+    """Return the facts that a request asks an upstream for. Chat Completions has only the region of its base URL."""
+    asked = dict.fromkeys(FACTS, "")
+    if endpoint.dialect == "anthropic":
+        asked = {name: fact_of(request.get(name)) for name in FACTS}
+        asked["service_tier"] = _ASKED.get(asked["service_tier"], asked["service_tier"])
+    return {**asked, "region": endpoint.profile.region}
+
+
+def served_columns(attempt: Attempt, *, stated: Usage | None, usage: Usage) -> dict[str, Any]:
+    """Return the columns of a request that an attempt served.
+
+    `stated` has the counts of the response, None without any, and `usage` those of the record: where the response has
+    iterations, they add up to them.
+    """
+    served = attempt.served
+    columns = asked_columns(attempt.request, attempt.target.endpoint)
+    columns |= {name: fact for name in FACTS if (fact := served.fact(name))}
+    return columns | {
+        "served_model": served.model or attempt.target.model,
+        "refusal_category": served.refusal_category,
+        "refused_before_output": served.refused_before_output,
+        "iterations": None if stated is None else served.iterations_of(stated, usage),
+        "usage_object": served.usage_object,
+        "audio_input_tokens": usage.audio_input,
+        "audio_output_tokens": usage.audio_output,
+        "web_searches": usage.web_searches,
+        "vendor_cost_usd_picos": served.vendor_cost_picos,
+    }
