@@ -1,13 +1,14 @@
 """Price book: prices of models with their modifiers, and negotiated factors, cached for CONFIG_CACHE_TTL_S."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keys.domain import factors
 from keys.domain.prices import Price
 from keys.errors import LedgerUnavailable
-from keys.models import ModelPrice, NegotiatedFactor
+from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
 from lib import model_patterns
 from lib.cached import SingleFlightCache
 
@@ -51,10 +52,10 @@ class PriceBook:
         return next((factor for since, factor in self.factors.get(upstream, ()) if since <= at), None)
 
 
-def price_of(row: ModelPrice) -> Price:
+def price_of(row: ModelPrice, modifiers: Iterable[PriceModifier]) -> Price:
     """Return the price of a row. It is not valid if a modifier was saved without validation."""
     try:
-        return row.rates(modifier.parsed() for modifier in row.modifiers.all())
+        return row.rates(modifier.parsed() for modifier in modifiers)
     except ValueError as error:
         logger.error("Price %s (%s) has an invalid modifier: %s", row.pk, row, error)
         return replace(row.rates(), is_valid=False)
@@ -64,7 +65,7 @@ def load() -> PriceBook:
     """Read the price book from the database. Three queries."""
     rows: dict[str, list[Price]] = {}
     for row in ModelPrice.objects.order_by("model_pattern", "-valid_from").prefetch_related("modifiers"):
-        rows.setdefault(row.model_pattern, []).append(price_of(row))
+        rows.setdefault(row.model_pattern, []).append(price_of(row, row.modifiers.all()))
     negotiated: dict[str, list[tuple[datetime, int]]] = {}
     for factor in NegotiatedFactor.objects.order_by("-valid_from"):
         known = negotiated.setdefault(factor.upstream, [])

@@ -34,7 +34,7 @@ def recorded_prices(record: UsageRecord) -> RecordedPrices:
     others: dict[str, Any] = record.other_prices or {}
     ids = {id for id in (record.price_id, *others.values()) if isinstance(id, int)}
     rows = ModelPrice.objects.prefetch_related("modifiers").filter(pk__in=ids)
-    prices = {row.pk: price_of(row) for row in rows}
+    prices = {row.pk: price_of(row, row.modifiers.all()) for row in rows}
     return RecordedPrices(
         prices.get(record.price_id),
         {model: prices[id] for model, id in others.items() if id in prices},

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from keys.models import ModelPrice
+from keys.models.price_problems import raise_problems
 from keys.pricing.catalog.current import digest, rows
 from keys.pricing.catalog.proposals import LABELS, OTHER_LABELS, PriceReview, Problem, Proposal
 from keys.pricing.catalog.rows import unsaved
@@ -86,6 +87,7 @@ def _add(proposal: Proposal, addition_ids: frozenset[str], *, start: datetime) -
         modifier.price = row  # which has an ID now
         modifier.full_clean()
         modifier.save()
+    raise_problems(row.problems(modifiers))
     return row
 
 
