@@ -99,11 +99,11 @@ def count(value: Any, *, most: int = MAX_TOKENS) -> int | None:
     raise _UnfitValue
 
 
-def _signed(value: Any, *, most: int) -> int | None:
-    """Return a number from -`most` to `most`, or None for None."""
-    is_negative = isinstance(value, (int, float)) and value < 0
-    number = count(-value if is_negative else value, most=most)
-    return -number if is_negative and number is not None else number
+def _amount(value: Any, *, most: int, least: int = 0) -> int | None:
+    """Return pico-dollars, or None for None. A float is no amount: it may have lost digits."""
+    if value is None or (type(value) is int and least <= value <= most):
+        return value
+    raise _UnfitValue
 
 
 def total_tokens(values: Iterable[Any]) -> int:
@@ -262,8 +262,8 @@ BY_NAME: dict[str, Fit] = {
     "tags": _mapping_or_none,
     "iterations": _iterations,
     "usage_object": _object_or_none,
-    **{name: partial(count, most=BIGINT_MAX) for name in COSTS},
-    "cache_savings_usd_picos": partial(_signed, most=BIGINT_MAX),
+    **{name: partial(_amount, most=BIGINT_MAX) for name in COSTS},
+    "cache_savings_usd_picos": partial(_amount, most=BIGINT_MAX, least=-BIGINT_MAX),
     "other_prices": _mapping_or_none,
     "price_factor": _factor,
 }
@@ -272,7 +272,7 @@ FITS: dict[str, Fit] = {name: _fit_of(column) for name, column in _COLUMNS.items
 """The function that fits a value to a column, by column. Raises _UnfitValue."""
 LENGTHS = {name: _bound_of(fit, text, "length") for name, fit in FITS.items()}
 """The maximum length of plain texts; -1 for other columns."""
-LIMITS = {name: _bound_of(fit, count, "most") for name, fit in FITS.items()}
+LIMITS = {name: max(_bound_of(fit, count, "most"), _bound_of(fit, _amount, "most")) for name, fit in FITS.items()}
 """The maximum of numbers; -1 for other columns."""
 NULLABLE = {name for name, column in _COLUMNS.items() if column.null}
 EMPTY: dict[str, Any] = {

@@ -15,6 +15,7 @@ from django.utils import timezone
 from keys.budgets import status
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, UsageRecord
 from keys.models.prices import MAX_PRICE
+from keys.models.usage import part_names
 from keys.pricing import price_book
 from keys.reports import key_activity, key_list_stats, totals, usage_csv, usage_report
 from keys.reports.date_range import DateRange
@@ -165,12 +166,15 @@ def test_sums_beyond_64_bits_are_exact(key: APIKey, period: BudgetPeriod, views:
 def test_random_costs_add_up_in_records_and_hours(key: APIKey, period: BudgetPeriod, views: Views) -> None:
     random = Random(20261130)
     costs = [random.randrange(10 ** random.randrange(1, 19)) for _ in range(300)]
-    for cost in costs:
-        settle(key, 1, upstream_model="m", cost_usd_picos=cost)
+    savings = [random.choice((-1, 1)) * cost for cost in costs]
+    for cost, saved in zip(costs, savings, strict=True):
+        settle(key, 1, upstream_model="m", cost_usd_picos=cost, cache_savings_usd_picos=saved)
 
     assert set(views.of_pages(key).values()) == {sum(costs)}
     period.refresh_from_db()
     assert money.join(period.spent, period.spent_rest_picos) == sum(costs)
+    parts = HourlyUsage.objects.values_list(*part_names("cache_savings_usd_picos"))
+    assert sum(money.join(micros, rest) for micros, rest in parts) == sum(savings)
     assert _mismatches() == []
 
 

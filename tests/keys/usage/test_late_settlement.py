@@ -101,6 +101,7 @@ def test_a_late_settlement_replaces_the_interruption_in_record_budgets_and_rollu
         "usage_source": "estimated",
         "input_tokens": 5,
         "cost_usd_picos": 15_000_000,
+        "cache_savings_usd_picos": 0,
     }
     assert rollups() == [
         {

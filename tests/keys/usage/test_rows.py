@@ -50,6 +50,7 @@ def spooled(**changes: Any) -> bytes:
         pytest.param({"cost_usd_micros": "15"}, None, id="a text"),
         pytest.param({"cost_usd_micros": 10**13}, None, id="too large"),
         pytest.param({"cost_usd_picos": 2**63 - 1}, 2**63 - 1, id="the largest"),
+        pytest.param({"cost_usd_picos": 2_900_000.0}, None, id="a float"),
     ],
 )
 def test_a_row_that_an_older_version_spooled_has_its_cost_in_pico_dollars(
