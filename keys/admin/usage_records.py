@@ -174,7 +174,7 @@ class UsageRecordAdmin(KeysetModelAdmin):
 
     @admin.display(description="lease expires")
     def lease_expires(self, record: UsageRecord) -> SafeString | str:
-        return cells.exact(record.lease_expires_at)
+        return cells.exact(record.lease_expires_at, none=cells.NONE)
 
     @admin.display(description="status")
     def outcome(self, record: UsageRecord) -> SafeString:

@@ -191,7 +191,8 @@ class UsageRecord(models.Model):
     # Keyed checksum of its figures, written when it is settled: verify_figures finds a record that was changed.
     figures_checksum = models.CharField(max_length=24, blank=True)
     boot_id = models.CharField(max_length=48)
-    lease_expires_at = models.DateTimeField()
+    # None where the record was never open: a rejected request, or one whose admission was lost.
+    lease_expires_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]

@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from keys.models import UsageRecord
+from keys.usage import record_table
 from keys.usage.rows import CLOSING, Row, Status
 
 CONVERTED = (models.DateTimeField, models.JSONField, models.GenericIPAddressField)
@@ -40,32 +41,20 @@ def write(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> dict[str, Wr
     One statement, since each round trip to the database costs a turn of the interpreter's lock, for which the threads
     of a busy worker wait.
     """
-    values = [convert(row.get(name, default)) for row in batch for name, default, convert in _columns()]
-    # SQLite has one writer, so open rows are read before. PostgreSQL returns it: an updated row has an xmax.
-    were_open = _open_ids(batch, connection) if connection.vendor == "sqlite" else None
+    values = [convert(row.get(name, default)) for row in map(_inserted, batch) for name, default, convert in _columns()]
     with connection.cursor() as cursor:
-        cursor.execute(_write_sql(len(batch), connection.vendor), values)
+        cursor.execute(_write_sql(len(batch), record_table.is_partitioned(connection)), values)
         written = cursor.fetchall()
     settling = {row["id"] for row in batch if row["status"] not in (Status.STARTED, Status.INTERRUPTED)}
     return {
-        id: Written(
-            was_open=id in were_open if were_open is not None else not is_new,
-            interruption=_decoded(interruption) if id in settling else None,
-        )
-        for id, interruption, is_new in written
+        id: Written(was_open=bool(was_open), interruption=_decoded(interruption) if id in settling else None)
+        for id, interruption, was_open in written
     }
 
 
-def _open_ids(batch: Sequence[Row], connection: BaseDatabaseWrapper) -> set[str]:
-    ids = [row["id"] for row in batch if row["status"] != Status.STARTED]
-    if not ids:
-        return set()
-    with connection.cursor() as cursor:
-        placeholders = ", ".join(["%s"] * len(ids))
-        cursor.execute(
-            f'SELECT "id" FROM "{_TABLE}" WHERE "status" = %s AND "id" IN ({placeholders})', [Status.STARTED, *ids]
-        )
-        return {id for (id,) in cursor.fetchall()}
+def _inserted(row: Row) -> Row:
+    """Return the row as it is inserted. One that is settled already has no lease, which shows that it was not open."""
+    return row if row["status"] == Status.STARTED else row | {"lease_expires_at": None}
 
 
 def _decoded(interruption: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -73,19 +62,22 @@ def _decoded(interruption: str | Mapping[str, Any] | None) -> Mapping[str, Any] 
 
 
 @cache
-def _write_sql(count: int, vendor: str) -> str:
-    """Return the statement. An interruption stays on its record, for the operator and for the differences."""
+def _write_sql(count: int, is_partitioned: bool) -> str:
+    """Return the statement. An interruption stays on its record, for the operator and for the differences.
+
+    The IDs of a partitioned table are unique together with the time. They begin with it, and a request keeps both.
+    """
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     placeholders = ", ".join("%s" for _ in _COLUMNS)
     rows = ", ".join([f"({placeholders})"] * count)
     closing = ", ".join(f'"{name}" = excluded."{name}"' for name in ["settled_at", "figures_checksum", *CLOSING])
-    is_new = "NULL" if vendor == "sqlite" else "(xmax = 0)"
+    key = '"id", "created_at"' if is_partitioned else '"id"'
     return (
-        f'INSERT INTO "{_TABLE}" ({names}) VALUES {rows} ON CONFLICT ("id") DO UPDATE SET {closing}, '
+        f'INSERT INTO "{_TABLE}" ({names}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {closing}, '
         f'"interruption" = COALESCE("{_TABLE}"."interruption", excluded."interruption") '
         f'WHERE "{_TABLE}"."status" = \'{Status.STARTED}\' OR ("{_TABLE}"."status" = \'{Status.INTERRUPTED}\' '
         f"AND excluded.\"status\" NOT IN ('{Status.STARTED}', '{Status.INTERRUPTED}')) "
-        f'RETURNING "id", "interruption", {is_new}'
+        f'RETURNING "id", "interruption", "lease_expires_at" IS NOT NULL'
     )
 
 

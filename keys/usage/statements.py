@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
@@ -15,7 +15,7 @@ from keys.budgets.reservations import Reservation
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret
-from keys.usage import dropped, record_writer, rows
+from keys.usage import dropped, record_table, record_writer, rows
 from keys.usage.backlog import LAST_USED_INTERVAL, backlog
 from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.names import MAX_NAMES, BoundedNames
@@ -190,6 +190,15 @@ def _is_real(row: Row) -> bool:
 
 def write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
     """Write the statements of a batch, all or none."""
+    try:
+        _write(statements, connection)
+    except ProgrammingError as error:
+        if not record_table.is_of_other_form(error):
+            raise
+        _write(statements, connection)  # the table was partitioned meanwhile
+
+
+def _write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
     if all(statement.is_plain for statement in statements):
         record_writer.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
         return

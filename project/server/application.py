@@ -14,7 +14,7 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.usage import ledger
+from keys.usage import ledger, record_table
 from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
@@ -32,6 +32,7 @@ PERIODIC_TASKS = [
     PeriodicTask(run=delivery.send_pending, every_s=5),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
+    PeriodicTask(run=record_table.create_coming, every_s=3600),
 ]
 UPSTREAM_TASKS = [PeriodicTask(run=model_catalog.refresh, every_s=5)]
 """Tasks that wait for upstreams. They run apart from those that must not be late."""

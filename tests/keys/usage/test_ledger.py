@@ -25,7 +25,7 @@ from tests.support.gateway import wait_until
 from tests.support.outage import database_unavailable
 from tests.support.recovery import recover
 
-pytestmark = pytest.mark.usefixtures("quiet_ledger")
+pytestmark = pytest.mark.usefixtures("quiet_ledger", "record_table_form")
 
 COMPLETED = Settlement(
     status=Status.COMPLETED,
