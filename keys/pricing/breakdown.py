@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keys.domain import factors, price_kinds
 from keys.models import PriceModifier, UsageRecord
-from keys.pricing import rating
+from keys.pricing import rating, reasons
 from keys.pricing.rating import CostLine, Rating
 from keys.pricing.recorded_prices import recorded_prices
 from lib import money
@@ -15,10 +15,6 @@ PARTS = {
     "compaction": "Compaction",
     "advisor_message": "Advisor",
     "fallback_message": "Fallback",
-}
-REASONS = {
-    rating.REFUSED: "not billed: refusal before any output",
-    rating.FREE: "free",
 }
 DIMENSIONS = dict(PriceModifier.Dimension.choices)
 
@@ -67,7 +63,7 @@ def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
         return None
     columns = {column.attname: getattr(record, column.attname) for column in record._meta.concrete_fields}
     found = rating.rate(columns, recorded_prices(record))
-    if found.cost_usd_picos is not None and all(line.reason == rating.FREE for line in found.lines):
+    if found.cost_usd_picos is not None and all(line.reason == reasons.FREE for line in found.lines):
         return None
     return CostBreakdown(lines=list(_lines(found)), cost=record.cost_usd_picos, rated=found.cost_usd_picos)
 
@@ -85,7 +81,7 @@ def _lines(found: Rating) -> Iterator[BreakdownLine]:
             factors=list(_factors(line, found)),
             rate=line.rate // unit,
             picos=line.picos,
-            reason=REASONS.get(line.reason, line.reason),
+            reason=reasons.UNBILLED.get(line.reason, line.reason),
             is_item=is_item,
         )
 

@@ -30,9 +30,8 @@ class PriceBook:
         """
         found = (
             price
-            for pattern, prices in self.rows.items()
-            if model_patterns.covers(pattern, model) or pattern == alias != ""
-            for price in prices
+            for pattern in {*model_patterns.covering(model), alias}
+            for price in self.rows.get(pattern, ())
             if price.upstream in ("", upstream) and price.valid_from is not None and price.valid_from <= at
         )
         return max(

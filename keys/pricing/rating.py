@@ -8,34 +8,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from keys.domain import factors, price_kinds, prices
 from keys.domain.price_modifiers import SERVED, Conditions, Modifier, UnknownValue, applying
 from keys.domain.prices import FractionalRate, Price
-from keys.pricing import parts, refusals
-from keys.pricing.model_names import is_same_model
+from keys.pricing import parts, reasons, refusals
+from keys.pricing.part_prices import PartPrices, Prices
 from keys.pricing.parts import Part
 from lib import money
 
 NO_USAGE = "none"
 """The usage source of requests that no upstream received."""
 MAX_COST = 2**63 - 1
-
-NO_PRICE = "no_price"
-INVALID_PRICE = "invalid_price"
-"""A modifier of the price was saved without validation."""
-NO_WEB_SEARCH_PRICE = "no_web_search_price"
-UNKNOWN = "unknown_{}"
-"""For each dimension: the price has no modifier for the served value."""
-UNKNOWN_REFUSAL_CATEGORY = "unknown_refusal_category"
-AUDIO_IN_ITERATIONS = "audio_in_iterations"
-FRACTIONAL_RATE = "fractional_rate"
-COST_TOO_LARGE = "cost_too_large"
-
-REFUSED = "refused_before_output"
-FREE = "free"
-"""Reasons of lines that are not billed."""
 
 COST_COLUMNS = {
     price_kinds.INPUT: "input_cost_usd_picos",
@@ -52,16 +37,6 @@ CACHE_SAVINGS = "cache_savings_usd_picos"
 PART_COLUMNS = (*dict.fromkeys(COST_COLUMNS.values()), CACHE_SAVINGS)
 
 
-class Prices(Protocol):
-    """Where rating finds prices: the price book, or the prices that a record names."""
-
-    def find(self, model: str, *, upstream: str, at: datetime, alias: str = "") -> Price | None:
-        """Return the price of a model. `alias` is another name of the same model."""
-
-    def price_factor(self, upstream: str, *, at: datetime) -> int | None:
-        """Return the factor that was negotiated with an upstream, in ten-thousandths."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostLine:
     """The tokens of one kind in one part, times their effective rate."""
@@ -73,7 +48,7 @@ class CostLine:
     tokens: int
     """Or searches."""
     price: int
-    """Micro-dollars per million, without factors. 0 if nothing is billed and no price is known."""
+    """Micro-dollars per million, without factors. 0 if nothing is billed."""
     rate: int
     """Micro-dollars per million, times all factors."""
     is_billed: bool = True
@@ -144,28 +119,21 @@ class _Rater:
 
     def __init__(self, row: Mapping[str, Any], book: Prices) -> None:
         self._row = row
-        self._book = book
         self._at: datetime = row["created_at"]
-        self._upstream: str = row.get("upstream") or ""
-        self._upstream_model: str = row.get("upstream_model") or ""
-        self._model: str = row.get("served_model") or self._upstream_model
-        self._factor = book.price_factor(self._upstream, at=self._at)
-        self._found: dict[str, Price | None] = {}
-        """Prices by the model that a part names, as far as they were looked up."""
+        self._prices = PartPrices(row, book)
+        self._factor = book.price_factor(row.get("upstream") or "", at=self._at)
 
     def rating(self) -> Rating:
         try:
             found = parts.of(self._row)
         except parts.AudioInIterations:
-            raise _Unpriced(AUDIO_IN_ITERATIONS) from None
+            raise _Unpriced(reasons.AUDIO_IN_ITERATIONS) from None
         lines = [line for part in found for line in self._lines(part)]
         lines += self._items(found)
         cost = sum(line.picos for line in lines)
         if cost > MAX_COST:
-            raise _Unpriced(COST_TOO_LARGE)
-        applied = {model or self._model: price.id for model, price in self._found.items() if price is not None}
-        price_id = applied.get(self._model, next(iter(applied.values()), None))
-        others = {model: id for model, id in applied.items() if id is not None and id != price_id}
+            raise _Unpriced(reasons.COST_TOO_LARGE)
+        price_id, others = self._prices.ids()
         return Rating(
             lines=tuple(lines),
             cost_usd_picos=cost,
@@ -174,68 +142,69 @@ class _Rater:
             price_factor=None if self._factor is None else factors.to_decimal(self._factor),
         )
 
-    def _lines(self, part: Part) -> Iterable[CostLine]:
+    def _lines(self, part: Part) -> list[CostLine]:
         """Return the lines of a part, one for each kind of which there are tokens."""
-        model = part.model or self._model
-        price = self._price(part)
-        is_billed = not part.refusal_category or self._bills_refusal(part.refusal_category)
+        price = self._prices.price(part)
+        if price is not None and price.is_free:
+            return self._unbilled(part, price, reasons.FREE)
+        if part.refusal_category and not self._bills_refusal(part.refusal_category):
+            return self._unbilled(part, price or Price(), reasons.REFUSED)
         if price is None:
-            if is_billed:
-                raise _Unpriced(NO_PRICE)
-            price = Price(is_free=True)
+            raise _Unpriced(reasons.NO_PRICE)
         if not price.is_valid:
-            raise _Unpriced(INVALID_PRICE)
-        if not is_billed or price.is_free:
-            reason = FREE if is_billed else REFUSED
-            return [
-                CostLine(
-                    part=part,
-                    model=model,
-                    kind=kind,
-                    tokens=tokens,
-                    price=price.rate(kind),
-                    rate=price.rate(kind),
-                    is_billed=False,
-                    reason=reason,
-                )
-                for kind, tokens in part.tokens.items()
-                if tokens
-            ]
+            raise _Unpriced(reasons.INVALID_PRICE)
         modifiers = self._applying(part, price)
+        input_rate = self._rate(price, price_kinds.INPUT, modifiers)
         return [
             CostLine(
                 part=part,
-                model=model,
+                model=self._prices.model(part),
                 kind=kind,
                 tokens=tokens,
                 price=price.rate(kind),
-                rate=self._rate(price, kind, modifiers),
+                rate=input_rate if kind == price_kinds.INPUT else self._rate(price, kind, modifiers),
                 modifiers=modifiers,
-                input_rate=self._rate(price, price_kinds.INPUT, modifiers),
+                input_rate=input_rate,
             )
             for kind, tokens in part.tokens.items()
             if tokens
         ]
 
-    def _items(self, found: list[Part]) -> Iterable[CostLine]:
+    def _unbilled(self, part: Part, price: Price, reason: str) -> list[CostLine]:
+        return [
+            CostLine(
+                part=part,
+                model=self._prices.model(part),
+                kind=kind,
+                tokens=tokens,
+                price=price.rate(kind),
+                rate=price.rate(kind),
+                is_billed=False,
+                reason=reason,
+            )
+            for kind, tokens in part.tokens.items()
+            if tokens
+        ]
+
+    def _items(self, found: list[Part]) -> list[CostLine]:
         """Return the line of web searches, at the price of the served model. No modifier applies to it."""
         searches = self._row.get("web_searches") or 0
         if not searches:
             return []
         part = next((part for part in reversed(found) if part.type in parts.SERVING), found[-1])
-        price = self._price(part)
-        if part.refusal_category and not self._bills_refusal(part.refusal_category):
-            return [self._search_line(part, searches, 0, reason=REFUSED)]
+        price = self._prices.price(part)
         if price is not None and price.is_free:
-            return [self._search_line(part, searches, 0, reason=FREE)]
+            return [self._search_line(part, searches, 0, reason=reasons.FREE)]
+        if part.refusal_category and not self._bills_refusal(part.refusal_category):
+            return [self._search_line(part, searches, 0, reason=reasons.REFUSED)]
         if price is None or price.web_search is None:
-            raise _Unpriced(NO_WEB_SEARCH_PRICE)
+            raise _Unpriced(reasons.NO_WEB_SEARCH_PRICE)
         return [self._search_line(part, searches, money.picos(price.web_search))]
 
     def _search_line(self, part: Part, searches: int, price: int, *, reason: str = "") -> CostLine:
         return CostLine(
             part=part,
-            model=part.model or self._model,
+            model=self._prices.model(part),
             kind=price_kinds.WEB_SEARCH,
             tokens=searches,
             price=price,
@@ -244,29 +213,11 @@ class _Rater:
             reason=reason,
         )
 
-    def _price(self, part: Part) -> Price | None:
-        """Return the price of a part.
-
-        The served model's, by its own name or as a dated ID of an alias; without one, that of the upstream model. A
-        part that names its model has the price of that model alone.
-        """
-        if part.model not in self._found:
-            price = self._find(part.model or self._model)
-            if price is None and not part.model:
-                price = self._find(self._upstream_model)
-            self._found[part.model] = price
-        return self._found[part.model]
-
-    def _find(self, model: str) -> Price | None:
-        names = (self._model, self._upstream_model)
-        alias = next((name for name in names if name != model and is_same_model(name, model)), "")
-        return self._book.find(model, upstream=self._upstream, at=self._at, alias=alias)
-
     def _bills_refusal(self, category: str) -> bool:
         try:
             return refusals.is_billed(category, at=self._at)
         except refusals.UnknownCategory:
-            raise _Unpriced(UNKNOWN_REFUSAL_CATEGORY) from None
+            raise _Unpriced(reasons.UNKNOWN_REFUSAL_CATEGORY) from None
 
     def _applying(self, part: Part, price: Price) -> tuple[Modifier, ...]:
         facts = {name: str(self._row.get(name) or "") for name in SERVED}
@@ -274,7 +225,7 @@ class _Rater:
         try:
             return applying(price.modifiers, conditions)
         except UnknownValue as error:
-            raise _Unpriced(UNKNOWN.format(error.dimension)) from None
+            raise _Unpriced(reasons.UNKNOWN.format(error.dimension)) from None
 
     def _rate(self, price: Price, kind: str, modifiers: Iterable[Modifier]) -> int:
         return self._times(price.rate(kind), [each.factor(kind) for each in modifiers])
@@ -284,4 +235,4 @@ class _Rater:
         try:
             return prices.times(rate, [*applied, factors.ONE if self._factor is None else self._factor])
         except FractionalRate:
-            raise _Unpriced(FRACTIONAL_RATE) from None
+            raise _Unpriced(reasons.FRACTIONAL_RATE) from None

@@ -10,7 +10,8 @@ import pytest
 
 from keys.models import ModelPrice, PriceModifier
 from keys.pricing import price_book
-from keys.pricing.rating import NO_PRICE, Rating, rate
+from keys.pricing.rating import Rating, rate
+from keys.pricing.reasons import NO_PRICE
 from tests.keys.pricing.books import row
 
 FILE = Path(__file__).with_name("price_cases.json")
