@@ -19,7 +19,7 @@ from keys.access.lookup_throttle import lookup_throttle
 from keys.access.rejected_uses import rejected_uses
 from keys.access.snapshots import cache
 from keys.pricing.price_book import prices
-from keys.usage import ledger
+from keys.usage import ledger, reporting_zone
 from messages_api.routing.model_catalog import catalogs
 from messages_api.routing.route_table import routes
 from tests import clients
@@ -237,5 +237,6 @@ def fresh_caches() -> None:
     lookup_throttle.clear()
     rejected_uses.clear()
     prices.clear()
+    reporting_zone.reset()
     routes.clear()
     catalogs.clear()

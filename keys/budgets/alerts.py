@@ -9,8 +9,24 @@ from keys.models import BudgetPeriod, Notification
 from lib import admin_links
 
 
-def queue_alert(row: BudgetPeriod, *, limit: int) -> None:
-    """Queue the notification of a budget period, once, in the transaction that spends the amount."""
+def queue_if_due(row: BudgetPeriod) -> None:
+    """Queue the alert of a period that has reached its threshold, once, in the transaction that spends the amount.
+
+    Set its time, which the transaction writes with the period.
+    """
+    now = timezone.now()
+    percent, limit = row.budget.alert_threshold_percent, row.budget.limit_at(now)
+    if percent is None or row.alerted_at is not None:
+        return
+    if row.spent_exactly * 100 < amounts.exact(limit, row.budget.unit) * percent:
+        return
+    if row.ends_at <= now:
+        return  # the request started in a period that is over by now
+    row.alerted_at = now
+    _queue(row, limit=limit)
+
+
+def _queue(row: BudgetPeriod, *, limit: int) -> None:
     budget = row.budget
     key, team = budget.api_key, budget.team
     owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db.models import Max, Min, Q, QuerySet
-from django.utils import timezone
 
 from keys.budgets import alerts
 from keys.budgets.reservations import BudgetRef, Reservation, ReservationRequest
@@ -108,19 +107,7 @@ class LockedPeriods:
             row.reserved = max(0, row.reserved - amount)
             row.spend(picos if row.budget.unit == "usd" else tokens)
             self._changed[row.pk] = row
-            self._alert(row)
-
-    def _alert(self, row: BudgetPeriod) -> None:
-        now = timezone.now()
-        percent, limit = row.budget.alert_threshold_percent, row.budget.limit_at(now)
-        if percent is None or row.alerted_at is not None:
-            return
-        if row.spent_exactly * 100 < amounts.exact(limit, row.budget.unit) * percent:
-            return
-        if row.ends_at <= now:
-            return  # the request started in a period that is over by now
-        row.alerted_at = now
-        alerts.queue_alert(row, limit=limit)
+            alerts.queue_if_due(row)
 
     def close(self) -> None:
         """Write the changed periods, in the order of their locks."""

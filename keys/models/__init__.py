@@ -6,6 +6,7 @@ from keys.models.key_state import KeyState
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice, NegotiatedFactor, PriceModifier
+from keys.models.reporting_zone import ReportingZone
 from keys.models.teams import Team
 from keys.models.usage import HourlyLatency, HourlyUsage, UsageRecord
 
@@ -24,6 +25,7 @@ __all__ = [
     "NegotiatedFactor",
     "Notification",
     "PriceModifier",
+    "ReportingZone",
     "SignedOffMonth",
     "Team",
     "UpstreamKeys",

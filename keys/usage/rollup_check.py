@@ -7,7 +7,7 @@ in both or in neither.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from django.db import connection, transaction
 from django.db.models import Min
@@ -32,7 +32,7 @@ class Mismatch:
 def iter_intervals(begin: datetime, end: datetime) -> Iterator[RollupInterval]:
     """Yield the intervals with records or rollups, from `begin` to the one that contains `end`."""
     while (moment := _next_moment(begin, end)) is not None:
-        interval = _interval_of(moment)
+        interval = interval_of(moment)
         yield interval
         begin = interval.end
 
@@ -44,9 +44,10 @@ def _next_moment(begin: datetime, end: datetime) -> datetime | None:
     return min((moment for moment in found if moment is not None), default=None)
 
 
-def _interval_of(moment: datetime) -> RollupInterval:
-    hour = begin_of_hour(moment)
-    quarters = [quarter for quarter in quarters_of(hour) if begin_of_hour(quarter) == hour]
+def interval_of(moment: datetime, in_zone: tzinfo | None = None) -> RollupInterval:
+    """Return the interval that contains a moment, in the time zone in effect or in another one."""
+    hour = begin_of_hour(moment, in_zone)
+    quarters = [quarter for quarter in quarters_of(hour) if begin_of_hour(quarter, in_zone) == hour]
     return RollupInterval(hour=hour, begin=quarters[0], end=quarters[-1] + QUARTER)
 
 

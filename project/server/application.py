@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import get_resolver
@@ -14,7 +15,7 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.usage import ledger, record_table
+from keys.usage import ledger, record_table, reporting_zone, zone_change
 from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
@@ -30,6 +31,8 @@ FINISH_WITHIN_S = 2.0
 PERIODIC_TASKS = [
     PeriodicTask(run=revocation.terminate_requests_of_compromised_keys, every_s=5),
     PeriodicTask(run=delivery.send_pending, every_s=5),
+    PeriodicTask(run=reporting_zone.follow, every_s=5),
+    PeriodicTask(run=zone_change.apply_slice, every_s=1),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
@@ -55,6 +58,8 @@ class Application(WSGIHandler):
     def start(self) -> None:
         """Start the background threads and load what the first request needs. Called in the worker, after the fork."""
         _ = get_resolver().url_patterns
+        with suppress(DatabaseError), deadlines.deadline(READ_WITHIN_S):
+            reporting_zone.start()
         # Every background thread of the worker starts here.
         ledger.start()
         store.start()
@@ -80,3 +85,5 @@ class Application(WSGIHandler):
         ledger.close()
         limiter.close()
         store.close()
+        with suppress(DatabaseError), deadlines.deadline(FINISH_WITHIN_S):
+            reporting_zone.release()

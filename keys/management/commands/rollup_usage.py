@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.models import APIKey
 from keys.reports.date_range import DateRange
-from keys.usage import rollup_check
+from keys.usage import reporting_zone, rollup_check
 from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Mismatch
 from lib.arguments import day
@@ -35,6 +35,7 @@ class Command(BaseCommand):
     def handle(self, *, repair: bool, first: date | None, last: date | None, **options: Any) -> None:
         if first and last and last < first:
             raise CommandError("The last day is before the first.")
+        reporting_zone.follow_only()
         begin = DateRange(first=first, last=first).bounds()[0] if first else BEGINNING
         end = DateRange(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
         hours, found = 0, []
