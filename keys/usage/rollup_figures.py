@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from django.db.models import Case, CharField, Count, DateTimeField, Q, Sum, Value, When
+from django.db.models import CharField, Count, DateTimeField, IntegerField, Q, Sum, Value
+from django.db.models.expressions import RawSQL
 
 from keys.domain.latency_buckets import LAST_VALUES
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
@@ -104,20 +106,27 @@ def _recorded_histogram(interval: RollupInterval, measure: str) -> Any:
     subject = (*_OF_RECORDS, "measure", "bucket")
     with_latency = _settled(interval).filter(**{f"{measure}__isnull": False})
     grouped = with_latency.annotate(
-        measure=Value(measure, output_field=CharField()), bucket=_bucket(measure, 0, len(LAST_VALUES))
+        measure=Value(measure, output_field=CharField()),
+        bucket=RawSQL(_bucket_sql(measure), [], output_field=IntegerField()),
     ).values(*subject)
     return grouped.annotate(number=Count("id")).values_list(*subject, "number")
 
 
-def _bucket(column: str, first: int, end: int) -> Any:
-    """Return `bucket_of` as an expression over usage records, by bisection of the buckets from `first` to `end`."""
+@cache
+def _bucket_sql(measure: str) -> str:
+    """Return `bucket_of` as an expression over usage records.
+
+    As text: Django compiles the expression of a column for 0.1 s, for each hour that is verified or repaired.
+    """
+    return _bisection(f'"{UsageRecord._meta.db_table}"."{measure}"', 0, len(LAST_VALUES))
+
+
+def _bisection(column: str, first: int, end: int) -> str:
     if end - first == 1:
-        return Value(first)
+        return str(first)
     middle = (first + end) // 2
-    return Case(
-        When(**{f"{column}__lte": LAST_VALUES[middle - 1]}, then=_bucket(column, first, middle)),
-        default=_bucket(column, middle, end),
-    )
+    lower, upper = _bisection(column, first, middle), _bisection(column, middle, end)
+    return f"CASE WHEN {column} <= {LAST_VALUES[middle - 1]} THEN {lower} ELSE {upper} END"
 
 
 def _rolled_up_sums(interval: RollupInterval) -> Any:

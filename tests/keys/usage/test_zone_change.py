@@ -157,7 +157,7 @@ def test_budgets_and_reports_equal_the_records_after_a_change(
 ) -> None:
     now = timezone.now()
     installation.settle(installation.admit(now))
-    in_flight = installation.settle_random_requests(now, Random(zone), 2_000 if at_length else 120)
+    in_flight = installation.settle_random_requests(now, Random(zone), 2_000 if at_length else 50)
     check_reports("UTC")
 
     change(settings, zone)
@@ -213,7 +213,7 @@ def test_an_interruption_is_corrected_in_the_period_that_contains_its_request(
 def test_a_change_that_is_killed_in_the_middle_goes_on(installation: Installation, settings: Any) -> None:
     now = timezone.now()
     installation.settle(installation.admit(now))
-    installation.settle_random_requests(now, Random(20261130), 60)
+    installation.settle_random_requests(now, Random(20261130), 30)
     restart(settings, "America/St_Johns")
     ReportingZone.objects.update(changed_at=now - timedelta(minutes=1))
 
@@ -223,7 +223,7 @@ def test_a_change_that_is_killed_in_the_middle_goes_on(installation: Installatio
         reporting_zone.reset()  # the next process knows nothing of this one
         reporting_zone.start()
 
-    assert steps > 60
+    assert steps > 30
     check_budgets(at=now)
     check_reports("America/St_Johns")
 
@@ -233,7 +233,7 @@ def test_a_step_that_fails_leaves_nothing_behind(
 ) -> None:
     now = timezone.now()
     installation.settle(installation.admit(now))
-    installation.settle_random_requests(now, Random(7), 30)
+    installation.settle_random_requests(now, Random(7), 15)
     restart(settings, "Asia/Kathmandu")
     ReportingZone.objects.update(changed_at=now - timedelta(minutes=1))
 
