@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ WITHIN_S = 300
 EXAMPLES = {"integer": 3, "number": 3.5, "boolean": True, "array": [], "object": {}}
 
 
-def respond(request: RecordedRequest) -> list[Step]:
+def respond(request: RecordedRequest) -> Iterable[Step]:
     if request.path.partition("?")[0].endswith("/count_tokens"):
         return body_response({"input_tokens": 9})
     return replied(reply_of(request))(request)
