@@ -1,6 +1,7 @@
 """
 The errors that reject a request, with their HTTP status and error type. Each API states them in its own format.
 
+* a cost budget, and a cost without a bound       400 invalid_request_error
 * no valid API key                                401 authentication_error
 * a budget is exceeded, or the model is unpriced  402 billing_error
 * the access policy does not allow the request    403 permission_error
@@ -83,12 +84,27 @@ class Unpriced(RequestRejected):
     status = 402
     type = "billing_error"
 
-    def __init__(self) -> None:
+    def __init__(self, param: str = "model", *, value: str = "") -> None:
+        what = "Model" if param == "model" and not value else f"“{value}”" if value else f"{param}: the model"
         super().__init__(
-            "Model has no price configured, so it cannot be used with a cost budget. Contact the gateway operator.",
-            param="model",
+            f"{what} has no price configured, so it cannot be used with a cost budget. Contact the gateway operator.",
+            param=param,
             headers={"x-should-retry": "false"},
             limit_exceeded=LimitExceeded(scope="model", limit=PRICE),
+        )
+
+
+class CostUnbounded(RequestRejected):
+    """The key has a cost budget and a field of the request allows a cost without a bound."""
+
+    status = 400
+    type = "invalid_request_error"
+
+    def __init__(self, param: str, what_to_change: str) -> None:
+        super().__init__(
+            f"{param}: the cost of the request has no bound, which a cost budget needs. {what_to_change}.",
+            param=param,
+            headers={"x-should-retry": "false"},
         )
 
 

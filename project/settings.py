@@ -52,6 +52,15 @@ MAX_DETACHED_REQUESTS: int = env.count("MAX_DETACHED_REQUESTS", default=50)
 # Interval of reading the model list of each upstream. 0: never.
 MODEL_LIST_INTERVAL_S: float = env.seconds("MODEL_LIST_INTERVAL_S", default=3600.0, may_be_none=True)
 
+# ---- Budget reservations, for what a request does not bound.
+
+# Uses of a server tool without `max_uses`. 0: rejected under a cost budget.
+SERVER_TOOL_USES: int = env.count("SERVER_TOOL_USES", default=0)
+# Tokens that each use of a server tool may add to the input.
+SERVER_TOOL_INPUT_TOKENS: int = env.count("SERVER_TOOL_INPUT_TOKENS", default=10_000)
+# Output tokens of a compaction or an advisor whose model has no maximum in its price.
+ASSUMED_MAX_OUTPUT_TOKENS: int = env.count("ASSUMED_MAX_OUTPUT_TOKENS", default=128_000, at_least=1)
+
 # ---- Timeouts of the gateway. Timeouts of upstreams are fields of the upstream.
 
 HEARTBEAT_S: float = env.seconds("HEARTBEAT_S", default=15.0)  # interval of pings in a stream without events

@@ -5,11 +5,8 @@ Both happen in the transactions of the ledger, on locked periods (`keys/budgets/
 exact under any concurrency. A request with several budgets reserves in all of them, or in none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from keys.domain.prices import Price
-from keys.pricing.max_cost import max_cost, max_output
 
 Reservation = list[int]
 """The ID of a budget, and the amount that is reserved in its period that contains the admission."""
@@ -37,22 +34,6 @@ class ReservationRequest:
     """Micro-dollars, rounded up, or tokens."""
 
 
-def reservation_requests(
-    budgets: Iterable[BudgetRef],
-    *,
-    input_tokens: int,
-    max_tokens: int,
-    prices: Sequence[Price | None],
-    may_write_cache: bool,
-) -> list[ReservationRequest]:
-    """Return the maximum cost of a request in each budget, over the models with these prices. None: unpriced."""
-    micros = max(
-        (
-            max_cost(input_tokens=input_tokens, max_tokens=max_tokens, price=price, may_write_cache=may_write_cache)
-            for price in prices
-            if price is not None
-        ),
-        default=0,
-    )
-    tokens = input_tokens + max((max_output(max_tokens, price) for price in prices), default=max_tokens)
+def reservation_requests(budgets: Iterable[BudgetRef], *, micros: int, tokens: int) -> list[ReservationRequest]:
+    """Return what a request with this maximum cost reserves of each budget."""
     return [ReservationRequest(budget=each, amount=micros if each.unit == "usd" else tokens) for each in budgets]

@@ -17,7 +17,7 @@ from django.utils import timezone
 from keys.access import authorization
 from keys.access.snapshots import Snapshot
 from keys.budgets.reservations import ReservationRequest, reservation_requests
-from keys.errors import LedgerUnavailable, RequestRejected, Unpriced
+from keys.errors import LedgerUnavailable, RequestRejected
 from keys.limits import limiter
 from keys.pricing.price_book import prices
 from keys.usage import ledger
@@ -28,6 +28,7 @@ from lib.pace import pace
 from messages_api.backend.endpoint import Target
 from messages_api.backend.protocol.token_estimate import Size, measure, output_limit
 from messages_api.errors import RequestError
+from messages_api.gateway.cost_bounds import CostBounds
 from messages_api.gateway.served_columns import asked_columns
 from messages_api.intake import body
 from messages_api.intake.bodies_in_flight import HeldBody, bodies
@@ -52,7 +53,7 @@ class AdmissionControl:
         self.grant = limiter.LimitGrant(request_id=client.request_id)
         """The limits that the request has taken."""
         self._body: RequestBody | None = None
-        self._size = Size(0, writes_cache=False)
+        self._size = Size(0)
         self._held_body: HeldBody | None = None
 
     @property
@@ -144,25 +145,24 @@ class AdmissionControl:
         return targets, admission
 
     def _price(self, targets: list[Target]) -> tuple[list[Target], list[ReservationRequest]]:
-        """Return the targets that the key's budgets can pay for, and the amounts to reserve. Raise Unpriced if none."""
+        """Return the targets that the key's budgets can pay for, and the amounts to reserve.
+
+        Raise Unpriced or CostUnbounded if there is none.
+        """
         with refresh_deadline(prices.last):
             book = prices.book()
-        now = timezone.now()
         if not self.key.budgets:
             return targets, []
-        found = [(target, book.find(target.model, upstream=target.endpoint.name, at=now)) for target in targets]
+        bounds = CostBounds(self.body.request, self._size, book)
         if any(budget.unit == "usd" for budget in self.key.budgets):
-            found = [(target, price) for target, price in found if price is not None]
-            if not found:
-                raise Unpriced
-        needed = reservation_requests(
-            self.key.budgets,
-            input_tokens=self.input_estimate,
-            max_tokens=output_limit(self.body.request),
-            prices=[price for _, price in found],
-            may_write_cache=self._size.writes_cache,
-        )
-        return [target for target, _ in found], needed
+            costs = bounds.affordable(targets)
+            return [cost.target for cost in costs], reservation_requests(
+                self.key.budgets,
+                micros=max(cost.micros for cost in costs),
+                tokens=max(cost.tokens for cost in costs),
+            )
+        tokens = max(bounds.tokens(target) for target in targets)
+        return targets, reservation_requests(self.key.budgets, micros=0, tokens=tokens)
 
     def _reject(self, error: RequestRejected | RequestError) -> None:
         """Write the usage record of a rejected request."""

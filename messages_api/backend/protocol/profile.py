@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+FactValue: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{0,32}$")]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -61,6 +62,10 @@ class Profile:
     """The region of a regional base URL, where prices differ: no response states it."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header for the credential."""
+    default_service_tier: FactValue = ""
+    """The most expensive service tier that a request without one may be served with, as a project's setting."""
+    default_inference_geo: FactValue = ""
+    """The inference geography of the workspace. Empty: unknown."""
 
     @classmethod
     def from_mapping(cls, overrides: Mapping[str, object]) -> "Profile":

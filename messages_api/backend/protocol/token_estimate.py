@@ -12,6 +12,8 @@ CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_IMAGE = 1600
 TOKENS_PER_BINARY_DOCUMENT = 3000
+ONE_HOUR = "1h"
+"""Lifetime of cache writes that cost more than those of five minutes."""
 
 _MAX_FREE_CHARACTERS = 256
 """A setting, an ID or a URL up to this length is no text that a model reads."""
@@ -52,8 +54,10 @@ class Size(NamedTuple):
     """The size of a request, as an upstream will bill it."""
 
     input_tokens: int
-    writes_cache: bool
-    """Whether a `cache_control` asks for cache writes, which cost more than input."""
+    cache_ttl: str = ""
+    """The longest lifetime of cache writes that a `cache_control` asks for: `5m`, `1h`, or empty for none."""
+    added_tools: tuple[JSONObject, ...] = ()
+    """Tools that blocks add in the middle of the conversation."""
 
 
 def measure(request: MessagesRequest, *, step: Pace = no_pace) -> Size:
@@ -70,7 +74,7 @@ def measure(request: MessagesRequest, *, step: Pace = no_pace) -> Size:
     size.add_content(request.get("system"))
     size.add_tools(request.get("tools"))
     size.add_fields(request, counted=_REQUEST, free=_SETTINGS)
-    return Size(size.tokens + TOKENS_PER_MESSAGE * len(messages), size.writes_cache)
+    return Size(size.tokens + TOKENS_PER_MESSAGE * len(messages), size.cache_ttl, tuple(size.added_tools))
 
 
 def estimate(request: MessagesRequest, *, step: Pace = no_pace) -> int:
@@ -99,7 +103,8 @@ class _Size:
         self._characters = 0
         self._other_tokens = 0
         self._step = step
-        self.writes_cache = False
+        self.cache_ttl = ""
+        self.added_tools: list[JSONObject] = []
 
     @property
     def tokens(self) -> int:
@@ -138,7 +143,7 @@ class _Size:
             if name in counted or value is None:
                 continue
             if name == "cache_control":
-                self.writes_cache = True
+                self._write_cache(isinstance(value, dict) and value.get("ttl") == ONE_HOUR)
             before = self._characters
             self._add_value(value)
             if name in free and self._characters - before <= _MAX_FREE_CHARACTERS:
@@ -155,7 +160,11 @@ class _Size:
         encoded = wire.encode(value)
         self._characters += len(encoded if encoded.isascii() else encoded.decode())
         # The encoder writes a name in one way, however the client escaped it.
-        self.writes_cache = self.writes_cache or b'"cache_control":' in encoded
+        if b'"cache_control":' in encoded:
+            self._write_cache(b'"ttl":"1h"' in encoded)
+
+    def _write_cache(self, is_for_an_hour: bool) -> None:
+        self.cache_ttl = ONE_HOUR if is_for_an_hour else self.cache_ttl or "5m"
 
     def _add_block(self, block: Block) -> None:
         if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
@@ -166,6 +175,8 @@ class _Size:
             self._add_json(block)
             return
         kind = block["type"]
+        if kind == "tool_addition":
+            self._add_tool_addition(block)
         if (text := block_text(block)) is not None:
             self._characters += len(text)
         elif kind == "image":
@@ -185,6 +196,12 @@ class _Size:
             self._add_source(block["source"], is_rendered=text is not None)
         elif kind == "search_result":
             self._add_text_blocks(block["content"])
+
+    def _add_tool_addition(self, block: Block) -> None:
+        tool = block.get("tool")
+        definition = tool.get("definition") if isinstance(tool, dict) else None
+        if isinstance(definition, dict):
+            self.added_tools.append(definition)
 
     def _add_source(self, source: JSONObject, *, is_rendered: bool) -> None:
         """Add the fields of a source that neither its text nor the constant for a file covers."""

@@ -4,6 +4,9 @@ from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.types import JSONObject, MessagesRequest
 from messages_api.backend.protocol.unsupported import UnsupportedRequest
 
+CLIENT_TOOL_TYPES = ("custom", "bash_", "text_editor_", "memory_", "computer_", "browser_toolset_", "tool_search_")
+"""Prefixes of the types of tools that the client runs, or that add nothing to what the request has."""
+
 # Prefixes of tools that Anthropic runs. A version's date follows the name.
 _SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_")
 

@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from keys.budgets import status
 from keys.budgets.reservations import BudgetRef, ReservationRequest, reservation_requests
-from keys.domain.prices import Price
 from keys.errors import BudgetExceeded
 from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Notification, Team, UsageRecord
 from keys.pricing.price_book import prices
@@ -358,19 +357,13 @@ def test_the_status_of_a_key_has_its_own_budgets_and_those_of_its_team(quiet_led
     assert [each.resets_at is None for each in status.for_key(key)] == [False, True]
 
 
-def test_the_maximum_cost_is_that_of_the_most_expensive_target() -> None:
-    cheap, expensive = (
-        Price(input=1_000_000, output=1_000_000),
-        Price(input=2_000_000, output=8_000_000, max_output_tokens=5),
-    )
+def test_a_reservation_is_in_the_unit_of_its_budget() -> None:
     both = [
         BudgetRef(id=1, scope="key", period="day", unit="usd"),
         BudgetRef(id=2, scope="team", period="day", unit="tokens"),
     ]
 
-    found = reservation_requests(both, input_tokens=10, max_tokens=20, prices=[cheap, expensive], may_write_cache=False)
-
-    assert [each.amount for each in found] == [60, 30]
+    assert [each.amount for each in reservation_requests(both, micros=60, tokens=30)] == [60, 30]
 
 
 @pytest.mark.usefixtures("quiet_ledger")

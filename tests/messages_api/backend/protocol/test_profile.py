@@ -37,6 +37,8 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "bills_unreadable": True,
         "region": "",
         "auth_style": "bearer",
+        "default_service_tier": "",
+        "default_inference_geo": "",
     }
 
 

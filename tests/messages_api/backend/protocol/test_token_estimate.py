@@ -127,21 +127,23 @@ def test_settings_and_base64_of_files_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("content", "fields", "expected"),
     [
-        pytest.param([text("a") | {"cache_control": {"type": "ephemeral"}}], {}, True, id="a block"),
-        pytest.param([result(content=[text("a") | {"cache_control": {}}])], {}, True, id="a nested block"),
-        pytest.param([{"type": "novel", "x": [{"cache_control": {"type": "ephemeral"}}]}], {}, True, id="unknown"),
-        pytest.param("", {"cache_control": {"type": "ephemeral"}}, True, id="the request"),
-        pytest.param("", {"system": [text("a") | {"cache_control": {"type": "ephemeral"}}]}, True, id="system"),
-        pytest.param("", {"tools": [{"name": "a", "cache_control": {"type": "ephemeral"}}]}, True, id="a tool"),
-        pytest.param([text("a") | {"cache_control": None}], {}, False, id="null"),
-        pytest.param('"cache_control":', {"system": '"cache_control":'}, False, id="text"),
-        pytest.param([tool_use(input={"a": '"cache_control":'})], {}, False, id="text of a call"),
+        pytest.param([text("a") | {"cache_control": {"type": "ephemeral"}}], {}, "5m", id="a block"),
+        pytest.param([result(content=[text("a") | {"cache_control": {}}])], {}, "5m", id="a nested block"),
+        pytest.param([{"type": "novel", "x": [{"cache_control": {"type": "ephemeral"}}]}], {}, "5m", id="unknown"),
+        pytest.param("", {"cache_control": {"type": "ephemeral"}}, "5m", id="the request"),
+        pytest.param("", {"system": [text("a") | {"cache_control": {"type": "ephemeral"}}]}, "5m", id="system"),
+        pytest.param("", {"tools": [{"name": "a", "cache_control": {"type": "ephemeral"}}]}, "5m", id="a tool"),
+        pytest.param([text("a") | {"cache_control": {"type": "ephemeral", "ttl": "1h"}}], {}, "1h", id="for an hour"),
+        pytest.param([{"type": "novel", "x": [{"cache_control": {"ttl": "1h"}}]}], {}, "1h", id="unknown, for an hour"),
+        pytest.param([text("a") | {"cache_control": None}], {}, "", id="null"),
+        pytest.param('"cache_control":', {"system": '"cache_control":'}, "", id="text"),
+        pytest.param([tool_use(input={"a": '"cache_control":'})], {}, "", id="text of a call"),
     ],
 )
 def test_cache_writes_are_found_in_the_parsed_request(content: Any, fields: Any, expected: bool) -> None:
     request: Any = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": content}], **fields}
 
-    assert measure(request).writes_cache is expected
+    assert measure(request).cache_ttl == expected
 
 
 @pytest.mark.parametrize(
