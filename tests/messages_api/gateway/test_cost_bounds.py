@@ -22,6 +22,7 @@ SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 FETCH = {"type": "web_fetch_20260209", "name": "web_fetch"}
 ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": "big"}
 CODE = {"type": "code_execution_20250825", "name": "code_execution"}
+CLEARING = {"type": "clear_thinking_20251015"}
 CLIENT = {"name": "get", "input_schema": {"type": "object"}}
 BASH = {"type": "bash_20250124", "name": "bash"}
 
@@ -81,15 +82,11 @@ def bounds(body: dict[str, Any], *prices: Price) -> CostBounds:
             for i, fields in enumerate(
                 [
                     {"compaction": {"type": "auto"}},
-                    {
-                        "context_management": {
-                            "edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]
-                        }
-                    },
+                    {"context_management": {"edits": [CLEARING, {"type": "compact_20260112"}]}},
                 ]
             )
         ),
-        pytest.param({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}, 0, 0, [], id="edits"),
+        pytest.param({"context_management": {"edits": [CLEARING]}}, 0, 0, [], id="edits"),
         pytest.param({"tools": 7, "fallbacks": 7, "context_management": []}, 0, 0, [], id="other shapes"),
     ],
 )
@@ -135,9 +132,8 @@ def test_an_upstream_to_which_the_request_is_translated_runs_none_of_them() -> N
     body = request(tools=[SEARCH], fallbacks="default")
 
     assert len(translated_demand(body, Size(0)).samplings) == 1
-    assert [each.target.endpoint.dialect for each in bounds(body).affordable([target(), target("openai")])] == [
-        "openai"
-    ]
+    affordable = bounds(body).affordable([target(), target("openai")])
+    assert [each.target.endpoint.dialect for each in affordable] == ["openai"]
     assert bounds(body).tokens(target()) == bounds(body).tokens(target("openai"))
 
 
