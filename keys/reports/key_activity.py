@@ -11,6 +11,7 @@ from keys.models import APIKey, UsageRecord
 from keys.models.usage import IS_ERROR
 from keys.reports import totals
 from keys.reports.date_range import DateRange, index_of_day
+from keys.reports.latencies import Latencies, latencies
 from keys.reports.totals import Totals, add_up, add_up_by
 from keys.reports.usage_report import ReportRow, by_requests, rows_by_day
 
@@ -30,10 +31,11 @@ class KeyActivity:
     models: list[ReportRow]
     """The busiest models; all others in a row without a subject."""
     total: Totals
+    latencies: Latencies
 
 
 def activity(api_key: APIKey) -> KeyActivity:
-    """Read the activity of a key. One query, over at most one row for each day and model."""
+    """Read the activity of a key. Two queries, of at most one row for each day and model, and for each bucket."""
     dates = DateRange.last_days(DAYS)
     days = dates.days()
     hours = totals.hourly(*dates.bounds()).filter(api_key=api_key)
@@ -43,7 +45,12 @@ def activity(api_key: APIKey) -> KeyActivity:
     ]
     by_day = add_up_by([(day, part) for day, _, part in rows])
     by_model = add_up_by([(model, part) for _, model, part in rows])
-    return KeyActivity(days=rows_by_day(by_day, dates), models=_busiest(by_model), total=add_up(by_day.values()))
+    return KeyActivity(
+        days=rows_by_day(by_day, dates),
+        models=_busiest(by_model),
+        total=add_up(by_day.values()),
+        latencies=latencies(hours),
+    )
 
 
 def _busiest(by_model: dict[str, Totals]) -> list[ReportRow]:

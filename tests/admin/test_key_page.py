@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.budgets.status import for_key
+from keys.domain.latency_buckets import bucket_of, middle
 from keys.domain.limits import LimitExceeded
 from keys.limits import limiter
 from keys.limits.limiter import Limits
@@ -245,7 +246,7 @@ def test_the_last_thirty_days_are_added_up_from_hourly_rollups(browser: Client, 
     recorder.record(created_at=now, model="a")
     recorder.record(created_at=now - timedelta(days=3), model="b", status="failed", error_type="overloaded_error")
     recorder.record(created_at=now - timedelta(days=3), model="b", status="failed", error_type="invalid_request_error")
-    recorder.record(created_at=now - timedelta(days=3), model="b", status="client_closed")
+    recorder.record(created_at=now - timedelta(days=3), model="b", status="client_closed", duration_ms=9_900)
     recorder.record(created_at=now, model="b", status="rejected")
     recorder.record(created_at=now - timedelta(days=31), model="c")
     recorder.record(created_at=now, model="a", as_key=other)
@@ -253,6 +254,8 @@ def test_the_last_thirty_days_are_added_up_from_hourly_rollups(browser: Client, 
     page = browser.get(address_of(recorder.api_key))
 
     assert "4 requests, 50 % errors; 1 rejected; 84 tokens, unpriced." in text_of(page)
+    median, p95 = (round(middle(bucket_of(value))) for value in (20, 9_900))
+    assert f"Latency: median {median} ms, 95th percentile {p95:,} ms. Time to first token: median 5 ms" in text_of(page)
     assert table(page, "Top models") == [
         ["b", "0", "1", "1", "1", "1", "63", "unpriced"],
         ["a", "1", "0", "0", "0", "0", "21", "unpriced"],
@@ -535,9 +538,9 @@ def test_the_page_takes_a_constant_number_of_queries(
     Budget.objects.create(api_key=recorder.api_key, amount=10**9)
     APIKey.objects.update(team=team, owner=None)
     # session, user, key, its secrets, its creator, its team, the team's budgets; routes, users, teams, their budgets,
-    # the key's budgets; hours, budgets of key and team, their periods, the team's hours; requests, errors, rejections;
-    # content type, changes; whether the key may be deleted
-    with django_assert_max_num_queries(24) as first:
+    # the key's budgets; hours, their latencies, budgets of key and team, their periods, the team's hours; requests,
+    # errors, rejections; content type, changes; whether the key may be deleted
+    with django_assert_max_num_queries(25) as first:
         browser.get(address_of(recorder.api_key))
     for i in range(30):
         recorder.record(
@@ -548,7 +551,7 @@ def test_the_page_takes_a_constant_number_of_queries(
         LogEntry.objects.create(user=admin, content_type=of_keys, object_id=str(recorder.api_key.pk), action_flag=2)
         recorder.api_key.secrets.issue()
     ledger.close()
-    with django_assert_max_num_queries(24) as second:
+    with django_assert_max_num_queries(25) as second:
         browser.get(address_of(recorder.api_key))
 
     assert UsageRecord.objects.count() == 30
