@@ -83,7 +83,9 @@ class _Copy:
                 continue
             if not self._take(size + _PUNCTUATION):
                 break
-            copy.append(self._container(item, depth=depth + 1) if is_container else item)
+            kept = self._container(item, depth=depth + 1) if is_container else item
+            if kept or not item:  # nothing is better than an entry that lost everything
+                copy.append(kept)
         return copy
 
     def _take(self, size: int) -> bool:

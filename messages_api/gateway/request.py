@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from django.conf import settings
 
@@ -93,7 +92,7 @@ class InFlightRequest:
     def _with_estimates(self, response: UpstreamResponse) -> UpstreamResponse:
         """Add the counts that the upstream did not report, as the usage record has them: a 0 would mislead."""
         message = response.message
-        usage = {**message["usage"], **self._usage()[0].anthropic()}
+        usage = {**message["usage"], **self._counts()[0].anthropic()}
         return replace(response, message={**message, "usage": usage}, raw=None)
 
     def admit(self) -> None:
@@ -277,7 +276,8 @@ class InFlightRequest:
         attempt = self._attempts.current
         status = self._status()
         error = self._error if status == Status.FAILED else None
-        usage, source = self._usage()
+        counts, source = self._counts()
+        usage = attempt.served.billed(counts) if attempt is not None else counts
         reason = self._reason(error, usage)
         return Settlement(
             status=status,
@@ -300,14 +300,8 @@ class InFlightRequest:
             ttft_ms=observer.ttft_ms,
             duration_ms=observer.duration_ms,
             added_us=self._added_us(),
-            **self._served_columns(usage, source),
+            **(served_columns(attempt, counts) if attempt is not None and source != NONE else {}),
         )
-
-    def _served_columns(self, usage: Usage, source: str) -> dict[str, Any]:
-        attempt = self._attempts.current if self._attempts is not None else None
-        if attempt is None or source == NONE:
-            return {}
-        return served_columns(attempt, stated=self._reported().usage, usage=usage)
 
     def _added_us(self) -> int | None:
         """Return the microseconds that the gateway itself added to the time to the first byte; None if it sent nothing.
@@ -335,20 +329,12 @@ class InFlightRequest:
             error.reason = reasons.numbered(reasons.RESPONSE_CUT, usage.output or 0)
         return error.reason
 
-    def _reported(self) -> ReportedUsage:
-        """Return the counts that the response states."""
+    def _counts(self) -> tuple[Usage, str]:
+        """Return the counts of the response, completed by estimates, and their usage source."""
         attempt = self._attempts.current if self._attempts is not None else None
         reported = self._reported_usage()
         if reported.usage is None and attempt is not None:  # it failed, such as an invalid message with usage
-            return ReportedUsage.of(attempt.reported_usage(), is_final=False)
-        return reported
-
-    def _usage(self) -> tuple[Usage, str]:
-        """Return the tokens that are billed and their usage source."""
-        attempt = self._attempts.current if self._attempts is not None else None
-        reported = self._reported()
-        if attempt is not None and reported.usage is not None:
-            reported = replace(reported, usage=attempt.served.billed(reported.usage))
+            reported = ReportedUsage.of(attempt.reported_usage(), is_final=False)
         usage, source = self._observer.usage(
             reported,
             request=self._body.request,

@@ -21,12 +21,8 @@ def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, A
     return {**asked, "region": endpoint.profile.region}
 
 
-def served_columns(attempt: Attempt, *, stated: Usage | None, usage: Usage) -> dict[str, Any]:
-    """Return the columns of a request that an attempt served.
-
-    `stated` has the counts of the response, None without any, and `usage` those of the record: where the response has
-    iterations, they add up to them.
-    """
+def served_columns(attempt: Attempt, usage: Usage) -> dict[str, Any]:
+    """Return the columns of a request that an attempt served. `usage` has the counts of the response."""
     served = attempt.served
     columns = asked_columns(attempt.request, attempt.target.endpoint)
     columns |= {name: fact for name in FACTS if (fact := served.fact(name))}
@@ -34,7 +30,7 @@ def served_columns(attempt: Attempt, *, stated: Usage | None, usage: Usage) -> d
         "served_model": served.model or attempt.target.model,
         "refusal_category": served.refusal_category,
         "refused_before_output": served.refused_before_output,
-        "iterations": None if stated is None else served.iterations_of(stated, usage),
+        "iterations": served.iterations_of(usage),
         "usage_object": served.usage_object,
         "audio_input_tokens": usage.audio_input,
         "audio_output_tokens": usage.audio_output,

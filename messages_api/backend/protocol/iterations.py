@@ -69,30 +69,24 @@ def read_iterations(value: object, *, usage: Usage, hops: Sequence[Hop] = ()) ->
     lifetimes = _Lifetimes(usage)
     entries = [_entry(each, counts, lifetimes) for each, counts in zip(value, known, strict=True)]
     _mark_refused(entries, hops)
+    _add_missing_output(entries, usage.output or 0)
     return entries
 
 
 def summed(entries: Sequence[JSONObject], usage: Usage) -> Usage:
-    """Return what the entries add up to. Output that they lack, of a stream that has gone on, is counted as well."""
+    """Return the tokens that the entries add up to, and what else the response counts."""
     input, output, read, write_5m, write_1h = (sum(entry[name] for entry in entries) for name in _COUNTS)
     return Usage(
         input=input,
-        output=max(output, usage.output or 0),
+        output=output,
         cache_read=read,
         cache_write=write_5m + write_1h,
         cache_write_1h=write_1h,
         thinking=usage.thinking,
+        audio_input=usage.audio_input,
+        audio_output=usage.audio_output,
         web_searches=usage.web_searches,
     )
-
-
-def completed(entries: Sequence[JSONObject], usage: Usage) -> list[JSONObject]:
-    """Return a bounded number of entries that add up to `usage`: the last message has the output that they lack."""
-    entries = [dict(entry) for entry in entries]
-    missing = (usage.output or 0) - sum(entry["output_tokens"] for entry in entries)
-    if missing > 0:
-        last_message(entries)["output_tokens"] += missing
-    return _folded(entries)
 
 
 def last_message(entries: Sequence[JSONObject]) -> JSONObject:
@@ -164,13 +158,24 @@ def _mark_refused(entries: list[JSONObject], hops: Sequence[Hop]) -> None:
         start = end
 
 
+def _add_missing_output(entries: list[JSONObject], output: int) -> None:
+    """Add output to the last message that the response counts and its entries do not, as of a stream that goes on.
+
+    The response counts the messages of the hop that served it.
+    """
+    counted = [entry for entry in entries if entry["type"] in _MESSAGES and "refusal_category" not in entry]
+    missing = output - sum(entry["output_tokens"] for entry in counted)
+    if missing > 0:
+        last_message(entries)["output_tokens"] += missing
+
+
 def mark_refused(entry: JSONObject, *, category: str, has_content: bool) -> None:
     """Add a refusal to an entry. It came before any output without content, and with 1 counted token at most."""
     entry["refusal_category"] = category
     entry["refused_before_output"] = not has_content and entry["output_tokens"] <= 1
 
 
-def _folded(entries: list[JSONObject]) -> list[JSONObject]:
+def folded(entries: list[JSONObject]) -> list[JSONObject]:
     """Return at most MAX_ITERATIONS entries: of more, the later ones of one kind are added up."""
     if len(entries) <= MAX_ITERATIONS:
         return entries

@@ -119,14 +119,14 @@ class Served:
         return bool(self._refusal) and not self._has_content
 
     def billed(self, usage: Usage) -> Usage:
-        """Return the tokens that are billed: the sum of the iterations, where the response lists them."""
+        """Return the tokens that are billed of a response with the counts `usage`: the sum of iterations, if any."""
         entries = self._entries(usage)
         return usage if entries is None else iterations.summed(entries, usage)
 
-    def iterations_of(self, usage: Usage, billed: Usage) -> list[JSONObject] | None:
-        """Return the iterations, which add up to `billed`, of a response with the counts `usage`."""
+    def iterations_of(self, usage: Usage) -> list[JSONObject] | None:
+        """Return a bounded number of iterations, which add up to what is billed; None where there are none."""
         entries = self._entries(usage)
-        return None if entries is None else iterations.completed(entries, billed)
+        return None if entries is None else iterations.folded(entries)
 
     def _entries(self, usage: Usage) -> list[JSONObject] | None:
         entries = iterations.read_iterations(self._iterations, usage=usage, hops=self._hops)
