@@ -40,6 +40,7 @@ class Listing:
 
 
 NO_LISTING = Listing({}, ())
+Targets = tuple[RoutedTarget, ...]
 Listings = Mapping[str, Listing]
 """The listings by the identity of the endpoint."""
 
@@ -47,30 +48,34 @@ Listings = Mapping[str, Listing]
 def models(*, key: Snapshot) -> list[ListedModel]:
     """Return the models that a key may use, the newest first."""
     table, listings = route_table.current(), catalogs.get() or {}
-    listed = {name for name in _listed(table, listings) if authorization.allows_model(key, name)}
-    names = listed.union(route_table.models(key=key))
-    return model_list.newest_first(_described(name, table, listings, key=key) for name in names)
+    routed = {name: _targets(name, table) for name in route_table.models(key=key)}
+    routed |= {name: targets for name, targets in _listed(table, listings) if authorization.allows_model(key, name)}
+    return model_list.newest_first(_described(name, routed[name], listings, key=key) for name in routed)
 
 
 def find(name: str, *, key: Snapshot) -> ListedModel | None:
     """Return a model that a key may use and a route matches, also if no upstream lists it; None if there is none."""
     if not route_table.is_available(name, key=key):
         return None
-    return _described(name, route_table.current(), catalogs.get() or {}, key=key)
+    return _described(name, _targets(name, route_table.current()), catalogs.get() or {}, key=key)
 
 
-def _described(name: str, table: RouteTable, listings: Listings, *, key: Snapshot) -> ListedModel:
+def _targets(name: str, table: RouteTable) -> Targets:
+    pattern = model_patterns.most_specific(table.routes, name)
+    return () if pattern is None else table.routes[pattern]
+
+
+def _described(name: str, targets: Targets, listings: Listings, *, key: Snapshot) -> ListedModel:
     """Return what the first upstream of a model says about it, under the name that clients use.
 
     The AGREED_FIELDS are left out where another upstream of the model says something else.
     """
-    match = table.find(name)
-    targets = match.targets if match is not None else ()
-    first = _entries(_first(targets), listings)
-    if not first:
+    entries = _entries(_first(targets), name, listings)
+    if not entries:
         return {"id": name, "lifecycle": "active"}
-    same_model = [target for target in targets if target.is_enabled and not target.is_fallback_model]
-    entry = model_list.agreed([first[0], *_entries(same_model, listings)])
+    if len(targets) > 1:
+        entries += _entries(_same_model(targets, name), name, listings)
+    entry = model_list.agreed(entries)
     described: ListedModel = entry if entry["id"] == name else {**entry, "id": name, "display_name": name}
     if "allowed_fallback_models" in entry:
         fallbacks = entry["allowed_fallback_models"]
@@ -78,16 +83,17 @@ def _described(name: str, table: RouteTable, listings: Listings, *, key: Snapsho
     return described
 
 
-def _entries(targets: Iterable[RoutedTarget], listings: Listings) -> list[ListedModel]:
-    """Return what the upstreams of some targets say about their models, where they list them."""
+def _entries(targets: Iterable[RoutedTarget], name: str, listings: Listings) -> list[ListedModel]:
+    """Return what the upstreams of some targets say about a model, where they list it."""
     found = (
-        listings.get(target.target.endpoint.identity, NO_LISTING).entries.get(target.target.model) for target in targets
+        listings.get(target.target.endpoint.identity, NO_LISTING).entries.get(target.target.model or name)
+        for target in targets
     )
     return [entry for entry in found if entry is not None]
 
 
-def _listed(table: RouteTable, listings: Listings) -> Iterable[str]:
-    """Yield the models of routes with a pattern: those of the upstreams that requests reach first."""
+def _listed(table: RouteTable, listings: Listings) -> Iterable[tuple[str, Targets]]:
+    """Yield the models of routes with a pattern and their targets: those of the upstreams that requests reach first."""
     for pattern, targets in table.routes.items():
         if not model_patterns.is_prefix(pattern):
             continue
@@ -98,13 +104,19 @@ def _listed(table: RouteTable, listings: Listings) -> Iterable[str]:
             for name in listing.names:
                 is_covered = model_patterns.covers(pattern, name)  # cheaper: most of a list may not be
                 if is_covered and model_patterns.most_specific(table.routes, name) == pattern:
-                    yield name
+                    yield name, targets
 
 
 def _first(targets: Iterable[RoutedTarget]) -> list[RoutedTarget]:
     """Return the enabled targets of the first priority that has one."""
     enabled = [target for target in targets if target.is_enabled]
     return [target for target in enabled if target.priority == enabled[0].priority]
+
+
+def _same_model(targets: Targets, name: str) -> list[RoutedTarget]:
+    """Return the enabled targets without the fallback models, which differ from those of the first priority."""
+    primary = {target.target.model or name for target in targets if target.priority == targets[0].priority} | {name}
+    return [target for target in targets if target.is_enabled and (target.target.model or name) in primary]
 
 
 def _load() -> Listings:

@@ -101,7 +101,7 @@ def _names(value: object) -> list[str] | None:
 def agreed(entries: Sequence[ListedModel]) -> ListedModel:
     """Return the first of the entries, without AGREED_FIELDS in which the others differ."""
     first: Any = entries[0]
-    different = [name for name in AGREED_FIELDS if any(entry.get(name) != first.get(name) for entry in entries)]
+    different = {name for name in AGREED_FIELDS if any(entry.get(name) != first.get(name) for entry in entries[1:])}
     kept: Any = {name: value for name, value in first.items() if name not in different}
     return kept  # type: ignore[no-any-return]
 
