@@ -131,6 +131,25 @@ def check_limits(**kwargs: object) -> list[CheckMessage]:
     ]
 
 
+@register(Tags.database, "gateway")
+def check_reporting_zone(**kwargs: object) -> list[CheckMessage]:
+    """Check that the reporting time zone is the one in effect. Runs with commands that use the database."""
+    if _query(_in_effect, default=settings.TIME_ZONE) in (settings.TIME_ZONE, None):
+        return []
+    return [
+        Warning(
+            "REPORTING_TIME_ZONE is not the reporting time zone in effect.",
+            hint="It takes effect once no process has the other one: set it on all hosts, and restart them.",
+            id="gateway.W004",
+        )
+    ]
+
+
+def _in_effect() -> str | None:
+    zone = apps.get_model("keys", "ReportingZone").objects.first()
+    return None if zone is None else str(zone)
+
+
 def weaknesses() -> Iterator[CheckMessage]:
     """Yield warnings about insecure but allowed settings. Only the admin shows them."""
     if settings.DEBUG:

@@ -9,6 +9,7 @@ from keys.forms.period import PeriodForm
 from keys.models import UsageRecord
 from keys.reports import charts, usage_csv
 from keys.reports import usage_report as reports
+from keys.usage.zone_notices import notices
 from lib.admin.csv_download import csv_download
 from lib.admin.render import admin_page
 
@@ -20,6 +21,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     form = PeriodForm(request.GET)
     report = reports.report(form.chosen_period())
     context = {"form": form, "chosen": form.chosen(), "report": report, "chart": charts.requests_per_day(report.days)}
+    context["notices"] = notices()
     return admin_page(request, "keys/usage/report.html", {"title": "Usage", **context})
 
 

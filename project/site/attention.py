@@ -14,7 +14,7 @@ from keys.hygiene.checks import Severity
 from keys.models import HourlyUsage, UsageRecord
 from keys.pricing.unpriced import unpriced_models
 from keys.reports.totals import from_columns, grouped
-from keys.usage import spool
+from keys.usage import spool, zone_notices
 from keys.usage.backlog import spool_folder
 from lib import periods
 from lib.shared_store import store
@@ -89,6 +89,7 @@ def _interrupted_requests() -> Iterator[AttentionItem]:
 def _installation() -> Iterator[AttentionItem]:
     yield from _upstreams()
     yield from _spool()
+    yield from _reporting_zone()
     yield from _settings()
 
 
@@ -133,6 +134,11 @@ def _spool() -> Iterator[AttentionItem]:
             title="Some usage records could not be replayed",
             detail=f"Check {', '.join(names)} in {folder}, then replay or delete each (docs/operations.md).",
         )
+
+
+def _reporting_zone() -> Iterator[AttentionItem]:
+    for notice in zone_notices.notices():
+        yield AttentionItem(severity=Severity.WARNING, title="Reporting time zone", detail=notice)
 
 
 def _settings() -> Iterator[AttentionItem]:

@@ -331,5 +331,6 @@ def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, recorder: U
             browser.get("/admin/")
         taken[expected] = len(captured)
 
-    # session, user, any usage record, days, errors (2), keys (2), models (3), interrupted, upstreams (2), actions
-    assert taken == {5: 16, 50: 16}
+    # session, user, any usage record, days, errors (2), keys (2), models (4), interrupted, upstreams (2), time zone,
+    # actions
+    assert taken == {5: 18, 50: 18}

@@ -11,8 +11,9 @@ import pytest
 import time_machine
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
-from keys.models import APIKey
+from keys.models import APIKey, ReportingZone
 from keys.reports.date_range import DateRange
 from tests.support.usage_rows import UsageRecorder
 
@@ -117,11 +118,11 @@ def test_the_chart_has_the_rows_of_its_table(browser: Client, recorder: UsageRec
     }
 
 
-def test_a_page_takes_five_queries(browser: Client, recorder: UsageRecorder, django_assert_num_queries: Any) -> None:
+def test_a_page_takes_six_queries(browser: Client, recorder: UsageRecorder, django_assert_num_queries: Any) -> None:
     for _ in range(3):
         recorder.record(as_key=APIKey.objects.issue(name="app", owner=recorder.api_key.owner)[0], created_at=NOW)
 
-    with django_assert_num_queries(5):  # session, user, models, totals, keys
+    with django_assert_num_queries(6):  # session, user, models, totals, keys, time zone in effect
         browser.get(USAGE)
 
 
@@ -184,3 +185,17 @@ def test_the_overview_without_permission_shows_no_usage(browser_of: Callable[...
     page = browser_of("view_apikey").get("/admin/").text
 
     assert "Usage report" not in page and 'href="/admin/usage/"' not in page
+
+
+def test_a_change_of_the_time_zone_is_stated_until_it_is_applied(browser: Client, settings: Any) -> None:
+    now = timezone.now()
+    row = ReportingZone.objects.create(name="UTC", changed_at=now, confirmed_at=now)
+    assert "messagelist" not in browser.get("/admin/usage/").content.decode()
+
+    settings.TIME_ZONE = "Asia/Kathmandu"
+    row.rollups_before = datetime(2026, 7, 1, tzinfo=UTC)
+    row.save()
+    shown = browser.get("/admin/usage/").content.decode()
+
+    assert "REPORTING_TIME_ZONE is Asia/Kathmandu here, but UTC is in effect" in shown
+    assert "Totals before 2026-07-01 05:45 are being added up again." in shown

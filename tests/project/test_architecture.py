@@ -60,6 +60,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/hygiene",
         "keys/models",
         "keys/reports",
+        "keys/usage",
         "lib",
     },
     "keys/pricing": {"keys/domain", "keys/errors", "keys/models", "lib"},

@@ -17,9 +17,10 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 from pytest_django import Settings
 
-from keys.models import APIKey, Team
+from keys.models import APIKey, ReportingZone, Team
 from project import bind, checks
 from project.server.application import Application
 from tests.support import ROOT
@@ -203,6 +204,19 @@ def test_limits_that_prevent_a_start_cannot_be_entered(settings: Settings, rules
 
     settings.REDIS_URL = "redis://127.0.0.1:6379/0"
     limited.clean()
+
+
+def test_a_time_zone_that_is_not_in_effect_is_a_warning(db: None, settings: Settings) -> None:
+    assert checks.check_reporting_zone() == []
+    now = timezone.now()
+    ReportingZone.objects.create(name="Europe/Berlin", changed_at=now, confirmed_at=now)
+
+    settings.TIME_ZONE = "UTC"
+    [warning] = checks.check_reporting_zone()
+    settings.TIME_ZONE = "Europe/Berlin"
+
+    assert (warning.id, warning.is_serious()) == ("gateway.W004", False)
+    assert checks.check_reporting_zone() == []
 
 
 def test_plain_http_beyond_this_machine_is_a_warning(settings: Settings) -> None:

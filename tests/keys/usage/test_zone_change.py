@@ -97,10 +97,11 @@ class Installation:
 
 def restart(settings: Any, zone: str) -> None:
     """Stop the process, and start one with another zone in its settings."""
-    reporting_zone.release()
-    settings.TIME_ZONE = zone
-    reporting_zone.reset()
-    reporting_zone.start()
+    settings.TIME_ZONE, own = zone, settings.TIME_ZONE
+    while str(periods.zone()) != zone:  # a gateway of other tests on this database may have confirmed the old one
+        ReportingZone.objects.filter(name=own).update(confirmed_at=None)  # as released
+        reporting_zone.reset()
+        reporting_zone.start()
 
 
 def change(settings: Any, zone: str) -> None:
