@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from keys.admin.cost_fields import CostFields, with_values
 from keys.domain.limits import LimitExceeded
 from keys.models import APIKey, UsageRecord
 from keys.pricing.breakdown import cost_breakdown
@@ -76,7 +77,7 @@ class ModelFilter(TextFilter):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(KeysetModelAdmin):
+class UsageRecordAdmin(CostFields, KeysetModelAdmin):
     """The table grows without limit: no page counts it, sorts it by another column or lists distinct values."""
 
     change_form_template = "admin/keys/usagerecord/change_form.html"
@@ -128,7 +129,7 @@ class UsageRecordAdmin(KeysetModelAdmin):
             {
                 "fields": ["amount", "price_row"],
                 "description": "Priced with the price valid when the request started. "
-                "Unpriced: no price was configured.",
+                "Unpriced: no price was configured, or it does not know what was served.",
             },
         ),
         ("Latency and worker", {"fields": ["time_to_first_token", "latency", "lease_expires", "boot_id"]}),
@@ -211,25 +212,6 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def tokens_out(self, record: UsageRecord) -> str:
         return cells.count(record.output_tokens)
 
-    @admin.display(description="cost")
-    def cost(self, record: UsageRecord) -> SafeString | str:
-        picos = record.cost_usd_picos
-        if (text := _text_without_cost(record)) or picos is None:
-            return text
-        return format_html('<span title="{}">{}</span>', money.exact(picos), money.short(picos))
-
-    @admin.display(description="amount")
-    def amount(self, record: UsageRecord) -> str:
-        return _text_without_cost(record) or money.exact(record.cost_usd_picos or 0)
-
-    @admin.display(description="price")
-    def price_row(self, record: Any) -> SafeString | str:
-        if record.price is None or not record.may_view_price:
-            return str(record.price or cells.NONE)
-        return format_html(
-            '<a href="{}">{}</a>', reverse("admin:keys_modelprice_change", args=[record.price_id]), record.price
-        )
-
     @admin.display(description="rejected by")
     def rejected_by(self, record: UsageRecord) -> str:
         return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
@@ -272,6 +254,8 @@ class UsageRecordAdmin(KeysetModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
         """Add the rule that rejected the request, or would have in shadow mode, and an interruption before."""
         (name, options), *others = super().get_fieldsets(request, obj)
+        if obj:
+            others = [_with_optional(title, section, obj) for title, section in others]
         added = []
         if obj and obj.limit_exceeded:
             is_shadow = LimitExceeded.from_json(obj.limit_exceeded).shadow
@@ -303,6 +287,10 @@ class UsageRecordAdmin(KeysetModelAdmin):
         return queryset.filter(is_named | Q(session_id=id) | Q(agent_id=id) | _has_tag(id)), False
 
 
+def _with_optional(title: str, section: Mapping[str, Any], record: UsageRecord) -> tuple[str, Mapping[str, Any]]:
+    return title, {**section, "fields": [*section["fields"], *with_values(title, record)]}
+
+
 def _facts(attempt: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is known of an attempt, in words."""
     for name, value in attempt.items():
@@ -318,12 +306,3 @@ def _has_tag(text: str) -> Q:
     """Return the condition that a request has a tag, written as `name=value`."""
     name, separator, value = text.partition("=")
     return Q(Exact(KeyTextTransform(name, "tags"), value)) if separator else Q(pk__in=[])
-
-
-def _text_without_cost(record: UsageRecord) -> str:
-    """Return the text that replaces a missing cost; empty if the request has a cost."""
-    if record.settled_at is None or record.status == Status.REJECTED:
-        return cells.NONE
-    if record.cost_usd_picos is None:
-        return "unpriced"
-    return "free" if record.price is not None and record.price.is_free else ""

@@ -65,7 +65,11 @@ def cost_breakdown(record: UsageRecord) -> CostBreakdown | None:
     found = rating.rate(columns, recorded_prices(record))
     if found.cost_usd_picos is not None and all(line.reason == reasons.FREE for line in found.lines):
         return None
-    return CostBreakdown(lines=list(_lines(found)), cost=record.cost_usd_picos, rated=found.cost_usd_picos)
+    return CostBreakdown(
+        lines=list(_lines(found)),
+        cost=record.cost_usd_picos,
+        rated=found.cost_usd_picos,
+    )
 
 
 def _lines(found: Rating) -> Iterator[BreakdownLine]:

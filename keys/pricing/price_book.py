@@ -9,6 +9,7 @@ from keys.domain import factors
 from keys.domain.prices import Price
 from keys.errors import LedgerUnavailable
 from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
+from keys.pricing.model_names import undated
 from lib import model_patterns
 from lib.cached import SingleFlightCache
 
@@ -25,9 +26,10 @@ class PriceBook:
     def find(self, model: str, *, upstream: str, at: datetime, alias: str = "") -> Price | None:
         """Return the price of a model at an upstream, or None for an unpriced model.
 
-        A price for this upstream takes precedence over one for any, then the exact name over `alias`, which is another
-        name of the same model, over the longest prefix, then the latest.
+        A price for this upstream takes precedence over one for any, then the exact name over another name of the same
+        model, which is `alias` or the name without its date, over the longest prefix, then the latest.
         """
+        alias = alias or undated(model)
         found = (
             price
             for pattern in {*model_patterns.covering(model), alias}

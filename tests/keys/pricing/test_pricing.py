@@ -17,6 +17,8 @@ MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
         pytest.param("claude-4", "any", MAY, 2, id="the longest prefix"),
         pytest.param("claude-4", "any", JUNE, 3, id="the latest"),
         pytest.param("claude-3", "cheap", MAY, 4, id="a price of the upstream over one for any"),
+        pytest.param("claude-3-20260501", "any", JUNE, 1, id="the name without its date over a prefix"),
+        pytest.param("claude-3-5", "any", JUNE, 3, id="not the name without anything else"),
         pytest.param("gpt-5", "any", JUNE, None, id="none"),
         pytest.param("claude-3", "any", datetime(2026, 4, 1, tzinfo=UTC), None, id="not valid yet"),
     ],
