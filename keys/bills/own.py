@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from keys.bills.cells import DIMENSIONS, GROUPS, KINDS, Cell, Tokens, canonical, neutral, plus
 from keys.bills.lines import Kind
 from keys.models import UsageRecord
-from keys.pricing import parts, rating, refusals
+from keys.pricing import parts, rating, reasons, refusals
 from keys.pricing.price_book import PriceBook
 from keys.pricing.recorded_prices import RecordedPrices
 from lib import money
@@ -171,7 +171,7 @@ def _add_parts(figures: OwnFigures, day: date, row: dict[str, Any], known: tuple
         cell.add(tokens, picos, name=name_of(row), requests=1, unpriced=unpriced)
         return
     for number, line in enumerate(lines):
-        if not line.is_billed and line.reason == rating.REFUSED:
+        if not line.is_billed and line.reason == reasons.REFUSED:
             continue
         kind = _kind_of(line.kind)
         cell = figures.cells.setdefault(cell_of(day, row, known, model=line.model), OwnCell())
