@@ -66,6 +66,11 @@ class AdmissionControl:
     def input_estimate(self) -> int:
         return self._size.input_tokens
 
+    @property
+    def cache_ttl(self) -> str:
+        """The longest lifetime of cache writes that the request asks for; empty for none."""
+        return self._size.cache_ttl
+
     def receive(self, http_request: HttpRequest, *, strict: bool) -> RequestBody:
         """Check what can be checked without the body, then read it.
 

@@ -25,7 +25,7 @@ from messages_api.gateway import detached
 from messages_api.gateway.admission import RESTARTING, AdmissionControl
 from messages_api.gateway.attempts import Attempts
 from messages_api.gateway.observer import ESTIMATED, NONE, Observer
-from messages_api.gateway.served_columns import served_columns
+from messages_api.gateway.served_columns import served_columns, with_asked_lifetime
 from messages_api.routing.redis_circuits import circuit_breakers
 from messages_api.watcher import disconnected, watcher
 
@@ -341,9 +341,11 @@ class InFlightRequest:
             input_estimate=self._admission_control.input_estimate,
             was_sent=attempt is not None and attempt.exchange.may_be_billed,
         )
-        if attempt is not None and source != NONE and attempt.served.has_redeemed_credit:
+        if attempt is None or source == NONE:
+            return usage, source
+        if attempt.served.has_redeemed_credit:
             source = ESTIMATED  # which tokens it made cheaper is not reported
-        return usage, source
+        return with_asked_lifetime(usage, attempt, cache_ttl=self._admission_control.cache_ttl), source
 
     def _http_status(self, error: BaseException | None) -> int | None:
         """Return the status that the client received; None if it disconnected before."""

@@ -1,11 +1,13 @@
 """Columns of the usage record that state what was served: of the response, else of the request as it was sent."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.served import FACTS, fact_of
+from messages_api.backend.protocol.token_estimate import ONE_HOUR
 from messages_api.backend.protocol.usage import Usage
 
 _ASKED = {"auto": "", "standard_only": "standard"}
@@ -19,6 +21,18 @@ def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, A
         asked = {name: fact_of(request.get(name)) for name in FACTS}
         asked["service_tier"] = _ASKED.get(asked["service_tier"], asked["service_tier"])
     return {**asked, "region": endpoint.profile.region}
+
+
+def with_asked_lifetime(counts: Usage, attempt: Attempt, *, cache_ttl: str) -> Usage:
+    """Return counts whose cache writes have the lifetime that was asked for, if the response states none.
+
+    `cache_ttl` is the longest lifetime of the request.
+    """
+    endpoint = attempt.target.endpoint
+    is_asked = endpoint.dialect == "anthropic" or endpoint.profile.cache_control
+    if cache_ttl == ONE_HOUR and is_asked and counts.cache_write and counts.cache_write_1h is None:
+        return replace(counts, cache_write_1h=counts.cache_write)
+    return counts
 
 
 def served_columns(attempt: Attempt, usage: Usage) -> dict[str, Any]:

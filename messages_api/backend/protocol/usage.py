@@ -108,16 +108,20 @@ class Usage:
         Counts in a stream are cumulative, so the later one wins. But a missing one, or a 0 after a known count, is an
         omission of the upstream. An input of 0 beside more cached tokens is none: the input was moved to the cache.
         Lifetimes of cache writes are only in the first event of a stream: where all its writes have one hour, those
-        that a loop of server tools adds have it, too.
+        that a loop of server tools adds have it, too. Where it has none, the lifetime is unknown.
         """
         merged = {field.name: _later(getattr(self, field.name), getattr(later, field.name)) for field in _FIELDS}
         if later.input == 0 and later.cached > self.cached:
             merged["input"] = 0
-        write, one_hour = merged["cache_write"], merged["cache_write_1h"]
-        if one_hour and write is not None:
-            adds_one_hour = later.cache_write_1h is None and self.cache_write == self.cache_write_1h
-            merged["cache_write_1h"] = write if adds_one_hour else min(one_hour, write)
+        merged["cache_write_1h"] = self._merged_1h(later, merged["cache_write"], merged["cache_write_1h"])
         return Usage(**merged)
+
+    def _merged_1h(self, later: "Usage", write: int | None, one_hour: int | None) -> int | None:
+        if write is None or one_hour is None:
+            return one_hour
+        if later.cache_write_1h is None and write > (self.cache_write or 0) and self.cache_write == self.cache_write_1h:
+            return write if self.cache_write else None
+        return min(one_hour, write)
 
     def replaced(self, later: "Usage") -> "Usage":
         """Return these counts, replaced by later ones of Chat Completions.

@@ -13,7 +13,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from keys.budgets.reservations import BudgetRef, ReservationRequest
-from keys.models import APIKey, Budget, BudgetPeriod, HourlyLatency, HourlyUsage, ModelPrice, Team, UsageRecord
+from keys.models import (
+    APIKey,
+    Budget,
+    BudgetPeriod,
+    HourlyLatency,
+    HourlyUsage,
+    ModelPrice,
+    PriceModifier,
+    Team,
+    UsageRecord,
+)
 from keys.pricing import price_book
 from keys.usage import hourly_rollup, ledger, recovery, rollup_check, rows, statements
 from keys.usage.backlog import backlog, spool_folder
@@ -78,6 +88,26 @@ def rollups() -> list[dict[str, Any]]:
 def sweep() -> None:
     """Settle all open records as interrupted, as another host does once their leases have expired."""
     recovery.settle_orphans(Q())
+
+
+def test_an_interruption_is_priced_as_it_was_asked_and_its_late_settlement_as_it_was_served(key: APIKey) -> None:
+    price = ModelPrice.objects.get()
+    for speed, factor in (("fast", 2), ("slow", 3)):
+        PriceModifier.objects.create(
+            price=price, dimension="speed", value=speed, input_factor=factor, output_factor=factor
+        )
+    request = admission_of(key, speed="fast", region="", estimated_input_tokens=5)
+    ledger.admit(request)
+    sweep()
+    interrupted = UsageRecord.objects.get()
+    served = {"speed": "slow", "usage_object": {"input_tokens": 10}, "refusal_category": "bio", "added_us": 9}
+
+    statements.settle_rows([settled(request, settlement(**served))])
+
+    record = UsageRecord.objects.get()
+    assert (interrupted.speed, interrupted.cost_usd_picos) == ("fast", 30_000_000)
+    assert {name: getattr(record, name) for name in served} == served
+    assert record.cost_usd_picos == 3 * 330_000_000
 
 
 def test_a_late_settlement_replaces_the_interruption_in_record_budgets_and_rollups(key: APIKey) -> None:

@@ -71,3 +71,71 @@ def test_every_billed_kind_is_rated() -> None:
 
     assert [f"{kind}_tokens" for kind in COUNTED] == list(BILLED_TOKEN_COLUMNS)
     assert rows.total_tokens(row) == Settlement(status="completed", **row).tokens == 11_111
+
+
+SERVED = {
+    "served_model": "m-2",
+    "speed": "fast",
+    "service_tier": "priority",
+    "inference_geo": "us",
+    "region": "eu",
+    "refusal_category": "bio",
+    "refused_before_output": True,
+    "usage_object": {"input_tokens": 5, "cost": 0.00014, "server_tool_use": {"web_search_requests": 1}},
+    "audio_input_tokens": 3,
+    "audio_output_tokens": 2,
+    "web_searches": 1,
+    "vendor_cost_usd_picos": 10**18,
+    "added_us": 900,
+    "iterations": [
+        {"type": "message", "model": "m-1", **dict.fromkeys(BILLED_TOKEN_COLUMNS, 5)}
+        | {"refusal_category": "cyber", "refused_before_output": True},
+        {"type": "fallback_message", "model": "m-2", **dict.fromkeys(BILLED_TOKEN_COLUMNS, 10**9)},
+    ],
+}
+
+
+def test_what_was_served_is_the_same_after_the_spool() -> None:
+    row = rows.from_json(spooled(**SERVED))
+
+    assert {name: row[name] for name in SERVED} == SERVED
+    assert rows.from_json(rows.to_json(row)) == row
+
+
+def test_a_row_of_an_older_version_states_nothing_about_what_was_served() -> None:
+    row = rows.from_json(spooled())
+
+    assert {name: row[name] for name in SERVED if row[name]} == {}
+    assert (row["refused_before_output"], row["speed"], row["iterations"]) == (False, "", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("iterations", "entries"),
+        ("iterations", [1]),
+        ("iterations", [{"type": 1, "model": "m"}]),
+        ("iterations", [{"type": "message", "model": "m", "input_tokens": -1}]),
+        ("iterations", [{"type": "message", "model": "m", "refusal_category": 1}]),
+        ("iterations", []),
+        ("usage_object", [1]),
+        ("usage_object", {"text": "x" * 65}),
+        ("refused_before_output", 1),
+        ("added_us", -1),
+        ("added_us", 2**31),
+        ("web_searches", 10**10),
+        ("vendor_cost_usd_picos", 2**63),
+        ("speed", {}),
+    ],
+)
+def test_a_value_that_does_not_fit_is_dropped(name: str, value: Any) -> None:
+    row = rows.from_json(spooled(**{name: value}))
+
+    assert row[name] == rows.from_json(spooled())[name]
+
+
+def test_iterations_have_all_counts_and_nothing_else() -> None:
+    row = rows.from_json(spooled(iterations=[{"type": "message", "model": "m", "input_tokens": 5, "text": "secret"}]))
+
+    counts = dict.fromkeys(BILLED_TOKEN_COLUMNS, 0) | {"input_tokens": 5}
+    assert row["iterations"] == [{"type": "message", "model": "m", **counts}]

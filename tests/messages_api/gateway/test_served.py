@@ -134,6 +134,30 @@ def test_a_response_with_iterations_reaches_the_client_as_it_is(gateway: Gateway
     assert gateway.record().input_tokens == 203_000
 
 
+UNSTATED = {"cache_creation_input_tokens": 4000}
+FIVE_MINUTES = {"ephemeral_5m_input_tokens": 4000, "ephemeral_1h_input_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("usage", "ttl", "written"),
+    [
+        pytest.param(UNSTATED, "1h", (0, 4000), id="asked for"),
+        pytest.param(UNSTATED, "5m", (4000, 0), id="the default"),
+        pytest.param(UNSTATED | {"cache_creation": FIVE_MINUTES}, "1h", (4000, 0), id="stated"),
+    ],
+)
+def test_cache_writes_without_a_lifetime_have_that_of_the_request(
+    gateway: Gateway, usage: dict[str, Any], ttl: str, written: tuple[int, int]
+) -> None:
+    gateway.configure_upstream("anthropic")
+    gateway.upstream.queue(body_response(anthropic(USAGE | usage)))
+
+    gateway.post(PATHS[0], HELLO | {"model": "m", "cache_control": {"type": "ephemeral", "ttl": ttl}})
+
+    record = gateway.record()
+    assert (record.cache_write_5m_tokens, record.cache_write_1h_tokens or 0) == written
+
+
 def test_an_invalid_response_with_usage_is_billed_as_it_states(gateway: Gateway) -> None:
     gateway.configure_upstream("anthropic")
     gateway.upstream.queue(body_response(anthropic(USAGE | {"speed": "fast"}) | {"content": "no list"}))

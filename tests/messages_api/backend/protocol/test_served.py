@@ -113,6 +113,7 @@ def lifetimes(five_minutes: int, one_hour: int) -> dict[str, int]:
         pytest.param((3000, lifetimes(1000, 2000)), 4000, (2000, 2000), id="both, and more"),
         pytest.param((3000, lifetimes(0, 3000)), 1000, (0, 1000), id="fewer"),
         pytest.param((3000, lifetimes(0, 3000)), None, (0, 3000), id="not repeated"),
+        pytest.param((0, lifetimes(0, 0)), 9000, (9000, 0), id="unknown"),
     ],
 )
 def test_lifetimes_of_the_first_event_are_those_of_a_loop_of_server_tools(
