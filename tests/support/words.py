@@ -97,6 +97,7 @@ RULES = (
         "rejection",
         (
             *TOOL_CALLS,
+            "docs/money.md",
             "docs/pricing.md",
             "keys/models/usage.py",
             "keys/bills",
@@ -192,6 +193,7 @@ RULES = (
 )
 
 ALLOWED: tuple[Allowed, ...] = (
+    Allowed("ARCHITECTURE.md", "refusals of the model", "a model's refusal, as in `stop_reason: refusal`"),
     Allowed("CHANGELOG.md", "refusals of the model", "a model's refusal, as in `stop_reason: refusal`"),
     Allowed("messages_api/backend/protocol/overflow.py", "rate.?limit|quota", "a word in the errors of providers"),
 )
