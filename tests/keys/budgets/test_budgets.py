@@ -23,7 +23,7 @@ from keys.usage.rows import Admission, Settlement, Status
 from lib import money
 from messages_api.backend.protocol.token_estimate import estimate
 from messages_api.middleware import new_request_id
-from tests.support.gateway import Gateway, GatewayServer
+from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.support.recovery import recover
 from tests.upstream import Reply, ScriptedUpstream, replied
 
@@ -397,7 +397,7 @@ def four(
     transactional_db: None, static_files: None, upstream: ScriptedUpstream, owner: User
 ) -> Iterator[list[Gateway]]:
     """Four processes on one database, with a key whose budget lasts for a hundred requests."""
-    servers = [GatewayServer(CONFIG_CACHE_TTL_S="5", DATABASE_TIMEOUT_S="10") for _ in range(4)]
+    servers = [GatewayServer(CONFIG_CACHE_TTL_S="5", DATABASE_TIMEOUT_S="60") for _ in range(4)]
     first = Gateway(servers[0], upstream, owner)
     ModelPrice.objects.create(
         model_pattern="*", input_price=1_234_567, output_price=9_999_999, valid_from=datetime(2026, 1, 1, tzinfo=UTC)
@@ -415,6 +415,7 @@ def test_a_thousand_concurrent_requests_spend_a_budget_for_a_hundred_exactly(
     upstream.queue(replied(Reply(usage=(INPUT, 12))), times=None)
 
     statuses = asyncio.run(_send_all(four, 1000))
+    wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
 
     assert statuses == Counter({"200": 100, "402": 900})
     assert len(upstream.requests) == 100
@@ -434,6 +435,7 @@ def test_a_thousand_concurrent_requests_spend_a_budget_of_money_to_the_pico_doll
     upstream.queue(replied(Reply(usage=(INPUT, 12))), times=None)
 
     statuses = asyncio.run(_send_all(four, 1000))
+    wait_until(lambda: not UsageRecord.objects.filter(status="started").exists())
 
     assert statuses == Counter({"200": 100, "402": 900})
     period = BudgetPeriod.objects.get()
