@@ -24,6 +24,10 @@ API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[])  # the firs
 # Fernet keys; the first encrypts, all decrypt.
 CREDENTIAL_ENCRYPTION_KEYS: list[str] = env.list("CREDENTIAL_ENCRYPTION_KEYS", default=[])
 
+# The environment of commands that a page starts as processes of their own.
+COMMAND_ENVIRONMENT: dict[str, str] = dict(env.ENVIRON.env)
+MANAGE_PY = BASE_DIR / "manage.py"
+
 # ---- Hosts and transport.
 
 DEBUG: bool = env.flag("DEBUG", default=False)

@@ -36,7 +36,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/display": {"keys/domain", "keys/models"},
     "keys/domain": {"lib"},
     "keys/errors": {"keys/domain"},
-    "keys/forms": {"keys/display", "keys/domain", "keys/models", "keys/reports", "lib"},
+    "keys/forms": {"keys/display", "keys/domain", "keys/models", "keys/pricing", "keys/reports", "lib"},
     "keys/hygiene": {"keys/models", "keys/pricing", "lib"},
     "keys/limits": {"keys/domain", "keys/errors", "lib"},
     "keys/management": {
@@ -59,6 +59,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/forms",
         "keys/hygiene",
         "keys/models",
+        "keys/pricing",
         "keys/reports",
         "keys/usage",
         "lib",

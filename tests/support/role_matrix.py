@@ -81,6 +81,7 @@ PAGES: dict[str, Page] = {
     "jsi18n": Page(opens=ALL),
     "view_on_site": Page(opens=ALL, status=404),
     "hygiene": Page(opens="AKU"),
+    "price_update": Page(opens="A", writes="A"),
     "usage": Page(opens="AKNU"),
     "usage_csv": Page(opens="AN"),
     "two_factor": Page(opens=ALL, writes=ALL),

@@ -156,14 +156,14 @@ class _Mapper:
 
     def _leave_unpriced(self, dimension: str, value: str, why: str) -> None:
         """Name a served value without a modifier. Requests with it are unpriced, so none is priced too low."""
-        self._notes.append(f"Not mappable: {dimension} {value}: {why} Requests with it stay unpriced.")
+        self._notes.append(f"Not mappable: {_name(dimension)} {value}: {why} Requests with it stay unpriced.")
 
     def _add(self, dimension: str, value: str, changed: Rates) -> None:
         """Add a modifier from the rates that apply under its condition."""
         try:
             modifier = _modifier(dimension, value, _rates(self._price), changed)
         except NotMappable as error:
-            self._reject(f"Not mappable: {dimension} {value}: {error}")
+            self._reject(f"Not mappable: {_name(dimension)} {value}: {error}")
             return
         if modifier is not None:
             self._modifiers.append(modifier)
@@ -179,7 +179,7 @@ class _Mapper:
         try:
             modifier = self._modifier_at_each_length(dimension, value, variant.prices)
             if modifier is not None and value in NEUTRAL_VALUES:
-                self._reject(f"Not mappable: {dimension} {value}: it is the price itself.")
+                self._reject(f"Not mappable: {_name(dimension)} {value}: it is the price itself.")
                 return
         except NotMappable as error:
             self._leave_unpriced(dimension, value, str(error))
@@ -214,6 +214,10 @@ class _Mapper:
             if other != modifier:
                 raise NotMappable(f"another factor for prompts over {threshold:,} tokens.")
         return modifier
+
+
+def _name(dimension: str) -> str:
+    return dimension.replace("_", " ")
 
 
 def _values(price: ModelPrice) -> dict[str, Decimal | TieredPrices]:

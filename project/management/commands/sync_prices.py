@@ -1,5 +1,6 @@
 """Command that compares prices with a catalog or a CSV file, and applies the difference on confirmation."""
 
+import io
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -7,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from keys.pricing.catalog import applying, csv_review, proposals, what_if
-from keys.pricing.catalog.proposals import PriceReview, Proposal
+from keys.pricing.catalog.proposals import PriceReview, Problem, Proposal
 from keys.pricing.catalog.used_models import UsedModel, used_models
 from lib import model_patterns, money
 from lib.arguments import moment
@@ -86,18 +88,21 @@ def _review(csv: str | None) -> PriceReview:
         unpriced = [each for each in used if each.is_unpriced]
         return what_if.with_costs(_csv_review(csv, unpriced))
     if genai_review is None:
-        raise CommandError(f"The price catalog is not installed: {INSTALL}")
+        problem = Problem(message=f"The price catalog is not installed: {INSTALL}")
+        return PriceReview(source="genai-prices", prepared_at=timezone.now(), problems=(problem,))
     return what_if.with_costs(genai_review.review(used[:MAX_MODELS]))
 
 
 def _csv_review(name: str, unpriced: list[UsedModel]) -> PriceReview:
     if name == "-":
-        return csv_review.review(sys.stdin.buffer, unpriced=unpriced)
+        return csv_review.review(getattr(sys.stdin, "buffer", io.BytesIO()), unpriced=unpriced)
     try:
         with Path(name).open("rb") as file:
             return csv_review.review(file, unpriced=unpriced)
     except OSError as error:
         raise CommandError(f"--csv: {error.strerror}: {name}") from error
+    except ValueError as error:  # a name with a null byte
+        raise CommandError(f"--csv: {error}") from error
 
 
 def _used_models() -> list[UsedModel]:
