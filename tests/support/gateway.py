@@ -82,7 +82,7 @@ class GatewayServer:
         environment = {
             **os.environ,
             "BIND": f"127.0.0.1:{self.port}",
-            "DATABASE_URL": _database_url(),
+            "DATABASE_URL": database_url(),
             "GRACEFUL_TIMEOUT_S": "10",
             **self._environment,
         }
@@ -129,7 +129,7 @@ class GatewayServer:
         return [int(child) for child in children]
 
 
-def _database_url() -> str:
+def database_url() -> str:
     """Return the URL of the test database."""
     settings = connection.settings_dict
     if connection.vendor == "sqlite":
