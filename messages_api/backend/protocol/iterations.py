@@ -11,6 +11,8 @@ from messages_api.backend.protocol.types import JSONObject
 from messages_api.backend.protocol.usage import Usage
 
 MAX_ITERATIONS = 100
+MAX_READ = 2000  # twice as many as any client accepts; more are an error of the upstream
+MAX_HOPS = 20
 MAX_MODEL = 256
 UNCATEGORIZED = "uncategorized"
 """The category of a refusal for which the upstream names none."""
@@ -60,7 +62,7 @@ def read_iterations(value: object, *, usage: Usage, hops: Sequence[Hop] = ()) ->
 
     `usage` has the counts of the response itself: the lifetimes of cache writes that entries do not state are its own.
     """
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_READ:
         return None
     counted = [_counts(each) for each in value]
     known = [counts for counts in counted if counts is not None]

@@ -53,11 +53,10 @@ class Served:
         if not isinstance(block, dict) or block.get("type") != "fallback":
             self._has_content = True
             return
-        hop = hop_of(block, has_content=self._has_content)
+        if len(self._hops) < iterations.MAX_HOPS:
+            self._hops.append(hop_of(block, has_content=self._has_content))
+            self.model = self._hops[-1].next_model or self.model
         self._has_content = False
-        self.model = hop.next_model or self.model
-        if len(self._hops) < iterations.MAX_ITERATIONS:
-            self._hops.append(hop)
 
     def read_usage(self, usage: object) -> None:
         """Read the usage object of a message or an event. What a later one does not state stays."""

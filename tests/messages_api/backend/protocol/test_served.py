@@ -266,6 +266,7 @@ def test_the_refusal_that_ends_a_chain_is_that_of_its_last_hop() -> None:
         [{"type": "message", "input_tokens": 10, "output_tokens": "5"}],
         [{"type": "message", "input_tokens": 10**10, "output_tokens": 5}],
         [entry(tokens=(0, 0))],
+        [entry()] * 2001,
     ],
 )
 def test_iterations_that_cannot_be_read_leave_the_counts_of_the_response(value: object) -> None:
@@ -303,7 +304,7 @@ def test_a_stream_that_goes_on_adds_its_output_to_the_last_message() -> None:
 
 
 def test_any_number_of_entries_is_kept_in_a_bounded_one_with_the_same_sums() -> None:
-    entries = [entry(model=f"m-{number % 3}", tokens=(number, 2)) for number in range(5000)]
+    entries = [entry(model=f"m-{number % 3}", tokens=(number, 2)) for number in range(2000)]
     usage = {"input_tokens": 1, "output_tokens": 1, "iterations": entries}
 
     found = columns(*of_message({"usage": usage}))
@@ -313,7 +314,7 @@ def test_any_number_of_entries_is_kept_in_a_bounded_one_with_the_same_sums() -> 
     for model in ("m-0", "m-1", "m-2"):
         sent = sum(each["input_tokens"] for each in entries if each["model"] == model)
         assert sum(each["input_tokens"] for each in kept if each["model"] == model) == sent
-    assert found["output_tokens"] == 10_000 == sum(each["output_tokens"] for each in kept)
+    assert found["output_tokens"] == 4000 == sum(each["output_tokens"] for each in kept)
 
 
 def test_many_models_are_bounded_too() -> None:
