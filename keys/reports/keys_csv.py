@@ -8,7 +8,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.models import APIKey, Budget
-from keys.reports.usage_csv import inert, written
+from keys.reports.csv_text import inert
+from keys.reports.signed_csv import signed
 from lib import money
 
 HEADER = [
@@ -38,7 +39,8 @@ BATCH_SIZE = 500
 def csv_lines(api_keys: QuerySet[APIKey]) -> Iterator[str]:
     """Yield one line for each key, read in batches."""
     rows = api_keys.select_related("owner", "team", "created_by").prefetch_related("secrets", "budgets")
-    return written(HEADER, map(_cells, rows.iterator(chunk_size=BATCH_SIZE)))
+    query = {"export": "keys", "at": _moment(timezone.now())}
+    return signed(HEADER, map(_cells, rows.iterator(chunk_size=BATCH_SIZE)), query=query)
 
 
 def _cells(api_key: Any) -> list[Any]:

@@ -1,11 +1,14 @@
 """Usage export: one CSV line for each day, API key and model, streamed, with formulas made inert."""
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.utils import timezone
+
 from keys.reports import usage_report
+from keys.reports.csv_text import inert
 from keys.reports.date_range import DateRange
+from keys.reports.signed_csv import signed
 from keys.reports.totals import Totals
 from keys.reports.usage_report import UsageSlice
 from lib import money
@@ -35,36 +38,24 @@ COLUMNS: dict[str, Callable[[UsageSlice], Any]] = {
     "unpriced_requests": lambda part: part.totals.unpriced,
 }
 
-# A spreadsheet takes a cell that begins so for a formula, spaces in front or not. Some accept full-width signs as well.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
 
 def csv_lines(dates: DateRange) -> Iterator[str]:
     """Yield one line for each day, key and model."""
-    cells = ([value(part) for value in COLUMNS.values()] for part in usage_report.iter_slices(dates))
-    return written(list(COLUMNS), cells)
+    return signed(list(COLUMNS), rows(dates), query=query_of(dates))
 
 
-def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yield the lines of a CSV file. The texts of rows must be inert already."""
-    write = csv.writer(_Echo()).writerow
-    yield write(header)
-    for row in rows:
-        yield write(row)
+def rows(dates: DateRange) -> Iterator[list[str]]:
+    """Yield the cells of each line."""
+    for part in usage_report.iter_slices(dates):
+        yield [str(value(part)) for value in COLUMNS.values()]
+
+
+def query_of(dates: DateRange) -> dict[str, str]:
+    """Return what the file contains, in its own words."""
+    period = {"from": dates.first.isoformat(), "to": dates.last.isoformat()}
+    return {"export": "usage", **period, "time_zone": timezone.get_default_timezone_name()}
 
 
 def _cost(totals: Totals) -> str:
     """Return dollars, of priced requests; nothing if no request is priced, which is not 0."""
     return "" if totals.is_unpriced else money.decimal(totals.cost_picos)
-
-
-def inert(text: str) -> str:
-    """Return the text, with a `'` in front if a spreadsheet would take it for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
-
-
-class _Echo:
-    """A file that returns what is written to it."""
-
-    def write(self, line: str) -> str:
-        return line

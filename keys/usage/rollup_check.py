@@ -31,13 +31,14 @@ class Mismatch:
 
 def iter_intervals(begin: datetime, end: datetime) -> Iterator[RollupInterval]:
     """Yield the intervals with records or rollups, from `begin` to the one that contains `end`."""
-    while (moment := _next_moment(begin, end)) is not None:
+    while (moment := next_moment(begin, end)) is not None:
         interval = interval_of(moment)
         yield interval
         begin = interval.end
 
 
-def _next_moment(begin: datetime, end: datetime) -> datetime | None:
+def next_moment(begin: datetime, end: datetime) -> datetime | None:
+    """Return when the first settled record or rollup of an interval begins. Two queries."""
     settled = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at__isnull=False)
     rollups = HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end)
     found = [settled.aggregate(first=Min("created_at"))["first"], rollups.aggregate(first=Min("hour"))["first"]]

@@ -136,6 +136,8 @@ def test_an_export_has_the_columns_of_the_list_and_no_secret(browser: Client, is
         answer = act(browser, "export_selected", api_key)
         lines = lines_of(answer)
 
+    origin, nothing = lines[0].popitem()
+    assert origin.startswith("export=keys&at=2026-") and nothing == ""
     assert lines == [
         {
             "key": api_key.public_id,

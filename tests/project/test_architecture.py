@@ -47,6 +47,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/models",
         "keys/reports",
         "keys/usage",
+        "keys/verification",
         "lib",
     },
     "keys/models": {"keys/domain", "lib"},
@@ -68,6 +69,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/reports": {"keys/budgets", "keys/domain", "keys/limits", "keys/models", "lib"},
     "keys/templatetags": {"keys/admin", "keys/domain", "keys/hygiene", "keys/models", "keys/reports", "lib"},
     "keys/usage": {"keys/budgets", "keys/domain", "keys/errors", "keys/models", "keys/pricing", "lib"},
+    "keys/verification": {"keys/models", "keys/reports", "keys/usage", "lib"},
     "lib": set(),
     "messages_api/admin": {
         "lib",

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from keys.forms.csv_import import COLUMNS, EXAMPLE, MAX_BYTES, MAX_ROWS, ImportRow, UnreadableFile, read
 from keys.models import APIKey, Budget, KeySecret
-from keys.reports.usage_csv import inert, written
+from keys.reports.csv_text import inert, written
 from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import NO_STORE, NO_STORE_NO_REFERRER, admin_page
 

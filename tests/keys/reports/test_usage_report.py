@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from keys.models import APIKey, HourlyUsage, ModelPrice, UsageRecord
 from keys.pricing.price_book import prices
-from keys.reports import key_activity, usage_csv, usage_report
+from keys.reports import csv_text, key_activity, usage_csv, usage_report
 from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals
 from keys.templatetags import formatting
@@ -188,12 +188,12 @@ def test_a_report_takes_three_queries(
     ],
 )
 def test_a_cell_that_a_spreadsheet_takes_for_a_formula_is_inert(text: str) -> None:
-    assert usage_csv.inert(text) == f"'{text}"
+    assert csv_text.inert(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["claude-3", "a=b", "Search backend", "", "key_1"])
 def test_other_cells_stay_as_they_are(text: str) -> None:
-    assert usage_csv.inert(text) == text
+    assert csv_text.inert(text) == text
 
 
 def test_an_export_has_hostile_names_inert_and_numbers_numeric(requests: Callable[..., Any], owner: User) -> None:
@@ -203,6 +203,8 @@ def test_an_export_has_hostile_names_inert_and_numbers_numeric(requests: Callabl
 
     line = next(csv.DictReader(usage_csv.csv_lines(JULY)))
 
+    origin, nothing = line.popitem()
+    assert "export=usage&from=2026-07-01&to=2026-07-31&time_zone=UTC&lines=1&checksum=" in origin and nothing == ""
     assert line == {
         "day": "2026-07-05",
         "key": hostile.public_id,

@@ -1,0 +1,1 @@
+"""Verification of figures: records, hours, reports and exports agree."""
