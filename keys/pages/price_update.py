@@ -55,12 +55,13 @@ class ProposalRow:
 @permission_required(ADD, raise_exception=True)
 def price_update(request: HttpRequest) -> HttpResponse:
     """Show the sources to compare with, the review of one, or apply the confirmed review."""
-    if request.method != "POST":
-        return _show_sources(request)
     if "review" in request.POST:
         return _apply(request)
+    source = request.POST.get("source")
+    if source not in ("catalog", "file"):
+        return _show_sources(request)
     csv = None
-    if request.POST.get("source") == "file":
+    if source == "file":
         form = PriceFileForm(request.POST, request.FILES)
         if not form.is_valid():
             return _show_sources(request, form=form)

@@ -14,6 +14,8 @@ from tests.browser.sample_data import SampleData
 KEYS = "/admin/keys/apikey/"
 BUSY = KEYS + "{busy.pk}/"
 DISABLED = KEYS + "{disabled.pk}/"
+PRICE_UPDATE = "/admin/prices/update/"
+PRICES = "model,input,output,modifiers\nclaude-opus-5-5,4,20,speed fast 2 2\n"
 TEAM = "/admin/keys/team/{team.pk}/"
 CSV = (
     "name,owner,expires,no_expiry_reason,budget\n"
@@ -119,6 +121,17 @@ def upload_csv(text: str) -> Action:
     return upload
 
 
+def compare_file(text: str) -> Action:
+    """Return an action that compares the prices with a CSV file."""
+
+    def compare(page: Page) -> None:
+        file = {"name": "prices.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        page.get_by_label("CSV file").set_input_files(file)
+        page.get_by_role("button", name="Compare with the file").click()
+
+    return compare
+
+
 def confirm_two_factor(page: Page) -> None:
     app = TOTP(b32decode((page.locator(".setup-key").text_content() or "").replace(" ", "")))
     page.get_by_label("Code").fill(f"{app.token():06d}")
@@ -195,6 +208,11 @@ PAGES = [
     PageVisit(name="prices", heading="Select price to change", url="/admin/keys/modelprice/"),
     PageVisit(name="price", heading="View price", url="/admin/keys/modelprice/{price.pk}/change/"),
     PageVisit(name="new price", heading="Add price", url="/admin/keys/modelprice/add/"),
+    PageVisit(name="update prices", heading="Update prices", url=PRICE_UPDATE, action=open_all_details),
+    PageVisit(name="update prices, wrong", heading="Update prices", url=PRICE_UPDATE, action=compare_file("a;b\n")),
+    PageVisit(
+        name="update prices, review", heading="Update prices: review", url=PRICE_UPDATE, action=compare_file(PRICES)
+    ),
     PageVisit(name="usage", heading="Usage", url="/admin/usage/?period=30d", action=open_all_details),
     PageVisit(name="requests", heading="Usage records", url="/admin/keys/usagerecord/"),
     PageVisit(name="request", heading="Request", url="/admin/keys/usagerecord/{record_path}/change/"),
