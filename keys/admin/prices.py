@@ -19,6 +19,9 @@ from lib import money
 from lib.admin import cells
 from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
 
+MAX_ID_DIGITS = 19
+"""Digits of the largest ID: larger numbers are none of the database."""
+
 
 class ModifierInline(GatewayTabularInline):
     """The modifiers of a price. They are part of it: its permissions apply, and they change while it may change."""
@@ -161,7 +164,8 @@ class ModelPriceAdmin(Versions, GatewayModelAdmin):
 def copied_modifiers(request: HttpRequest) -> list[PriceModifier]:
     """Return the modifiers of the price that the query string names to be copied."""
     price_id = request.GET.get("copy", "")
-    return list(PriceModifier.objects.filter(price_id=price_id)) if price_id.isdecimal() and price_id.isascii() else []
+    is_id = price_id.isascii() and price_id.isdecimal() and len(price_id) < MAX_ID_DIGITS
+    return list(PriceModifier.objects.filter(price_id=int(price_id))) if is_id else []
 
 
 def is_applied(price: Any) -> bool:

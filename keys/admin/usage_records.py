@@ -287,8 +287,8 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
         return queryset.filter(is_named | Q(session_id=id) | Q(agent_id=id) | _has_tag(id)), False
 
 
-def _with_optional(title: str, section: Mapping[str, Any], record: UsageRecord) -> tuple[str, Mapping[str, Any]]:
-    return title, {**section, "fields": [*section["fields"], *with_values(title, record)]}
+def _with_optional(title: Any, section: Any, record: UsageRecord) -> Any:
+    return title, {**section, "fields": [*section["fields"], *with_values(str(title), record)]}
 
 
 def _facts(attempt: Mapping[str, Any]) -> Iterator[str]:

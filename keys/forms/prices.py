@@ -98,7 +98,7 @@ class ModifierFormSet(LabeledInlineFormSet):
     def clean(self) -> None:
         super().clean()
         rows = [form for form in self.forms if form.has_changed() or form.instance.pk]
-        rows = [form for form in rows if not self._should_delete_form(form)]
+        rows = [form for form in rows if not self._should_delete_form(form)]  # type: ignore[attr-defined]
         if not self.instance.is_complete or not all(form.is_valid() for form in rows):
             return  # reported already
         modifiers = [form.instance for form in rows]

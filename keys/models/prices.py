@@ -295,8 +295,8 @@ class NegotiatedFactor(models.Model):
             for row in rows:
                 if not price_checks.intersect(own, periods[row.valid_from]):
                     continue
-                price = row.rates(modifier.parsed() for modifier in row.modifiers.all())
-                if found := price_checks.fractional_combination(price, price_factor=factor):
+                rates = row.rates(modifier.parsed() for modifier in row.modifiers.all())
+                if found := price_checks.fractional_combination(rates, price_factor=factor):
                     yield PriceProblem(modifier=None, field="factor", message=not_whole(str(row), *found))
 
     def _versions(self) -> "models.QuerySet[NegotiatedFactor]":

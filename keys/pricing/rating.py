@@ -77,6 +77,18 @@ class Rating:
     unpriced_reason: str = ""
 
     @property
+    def columns(self) -> dict[str, Any]:
+        """All columns of the record that rating decides."""
+        return {
+            "cost_usd_picos": self.cost_usd_picos,
+            **self.parts,
+            "unpriced_reason": self.unpriced_reason,
+            "price_id": self.price_id,
+            "other_prices": self.other_prices,
+            "price_factor": self.price_factor,
+        }
+
+    @property
     def parts(self) -> dict[str, int | None]:
         """The parts of the cost by column, and what the cache saved: negative where writes cost more than reads saved.
 

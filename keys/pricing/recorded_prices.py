@@ -36,7 +36,7 @@ def recorded_prices(record: UsageRecord) -> RecordedPrices:
     rows = ModelPrice.objects.prefetch_related("modifiers").filter(pk__in=ids)
     prices = {row.pk: price_of(row, row.modifiers.all()) for row in rows}
     return RecordedPrices(
-        prices.get(record.price_id),
+        None if record.price_id is None else prices.get(record.price_id),
         {model: prices[id] for model, id in others.items() if id in prices},
         None if record.price_factor is None else factors.from_decimal(record.price_factor),
     )

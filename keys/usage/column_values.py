@@ -221,6 +221,15 @@ def _iteration(entry: dict[str, Any]) -> dict[str, Any]:
     return names | counts | refusal
 
 
+def _other_prices(value: Any) -> dict[str, int] | None:
+    """Return IDs of prices by model. The names have the length of a model, so that each part finds its price."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > MAX_ITEMS:
+        raise _UnfitValue
+    return {text(model, length=256): _required(id, fit=partial(count, most=BIGINT_MAX)) for model, id in value.items()}
+
+
 def _reservations(value: Any) -> list[list[int]]:
     """Return pairs of a period's ID and an amount."""
     if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
@@ -264,7 +273,7 @@ BY_NAME: dict[str, Fit] = {
     "usage_object": _object_or_none,
     **{name: partial(_amount, most=BIGINT_MAX) for name in COSTS},
     "cache_savings_usd_picos": partial(_amount, most=BIGINT_MAX, least=-BIGINT_MAX),
-    "other_prices": _mapping_or_none,
+    "other_prices": _other_prices,
     "price_factor": _factor,
 }
 _COLUMNS = {column.attname: column for column in UsageRecord._meta.concrete_fields}

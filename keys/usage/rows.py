@@ -169,15 +169,7 @@ def closing(settlement: Settlement) -> Row:
 def rated(settlement: Settlement, *, at: datetime, book: PriceBook) -> Settlement:
     """Return the settlement with its cost: None and a reason if it is unknown, 0 if no upstream was contacted."""
     rating = rate(closing(settlement) | {"created_at": at}, book)
-    return replace(
-        settlement,
-        cost_usd_picos=rating.cost_usd_picos,
-        **rating.parts,
-        unpriced_reason=rating.unpriced_reason,
-        price_id=rating.price_id,
-        other_prices=rating.other_prices,
-        price_factor=rating.price_factor,
-    )
+    return replace(settlement, **rating.columns)
 
 
 def closed(admission: Admission, settlement: Settlement, *, boot_id: str) -> Row:

@@ -33,7 +33,7 @@ US = ("inference_geo", "us", "", "1.1", "1.1")
 FIELDS = ("dimension", "value", "weekdays", "input_factor", "output_factor")
 
 
-def form(*modifiers: tuple[str, ...], initial: int = 0, **fields: str) -> dict[str, str]:
+def form(*modifiers: tuple[str, ...], initial: Any = 0, **fields: str) -> dict[str, str]:
     rows = {
         f"modifiers-{number}-{name}": value
         for number, modifier in enumerate(modifiers)

@@ -24,9 +24,7 @@ def rerated(record: UsageRecord, **columns: Any) -> UsageRecord:
     """Write columns of a record, and its cost at the prices in the database."""
     row = {column.attname: getattr(record, column.attname) for column in record._meta.concrete_fields} | columns
     found = rate(row, price_book.load())
-    written = columns | found.parts | {"cost_usd_picos": found.cost_usd_picos, "price_id": found.price_id}
-    written |= {"other_prices": found.other_prices, "price_factor": found.price_factor}
-    UsageRecord.objects.filter(pk=record.pk).update(**written, unpriced_reason=found.unpriced_reason)
+    UsageRecord.objects.filter(pk=record.pk).update(**columns | found.columns)
     return UsageRecord.objects.get(pk=record.pk)
 
 

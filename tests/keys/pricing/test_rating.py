@@ -37,7 +37,7 @@ FAST = modifier("speed", "fast")
 US = modifier("inference_geo", "us", 11_000)
 
 
-def cost(*prices: Price, factors: dict[str, int] | None = None, **columns: Any) -> int | str:
+def cost(*prices: Price, factors: Any = None, **columns: Any) -> int | str:
     """Return the cost of 1,000 input and 100 output tokens, or why they are unpriced."""
     found = rate(row(**THOUSAND_TOKENS | columns), book(*prices, factors=factors))
     return found.unpriced_reason if found.cost_usd_picos is None else found.cost_usd_picos
