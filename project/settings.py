@@ -111,6 +111,11 @@ TIME_ZONE: str = env.str("REPORTING_TIME_ZONE", default="UTC")
 
 # ---- Request size.
 
+FILE_UPLOAD_HANDLERS = [
+    "lib.admin.upload_limit.UploadLimit",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 MAX_BODY_BYTES = 32 * 1024 * 1024  # /api/ alone; the admin keeps Django's 2.5 MiB
 # Per worker: bodies of more than 64 KiB that are read or whose requests are in flight. One of 32 MiB has to fit.
 MAX_KEY_BODIES_MIB: int = env.count("MAX_KEY_BODIES_MIB", default=128, at_least=32)  # of one API key

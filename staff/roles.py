@@ -45,6 +45,7 @@ ROLES: dict[str, list[str]] = {
         "keys.view_team",
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
+        "keys.view_bill",
     ],
     AUDITOR: ["*.view_*"],
 }

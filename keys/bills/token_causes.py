@@ -212,7 +212,9 @@ def _move_day(matching: Matching, cell: Cell, other: Cell) -> None:
     """Explain tokens that a day has too many of by records near its border that the other day lacks."""
     excess = matching.rest[other]
     lacking = matching.rest.get(cell, {})
-    if lacking and not plus(lacking, excess):  # exactly what the other day lacks, at whatever time it was
+    if (
+        _is_whole(excess) and lacking and not plus(lacking, excess)
+    ):  # exactly what the other day lacks, at whatever time it was
         rows = matching.with_tokens(cell, excess)[:1]
         _explain_day(matching, cell, other, dict(excess), rows)
         return
@@ -365,6 +367,11 @@ def missing_records(matching: Matching) -> None:
             )
             matching.take(cell, tokens)
             _add(matching, cause, cell, tokens, [], text)
+
+
+def _is_whole(tokens: Mapping[str, int]) -> bool:
+    """Return whether these can be the tokens of whole requests: a prompt and output."""
+    return is_positive(tokens) and Kind.OUTPUT in tokens and bool(PROMPT_KINDS & tokens.keys())
 
 
 def _add(matching: Matching, cause: str, cell: Cell, tokens: Tokens, rows: list[dict[str, Any]], text: str) -> None:

@@ -1,6 +1,7 @@
 """Fixtures for admin pages: signed-in test clients and rows to show."""
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import models
 from django.test import Client
 
+from keys.bills.importing import import_bill
 from keys.models import APIKey, Budget, ModelPrice, Notification, Team
 from messages_api.models import Route, RouteTarget, Upstream
 from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
+
+USAGE = b"usage_date_utc,model_version,api_key,usage_output_tokens\n2026-11-20,claude-3,app,12\n"
+"""A bill, as the Console exports it."""
 
 
 @pytest.fixture
@@ -97,6 +102,7 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
         route,
         team,
         Budget.objects.create(api_key=api_key, amount=1),
+        import_bill(BytesIO(USAGE), upstream="local", file_name="usage.csv", imported_by="root").bill,
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         # Marked as sent: a gateway of another test with this database would send it.
         Notification.objects.create(

@@ -61,6 +61,12 @@ TABLES: dict[str, dict[str, Page]] = {
         **dict.fromkeys(("rotate", "disable", "revoke", "temporary_increase"), Page(opens="AK", writes="AK")),
         "enable": Page(opens="AK", writes="AK", status=302),  # it is not disabled
     },
+    "keys_bill": read_only("ANU")
+    | {
+        "add": Page(opens="A", writes="A"),
+        "lines": Page(opens="ANU"),
+        **dict.fromkeys(("reconcile", "keys", "sign_off"), Page(opens="A", writes="A", status=405, otherwise=405)),
+    },
     "keys_modelprice": edited(sees="AKNU", writes="A"),
     "keys_team": edited(sees="AKNU", writes="A"),
     "keys_usagerecord": read_only("AKNU"),
