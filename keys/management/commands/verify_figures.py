@@ -14,7 +14,7 @@ from django.utils import timezone
 from keys.reports.date_range import start_of
 from keys.reports.signed_csv import UnreadableExport
 from keys.reports.totals import Totals
-from keys.usage import rollup_check
+from keys.usage import reporting_zone, rollup_check
 from keys.verification import exports, figures
 from keys.verification.figures import Disagreement
 from keys.verification.renewal import renew
@@ -47,6 +47,7 @@ class Command(BaseCommand):
     def handle(self, *, first: date | None, last: date | None, export: Path | None, **options: Any) -> None:
         if first and last and last < first:
             raise CommandError("The last day is before the first.")
+        reporting_zone.follow_only()
         if export is not None:
             self._verify_export(export)
         elif options["renew"]:
