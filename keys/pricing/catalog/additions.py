@@ -43,8 +43,8 @@ def _rules(price: ProposedPrice, provider: str, model: str, regions: frozenset[s
 
 def _openai(price: ProposedPrice, version: tuple[int, int], regions: frozenset[str]) -> Iterator[Addition]:
     if version >= FIRST_GPT_WITH_REGIONS:
-        for region in sorted(regions or {"eu", "us"}):
-            reason = "Models since 2026-03-05. Only the URL of a regional endpoint shows it, not the response."
+        for region in sorted(regions):
+            reason = "Models since 2026-03-05. It applies where the profile of the upstream states the region."
             yield _surcharge("region", region, f"Regional endpoint {region} {TIMES} 1.1", reason)
     if version >= FIRST_GPT_WITH_WRITES:
         reason = "gpt-5.6 and later write to the cache without being asked: reservations include it."

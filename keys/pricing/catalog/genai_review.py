@@ -78,10 +78,10 @@ def _catalog_id(source: str) -> str:
 
 
 def _regions(models: Iterable[UsedModel]) -> dict[str, frozenset[str]]:
-    """Return the regions of the regional endpoints by model."""
+    """Return the regions of the regional endpoints by model: of their profiles, or of their base URLs."""
     found: dict[str, set[str]] = defaultdict(set)
     for each in models:
-        if region := genai_matching.region_of(each.base_url):
+        if region := each.region or genai_matching.region_of(each.base_url):
             found[each.model].add(region)
     return defaultdict(frozenset, {model: frozenset(regions) for model, regions in found.items()})
 

@@ -199,6 +199,8 @@ class PriceReview(msgspec.Struct, frozen=True, kw_only=True):
     unmatched: tuple[UnmatchedModel, ...] = ()
     gone: tuple[GonePrice, ...] = ()
     unchanged: int = 0
+    left_out: int = 0
+    """Models in use that were not compared, because there are too many."""
     rated_requests: int = 0
     """Requests that were rated with the proposed prices."""
     is_rating_complete: bool = True

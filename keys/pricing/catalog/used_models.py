@@ -1,6 +1,6 @@
 """Models in use: those of routes, of recent requests and of unpriced ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,10 +23,23 @@ class UsedModel:
     upstream: str
     base_url: str = ""
     """Empty: the upstream no longer exists."""
+    region: str = ""
+    """The region that its profile states, where prices differ."""
     is_unpriced: bool = False
 
 
-def used_models(targets: Iterable[tuple[str, str]], *, base_urls: dict[str, str]) -> list[UsedModel]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsedUpstream:
+    """What is known of an upstream whose models are priced."""
+
+    base_url: str = ""
+    region: str = ""
+
+
+UNKNOWN = UsedUpstream()
+
+
+def used_models(targets: Iterable[tuple[str, str]], *, upstreams: Mapping[str, UsedUpstream]) -> list[UsedModel]:
     """Return the models in use, unpriced ones first. Targets are pairs of an upstream and a model."""
     unpriced = [(each.upstream, each.model) for each in unpriced_models()]
     recent = list(recent_records().order_by().values_list("upstream", "upstream_model", "served_model").distinct())
@@ -37,7 +50,8 @@ def used_models(targets: Iterable[tuple[str, str]], *, base_urls: dict[str, str]
         UsedModel(
             model=model,
             upstream=upstream,
-            base_url=base_urls.get(upstream, ""),
+            base_url=upstreams.get(upstream, UNKNOWN).base_url,
+            region=upstreams.get(upstream, UNKNOWN).region,
             is_unpriced=(upstream, model) in unpriced,
         )
         for upstream, model in found

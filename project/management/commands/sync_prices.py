@@ -7,12 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from keys.pricing.catalog import applying, csv_review, proposals, what_if
 from keys.pricing.catalog.proposals import PriceReview, Problem, Proposal
-from keys.pricing.catalog.used_models import UsedModel, used_models
+from keys.pricing.catalog.used_models import UsedModel, UsedUpstream, used_models
 from lib import model_patterns, money
 from lib.arguments import moment
 from messages_api.models import RouteTarget, Upstream
@@ -90,7 +91,8 @@ def _review(csv: str | None) -> PriceReview:
     if genai_review is None:
         problem = Problem(message=f"The price catalog is not installed: {INSTALL}")
         return PriceReview(source="genai-prices", prepared_at=timezone.now(), problems=(problem,))
-    return what_if.with_costs(genai_review.review(used[:MAX_MODELS]))
+    review = genai_review.review(used[:MAX_MODELS])
+    return what_if.with_costs(msgspec.structs.replace(review, left_out=max(0, len(used) - MAX_MODELS)))
 
 
 def _csv_review(name: str, unpriced: list[UsedModel]) -> PriceReview:
@@ -107,13 +109,16 @@ def _csv_review(name: str, unpriced: list[UsedModel]) -> PriceReview:
 
 def _used_models() -> list[UsedModel]:
     """Return the models of routes, of upstreams and of recent requests."""
-    base_urls = dict(Upstream.objects.values_list("name", "base_url"))
+    upstreams = {
+        each.name: UsedUpstream(base_url=each.base_url, region=each.endpoint().profile.region)
+        for each in Upstream.objects.all()
+    }
     found = RouteTarget.objects.values_list("upstream__name", "model", "route__pattern")
     targets = [(upstream, model or pattern) for upstream, model, pattern in found]
     named = Upstream.objects.values_list("name", "model_names")
     targets += [(upstream, model) for upstream, models in named for model in models]
     exact = [(upstream, model) for upstream, model in targets if not model_patterns.is_prefix(model)]
-    return used_models(exact, base_urls=base_urls)
+    return used_models(exact, upstreams=upstreams)
 
 
 def _chosen(review: PriceReview, models: list[str] | None, rules: frozenset[str]) -> applying.Choice:
@@ -129,6 +134,8 @@ def _chosen(review: PriceReview, models: list[str] | None, rules: frozenset[str]
 
 def _lines(review: PriceReview, chosen: applying.Choice) -> Iterator[str]:
     yield f"Source: {review.source}. Unchanged: {review.unchanged}."
+    if review.left_out:
+        yield f"{review.left_out:,} models in use were not compared: apply these prices first."
     for kind, heading in HEADINGS.items():
         found = [each for each in review.proposals if each.kind == kind]
         if found:

@@ -15,6 +15,7 @@ BASE_URLS = {
     "openai": ("https://api.openai.com/v1", "openai"),
     "eu": ("https://eu.api.openai.com/v1", "openai"),
     "deepseek": ("https://api.deepseek.com", "openai"),
+    "google": ("https://generativelanguage.googleapis.com/v1beta/openai", "openai"),
     "local": ("http://127.0.0.1:9/v1", "openai"),
 }
 

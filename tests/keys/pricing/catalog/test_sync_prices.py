@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from auditlog.models import LogEntry
 from django.core.management import CommandError
 from django.db import connection
 from django.utils import timezone
 
 from keys.models import ModelPrice, PriceModifier, UsageRecord
-from keys.pricing.catalog import applying
+from keys.pricing.catalog import applying, what_if
 from keys.pricing.catalog.proposals import PriceReview
+from keys.pricing.rating import rate
+from tests.keys.pricing.books import book
+from tests.keys.pricing.books import price as book_price
 from tests.keys.pricing.catalog.conftest import Sync, UseModel, only
 from tests.support import ROOT
 from tests.support.gateway import database_url
@@ -172,9 +176,14 @@ def test_the_cost_of_recent_requests_is_rated_with_the_proposed_price(
 ) -> None:
     use_model("anthropic", "claude-haiku-5-5")
     current("claude-haiku-5-5", input_price=1 * M, output_price=5 * M)
-    used = {"model": "h", "upstream": "anthropic", "upstream_model": "claude-haiku-5-5", "output_tokens": 10}
+    used: dict[str, Any] = {
+        "model": "h",
+        "upstream": "anthropic",
+        "upstream_model": "claude-haiku-5-5",
+        "output_tokens": 10,
+    }
     for tokens in (100_000, 100_001):  # the second one is above the threshold
-        record = recorder.record(**used, input_tokens=tokens)
+        record = recorder.record(**used, input_tokens=tokens, output_tokens=10)
         UsageRecord.objects.filter(pk=record.pk).update(cost_usd_picos=tokens * M + 10 * 5 * M)
     recorder.record(model="h", upstream="anthropic", upstream_model="another", input_tokens=1, output_tokens=1)
 
@@ -187,6 +196,47 @@ def test_the_cost_of_recent_requests_is_rated_with_the_proposed_price(
     assert (found.rated_requests, found.is_rating_complete) == (2, True)
 
 
+def test_a_price_that_begins_later_is_applied_with_its_own_start(
+    use_model: UseModel, sync: Sync, review: Review
+) -> None:
+    use_model("google", "gemini-3.6-flash")
+    with time_machine.travel(datetime(2026, 11, 30, 12, tzinfo=UTC), tick=False):
+        first, second = review().proposals
+        assert (first.valid_from, second.valid_from) == (None, datetime(2027, 1, 1, tzinfo=UTC))
+        sync("--apply", "--yes")
+
+        assert review().proposals == ()
+
+    starts = ModelPrice.objects.order_by("valid_from").values_list("valid_from", flat=True)
+    assert list(starts) == [datetime(2026, 11, 30, 12, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)]
+
+
+class Spy(dict[str, Any]):
+    """A usage record that notes which of its columns are read."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.columns: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.columns.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.columns.add(name)
+        return super().get(name, default)
+
+
+def test_all_columns_that_rating_reads_are_read_for_the_cost(recorder: UsageRecorder) -> None:
+    price = book_price(upstream="local", model_pattern="m", web_search=1, audio_input=1, audio_output=1)
+    pk = recorder.record(upstream_model="m", web_searches=1, audio_input_tokens=1).pk
+    record = Spy(UsageRecord.objects.filter(pk=pk).values().get())
+
+    assert rate(record, book(price)).cost_usd_picos is not None
+
+    assert record.columns <= set(what_if.COLUMNS)
+
+
 # ---- Additions.
 
 
@@ -197,6 +247,7 @@ def test_the_cost_of_recent_requests_is_rated_with_the_proposed_price(
         pytest.param("anthropic", "claude-haiku-4-5", [], id="an older Claude"),
         pytest.param("deepseek", "deepseek-flash", ["weekdays"], id="hours on weekdays"),
         pytest.param("eu", "gpt-6-sol", ["region_eu", "implicit_writes", "write_12h"], id="region and writes"),
+        pytest.param("openai", "gpt-6-sol", ["implicit_writes", "write_12h"], id="no region"),
         pytest.param("openai", "gpt-4o", [], id="an older GPT"),
     ],
 )
@@ -206,6 +257,14 @@ def test_rules_that_the_catalog_cannot_say_are_offered(
     use_model(upstream, model)
 
     assert [each.id for each in only(review()).additions] == rules
+
+
+def test_the_region_of_a_profile_is_offered(use_model: UseModel, review: Review) -> None:
+    upstream = use_model("openai", "gpt-6-sol")
+    upstream.profile_overrides = {"region": "jp"}
+    upstream.save()
+
+    assert "region_jp" in [each.id for each in only(review()).additions]
 
 
 def test_added_rules_are_kept_by_later_updates(use_model: UseModel, sync: Sync, review: Review) -> None:
