@@ -77,7 +77,9 @@ class CostFields:
 
     @admin.display(description="usage as reported")
     def usage_as_reported(self, record: UsageRecord) -> SafeString:
-        return format_html('<pre class="wide">{}</pre>', json.dumps(record.usage_object, indent=2, ensure_ascii=False))
+        text = json.dumps(record.usage_object, indent=2, ensure_ascii=False)
+        # It may be wider than the page: the keyboard scrolls what has the focus.
+        return format_html('<pre class="wide" role="region" aria-label="Usage" tabindex="0">{}</pre>', text)
 
 
 def _text_without_cost(record: UsageRecord) -> str:

@@ -15,6 +15,7 @@ KEYS = "/admin/keys/apikey/"
 BUSY = KEYS + "{busy.pk}/"
 DISABLED = KEYS + "{disabled.pk}/"
 PRICE_UPDATE = "/admin/prices/update/"
+FACTORS = "/admin/keys/negotiatedfactor/"
 PRICES = "model,input,output,modifiers\nclaude-opus-5-5,4,20,speed fast 2 2\n"
 TEAM = "/admin/keys/team/{team.pk}/"
 CSV = (
@@ -55,6 +56,15 @@ class PageVisit:
 
 def click_button(name: str) -> Action:
     return lambda page: page.get_by_role("button", name=name).click()
+
+
+def add_invalid_modifier(page: Page) -> None:
+    """Add a modifier to a price, and save it with a value that its form rejects."""
+    page.get_by_text("Add another Modifier").click()
+    page.locator("#id_modifiers-0-dimension").select_option("utc_hours")
+    page.locator("#id_modifiers-0-value").fill("1 to 4")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Enter hours such as 01:00-04:00")).to_be_visible()
 
 
 def reload_page(page: Page) -> None:
@@ -208,6 +218,9 @@ PAGES = [
     PageVisit(name="prices", heading="Select price to change", url="/admin/keys/modelprice/"),
     PageVisit(name="price", heading="View price", url="/admin/keys/modelprice/{price.pk}/change/"),
     PageVisit(name="new price", heading="Add price", url="/admin/keys/modelprice/add/"),
+    PageVisit(name="new price, wrong", heading="Add price", action=add_invalid_modifier),
+    PageVisit(name="negotiated factors", heading="Select negotiated factor to change", url=FACTORS),
+    PageVisit(name="new negotiated factor", heading="Add negotiated factor", url=f"{FACTORS}add/"),
     PageVisit(name="update prices", heading="Update prices", url=PRICE_UPDATE, action=open_all_details),
     PageVisit(name="update prices, wrong", heading="Update prices", url=PRICE_UPDATE, action=compare_file("a;b\n")),
     PageVisit(

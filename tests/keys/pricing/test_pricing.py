@@ -1,10 +1,14 @@
 """Prices by model and time."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 
-from keys.models import ModelPrice
+from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
+from keys.pricing import price_book
 from keys.pricing.price_book import prices
 
 MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -41,3 +45,47 @@ def test_a_price_is_found_by_upstream_model_and_time(
     found = prices.book().find(model, upstream=upstream, at=at)
 
     assert (found.input if found else None) == expected
+
+
+def test_the_price_book_is_read_with_three_queries(db: None, django_assert_num_queries: Any) -> None:
+    for name in ("first", "second", "third"):
+        price = ModelPrice.objects.create(model_pattern=name, input_price=10_000, output_price=10_000, valid_from=MAY)
+        for value in ("fast", "slow"):
+            PriceModifier.objects.create(
+                price=price, dimension="speed", value=value, input_factor=Decimal("1.1"), output_factor=2
+            )
+    NegotiatedFactor.objects.create(upstream="any", factor=Decimal("0.9"), valid_from=MAY)
+    NegotiatedFactor.objects.create(upstream="any", factor=Decimal("0.8"), valid_from=JUNE)
+
+    with django_assert_num_queries(3):
+        book = price_book.load()
+
+    found = book.find("second", upstream="any", at=JUNE)
+    assert found is not None and [each.input_factor for each in found.modifiers] == [11_000, 11_000]
+    assert [book.price_factor("any", at=at) for at in (MAY - timedelta(1), MAY, JUNE)] == [None, 9_000, 8_000]
+    assert book.price_factor("other", at=JUNE) is None
+
+
+def test_a_modifier_past_its_form_makes_its_price_invalid(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    for since in (MAY, JUNE):
+        ModelPrice.objects.create(model_pattern="m", input_price=1, output_price=1, valid_from=since)
+    latest = ModelPrice.objects.get(valid_from=JUNE)
+    PriceModifier.objects.create(price=latest, dimension="utc_hours", value="late", input_factor=1, output_factor=1)
+
+    found = price_book.load().find("m", upstream="any", at=JUNE)
+
+    assert found is not None and (found.id, found.is_valid) == (latest.pk, False)
+    assert "has an invalid modifier: Enter hours such as" in caplog.text
+
+
+@pytest.mark.parametrize("factor", [Decimal(0), Decimal(-1), Decimal("1000.0001")])
+def test_the_database_holds_no_factor_that_is_not_positive(db: None, factor: Decimal) -> None:
+    price = ModelPrice.objects.create(model_pattern="m", input_price=1, output_price=1)
+
+    for row in (
+        NegotiatedFactor(upstream="any", factor=factor),
+        PriceModifier(price=price, dimension="speed", value="fast", input_factor=factor, output_factor=1),
+        PriceModifier(price=price, dimension="speed", value="fast", input_factor=1, output_factor=factor),
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            row.save()

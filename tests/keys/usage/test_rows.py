@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -100,6 +101,41 @@ def test_what_was_served_is_the_same_after_the_spool() -> None:
 
     assert {name: row[name] for name in SERVED} == SERVED
     assert rows.from_json(rows.to_json(row)) == row
+
+
+RATED: dict[str, Any] = {
+    "cost_usd_picos": 2**63 - 1,
+    "cache_savings_usd_picos": -5,
+    "item_cost_usd_picos": 0,
+    "unpriced_reason": "",
+    "other_prices": {"m" * 256: 7, "advisor": 8},
+    "price_factor": Decimal("0.93"),
+}
+
+
+def test_what_was_rated_is_the_same_after_the_spool() -> None:
+    row = rows.from_json(spooled(**RATED | {"price_factor": "0.93"}))
+
+    assert {name: row[name] for name in RATED} == RATED
+    assert rows.from_json(rows.to_json(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("other_prices", [7]),
+        ("other_prices", {"m": "7"}),
+        ("other_prices", {"m": -1}),
+        ("price_factor", "0"),
+        ("price_factor", "0.00001"),
+        ("price_factor", "much"),
+        ("price_factor", [1]),
+        ("price_factor", "Infinity"),
+        ("cost_usd_picos", 2**63),
+    ],
+)
+def test_what_rating_cannot_have_written_is_dropped(name: str, value: Any) -> None:
+    assert rows.from_json(spooled(**{name: value}))[name] is None
 
 
 def test_a_row_of_an_older_version_states_nothing_about_what_was_served() -> None:
