@@ -1,7 +1,7 @@
 """The maximum cost of a request at each of its targets: what budgets reserve before an upstream is contacted."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,10 @@ from keys.errors import CostUnbounded, RequestRejected, Unpriced
 from keys.pricing.max_cost import CostBound, CostUnknown, Demand, ServingTerms
 from keys.pricing.price_book import PriceBook
 from messages_api.backend.endpoint import Target
+from messages_api.backend.protocol.served import FACTS
 from messages_api.backend.protocol.token_estimate import Size
 from messages_api.gateway import demand
+from messages_api.gateway.served_columns import asked_columns
 
 ANTHROPIC = "anthropic"
 
@@ -62,7 +64,8 @@ class CostBounds:
 
     def _demand(self, target: Target) -> Demand:
         if target.endpoint.dialect != ANTHROPIC:
-            return self._translated
+            asked = asked_columns(self._request, target.endpoint)  # what is dropped is not billed
+            return replace(self._translated, facts={name: asked[name] for name in FACTS if asked[name]})
         if isinstance(self._anthropic, CostUnbounded):
             raise self._anthropic
         return self._anthropic

@@ -32,7 +32,6 @@ def translated_demand(request: Mapping[str, Any], size: Size) -> Demand:
         input_tokens=size.input_tokens,
         samplings=(Sampling(max_tokens=request["max_tokens"]),),
         cache_ttl=size.cache_ttl,
-        facts=_facts(request),
     )
 
 

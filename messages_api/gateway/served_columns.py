@@ -7,6 +7,7 @@ from typing import Any
 from messages_api.backend.attempt import Attempt
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.protocol.served import FACTS, fact_of
+from messages_api.backend.protocol.service_tier import service_tier_for
 from messages_api.backend.protocol.token_estimate import ONE_HOUR
 from messages_api.backend.protocol.usage import Usage
 
@@ -14,12 +15,14 @@ _ASKED = {"auto": "", "standard_only": "standard"}
 """Service tiers of requests by what is asked for: `auto` leaves it to the upstream."""
 
 
-def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
-    """Return the facts that a request asks an upstream for. Chat Completions has only the region of its base URL."""
+def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, str]:
+    """Return the facts that a request asks an upstream for: what is sent to it, and the region of its base URL."""
     asked = dict.fromkeys(FACTS, "")
     if endpoint.dialect == "anthropic":
         asked = {name: fact_of(request.get(name)) for name in FACTS}
-        asked["service_tier"] = _ASKED.get(asked["service_tier"], asked["service_tier"])
+    else:
+        asked["service_tier"] = service_tier_for(request, endpoint.profile) or ""
+    asked["service_tier"] = _ASKED.get(asked["service_tier"], asked["service_tier"])
     return {**asked, "region": endpoint.profile.region}
 
 
@@ -38,7 +41,7 @@ def with_asked_lifetime(counts: Usage, attempt: Attempt, *, cache_ttl: str) -> U
 def served_columns(attempt: Attempt, usage: Usage) -> dict[str, Any]:
     """Return the columns of a request that an attempt served. `usage` has the counts of the response."""
     served = attempt.served
-    columns = asked_columns(attempt.request, attempt.target.endpoint)
+    columns: dict[str, Any] = asked_columns(attempt.request, attempt.target.endpoint)
     columns |= {name: fact for name in FACTS if (fact := served.fact(name))}
     return columns | {
         "served_model": served.model or attempt.target.model,

@@ -42,7 +42,7 @@ CHOICES = {
     "role": "user, assistant or system",
     "media_type": "image/jpeg, image/png, image/gif or image/webp; for a document application/pdf or text/plain",
     "effort": "low, medium, high, xhigh or max",
-    "service_tier": "auto or standard_only",
+    "service_tier": "auto or standard_only; for OpenAI also default, fast, flex, priority or scale",
     "speed": "standard or fast",
     "ttl": "5m or 1h",
 }

@@ -22,6 +22,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "files": True,
             "tool_id_format": "40_characters",
             "tool_extras": False,
+            "service_tiers": ["auto", "default", "fast", "flex", "priority", "scale"],
         },
     ),
     "vllm": (

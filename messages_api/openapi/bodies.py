@@ -43,7 +43,7 @@ FIELDS = {
     "output_config": "Effort and JSON schema of the response.",
     "output_format": "JSON schema of the response. Superseded by `output_config.format`.",
     "metadata": "Opaque ID of the end user.",
-    "service_tier": "Whether priority capacity of the upstream may be used.",
+    "service_tier": "Service tier of the upstream: `auto` or `standard_only`, and for OpenAI also its own.",
     "speed": "Whether to pay for a faster response.",
     "inference_geo": "Region in which the model may run.",
     "cache_control": "Cache the prompt up to its last cacheable block.",

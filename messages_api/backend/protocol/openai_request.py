@@ -7,6 +7,7 @@ from messages_api.backend.protocol import events
 from messages_api.backend.protocol.ids import Ids
 from messages_api.backend.protocol.profile import Profile
 from messages_api.backend.protocol.reasoning import reasoning_for
+from messages_api.backend.protocol.service_tier import service_tier_for
 from messages_api.backend.protocol.structured_output import format_for
 from messages_api.backend.protocol.thinking_signature import ThinkingSigner
 from messages_api.backend.protocol.tools import tools_for
@@ -145,6 +146,8 @@ def _hints(request: MessagesRequest, profile: Profile) -> tuple[JSONObject, list
     passed: JSONObject = {}
     if profile.cache_control and (automatic := request.get("cache_control")):
         passed["cache_control"] = automatic
+    if (tier := service_tier_for(request, profile)) is not None:
+        passed["service_tier"] = tier
     known = _TRANSLATED | passed.keys()
     dropped = [field for field, value in request.items() if field not in known and value is not None]
     config = request.get("output_config") or {}

@@ -58,8 +58,10 @@ class Profile:
     """Whether a tool call of the history keeps the provider's own fields, such as Gemini's thought signature."""
     bills_unreadable: bool = True
     """Whether a response that was generated and cannot be read is billed. If so, it is not requested again."""
-    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,32}$")] = ""
+    region: FactValue = ""
     """The region of a regional base URL, where prices differ: no response states it."""
+    service_tiers: tuple[FactValue, ...] = ()
+    """The accepted values of `service_tier`. Others are dropped."""
     auth_style: Literal["bearer", "x-api-key"] = "bearer"
     """The header for the credential."""
     default_service_tier: FactValue = ""

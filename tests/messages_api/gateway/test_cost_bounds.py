@@ -16,6 +16,7 @@ from messages_api.backend.protocol.token_estimate import Size, measure
 from messages_api.gateway.cost_bounds import CostBounds
 from messages_api.gateway.demand import anthropic_demand, translated_demand
 from tests.keys.pricing.books import book, price
+from tests.keys.pricing.test_max_cost import modifier
 from tests.support.gateway import Gateway
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
@@ -166,3 +167,25 @@ def test_a_cost_budget_needs_a_bound(gateway: Gateway, path: str) -> None:
     assert "tools[0].max_uses" in json.dumps(response.json())
     record = gateway.record()
     assert (record.status, record.error_type) == ("rejected", "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("profile", "asked", "factor"),
+    [
+        pytest.param({}, "priority", 1, id="dropped"),
+        pytest.param({"default_service_tier": "priority"}, "flex", 2, id="dropped, and the project has another"),
+        pytest.param({"service_tiers": ["priority", "flex"]}, "priority", 2, id="sent"),
+        pytest.param(
+            {"service_tiers": ["flex"], "default_service_tier": "priority"}, "flex", 1, id="sent and less expensive"
+        ),
+        pytest.param({"service_tiers": ["default"], "default_service_tier": "priority"}, "auto", 2, id="left open"),
+    ],
+)
+def test_a_service_tier_counts_where_it_is_sent(profile: dict[str, Any], asked: str, factor: int) -> None:
+    tiers = (modifier("service_tier", "priority", 20_000), modifier("service_tier", "flex", 5_000))
+    openai = target("openai", **profile)
+
+    standard = bounds(request()).affordable([target("openai")])[0].micros
+    found = bounds(request(service_tier=asked), price(modifiers=tiers)).affordable([openai])[0].micros
+
+    assert found == factor * standard

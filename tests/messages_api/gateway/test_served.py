@@ -98,6 +98,24 @@ def test_what_an_upstream_is_not_asked_for_does_not_count(gateway: Gateway) -> N
     assert facts(gateway.record()) == ("", "", "", "")
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("asked", "served", "recorded"),
+    [("fast", "priority", "priority"), ("priority", "default", "default"), ("flex", None, "flex"), ("auto", None, "")],
+)
+def test_the_service_tier_of_openai_is_sent_and_that_of_the_response_counts(
+    gateway: Gateway, path: str, asked: str, served: str | None, recorded: str
+) -> None:
+    gateway.configure_upstream("openai", profile_preset="openai")
+    case = {"id": "o02-cache-write", "dialect": "openai", "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+    gateway.upstream.queue(body_response(served_cases.plain(case | {"response": {"service_tier": served}})))
+
+    assert gateway.post(path, HELLO | {"model": "gpt-6-sol", "service_tier": asked}).status == 200
+
+    assert gateway.upstream.requests[0].body["service_tier"] == asked
+    assert gateway.record().service_tier == recorded
+
+
 def test_a_value_that_the_price_does_not_know_makes_a_request_unpriced(gateway: Gateway) -> None:
     gateway.configure_upstream("anthropic")
     save("claude-opus-5-5")

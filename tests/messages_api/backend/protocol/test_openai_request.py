@@ -32,6 +32,8 @@ from tests.messages_api.backend.protocol.translated import error_of, to_body
             {"user": hashlib.sha256(b"\xed\xa0\xbd").hexdigest()},
         ),
         ({"metadata": None, "future": None, "tools": None, "container": None}, {}, {}),
+        ({"service_tier": "flex"}, {"service_tiers": ["default", "flex"]}, {"service_tier": "flex"}),
+        ({"service_tier": "standard_only"}, {"service_tiers": ["default", "flex"]}, {"service_tier": "default"}),
     ],
 )
 def test_a_field_is_translated(fields: Any, profile: Any, body: Any) -> None:
@@ -50,6 +52,8 @@ def test_a_field_is_translated(fields: Any, profile: Any, body: Any) -> None:
             {},
             {"service_tier", "inference_geo", "diagnostics"},
         ),
+        ({"service_tier": "priority"}, {"service_tiers": ["flex"]}, {"service_tier"}),
+        ({"service_tier": 7}, {"service_tiers": ["flex"]}, {"service_tier"}),
         ({"fallbacks": [], "mcp_servers": [], "future": 0}, {}, {"fallbacks", "mcp_servers", "future"}),
         ({"output_config": {"task_budget": 1, "format": None}}, {}, {"output_config.task_budget"}),
     ],

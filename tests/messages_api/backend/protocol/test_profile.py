@@ -36,6 +36,7 @@ def test_the_defaults_are_the_most_portable_choice() -> None:
         "tool_extras": True,
         "bills_unreadable": True,
         "region": "",
+        "service_tiers": (),
         "auth_style": "bearer",
         "default_service_tier": "",
         "default_inference_geo": "",
@@ -83,6 +84,7 @@ def test_efforts_are_a_list_of_levels() -> None:
         ({"max_stop": -1}, "max_stop"),
         ({"system_role": "user"}, "system_role"),
         ({"region": "EU west"}, "region"),
+        ({"service_tiers": ["Fast!"]}, "service_tiers"),
     ],
 )
 def test_an_invalid_profile_is_rejected_with_the_name_of_the_field(overrides: dict[str, Any], named: str) -> None:
