@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from keys.bills import generations, money_causes, token_causes
 from keys.bills.billed import Billed, KeyTokens, billed, own_keys_of, sum_by_cell
 from keys.bills.causes import Item
-from keys.bills.cells import Cell, Tokens, minus, size
+from keys.bills.cells import Cell, Tokens, minus, plus, size
 from keys.bills.derived_tokens import derived
 from keys.bills.own import OwnFigures, own_figures
 from keys.bills.own_sums import OwnSums, compare_own_sums
@@ -132,9 +132,17 @@ def _assumed_key(matching: Matching) -> str:
 
 
 def _distance(matching: Matching, tokens: list[KeyTokens]) -> int:
-    cells = sum_by_cell(tokens)
-    own = {cell: each.tokens for cell, each in matching.own.cells.items() if cell.day in matching.billed.token_bills}
-    return sum(size(minus(cells.get(cell, {}), own.get(cell, {}))) for cell in {*cells, *own})
+    """Return how far tokens are from the recorded ones, by day and model alone: facts may differ for other causes."""
+    days = matching.billed.token_bills
+    found: dict[tuple[date, str], Tokens] = {}
+    for cell, billed_tokens in sum_by_cell(tokens).items():
+        key = cell.day, cell.model
+        found[key] = plus(found.get(key, {}), billed_tokens)
+    for cell, own in matching.own.cells.items():
+        if cell.day in days:
+            key = cell.day, cell.model
+            found[key] = minus(found.get(key, {}), own.tokens)
+    return sum(map(size, found.values()))
 
 
 def _explain_tokens(matching: Matching, own_keys: set[str]) -> None:

@@ -24,6 +24,11 @@ CSV = (
 )
 WRONG_CSV = "name,owner,expires\nLaptop,nobody-here,30d\nLaptop of Tom,tom.berg,soon\nGood,tom.berg,30d\n"
 
+BILL = (
+    "usage_date_utc,model_version,api_key,workspace,usage_input_tokens_no_cache,usage_output_tokens,speed\n"
+    "2026-11-20,claude-sonnet-4-5,gateway,Default,12345,5678,\n"
+    "2026-11-20,claude-haiku-4-5-with-a-name-that-is-longer-than-any-other,laptop of Tom,Default,1234567,890,fast\n"
+)
 Action = Callable[[Page], None]
 
 
@@ -131,6 +136,17 @@ def upload_csv(text: str) -> Action:
     return upload
 
 
+def import_bill(page: Page) -> None:
+    file = {"name": "usage.csv", "mimeType": "text/csv", "buffer": BILL.encode()}
+    page.get_by_label("File").set_input_files(file)
+    page.get_by_label("Upstream").fill("anthropic")
+    page.get_by_role("button", name="Import").click()
+
+
+def open_bill_lines(page: Page) -> None:
+    page.get_by_role("link", name=re.compile("^[0-9,]+ lines?$")).click()
+
+
 def compare_file(text: str) -> Action:
     """Return an action that compares the prices with a CSV file."""
 
@@ -226,6 +242,10 @@ PAGES = [
     PageVisit(
         name="update prices, review", heading="Update prices: review", url=PRICE_UPDATE, action=compare_file(PRICES)
     ),
+    PageVisit(name="import bill", heading="Import bill", url="/admin/keys/bill/add/"),
+    PageVisit(name="bill", heading="anthropic: Anthropic Console usage CSV", action=import_bill),
+    PageVisit(name="bill lines", heading="Bill lines", action=open_bill_lines),
+    PageVisit(name="bills", heading="Select bill to view", url="/admin/keys/bill/"),
     PageVisit(name="usage", heading="Usage", url="/admin/usage/?period=30d", action=open_all_details),
     PageVisit(name="requests", heading="Usage records", url="/admin/keys/usagerecord/"),
     PageVisit(name="request", heading="Request", url="/admin/keys/usagerecord/{record_path}/change/"),
