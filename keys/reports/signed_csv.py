@@ -107,6 +107,10 @@ def opened(path: Path) -> Iterator[SignedFile]:
         raise UnreadableExport(f"The file cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UnreadableExport("The file is not in UTF-8.") from error
+    except UnreadableExport:
+        raise
+    except ValueError as error:  # of a path with a NUL
+        raise UnreadableExport(f"The file cannot be read: {error}.") from error
     except csv.Error as error:
         raise UnreadableExport(f"Line {reader.line_num}: {error}.") from error
 

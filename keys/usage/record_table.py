@@ -33,12 +33,10 @@ class NotPartitionable(Exception):
 
 
 def is_partitioned(database: BaseDatabaseWrapper) -> bool:
-    """Return whether the table is partitioned. Reads the catalog once per process."""
+    """Return whether the table is partitioned, as it was when this process read the catalog."""
     global _is_partitioned
-    if database.vendor != "postgresql":
-        return False
     if _is_partitioned is None:
-        _is_partitioned = _read_form(database)
+        _is_partitioned = read_form(database)
     return _is_partitioned
 
 
@@ -56,7 +54,10 @@ def forget_form() -> None:
     _is_partitioned = None
 
 
-def _read_form(database: BaseDatabaseWrapper) -> bool:
+def read_form(database: BaseDatabaseWrapper) -> bool:
+    """Return whether the table is partitioned now."""
+    if database.vendor != "postgresql":
+        return False
     with database.cursor() as cursor:
         cursor.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", [TABLE])
         found = cursor.fetchone()
@@ -75,7 +76,7 @@ def partition() -> list[str]:
         raise NotPartitionable("Only PostgreSQL partitions tables.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
-        if _read_form(connection):
+        if read_form(connection):
             raise NotPartitionable("The usage records are partitioned already.")
         _check_references(cursor)
         indexes, constraints = _indexes(cursor), _foreign_keys(cursor)
@@ -104,7 +105,7 @@ def create_coming(months: int = COMING_MONTHS) -> list[str]:
 
     Does nothing for a plain table. May run in several processes at the same time.
     """
-    if not is_partitioned(connection):
+    if not read_form(connection):
         return []
     created = []
     for month in _coming(months):

@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *, months: int, **options: Any) -> None:
         try:
-            created = [] if record_table.is_partitioned(connection) else record_table.partition()
+            created = [] if record_table.read_form(connection) else record_table.partition()
         except NotPartitionable as error:
             raise CommandError(str(error)) from error
         created += record_table.create_coming(months)

@@ -17,13 +17,12 @@ def plain_again(quiet_ledger: None) -> Iterator[None]:
     """Make the table plain at the end of the test."""
     yield
     ledger.close()
-    record_table.forget_form()
-    if record_table.is_partitioned(connection):
+    if record_table.read_form(connection):
         with connection.cursor() as cursor:
             cursor.execute(f'DROP TABLE "{record_table.TABLE}"')
         with connection.schema_editor() as editor:
             editor.create_model(UsageRecord)
-        record_table.forget_form()
+    record_table.forget_form()
 
 
 @pytest.fixture(params=FORMS)
