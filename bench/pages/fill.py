@@ -1,7 +1,7 @@
 """
 Fills an empty database with the keys and the usage of an installation after a month.
 
-    DATABASE_URL=… python -m bench.fill [--keys 10000] [--requests 1000000] [--session 8]
+    DATABASE_URL=… python -m bench.pages.fill [--keys 10000] [--requests 1000000] [--session 8]
 
 Keys are used in sessions of several requests, few keys often and many rarely. `--session 1` spreads the requests, so
 that nearly each has an hourly rollup of its own: the worst case for a report.

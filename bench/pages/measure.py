@@ -1,7 +1,7 @@
 """
 Measures the pages of the admin on a filled database (see `fill`): the best of five, in wall time and CPU time.
 
-    DATABASE_URL=… python -m bench.measure [path …]
+    DATABASE_URL=… python -m bench.pages.measure [path …]
 """
 
 import os

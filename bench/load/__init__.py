@@ -1,0 +1,1 @@
+"""Load: the mock upstream, the clients, and the checks of what they receive."""

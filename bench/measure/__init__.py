@@ -1,0 +1,1 @@
+"""Measurements: rounds in which all candidates are measured alternately."""

@@ -1,0 +1,1 @@
+"""Filled databases and the time of admin pages."""

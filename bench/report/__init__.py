@@ -1,0 +1,1 @@
+"""Reports: medians, ratios within a round, targets, as text and Markdown."""

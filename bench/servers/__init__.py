@@ -1,0 +1,1 @@
+"""Servers under measurement: their configuration, processes, CPU time and memory."""
