@@ -6,6 +6,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models.signals import m2m_changed
 
 from audit import log
+from keys.models.reratings import FIGURES
 
 EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
@@ -18,6 +19,19 @@ EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.Bill": {"file_digest", "has_amounts", "has_tokens", "imported_at", "reconciled_at", "result"},
     "keys.SignedOffMonth": {"signed_off_by", "signed_off_at"},
     "keys.UpstreamKeys": set(),
+    "keys.Rerating": {
+        *FIGURES,
+        "is_writing",
+        "created_by",
+        "finished_at",
+        "after_created_at",
+        "after_id",
+        "after_change",
+        "previewed_records",
+        "budgets",
+        "restored_records",
+        "kept_records",
+    },
     "messages_api.Upstream": {"credential_set_at", "uid"},
     "messages_api.Route": set(),
     "messages_api.RouteTarget": set(),

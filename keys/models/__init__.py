@@ -7,6 +7,7 @@ from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice, NegotiatedFactor, PriceModifier
 from keys.models.reporting_zone import ReportingZone
+from keys.models.reratings import Rerating, ReratingChange
 from keys.models.teams import Team
 from keys.models.usage import HourlyLatency, HourlyUsage, UsageRecord
 
@@ -26,6 +27,8 @@ __all__ = [
     "Notification",
     "PriceModifier",
     "ReportingZone",
+    "Rerating",
+    "ReratingChange",
     "SignedOffMonth",
     "Team",
     "UpstreamKeys",

@@ -15,7 +15,7 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.usage import ledger, record_table, reporting_zone, zone_change
+from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines
 from lib.shared_store import store
 from messages_api.errors import RequestError
@@ -33,6 +33,7 @@ PERIODIC_TASKS = [
     PeriodicTask(run=delivery.send_pending, every_s=5),
     PeriodicTask(run=reporting_zone.follow, every_s=5),
     PeriodicTask(run=zone_change.apply_slice, every_s=1),
+    PeriodicTask(run=rerating.run_slice, every_s=1),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),

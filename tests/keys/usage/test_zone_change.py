@@ -1,7 +1,7 @@
 """A changed reporting time zone: budgets carry their spending over, and rollups are re-added."""
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -12,87 +12,29 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.budgets import status
-from keys.budgets.reservations import BudgetRef, ReservationRequest
 from keys.models import (
-    APIKey,
     Budget,
     BudgetPeriod,
     HourlyUsage,
-    ModelPrice,
     Notification,
     ReportingZone,
-    Team,
     UsageRecord,
 )
-from keys.models.usage import BILLED_TOKEN_COLUMNS
-from keys.pricing.price_book import prices
 from keys.reports import usage_report
 from keys.reports.date_range import DateRange
-from keys.usage import ledger, recovery, reporting_zone, rollup_check, zone_change
-from keys.usage.rows import Admission, Settlement
+from keys.usage import recovery, reporting_zone, zone_change
 from lib import periods
 from lib.periods import FOREVER
-from tests.support.usage_rows import SETTLEMENT, admission_of
+from tests.support.charged_requests import Installation, check_spending, mismatches
 
 ZONES = ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Auckland")
-ALL_TIME = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
 def installation(quiet_ledger: None) -> "Installation":
-    return Installation()
-
-
-class Installation:
-    """A key of a team, each with a budget of every period and unit."""
-
-    def __init__(self) -> None:
-        team = Team.objects.create(name="team")
-        self.key = APIKey.objects.issue(name="app", team=team)[0]
-        scopes: list[dict[str, Any]] = [{"api_key": self.key}, {"team": team}]
-        self.budgets = [
-            Budget.objects.create(period=period, unit=unit, amount=10**9, **scope)
-            for scope in scopes
-            for period in Budget.Period.values
-            for unit in Budget.Unit.values
-        ]
-        ModelPrice.objects.create(
-            model_pattern="*",
-            input_price=3_333_333,
-            output_price=7_777_777,
-            valid_from=datetime(2020, 1, 1, tzinfo=UTC),
-        )
-        prices.book()
-        reporting_zone.start()
-
-    def admit(self, at: datetime, *, budgets: list[Budget] | None = None) -> Admission:
-        requests = [
-            ReservationRequest(
-                budget=BudgetRef(id=each.pk, scope="key", period=each.period, unit=each.unit), amount=1_000 + each.pk
-            )
-            for each in (self.budgets if budgets is None else budgets)
-        ]
-        admission = admission_of(
-            self.key, created_at=at, reservation_requests=requests, upstream="local", upstream_model="m"
-        )
-        ledger.admit(admission)
-        return admission
-
-    def settle(self, admission: Admission, **fields: Any) -> None:
-        ledger.settle(admission, Settlement(**(SETTLEMENT | {"upstream_model": "m"} | fields)))
-
-    def settle_random_requests(self, now: datetime, random: Random, count: int) -> list[Admission]:
-        """Settle most requests of the last forty days, half of them of the last three. Return those in flight."""
-        in_flight = []
-        for _ in range(count):
-            seconds = random.choice([3, 40]) * 86_400 * random.random()
-            charged = random.sample(self.budgets, random.choice([0, 3, len(self.budgets)]))
-            admission = self.admit(now - timedelta(seconds=seconds), budgets=charged)
-            if random.random() < 0.2:
-                in_flight.append(admission)
-            else:
-                self.settle(admission, input_tokens=random.randint(0, 10_000), output_tokens=random.randint(0, 99))
-        return in_flight
+    found = Installation()
+    reporting_zone.start()
+    return found
 
 
 def restart(settings: Any, zone: str) -> None:
@@ -112,27 +54,11 @@ def change(settings: Any, zone: str) -> None:
         pass
 
 
-def recorded(row: BudgetPeriod) -> tuple[int, int]:
-    """What the records of a period spent, in pico-dollars or tokens, and have reserved of its budget."""
-    spent = reserved = 0
-    for record in UsageRecord.objects.filter(created_at__gte=row.starts_at, created_at__lt=row.ends_at):
-        amounts = dict(record.reservations)
-        if row.budget_id not in amounts:
-            continue
-        if record.status == "started":
-            reserved += amounts[row.budget_id]
-        elif row.budget.unit == "usd":
-            spent += record.cost_usd_picos or 0
-        else:
-            spent += sum(getattr(record, name) or 0 for name in BILLED_TOKEN_COLUMNS)
-    return spent, reserved
-
-
 def check_budgets(*, at: datetime) -> None:
     """Compare every period with the records, and the current ones with the calendar of the zone."""
+    check_spending()
     for budget in Budget.objects.all():
         rows = list(BudgetPeriod.objects.filter(budget=budget).order_by("starts_at"))
-        assert [(row.spent_exactly, row.reserved) for row in rows] == [recorded(row) for row in rows]
         assert all(earlier.ends_at <= later.starts_at for earlier, later in pairwise(rows))
         current = [(row.starts_at, row.ends_at) for row in rows if row.contains(at)]
         assert current == [periods.bounds_of(budget.period, at)]
@@ -140,8 +66,7 @@ def check_budgets(*, at: datetime) -> None:
 
 def check_reports(zone: str) -> None:
     """Compare the rollups with the records, and the days of the report with those of the records."""
-    intervals = rollup_check.iter_intervals(*ALL_TIME)
-    assert [each for interval in intervals for each in rollup_check.mismatches(interval)] == []
+    assert mismatches() == []
     by_day: dict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
     for record in UsageRecord.objects.exclude(status="started"):
         day = by_day[record.created_at.astimezone(ZoneInfo(zone)).date()]
