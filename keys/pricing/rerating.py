@@ -7,16 +7,9 @@ from typing import Any
 from django.db.models import Q
 
 from keys.models import Rerating, UsageRecord
-from keys.pricing.rating import PART_COLUMNS, Prices, rate
+from keys.pricing.rating import Prices, Rating, rate
 
-RATED_COLUMNS = (
-    "cost_usd_picos",
-    *PART_COLUMNS,
-    "unpriced_reason",
-    "price_id",
-    "other_prices",
-    "price_factor",
-)
+RATED_COLUMNS = tuple(Rating().columns)
 """The columns of a usage record that rating decides."""
 Amounts = dict[str, Any]
 """Rated columns, in the form in which JSON keeps them."""
@@ -41,17 +34,7 @@ def amounts_of(row: Mapping[str, Any]) -> Amounts:
 
 def amounts_now(row: Mapping[str, Any], book: Prices) -> Amounts:
     """Return the rated columns of a record with the prices of a book."""
-    rating = rate(row, book)
-    return amounts_of(
-        {
-            "cost_usd_picos": rating.cost_usd_picos,
-            **rating.parts,
-            "unpriced_reason": rating.unpriced_reason,
-            "price_id": rating.price_id,
-            "other_prices": rating.other_prices,
-            "price_factor": rating.price_factor,
-        }
-    )
+    return amounts_of(rate(row, book).columns)
 
 
 def columns_of(amounts: Amounts) -> dict[str, Any]:
