@@ -22,7 +22,7 @@ FIGURES = (
 class Rerating(models.Model):
     """A run that rates the settled requests of a period again, with the prices that are known now."""
 
-    class State(models.TextChoices):
+    class RunState(models.TextChoices):
         PREVIEWING = "previewing", "Preview in progress"
         PREVIEWED = "previewed", "Preview"
         APPLYING = "applying", "In progress"
@@ -34,7 +34,7 @@ class Rerating(models.Model):
     end = models.DateTimeField()
     model = models.CharField(max_length=256, blank=True)
     upstream = models.CharField(max_length=64, blank=True)
-    state = models.CharField(max_length=16, choices=State.choices, default=State.PREVIEWING)
+    state = models.CharField(max_length=16, choices=RunState.choices, default=RunState.PREVIEWING)
     # 1 while records are changed, otherwise None: the constraint excludes a second run.
     is_writing = models.PositiveSmallIntegerField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -80,7 +80,7 @@ class Rerating(models.Model):
 
     @property
     def is_running(self) -> bool:
-        return self.state in (self.State.PREVIEWING, self.State.APPLYING, self.State.UNDOING)
+        return self.state in (self.RunState.PREVIEWING, self.RunState.APPLYING, self.RunState.UNDOING)
 
 
 class ReratingChange(models.Model):

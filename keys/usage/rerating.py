@@ -25,7 +25,7 @@ from lib import money
 
 logger = logging.getLogger(__name__)
 
-State = Rerating.State
+State = Rerating.RunState
 PREVIEW_BATCH = 500
 BATCH = 100
 """Records of a transaction. Requests with the same budgets wait for it."""

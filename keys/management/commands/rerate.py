@@ -79,6 +79,6 @@ class Command(BaseCommand):
             f"{money.exact(run.old_picos)} → {money.exact(run.new_picos)}, {run.newly_priced:,} get a price, "
             f"{run.newly_unpriced:,} lose it, {len(run.budgets):,} budgets."
         )
-        if run.state == Rerating.State.UNDONE:
+        if run.state == Rerating.RunState.UNDONE:
             kept = f"{run.kept_records:,} settled since and kept"
             self.stdout.write(f"{run.restored_records:,} requests restored, {kept}.")
