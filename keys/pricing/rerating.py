@@ -33,7 +33,7 @@ def amounts_of(row: Mapping[str, Any]) -> Amounts:
 
 
 def amounts_now(row: Mapping[str, Any], book: Prices) -> Amounts:
-    """Return the rated columns of a record with the prices of a book."""
+    """Return the rated columns of a record with the prices of the price book."""
     return amounts_of(rate(row, book).columns)
 
 
