@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from auditlog.models import LogEntry
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from keys.models import ModelPrice
 from messages_api.models import Route, RouteTarget, Upstream
@@ -66,6 +66,21 @@ def test_a_review_without_differences_says_so(visitor: Visitor) -> None:
     compare(page)
 
     expect(page.locator("#summary")).to_contain_text("Nothing to do")
+
+
+def test_the_page_works_without_javascript(visitor: Visitor, chromium: Browser, unpriced: None) -> None:
+    address = visitor.open("/admin/prices/update/").url
+    state = visitor.page.context.storage_state()
+    context = chromium.new_context(java_script_enabled=False, storage_state=state)
+    page = context.new_page()
+
+    page.goto(address)
+    compare(page)
+    page.get_by_role("button", name="Apply selected").click()
+
+    expect(page.locator(".messagelist")).to_contain_text("2 prices added.")
+    assert ModelPrice.objects.count() == 2
+    context.close()
 
 
 def test_no_server_process_loads_the_catalog(visitor: Visitor, pages: GatewayServer, unpriced: None) -> None:

@@ -91,7 +91,7 @@ def _proposal(each: Candidate, pattern: str, upstream: str, current: CurrentPric
         kind = "rules"
     elif each.is_named_only and row is not None:
         return None  # a name alone is no reason to replace a price
-    elif each.valid_from is not None and any(other.valid_from == each.valid_from for other in rows):
+    elif not each.replaces_exactly and _is_taken(each, rows):
         return None  # an admin has scheduled another price for this time
     return Proposal(
         id=str(number),
@@ -103,14 +103,14 @@ def _proposal(each: Candidate, pattern: str, upstream: str, current: CurrentPric
         confidence=each.confidence,
         is_named_only=each.is_named_only,
         is_unpriced=each.is_unpriced,
-        is_selected=kind != "rules" and _is_certain(each, row),
+        is_selected=kind != "rules" and _is_certain(each, row) and not _is_taken(each, rows),
         valid_from=each.valid_from,
         known_since=each.known_since,
         replaces_since=row.valid_from if row else None,
         replaces=row.pk if row else None,
         base=digest([rows[0] if rows else None, row]),
         changes=() if kind == "rules" else changes(old, new),
-        notes=(*each.notes, *_notes(each, row, pattern)),
+        notes=(*each.notes, *_notes(each, row, rows, pattern)),
         additions=rules,
     )
 
@@ -134,8 +134,13 @@ def _is_certain(each: Candidate, row: ModelPrice | None) -> bool:
     )
 
 
-def _notes(each: Candidate, row: ModelPrice | None, pattern: str) -> list[str]:
-    notes = []
+def _is_taken(each: Candidate, rows: list[ModelPrice]) -> bool:
+    """Return whether another price starts at the same time."""
+    return each.valid_from is not None and any(row.valid_from == each.valid_from for row in rows)
+
+
+def _notes(each: Candidate, row: ModelPrice | None, rows: list[ModelPrice], pattern: str) -> list[str]:
+    notes = ["Cannot be applied: another price starts at the same time."] if _is_taken(each, rows) else []
     if each.is_named_only:
         notes.append("Matched by name: the upstream's URL is not that of the provider.")
     if row is not None and row.model_pattern != pattern:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from keys.pricing.catalog import applying, csv_review, proposals, what_if
-from keys.pricing.catalog.proposals import PriceReview, Problem, Proposal
+from keys.pricing.catalog.proposals import PriceReview, Problem, Proposal, WhatIf
 from keys.pricing.catalog.used_models import UsedModel, UsedUpstream, used_models
 from lib import model_patterns, money
 from lib.arguments import moment
@@ -164,5 +164,10 @@ def _lines_of(each: Proposal, added: frozenset[str] | None) -> Iterator[str]:
     for rule in each.additions:
         yield f"    {'+' if rule.id in (added or ()) else '?'} {rule.id}: {rule.label}. {rule.reason}"
     if each.what_if and each.what_if.requests:
-        recorded, proposed = money.short(each.what_if.recorded_picos), money.short(each.what_if.proposed_picos)
-        yield f"    Last 30 days, {each.what_if.requests:,} requests: {recorded} → {proposed}"
+        yield f"    Last 30 days, {each.what_if.requests:,} requests: {_costs(each.what_if)}"
+
+
+def _costs(found: WhatIf) -> str:
+    """Return the cost as recorded and with the proposed price, each with the number of unpriced requests."""
+    sides = ((found.recorded_picos, found.unpriced_before), (found.proposed_picos, found.unpriced_after))
+    return " → ".join(money.short(picos) + (f" ({count:,} unpriced)" if count else "") for picos, count in sides)

@@ -183,7 +183,7 @@ def test_the_cost_of_recent_requests_is_rated_with_the_proposed_price(
         "output_tokens": 10,
     }
     for tokens in (100_000, 100_001):  # the second one is above the threshold
-        record = recorder.record(**used, input_tokens=tokens, output_tokens=10)
+        record = recorder.record(**used, input_tokens=tokens)
         UsageRecord.objects.filter(pk=record.pk).update(cost_usd_picos=tokens * M + 10 * 5 * M)
     recorder.record(model="h", upstream="anthropic", upstream_model="another", input_tokens=1, output_tokens=1)
 
@@ -448,6 +448,19 @@ def test_a_column_that_the_file_lacks_keeps_the_current_value(review: Review, tm
 
     assert [(each.label, each.old, each.new) for each in proposal.changes] == [("Input", "$5.00", "$6.00")]
     assert proposal.is_selected
+
+
+def test_a_row_for_the_start_of_another_price_is_named_and_not_applied(review: Review, tmp_path: Path) -> None:
+    current("m")
+    shown = review("--csv", csv_file(tmp_path, "model,input,output,valid_from\nm,1,2,2026-01-01T00:00Z\n"))
+
+    proposal = only(shown)
+    assert (proposal.is_selected, proposal.notes) == (
+        False,
+        ("Cannot be applied: another price starts at the same time.",),
+    )
+    with pytest.raises(applying.NotApplied):
+        applying.apply(shown, {proposal.id: frozenset()})
 
 
 def test_an_empty_cell_removes_the_value(review: Review, tmp_path: Path) -> None:
