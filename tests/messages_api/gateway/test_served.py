@@ -217,8 +217,8 @@ def test_a_fallback_is_recorded_with_its_own_region(gateway: Gateway) -> None:
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 def test_added_time_is_the_gateways_own(gateway: Gateway, dialect: str, stream: bool) -> None:
     gateway.configure_upstream(dialect)
-    case = {"id": "a01-plain" if dialect == "anthropic" else "o01-cached", "dialect": dialect}
-    case |= {"response": {}, "usage": next(each for each in served_cases.cases() if each["id"] == case["id"])["usage"]}
+    name = "a01-plain" if dialect == "anthropic" else "o01-cached"
+    case = next(each for each in served_cases.cases() if each["id"] == name)
     frame = anthropic_frame if dialect == "anthropic" else openai_frame
     if stream:
         frames = [frame(each) for each in served_cases.streamed(case)]
