@@ -166,6 +166,7 @@ def requests(quiet_ledger: None, owner: User, at_length: bool) -> list[Row]:
     return rows
 
 
+@pytest.mark.timeout(1800)  # of the long form
 def test_every_grouping_adds_up_in_every_time_zone(requests: list[Row], settings: Any) -> None:
     for zone in ZONES:
         settings.TIME_ZONE = zone
