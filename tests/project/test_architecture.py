@@ -80,7 +80,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/reports": {"keys/budgets", "keys/domain", "keys/limits", "keys/models", "lib"},
     "keys/templatetags": {"keys/admin", "keys/domain", "keys/hygiene", "keys/models", "keys/reports", "lib"},
     "keys/usage": {"keys/budgets", "keys/domain", "keys/errors", "keys/models", "keys/pricing", "lib"},
-    "keys/verification": {"keys/models", "keys/reports", "keys/usage", "lib"},
+    "keys/verification": {"keys/bills", "keys/models", "keys/reports", "keys/usage", "lib"},
     "lib": set(),
     "messages_api/admin": {
         "lib",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -13,10 +12,10 @@ from django.utils import timezone
 
 from keys.reports.date_range import start_of
 from keys.reports.signed_csv import UnreadableExport
-from keys.reports.totals import Totals
 from keys.usage import reporting_zone, rollup_check
-from keys.verification import exports, figures
+from keys.verification import exports
 from keys.verification.figures import Disagreement
+from keys.verification.proof import Proof
 from keys.verification.renewal import renew
 from lib import money
 from lib.arguments import day
@@ -24,15 +23,13 @@ from lib.printable import printable
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 SHOWN = 20
-KEPT = 1_000
-"""Disagreements in the result as JSON. The others are counted."""
 
 
 class Command(BaseCommand):
     help = (
-        "Compare usage records, hourly rollups, usage report and export of a period, and verify the checksum of each "
-        "record. Exits with 1 and names the record or the hour if anything disagrees. With --export, verify a file. "
-        "Examples: manage.py verify_figures --from 2026-11-01 --to 2026-11-30; manage.py verify_figures --export u.csv"
+        "Compare usage records, hourly rollups, usage report, export and imported bills of a period, and verify the "
+        "checksum of each record. Exits with 1 and names the record or the hour if anything disagrees. With --export, "
+        "verify a file. Example: manage.py verify_figures --from 2026-11-01 --to 2026-11-30"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,36 +51,40 @@ class Command(BaseCommand):
             renewed = sum(renew(each) for each in _days(first, last))
             self.stdout.write(f"{renewed:,} checksums renewed.")
         else:
-            self._verify(_days(first, last), as_json=options["json"])
+            self._verify(first, last, as_json=options["json"])
 
     # ---- A period.
 
-    def _verify(self, days: Iterator[date], *, as_json: bool) -> None:
-        total, number, kept = Totals(), 0, list[Disagreement]()
-        count = 0
-        for each in days:
-            count += 1
-            recorded, found = figures.verify(each)
-            total += recorded
-            number += len(found)
-            kept += found[: KEPT - len(kept)]
+    def _verify(self, first: date | None, last: date | None, *, as_json: bool) -> None:
+        proof = Proof()
+        for each in _days(first, last):
+            proof.add_day(each)
+        if proof.days:
+            proof.add_bills(first or proof.days[0], last or proof.days[-1])
         if as_json:
-            self.stdout.write(json.dumps({"days": count, "disagreements": number, "found": list(map(asdict, kept))}))
+            self.stdout.write(json.dumps(proof.as_json()))
         else:
-            self._report(total, count, number, kept)
-        if number:
-            raise CommandError(f"{number:,} figures disagree with the usage records.")
+            self._report(proof)
+        if proof.number:
+            raise CommandError(f"{proof.number:,} figures disagree with the usage records.")
 
-    def _report(self, total: Totals, days: int, number: int, kept: list[Disagreement]) -> None:
+    def _report(self, proof: Proof) -> None:
+        total, number, kept, days = proof.total, proof.number, proof.kept, len(proof.days)
         for each in kept[:SHOWN]:
             self.stdout.write(_line(each))
         if number > SHOWN:
             self.stdout.write(f"… and {number - SHOWN:,} more")
         if not number:
-            subject = "1 day" if days == 1 else f"{days:,} days"
+            subject = _days_of(days)
             figures = f"{total.requests:,} requests, {total.rejected:,} rejected, {total.tokens:,} tokens"
             cost = money.exact(total.cost_picos)
             self.stdout.write(f"Records, hours, report and export of {subject} with requests agree: {figures}, {cost}.")
+        for bill in proof.bills:
+            self.stdout.write(
+                f"Bill of {printable(bill.upstream)}, {_days_of(bill.days, 'UTC ')}: {money.exact(bill.billed)} = "
+                f"{money.exact(bill.recorded)} recorded + {money.exact(bill.explained)} explained + "
+                f"{money.exact(bill.unexplained)} unexplained"
+            )
 
     # ---- A file.
 
@@ -100,6 +101,10 @@ class Command(BaseCommand):
         except UnreadableExport as error:
             raise CommandError(str(error)) from error
         raise CommandError("The file is not as it was exported. Above: lines that differ from the figures now.")
+
+
+def _days_of(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}{'day' if count == 1 else 'days'}"
 
 
 def _line(found: Disagreement) -> str:

@@ -230,7 +230,7 @@ def test_no_other_change_of_an_export_goes_unnoticed(spoil: Callable[[list[str]]
         (None, "The file cannot be read: No such file or directory."),
     ],
 )
-def test_a_file_that_is_no_export_is_rejected(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_export_is_rejected(db: None, content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     if content is not None:
         path.write_bytes(content)
