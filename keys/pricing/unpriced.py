@@ -31,8 +31,10 @@ class UnpricedModel:
 
 
 def unpriced_models() -> list[UnpricedModel]:
-    """Return the models that have no price now, the most recently used first. Three queries."""
+    """Return the models that have no price now, the most recently used first. Five queries; one if there is none."""
     last_hours = _last_hours()
+    if not last_hours:
+        return []
     now, book = timezone.now(), price_book.load()
     requested: dict[tuple[str, str], set[str]] = defaultdict(set)
     for model, upstream, upstream_model in _upstream_names(last_hours):
@@ -65,8 +67,6 @@ def _upstream_names(last_hours: dict[tuple[str, str], datetime]) -> list[tuple[s
 
     Where those records no longer exist, the requested name is used as the upstream model.
     """
-    if not last_hours:
-        return []
     conditions = [
         Q(model=model, upstream=upstream, created_at__gte=hour, created_at__lt=hour + HOUR)
         for (model, upstream), hour in last_hours.items()

@@ -143,7 +143,5 @@ def test_the_number_of_queries_is_constant(browser: Client, issue: Issue, django
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             issue(name=f"app {APIKey.objects.count()}")
-        with django_assert_num_queries(
-            11
-        ):  # session, user, two that count, two for budgets, three findings, hours, prices
+        with django_assert_num_queries(10):  # session, user, two that count, two for budgets, three findings, hours
             browser.get(PAGE)

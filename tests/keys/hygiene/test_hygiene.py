@@ -216,7 +216,7 @@ def test_as_many_queries_for_fifty_keys_as_for_five(issue: Issue, django_assert_
     for expected in (5, 50):
         while APIKey.objects.count() < expected:
             issue(f"no expiry {APIKey.objects.count()}", expires_at=None)
-        with django_assert_num_queries(7):  # two that count, two for budgets, the keys of one finding, hours, prices
+        with django_assert_num_queries(6):  # two that count, two for budgets, the keys of one finding, hours
             findings.examine()
         with django_assert_num_queries(4):
             findings.counts()
