@@ -13,7 +13,9 @@ RUN_STAMPS := $(VENV)/.installed-run $(VENV)/.installed-prices $(if $(UPSTREAM),
 
 # Pure or fast, without processes of their own: what `make check` runs.
 FAST := tests/project/test_architecture.py tests/project/test_words.py tests/project/test_project_files.py \
-	tests/lib tests/keys/domain tests/keys/pricing tests/keys/limits/test_local_buckets.py \
+	$(filter-out %/test_child_process.py,$(wildcard tests/lib/test_*.py)) tests/keys/domain \
+	$(wildcard tests/keys/pricing/test_*.py tests/keys/pricing/catalog/test_genai_*.py) \
+	tests/keys/pricing/catalog/test_price_csv.py tests/keys/limits/test_local_buckets.py \
 	tests/messages_api/backend/protocol tests/messages_api/intake/test_body.py \
 	tests/messages_api/intake/test_strict_json.py tests/messages_api/intake/test_media_sources.py
 ATTACKS := tests/attacks
@@ -23,6 +25,7 @@ ON_ANY_DATABASE := tests/attacks/test_complexity.py tests/attacks/test_bounds.py
 # What depends on the database: tested on SQLite and on PostgreSQL, where the attacked gateway has two workers.
 ON_POSTGRES := tests/keys/usage \
 	tests/keys/access/test_authentication.py tests/keys/budgets/test_budgets.py tests/keys/hygiene/test_hygiene.py \
+	tests/keys/pricing/catalog/test_sync_prices.py \
 	tests/keys/limits/test_limited_requests.py tests/keys/reports/test_usage_report.py \
 	tests/messages_api/gateway/test_envelope_api.py tests/messages_api/gateway/test_streams.py \
 	tests/admin/test_key_list.py tests/admin/test_usage_page.py tests/admin/test_overview.py tests/staff/test_audit.py \
