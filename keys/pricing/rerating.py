@@ -7,7 +7,8 @@ from typing import Any
 from django.db.models import Q
 
 from keys.models import Rerating, UsageRecord
-from keys.pricing.rating import Prices, Rating, rate
+from keys.pricing.part_prices import Prices
+from keys.pricing.rating import Rating, rate
 
 RATED_COLUMNS = tuple(Rating().columns)
 """The columns of a usage record that rating decides."""
