@@ -38,7 +38,7 @@ LABELS = {
     MISSING_RECORD: "Missing record",
     DAY_BOUNDARY: "Billed on another day",
     LATE_DATA: "Late data",
-    REFUSAL: "Model refusal",
+    REFUSAL: "Model declined before output",
     ESTIMATED: "Estimated usage",
     FAILED_ATTEMPT: "Failed attempt",
     OTHER_MODEL: "Model of an iteration",

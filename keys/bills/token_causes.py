@@ -298,7 +298,7 @@ def refusals(matching: Matching) -> None:
         if refused.tokens and covers(matching.rest.get(cell, {}), refused.tokens):
             rows = matching.records(cell, refused_before_output=True)
             matching.take(cell, refused.tokens)
-            _add(matching, causes.REFUSAL, cell, refused.tokens, rows, "a refusal before output, and billed")
+            _add(matching, causes.REFUSAL, cell, refused.tokens, rows, "declined before output, and billed")
 
 
 def failed_attempts(matching: Matching) -> None:
