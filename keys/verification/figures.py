@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from keys.models import UsageRecord
 from keys.reports import totals, usage_csv, usage_report
@@ -56,7 +57,7 @@ def changed_records(dates: DateRange, recorded: Totals) -> Iterator[Disagreement
             yield Disagreement(source="record", place=row["id"], figure="checksum", records=stated, found="another")
 
 
-def settled(dates: DateRange) -> Iterator[dict[str, object]]:
+def settled(dates: DateRange) -> Iterator[dict[str, Any]]:
     """Yield the columns of the settled records of a range, in batches."""
     begin, end = dates.bounds()
     records = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at__isnull=False).order_by()

@@ -14,7 +14,7 @@ from django.db.models import Count, F, Sum, Value
 
 from keys.domain.latency_buckets import bucket_of
 from keys.models import APIKey, HourlyLatency, HourlyUsage, Team, UsageRecord
-from keys.models.usage import AMOUNT_COLUMNS, part_names, parts_of
+from keys.models.usage import AMOUNT_COLUMNS, ROLLUP_DIMENSIONS, part_names, parts_of
 from keys.reports import usage_report
 from keys.reports.date_range import DateRange, index_of_day
 from keys.usage import hourly_rollup, rollup_check, statements
@@ -53,7 +53,7 @@ class _Requests:
         self.random = random
         teams = [Team.objects.create(name=f"team {number}") for number in range(3)]
         owners = [owner, User.objects.create_user("second")]
-        of_keys = [*({"team": team} for team in teams), *({"owner": each} for each in owners)]
+        of_keys: list[dict[str, Any]] = [*({"team": team} for team in teams), *({"owner": each} for each in owners)]
         self.keys = [APIKey.objects.issue(name=f"app {i}", **each)[0] for i, each in enumerate(of_keys)]
         self.teams: list[int | None] = [None, *(team.pk for team in teams)]
         self.admissions = [admission_of(key) for key in self.keys]
@@ -188,15 +188,11 @@ def _check_groupings(requests: list[Row]) -> None:
     for name, subject in GROUPINGS.items():
         expected = of_requests(requests, subject)
         assert of_hours(F(name)) == expected, name
-        assert of_records(rollup_dimension(name)) == expected, name
+        assert of_records(ROLLUP_DIMENSIONS[name]) == expected, name
     by_session = of_requests(requests, lambda row: row["session_id"])
     assert of_records(F("session_id")) == by_session
     total = of_requests(requests, lambda row: 0)
     assert of_hours(Value(0)) == of_records(Value(0)) == total
-
-
-def rollup_dimension(name: str) -> Any:
-    return hourly_rollup.ROLLUP_DIMENSIONS[name]
 
 
 def _check_days(requests: list[Row], zone: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -22,7 +23,8 @@ def record(quiet_ledger: None, owner: User) -> None:
     price()
     prices.book()
     recorder = UsageRecorder(APIKey.objects.issue(name="app", owner=owner)[0])
-    recorder.record(created_at=NOON, upstream="anthropic", upstream_model=samples.MODEL, **SAMPLE)
+    tokens: dict[str, Any] = SAMPLE
+    recorder.record(created_at=NOON, upstream="anthropic", upstream_model=samples.MODEL, **tokens)
 
 
 def imported(content: bytes, mapping: str = "") -> None:
