@@ -4,6 +4,7 @@ import re
 from base64 import b32decode
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 from django_otp.oath import TOTP
 from playwright.sync_api import Page, expect
@@ -190,6 +191,12 @@ def fail_login(page: Page) -> None:
     expect(page.locator(".errornote")).to_be_visible()
 
 
+def preview_rerating(page: Page) -> None:
+    for label in ("From", "To"):
+        page.get_by_label(label, exact=True).fill(date.today().isoformat())
+    page.get_by_role("button", name="Preview").click()
+
+
 PAGES = [
     PageVisit(name="overview", heading="Overview", url="/admin/"),
     PageVisit(name="hygiene", heading="Key hygiene", url="/admin/hygiene/"),
@@ -242,6 +249,8 @@ PAGES = [
     PageVisit(
         name="update prices, review", heading="Update prices: review", url=PRICE_UPDATE, action=compare_file(PRICES)
     ),
+    PageVisit(name="re-rating", heading="Re-rating", url="/admin/prices/rerating/"),
+    PageVisit(name="re-rating, preview", heading=re.compile("Re-rating \\d+"), action=preview_rerating),
     PageVisit(name="import bill", heading="Import bill", url="/admin/keys/bill/add/"),
     PageVisit(name="bill", heading="anthropic: Anthropic Console usage CSV", action=import_bill),
     PageVisit(name="bill lines", heading="Bill lines", action=open_bill_lines),

@@ -88,6 +88,7 @@ PAGES: dict[str, Page] = {
     "view_on_site": Page(opens=ALL, status=404),
     "hygiene": Page(opens="AKU"),
     "price_update": Page(opens="A", writes="A"),
+    "rerating": Page(opens="AU", writes="A"),
     "usage": Page(opens="AKNU"),
     "usage_csv": Page(opens="AN"),
     "two_factor": Page(opens=ALL, writes=ALL),
