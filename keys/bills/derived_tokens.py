@@ -54,7 +54,7 @@ def _difference(cell: Cell, billed: dict[str, int], own: OwnCell, prices: UnitPr
 
 def _costs(cell: Cell, own: OwnCell, prices: UnitPrices) -> dict[str, int] | None:
     """Return the recorded cost by kind. Records have one cost for both kinds of writes: it is split by their prices."""
-    costs = {kind: own.picos.get(GROUPS[kind], 0) for kind in TOKEN_KINDS if kind not in WRITES}
+    costs: dict[str, int] = {kind: own.picos.get(GROUPS[kind], 0) for kind in TOKEN_KINDS if kind not in WRITES}
     writes = {kind: own.tokens.get(kind, 0) for kind in WRITES}
     together = own.picos.get("cache_write", 0)
     used = [kind for kind, count in writes.items() if count]
@@ -68,7 +68,8 @@ def _is_one_factor(billed: dict[str, int], own: OwnCell) -> bool:
     """Return whether all amounts differ by one factor: that is a price, not tokens."""
     groups: dict[str, int] = {}
     for kind, picos in billed.items():
-        groups[GROUPS[kind]] = groups.get(GROUPS[kind], 0) + picos
+        group = GROUPS[Kind(kind)]
+        groups[group] = groups.get(group, 0) + picos
     recorded = {group: picos for group, picos in own.picos.items() if picos and group != "item"}
     if len(recorded) < 2 or groups.keys() != recorded.keys():
         return False

@@ -179,14 +179,14 @@ def wrong_prices(amounts: Amounts) -> None:
     observations: dict[tuple[str, Fraction], int] = defaultdict(int)
     for (model, _), (_, factor, days) in steady.items():
         observations[model, factor] += days
-    for (model, group), (since, factor, days) in steady.items():
+    for (model, group), (first, factor, days) in steady.items():
         if days < OBSERVATIONS and observations[model, factor] < OBSERVATIONS:
             continue
         subject = f"{model or 'all models'}, {group.replace('_', ' ')}"
-        text = f"{subject}: billed at {_shown(factor)} times the recorded price since {since}"
+        text = f"{subject}: billed at {_shown(factor)} times the recorded price since {first}"
         for day in by_price[model, group]:
             key = day, model, group
-            if day >= since and not _has_rest_tokens(amounts, day, model):
+            if day >= first and not _has_rest_tokens(amounts, day, model):
                 amounts.take(key, amounts.rest[key], causes.PRICE, text, amounts.evidence(key), [])
 
 

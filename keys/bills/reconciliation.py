@@ -156,9 +156,12 @@ def _explain_tokens(matching: Matching, own_keys: set[str]) -> None:
         within = OwnFigures({cell: each for cell, each in own.cells.items() if cell.day in days})
         differences = derived(of_bills.amounts, within, matching.prices)
     matching.rest = {cell: tokens for cell, tokens in sorted(differences.items()) if tokens}
-    token_causes.moved_dimensions(matching)
-    token_causes.moved_days(matching)
-    token_causes.write_lifetimes(matching)
+    found = -1
+    while found < len(matching.items):  # one of them may show another in the same cell
+        found = len(matching.items)
+        token_causes.moved_dimensions(matching)
+        token_causes.moved_days(matching)
+        token_causes.write_lifetimes(matching)
     token_causes.refusals(matching)
     token_causes.failed_attempts(matching)
     token_causes.estimates(matching)

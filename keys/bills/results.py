@@ -96,7 +96,7 @@ def in_dollars(value: Any) -> Any:
         return [in_dollars(each) for each in value]
     if not isinstance(value, Mapping):
         return value
-    found = {}
+    found: dict[str, Any] = {}
     for name, each in value.items():
         is_amount = isinstance(each, int) and not isinstance(each, bool) and name in _AMOUNTS
         if name == "causes" and isinstance(each, Mapping):

@@ -61,6 +61,8 @@ class Matching:
     items: list[Item] = field(default_factory=list)
     unpriced_days: set[tuple[date, str]] = field(default_factory=set)
     """Days and models with a cause whose tokens have no price."""
+    moved: set[str] = field(default_factory=set)
+    """Records that were billed in another cell: each is moved once."""
 
     def take(self, cell: Cell, tokens: Mapping[str, int]) -> None:
         """Take explained tokens out of the difference of a cell. Days without a bill have none."""
@@ -96,7 +98,9 @@ class Matching:
     def records(self, cell: Cell, **exact: Any) -> list[dict[str, Any]]:
         """Return records of a cell whose columns have these values."""
         rows = of_day(self.upstream, cell.day).filter(**exact).values(*RATED_COLUMNS)[:MAX_CANDIDATES]
-        return [row for row in rows if cell_of(cell.day, row, self.billed.known) == cell]
+        return [
+            row for row in rows if cell_of(cell.day, row, self.billed.known) == cell and row["id"] not in self.moved
+        ]
 
     def with_tokens(self, cell: Cell, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
         """Return the records of a cell with exactly these tokens."""
@@ -144,7 +148,9 @@ def moved_dimensions(matching: Matching) -> None:
         tokens = dict(matching.rest[cell])
         for other in _siblings(matching, cell):
             rows = matching.with_tokens(other, tokens)
-            if rows and covers(matching.own.cells[other].tokens, tokens):
+            lacking = matching.rest.get(other, {})
+            is_closer = size(plus(lacking, tokens)) < size(lacking) + size(tokens)
+            if rows and (is_closer or cell not in matching.own.cells):
                 _move(matching, other, cell, tokens, rows[:1])
                 break
         else:
@@ -175,6 +181,7 @@ def _move(matching: Matching, source: Cell, target: Cell, tokens: Tokens, rows: 
     changed = [name for name in DIMENSIONS if getattr(source, name) != getattr(target, name)]
     facts = ", ".join(f"{getattr(target, name)} instead of {getattr(source, name)}" for name in changed)
     parts = None
+    matching.moved.update(row["id"] for row in rows)
     if rows:
         parts = matching.prices.rerated(rows[0], {name: _asked(target, name) for name in changed}, target)
     if parts is None:
@@ -232,6 +239,7 @@ def _move_day(matching: Matching, cell: Cell, other: Cell) -> None:
 def _explain_day(matching: Matching, cell: Cell, other: Cell, tokens: Tokens, rows: list[dict[str, Any]]) -> None:
     matching.take(other, tokens)
     matching.take(cell, {kind: -count for kind, count in tokens.items()})
+    matching.moved.update(row["id"] for row in rows)
     if rows:
         costs = {group: rows[0][column] or 0 for group, column in COST_COLUMNS.items()}
     else:

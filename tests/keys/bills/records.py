@@ -12,8 +12,8 @@ from tests.keys.bills import samples
 UPSTREAM = "anthropic"
 MODIFIERS = [("speed", "fast", "2"), ("inference_geo", "us", "1.1"), ("service_tier", "batch", "0.5")]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-PLAIN = {"input_tokens": 1_000, "output_tokens": 500}
-SAMPLE = {
+PLAIN: dict[str, Any] = {"input_tokens": 1_000, "output_tokens": 500}
+SAMPLE: dict[str, Any] = {
     "input_tokens": 12_345,
     "output_tokens": 5_678,
     "cache_read_tokens": 40_000,

@@ -1,6 +1,7 @@
 """Reconciliation: each planted cause is named with its evidence, and nothing else is."""
 
 import io
+import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -92,11 +93,11 @@ def test_the_other_exports_of_the_same_day_agree_too(content: bytes, api_key: AP
     assert result.is_explained
 
 
-FAST = {"input_tokens": 7_000, "output_tokens": 900}
-WRITE = {"input_tokens": 300, "output_tokens": 40, "cache_write_5m_tokens": 6_000}
-MISSING = {"input_tokens": 5_555, "output_tokens": 77, "cache_read_tokens": 1_000}
-LATE = {"input_tokens": 2_222, "output_tokens": 333}
-FOREIGN = {"input_tokens": 9_999, "output_tokens": 1_111}
+FAST: dict[str, Any] = {"input_tokens": 7_000, "output_tokens": 900}
+WRITE: dict[str, Any] = {"input_tokens": 300, "output_tokens": 40, "cache_write_5m_tokens": 6_000}
+MISSING: dict[str, Any] = {"input_tokens": 5_555, "output_tokens": 77, "cache_read_tokens": 1_000}
+LATE: dict[str, Any] = {"input_tokens": 2_222, "output_tokens": 333}
+FOREIGN: dict[str, Any] = {"input_tokens": 9_999, "output_tokens": 1_111}
 MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -214,6 +215,19 @@ def test_each_cause_alone_is_named_alone(api_key: APIKey, cause: str) -> None:
     assert result.is_explained
 
 
+def test_a_missing_request_that_equals_recorded_ones_is_a_missing_record(api_key: APIKey) -> None:
+    """Requests of one size: the same tokens at both speeds, and near midnight."""
+    for day, speed in ((0, ""), (0, "fast"), (1, ""), (1, "fast")):
+        record(api_key, at=NOON + timedelta(days=day), speed=speed, **PLAIN)
+    record(api_key, at=NOON + timedelta(days=1, hours=1), **PLAIN)
+    fast = usage_of(PLAIN, speed="fast")
+    imported(days([usage_of(PLAIN, PLAIN), fast], [usage_of(PLAIN, PLAIN), fast]))
+
+    result = found()
+
+    assert [(item.cause, item.picos) for item in result.items] == [("missing_record", 14 * 10**9)]
+
+
 def test_what_no_cause_explains_stays_unexplained_and_is_not_spread(api_key: APIKey) -> None:
     record(api_key, **PLAIN)
     record(api_key, at=NOON + timedelta(days=1), **PLAIN)
@@ -316,8 +330,8 @@ def test_an_advisor_that_the_record_lists_is_compared_with_its_own_model(api_key
 
 def test_requests_are_matched_by_the_id_that_the_response_had(api_key: APIKey) -> None:
     price("openai/gpt-example", input_price=1_000_000, output_price=2_000_000)
-    common = {"upstream": "openrouter", "upstream_model": "openai/gpt-example"}
-    cost = {"input_tokens": 136, "output_tokens": 2}  # $0.00014
+    common: dict[str, Any] = {"upstream": "openrouter", "upstream_model": "openai/gpt-example"}
+    cost: dict[str, Any] = {"input_tokens": 136, "output_tokens": 2}  # $0.00014
     record(api_key, message_id="gen-1795176000-EXAMPLE", **cost, **common)
     other = record(api_key, message_id="gen-2", **cost, vendor_cost_usd_picos=150 * 10**6, **common)
     head, _, row = samples.OPENROUTER_GENERATIONS.decode().partition("\n")
@@ -341,3 +355,59 @@ def test_own_rollups_that_disagree_are_said_before_any_bill(api_key: APIKey) -> 
 
     assert own is not None and not own.agree
     assert (own.records["input_tokens"], own.rollups["input_tokens"]) == (1_000, 0)
+
+
+def random_tokens(source: random.Random, *kinds: str) -> dict[str, Any]:
+    return {"input_tokens": source.randint(50, 90_000), "output_tokens": source.randint(20, 9_000)} | {
+        kind: source.randint(1_000, 50_000) for kind in kinds
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_causes_in_the_same_cells_are_named_and_nothing_else_is(api_key: APIKey, seed: int) -> None:
+    """All causes are of one model and of two days, so that their differences add up in the same cells."""
+    source = random.Random(seed)
+    planted = [cause for cause in EFFECTS if source.random() < 0.7]
+    cached = ("cache_read_tokens", "cache_write_5m_tokens")
+    on_bill: list[list[dict[str, Any]]] = [[], []]
+    fast, foreign = list[list[dict[str, Any]]](([], [])), list[list[dict[str, Any]]](([], []))
+    for _ in range(20):
+        day, tokens = source.randint(0, 1), random_tokens(source, *source.sample(cached, source.randint(0, 2)))
+        record(api_key, at=NOON + timedelta(days=day, minutes=source.randint(-600, 600)), **tokens)
+        on_bill[day].append(tokens)
+    day = source.randint(0, 1)
+    for cause in planted:
+        tokens = random_tokens(source, *source.sample(cached[:1], source.randint(0, 1)))
+        match cause:
+            case "speed":
+                record(api_key, at=NOON + timedelta(days=day), **tokens)
+                fast[day].append(tokens)
+            case "foreign_key":
+                foreign[day].append(tokens)
+            case "missing_record":
+                on_bill[day].append(tokens)
+            case "day_boundary":
+                record(api_key, at=MIDNIGHT - source.randint(1, 29) * MINUTE, **tokens)
+                on_bill[1].append(tokens)
+            case "write_lifetime":
+                record(api_key, at=NOON + timedelta(days=day), **tokens, cache_write_5m_tokens=4_321)
+                on_bill[day].append(tokens | {"cache_write_1h_tokens": 4_321})
+    imported(
+        days(
+            *(
+                [
+                    usage_of(*on_bill[day]),
+                    usage_of(*fast[day], speed="fast"),
+                    usage_of(*foreign[day], api_key_id="apikey_LAPTOP"),
+                ]
+                for day in (0, 1)
+            )
+        )
+    )
+    UpstreamKeys.objects.create(upstream=UPSTREAM, provider_keys=["apikey_EXAMPLE"])
+
+    result = found()
+
+    assert sorted(result.causes) == sorted(planted)
+    assert len(result.items) == len(planted)
+    assert result.is_explained
