@@ -228,7 +228,8 @@ def _move_day(matching: Matching, cell: Cell, other: Cell) -> None:
     border = begin_of(max(cell.day, other.day))
     near = {"created_at__gte": border - NEAR_MIDNIGHT, "created_at__lt": border + NEAR_MIDNIGHT}
     rows = matching.records(cell, **near)
-    rows += [row for row in matching.records(cell, settled_at__gte=border) if row not in rows]
+    if cell.day < other.day:
+        rows += [row for row in matching.records(cell, settled_at__gte=border) if row not in rows]
     for row in sorted(rows, key=lambda row: abs(row["created_at"] - border)):
         tokens, excess, lacking = tokens_of(row), matching.rest.get(other, {}), matching.rest.get(cell, {})
         closer = size(plus(lacking, tokens)) + size(minus(excess, tokens)) < size(lacking) + size(excess)
