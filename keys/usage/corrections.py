@@ -6,6 +6,7 @@ another transaction fails the correction, which is repeated later, so that neith
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -18,7 +19,9 @@ from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.rows import Row, Status
 
 _READ = [column.attname for column in UsageRecord._meta.concrete_fields]
-_WRITTEN = {name: UsageRecord._meta.get_field(name) for name in (*RATED_COLUMNS, "interruption", "figures_checksum")}
+_WRITTEN: dict[str, Any] = {
+    name: UsageRecord._meta.get_field(name) for name in (*RATED_COLUMNS, "interruption", "figures_checksum")
+}
 Change = Callable[[Row], Amounts | None]
 """Returns the new amounts of a record, or None if it keeps its own."""
 
@@ -75,7 +78,7 @@ def _write(rows: Sequence[Row]) -> None:
     columns = ", ".join(f'"{item.column}" = %s' for item in _WRITTEN.values())
     # With the time, by which a partitioned table finds the partition.
     sql = f'UPDATE "{UsageRecord._meta.db_table}" SET {columns} WHERE "id" = %s AND "created_at" = %s'
-    created_at = UsageRecord._meta.get_field("created_at")
+    created_at: Any = UsageRecord._meta.get_field("created_at")
     with connection.cursor() as cursor:
         cursor.executemany(
             sql,

@@ -162,7 +162,7 @@ def _rate_batch(run: Rerating, *, is_last_attempt: bool) -> bool:
         of_same_time = Q(created_at=run.after_created_at, id__gt=run.after_id)
         records = records.filter(of_same_time | Q(created_at__gt=run.after_created_at))
         records = records.filter(created_at__gte=run.after_created_at)  # for the index
-    batch = list(records.order_by("created_at", "id")[:size].values())
+    batch: list[Row] = [dict(row) for row in records.order_by("created_at", "id")[:size].values()]
     if not batch:
         return True
     book = price_book.load()
