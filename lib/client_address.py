@@ -2,10 +2,12 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest
 
+MAX_REMEMBERED_LENGTH = 45  # of IPv6 that ends as IPv4
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.%]+)\](?::[0-9]{1,5})?")
 
 
@@ -40,6 +42,11 @@ def _without_port(text: str) -> str:
 
 def _canonical(text: str) -> str | None:
     """Return an IP address in canonical form, IPv4-mapped IPv6 as IPv4; None for anything else."""
+    # One with a zone may be longer. Clients choose what is remembered, so it is bounded in number and in length.
+    return _remembered(text) if len(text) <= MAX_REMEMBERED_LENGTH else _parsed(text)
+
+
+def _parsed(text: str) -> str | None:
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:
@@ -50,6 +57,16 @@ def _canonical(text: str) -> str | None:
     return str(parsed).partition("%")[0]
 
 
+_remembered = lru_cache(maxsize=4096)(_parsed)
+
+
 def _is_trusted_proxy(ip: str) -> bool:
+    if not settings.TRUSTED_PROXIES:
+        return False
     parsed = ipaddress.ip_address(ip)
-    return any(parsed in ipaddress.ip_network(proxy, strict=False) for proxy in settings.TRUSTED_PROXIES)
+    return any(parsed in _network(proxy) for proxy in settings.TRUSTED_PROXIES)
+
+
+@lru_cache(maxsize=64)
+def _network(proxy: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(proxy, strict=False)

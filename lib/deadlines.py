@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 _block = threading.local()
 
@@ -35,6 +36,19 @@ def remaining(default: float) -> float:
 
 def release_connections() -> None:
     """Close the connections of this thread before a long wait: each occupies a slot of the worker's pool."""
+    if not getattr(_block, "has_connected", False):
+        return  # asking Django for the connections of the thread takes longer than most uses of this function
+    remaining_connections = False
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
+        if connection.in_atomic_block:
+            remaining_connections = True
+        else:
             connection.close()
+    _block.has_connected = remaining_connections
+
+
+def _note_connection(**_: object) -> None:
+    _block.has_connected = True
+
+
+connection_created.connect(_note_connection, dispatch_uid="lib.deadlines")

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework.exceptions import MethodNotAllowed
 
+from lib import response_headers
 from messages_api import apis, endpoints
 from messages_api.backend.upstream_error import Aborted
 
@@ -23,7 +24,7 @@ def is_api_path(path: str) -> bool:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
     """Return the response to an exception of a view. Exceptions with a `status` have a message for the client."""
-    http_request: HttpRequest = context["request"]._request
+    http_request: HttpRequest = getattr(context["request"], "_request", context["request"])  # in a wrapper of DRF's
     if isinstance(error, MethodNotAllowed):
         methods = ", ".join(context["view"].allowed_methods)
         return failure(http_request, 405, "invalid_request_error", f"Method not allowed. Allowed: {methods}.")
@@ -56,7 +57,8 @@ def failure(
     body = api_format.failure(
         status=status, type=type, message=message, param=param, request_id=_request_id(http_request)
     )
-    response = HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json", headers=headers)
+    response = HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json")
+    response_headers.update(response, headers or {})
     response._has_been_logged = True  # type: ignore[attr-defined]  # suppress Django's own log line
     return response
 

@@ -4,7 +4,9 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase
 
@@ -43,8 +45,16 @@ class ApiMiddleware:
 
 def _is_valid_host(http_request: HttpRequest) -> bool:
     """Return whether the Host header is well formed and in ALLOWED_HOSTS. It is not checked again."""
-    if not HOST.fullmatch(http_request.META.get("HTTP_HOST", "")):
+    return _is_allowed(http_request.META.get("HTTP_HOST", ""), tuple(settings.ALLOWED_HOSTS))
+
+
+@lru_cache(maxsize=256)
+def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    """Return whether a host is well formed and allowed; `allowed` tells apart what is remembered."""
+    if not HOST.fullmatch(host):
         return False
+    http_request = HttpRequest()
+    http_request.META["HTTP_HOST"] = host
     try:
         http_request.get_host()
     except DisallowedHost:

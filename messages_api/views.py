@@ -4,10 +4,11 @@ from types import ModuleType
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.request import Request as DRFRequest
 from rest_framework.views import APIView
 
+from lib import response_headers
 from messages_api.apis import envelope
 from messages_api.apis.streaming import EventStreamResponse
 from messages_api.apis.success_envelope import success_envelope
@@ -36,17 +37,36 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
 class ApiFormatView(APIView):
     """A view of one API format: responses and errors have its form."""
 
-    content_negotiation_class = IgnoreAcceptHeader
     api_format: ModuleType = envelope  # or apis.anthropic, set in urls.py
     is_recorded = False
     """Whether admission writes a usage record of each request, also of those from an IP address that is not allowed."""
 
-    def initial(self, request: DRFRequest, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, and check the client's IP address before anything of the request is read."""
-        super().initial(request, *args, **kwargs)
+    key: Any
+    """The snapshot of the API key, once the request is authenticated."""
+
+    def dispatch(self, http_request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Authenticate, check the client's IP address before anything of the request is read, and respond.
+
+        Without what no view of the API uses: DRF's wrapper of requests, negotiation, permissions, throttles, versions.
+        """
+        self.request = http_request  # type: ignore[assignment]
+        try:
+            self._authenticate(http_request)
+            method = str(http_request.method).lower()
+            handler = getattr(self, method, None) if method in self.http_method_names else None
+            if handler is None:
+                raise MethodNotAllowed(method)
+            response: HttpResponseBase = handler(http_request, *args, **kwargs)
+        except Exception as error:
+            response = self.handle_exception(error)
+        response.headers["Allow"] = ", ".join(self.allowed_methods)
+        return response
+
+    def _authenticate(self, http_request: HttpRequest) -> None:
+        (authenticator,) = self.get_authenticators()
+        _, self.key = authenticator.authenticate(http_request)  # type: ignore[misc,arg-type]  # takes both requests
         if not self.is_recorded:
-            client_ip = request._request.client_ip  # type: ignore[attr-defined]  # set by the middleware
-            check_client_ip(request.auth, client_ip)  # type: ignore[arg-type]
+            check_client_ip(self.key, http_request.client_ip)  # type: ignore[attr-defined]  # set by the middleware
 
 
 class MessagesView(ApiFormatView):
@@ -55,11 +75,10 @@ class MessagesView(ApiFormatView):
     is_recorded = True
     http_method_names = ["post"]
 
-    def post(self, http_request: DRFRequest) -> HttpResponseBase:
-        client = ClientInfo.of(http_request._request, forwards_headers=not self.api_format.IS_STRICT)
-        key: Any = http_request.auth
-        admission_control = AdmissionControl(key=key, client=client, api_format=self.api_format.NAME)
-        request_body = admission_control.receive(http_request._request, strict=self.api_format.IS_STRICT)
+    def post(self, http_request: HttpRequest) -> HttpResponseBase:
+        client = ClientInfo.of(http_request, forwards_headers=not self.api_format.IS_STRICT)
+        admission_control = AdmissionControl(key=self.key, client=client, api_format=self.api_format.NAME)
+        request_body = admission_control.receive(http_request, strict=self.api_format.IS_STRICT)
         request = InFlightRequest(admission_control)
         if request_body.request.get("stream"):
             stream = open_stream(request)
@@ -72,12 +91,11 @@ class CountTokensView(ApiFormatView):
 
     http_method_names = ["post"]
 
-    def post(self, http_request: DRFRequest) -> HttpResponse:
-        key: Any = http_request.auth
-        client = ClientInfo.of(http_request._request, forwards_headers=True)
-        with bodies.hold(body.expected_length(http_request._request.META), key_id=key.key_id):
-            request_body = body.read(http_request._request, strict=False, is_count=True)
-            count = count_tokens(request_body, key=key, client=client)
+    def post(self, http_request: HttpRequest) -> HttpResponse:
+        client = ClientInfo.of(http_request, forwards_headers=True)
+        with bodies.hold(body.expected_length(http_request.META), key_id=self.key.key_id):
+            request_body = body.read(http_request, strict=False, is_count=True)
+            count = count_tokens(request_body, key=self.key, client=client)
         response = as_json(wire.encode({"input_tokens": count.tokens}))
         if count.is_estimated:
             response["x-gateway-estimated"] = "true"
@@ -89,9 +107,9 @@ class ModelsView(ApiFormatView):
 
     http_method_names = ["get"]
 
-    def get(self, http_request: DRFRequest) -> HttpResponse:
-        models = model_catalog.models(key=http_request.auth)  # type: ignore[arg-type]
-        return as_json(wire.encode(models_page.page(models, http_request._request.GET)))
+    def get(self, http_request: HttpRequest) -> HttpResponse:
+        models = model_catalog.models(key=self.key)
+        return as_json(wire.encode(models_page.page(models, http_request.GET)))
 
 
 class ModelView(ApiFormatView):
@@ -99,8 +117,8 @@ class ModelView(ApiFormatView):
 
     http_method_names = ["get"]
 
-    def get(self, http_request: DRFRequest, model: str) -> HttpResponse:
-        found = model_catalog.find(model, key=http_request.auth)  # type: ignore[arg-type]
+    def get(self, http_request: HttpRequest, model: str) -> HttpResponse:
+        found = model_catalog.find(model, key=self.key)
         return as_json(wire.encode(models_page.one(found)))
 
 
@@ -109,8 +127,8 @@ class KeyView(ApiFormatView):
 
     http_method_names = ["get"]
 
-    def get(self, http_request: DRFRequest) -> HttpResponse:
-        return as_json(wire.encode(success_envelope(key.describe_key(key=http_request.auth))))  # type: ignore[arg-type]
+    def get(self, http_request: HttpRequest) -> HttpResponse:
+        return as_json(wire.encode(success_envelope(key.describe_key(key=self.key))))
 
 
 class UsageView(ApiFormatView):
@@ -118,9 +136,9 @@ class UsageView(ApiFormatView):
 
     http_method_names = ["get"]
 
-    def get(self, http_request: DRFRequest) -> HttpResponse:
-        query = usage_query.parse(http_request._request.GET)
-        return as_json(wire.encode(success_envelope(key.usage(query, key=http_request.auth))))  # type: ignore[arg-type]
+    def get(self, http_request: HttpRequest) -> HttpResponse:
+        query = usage_query.parse(http_request.GET)
+        return as_json(wire.encode(success_envelope(key.usage(query, key=self.key))))
 
 
 def hello(http_request: HttpRequest) -> HttpResponse:
@@ -129,4 +147,6 @@ def hello(http_request: HttpRequest) -> HttpResponse:
 
 
 def as_json(raw: bytes, *, headers: dict[str, str] | None = None) -> HttpResponse:
-    return HttpResponse(raw, content_type="application/json", headers=headers)
+    response = HttpResponse(raw, content_type="application/json")
+    response_headers.update(response, headers or {})
+    return response

@@ -1,19 +1,25 @@
-"""Middleware of pages, which API requests skip, and of all requests: forwarded headers, capacity, page headers."""
+"""Middleware of pages, which API requests skip, and of all requests: forwarded headers, capacity, direct endpoints."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.urls import resolve
 from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from audit import log
+from lib import response_headers
 from lib.client_address import client_ip, is_from_trusted_proxy
 from messages_api.error_responses import API_PREFIX, failure
+from messages_api.views import ApiFormatView
 
 OVER_CAPACITY = "The gateway is at capacity. Retry shortly."
 
@@ -110,3 +116,53 @@ class TrustedProxies:
         if "HTTP_X_FORWARDED_PROTO" in http_request.META and not is_from_trusted_proxy(http_request):
             del http_request.META["HTTP_X_FORWARDED_PROTO"]
         return self.get_response(http_request)
+
+
+class Endpoints:
+    """Passes requests for endpoints directly to their view, past the middleware of pages.
+
+    Responses get the headers that Django's middleware adds to each response. Other paths below `/api/`, such as the
+    documentation and those that do not exist, pass through all middleware.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self._views: dict[str, Callable[[HttpRequest], HttpResponseBase]] = {}
+        """The views of the paths that were requested. The endpoints without arguments have two paths each."""
+        self._headers = {is_secure: security_headers(is_secure=is_secure) for is_secure in (False, True)}
+
+    def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
+        view = self._views.get(http_request.path_info) or self._find(http_request.path_info)
+        if view is None:
+            return self.get_response(http_request)
+        response = view(http_request)
+        response_headers.set_defaults(response, self._headers[http_request.is_secure()])
+        return response
+
+    def _find(self, path: str) -> Callable[[HttpRequest], HttpResponseBase] | None:
+        """Return the view of an endpoint without arguments, or None."""
+        if not path.startswith(API_PREFIX):
+            return None
+        try:
+            match = resolve(path)
+        except Http404:
+            return None
+        if match.args or match.kwargs or not issubclass(getattr(match.func, "view_class", object), ApiFormatView):
+            return None
+        self._views[path] = match.func
+        return match.func
+
+
+def security_headers(*, is_secure: bool) -> dict[str, tuple[str, str]]:
+    """Return the headers that Django's middleware adds to each response, by name in lower case."""
+
+    def respond(http_request: HttpRequest) -> HttpResponse:
+        response = HttpResponse()
+        del response.headers["Content-Type"]
+        return response
+
+    http_request: Any = HttpRequest()
+    http_request.path = API_PREFIX  # is never redirected
+    http_request._get_scheme = lambda: "https" if is_secure else "http"
+    response = SecurityMiddleware(XFrameOptionsMiddleware(respond))(http_request)
+    return {name.lower(): (name, value) for name, value in response.headers.items()}

@@ -152,6 +152,7 @@ MIDDLEWARE = [
     "project.middleware.TrustedProxies",  # before anything looks at the scheme
     "project.middleware.PageHeaders",  # before middleware with error responses of its own
     "project.middleware.Capacity",
+    "project.middleware.Endpoints",  # no middleware below is on the way to an endpoint
     "django.middleware.security.SecurityMiddleware",
     "project.middleware.StaticFiles",
     "project.middleware.Sessions",

@@ -2,7 +2,6 @@
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.request import Request as DRFRequest
 
 from keys.access import authorization
 from keys.access.rejected_uses import rejected_uses
@@ -17,13 +16,13 @@ class APIKeyAuthentication(BaseAuthentication):
     A malformed key costs microseconds and no query. Clients that try out well-formed keys are throttled with 429.
     """
 
-    def authenticate(self, http_request: DRFRequest) -> tuple[None, Snapshot]:
-        raw = presented_key(http_request._request)
+    def authenticate(self, http_request: HttpRequest) -> tuple[None, Snapshot]:  # type: ignore[override]  # see views
+        raw = presented_key(http_request)
         if raw is None:
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>` or as `x-api-key: <key>`.")
         if not raw_key.is_well_formed(raw):
             raise NotAuthenticated
-        client_ip = http_request._request.client_ip  # type: ignore[attr-defined]  # set by the API middleware
+        client_ip = http_request.client_ip  # type: ignore[attr-defined]  # set by the API middleware
         snapshot = cache.find(raw, client_ip=client_ip)
         if snapshot is None:
             raise NotAuthenticated
@@ -34,7 +33,7 @@ class APIKeyAuthentication(BaseAuthentication):
             raise
         return None, snapshot
 
-    def authenticate_header(self, http_request: DRFRequest) -> str:
+    def authenticate_header(self, http_request: HttpRequest) -> str:  # type: ignore[override]
         return "Bearer"
 
 

@@ -66,7 +66,7 @@ class ClientInfo:
             request_class=_printable(meta.get("HTTP_X_CLAUDE_CODE_REQUEST_CLASS", ""))[:MAX_ID_LENGTH],
             tags=_tags(meta.get("HTTP_X_GATEWAY_TAG", "")),
             headers=_forwarded_headers(http_request) if forwards_headers else {},
-            is_beta=http_request.GET.get("beta") == "true",
+            is_beta=bool(meta.get("QUERY_STRING")) and http_request.GET.get("beta") == "true",
             arrived_at=http_request.arrived_at,  # type: ignore[attr-defined]  # set by the middleware
             socket=http_request.META.get("gunicorn.socket"),
         )

@@ -1,13 +1,16 @@
 """WSGI application of a worker, with startup, drain and graceful shutdown."""
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import get_resolver
+from django.utils.log import log_response
 
 from keys.access.rejected_uses import rejected_uses
 from keys.errors import LedgerUnavailable
@@ -24,6 +27,7 @@ from messages_api.routing import model_catalog
 from messages_api.routing.route_table import routes
 from messages_api.watcher import watcher
 from project import checks
+from project.server.connections import Kind, kind_of
 from project.server.housekeeper import Housekeeper, PeriodicTask
 
 READ_WITHIN_S = 2.0
@@ -49,6 +53,28 @@ class Application(WSGIHandler):
         checks.refuse_to_start()
         super().__init__()
         self._housekeepers = [Housekeeper(PERIODIC_TASKS), Housekeeper(UPSTREAM_TASKS)]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Respond to a request. The complete response to an API request is a list with its body."""
+        if kind_of(environ["PATH_INFO"]) is not Kind.API:
+            return super().__call__(environ, start_response)  # type: ignore[no-any-return]
+        # Without the signals of a request: their receivers close database connections, which `_respond` does too,
+        # and caches, which API requests do not use. Without the prefix of URLs, which API responses do not contain.
+        response = self._respond(self.request_class(environ))
+        status = f"{response.status_code} {response.reason_phrase}"
+        start_response(status, list(response.items()))
+        if isinstance(response, HttpResponse):
+            return [response.content]
+        response._handler_class = self.__class__
+        return response  # type: ignore[return-value]  # a stream: iterable, and to be closed
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        """Respond as `get_response` does, without the note of the root URL configuration, which is the default."""
+        response: HttpResponseBase = self._middleware_chain(request)
+        if response.status_code >= 400:
+            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
+        deadlines.release_connections()
+        return response
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         """Release the database before a response is written: clients that do not read would occupy the whole pool."""

@@ -94,7 +94,7 @@ IMPORTS: dict[str, set[str]] = {
     "messages_api/apps": set(),
     "messages_api/backend": {"lib"},
     "messages_api/endpoints": set(),
-    "messages_api/error_responses": {"messages_api/apis", "messages_api/backend", "messages_api/endpoints"},
+    "messages_api/error_responses": {"lib", "messages_api/apis", "messages_api/backend", "messages_api/endpoints"},
     "messages_api/errors": set(),
     "messages_api/gateway": {
         "keys/access",
@@ -139,6 +139,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "messages_api/urls": {"messages_api/apis", "messages_api/openapi", "messages_api/views"},
     "messages_api/views": {
+        "lib",
         "messages_api/apis",
         "messages_api/backend",
         "messages_api/gateway",
@@ -158,7 +159,7 @@ IMPORTS: dict[str, set[str]] = {
         "project/quickstart",
         "project/settings",
     },
-    "project/middleware": {"audit", "lib", "messages_api/error_responses"},
+    "project/middleware": {"audit", "lib", "messages_api/error_responses", "messages_api/views"},
     "project/postgresql": {"lib"},
     "project/quickstart": {
         "keys/domain",

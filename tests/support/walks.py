@@ -112,7 +112,7 @@ def stream(raw_key: str) -> tuple[int, bytes]:
     try:
         return int(statuses[0].split()[0]), b"".join(response)
     finally:
-        response.close()
+        getattr(response, "close", int)()  # a complete response is a list
 
 
 # ---- the walks
