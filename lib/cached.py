@@ -1,4 +1,4 @@
-"""Cache of a configuration table, read again by one thread when it is older than CONFIG_CACHE_TTL_S."""
+"""Cache of a configuration table, read again when it is older than CONFIG_CACHE_TTL_S, or in the background before."""
 
 import threading
 import time
@@ -12,6 +12,10 @@ from lib import deadlines
 
 RETRY_INTERVAL_S = 1.0
 """Minimum time between two attempts to read while the database is unavailable."""
+REFRESH_INTERVAL_S = 1.0
+"""Time between two runs of `refresh_ahead`."""
+REFRESH_AHEAD_S = 2 * REFRESH_INTERVAL_S
+"""Values that are due within this time are read in the background."""
 
 Value = TypeVar("Value")
 
@@ -27,6 +31,8 @@ class SingleFlightCache(Generic[Value]):
         self._read = read
         self._value: Value | None = None
         self._fresh_until = 0.0
+        self._is_used = False
+        """Whether the value was asked for since it was read."""
         self._lock = threading.Lock()
 
     @property
@@ -40,6 +46,7 @@ class SingleFlightCache(Generic[Value]):
         Return the last value while the database is unavailable, or None if there is none. Wait for another thread at
         most DATABASE_TIMEOUT_S, or until the deadline of this thread.
         """
+        self._is_used = True
         if self._is_due(is_fresh) and self._acquire():
             try:
                 if self._is_due(is_fresh):  # otherwise another thread has read it while this one waited
@@ -47,6 +54,15 @@ class SingleFlightCache(Generic[Value]):
             finally:
                 self._lock.release()
         return self._value
+
+    def refresh_ahead(self) -> None:
+        """Read a value that is in use before it is due, so that no request waits. Runs every REFRESH_INTERVAL_S."""
+        is_soon_due = time.monotonic() >= self._fresh_until - REFRESH_AHEAD_S
+        if self._is_used and is_soon_due and self._lock.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
 
     def clear(self) -> None:
         self._value, self._fresh_until = None, 0.0
@@ -61,6 +77,7 @@ class SingleFlightCache(Generic[Value]):
         return self._lock.acquire(timeout=deadlines.remaining(settings.DATABASE_TIMEOUT_S))
 
     def _refresh(self) -> None:
+        self._is_used = False
         fresh_s = settings.CONFIG_CACHE_TTL_S
         try:
             self._value = self._read()

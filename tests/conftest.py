@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from keys.access.lookup_throttle import lookup_throttle
 from keys.access.rejected_uses import rejected_uses
-from keys.access.snapshots import cache
+from keys.access.snapshot_cache import cache
 from keys.pricing.price_book import prices
 from keys.usage import ledger, reporting_zone
 from messages_api.routing.model_catalog import catalogs

@@ -5,7 +5,8 @@ from rest_framework.authentication import BaseAuthentication
 
 from keys.access import authorization
 from keys.access.rejected_uses import rejected_uses
-from keys.access.snapshots import Snapshot, cache
+from keys.access.snapshot_cache import cache
+from keys.access.snapshots import Snapshot
 from keys.domain import raw_key
 from keys.errors import NotAuthenticated
 

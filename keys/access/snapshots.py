@@ -1,35 +1,39 @@
-"""
-Snapshots of API keys: the immutable view that a request works with, cached in each process.
+"""Snapshots of API keys: the immutable views that requests work with, and how they are read from the database."""
 
-An entry is valid for CONFIG_CACHE_TTL_S (5 s), so a revocation is effective in every process within that time without
-a message bus. Entries are keyed by the full digest and never changed, so a request that ends after a revocation cannot
-restore the old view. Concurrent requests with the same key share one lookup.
-"""
-
-import threading
-import time
-from collections import OrderedDict
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.conf import settings
-from django.db import InterfaceError, OperationalError
-from django.db.models import Q
+from django.db import connection
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from keys.access.lookup_throttle import lookup_throttle
 from keys.budgets.reservations import BudgetRef
-from keys.domain import raw_key
-from keys.errors import LedgerUnavailable
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Budget, KeySecret, KeyState
+from keys.models import Budget, KeySecret, KeyState
 from keys.models.access_policy import AccessPolicy
-from lib import database_health, deadlines
 from lib.expiry import has_expired
 from lib.networks import Network, network
 
-MISS_TTL_S = 2.0
-MAX_ENTRIES = 10_000
+_POLICY = ("allowed_models", "requests_per_minute", "tokens_per_minute", "concurrent_requests", "shadow_mode")
+_COLUMNS = (
+    "expires_at",
+    "api_key_id",
+    *(f"api_key__{name}" for name in ("public_id", "owner_id", "team_id", "allowed_ips")),
+    *(f"api_key__{name}" for name in ("revoked_at", "disabled_at", "expires_at")),
+    *(f"api_key__{name}" for name in _POLICY),
+    "api_key__owner__is_active",
+    "api_key__team__disabled_at",
+    *(f"api_key__team__{name}" for name in _POLICY),
+)
+"""All columns of a snapshot, except for those of budgets. Other columns are not loaded."""
+_OWNERS = (_COLUMNS.index("api_key_id") + 1, _COLUMNS.index("api_key__team_id") + 1)
+"""Positions of the key's ID and of its team's in the rows of `read_rows`."""
+
+Rows = tuple[Any, ...]
+"""The row of a secret with its key, owner and team, and those of its budgets, as the database returns them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,106 +64,51 @@ class Snapshot:
         return self.is_enabled and not has_expired(self.expires_at, now=timezone.now())
 
 
-class PendingLookup:
-    """A lookup in progress that concurrent requests with the same key wait for."""
-
-    def __init__(self) -> None:
-        self.started_at = time.monotonic()
-        self.ended = threading.Event()
-        self.has_result = False
-        self.snapshot: Snapshot | None = None
-
-    def set_result(self, snapshot: Snapshot | None) -> None:
-        self.snapshot = snapshot
-        self.has_result = True
-
-    def wait(self) -> Snapshot | None:
-        """Return the result. Raise LedgerUnavailable if the lookup fails or exceeds DATABASE_TIMEOUT_S."""
-        if not self.ended.wait(settings.DATABASE_TIMEOUT_S) or not self.has_result:
-            raise LedgerUnavailable
-        return self.snapshot
-
-    @property
-    def expires_at(self) -> float:
-        """Counted from the start of the lookup: the database may have read its result then."""
-        return self.started_at + (MISS_TTL_S if self.snapshot is None else settings.CONFIG_CACHE_TTL_S)
-
-
-class SnapshotCache:
-    """Snapshots by digest, and None for digests of no key. Bounded: the oldest entry is dropped first."""
-
-    def __init__(self) -> None:
-        self._entries: OrderedDict[bytes, tuple[float, Snapshot | None]] = OrderedDict()
-        self._pending: dict[bytes, PendingLookup] = {}
-        self._lock = threading.Lock()
-
-    def find(self, raw: str, *, client_ip: str | None = None) -> Snapshot | None:
-        """Return the snapshot of a well-formed raw key, or None for an unknown one.
-
-        Raise LedgerUnavailable if the lookup fails, and RateLimitExceeded after too many invalid keys from the
-        client's IP address.
-        """
-        digests = raw_key.possible_digests(raw, peppers=settings.API_KEY_PEPPERS)
-        entry = self._entries.get(digests[0])
-        if entry is not None and entry[0] > time.monotonic():
-            return entry[1]
-        if entry is not None and entry[1] is not None:
-            client_ip = None  # a key that existed a moment ago is not a guess: no throttle
-        return self._share_lookup(digests, client_ip)
-
-    def _share_lookup(self, digests: list[bytes], client_ip: str | None) -> Snapshot | None:
-        """Look the key up, or wait for a lookup of the same key that another thread has started."""
-        with self._lock:
-            other = self._pending.get(digests[0])
-            if other is None:
-                own = self._pending[digests[0]] = PendingLookup()
-        return other.wait() if other is not None else self._look_up(own, digests, client_ip)
-
-    def _look_up(self, pending: PendingLookup, digests: list[bytes], client_ip: str | None) -> Snapshot | None:
-        try:
-            with lookup_throttle.lookup(client_ip) as lookup:
-                snapshot = _load(digests)
-                lookup.is_unknown_key = snapshot is None
-            pending.set_result(snapshot)
-            self._store(digests[0], pending)
-        finally:
-            del self._pending[digests[0]]
-            pending.ended.set()
-        return pending.snapshot
-
-    def _store(self, digest: bytes, lookup: PendingLookup) -> None:
-        with self._lock:
-            self._entries[digest] = (lookup.expires_at, lookup.snapshot)
-            self._entries.move_to_end(digest)
-            while len(self._entries) > MAX_ENTRIES:
-                self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        self._entries.clear()
-
-
-def _load(digests: list[bytes]) -> Snapshot | None:
-    if database_health.is_unavailable():
-        raise LedgerUnavailable  # the request would be rejected anyway: spare the database a query
-    try:
-        with deadlines.deadline(settings.DATABASE_TIMEOUT_S):
-            secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team")
-            secret = secrets.filter(digest__in=digests).first()
-            return None if secret is None else _snapshot(secret)
-    except (OperationalError, InterfaceError) as error:
-        raise LedgerUnavailable from error
+def by_digest(digests: Sequence[bytes]) -> Snapshot | None:
+    """Return the snapshot of the key with one of these digests, or None."""
+    return next(iter(_snapshots(_secrets().filter(digest__in=digests)[:1]).values()), None)
 
 
 def by_public_id(public_id: str) -> Snapshot:
-    """Return an uncached snapshot of a key with its newest secret. Raise LookupError for an unknown ID."""
-    secrets = KeySecret.objects.select_related("api_key__owner", "api_key__team").filter(api_key__public_id=public_id)
-    secret = secrets.order_by("created_at").last()
-    if secret is None:
-        raise LookupError(public_id)
-    return _snapshot(secret)
+    """Return the snapshot of a key with its newest secret. Raise LookupError for an unknown ID."""
+    newest = _secrets().filter(api_key__public_id=public_id).order_by("-created_at")[:1]
+    for snapshot in _snapshots(newest).values():
+        return snapshot
+    raise LookupError(public_id)
 
 
-def _snapshot(secret: KeySecret) -> Snapshot:
+def load_all(secret_ids: Collection[int]) -> dict[int, Snapshot]:
+    """Return the snapshots of secrets that exist, by ID of the secret. Two queries."""
+    return _snapshots(_secrets().filter(pk__in=secret_ids)) if secret_ids else {}
+
+
+def read_rows(secret_ids: Collection[int]) -> dict[int, Rows]:
+    """Return the rows of which snapshots are made, by ID of the secret: equal rows make equal snapshots. Two queries.
+
+    Takes a fifth of the time of `load_all`.
+    """
+    secrets = KeySecret.objects.filter(pk__in=secret_ids).order_by().values_list("pk", *_COLUMNS)
+    sql, parameters = secrets.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows = cursor.fetchall()
+    of_key, of_team = _OWNERS
+    budgets = _Budgets({row[of_key] for row in rows}, {row[of_team] for row in rows} - {None})
+    return {row[0]: (*row, budgets.of(row[of_key], row[of_team])) for row in rows}
+
+
+def _secrets() -> QuerySet[KeySecret]:
+    return KeySecret.objects.select_related("api_key__owner", "api_key__team").only(*_COLUMNS).order_by("pk")
+
+
+def _snapshots(secrets: Iterable[KeySecret]) -> dict[int, Snapshot]:
+    found = list(secrets)
+    keys = {secret.api_key_id for secret in found}
+    budgets = _Budgets(keys, {secret.api_key.team_id for secret in found if secret.api_key.team_id})
+    return {secret.pk: _snapshot(secret, budgets) for secret in found}
+
+
+def _snapshot(secret: KeySecret, budgets: "_Budgets") -> Snapshot:
     api_key = secret.api_key
     team = api_key.team
     expiries = [moment for moment in (api_key.expires_at, secret.expires_at) if moment]
@@ -173,7 +122,10 @@ def _snapshot(secret: KeySecret) -> Snapshot:
         team_models=tuple(team.allowed_models) if team else (),
         networks=tuple(map(network, api_key.allowed_ips)),
         limits=tuple(limits for limits in (_limits("key", api_key), _limits("team", team)) if limits),
-        budgets=_budgets(api_key),
+        budgets=tuple(
+            BudgetRef(id=pk, scope="key" if key_id else "team", period=period, unit=unit)
+            for pk, key_id, _, period, unit in budgets.of(api_key.pk, api_key.team_id)
+        ),
         # Expiry is checked per request, because the key may expire while its snapshot is cached.
         is_enabled=not set(api_key.blocking_states()) - {KeyState.EXPIRED},
         expires_at=min(expiries, default=None),
@@ -185,14 +137,22 @@ def _limits(scope: str, policy: AccessPolicy | None) -> Limits | None:
     return limits if limits is not None and limits.has_any else None
 
 
-def _budgets(api_key: APIKey) -> tuple[BudgetRef, ...]:
-    """Return the budgets in the order of their ids, in which the ledger locks them."""
-    of_team = Q(team_id=api_key.team_id) if api_key.team_id else Q()
-    rows = Budget.objects.filter(Q(api_key=api_key) | of_team).order_by("pk")
-    return tuple(
-        BudgetRef(id=row.pk, scope="key" if row.api_key_id else "team", period=row.period, unit=row.unit)
-        for row in rows
-    )
+class _Budgets:
+    """The budgets of keys and teams. One query, none without keys."""
 
+    def __init__(self, key_ids: Collection[int], team_ids: Collection[int]) -> None:
+        self._of_keys: dict[int, Rows] = defaultdict(tuple)
+        self._of_teams: dict[int, Rows] = defaultdict(tuple)
+        if not key_ids:
+            return
+        owned = Q(api_key__in=key_ids) | Q(team__in=team_ids) if team_ids else Q(api_key__in=key_ids)
+        rows = Budget.objects.filter(owned).order_by("pk")
+        for row in rows.values_list("pk", "api_key_id", "team_id", "period", "unit"):
+            of_owner, owner_id = (self._of_keys, row[1]) if row[1] else (self._of_teams, row[2])
+            of_owner[owner_id] += (row,)
 
-cache = SnapshotCache()
+    def of(self, key_id: int, team_id: int | None) -> Rows:
+        """Return the budgets of a key and of its team in the order of their IDs, in which the ledger locks them."""
+        of_key = self._of_keys.get(key_id, ())
+        of_team = self._of_teams.get(team_id, ()) if team_id else ()
+        return tuple(sorted(of_key + of_team)) if of_key and of_team else of_key or of_team

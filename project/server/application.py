@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import get_resolver
 from django.utils.log import log_response
 
+from keys.access import snapshot_cache
 from keys.access.rejected_uses import rejected_uses
 from keys.errors import LedgerUnavailable
 from keys.hygiene import weekly_notification
@@ -20,6 +21,7 @@ from keys.notifications import delivery
 from keys.pricing.price_book import prices
 from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines
+from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
 from messages_api.errors import RequestError
 from messages_api.gateway import revocation
@@ -42,6 +44,12 @@ PERIODIC_TASKS = [
     PeriodicTask(run=weekly_notification.queue, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
 ]
+REFRESH_TASKS = [
+    PeriodicTask(run=snapshot_cache.cache.refresh, every_s=snapshot_cache.REFRESH_INTERVAL_S),
+    PeriodicTask(run=routes.refresh_ahead, every_s=REFRESH_INTERVAL_S),
+    PeriodicTask(run=prices.refresh_ahead, every_s=REFRESH_INTERVAL_S),
+]
+"""Tasks that read what requests have cached. They run apart from those that a slow mail server delays."""
 UPSTREAM_TASKS = [PeriodicTask(run=model_catalog.refresh, every_s=5)]
 """Tasks that wait for upstreams. They run apart from those that must not be late."""
 
@@ -52,7 +60,7 @@ class Application(WSGIHandler):
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
-        self._housekeepers = [Housekeeper(PERIODIC_TASKS), Housekeeper(UPSTREAM_TASKS)]
+        self._housekeepers = [Housekeeper(tasks) for tasks in (PERIODIC_TASKS, REFRESH_TASKS, UPSTREAM_TASKS)]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Respond to a request. The complete response to an API request is a list with its body."""

@@ -142,3 +142,30 @@ def test_without_any_value_the_caches_raise() -> None:
 
 def unavailable() -> NoReturn:
     raise OperationalError
+
+
+def test_a_value_in_use_is_read_before_it_is_due(cached: SingleFlightCache[int], table: Table) -> None:
+    cached.get()
+    cached.refresh_ahead()
+    assert cached.last == 1  # it is not due soon
+
+    cached._fresh_until = time.monotonic() + 1
+    cached.refresh_ahead()
+
+    assert (cached.last, table.reads) == (2, 2)
+
+
+def test_a_value_that_is_not_in_use_is_not_read(cached: SingleFlightCache[int], table: Table) -> None:
+    cached._fresh_until = 0.0
+
+    cached.refresh_ahead()
+
+    assert table.reads == 1
+
+
+def test_a_value_that_is_read_is_not_read_twice(cached: SingleFlightCache[int], table: Table, is_expired: None) -> None:
+    cached._is_used = True
+    with cached._lock:
+        cached.refresh_ahead()
+
+    assert table.reads == 1

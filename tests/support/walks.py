@@ -34,7 +34,7 @@ from django.core.management import call_command
 from django.test import Client, RequestFactory, override_settings
 from django.test.utils import setup_test_environment
 
-from keys.access.snapshots import cache
+from keys.access.snapshot_cache import cache
 from keys.models import APIKey, Budget, ModelPrice, UsageRecord
 from keys.usage import ledger
 from messages_api.models import Route, RouteTarget, Upstream

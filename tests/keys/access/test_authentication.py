@@ -15,7 +15,8 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from keys.access.authentication import presented_key
-from keys.access.snapshots import PendingLookup, Snapshot, cache
+from keys.access.snapshot_cache import PendingLookup, cache
+from keys.access.snapshots import Snapshot
 from keys.domain import raw_key
 from keys.models import APIKey, KeySecret
 

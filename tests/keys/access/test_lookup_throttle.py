@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from keys.access.lookup_throttle import MAX_ATTEMPTS, MAX_CLIENTS, KeyLookupThrottle
-from keys.access.snapshots import cache
+from keys.access.snapshot_cache import cache
 from keys.domain import raw_key
 from keys.errors import RateLimitExceeded
 from keys.models import APIKey
