@@ -134,7 +134,7 @@ def check_limits(**kwargs: object) -> list[CheckMessage]:
 @register(Tags.database, "gateway")
 def check_reporting_zone(**kwargs: object) -> list[CheckMessage]:
     """Check that the reporting time zone is the one in effect. Runs with commands that use the database."""
-    if _query(_in_effect, default=settings.TIME_ZONE) in (settings.TIME_ZONE, None):
+    if _query(_in_effect, default=settings.TIME_ZONE) == settings.TIME_ZONE:
         return []
     return [
         Warning(
@@ -145,9 +145,10 @@ def check_reporting_zone(**kwargs: object) -> list[CheckMessage]:
     ]
 
 
-def _in_effect() -> str | None:
+def _in_effect() -> str:
+    """Return the reporting time zone in effect: that of the settings while none is recorded."""
     zone = apps.get_model("keys", "ReportingZone").objects.first()
-    return None if zone is None else str(zone)
+    return settings.TIME_ZONE if zone is None else str(zone)
 
 
 def weaknesses() -> Iterator[CheckMessage]:

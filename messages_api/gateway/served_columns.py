@@ -15,7 +15,7 @@ _ASKED = {"auto": "", "standard_only": "standard"}
 """Service tiers of requests by what is asked for: `auto` leaves it to the upstream."""
 
 
-def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, str]:
+def asked_columns(request: Mapping[str, Any], endpoint: Endpoint) -> dict[str, Any]:
     """Return the facts that a request asks an upstream for: what is sent to it, and the region of its base URL."""
     asked = dict.fromkeys(FACTS, "")
     if endpoint.dialect == "anthropic":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from django_otp.oath import TOTP
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.conftest import PASSWORD, TIMEOUT_MS, Visitor
 from tests.browser.sample_data import SampleData
@@ -138,7 +138,7 @@ def upload_csv(text: str) -> Action:
 
 
 def import_bill(page: Page) -> None:
-    file = {"name": "usage.csv", "mimeType": "text/csv", "buffer": BILL.encode()}
+    file = FilePayload(name="usage.csv", mimeType="text/csv", buffer=BILL.encode())
     page.get_by_label("File").set_input_files(file)
     page.get_by_label("Upstream").fill("anthropic")
     page.get_by_role("button", name="Import").click()
@@ -152,7 +152,7 @@ def compare_file(text: str) -> Action:
     """Return an action that compares the prices with a CSV file."""
 
     def compare(page: Page) -> None:
-        file = {"name": "prices.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        file = FilePayload(name="prices.csv", mimeType="text/csv", buffer=text.encode())
         page.get_by_label("CSV file").set_input_files(file)
         page.get_by_role("button", name="Compare with the file").click()
 

@@ -12,7 +12,7 @@ from django.db import models
 from django.test import Client
 
 from keys.bills.importing import import_bill
-from keys.models import APIKey, Budget, ModelPrice, Notification, Team
+from keys.models import APIKey, Budget, ModelPrice, NegotiatedFactor, Notification, Team
 from messages_api.models import Route, RouteTarget, Upstream
 from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
@@ -104,6 +104,7 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
         Budget.objects.create(api_key=api_key, amount=1),
         import_bill(BytesIO(USAGE), upstream="local", file_name="usage.csv", imported_by="root").bill,
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
+        NegotiatedFactor.objects.create(upstream="local", factor=1),
         # Marked as sent: a gateway of another test with this database would send it.
         Notification.objects.create(
             dedup_key="k", kind="k", subject="s", text="t", next_attempt_at=record.created_at, done_at=record.created_at

@@ -68,6 +68,7 @@ TABLES: dict[str, dict[str, Page]] = {
         **dict.fromkeys(("reconcile", "keys", "sign_off"), Page(opens="A", writes="A", status=405, otherwise=405)),
     },
     "keys_modelprice": edited(sees="AKNU", writes="A"),
+    "keys_negotiatedfactor": edited(sees="AKNU", writes="A"),
     "keys_team": edited(sees="AKNU", writes="A"),
     "keys_usagerecord": read_only("AKNU"),
     "messages_api_route": edited(sees="AU", writes="A") | {"preview": Page(opens="AU")},
@@ -105,6 +106,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     "keys_apikey": dict.fromkeys(
         ("disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"), "AK"
     ),
+    "keys_negotiatedfactor": {"delete_selected": "A"},
     "keys_team": {"disable_selected": "A", "enable_selected": "A"},
     "messages_api_route": {"delete_selected": "A"},
     "messages_api_upstream": {"delete_selected": "A"},

@@ -148,7 +148,12 @@ def test_a_key_that_moves_leaves_its_history_with_its_owner(gateway: Gateway) ->
 
     wait_until(is_moved)
     APIKey.objects.filter(pk=gateway.key.pk).update(allowed_models=["none"])
-    wait_until(lambda: send("after") or UsageRecord.objects.filter(status="rejected").exists())
+
+    def is_rejected() -> bool:
+        send("after")
+        return UsageRecord.objects.filter(status="rejected").exists()
+
+    wait_until(is_rejected)
 
     owners = {(each.model, each.status): (each.owner_id, each.team_id) for each in gateway.settled(3)}
     of_team = (None, team.pk)
