@@ -36,10 +36,10 @@ PYTEST := $(BIN)/python -W error -m pytest --dist worksteal $(LENGTH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-full soak bench lint format types lock
+.PHONY: help run check test test-full soak bench bench-peers bench-guard profile lint format types lock
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMPS) ## Install, start the gateway with a model, try it, serve until Ctrl-C
 	@$(BIN)/python -m project.quickstart.packages $(RUN_FILES)
@@ -68,6 +68,15 @@ soak: $(VENV)/.installed-dev ## Run the soak test (kill -9, outages, disconnects
 
 bench: $(VENV)/.installed-bench ## Compare speed with an earlier revision and the floor in five minutes (BASE=commit)
 	$(BIN)/python -m bench.compare $(if $(BASE),--base $(BASE)) $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.installed-bench ## Compare with LiteLLM, Portkey, rolter and nginx in half an hour
+	$(BIN)/python -m bench.peers $(if $(BASE),--base $(BASE)) $(BENCH_ARGS)
+
+bench-guard: $(VENV)/.installed-bench ## Fail if the CPU time of a request grew by more than 15 %
+	$(BIN)/python -m bench.guard $(BENCH_ARGS)
+
+profile: $(VENV)/.installed-bench ## Show where the microseconds of a request and of a chunk are spent
+	$(BIN)/python -m bench.profiling $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, change nothing
 	$(BIN)/ruff check .

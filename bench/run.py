@@ -26,14 +26,20 @@ def default_base() -> str:
     return str(json.loads((HERE / "baseline.json").read_text())["earlier_revision"])
 
 
+def pin_to_load_core(options: Options) -> None:
+    """Keep this process and its clients off the core of the servers. Raise BenchError if a program is missing."""
+    if "/usr/sbin" not in os.environ["PATH"]:
+        os.environ["PATH"] += os.pathsep + "/usr/sbin"  # nginx on Debian
+    if missing := [name for name in ("taskset", "timeout") if not shutil.which(name)]:
+        raise BenchError(f"not installed: {', '.join(missing)}")
+    os.sched_setaffinity(0, {options.load_core})
+
+
 def measure(options: Options) -> Run:
     """Measure and return the run. Raise BenchError if it cannot start."""
     options.base = options.base or default_base()
-    os.environ["PATH"] += os.pathsep + "/usr/sbin"  # nginx on Debian
-    if missing := [name for name in ("taskset", "timeout") if not shutil.which(name)]:
-        raise BenchError(f"not installed: {', '.join(missing)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.sched_setaffinity(0, {options.load_core})
+    pin_to_load_core(options)
     run = Run(options, load(options.files), work_folder())
     run.execute()
     return run

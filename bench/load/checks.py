@@ -81,7 +81,7 @@ def _chunks(api_format: str, seen: list[tuple[str | None, str]], chunks: int) ->
     if failed := [item for item in items if "error" in item]:
         return [*problems, f"error event: {failed[0]}"]
     choices = [choice for item in items for choice in item["choices"]]
-    usage = next((item["usage"] for item in reversed(items) if item.get("usage")), {})
+    usage: dict[str, Any] = next((item["usage"] for item in reversed(items) if item.get("usage")), {})
     return problems + _differences(
         object=({item["object"] for item in items}, {"chat.completion.chunk"}),
         ids=(len({item["id"] for item in items}), 1),

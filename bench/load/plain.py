@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from bench.load import loop
+from bench.load.loop import run
 from bench.load.statistics import percentiles
 
 TIMEOUT_S = 60
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Load:
@@ -51,7 +52,8 @@ class Load:
     def note(self, error: str) -> None:
         self.errors[error] = self.errors.get(error, 0) + 1
 
-    async def run(self, connections: int, seconds: float) -> dict[str, object]:
+    async def run(self, connections: int, seconds: float, start_at: float) -> dict[str, object]:
+        await asyncio.sleep(max(0.0, start_at - time.monotonic()))
         started = time.monotonic()
         self.end = started + seconds
         await asyncio.gather(*(self._connect() for _ in range(connections)))
@@ -70,9 +72,9 @@ class Load:
     async def _connect(self) -> None:
         """Keep one connection busy; open it again when the server closes it."""
         while time.monotonic() < self.end:
-            connection = Connection(self)
             try:
-                await asyncio.get_running_loop().create_connection(lambda c=connection: c, self.host, self.port)
+                loop = asyncio.get_running_loop()
+                _, connection = await loop.create_connection(lambda: Connection(self), self.host, self.port)
                 await asyncio.wait_for(connection.closed, self.end - time.monotonic() + TIMEOUT_S)
             except (OSError, TimeoutError) as error:
                 self.note(repr(error))
@@ -112,7 +114,8 @@ class Connection(asyncio.Protocol):
         if start >= 0:
             is_complete = len(self.buffer) >= head_end + 4 + int(head[start + 17 :].split(b"\r\n", 1)[0])
         else:
-            is_complete = b"chunked" not in head or self.buffer.endswith(b"0\r\n\r\n")
+            # Longer than the last chunk, because a header may end with a 0.
+            is_complete = self.buffer.endswith(LAST_CHUNK) and len(self.buffer) >= head_end + 4 + len(LAST_CHUNK)
         if is_complete:
             self._completed(head)
 
@@ -144,11 +147,12 @@ def main() -> None:
     parser.add_argument("--keys", type=Path, help="file with one key per line")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--start-at", type=float, default=0.0, help="time of the monotonic clock, for several clients")
     options = parser.parse_args()
     keys = options.keys.read_text().split() if options.keys else []
     load = Load(options.url, options.body.read_bytes(), options.header, keys)
     gc.disable()
-    print(json.dumps(loop.run(load.run(options.connections, options.seconds))), flush=True)
+    print(json.dumps(run(load.run(options.connections, options.seconds, options.start_at))), flush=True)
 
 
 if __name__ == "__main__":

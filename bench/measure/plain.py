@@ -7,16 +7,12 @@ from typing import Any
 
 from bench.load.bodies import TEXT, request_body
 from bench.load.checks import problems_of_response
-from bench.measure.clients import finished_clients_cpu_seconds, send_plain
+from bench.measure.clients import finished_clients_cpu_seconds, header_lines, send_plain
 from bench.measure.options import Options
 from bench.measure.upstream import MockUpstream
 from bench.servers.definitions import Candidate
 from bench.servers.procfs import cpu_seconds, peak_mb, processes_below, reset_peak
 from bench.servers.running import RunningServer
-
-
-def header_lines(candidate: Candidate, server: RunningServer) -> list[str]:
-    return [f"{name}: {server.expand(value)}" for name, value in candidate.headers.items()]
 
 
 def first_response(candidate: Candidate, server: RunningServer) -> tuple[str, list[str]]:

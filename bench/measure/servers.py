@@ -27,6 +27,8 @@ class Servers:
     def start(self, names: list[str]) -> None:
         """Start the servers of these names. One that cannot start is noted in `failures`."""
         for name in dict.fromkeys(names):
+            if name in self.running:
+                continue
             server = self._definitions.servers[name]
             say(f"start {name}")
             try:
@@ -51,6 +53,9 @@ class Servers:
             "root": str(revisions.ROOT),
             "python": sys.executable,
         }
+        for name in server.needs:
+            self.start([name])
+            variables[f"{name}_port"] = str(self._needed(name).port)
         texts = [server.cwd, *server.env.values(), *server.command]
         checkout = "root" if "${root}" in server.cwd else ""
         if "${base}" in server.cwd:
@@ -63,6 +68,11 @@ class Servers:
             variables["postgresql"] = self._database(server.name)
         return variables
 
+    def _needed(self, name: str) -> RunningServer:
+        if name not in self.running:
+            raise BenchError(f"it needs {self.failures[name]}")
+        return self.running[name]
+
     def _database(self, name: str) -> str:
         """Create a database for a server and return its URL. The database server runs on the load's core."""
         if self._cluster is None:
@@ -73,6 +83,13 @@ class Servers:
         server = url.replace("postgres://", "postgresql://")
         subprocess.run(["psql", "-q", f"{server}/postgres", "-c", f"CREATE DATABASE {database}"], check=True)
         return f"{url}/{database}"
+
+    def restart(self, names: list[str]) -> None:
+        """End and start the processes of prepared servers: they keep their databases. Raise BenchError on a failure."""
+        for name in names:
+            self.running[name].stop()
+        for name in names:
+            running.launch(self.running[name], core=self._options.gateway_core, limit_s=self._options.limit_s)
 
     def versions(self) -> dict[str, str]:
         found = {name: server.version() for name, server in self.running.items()}

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from typing import Any
 
+from bench.measure.clients import header_lines
 from bench.measure.options import Options
-from bench.measure.plain import header_lines
 from bench.measure.upstream import MockUpstream
 from bench.servers.definitions import Candidate
 from bench.servers.running import RunningServer
 
 ENOUGH_OF_RATE = 0.9
+RAMP_MARGIN_S = 1.0
 
 
 class StreamMeasurement:
@@ -40,16 +41,8 @@ class StreamMeasurement:
 
     def _open_streams(self, candidate: Candidate, server: RunningServer, level: int) -> dict[str, Any]:
         options = self._options
-        assert server.process is not None
-        command = ["taskset", "-c", str(options.load_core), sys.executable, "-m", "bench.load.streams"]
-        command += ["--url", f"http://127.0.0.1:{server.port}{candidate.path}", "--format", candidate.format]
-        command += ["--model", server.expand(candidate.model), "--streams", str(level)]
-        command += ["--chunks", str(options.chunks), "--interval", str(options.interval_ms)]
-        command += ["--ramp", str(options.ramp_s), "--pid", str(server.process.pid)]
-        command += ["--load-pid", str(self._upstream.process.pid)]
-        for line in header_lines(candidate, server):
-            command += ["--header", line]
         nominal_s = options.ramp_s + options.chunks * options.interval_ms / 1000
+        command = stream_command(options, candidate, server, self._upstream, level)
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=nominal_s * 4 + 90)
             figures: dict[str, Any] = json.loads(done.stdout)
@@ -58,3 +51,17 @@ class StreamMeasurement:
         except ValueError:
             return {"bad": level, "problems": [f"client: {done.stderr[-200:]}"]}
         return figures
+
+
+def stream_command(
+    options: Options, candidate: Candidate, server: RunningServer, upstream: MockUpstream, streams: int
+) -> list[str]:
+    """Return the command of the client."""
+    assert server.process is not None
+    command = ["taskset", "-c", str(options.load_core), sys.executable, "-m", "bench.load.streams"]
+    command += ["--url", f"http://127.0.0.1:{server.port}{candidate.path}", "--format", candidate.format]
+    command += ["--model", server.expand(candidate.model), "--streams", str(streams)]
+    command += ["--chunks", str(options.chunks), "--interval", str(options.interval_ms)]
+    command += ["--ramp", str(options.ramp_s), "--pid", str(server.process.pid)]
+    command += ["--load-pid", str(upstream.process.pid)]
+    return command + [part for line in header_lines(candidate, server) for part in ("--header", line)]

@@ -45,7 +45,7 @@ MODELS += [("qwen-2", "local", 9), ("new-model", "local", 1)]
 OUTCOMES = [("completed", 95), ("failed", 2), ("client_closed", 2), ("rejected", 1)]
 MODEL_WEIGHTS = list(accumulate(weight for *_, weight in MODELS))
 OUTCOME_WEIGHTS = list(accumulate(weight for _, weight in OUTCOMES))
-CONSTANTS = {
+CONSTANTS: dict[str, Any] = {
     **{name: "" for name, value in EMPTY.items() if value == ""},
     **{name: int(value) for name, value in EMPTY.items() if isinstance(value, bool)},
     "attempts": "[]",
@@ -113,7 +113,7 @@ def _record(keys: list[APIKey], count: int, session: int, now: datetime, price: 
     hours: dict[tuple[Any, ...], Counter[str]] = {}
     written = 0
     while written < count:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for key in chance.choices(keys, cum_weights=weights, k=5_000 // session):
             moment = now - timedelta(seconds=chance.uniform(60, DAYS * 86_400))
             for i in range(round(chance.expovariate(1 / session)) or 1 if session > 1 else 1):

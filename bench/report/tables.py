@@ -48,7 +48,7 @@ Rows = list[list[str]]
 
 
 def text_of(results: Results, *, markdown: bool = False) -> str:
-    layout = _markdown if markdown else _aligned
+    layout = _markdown if markdown else aligned
     parts = []
     for (mode, level), figures in sorted(results.levels.items()):
         description = results.description(mode)
@@ -121,7 +121,7 @@ def _problems(figures: Level) -> list[str]:
     return found
 
 
-def _aligned(rows: Rows) -> str:
+def aligned(rows: Rows) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

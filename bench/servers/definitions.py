@@ -24,6 +24,7 @@ class Server:
     command: list[str] = field(default_factory=list)
     is_upstream: bool = False  # no program: the load goes to the mock upstream
     is_on_load_core: bool = False
+    needs: list[str] = field(default_factory=list)  # servers to start before, whose ports are ${name_port}
     cwd: str = "${run}"
     env: dict[str, str] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)  # templates, written to the run folder
@@ -42,6 +43,7 @@ class Candidate:
     path: str
     format: str
     model: str = "mock"
+    stream: bool = False  # ask for a stream where plain requests are measured
     headers: dict[str, str] = field(default_factory=dict)
     reference: bool = False  # others are compared with it
     baseline_of: str = ""  # the candidate of this revision that it is the earlier one of
@@ -77,7 +79,7 @@ def load(files: list[Path]) -> Definitions:
     for file in files:
         data = tomllib.loads(file.read_text())
         for name, entry in data.get("servers", {}).items():
-            servers[name] = {"folder": file.resolve().parent} | entry
+            servers[name] = ({} if "like" in entry else {"folder": file.resolve().parent}) | entry
         candidates |= data.get("candidates", {})
         targets += data.get("targets", [])
     try:

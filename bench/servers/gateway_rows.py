@@ -26,8 +26,8 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import models, transaction  # noqa: E402
 
-MODELS = {"chat": "openai", "claude": "anthropic"}
-"""The model of a request, and the dialect of the upstream that it is routed to."""
+MODELS = {"chat": ("openai", "mock"), "claude": ("anthropic", "mock"), "chat-40-chunks": ("openai", "mock-n40-i1")}
+"""The model of a request, with the dialect of the upstream that it is routed to and the model there."""
 POLICY = {"requests_per_minute": 100_000_000, "tokens_per_minute": 10**12, "concurrent_requests": 100_000}
 RENAMED = {
     "concurrent_requests": "concurrent_calls",
@@ -45,8 +45,10 @@ def main() -> None:
     settings.STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     call_command("migrate", interactive=False, verbosity=0)
     with transaction.atomic():
-        for model, dialect in MODELS.items():
-            _route(model, dialect, os.environ["UPSTREAM"])
+        upstreams = {dialect: _upstream(dialect, os.environ["UPSTREAM"]) for dialect in ("openai", "anthropic")}
+        for name, (dialect, model) in MODELS.items():
+            route = _create(_model("messages_api", "Route"), pattern=name)
+            _create(_model("messages_api", "RouteTarget"), route=route, upstream=upstreams[dialect], model=model)
         _create(
             _model("keys", "ModelPrice"), model_pattern="*", input_price=3_000_000, output_price=15_000_000,
             valid_from=datetime(2026, 1, 1, tzinfo=UTC),
@@ -56,13 +58,12 @@ def main() -> None:
             print(_issue(f"bench {number}", owner))
 
 
-def _route(model: str, dialect: str, base_url: str) -> None:
+def _upstream(dialect: str, base_url: str) -> Any:
     upstream = _model("messages_api", "Upstream")(name=dialect, dialect=dialect, base_url=base_url)
     upstream.set_credential("upstream")
     upstream.full_clean()
     upstream.save()
-    route = _create(_model("messages_api", "Route"), pattern=model)
-    _create(_model("messages_api", "RouteTarget"), route=route, upstream=upstream, model="mock")
+    return upstream
 
 
 def _issue(name: str, owner: User) -> str:

@@ -36,6 +36,20 @@ def python_of(folder: Path, work: Path) -> Path:
     return python
 
 
+def last_change_of_code() -> str:
+    """Return the last commit that changed the gateway, not only its measurements, tests or documents."""
+    return _git("log", "-1", "--format=%H", "--", ".", ":!bench", ":!tests", ":!docs", ":!*.md", ":!.ci", ":!Makefile")
+
+
+def is_known(revision: str) -> bool:
+    """Return whether the revision is in this clone."""
+    try:
+        _git("rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}")
+    except BenchError:
+        return False
+    return True
+
+
 def describe(folder: Path) -> str:
     """Return the commit of a checkout, with a mark if files are changed."""
     done = subprocess.run(

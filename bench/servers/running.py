@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from bench.servers import processes
 from bench.servers.definitions import BenchError, Server, expand
@@ -24,6 +25,7 @@ class RunningServer:
     variables: dict[str, str]
     process: "subprocess.Popen[bytes] | None" = None
     idle_mb: float = 0.0
+    keys: list[str] = field(default_factory=list)
     log: Path = field(default_factory=Path)
 
     @property
@@ -79,39 +81,46 @@ def start(server: Server, variables: dict[str, str], *, core: int, limit_s: floa
         template = server.folder / name
         (run / template.name).write_text(running.expand(template.read_text()))
     try:
-        _launch(running, core=core, limit_s=limit_s)
+        _prepare(running)
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchError(f"{server.name}: {error}\n{processes.tail(running.log)}") from None
-    deadline = time.monotonic() + START_WITHIN_S
-    while not _is_ready(running):
-        if running.process is None or running.process.poll() is not None or time.monotonic() > deadline:
-            running.stop()
-            raise BenchError(f"{server.name} did not start\n{processes.tail(running.log)}")
-        time.sleep(0.2)
+    launch(running, core=core, limit_s=limit_s)
     return running
 
 
-def _launch(running: RunningServer, *, core: int, limit_s: float) -> None:
-    server = running.server
-    env = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
-    env |= {name: running.expand(str(value)) for name, value in server.env.items()}
-    cwd = server.folder / running.expand(server.cwd)
+def launch(running: RunningServer, *, core: int, limit_s: float) -> None:
+    """Start the process of a prepared server and wait until it is ready. Raise BenchError otherwise."""
+    words, options = [running.expand(word) for word in running.server.command], _options(running)
+    with open(running.log, "ab") as out:
+        try:
+            running.process = processes.spawn(words, core=core, limit_s=limit_s, stdout=out, stderr=out, **options)
+        except OSError as error:
+            raise BenchError(f"{running.name}: {error}") from None
+    deadline = time.monotonic() + START_WITHIN_S
+    while not _is_ready(running):
+        if running.process.poll() is not None or time.monotonic() > deadline:
+            running.stop()
+            raise BenchError(f"{running.name} did not start\n{processes.tail(running.log)}")
+        time.sleep(0.2)
+
+
+def _prepare(running: RunningServer) -> None:
+    server, options = running.server, _options(running)
+    options |= {"stdin": subprocess.DEVNULL, "timeout": PREPARE_WITHIN_S, "check": True}
     with open(running.log, "wb") as out:
         for command in server.prepare:
-            words = [running.expand(word) for word in command]
-            subprocess.run(
-                words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=PREPARE_WITHIN_S,
-                check=True,
-            )  # fmt: skip
+            subprocess.run([running.expand(word) for word in command], stdout=out, stderr=out, **options)
         if server.key_command:
             words = [running.expand(word) for word in server.key_command]
-            done = subprocess.run(
-                words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, text=True,
-                timeout=PREPARE_WITHIN_S, check=True,
-            )  # fmt: skip
-            running.variables["key"] = ["", *done.stdout.split()][-1]
-        words = [running.expand(word) for word in server.command]
-        running.process = processes.spawn(words, core=core, limit_s=limit_s, cwd=cwd, env=env, stdout=out, stderr=out)
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=out, text=True, **options)
+            running.keys = done.stdout.split()
+            running.variables["key"] = ["", *running.keys][-1]
+
+
+def _options(running: RunningServer) -> dict[str, Any]:
+    env = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
+    env |= {name: running.expand(str(value)) for name, value in running.server.env.items()}
+    return {"cwd": running.server.folder / running.expand(running.server.cwd), "env": env}
 
 
 def _is_ready(running: RunningServer) -> bool:

@@ -1,0 +1,1 @@
+"""The peers: their installation in the scratch folder, and their configuration."""

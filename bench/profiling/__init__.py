@@ -1,0 +1,1 @@
+"""Profiles: where the CPU time of a request or of a chunk is spent, by package."""
