@@ -27,7 +27,11 @@ def default_base() -> str:
 
 
 def pin_to_load_core(options: Options) -> None:
-    """Keep this process and its clients off the core of the servers. Raise BenchError if a program is missing."""
+    """Keep this process and its clients off the core of the servers, and let SIGTERM end the servers, too.
+
+    Raise BenchError if a program is missing.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "/usr/sbin" not in os.environ["PATH"]:
         os.environ["PATH"] += os.pathsep + "/usr/sbin"  # nginx on Debian
     if missing := [name for name in ("taskset", "timeout") if not shutil.which(name)]:
@@ -38,7 +42,6 @@ def pin_to_load_core(options: Options) -> None:
 def measure(options: Options) -> Run:
     """Measure and return the run. Raise BenchError if it cannot start."""
     options.base = options.base or default_base()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     pin_to_load_core(options)
     run = Run(options, load(options.files), work_folder())
     run.execute()

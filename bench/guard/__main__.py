@@ -12,7 +12,6 @@ fails if it is above it again.
 
 import argparse
 import itertools
-import signal
 import statistics
 import sys
 from collections import defaultdict
@@ -29,6 +28,7 @@ from bench.run import pin_to_load_core
 from bench.servers import revisions
 from bench.servers.definitions import BenchError, load
 
+FILES = [HERE / "candidates.toml", HERE / "guard/guard.toml"]
 ROUNDS_PER_START = 4
 STARTS, MAX_STARTS, RECORD_STARTS = 3, 6, 8
 SLICE_S = 1.0
@@ -36,9 +36,9 @@ SLICE_S = 1.0
 Measured = dict[str, list[Slice]]
 
 
-def measure(paths: list[str], baseline: Baseline | None, *, starts: int, slice_s: float) -> Measured:
+def measure(paths: list[str], baseline: Baseline | None, *, files: list[Path], starts: int, slice_s: float) -> Measured:
     """Measure with so many processes, and with more while a comparison with the baseline is undecided."""
-    options = Options(limit_s=900, files=[HERE / "candidates.toml", HERE / "guard/guard.toml"])
+    options = Options(limit_s=900, files=[*FILES, *files])
     if baseline and revisions.is_known(baseline.revision):
         options.base = baseline.revision
     pin_to_load_core(options)
@@ -70,11 +70,11 @@ def _is_undecided(found: Measured, baseline: Baseline) -> bool:
     return any(judge(changes(found[name], baseline.ratios[name])) is Verdict.UNDECIDED for name in found)
 
 
-def compare(baseline: Baseline, *, slice_s: float) -> bool:
+def compare(baseline: Baseline, *, files: list[Path], slice_s: float) -> bool:
     """Print the comparison. Return whether all paths are within the limit."""
     paths = list(PATHS)
     for _ in range(2):
-        found = measure(paths, baseline, starts=STARTS, slice_s=slice_s)
+        found = measure(paths, baseline, files=files, starts=STARTS, slice_s=slice_s)
         above = []
         for name in paths:
             expected = baseline.ratios[name]
@@ -100,7 +100,7 @@ def _line(name: str, slices: list[Slice], expected: float) -> str:
 
 
 def record(file: Path, *, slice_s: float) -> None:
-    found = measure(list(PATHS), None, starts=RECORD_STARTS, slice_s=slice_s)
+    found = measure(list(PATHS), None, files=[], starts=RECORD_STARTS, slice_s=slice_s)
     ratios = {name: statistics.median(slice_.to_relay for slice_ in slices) for name, slices in found.items()}
     us = {name: statistics.median(slice_.us for slice_ in slices) for name, slices in found.items()}
     baselines.write(ratios, us, file)
@@ -112,8 +112,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the baseline in place of a comparison")
     parser.add_argument("--baseline", type=Path, default=baselines.FILE, help="the file")
     parser.add_argument("--slice-s", type=float, default=SLICE_S, help="seconds of one slice")
+    parser.add_argument("--files", type=Path, nargs="*", default=[], help="more definitions: a planted slowdown")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with machine.alone(work_folder()):
             if options.record:
@@ -122,7 +122,7 @@ def main() -> None:
             baseline = baselines.read(options.baseline)
             if not baseline.is_of_this_relay:
                 sys.exit("The relay has changed. Measure the baseline again: python -m bench.guard --record")
-            is_within = compare(baseline, slice_s=options.slice_s)
+            is_within = compare(baseline, files=options.files, slice_s=options.slice_s)
     except BenchError as error:
         sys.exit(str(error))
     sys.exit(0 if is_within else 1)

@@ -60,7 +60,7 @@ class PlainMeasurement:
         if count and figures["bytes"] < len(TEXT):
             problems.append(f"responses have {figures['bytes']} bytes")
         return figures | {
-            "us_per_request": round(used / max(1, count) * 1e6, 1),
+            "us_per_request": round(used / count * 1e6, 1) if count else None,
             "core": round(used / seconds, 3),
             "load_core": round(load_used / seconds, 3),
             "peak_mb": round(peak_mb(pids), 1),
