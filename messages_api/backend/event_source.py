@@ -129,6 +129,8 @@ class EventSource:
                 batch = self.read(wait_s=float("inf"))
                 if any(event["type"] != "ping" for event in batch.events):
                     self._is_open = True
+                    # Before, an error in the next chunk would take the events from the client: it gets a status then.
+                    self._exchange.join_chunks()
                     return batch
         except UpstreamError as error:  # the rest of an event is missing
             if self._has_generated:

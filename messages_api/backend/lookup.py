@@ -1,6 +1,5 @@
 """Lookups at upstreams: GET requests of the gateway itself, outside of client requests and their watcher."""
 
-import threading
 import time
 
 from messages_api.backend.endpoint import Endpoint
@@ -14,11 +13,6 @@ LOOKUP_TIMEOUT_S = 10.0
 def get_json(endpoint: Endpoint, path: str, *, headers: dict[str, str]) -> object:
     """Return the JSON value at a path. Raise UpstreamError unless the upstream sends one within LOOKUP_TIMEOUT_S."""
     exchange = Exchange(endpoint, total_expires_at=time.monotonic() + LOOKUP_TIMEOUT_S)
-    # No watcher sees this exchange, and a timeout of the socket applies to each read: an upstream that sends one byte
-    # of its headers per second would hold the thread for as long as it likes.
-    timer = threading.Timer(LOOKUP_TIMEOUT_S, exchange.expire)
-    timer.daemon = True
-    timer.start()
     try:
         exchange.open(path, None, headers)
         if exchange.response_status != 200:
@@ -27,5 +21,4 @@ def get_json(endpoint: Endpoint, path: str, *, headers: dict[str, str]) -> objec
     except ValueError as error:
         raise UpstreamError("The upstream's response is not JSON.") from error
     finally:
-        timer.cancel()
         exchange.close()
