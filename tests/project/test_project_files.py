@@ -35,7 +35,7 @@ def tracked_files() -> list[Path]:
 
 def test_every_path_that_make_and_the_documents_name_exists() -> None:
     named = re.compile(
-        r"(?<![\w/.-])(?:audit|bench|docs|keys|lib|messages_api|project|requirements|staff|tests)/[\w/.-]*\w/?"
+        r"(?<![\w/.-])(?:audit|bench|docs|keys|lib|messages_api|project|requirements|staff|tests)/[\w/.-]*\w/?(?![\w*])"
     )
     documents = [
         ROOT / "Makefile",
