@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.measure.clients import read_figures, start_plain
+from bench.measure.machine import say
 from bench.measure.options import Options
 from bench.measure.plain import first_response
 from bench.measure.servers import Servers
@@ -17,6 +18,7 @@ PATHS = ("plain", "relayed", "streamed")
 FLOOR = "relay"
 WARM_UP_S = 1.0
 SETTLE_S = 0.1  # for what the last settlements still write
+REPEATS = 2  # of a slice with an error
 CLIENT_START_S = 0.5  # time for the clients to load, so that they begin together
 
 
@@ -65,6 +67,14 @@ class Slices:
 
     def measure(self, name: str, seconds: float) -> Slice:
         """Measure for so long. The order of the clients alternates, because the first has a small advantage."""
+        for _ in range(REPEATS):
+            try:
+                return self._measure(name, seconds)
+            except BenchError as error:
+                say(f"{name}: a slice is repeated: {error}")
+        return self._measure(name, seconds)
+
+    def _measure(self, name: str, seconds: float) -> Slice:
         candidates = [*self._compared(name), self._candidates[FLOOR]]
         self._is_reversed = not self._is_reversed
         if self._is_reversed:
