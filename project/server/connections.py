@@ -37,10 +37,28 @@ def kind_of(path: str) -> Kind | None:
 
 
 class Connection:
-    """The socket of a client, as gunicorn uses it, with the time that it spends waiting for the client."""
+    """The socket of a client, as gunicorn uses it, with the time that it spends waiting for the client.
 
-    def __init__(self, client: socket.socket) -> None:
+    The client must send the head of a request within `idle_timeout_s`, whatever part of it has arrived.
+    """
+
+    __slots__ = (
+        "_body_since",
+        "_idle_since",
+        "_idle_timeout_s",
+        "_is_reading",
+        "_socket",
+        "expires_at",
+        "is_over_capacity",
+        "kind",
+        "waits_since",
+    )
+
+    def __init__(self, client: socket.socket, *, idle_timeout_s: float) -> None:
         self._socket = client
+        self._idle_timeout_s = idle_timeout_s
+        self._idle_since = time.monotonic()
+        self._is_reading = False
         self._body_since: float | None = None
         self.kind: Kind | None = None
         """The kind of the request in progress; None between requests and during a health check."""
@@ -54,15 +72,20 @@ class Connection:
         return getattr(self._socket, name)
 
     def recv(self, size: int) -> bytes:
-        if self.kind is None:  # gunicorn's timeout covers the time between requests and the head of a request
-            return self._socket.recv(size)
-        if self._body_since is None:
-            self._body_since = time.monotonic()
-        self.waits_since = self._body_since
-        self.expires_at = self._body_since + settings.CLIENT_BODY_TIMEOUT_S
+        if self.kind is None:
+            self.expires_at = self._idle_since + self._idle_timeout_s
+            if time.monotonic() >= self.expires_at:
+                return b""  # data may still arrive after `end_reading`
+        else:
+            if self._body_since is None:
+                self._body_since = time.monotonic()
+            self.waits_since = self._body_since
+            self.expires_at = self._body_since + settings.CLIENT_BODY_TIMEOUT_S
+        self._is_reading = True
         try:
             return self._socket.recv(size)
         finally:
+            self._is_reading = False
             self.waits_since = self.expires_at = math.inf
 
     def sendall(self, data: bytes) -> None:
@@ -77,7 +100,9 @@ class Connection:
         self.waits_since = time.monotonic()
         self.expires_at = self.waits_since + settings.CLIENT_SEND_TIMEOUT_S + STREAM_MARGIN_S
         try:
-            self._socket.sendall(piece)
+            sent = self._socket.send(piece)
+            if sent < len(piece):
+                self._socket.sendall(memoryview(piece)[sent:])
         finally:
             self.waits_since = self.expires_at = math.inf
 
@@ -88,12 +113,16 @@ class Connection:
         else:
             self._socket.close()
 
-    def begin(self, kind: Kind) -> None:
+    def begin(self, kind: Kind | None) -> None:
+        """Note the begin of a request; `kind` is None for one without a budget."""
         self.kind = kind
         self._body_since = None
+        self._idle_since = time.monotonic()
 
     def end(self) -> None:
+        """Note the end of a request, and wait for the next one from now on."""
         self.kind = None
+        self._idle_since = time.monotonic()
 
     def end_reading(self) -> None:
         """End the wait for data of the client. A response can still be sent."""
@@ -116,7 +145,7 @@ class Connection:
 
     def expire(self) -> None:
         """End the wait whose deadline has passed. A body that ended early still gets a response."""
-        if self._body_since is not None and self.waits_since == self._body_since:
+        if self._is_reading:
             self.end_reading()
         else:
             self.reset()
@@ -164,10 +193,12 @@ class Connections:
     def begin(self, connection: Connection, kind: Kind | None) -> None:
         """Register a request. Sets `is_over_capacity` if it must be rejected."""
         connection.is_over_capacity = kind is not None and not self._has_room(kind)
-        if kind is not None and not connection.is_over_capacity:
-            self._idle.pop(connection, None)
-            self._busy[kind].add(connection)
-            connection.begin(kind)
+        if kind is None or connection.is_over_capacity:
+            connection.begin(None)
+            return
+        self._idle.pop(connection, None)
+        self._busy[kind].add(connection)
+        connection.begin(kind)
 
     def end(self, connection: Connection) -> None:
         """Register the end of a request: the connection is idle until the next one."""

@@ -30,6 +30,8 @@ class Turns:
             gevent.sleep(YIELD_S)
 
     def wait_for_request(self) -> None:
+        if self._others.is_free() and not self._is_over():
+            return
         with self._others.turn():
             if self._is_over():
                 gevent.sleep(YIELD_S)
@@ -52,6 +54,10 @@ class _Queue:
     def __init__(self) -> None:
         self._last = Event()
         self._last.set()
+
+    def is_free(self) -> bool:
+        """Return whether no greenlet has the turn or waits for it."""
+        return self._last.is_set()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

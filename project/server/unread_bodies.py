@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from gunicorn.http.message import Request
-from gunicorn.http.parser import RequestParser
 
 from lib.pace import pace
 
@@ -25,14 +24,9 @@ class ClosingRequest(Request):
         return bool(super().should_close()) or unread_bytes(self) > MAX_DRAINED_BYTES
 
 
-def install() -> None:
-    """Let gunicorn parse requests of this kind."""
-    RequestParser.mesg_class = ClosingRequest
-
-
 def unread_bytes(request: Any) -> float:
     """Return how much of a body the application has not read: infinite for a chunked one that has not ended."""
-    reader = request.body.reader
+    reader = getattr(request.body, "reader", None)  # None for a body that arrived with its head
     length = getattr(reader, "length", None)
     if length is not None:
         return int(length)

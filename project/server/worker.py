@@ -5,6 +5,7 @@ have taken all its connections. A client that keeps its connection open delays i
 graceful timeout has passed, although no request is in flight.
 """
 
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from typing import Any
 import gevent
 from django.conf import settings
 from gevent.server import StreamServer
-from gunicorn.workers.ggevent import GeventWorker
 
 from project.server import open_files, unread_bodies
 from project.server.connections import Connection, Connections, Kind, kind_of
+from project.server.plain_worker import PlainWorker
 from project.server.turns import Turns
 
 TICK_S = 0.25
@@ -28,7 +29,7 @@ EXIT_MARGIN_S = 5  # part of the graceful timeout for error events, settlements 
 SEND_BUFFER_BYTES = 256 * 1024
 
 
-class DrainingWorker(GeventWorker):
+class DrainingWorker(PlainWorker):
     """On SIGTERM, close idle connections and drain in-flight requests (see `Application.drain`)."""
 
     wsgi: Any = None  # until it is loaded
@@ -36,7 +37,6 @@ class DrainingWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.server_class = self._server
-        unread_bodies.install()
         budgets = {Kind.API: settings.MAX_API_REQUESTS, Kind.PAGE: settings.MAX_PAGE_REQUESTS}
         budgets, total = open_files.affordable(budgets, total=settings.MAX_CONNECTIONS)
         self._connections = Connections(budgets=budgets, total=total)
@@ -63,7 +63,7 @@ class DrainingWorker(GeventWorker):
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        connection = Connection(client)
+        connection = Connection(client, idle_timeout_s=self.cfg.keepalive or math.inf)
         self._connections.add(connection)
         if self._is_closing:
             connection.end_reading()  # the request that was received is served, and no other is waited for
