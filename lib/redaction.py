@@ -17,6 +17,8 @@ _CREDENTIAL = re.compile(
     r"|(?i:bearer)\s+[^\s'\",;]+"
     r"|(?i:x-api-key|authorization)['\"]?\s*[:=]\s*['\"]?(?!(?i:bearer))[^\s'\",;]+"
 )
+_HINTS = (RAW_KEY_PREFIX.lower(), "sk-", "bearer", "x-api-key", "authorization")
+"""What an ASCII text has in lower case if it has a credential."""
 _BREAKS_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -28,6 +30,10 @@ def find_raw_key(text: str) -> str | None:
 
 def redact(text: str) -> str:
     """Mask everything that looks like a credential."""
+    if text.isascii():  # most log lines have none, and the search takes eight times longer
+        lower = text.lower()
+        if not any(hint in lower for hint in _HINTS):
+            return text
     return _CREDENTIAL.sub(MASK, text)
 
 

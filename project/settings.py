@@ -330,7 +330,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"secrets": {"()": "lib.redaction.RedactingFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": "line"}},
+    "handlers": {"stderr": {"class": "lib.log_batches.BatchedHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # The gateway logs failed requests itself; Django's line for a 4xx has fewer details.

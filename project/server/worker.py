@@ -18,6 +18,7 @@ import gevent
 from django.conf import settings
 from gevent.server import StreamServer
 
+from lib import log_batches
 from project.server import open_files, unread_bodies
 from project.server.connections import Connection, Connections, Kind, kind_of
 from project.server.plain_worker import PlainWorker
@@ -48,8 +49,10 @@ class DrainingWorker(PlainWorker):
         super().run()
 
     def _check_deadlines(self) -> None:
+        log_batches.begin()
         while True:
             self._connections.check_deadlines()
+            log_batches.flush()
             gevent.sleep(TICK_S)
 
     def _server(self, listener: Any, *, spawn: Any, **options: Any) -> StreamServer:

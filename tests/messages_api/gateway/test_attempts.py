@@ -83,6 +83,12 @@ def pair(gateway: Gateway, second: ScriptedUpstream) -> TwoTargets:
     return TwoTargets(gateway, second)
 
 
+def log_of(pair: TwoTargets, line: str) -> str:
+    """Return the log of the gateway once it has a line; before, an empty text."""
+    log = pair.gateway.server.log_path.read_text()
+    return log if line in log else ""
+
+
 def attempts_of(row: UsageRecord) -> list[tuple[str, str, int | None, str]]:
     """Return the attempts of a usage record, without their milliseconds."""
     assert all(attempt["ms"] >= 0 for attempt in row.attempts)
@@ -144,8 +150,8 @@ def test_the_log_has_the_cause_of_a_failed_attempt_and_the_response_does_not(pai
         response = pair.send()
 
         assert distrusted.requests == []
-    log = pair.gateway.server.log_path.read_text()
     id = response.headers["request-id"]
+    log = wait_until(lambda: log_of(pair, f"{id} failed reason="))  # lines are written in batches
     untrusted = "tls_certificate_untrusted (SSLCertVerificationError: self-signed certificate)"
     assert f"{id} attempt at scripted failed: api_error, {untrusted}" in log
     assert f"{id} attempt at second failed: api_error, credential_rejected:401" in log
@@ -405,8 +411,8 @@ def test_a_failed_request_and_its_attempts_have_reasons_and_request_ids_of_both_
     assert reasons_of(row) == ["http_status:503", "credential_rejected:401", "http_status:400"]
     assert [attempt["request_id"] for attempt in row.attempts] == ["req_scripted"] * 3
     stored = json.dumps(UsageRecord.objects.values().get(), default=str)
-    assert "swordfish" not in stored + pair.gateway.server.log_path.read_text()
-    assert f"{row.id} failed reason=http_status:400 " in pair.gateway.server.log_path.read_text()
+    assert "swordfish" not in stored + wait_until(lambda: log_of(pair, f"{row.id} failed"))
+    assert f"{row.id} failed reason=http_status:400 " in wait_until(lambda: log_of(pair, f"{row.id} failed"))
 
 
 def test_texts_of_an_upstream_where_identifiers_belong_are_not_stored(gateway: Gateway) -> None:
