@@ -11,8 +11,8 @@ _handlers: "WeakSet[BatchedHandler]" = WeakSet()
 class BatchedHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Formats lines when they are logged, and writes them with the next batch once batches have begun.
 
-    A warning or an error is written at once, after the lines before it. A killed process loses the lines of its last
-    batch; a process that exits writes them (`logging.shutdown`).
+    A warning or an error is written immediately, after the lines before it. A killed process loses its last batch; one
+    that exits writes it (`logging.shutdown`).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Log lines in batches: in order, at once where they matter, and none lost at an exit."""
+"""Log lines in batches: in order, immediately where they matter, and none lost at an exit."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def written(handler: BatchedHandler) -> list[str]:
     return handler.stream.getvalue().splitlines()
 
 
-def test_lines_are_written_at_once_without_batches(handler: BatchedHandler) -> None:
+def test_lines_are_written_immediately_without_batches(handler: BatchedHandler) -> None:
     log(handler, logging.INFO, "a")
     assert written(handler) == ["INFO a"]
 
@@ -57,7 +57,7 @@ def test_lines_are_written_with_the_batch(handler: BatchedHandler) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR, logging.CRITICAL])
-def test_a_problem_is_written_at_once_and_in_order(handler: BatchedHandler, level: int) -> None:
+def test_a_problem_is_written_immediately_and_in_order(handler: BatchedHandler, level: int) -> None:
     handler.is_batching = True
     log(handler, logging.INFO, "a")
     log(handler, level, "b")

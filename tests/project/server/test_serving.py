@@ -9,7 +9,7 @@ END = b"Connection: close\r\n\r\n"
 
 
 def exchange(gateway: Gateway, *requests: bytes) -> bytes:
-    """Send requests at once on one connection, and return what is received until it is closed."""
+    """Send requests together on one connection, and return what is received until it is closed."""
     received = b""
     with gateway.connect() as connection:
         connection.settimeout(20)
