@@ -3,21 +3,23 @@
 from django.conf import settings
 from django.utils import timezone
 
+from keys.budgets.period_rows import LockedPeriod
 from keys.domain import amounts
 from keys.domain.amounts import PERIOD_ADJECTIVES
-from keys.models import BudgetPeriod, Notification
+from keys.models import Budget, BudgetPeriod, Notification
 from lib import admin_links
 
 
-def queue_if_due(row: BudgetPeriod) -> None:
+def queue_if_due(row: BudgetPeriod | LockedPeriod) -> None:
     """Queue the alert of a period that has reached its threshold, once, in the transaction that spends the amount.
 
     Set its time, which the transaction writes with the period.
     """
-    now = timezone.now()
-    percent, limit = row.budget.alert_threshold_percent, row.budget.limit_at(now)
+    percent = row.budget.alert_threshold_percent
     if percent is None or row.alerted_at is not None:
         return
+    now = timezone.now()
+    limit = row.budget.limit_at(now)
     if row.spent_exactly * 100 < amounts.exact(limit, row.budget.unit) * percent:
         return
     if row.ends_at <= now:
@@ -26,8 +28,8 @@ def queue_if_due(row: BudgetPeriod) -> None:
     _queue(row, limit=limit)
 
 
-def _queue(row: BudgetPeriod, *, limit: int) -> None:
-    budget = row.budget
+def _queue(row: BudgetPeriod | LockedPeriod, *, limit: int) -> None:
+    budget = Budget.objects.select_related("api_key__owner", "api_key__team", "team").get(pk=row.budget_id)
     key, team = budget.api_key, budget.team
     owner = f"key {key.name} ({key.public_id})" if key else f"team {team}"
     which = f"{PERIOD_ADJECTIVES[budget.period]} budget"
@@ -45,7 +47,7 @@ def _queue(row: BudgetPeriod, *, limit: int) -> None:
             "text": f"{spent_text} of the {which} of {whole_text} of {owner} are spent. {resets}\n"
             "Requests whose maximum cost exceeds the remaining budget are rejected with 402.\n"
             + (f"{link}\n" if link else ""),
-            "recipients": _recipients(row),
+            "recipients": _recipients(budget),
             "data": {
                 "kind": "budget_alert",
                 "scope": "key" if key else "team",
@@ -64,9 +66,9 @@ def _queue(row: BudgetPeriod, *, limit: int) -> None:
     )
 
 
-def _recipients(row: BudgetPeriod) -> list[str]:
+def _recipients(budget: Budget) -> list[str]:
     """Return the e-mail addresses of the team or the owner, and of all alert recipients."""
-    key, team = row.budget.api_key, row.budget.team
+    key, team = budget.api_key, budget.team
     if key is not None:
         team = key.team
     owner = key.owner.email if key is not None and key.owner is not None else ""

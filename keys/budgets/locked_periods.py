@@ -8,9 +8,11 @@ admission: looked up when it settles, since a change of the reporting time zone 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Max, Min, QuerySet
 
-from keys.budgets import alerts
+from keys.budgets import alerts, period_rows
+from keys.budgets.period_rows import LockedPeriod
 from keys.budgets.reservations import BudgetRef, Reservation, ReservationRequest
 from keys.domain import amounts
 from keys.domain.limits import BudgetStanding
@@ -32,30 +34,31 @@ class LockedPeriods:
     def __init__(
         self,
         *,
+        connection: BaseDatabaseWrapper,
         required: Sequence[RequiredPeriod],
         reserved: Iterable[tuple[int, datetime]],
+        creates_required: bool = True,
         is_last_attempt: bool = True,
     ) -> None:
         """Create the required periods, and lock them with those of the reservations of earlier admissions.
 
         On the last attempt, a period that is not found is that of a deleted budget. On others, PeriodsMoved is raised.
+        Almost always all exist: an attempt that creates none costs no query for them.
         """
+        self._connection = connection
         self._is_last_attempt = is_last_attempt
-        self._rows: dict[int, list[BudgetPeriod]] = {}
-        self._changed: dict[int, BudgetPeriod] = {}
-        ensure_periods(required)
+        self._rows: dict[int, list[LockedPeriod]] = {}
+        self._changed: dict[int, LockedPeriod] = {}
+        if creates_required:
+            ensure_periods(required)
         first: dict[int, datetime] = {}
         for budget_id, at in [*((budget.id, at) for budget, at in required), *reserved]:
             first[budget_id] = min(at, first.get(budget_id, at))
-        needed = Q()
-        for budget_id, at in first.items():
-            needed |= Q(budget_id=budget_id, ends_at__gt=at)
-        if needed:
-            rows = BudgetPeriod.objects.select_for_update(of=("self",)).select_related("budget")
-            for row in rows.filter(needed).order_by("pk"):
+        if first:
+            for row in period_rows.lock(connection, first):
                 self._rows.setdefault(row.budget_id, []).append(row)
 
-    def _find(self, budget_id: int, at: datetime) -> BudgetPeriod | None:
+    def _find(self, budget_id: int, at: datetime) -> LockedPeriod | None:
         """Return the period of a budget that contains a moment, or None if the budget was deleted meanwhile."""
         for row in self._rows.get(budget_id, ()):
             if row.contains(at):
@@ -71,7 +74,7 @@ class LockedPeriods:
 
         Return the reservations, and how much of each budget is spent.
         """
-        reserved: list[tuple[BudgetPeriod, int]] = []
+        reserved: list[tuple[LockedPeriod, int]] = []
         standings: list[BudgetStanding] = []
         for request in requests:
             row = self._find(request.budget.id, at)
@@ -92,7 +95,7 @@ class LockedPeriods:
             reserved.append((row, request.amount))
         for row, amount in reserved:
             row.reserved += amount
-            self._changed[row.pk] = row
+            self._changed[row.id] = row
         return [[row.budget_id, amount] for row, amount in reserved], standings
 
     def settle(self, reservations: Iterable[Reservation], *, at: datetime, picos: int, tokens: int) -> None:
@@ -106,20 +109,14 @@ class LockedPeriods:
                 continue  # the budget was deleted meanwhile
             row.reserved = max(0, row.reserved - amount)
             row.spend(picos if row.budget.unit == "usd" else tokens)
-            self._changed[row.pk] = row
+            self._changed[row.id] = row
             alerts.queue_if_due(row)
 
     def close(self) -> None:
-        """Write the changed periods, in the order of their locks."""
-        for period_id in sorted(self._changed):
-            row = self._changed[period_id]
-            BudgetPeriod.objects.filter(pk=row.pk).update(
-                spent=row.spent,
-                spent_rest_picos=row.spent_rest_picos,
-                reserved=row.reserved,
-                alerted_at=row.alerted_at,
-            )
-        self._changed.clear()
+        """Write the changed periods."""
+        if self._changed:
+            period_rows.write(self._connection, self._changed.values())
+            self._changed.clear()
 
 
 def ensure_periods(required: Sequence[RequiredPeriod]) -> None:

@@ -7,15 +7,15 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from keys.domain import amounts
 from keys.domain.amounts import MAX_AMOUNT, PERIOD_LABELS, BudgetSpec
+from keys.domain.budget_amounts import BudgetAmount, PeriodAmounts
 from keys.models.keys import APIKey
 from keys.models.teams import Team
 from lib import money
 from lib.periods import FOREVER
 
 
-class Budget(models.Model):
+class Budget(BudgetAmount, models.Model):
     """The amount that a key or a team may spend per period."""
 
     class Period(models.TextChoices):
@@ -88,13 +88,8 @@ class Budget(models.Model):
         self.temporary_increase, self.temporary_increase_until = 0, None
         self.save(update_fields=["temporary_increase", "temporary_increase_until"])
 
-    def limit_at(self, moment: datetime) -> int:
-        """Return the amount at a moment, with the temporary increase that is in effect then."""
-        is_increased = self.temporary_increase_until is not None and moment < self.temporary_increase_until
-        return self.amount + self.temporary_increase if is_increased else self.amount
 
-
-class BudgetPeriod(models.Model):
+class BudgetPeriod(PeriodAmounts, models.Model):
     """One period of a budget. Settling a request replaces its reservation by what it spent.
 
     Amounts are micro-dollars or tokens. What is spent is exact: of money, `spent_rest_picos` is what exceeds `spent`.
@@ -123,26 +118,3 @@ class BudgetPeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.budget} from {self.starts_at:%Y-%m-%d}"
-
-    @property
-    def spent_exactly(self) -> int:
-        """What is spent, in pico-dollars or tokens."""
-        return amounts.exact(self.spent, self.budget.unit) + self.spent_rest_picos
-
-    @property
-    def used(self) -> int:
-        """What is spent or reserved. A part of a micro-dollar counts as a whole one: reservations are whole."""
-        return self.spent + (self.spent_rest_picos > 0) + self.reserved
-
-    def spend(self, amount: int) -> None:
-        """Add pico-dollars or tokens to what is spent. Less than 0 corrects what was spent before."""
-        spent = max(0, self.spent_exactly + amount)
-        self.spent, self.spent_rest_picos = money.split(spent) if self.budget.unit == Budget.Unit.USD else (spent, 0)
-
-    @property
-    def resets_at(self) -> datetime | None:
-        """When it ends; None: never."""
-        return None if self.ends_at == FOREVER else self.ends_at
-
-    def contains(self, moment: datetime) -> bool:
-        return self.starts_at <= moment < self.ends_at

@@ -64,9 +64,10 @@ def fitted(row: Mapping[str, Any]) -> dict[str, Any]:
         # Almost every value, inline for speed: a request has eighty of them.
         kind = type(value)
         if (
-            (kind is str and len(value) <= LENGTHS[name] and value.isascii() and "\0" not in value)
+            (name in NULLABLE)
+            if value is None
+            else (kind is str and len(value) <= LENGTHS[name] and value.isascii() and "\0" not in value)
             or (kind is int and 0 <= value <= LIMITS[name])
-            or (value is None and name in NULLABLE)
         ):
             found[name] = value
             continue

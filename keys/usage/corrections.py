@@ -33,6 +33,7 @@ def correct(ids: Sequence[str], change: Change, *, is_last_attempt: bool = False
     """
     records = UsageRecord.objects.filter(pk__in=ids).order_by()
     periods = LockedPeriods(
+        connection=connection,
         required=[],
         reserved=[
             (budget_id, created_at)

@@ -25,6 +25,8 @@ from lib.threads import OncePerProcess
 
 logger = logging.getLogger(__name__)
 
+PREPARED_AFTER = 5
+"""Executions until psycopg prepares a statement by itself. Django turns preparing off, which `lib.direct_sql` needs."""
 MAX_BATCH = 200  # a larger batch would lock the rows of its budgets for longer than other writers should wait
 
 
@@ -55,13 +57,13 @@ class Ticket:
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self._signal = threads.signal()
+        self.signal = threads.coarse_signal()
         self._error: Exception | None = None
         self._undecided = [True]  # the side that takes it out decides: `pop` is atomic in every kind of thread
 
     def wait(self, timeout: float) -> bool:
         """Return whether the writer finished in time. Raise the statement's error."""
-        if not self._signal.wait(timeout):
+        if not self.signal.wait(timeout):
             return False
         self._raise_error()
         return True
@@ -82,9 +84,6 @@ class Ticket:
         """Record the result. Return whether the submitter has not abandoned the statement."""
         self._error = error
         return self._decide()
-
-    def wake(self) -> None:
-        self._signal.set_from_thread()
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -145,7 +144,7 @@ class GroupCommit:
         """Queue a statement. Statements are written in the order of submission."""
         self._thread.ensure()
         ticket = Ticket(statement)
-        self._queue.put(ticket)
+        self._gathering.add(ticket)
         return ticket
 
     def write(self, statement: Statement) -> bool:
@@ -165,6 +164,10 @@ class GroupCommit:
 
     def _start_thread(self) -> None:
         self._queue = threads.simple_queue()
+        """Of lists of tickets, and None for the request to stop."""
+        self._gathering = threads.Gathering(self._queue.put)
+        self._next: list[Ticket] = []
+        """Tickets of the queue beyond the size of a batch."""
         self._stopped = threads.signal()
         self._outage = None
         self._busy_since = None
@@ -179,19 +182,21 @@ class GroupCommit:
         """
         if not self._thread.is_started:
             return True
+        self._gathering.flush()
         self._queue.put(None)
         stopped = self._stopped.wait(timeout)
         self._thread.reset()
         if not stopped:
-            self._abandon([*self._writing, *self._drained()], TimeoutError("the process ends"), is_in_doubt=True)
+            self._abandon(
+                [*self._writing, *self._next, *self._drained()], TimeoutError("the process ends"), is_in_doubt=True
+            )
         return stopped
 
     def _drained(self) -> Iterator[Ticket]:
         """Yield the tickets in the queue, and leave the request to stop there."""
         with suppress(threads.QueueEmpty):
             while True:
-                if (ticket := self._queue.get_nowait()) is not None:
-                    yield ticket
+                yield from self._queue.get_nowait() or ()
         self._queue.put(None)
 
     # ---- In the writer's thread.
@@ -219,17 +224,20 @@ class GroupCommit:
 
     def _next_batch(self, timeout_s: float) -> tuple[list[Ticket], bool]:
         """Return at most MAX_BATCH queued tickets, and False once `close` was called."""
-        batch: list[Ticket] = []
+        batch, self._next = self._next, []
+        running = True
         try:
-            ticket = self._queue.get(timeout=timeout_s)
-            while ticket is not None:
-                batch.append(ticket)
-                if len(batch) == MAX_BATCH:
-                    return batch, True
-                ticket = self._queue.get_nowait()
+            while len(batch) < MAX_BATCH and running:
+                tickets = self._queue.get_nowait() if batch else self._queue.get(timeout=timeout_s)
+                if tickets is None:
+                    running = False
+                else:
+                    batch += tickets
         except threads.QueueEmpty:
-            return batch, True
-        return batch, False
+            pass
+        if len(batch) > MAX_BATCH:
+            batch, self._next = batch[:MAX_BATCH], batch[MAX_BATCH:]
+        return batch, running
 
     def _commit(self, batch: list[Ticket], connection: BaseDatabaseWrapper) -> None:
         batch = [ticket for ticket in batch if not ticket.is_abandoned]
@@ -264,7 +272,7 @@ class GroupCommit:
         self._flush()
         for ticket, each in zip(batch, errors, strict=True):
             ticket.finish(each)
-            ticket.wake()
+        threads.set_coarse_signals(ticket.signal for ticket in batch)
 
     # ---- Chores and outages.
 
@@ -334,6 +342,8 @@ def dedicated_connection() -> BaseDatabaseWrapper:
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in connection.settings_dict["OPTIONS"].items() if name != "pool"}
     options |= {name: settings.DATABASE_TIMEOUT_S for name in ("answer_within_s", "timeout") if name in options}
+    if connection.vendor == "postgresql":
+        options["prepare_threshold"] = PREPARED_AFTER
     connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}
     connections[DEFAULT_DB_ALIAS] = connection
     return connection
@@ -352,7 +362,7 @@ def _finish(batch: list[Ticket]) -> None:
                 ticket.statement.committed_after_abandon()
             except Exception:  # the others of the batch are committed too
                 logger.exception("Ledger: an abandoned statement could not be undone")
-        ticket.wake()
+    threads.set_coarse_signals(ticket.signal for ticket in batch)
 
 
 def _abandoned(statement: Statement, error: Exception, *, is_in_doubt: bool) -> Exception | None:

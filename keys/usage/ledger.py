@@ -16,7 +16,7 @@ from django.conf import settings
 from keys.domain.limits import LimitExceeded
 from keys.errors import LedgerUnavailable
 from keys.pricing.price_book import prices
-from keys.usage import recovery, rows, statements
+from keys.usage import recovery, statements
 from keys.usage.backlog import backlog
 from keys.usage.group_commit import GroupCommit
 from keys.usage.rows import Admission, Settlement
@@ -48,8 +48,8 @@ def settle(admission: Admission, settlement: Settlement) -> None:
 
     The cost is computed from the price of the model at the upstream that served it, and replaces the reservations.
     """
-    rated = rows.rated(settlement, at=admission.created_at, book=prices.last_known)
-    ticket = _writer.submit(Settle(statements.closed(admission, rated)))
+    row = statements.settled(admission, settlement, prices.last_known)
+    ticket = _writer.submit(Settle(row, is_expected=True))
     backlog.end_request(admission.id)
     if not ticket.wait(SETTLE_TIMEOUT_S):
         logger.warning("%s: settlement is queued, but not committed after %.0f s", admission.id, SETTLE_TIMEOUT_S)
@@ -65,7 +65,7 @@ def reject(
 ) -> None:
     """Write the record of an authenticated request that is not admitted. Does not wait for the commit."""
     row = statements.rejected(admission, http_status, error_type, limit_exceeded, is_model_known=is_model_known)
-    _writer.submit(Settle(row))
+    _writer.submit(Settle(row, is_expected=True))
 
 
 def is_unavailable() -> bool:

@@ -1,7 +1,7 @@
 """Statements of the ledger: admissions and settlements, and the transaction that writes a batch of them."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from keys.budgets.reservations import Reservation
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
 from keys.models import KeySecret
+from keys.pricing.price_book import PriceBook
 from keys.usage import dropped, record_table, record_writer, rows
 from keys.usage.backlog import LAST_USED_INTERVAL, backlog
 from keys.usage.hourly_rollup import RollupWriter
@@ -24,9 +25,14 @@ from keys.usage.rows import Admission, Row, Settlement, Status
 
 logger = logging.getLogger(__name__)
 
-MAX_MOVES = 3
+MAX_MOVES = 4
+"""Attempts to write a batch before its last one. The first expects that all periods exist."""
 UNSUCCESSFUL = (Status.REJECTED, Status.FAILED)
 unsuccessful_names = BoundedNames(MAX_NAMES)
+
+
+class RecordsUnexpected(Exception):
+    """A record is not open that was expected to be. Write the batch again, and read what it replaces."""
 
 
 class Admit:
@@ -38,6 +44,8 @@ class Admit:
         self.row = rows.opening(admission, boot_id=backlog.boot_id)
         self.reservations: list[Reservation] = []
         self._admission = admission
+
+    is_expected = True
 
     @property
     def is_plain(self) -> bool:
@@ -76,8 +84,10 @@ class Settle:
     is_plain = False
     error: Exception | None = None
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, *, is_expected: bool = False) -> None:
         self.row = row
+        self.is_expected = is_expected
+        """Whether this process has admitted the request, or rejects it now: its record is open, or new."""
 
     @property
     def reservations(self) -> list[Reservation]:
@@ -94,12 +104,22 @@ class Settle:
     def committed_after_abandon(self) -> None: ...
 
 
+def settled(admission: Admission, settlement: Settlement, book: PriceBook) -> Row:
+    """Return the row of a settled request of this process, with its cost."""
+    return rows.settled(admission, _with_known_name(admission, settlement), boot_id=backlog.boot_id, book=book)
+
+
 def closed(admission: Admission, settlement: Settlement) -> Row:
     """Return the row of a settled request of this process."""
+    return rows.closed(admission, _with_known_name(admission, settlement), boot_id=backlog.boot_id)
+
+
+def _with_known_name(admission: Admission, settlement: Settlement) -> Settlement:
+    """Return the settlement, which says whether the hourly rollups have the model's name."""
     if settlement.status in UNSUCCESSFUL and settlement.is_model_known:
         is_known = unsuccessful_names.add(admission.model, owner=admission.api_key_id, at=admission.created_at)
-        settlement = replace(settlement, is_model_known=is_known)
-    return rows.closed(admission, settlement, boot_id=backlog.boot_id)
+        return replace(settlement, is_model_known=is_known)
+    return settlement
 
 
 def rejected(
@@ -121,17 +141,17 @@ def rejected(
 class _Batch:
     """What one transaction writes: records, and what they change in budget periods and hourly rollups."""
 
-    def __init__(
-        self, statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, is_last_attempt: bool
-    ) -> None:
+    def __init__(self, statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, attempt: int) -> None:
         self.periods = LockedPeriods(
+            connection=connection,
             required=[each for statement in statements for each in statement.required_periods],
             reserved=[
                 (budget_id, statement.row["created_at"])
                 for statement in statements
                 for budget_id, _ in statement.reservations
             ],
-            is_last_attempt=is_last_attempt,
+            creates_required=attempt > 0,
+            is_last_attempt=attempt == MAX_MOVES,
         )
         self.admitted_here: set[str] = set()
         """IDs of the requests that this transaction admits."""
@@ -139,6 +159,7 @@ class _Batch:
         """Settlements that are not written, since the request is settled already."""
         self.late_settlements = 0
         self._connection = connection
+        self._is_expected = attempt == 0 and all(statement.is_expected for statement in statements)
         self._rollups = RollupWriter(connection)
         self._rows: dict[str, Row] = {}
 
@@ -152,7 +173,7 @@ class _Batch:
 
     def close(self) -> None:
         """Write everything, in the same order in every process, so that no two transactions deadlock."""
-        written = record_writer.write(list(self._rows.values()), self._connection)
+        written = self._write_records()
         self.dropped += [row for id, row in self._rows.items() if id not in written and _is_real(row)]
         last_uses = {}
         for id, replaced in written.items():
@@ -166,6 +187,15 @@ class _Batch:
         self._rollups.close()
         for secret_id in sorted(id for id in last_uses if id is not None):
             _touch_last_used(secret_id, last_uses[secret_id])
+
+    def _write_records(self) -> Mapping[str, Written]:
+        """Write the records, and return what was written. Raise RecordsUnexpected."""
+        rows = list(self._rows.values())
+        if not self._is_expected:
+            return record_writer.write(rows, self._connection)
+        if not record_writer.write_expected(rows, self._connection):
+            raise RecordsUnexpected
+        return dict.fromkeys(self._rows, record_writer.OPEN)
 
     def _settle(self, row: Row, replaced: Written) -> None:
         """Spend the cost of a request and count it, instead of its reservation or of its interruption."""
@@ -199,8 +229,8 @@ def write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper)
 
 
 def _write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> None:
-    if all(statement.is_plain for statement in statements):
-        record_writer.write(list({statement.row["id"]: statement.row for statement in statements}.values()), connection)
+    if len(statements) <= record_writer.MAX_ROWS and all(statement.is_plain for statement in statements):
+        record_writer.write_expected(list({each.row["id"]: each.row for each in statements}.values()), connection)
         return
     batch = _write_batch(statements, connection)
     if batch.late_settlements:
@@ -210,18 +240,16 @@ def _write(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper
 
 
 def _write_batch(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper) -> _Batch:
-    """Write the statements in a transaction, again if the periods of a budget are moved while it waits for them."""
-    for _ in range(MAX_MOVES):
-        with suppress(PeriodsMoved), transaction.atomic():
-            return _written_batch(statements, connection)
+    """Write the statements in a transaction, again if periods or records are not as the first attempt expects."""
+    for attempt in range(MAX_MOVES):
+        with suppress(PeriodsMoved, RecordsUnexpected), transaction.atomic():
+            return _written_batch(statements, connection, attempt=attempt)
     with transaction.atomic():
-        return _written_batch(statements, connection, is_last_attempt=True)
+        return _written_batch(statements, connection, attempt=MAX_MOVES)
 
 
-def _written_batch(
-    statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, is_last_attempt: bool = False
-) -> _Batch:
-    batch = _Batch(statements, connection, is_last_attempt=is_last_attempt)
+def _written_batch(statements: Sequence[Admit | Settle], connection: BaseDatabaseWrapper, *, attempt: int) -> _Batch:
+    batch = _Batch(statements, connection, attempt=attempt)
     for statement in statements:
         statement.apply(batch)
     batch.close()
