@@ -17,7 +17,7 @@ class APIKeyAuthentication(BaseAuthentication):
     A malformed key costs microseconds and no query. Clients that try out well-formed keys are throttled with 429.
     """
 
-    def authenticate(self, http_request: HttpRequest) -> tuple[None, Snapshot]:  # type: ignore[override]  # see views
+    def authenticate(self, http_request: HttpRequest) -> tuple[None, Snapshot]:
         raw = presented_key(http_request)
         if raw is None:
             raise NotAuthenticated("Send your API key as `Authorization: Bearer <key>` or as `x-api-key: <key>`.")
@@ -34,7 +34,7 @@ class APIKeyAuthentication(BaseAuthentication):
             raise
         return None, snapshot
 
-    def authenticate_header(self, http_request: HttpRequest) -> str:  # type: ignore[override]
+    def authenticate_header(self, http_request: HttpRequest) -> str:
         return "Bearer"
 
 

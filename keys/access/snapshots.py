@@ -98,7 +98,8 @@ def read_rows(secret_ids: Collection[int]) -> dict[int, Rows]:
 
 
 def _secrets() -> QuerySet[KeySecret]:
-    return KeySecret.objects.select_related("api_key__owner", "api_key__team").only(*_COLUMNS).order_by("pk")
+    rows: QuerySet[KeySecret] = KeySecret.objects.select_related("api_key__owner", "api_key__team")
+    return rows.only(*_COLUMNS).order_by("pk")
 
 
 def _snapshots(secrets: Iterable[KeySecret]) -> dict[int, Snapshot]:

@@ -11,10 +11,11 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from keys.bills import results
+from keys.bills.deletion import delete_bill, signed_off_with
 from keys.bills.importing import import_bill
 from keys.bills.lines import BillError
 from keys.forms.bills import ImportForm, KeysForm, SignOffForm
-from keys.models import Bill, BillLine, HourlyUsage, SignedOffMonth, UpstreamKeys
+from keys.models import Bill, HourlyUsage, SignedOffMonth, UpstreamKeys
 from lib import money
 from lib.admin import cells
 from lib.admin.model_admin import GatewayModelAdmin
@@ -63,8 +64,21 @@ class BillAdmin(GatewayModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Bill | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Bill | None = None) -> bool:
-        return False
+    # ---- Deletion
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Return what is deleted without reading millions of lines, and the months that protect a bill."""
+        bills = list(objs)
+        lines = sum(bill.line_count for bill in bills)
+        protected = [
+            f"{month}, signed off by {month.signed_off_by}" for bill in bills for month in signed_off_with(bill)
+        ]
+        return [str(bill) for bill in bills], {"bills": len(bills), "lines": lines}, set(), protected
+
+    def delete_model(self, request: HttpRequest, obj: Bill) -> None:
+        delete_bill(obj)
 
     # ---- Pages
 
@@ -108,7 +122,11 @@ class BillAdmin(GatewayModelAdmin):
         )
         if imported.is_new:
             results.reconcile_bill(imported.bill, pace=pace())
-            messages.success(request, f"{imported.bill.line_count:,} lines imported.")
+            count = imported.bill.line_count
+            messages.success(request, f"{count:,} line{'s'[: count != 1]} imported.")
+            if imported.bill.upstream not in _upstreams():
+                text = f"No request was sent to an upstream named “{imported.bill.upstream}”. If the name is wrong, "
+                messages.warning(request, text + "delete this bill and import the file again.")
         else:
             messages.warning(request, "This file was imported before. Nothing was imported.")
         for each in imported.superseded:
@@ -129,6 +147,7 @@ class BillAdmin(GatewayModelAdmin):
             "months": results.months_of(bill),
             "signed": [(month, _changes(bill, month)) for month in signed],
             "may_import": self.has_add_permission(request),
+            "may_delete": self.has_delete_permission(request, bill),
             "may_sign_off": request.user.has_perm("keys.sign_off_bill"),
         }
         return admin_page(request, "keys/bills/bill.html", context)
@@ -201,10 +220,6 @@ def _url_of(bill: Bill) -> str:
 
 def _upstreams() -> list[str]:
     return sorted(filter(None, HourlyUsage.objects.order_by().values_list("upstream", flat=True).distinct()[:200]))
-
-
-def _facts(line: BillLine) -> str:
-    return ", ".join(filter(None, (getattr(line, name) for name in FACTS)))
 
 
 def _changes(bill: Bill, signed: SignedOffMonth) -> list[tuple[str, int, int]] | None:

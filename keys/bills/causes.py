@@ -60,6 +60,8 @@ KIND_LABELS = {
     Kind.CACHE_WRITE_1H: "1-hour write",
     Kind.WEB_SEARCH: "searches",
 }
+ALL = "all"
+"""The part of a cost that is not divided by kinds."""
 MAX_EVIDENCE = 20
 MAX_ITEMS = 200
 

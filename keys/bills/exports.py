@@ -78,7 +78,8 @@ def read_export(file: BinaryIO, *, mapping: Mapping[str, str] | None = None) -> 
 
 
 def _text(file: Any) -> TextIO:
-    return io.TextIOWrapper(_Unclosed(file), encoding="utf-8-sig", newline="")
+    raw: Any = _Unclosed(file)  # a reader of bytes, which the type of the wrapper does not accept
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
 
 class _Unclosed(io.RawIOBase):
@@ -172,7 +173,7 @@ def _csv_entries(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
     infos = archive.infolist()
     if len(infos) > MAX_ENTRIES:
         raise BillError(f"The zip file has more than {MAX_ENTRIES} entries.")
-    patterns = {"amount*.csv": Format.DEEPSEEK_AMOUNT, "cost*.csv": Format.DEEPSEEK_COST}
+    patterns: dict[str, str] = {"amount*.csv": Format.DEEPSEEK_AMOUNT, "cost*.csv": Format.DEEPSEEK_COST}
     found = [
         (info, format)
         for info in infos

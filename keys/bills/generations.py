@@ -7,9 +7,9 @@ from typing import Any
 
 from keys.bills import causes
 from keys.bills.billed import Billed
-from keys.bills.causes import Item, evidence
+from keys.bills.causes import ALL, Item, evidence
 from keys.bills.cells import Cell, canonical
-from keys.bills.money_causes import ALL, Amounts
+from keys.bills.money_causes import Amounts
 from keys.bills.own import OwnCell, OwnFigures, name_of, of_day
 from keys.bills.token_causes import Matching
 from keys.bills.unit_prices import UnitPrices

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from keys.bills import causes
 from keys.bills.billed import Amount, positions
-from keys.bills.causes import BillLines, Item, evidence
+from keys.bills.causes import ALL, BillLines, Item, evidence
 from keys.bills.cells import GROUPS, canonical
 from keys.bills.lines import Kind
 from keys.bills.own import OwnCell
@@ -16,8 +16,6 @@ from lib import money
 
 ADJUSTMENTS = {Kind.DISCOUNT, Kind.CREDIT, Kind.TAX}
 FEES = {Kind.CODE_EXECUTION, Kind.SESSION, Kind.OTHER}
-ALL = "all"
-"""The group of a bill whose amounts are not divided by kinds."""
 OBSERVATIONS = 2
 """Amounts with the same factor that make a wrong price: one alone would explain anything."""
 
@@ -234,4 +232,4 @@ def aliases(matching: Matching) -> None:
         if recorded and billed and model and not recorded & billed and canonical(model) == model:
             first = min(cell.day for cell in matching.own.cells if cell.model == model)
             text = f"billed as {', '.join(sorted(billed))}, recorded as {', '.join(sorted(recorded))}"
-            matching.items.append(Item(causes.ALIAS, text, {(first, model, "all"): 0}))
+            matching.items.append(Item(causes.ALIAS, text, {(first, model, ALL): 0}))

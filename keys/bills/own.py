@@ -62,6 +62,8 @@ class OwnCell:
     unpriced: int = 0
     names: set[str] = field(default_factory=set)
     """The model as the records name it."""
+    declined: list[tuple[str, Tokens]] = field(default_factory=list)
+    """Of parts that the model declined: the record and the tokens."""
 
     def add(
         self, tokens: Mapping[str, int], picos: Mapping[str, int], *, name: str, requests: int = 1, unpriced: int = 0
@@ -103,9 +105,14 @@ def own_figures(
 
 def of_day(upstream: str, day: date) -> Any:
     """Return the settled records of a UTC day that an upstream received."""
+    return received_on(day).filter(upstream=upstream)
+
+
+def received_on(day: date) -> Any:
+    """Return the settled records of a UTC day that any upstream received."""
     begin = begin_of(day)
     settled = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=begin + timedelta(days=1))
-    return settled.filter(upstream=upstream, settled_at__isnull=False).exclude(status="rejected").order_by()
+    return settled.filter(settled_at__isnull=False).exclude(status="rejected").order_by()
 
 
 def begin_of(day: date) -> datetime:
@@ -170,12 +177,18 @@ def _add_parts(figures: OwnFigures, day: date, row: dict[str, Any], known: tuple
         cell = figures.cells.setdefault(cell_of(day, row, known), OwnCell())
         cell.add(tokens, picos, name=name_of(row), requests=1, unpriced=unpriced)
         return
+    declined: dict[Cell, Tokens] = {}
     for number, line in enumerate(lines):
+        kind, place = _kind_of(line.kind), cell_of(day, row, known, model=line.model)
         if not line.is_billed and line.reason == reasons.REFUSED:
+            declined[place] = plus(declined.get(place, {}), {kind: line.tokens})
             continue
-        kind = _kind_of(line.kind)
-        cell = figures.cells.setdefault(cell_of(day, row, known, model=line.model), OwnCell())
+        cell = figures.cells.setdefault(place, OwnCell())
         cell.add({kind: line.tokens}, {GROUPS[kind]: line.picos}, name=line.model, requests=not number, unpriced=0)
+    for place, tokens in declined.items():
+        refused = figures.refused.setdefault(place, OwnCell())
+        refused.add(tokens, {}, name=name_of(row), requests=0)
+        refused.declined.append((row["id"], tokens))
 
 
 def rated_lines(row: Mapping[str, Any], book: PriceBook) -> tuple[rating.CostLine, ...] | None:
@@ -192,5 +205,5 @@ def rated_lines(row: Mapping[str, Any], book: PriceBook) -> tuple[rating.CostLin
     return rated.lines if matches else None
 
 
-def _kind_of(kind: str) -> str:
-    return {"audio_input": Kind.INPUT, "audio_output": Kind.OUTPUT}.get(kind, kind)
+def _kind_of(kind: str) -> Kind:
+    return {"audio_input": Kind.INPUT, "audio_output": Kind.OUTPUT}.get(kind) or Kind(kind)

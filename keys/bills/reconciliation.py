@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from keys.bills import generations, money_causes, token_causes
+from keys.bills import generations, long_prompts, money_causes, request_causes, token_causes
 from keys.bills.billed import Billed, KeyTokens, billed, own_keys_of, sum_by_cell
 from keys.bills.causes import Item
 from keys.bills.cells import Cell, Tokens, minus, plus, size
@@ -162,11 +162,11 @@ def _explain_tokens(matching: Matching, own_keys: set[str]) -> None:
         token_causes.moved_dimensions(matching)
         token_causes.moved_days(matching)
         token_causes.write_lifetimes(matching)
-    token_causes.refusals(matching)
-    token_causes.failed_attempts(matching)
-    token_causes.estimates(matching)
-    token_causes.late_data(matching)
-    token_causes.missing_records(matching)
+    request_causes.refusals(matching)
+    request_causes.failed_attempts(matching)
+    request_causes.estimates(matching)
+    request_causes.late_data(matching)
+    request_causes.missing_records(matching)
 
 
 def _explain_amounts(matching: Matching) -> None:
@@ -179,6 +179,7 @@ def _explain_amounts(matching: Matching) -> None:
     money_causes.discounts(amounts)
     money_causes.unpriced(amounts)
     money_causes.prompt_length(amounts)
+    long_prompts.long_prompts(amounts)
     money_causes.wrong_prices(amounts)
     money_causes.rounding(amounts)
 

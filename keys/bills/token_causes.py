@@ -1,4 +1,4 @@
-"""Causes of differing tokens, in order. Each explains tokens of a cell by records or lines; the rest stays."""
+"""Causes of tokens that are in another place: keys, dimensions, days, lifetimes of writes. The rest stays."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from keys.bills.cells import (
     Cell,
     Tokens,
     covers,
-    is_negative,
     is_positive,
     minus,
     plus,
@@ -38,7 +37,6 @@ from keys.bills.unit_prices import UnitPrices
 NEAR_MIDNIGHT = timedelta(minutes=30)
 MAX_CANDIDATES = 500
 PROMPT_KINDS = {Kind.INPUT, Kind.CACHE_READ, Kind.CACHE_WRITE_5M, Kind.CACHE_WRITE_1H}
-ESTIMATES = ("estimated", "partial")
 CAUSE_OF_DIMENSION = {
     "speed": causes.SPEED,
     "inference_geo": causes.INFERENCE_GEO,
@@ -73,11 +71,14 @@ class Matching:
             del self.rest[cell]
 
     def parts(self, tokens: Mapping[str, int], cell: Cell) -> Parts:
-        """Return what tokens of a cell cost. Note unpriced ones: the bill's amount is then the only known one."""
+        """Return what tokens of a cell cost. Note unpriced ones: the bill's amount is then the only known one.
+
+        They have a part of 0, so that their cause is shown on its day.
+        """
         found = self.prices.parts(tokens, cell)
         if found is None:
             self.unpriced_days.add((cell.day, cell.model))
-            return {}
+            return {(cell.day, cell.model, causes.ALL): 0}
         return found
 
     def if_long(self, tokens: Mapping[str, int], cell: Cell) -> int:
@@ -106,6 +107,11 @@ class Matching:
         """Return the records of a cell with exactly these tokens."""
         exact = {column: tokens[kind] for kind, column in TOKEN_COLUMNS.items() if tokens.get(kind)}
         return [row for row in self.records(cell, **exact) if tokens_of(row) == dict(tokens)] if exact else []
+
+
+def is_whole(tokens: Mapping[str, int]) -> bool:
+    """Return whether these can be the tokens of whole requests: a prompt and output."""
+    return is_positive(tokens) and Kind.OUTPUT in tokens and bool(PROMPT_KINDS & tokens.keys())
 
 
 def joined(all_parts: Iterable[Parts]) -> Parts:
@@ -220,7 +226,7 @@ def _move_day(matching: Matching, cell: Cell, other: Cell) -> None:
     excess = matching.rest[other]
     lacking = matching.rest.get(cell, {})
     if (
-        _is_whole(excess) and lacking and not plus(lacking, excess)
+        is_whole(excess) and lacking and not plus(lacking, excess)
     ):  # exactly what the other day lacks, at whatever time it was
         rows = matching.with_tokens(cell, excess)[:1]
         _explain_day(matching, cell, other, dict(excess), rows)
@@ -284,7 +290,7 @@ def _explain_writes(matching: Matching, cell: Cell, *, at_least: int, at_most: i
 
 def _swap(matching: Matching, cell: Cell, count: int, rows: list[dict[str, Any]]) -> None:
     """Explain writes of which the bill has `count` more for an hour and fewer for 5 minutes."""
-    tokens = {Kind.CACHE_WRITE_5M: -count, Kind.CACHE_WRITE_1H: count}
+    tokens: Tokens = {Kind.CACHE_WRITE_5M: -count, Kind.CACHE_WRITE_1H: count}
     matching.take(cell, tokens)
     billed, recorded = ("1 hour", "5 minutes") if count > 0 else ("5 minutes", "1 hour")
     matching.items.append(
@@ -294,103 +300,5 @@ def _swap(matching: Matching, cell: Cell, count: int, rows: list[dict[str, Any]]
             matching.parts(tokens, cell),
             records=[row["id"] for row in rows],
             lines=matching.lines(cell),
-        )
-    )
-
-
-# ---- Requests that are on one side only.
-
-
-def refusals(matching: Matching) -> None:
-    """Explain tokens of refusals that are not billed by the known rules, and are on the bill."""
-    for cell, refused in matching.own.refused.items():
-        if refused.tokens and covers(matching.rest.get(cell, {}), refused.tokens):
-            rows = matching.records(cell, refused_before_output=True)
-            matching.take(cell, refused.tokens)
-            _add(matching, causes.REFUSAL, cell, refused.tokens, rows, "declined before output, and billed")
-
-
-def failed_attempts(matching: Matching) -> None:
-    """Explain tokens of attempts that failed for the gateway and that the provider served and billed."""
-    for cell in [cell for cell, tokens in matching.rest.items() if is_positive(tokens)]:
-        rows = of_day(matching.upstream, cell.day).filter(attempts__1__isnull=False)
-        for row in rows.values(*RATED_COLUMNS, "attempts")[:MAX_CANDIDATES]:
-            for attempt in row["attempts"][:-1]:
-                tokens = _tokens_of_attempt(attempt)
-                if tokens and tokens == matching.rest.get(cell):
-                    matching.take(cell, tokens)
-                    _add(matching, causes.FAILED_ATTEMPT, cell, tokens, [row], "an attempt before the response, billed")
-
-
-def _tokens_of_attempt(attempt: Any) -> Tokens:
-    if not isinstance(attempt, dict):
-        return {}
-    names = {"input_tokens": Kind.INPUT, "output_tokens": Kind.OUTPUT, "cache_read_tokens": Kind.CACHE_READ}
-    names["cache_write_tokens"] = Kind.CACHE_WRITE_5M
-    return {kind: attempt[name] for name, kind in names.items() if type(attempt.get(name)) is int and attempt[name]}
-
-
-def estimates(matching: Matching) -> None:
-    """Explain differences of cells whose records are estimates: the client disconnected, or nothing was reported."""
-    for cell, tokens in list(matching.rest.items()):
-        if cell not in matching.own.cells:
-            continue
-        rows = matching.records(cell, usage_source__in=ESTIMATES)
-        if not rows:
-            continue
-        recorded = total(tokens_of(row) for row in rows)
-        is_whole_request = is_positive(tokens) and set(tokens) != {Kind.OUTPUT}
-        if not is_whole_request or size(tokens) <= size(recorded) // 2:
-            matching.take(cell, tokens)
-            _add(matching, causes.ESTIMATED, cell, tokens, rows, "usage estimated by the gateway")
-
-
-def late_data(matching: Matching) -> None:
-    """Explain what the last day of a bill lacks, and days that have records and no line: its data was not complete."""
-    with_lines = {each.cell.day for each in matching.billed.tokens} or {each.day for each in matching.billed.amounts}
-    for cell, tokens in list(matching.rest.items()):
-        if not is_negative(tokens) or (cell.day != max(matching.days) and cell.day in with_lines):
-            continue
-        lacking = {kind: -count for kind, count in tokens.items()}
-        end = begin_of(cell.day + timedelta(days=1))
-        crossing = [row for row in matching.with_tokens(cell, lacking) if row["settled_at"] >= end - NEAR_MIDNIGHT]
-        cause = causes.DAY_BOUNDARY if crossing else causes.LATE_DATA
-        text = "billed on the next day, after this bill" if crossing else "not on the bill yet; import a newer export"
-        matching.take(cell, tokens)
-        _add(matching, cause, cell, tokens, crossing[:1] or matching.records(cell), text)
-
-
-def missing_records(matching: Matching) -> None:
-    """Explain what has input and output and no record: whole requests."""
-    for cell, tokens in list(matching.rest.items()):
-        prompt = any(
-            tokens.get(kind) for kind in (Kind.INPUT, Kind.CACHE_READ, Kind.CACHE_WRITE_5M, Kind.CACHE_WRITE_1H)
-        )
-        if is_positive(tokens) and prompt and tokens.get(Kind.OUTPUT):
-            known = any(own.model == cell.model for own in matching.own.cells)
-            cause = causes.MISSING_RECORD if known else causes.OTHER_MODEL
-            text = (
-                "no usage record"
-                if known
-                else "no request recorded with this model: an advisor, compaction or fallback"
-            )
-            matching.take(cell, tokens)
-            _add(matching, cause, cell, tokens, [], text)
-
-
-def _is_whole(tokens: Mapping[str, int]) -> bool:
-    """Return whether these can be the tokens of whole requests: a prompt and output."""
-    return is_positive(tokens) and Kind.OUTPUT in tokens and bool(PROMPT_KINDS & tokens.keys())
-
-
-def _add(matching: Matching, cause: str, cell: Cell, tokens: Tokens, rows: list[dict[str, Any]], text: str) -> None:
-    matching.items.append(
-        Item(
-            cause,
-            f"{cell.model}: {described(tokens)}: {text}",
-            matching.parts(tokens, cell),
-            records=[row["id"] for row in rows[: causes.MAX_EVIDENCE]],
-            lines=matching.lines(cell),
-            if_long=matching.if_long(tokens, cell),
         )
     )

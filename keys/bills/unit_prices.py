@@ -41,7 +41,7 @@ class UnitPrices:
             "upstream_model": model,
             "served_model": model,
             "region": self.region,
-            TOKEN_COLUMNS[kind]: count,
+            TOKEN_COLUMNS[Kind(kind)]: count,
             **{name: getattr(cell, name) for name in DIMENSIONS},
         }
         if count > 1 and kind == "output":

@@ -70,7 +70,7 @@ class PriceForm(forms.ModelForm):
         fields = ["valid_from", *COPIED]
         widgets = dict.fromkeys(("model_pattern", "upstream", "source"), AdminTextInputWidget)
         help_texts = {
-            "valid_from": "A request is priced with the price valid when it starts; past requests are not re-priced.",
+            "valid_from": "Requests that start earlier keep their cost until they are re-rated.",
         }
 
     def clean_valid_from(self) -> datetime:

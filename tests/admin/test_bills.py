@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from keys.forms.bills import TOO_LARGE
-from keys.models import APIKey, Bill, SignedOffMonth, UpstreamKeys
+from keys.models import APIKey, Bill, BillLine, SignedOffMonth, UpstreamKeys
 from lib.admin import upload_limit
 from tests.keys.bills import samples
 from tests.keys.bills.records import PLAIN, SAMPLE, UPSTREAM, price, record, usage_of
@@ -188,3 +188,35 @@ def test_imports_keys_and_signed_off_months_are_audited(browser: Client, api_key
     assert {"bill", "upstreamkeys", "signedoffmonth"} <= entries.keys()
     assert json.loads(json.dumps(entries["bill"].changes))["state"] == ["importing", "imported"]
     assert entries["bill"].additional_data == {"actor": "root"}
+
+
+def test_a_bill_of_the_wrong_upstream_is_deleted_with_an_audit_entry(browser: Client) -> None:
+    uploaded(browser, samples.ANTHROPIC_USAGE)
+    newer = uploaded(browser, samples.page((samples.DAY, samples.NEXT_DAY, [samples.usage_result(output_tokens=1)])))
+    assert "No request was sent to an upstream named “anthropic”." in newer.text
+    older, bill = Bill.objects.order_by("pk")
+    delete = page_of(bill, "delete")
+    assert f'href="{delete}"' in newer.text
+
+    confirmation = browser.get(delete)
+    response = browser.post(delete, {"post": "yes"}, follow=True)
+
+    assert "lines: 6" in re.sub(r"\s+", " ", confirmation.text).lower()
+    assert response.status_code == 200
+    assert list(Bill.objects.values_list("pk", "state", "superseded_by")) == [(older.pk, Bill.State.IMPORTED, None)]
+    assert not BillLine.objects.filter(bill_id=bill.pk).exists()
+    entries = LogEntry.objects.filter(object_pk=str(bill.pk), action=LogEntry.Action.DELETE)
+    assert [entry.changes["upstream"] for entry in entries] == [[UPSTREAM, "None"]]
+    assert "1 line imported" not in uploaded(browser, samples.ANTHROPIC_COST, upstream="other").text
+
+
+def test_a_signed_off_bill_is_not_deleted(browser: Client) -> None:
+    uploaded(browser, samples.ANTHROPIC_USAGE)
+    bill = Bill.objects.get()
+    browser.post(page_of(bill, "sign_off"), {"month": "2026-11-01"})
+
+    confirmation = browser.get(page_of(bill, "delete"))
+    browser.post(page_of(bill, "delete"), {"post": "yes"})
+
+    assert "signed off by" in confirmation.text
+    assert Bill.objects.get().state == Bill.State.IMPORTED

@@ -32,7 +32,7 @@ IMPORTS: dict[str, set[str]] = {
         "lib",
     },
     "keys/apps": set(),
-    "keys/bills": {"keys/models", "keys/pricing", "lib"},
+    "keys/bills": {"audit", "keys/models", "keys/pricing", "lib"},
     "keys/budgets": {"keys/domain", "keys/errors", "keys/models", "lib"},
     "keys/display": {"keys/domain", "keys/models"},
     "keys/domain": {"lib"},

@@ -64,6 +64,7 @@ TABLES: dict[str, dict[str, Page]] = {
     "keys_bill": read_only("ANU")
     | {
         "add": Page(opens="A", writes="A"),
+        "delete": Page(opens="A", writes="A"),
         "lines": Page(opens="ANU"),
         **dict.fromkeys(("reconcile", "keys", "sign_off"), Page(opens="A", writes="A", status=405, otherwise=405)),
     },

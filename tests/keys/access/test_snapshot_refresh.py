@@ -95,6 +95,11 @@ def to_owner(key: APIKey) -> object:
     return APIKey.objects.filter(pk=key.pk).update(owner=owner, team=None)
 
 
+def _disable_team(key: APIKey) -> None:
+    assert key.team is not None
+    key.team.disable()
+
+
 CHANGES: dict[str, Change] = {
     "revoked": lambda key: key.revoke(),
     "disabled": lambda key: key.disable(),
@@ -102,7 +107,7 @@ CHANGES: dict[str, Change] = {
     "secret expired": lambda key: KeySecret.objects.filter(api_key=key).update(
         expires_at=timezone.now() - timedelta(seconds=1)
     ),
-    "team disabled": lambda key: key.team and key.team.disable(),
+    "team disabled": _disable_team,
     "team changed": lambda key: Team.objects.update(requests_per_minute=6),
     "team's models": lambda key: Team.objects.update(allowed_models=["m*"]),
     "models": lambda key: APIKey.objects.filter(pk=key.pk).update(allowed_models=["m"]),

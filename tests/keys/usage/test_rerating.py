@@ -23,8 +23,10 @@ from keys.models import (
     ReratingChange,
     UsageRecord,
 )
+from keys.models.reratings import FIGURES
 from keys.pricing import price_book
 from keys.pricing.price_book import prices
+from keys.pricing.rerating import amounts_now
 from keys.usage import figures_checksum, recovery, rerating
 from keys.usage.rerating import ReratingRejected, State
 from tests.support.charged_requests import Installation, check_spending, mismatches
@@ -94,18 +96,18 @@ def test_a_run_gives_requests_the_prices_of_now_and_an_undo_restores_all(
     ModelPrice.objects.filter(valid_from=LATER).update(input_price=5_000_002, output_price=9_000_002)
 
     run = previewed()
-    preview = {name: getattr(run, name) for name in rerating.FIGURES}
+    preview = {name: getattr(run, name) for name in FIGURES}
     assert (run.state, run.old_picos, figures()) == (State.PREVIEWED, old, before)
     rerating.apply(run)
     run_to_end(run)
 
-    assert {name: getattr(run, name) for name in rerating.FIGURES} == preview
+    assert {name: getattr(run, name) for name in FIGURES} == preview
     assert (run.state, run.new_picos) == (State.APPLIED, total())
     assert run.changed_records == run.changes.count() > 50
     assert set(run.budgets) == {budget.pk for budget in installation.budgets}
     book = price_book.load()
     assert all(
-        row["cost_usd_picos"] == rerating.rerating.amounts_now(row, book)["cost_usd_picos"]
+        row["cost_usd_picos"] == amounts_now(row, book)["cost_usd_picos"]
         for row in UsageRecord.objects.exclude(status="started").values()
     )
     check()
