@@ -48,6 +48,8 @@ def import_bill(
 
     The file must be seekable. It is read in parts, and stored in transactions of BATCH lines.
     """
+    if not upstream.strip() or not upstream.isprintable():
+        raise BillError("Upstream: enter its name without line breaks or control characters.")
     digest = _digest(file, mapping, pace)
     if known := _known(upstream, digest):
         return ImportedBill(bill=known, is_new=False, superseded=[])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from django.conf import settings
@@ -85,7 +85,7 @@ class CostBounds:
         endpoint, profile = target.endpoint, target.endpoint.profile
         return CostBound(
             model=target.model,
-            find=lambda model: self._book.find(model, upstream=endpoint.name, at=self._now),
+            find=partial(self._book.find, upstream=endpoint.name, at=self._now),
             terms=ServingTerms(
                 region=profile.region,
                 service_tier=profile.default_service_tier,

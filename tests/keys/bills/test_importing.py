@@ -136,3 +136,10 @@ def test_an_abandoned_import_of_another_file_is_removed_after_a_day() -> None:
         imported(samples.ANTHROPIC_USAGE)
 
     assert not Bill.objects.filter(pk=staged.pk).exists()
+
+
+@pytest.mark.parametrize("upstream", ["", " ", "anthropic\x01", "anthropic\nother"])
+def test_a_name_with_control_characters_is_no_upstream(upstream: str) -> None:
+    with pytest.raises(BillError, match="Upstream: enter its name"):
+        import_bill(io.BytesIO(samples.ANTHROPIC_USAGE), upstream=upstream, file_name="bill", imported_by="root")
+    assert not Bill.objects.exists()
