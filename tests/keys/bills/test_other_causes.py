@@ -41,7 +41,7 @@ def test_a_missing_record_beside_a_refusal_is_not_taken_for_it(api_key: APIKey) 
     assert summary(found(last=FIRST)) == {"missing_record": 5_555 * 4 + 77 * 20}
 
 
-def test_a_refused_hop_that_is_billed_is_named(api_key: APIKey) -> None:
+def test_a_declined_hop_that_is_billed_is_named(api_key: APIKey) -> None:
     price("claude-opus-4-8")
     hop = {"type": "message", "model": samples.MODEL, **DECLINED, "refusal_category": "cyber"}
     hop |= {"refused_before_output": True}
