@@ -44,19 +44,19 @@ class ApiFormatView(APIView):
     key: Any
     """The snapshot of the API key, once the request is authenticated."""
 
-    def dispatch(self, http_request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Authenticate, check the client's IP address before anything of the request is read, and respond.
 
         Without what no view of the API uses: DRF's wrapper of requests, negotiation, permissions, throttles, versions.
         """
-        self.request = http_request  # type: ignore[assignment]
+        self.request = request  # type: ignore[assignment]
         try:
-            self._authenticate(http_request)
-            method = str(http_request.method).lower()
+            self._authenticate(request)
+            method = str(request.method).lower()
             handler = getattr(self, method, None) if method in self.http_method_names else None
             if handler is None:
                 raise MethodNotAllowed(method)
-            response: HttpResponseBase = handler(http_request, *args, **kwargs)
+            response: HttpResponseBase = handler(request, *args, **kwargs)
         except Exception as error:
             response = self.handle_exception(error)
         response.headers["Allow"] = ", ".join(self.allowed_methods)

@@ -164,5 +164,5 @@ def security_headers(*, is_secure: bool) -> dict[str, tuple[str, str]]:
     http_request: Any = HttpRequest()
     http_request.path = API_PREFIX  # is never redirected
     http_request._get_scheme = lambda: "https" if is_secure else "http"
-    response = SecurityMiddleware(XFrameOptionsMiddleware(respond))(http_request)
+    response: Any = SecurityMiddleware(XFrameOptionsMiddleware(respond))(http_request)
     return {name.lower(): (name, value) for name, value in response.headers.items()}

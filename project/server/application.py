@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -71,10 +71,10 @@ class Application(WSGIHandler):
         super().__init__()
         self._housekeepers = [Housekeeper(tasks) for tasks in (PERIODIC_TASKS, REFRESH_TASKS, UPSTREAM_TASKS)]
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Respond to a request. The complete response to an API request is a list with its body."""
         if kind_of(environ["PATH_INFO"]) is not Kind.API:
-            return super().__call__(environ, start_response)  # type: ignore[no-any-return]
+            return super().__call__(environ, start_response)
         # Without the signals of a request: their receivers close database connections, which `_respond` does too,
         # and caches, which API requests do not use. Without the prefix of URLs, which API responses do not contain.
         response = self._respond(self.request_class(environ))
@@ -82,14 +82,14 @@ class Application(WSGIHandler):
         start_response(status, list(response.items()))
         if isinstance(response, HttpResponse):
             return [response.content]
-        response._handler_class = self.__class__
-        return response  # type: ignore[return-value]  # a stream: iterable, and to be closed
+        response._handler_class = self.__class__  # type: ignore[attr-defined]
+        return response  # a stream: iterable, and to be closed
 
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
         """Respond as `get_response` does, without the note of the root URL configuration, which is the default."""
-        response: HttpResponseBase = self._middleware_chain(request)
+        response: HttpResponseBase = self._middleware_chain(request)  # type: ignore[attr-defined]
         if response.status_code >= 400:
-            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
+            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)  # type: ignore[arg-type]
         deadlines.release_connections()
         return response
 

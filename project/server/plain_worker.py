@@ -15,6 +15,8 @@ from project.server.responses import JoinedResponse, Started, complete
 class PlainWorker(GeventWorker):
     """gunicorn's worker, for connections that have deadlines of their own."""
 
+    alive: bool
+
     def init_process(self) -> None:
         # gunicorn's own code has the details of TLS, of other protocols and of its access log.
         plain_requests.install(

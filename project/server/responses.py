@@ -73,6 +73,7 @@ class JoinedResponse(Response):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.headers_sent: bool = False
         self._unsent = b""
 
     def send_headers(self) -> None:
