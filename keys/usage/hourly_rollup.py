@@ -21,6 +21,19 @@ from keys.usage.rollup_statements import COUNT_COLUMNS, DIMENSIONS, MEASURES, Bu
 from lib import money
 from lib.periods import begin_of_hour
 
+__all__ = [
+    "COUNT_COLUMNS",
+    "DIMENSIONS",
+    "LATENCIES",
+    "MEASURES",
+    "Bucket",
+    "DimensionValues",
+    "RollupWriter",
+    "buckets_of",
+    "dimensions_of",
+    "measures_of",
+]
+
 Status = UsageRecord.Status
 
 LATENCIES = tuple(HourlyLatency.Measure.values)
