@@ -103,7 +103,7 @@ def lock(connection: BaseDatabaseWrapper, needed: Mapping[int, datetime]) -> lis
                 if row[position] is not None:
                     row[position] = sqlite_times.from_text(row[position])
     size = len(_OF_PERIOD)
-    return [LockedPeriod(*row[:size], LockedBudget(*row[size:])) for row in found]
+    return [LockedPeriod(*[*row[:size], LockedBudget(*row[size:])]) for row in found]
 
 
 def write(connection: BaseDatabaseWrapper, rows: Iterable[LockedPeriod]) -> None:
