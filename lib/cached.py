@@ -40,6 +40,11 @@ class SingleFlightCache(Generic[Value]):
         """The value that was read last, without a query and regardless of its age."""
         return self._value
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `get` returns the value without reading it, now and for the next tenth of a second."""
+        return time.monotonic() + 0.1 < self._fresh_until
+
     def get(self, *, is_fresh: bool = False) -> Value | None:
         """Return the current value. `is_fresh` reads it now.
 

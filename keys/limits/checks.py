@@ -89,6 +89,8 @@ def consumed(checks: Sequence[LimitCheck], waits_ms: Sequence[int]) -> tuple[Lim
 
     A request that a shadow limit would reject consumes of no shadow limit. An amount of 0 consumes nothing.
     """
+    if not any(waits_ms):
+        return tuple([check for check in checks if check.amount])
     limited = [check for check, wait_ms in zip(checks, waits_ms, strict=True) if wait_ms]
     if any(not check.is_shadow for check in limited):
         return ()

@@ -7,8 +7,8 @@ estimate by the actual usage; `release` refunds everything. Limits are counted i
 this process otherwise: while Redis is unavailable, each worker enforces its share. A limit is never unenforced.
 """
 
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,11 @@ class Limits:
     concurrent_requests: int | None = None
     is_shadow: bool = False
     """Shadow mode: evaluate and record, but do not enforce."""
+    entry_checks: tuple[LimitCheck, ...] = field(init=False, repr=False, compare=False)
+    """What each request needs before its tokens are known. The state of the token bucket is read as well."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entry_checks", tuple(self.checks()))
 
     @classmethod
     def of(cls, scope: str, policy: Any) -> "Limits":
@@ -78,7 +83,6 @@ class LimitGrant:
     """The limit in shadow mode that would have rejected the request."""
     _checks: list[tuple[LimitCheck, bool]] = field(default_factory=list, repr=False)
     """What is not released yet, each with whether it was counted in this process."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -97,9 +101,11 @@ class LimitGrant:
 
     def take_unreleased(self) -> list[tuple[LimitCheck, bool]]:
         """Return what is not released yet, once; after that nothing."""
-        with self._lock:
-            checks, self._checks = self._checks, []
-        return checks
+        checks: list[tuple[LimitCheck, bool]] = []
+        with suppress(IndexError):
+            while True:
+                checks.append(self._checks.pop())  # atomic, without a lock for each request
+        return checks[::-1]
 
 
 NOTHING = LimitDecision((), 0)
@@ -124,7 +130,7 @@ class Limiter:
         """
         grant = LimitGrant(request_id=request_id, limits=limits, lease_s=lease_s)
         # The state of the token buckets is read as well: each response states all limits of its key.
-        decision = self._consume(grant, [check for each in limits if not each.is_shadow for check in each.checks()])
+        decision = self._consume(grant, [check for each in limits if not each.is_shadow for check in each.entry_checks])
         if not decision.is_allowed:
             raise rate_limit_error(decision)
         return grant
@@ -136,8 +142,12 @@ class Limiter:
         """
         checks: list[LimitCheck] = []
         for each in grant.limits:
-            needed = each.checks(tokens=max(1, tokens))
-            checks += needed if each.is_shadow else [check for check in needed if check.limit == TOKENS]
+            if each.is_shadow:
+                checks += each.checks(tokens=max(1, tokens))
+            else:
+                checks += [
+                    check._replace(amount=max(1, tokens)) for check in each.entry_checks if check.limit == TOKENS
+                ]
         decision = self._consume(grant, checks)
         if not decision.is_allowed:
             self.release(grant)

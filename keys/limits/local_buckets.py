@@ -39,9 +39,10 @@ class LocalRateLimiter:
             counters = self._refreshed(checks, now)
             waits = [counter.wait_ms(check) for counter, check in zip(counters, checks, strict=True)]
             consuming = consumed(checks, waits)
+            lease_ends_at = now + round(lease_s * 1000)
             for counter, check in zip(counters, checks, strict=True):
                 if check in consuming:
-                    counter.consume(check, request_id, now + round(lease_s * 1000))
+                    counter.consume(check, request_id, lease_ends_at)
             self._evict_idle(len(checks) + 1, now)
             return _decision(checks, counters, waits)
 

@@ -62,6 +62,11 @@ class ServingTerms:
     longest_s: float = 0.0
     """The request may be rated with the modifiers of hours until then."""
 
+    @property
+    def are_standard(self) -> bool:
+        """Whether it applies nothing that a modifier may have a factor for, besides hours."""
+        return not (self.region or self.service_tier or self.inference_geo)
+
 
 class CostUnknown(Exception):
     """A part of the request has no price. `param` names the field that asks for it."""
@@ -150,6 +155,8 @@ class CostBound:
 
     def _possible_factors(self, demand: Demand, sampling: Sampling, price: Price) -> Iterator[list[Factors]]:
         """Yield, for each dimension, the factors of which one may apply."""
+        if not (price.modifiers or demand.facts or sampling.facts) and self.terms.are_standard:
+            return
         prompt = demand.input_tokens + demand.input_tokens * ESTIMATE_MARGIN_PERCENT // 100
         yield _factors(price, lambda each: each.dimension == PROMPT_OVER and each.threshold < prompt)
         yield _factors(price, self._may_apply_by_hours)

@@ -15,6 +15,10 @@ from lib.cached import SingleFlightCache
 
 logger = logging.getLogger(__name__)
 
+MAX_RANKED = 2_000
+"""Models at upstreams whose prices a book remembers. Clients and upstreams choose the names."""
+MAX_MODEL_LENGTH = 256
+
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
@@ -22,6 +26,10 @@ class PriceBook:
 
     rows: dict[str, list[Price]]
     factors: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+    _ranked: dict[tuple[str, str, str], list[Price]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The prices that were found before, by model, upstream and alias."""
 
     def find(self, model: str, *, upstream: str, at: datetime, alias: str = "") -> Price | None:
         """Return the price of a model at an upstream, or None for an unpriced model.
@@ -29,14 +37,25 @@ class PriceBook:
         A price for this upstream takes precedence over one for any, then the exact name over another name of the same
         model, which is `alias` or the name without its date, over the longest prefix, then the latest.
         """
-        alias = alias or undated(model)
-        found = (
+        found = self._ranked.get((model, upstream, alias))
+        if found is None:
+            found = self._rank(model, upstream=upstream, alias=alias or undated(model))
+            if len(self._ranked) < MAX_RANKED and len(model) <= MAX_MODEL_LENGTH:
+                self._ranked[model, upstream, alias] = found
+        for price in found:
+            if price.valid_from is not None and price.valid_from <= at:
+                return price
+        return None
+
+    def _rank(self, model: str, *, upstream: str, alias: str) -> list[Price]:
+        """Return the prices of a model at an upstream, at any time: each takes precedence over those after it."""
+        found = [
             price
             for pattern in {*model_patterns.covering(model), alias}
             for price in self.rows.get(pattern, ())
-            if price.upstream in ("", upstream) and price.valid_from is not None and price.valid_from <= at
-        )
-        return max(
+            if price.upstream in ("", upstream) and price.valid_from is not None
+        ]
+        return sorted(
             found,
             key=lambda price: (
                 price.upstream == upstream != "",
@@ -45,7 +64,7 @@ class PriceBook:
                 len(price.model_pattern),
                 price.valid_from,
             ),
-            default=None,
+            reverse=True,
         )
 
     def price_factor(self, upstream: str, *, at: datetime) -> int | None:

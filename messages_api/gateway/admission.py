@@ -154,7 +154,7 @@ class AdmissionControl:
 
         Raise Unpriced or CostUnbounded if there is none.
         """
-        with refresh_deadline(prices.last):
+        with refresh_deadline(prices):
             book = prices.book()
         if not self.key.budgets:
             return targets, []

@@ -55,7 +55,8 @@ class Attempts:
         self._is_exhausted = False
         self._summaries: list[dict[str, Any]] = []
         self._abort_error: Exception | None = None
-        self._was_aborted = threading.Event()
+        self._was_aborted: threading.Event | None = None
+        """Set by an abort. Created when the request waits for a retry, since most do not."""
         self.first: Attempt | None = None
         self.current: Attempt | None = None
         """The most recent attempt: the one that serves the request, once one does."""
@@ -77,17 +78,20 @@ class Attempts:
 
     def abort(self, error: Exception | None = None) -> None:
         """Abort the current attempt and begin no other. `run` raises `error`, or Aborted without one."""
-        self._abort_error = self._abort_error or error or Aborted()
-        self._was_aborted.set()
+        self._end_waiting(error or Aborted())
         if self.current is not None:
             self.current.exchange.abort(error)
 
     def stop_after_current(self, *, within_s: float) -> None:
         """Let the current attempt continue for `within_s` seconds and begin no other."""
-        self._abort_error = self._abort_error or Aborted()
-        self._was_aborted.set()
+        self._end_waiting(Aborted())
         if self.current is not None:
             self.current.exchange.end_within(within_s)
+
+    def _end_waiting(self, error: Exception) -> None:
+        self._abort_error = self._abort_error or error
+        if self._was_aborted is not None:
+            self._was_aborted.set()
 
     @property
     def is_aborted(self) -> bool:
@@ -188,8 +192,10 @@ class Attempts:
         if not self._acquire_retry(self._breaker(target)):
             self._is_exhausted = True
             return False
-        if self._was_aborted.wait(wait_s):
-            assert self._abort_error is not None
+        self._was_aborted = threading.Event()
+        if self._abort_error is None:  # otherwise it was aborted before there was an event
+            self._was_aborted.wait(wait_s)
+        if self._abort_error is not None:
             raise self._abort_error
         return True
 

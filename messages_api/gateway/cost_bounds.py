@@ -65,7 +65,8 @@ class CostBounds:
     def _demand(self, target: Target) -> Demand:
         if target.endpoint.dialect != ANTHROPIC:
             asked = asked_columns(self._request, target.endpoint)  # what is dropped is not billed
-            return replace(self._translated, facts={name: asked[name] for name in FACTS if asked[name]})
+            facts = {name: asked[name] for name in FACTS if asked[name]}
+            return replace(self._translated, facts=facts) if facts else self._translated
         if isinstance(self._anthropic, CostUnbounded):
             raise self._anthropic
         return self._anthropic

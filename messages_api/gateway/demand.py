@@ -6,6 +6,7 @@ within one request. Each of them is billed and none is bounded by `max_tokens`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +25,8 @@ MAX_USES = 10_000
 MAX_TOKENS = 10_000_000
 DIMENSIONS = ("speed", "service_tier", "inference_geo")
 STANDARD_TIERS = ("auto", "standard_only")
+EXTENDING = ("tools", "mcp_servers", "fallbacks", "context_management", "compaction")
+"""Fields that may lead to more than one sampling."""
 
 
 def translated_demand(request: Mapping[str, Any], size: Size) -> Demand:
@@ -37,6 +40,8 @@ def translated_demand(request: Mapping[str, Any], size: Size) -> Demand:
 
 def anthropic_demand(request: Mapping[str, Any], size: Size) -> Demand:
     """Return the demand at an upstream with Anthropic's API. Raise CostUnbounded, which names the field to change."""
+    if not size.added_tools and request.keys().isdisjoint(EXTENDING):
+        return replace(translated_demand(request, size), facts=_facts(request))
     tools = [*_objects(request.get("tools"), "tools"), *(("messages", tool) for tool in size.added_tools)]
     tools = [(param, tool) for param, tool in tools if _is_run_by_upstream(tool)]
     if request.get("mcp_servers"):

@@ -35,6 +35,8 @@ HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # names of fields and mod
 MAX_DROPPED = 32
 DRAIN_WRITE_TIMEOUT_S = 1.0  # for a client that does not read, once the process is shutting down
 REVOKED = "The API key was revoked."
+_ending = threading.Lock()
+"""Held for moments only, while it is decided how a request ends. One for all: to create a lock takes longer."""
 
 
 class InFlightRequest:
@@ -60,7 +62,6 @@ class InFlightRequest:
         self._is_detached = False
         """Whether the client disconnected and the rest of the response is read for its usage."""
         self._is_aborted = False
-        self._lock = threading.Lock()
         self._budget_headers: dict[str, str] = {}
         self.writing_since: float | None = None
         """When the server began to write to the client; None while it does not write."""
@@ -183,7 +184,7 @@ class InFlightRequest:
         """Abort the upstream, or detach the request where the upstream bills the complete response anyway."""
         if not self._end_by_client(Status.CLIENT_CLOSED) or self._attempts is None:
             return
-        with self._lock:
+        with _ending:
             is_open = self._admission is not None
             may_continue = is_open and self._attempts.current is not None and not watcher.is_draining
             self._is_detached = may_continue and detached.try_detach(self._attempts)
@@ -240,7 +241,7 @@ class InFlightRequest:
 
     def settle(self) -> None:
         """Write the settlement to the ledger, once. Does nothing for a request that was not admitted."""
-        with self._lock:
+        with _ending:
             admission, self._admission = self._admission, None
         if admission is None:
             return

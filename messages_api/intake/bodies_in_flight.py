@@ -51,18 +51,20 @@ class BodiesInFlight:
         Raise RequestError: 429 if the bodies of the key would exceed its cap, 503 if those of all keys would exceed
         the worker's.
         """
-        counted = size if size > SMALL_BYTES else 0
+        if size <= SMALL_BYTES:
+            return HeldBody(self, 0, key_id)
         with self._lock:
-            if counted and self._by_key[key_id] + counted > settings.MAX_KEY_BODIES_MIB * MIB:
+            if self._by_key[key_id] + size > settings.MAX_KEY_BODIES_MIB * MIB:
                 raise _key_is_full()
-            if counted and self._total + counted > settings.MAX_BODIES_MIB * MIB:
+            if self._total + size > settings.MAX_BODIES_MIB * MIB:
                 raise _worker_is_full()
-            if counted:
-                self._by_key[key_id] += counted
-                self._total += counted
-        return HeldBody(self, counted, key_id)
+            self._by_key[key_id] += size
+            self._total += size
+        return HeldBody(self, size, key_id)
 
     def remove(self, body: HeldBody) -> None:
+        if not body.size:
+            return
         with self._lock:
             self._total -= body.size
             self._by_key[body.key_id] -= body.size

@@ -21,6 +21,8 @@ MAX_TAGS = 5
 TAG = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,31})=([!-+\--~]{1,64})")
 """`name=value`. The value is printable ASCII without spaces and commas, which separate repeated headers."""
 TAG_HEADER = "x-gateway-tag"
+VARIABLES = {header: f"HTTP_{header.replace('-', '_').upper()}" for header in FORWARDED}
+"""The WSGI variables of the headers that are forwarded."""
 SESSION_IN_USER_ID = "_session_"
 
 
@@ -73,6 +75,8 @@ class ClientInfo:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(character for character in text if character.isprintable())
 
 
@@ -114,8 +118,8 @@ def session_in(request: Mapping[str, Any]) -> str:
 
 def _forwarded_headers(http_request: HttpRequest) -> dict[str, str]:
     headers = {}
-    for header in FORWARDED:
-        value = http_request.META.get(f"HTTP_{header.replace('-', '_').upper()}")
+    for header, variable in VARIABLES.items():
+        value = http_request.META.get(variable)
         if value is None:
             continue
         if len(value) > MAX_FORWARDED_LENGTH or not (value.isascii() and value.isprintable()):

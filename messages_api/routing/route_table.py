@@ -5,9 +5,10 @@ It is read from the database at most every `settings.CONFIG_CACHE_TTL_S`.
 
 import random
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 from django.conf import settings
 
@@ -18,6 +19,10 @@ from lib.cached import SingleFlightCache
 from messages_api.backend.endpoint import Target
 from messages_api.errors import RequestError
 from messages_api.models import Route, RouteTarget
+
+MAX_MATCHES = 1_000
+"""Models whose route a table remembers. Most gateways serve fewer."""
+MAX_MODEL_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,11 +60,21 @@ class RouteTable:
     """All routes at the time of reading. `*` and prefixes are patterns, everything else is a model name."""
 
     routes: dict[str, tuple[RoutedTarget, ...]] = field(default_factory=dict)
+    _matches: dict[str, RouteMatch] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The matches that were found before, by model. Bounded: clients choose the models."""
 
     def find(self, model: str) -> RouteMatch | None:
         """Return the route of a model: an exact name, else the longest prefix, of which `*` is the shortest."""
+        known = self._matches.get(model)
+        if known is not None:
+            return known
         pattern = model_patterns.most_specific(self.routes, model)
-        return None if pattern is None else self._match(pattern, model)
+        if pattern is None:
+            return None
+        match = self._match(pattern, model)
+        if len(self._matches) < MAX_MATCHES and len(model) <= MAX_MODEL_LENGTH:
+            self._matches[model] = match
+        return match
 
     def _match(self, pattern: str, model: str) -> RouteMatch:
         targets = [
@@ -80,6 +95,9 @@ class RouteTable:
 
 def attempt_order(targets: Iterable[RoutedTarget]) -> list[Target]:
     """Order targets for one request: by priority, and within a priority at random by weight."""
+    targets = list(targets)
+    if len(targets) == 1:
+        return [targets[0].target]
     ordered: list[Target] = []
     for _, same_priority in groupby(targets, key=lambda routed: routed.priority):
         # The largest of weighted exponential draws comes first as often as its weight says (Efraimidis, Spirakis).
@@ -162,10 +180,16 @@ def find_targets(model: str, *, key: Snapshot) -> list[Target]:
 
 def current() -> RouteTable:
     """Return the current route table. Raise RequestError (503) if it was never read."""
-    with refresh_deadline(routes.last):
+    with refresh_deadline(routes):
         return routes.table()
 
 
-def refresh_deadline(last: object | None) -> AbstractContextManager[None]:
-    """Limit the wait for a cached table. If there is a `last` value, leave half the time for the usage record."""
-    return deadlines.deadline(settings.DATABASE_TIMEOUT_S if last is None else settings.DATABASE_TIMEOUT_S / 2)
+def refresh_deadline(cached: SingleFlightCache[Any]) -> AbstractContextManager[None]:
+    """Limit the wait for a cached table. If there is a last value, leave half the time for the usage record."""
+    if cached.is_fresh:
+        return _NO_DEADLINE
+    timeout_s = settings.DATABASE_TIMEOUT_S
+    return deadlines.deadline(timeout_s if cached.last is None else timeout_s / 2)
+
+
+_NO_DEADLINE = nullcontext()

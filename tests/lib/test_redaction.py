@@ -79,3 +79,10 @@ def test_a_rejected_parameter_is_logged_without_a_traceback() -> None:
 
     assert rejected.exc_info is None
     assert failed.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u017fk-proj-1234 sk-proj-1234", "x-api-\u212aey: abc", "author\u0131zation: abc", "BEARER abc"]
+)
+def test_credentials_are_masked_in_any_case_and_beyond_ascii(mark: str) -> None:
+    assert MASK in redact(mark)

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from keys.models import ModelPrice, NegotiatedFactor, PriceModifier
 from keys.pricing import price_book
 from keys.pricing.price_book import prices
+from tests.keys.pricing import books
 
 MAY, JUNE = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -89,3 +90,24 @@ def test_the_database_holds_no_factor_that_is_not_positive(db: None, factor: Dec
     ):
         with pytest.raises(IntegrityError), transaction.atomic():
             row.save()
+
+
+def test_a_price_that_was_found_before_is_replaced_when_another_one_starts() -> None:
+    later = books.price(id=2, valid_from=books.NOON)
+    prices = books.book(books.price(id=1), later)
+    before = prices.find("m", upstream="u", at=books.NOON - timedelta(seconds=1))
+    assert before is not None
+    assert before.id == 1
+
+    assert prices.find("m", upstream="u", at=books.NOON) is later
+    assert prices.find("m", upstream="u", at=books.START - timedelta(seconds=1)) is None
+
+
+def test_the_models_whose_prices_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(price_book, "MAX_RANKED", 3)
+    prices = books.book(books.price(model_pattern="*"))
+
+    found = [prices.find(f"m{number}", upstream="u", at=books.NOON) for number in range(10)]
+
+    assert all(price is not None for price in found)
+    assert len(prices._ranked) == 3
