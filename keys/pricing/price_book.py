@@ -16,7 +16,7 @@ from lib.cached import SingleFlightCache
 logger = logging.getLogger(__name__)
 
 MAX_RANKED = 2_000
-"""Models at upstreams whose prices a book remembers. Clients and upstreams choose the names."""
+"""Models at upstreams whose prices a price book remembers. Clients and upstreams choose the names."""
 MAX_MODEL_LENGTH = 256
 
 
