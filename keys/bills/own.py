@@ -1,5 +1,6 @@
 """The gateway's own figures of an upstream: tokens and cost by cell, read from the usage records day by day."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -81,6 +82,13 @@ class OwnFigures:
     cells: dict[Cell, OwnCell] = field(default_factory=dict)
     refused: dict[Cell, OwnCell] = field(default_factory=dict)
     """Refusals that are not billed. Their usage has counts that no bill should have."""
+    regions: Counter[str] = field(default_factory=Counter)
+    """Requests by the region of the upstream, which no bill states."""
+
+    @property
+    def region(self) -> str:
+        """The region of most requests."""
+        return max(self.regions, key=lambda region: self.regions[region], default="")
 
     def picos_of(self, day: date) -> int:
         return sum(sum(own.picos.values()) for cell, own in self.cells.items() if cell.day == day)
@@ -162,6 +170,7 @@ def _add_sums(figures: OwnFigures, day: date, row: dict[str, Any], known: tuple[
         group: money.join(int(row[f"{column}_whole"]), int(row[f"{column}_rest"]))
         for group, column in COST_COLUMNS.items()
     }
+    figures.regions[row["region"]] += row["requests"]
     cells = figures.refused if is_unbilled_refusal(row, day) else figures.cells
     cells.setdefault(cell_of(day, row, known), OwnCell()).add(
         tokens_of(row), picos, name=name_of(row), requests=row["requests"], unpriced=row["unpriced"]

@@ -111,6 +111,7 @@ def _matching(upstream: str, of_bills: Billed, pace: Pace) -> Matching:
     own = OwnFigures()
     if days:  # and the days around them: a request near midnight may be billed on either
         own = own_figures(upstream, days[0] - DAY, days[-1] + DAY, known=of_bills.known, book=book, pace=pace)
+    prices.region = own.region
     for cell, figures in own.cells.items():
         prices.names.setdefault(cell.model, min(figures.names))
     for model, names in of_bills.names.items():

@@ -196,3 +196,13 @@ def test_missing_records_without_a_price_are_shown(api_key: APIKey) -> None:
 
     assert summary(result) == {"missing_record": 0}
     assert result.items[0].text.endswith("no usage record; the gateway has no price for them")
+
+
+def test_missing_records_of_a_regional_upstream_are_priced_with_its_region(api_key: APIKey) -> None:
+    """No bill states the region: the records of the upstream do."""
+    row = price("gpt-6-sol")
+    row.modifiers.create(dimension="region", value="eu", input_factor="1.1", output_factor="1.1")
+    record(api_key, **PLAIN, upstream_model="gpt-6-sol", region="eu")
+    imported(days([usage_of(PLAIN, MISSING, model="gpt-6-sol")]))
+
+    assert summary(found(last=FIRST)) == {"missing_record": (5_555 * 4 + 77 * 20) * 11 // 10}
