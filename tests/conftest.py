@@ -188,7 +188,22 @@ def npm_packages() -> None:
 def gateway_server(django_db_setup: None, static_files: None) -> Iterator[GatewayServer]:
     """A gateway under gunicorn as in production, on the test database. One for the whole run."""
     with GatewayServer() as server:
+        SHARED_GATEWAYS.append(server)
         yield server
+        SHARED_GATEWAYS.clear()
+
+
+SHARED_GATEWAYS: list[GatewayServer] = []
+
+
+@pytest.fixture(scope="module")
+def without_gateway() -> Iterator[None]:
+    """Stop the gateway that tests share: its periodic tasks do the same work in the same database."""
+    for server in SHARED_GATEWAYS:
+        server.stop()
+    yield
+    for server in SHARED_GATEWAYS:
+        server.start()
 
 
 @pytest.fixture

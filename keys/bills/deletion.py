@@ -37,6 +37,8 @@ def delete_bill(bill: Bill) -> None:
             older.update(superseded_by=bill.superseded_by)
         changes = {name: [str(getattr(bill, name)), "None"] for name in ("upstream", "format", "file_name")}
         log.record(bill, changes, action=LogEntry.Action.DELETE)
-        Bill.objects.filter(pk=bill.pk).update(state=Bill.State.IMPORTING)
+        bill.state = Bill.State.IMPORTING
+        with disable_auditlog():  # the entry is written
+            bill.save(update_fields=["state"])
     with disable_auditlog():  # the entry is written
         remove(bill)

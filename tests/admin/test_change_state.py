@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from keys.budgets.status import for_budgets
 from keys.models import APIKey, Budget, Team
+from lib import money
 from tests.support.usage_rows import UsageRecorder
 
 Issue = Callable[..., tuple[APIKey, str]]
@@ -186,13 +187,13 @@ def test_a_temporary_increase_is_set_and_ended(browser: Client, budget: Budget) 
 
     raised = browser.post(address, raising(), follow=True)
 
-    assert for_budgets([Budget.objects.get()])[0].limit == 30_500_000
+    assert for_budgets([Budget.objects.get()])[0].limit == money.picos(30_500_000)
     assert "The budget is $30.50 until" in raised.text and "$20.00, plus $10.50" in raised.text
     assert "Change increase …" in raised.text and "End increase now" in browser.get(address).text
 
     browser.post(address, {"end": "yes"})
 
-    assert for_budgets([Budget.objects.get()])[0].limit == 20_000_000
+    assert for_budgets([Budget.objects.get()])[0].limit == money.picos(20_000_000)
     assert LogEntry.objects.filter(object_id=budget.api_key.pk).count() == 2
 
 

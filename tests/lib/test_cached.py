@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 from django.db import OperationalError, connections
+from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from keys.errors import LedgerUnavailable
@@ -93,6 +94,7 @@ def test_a_waiting_thread_releases_its_connection(
     closed: list[str] = []
 
     def wait() -> int | None:
+        connection_created.send(type(connections["default"]), connection=connections["default"])
         connections["default"].close = lambda: closed.append(threading.current_thread().name)  # type: ignore[method-assign]
         try:
             return cached.get()

@@ -39,6 +39,7 @@ def test_a_new_installation_has_the_roles() -> None:
         "keys.view_team",
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
+        "keys.view_bill",
     }
     assert permissions_of("Key manager") == {
         *(f"keys.{verb}_apikey" for verb in ("view", "issue", "change", "rotate", "disable", "revoke", "export")),

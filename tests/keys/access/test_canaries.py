@@ -150,7 +150,9 @@ def _visit_pages(session: AdminSession, raws: list[str]) -> None:
 def _haystacks(gateway: Gateway, session: AdminSession) -> dict[str, bytes]:
     log = gateway.server.log_path.read_bytes()
     sessions = repr([session.get_decoded() for session in Session.objects.all()]).encode()
-    assert b"DEBUG" in log and b"_auth_user_id" in sessions and b"app 99" in b"".join(session.pages.values())
+    assert (
+        b" completed reason=" in log and b"_auth_user_id" in sessions and b"app 99" in b"".join(session.pages.values())
+    )
     tables = {f"table {name}": _dump(name) for name in connection.introspection.table_names()}
     assert b"app 99" in tables["table keys_apikey"] and b"app 99" in tables["table django_admin_log"]
     return tables | session.pages | {"log": log, "sessions": sessions}

@@ -31,6 +31,8 @@ from keys.usage import figures_checksum, recovery, rerating
 from keys.usage.rerating import ReratingRejected, State
 from tests.support.charged_requests import Installation, check_spending, mismatches
 
+pytestmark = pytest.mark.usefixtures("without_gateway")
+
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 LATER = BEGINNING + timedelta(days=1)
 
