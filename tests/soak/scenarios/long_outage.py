@@ -127,8 +127,8 @@ async def _until(condition: Callable[[], bool]) -> None:
 def _add_price_and_budget(installation: Installation) -> None:
     installation.database.rows(
         "INSERT INTO keys_modelprice (model_pattern, upstream, valid_from, input_price, output_price, "
-        "cache_read_price, cache_write_5m_price, cache_write_1h_price, is_free, source, created_at) "
-        "VALUES ('soak', '', '2026-01-01T00:00Z', 3000000, 15000000, 0, 0, 0, false, '', now())"
+        "writes_cache_implicitly, is_free, source, created_at) "
+        "VALUES ('soak', '', '2026-01-01T00:00Z', 3000000, 15000000, false, false, '', now())"
     )
     installation.database.rows(
         "INSERT INTO keys_budget (api_key_id, period, unit, amount, temporary_increase, created_at) "
