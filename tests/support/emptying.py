@@ -35,7 +35,7 @@ def empty(*args: object) -> None:
         try:
             return _empty()
         except IntegrityError:
-            pass
+            continue
         except OperationalError as error:
             if "deadlock" not in str(error):
                 raise
