@@ -56,5 +56,5 @@ for label, excluded in EXCLUDED_FIELDS.items():
     )
 
 # auditlog's own receiver records `clear()` as the removal of every row of the table.
-for relation in (User.groups, User.user_permissions, Group.permissions):
+for relation in (User.groups, User.user_permissions, Group.permissions, apps.get_model("keys.Team").members):
     m2m_changed.connect(log.record_members, sender=relation.through)

@@ -36,7 +36,7 @@ class TeamForm(PartialSaveForm):
 
     class Meta:
         model = Team
-        fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
+        fields = ["name", "email", "purpose", "members", "allowed_models", "requests_per_minute", "tokens_per_minute"]
         fields += ["concurrent_requests", "shadow_mode"]
         labels = LIMIT_FIELD_LABELS
         widgets = {"name": AdminTextInputWidget}
@@ -69,7 +69,7 @@ class TeamChangeList(ChangeList):
 class TeamAdmin(GatewayModelAdmin):
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
-        (None, {"fields": ["name", "email", "purpose"]}),
+        (None, {"fields": ["name", "email", "purpose", "members"]}),
         (
             "Access policy",
             {
@@ -82,6 +82,7 @@ class TeamAdmin(GatewayModelAdmin):
             },
         ),
     ]
+    filter_horizontal = ["members"]
     form = TeamForm
     inlines = [BudgetInline]
     list_display = ["name", "state", "keys", "budgets", "models", "created"]

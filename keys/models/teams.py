@@ -1,5 +1,6 @@
 """Team: owner of several keys, with limits and budgets that its keys share."""
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -7,17 +8,26 @@ from keys.models.access_policy import AccessPolicy
 
 
 class Team(AccessPolicy):
-    """Owner of keys. Its allowlist, limits and budgets apply to all its keys combined."""
+    """Owner of keys. Its allowlist, limits and budgets apply to all its keys combined. Its members may view both."""
 
     name = models.CharField(max_length=100, unique=True)
     email = models.EmailField(blank=True, help_text="Receives the budget alerts of the team.")
     purpose = models.TextField(blank=True)
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="teams",
+        help_text="Users with the role Team viewer see the keys and the usage of their teams only.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     disabled_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ["name"]
-        permissions = [("disable_team", "Can disable and enable a team")]
+        permissions = [
+            ("disable_team", "Can disable and enable a team"),
+            ("view_all_teams", "Can view keys and usage of all teams, not only of the own ones"),
+        ]
 
     def __str__(self) -> str:
         return self.name

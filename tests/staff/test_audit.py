@@ -259,6 +259,16 @@ def test_memberships_are_recorded_from_either_side(owner: User) -> None:
     ]
 
 
+def test_members_of_a_team_are_recorded(browser: Client, owner: User) -> None:
+    team = Team.objects.create(name="crew")
+    fields = {"name": "crew", "members": [owner.pk], "budgets-TOTAL_FORMS": "0", "budgets-INITIAL_FORMS": "0"}
+
+    browser.post(f"/admin/keys/team/{team.pk}/change/", fields)
+
+    assert list(team.members.all()) == [owner]
+    assert entries_of(team)[-1] == ("root", "changed", [f"Members: added {owner}"])
+
+
 def test_clearing_records_the_removed_members_only(owner: User) -> None:
     permission = Permission.objects.get(codename="view_team")
     owner.user_permissions.add(permission)

@@ -35,11 +35,11 @@ def browser(admin: User, client: Client) -> Client:
 
 @pytest.fixture
 def browser_of(db: None) -> Callable[..., Client]:
-    """Return a function that signs in a user with only the given permissions: `browser_of("view_apikey")`."""
+    """Return a function that signs in a user with the given permissions, for all teams: `browser_of("view_apikey")`."""
 
     def sign_in(*codenames: str) -> Client:
         user = User.objects.create_user("clerk", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        user.user_permissions.set(Permission.objects.filter(codename__in=[*codenames, "view_all_teams"]))
         client = Client()
         client.force_login(user)
         return client
