@@ -14,6 +14,7 @@ from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.domain.limits import BudgetStanding, LimitExceeded, budget_headers
 from keys.models import UsageRecord
 from keys.models.usage import AMOUNT_COLUMNS, BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
+from keys.pricing.plain_rating import rated_columns
 from keys.pricing.price_book import PriceBook
 from keys.pricing.rating import rate
 from keys.usage import column_values, figures_checksum
@@ -185,7 +186,7 @@ def settled(admission: Admission, settlement: Settlement, *, boot_id: str, book:
     """Return all columns of a settled request, with its cost: `closed` of `rated`, in one go."""
     row = opening(admission, boot_id=boot_id) | closing(settlement)
     row["settled_at"], row["reservations"] = timezone.now(), admission.reservations
-    row |= column_values.fitted(rate(row, book).columns)
+    row |= column_values.fitted(rated_columns(row, book))
     row["figures_checksum"] = figures_checksum.checksum(row)
     return row
 
