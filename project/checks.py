@@ -21,7 +21,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from redis.connection import parse_url
 
-from lib import deadlines
+from lib import deadlines, webhook_signatures
 from project import bind
 from project.settings import env  # the raw values, which django-environ has not interpreted
 
@@ -328,6 +328,15 @@ def _authorities() -> Iterator[CheckMessage]:
 def _alerts() -> Iterator[CheckMessage]:
     if settings.ALERT_WEBHOOK_URL and not settings.ALERT_WEBHOOK_URL.startswith(("https://", "http://")):
         yield Error("ALERT_WEBHOOK_URL is not an http or https URL.", id="gateway.E014")
+    for secret in settings.ALERT_WEBHOOK_SECRETS:
+        try:
+            webhook_signatures.key_of(secret)
+        except webhook_signatures.SecretInvalid:
+            yield Error(
+                "ALERT_WEBHOOK_SECRETS contains no secret of Standard Webhooks.",
+                hint="Use whsec_ and the Base64 of 24 to 64 random bytes.",
+                id="gateway.E014",
+            )
     if not all("@" in recipient for recipient in settings.ALERT_EMAILS):
         yield Error("ALERT_EMAILS contains an invalid e-mail address.", id="gateway.E014")
     if settings.PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", settings.PUBLIC_URL):

@@ -99,7 +99,7 @@ LOCAL_MODEL_PORT: int = env.count("LOCAL_MODEL_PORT", default=8081, at_least=1)
 
 ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # recipients of every alert, besides the owners
 ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # receives each alert as JSON
-ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs the webhook requests
+ALERT_WEBHOOK_SECRETS: list[str] = env.list("ALERT_WEBHOOK_SECRETS", default=[])  # whsec_…: each signs the requests
 PUBLIC_URL: str = env.str("PUBLIC_URL", default="").rstrip("/")  # base URL of links in alerts
 DEFAULT_FROM_EMAIL: str = env.str("EMAIL_FROM", default="messages-gateway@localhost")
 vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="consolemail://")))

@@ -63,7 +63,7 @@ IMPORTS: dict[str, set[str]] = {
         "lib",
     },
     "keys/models": {"keys/domain", "lib"},
-    "keys/notifications": {"keys/models"},
+    "keys/notifications": {"keys/models", "lib"},
     "keys/pages": {
         "audit",
         "keys/budgets",
@@ -233,7 +233,7 @@ ONLY_IN = {
         "messages_api/backend/opening.py",
         "messages_api/backend/response_body.py",
         "messages_api/backend/tls.py",
-        "keys/notifications/delivery.py",
+        "keys/notifications/webhook.py",
     },
     "httptools": {"messages_api/backend/response_parser.py"},
     "environ": {"project/environment.py", "project/settings.py"},
