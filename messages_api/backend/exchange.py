@@ -50,6 +50,8 @@ class Exchange:
         self._pieces: list[bytes] = []
         self.sent_at: float | None = None
         """When the request was sent to the upstream, as a monotonic time; None before."""
+        self.first_byte_at: float | None = None
+        """When the head of the response had arrived."""
         self.responded_at: float | None = None
         """When the first event, or all of a complete response, had arrived."""
 
@@ -112,6 +114,7 @@ class Exchange:
             self.sent_at + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
         )
         response = self._send(request)
+        self.first_byte_at = time.monotonic()
         self._body = response.raw
         self._body.is_joining = False
         self.response_status = response.status_code

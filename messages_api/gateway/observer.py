@@ -19,7 +19,8 @@ class Observer:
     """Observes the events of one request, or its complete message."""
 
     def __init__(self) -> None:
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
+        """When the request began, after its body was read. All times of its record count from it."""
         self._characters = 0
         self._first_content_at: float | None = None
         self.message_id = ""
@@ -62,11 +63,11 @@ class Observer:
     @property
     def ttft_ms(self) -> int | None:
         """Milliseconds from the start of the request to the first content of a stream."""
-        return None if self._first_content_at is None else round((self._first_content_at - self._started_at) * 1000)
+        return None if self._first_content_at is None else round((self._first_content_at - self.started_at) * 1000)
 
     @property
     def duration_ms(self) -> int:
-        return round((time.monotonic() - self._started_at) * 1000)
+        return round((time.monotonic() - self.started_at) * 1000)
 
     def usage(
         self, reported: ReportedUsage, *, request: MessagesRequest, input_estimate: int, was_sent: bool

@@ -114,6 +114,7 @@ class InFlightRequest:
             key_id=self._key.key_id,
             request_id=self._client.request_id,
             begin=begin,
+            since=self._observer.started_at,
         )
         watcher.add(self)
         # Before the first attempt: the watcher looks up to 100 ms later, when the upstream has been contacted.
