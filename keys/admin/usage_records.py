@@ -1,6 +1,5 @@
 """ModelAdmin of usage records: read-only for superusers too, since only the ledger writes them."""
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,14 +9,15 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.lookups import Exact
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys.admin.cost_fields import CostFields, with_values
-from keys.domain.limits import LimitExceeded
+from keys.display.snippets import request_as_curl
 from keys.models import APIKey, UsageRecord
 from keys.pricing.breakdown import cost_breakdown
-from keys.reports import rejections
+from keys.reports.request_limits import request_limits
+from keys.reports.request_timeline import attempts, timeline
 from lib import failure_reasons, money
 from lib.admin import cells
 from lib.admin.filters import TextFilter, TimeFilter
@@ -27,17 +27,6 @@ from lib.model_patterns import WILDCARD, is_prefix
 Status = UsageRecord.Status
 
 API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API"}
-ATTEMPT_LABELS = {
-    "status": "HTTP status",
-    "ms": "latency in ms",
-    "error": "error type",
-    "request_id": "upstream request ID",
-    "input_tokens": "input tokens",
-    "output_tokens": "output tokens",
-    "cache_read_tokens": "cache read tokens",
-    "cache_write_tokens": "cache write tokens",
-    "usage_source": "usage source",
-}
 STATUS_KINDS = {
     Status.STARTED: "quiet",
     Status.COMPLETED: "good",
@@ -91,7 +80,7 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
                     "key",
                     "api",
                     "model",
-                    "streamed",
+                    "is_streamed",
                     "client_ip",
                     "user_agent",
                     "client_request_id",
@@ -101,12 +90,12 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
                     "request_class",
                     "client_tags",
                 ],
-                "description": "Prompts and responses are not stored.",
+                "description": "Prompts and responses are not stored: no page and no export has them.",
             },
         ),
         (
             "Upstream",
-            {"fields": ["upstream", "upstream_model", "upstream_request_id", "message_id", "attempts_made"]},
+            {"fields": ["upstream", "upstream_model", "upstream_request_id", "message_id"]},
         ),
         (
             "Tokens",
@@ -146,7 +135,7 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
         "cost",
         "time_to_first_token",
         "latency",
-        "streamed",
+        "is_streamed",
         "id",
     ]
     list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
@@ -212,14 +201,6 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
     def tokens_out(self, record: UsageRecord) -> str:
         return cells.count(record.output_tokens)
 
-    @admin.display(description="rejected by")
-    def rejected_by(self, record: UsageRecord) -> str:
-        return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
-
-    @admin.display(description="would be rejected by (shadow)")
-    def shadow_rejected_by(self, record: UsageRecord) -> str:
-        return rejections.rule_in_words(LimitExceeded.from_json(record.limit_exceeded or {}))
-
     @admin.display(description="time to first token")
     def time_to_first_token(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.ttft_ms)
@@ -228,16 +209,14 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
     def latency(self, record: UsageRecord) -> str:
         return cells.milliseconds(record.duration_ms)
 
+    @admin.display(description="streamed")
+    def is_streamed(self, record: UsageRecord) -> str:
+        """Return a word: the icon of a boolean would mark a plain request as wrong."""
+        return "Yes" if record.streamed else "No"
+
     @admin.display(description="reason")
     def reason(self, record: UsageRecord) -> str:
         return failure_reasons.label(record.error_reason) or cells.NONE
-
-    @admin.display(description="attempts")
-    def attempts_made(self, record: UsageRecord) -> SafeString | str:
-        """List the attempts in the order in which the gateway made them."""
-        lines = [" · ".join(_facts(attempt)) for attempt in record.attempts]
-        items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
-        return format_html('<ol class="attempts">{}</ol>', items) if lines else cells.NONE
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Usage records", **(extra_context or {})})
@@ -248,20 +227,27 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
         return super().change_view(request, object_id, form_url, {"title": "Request", **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        context["cost_breakdown"] = cost_breakdown(context["original"])
+        record = context["original"]
+        context |= {
+            "attempts": attempts(record),
+            "cost_breakdown": cost_breakdown(record),
+            "curl": request_as_curl(
+                origin=f"{request.scheme}://{request.get_host()}",
+                api_format=record.api_format,
+                model=record.model,
+                streamed=record.streamed,
+            ),
+            "limits": request_limits(record),
+            "timeline": timeline(record),
+        }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: UsageRecord | None = None) -> Any:
-        """Add the rule that rejected the request, or would have in shadow mode, and an interruption before."""
+        """Add the optional fields that have a value, and an interruption before."""
         (name, options), *others = super().get_fieldsets(request, obj)
         if obj:
             others = [_with_optional(title, section, obj) for title, section in others]
-        added = []
-        if obj and obj.limit_exceeded:
-            is_shadow = LimitExceeded.from_json(obj.limit_exceeded).shadow
-            added.append("shadow_rejected_by" if is_shadow else "rejected_by")
-        if obj and obj.interruption and obj.status != Status.INTERRUPTED:
-            added.append("interrupted_before")
+        added = ["interrupted_before"] if obj and obj.interruption and obj.status != Status.INTERRUPTED else []
         return [(name, {**options, "fields": [*options["fields"], *added]}), *others]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
@@ -289,17 +275,6 @@ class UsageRecordAdmin(CostFields, KeysetModelAdmin):
 
 def _with_optional(title: Any, section: Any, record: UsageRecord) -> Any:
     return title, {**section, "fields": [*section["fields"], *with_values(str(title), record)]}
-
-
-def _facts(attempt: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is known of an attempt, in words."""
-    for name, value in attempt.items():
-        if name == "reason":
-            value = failure_reasons.label(str(value))
-        elif name == "usage_source" and value in UsageRecord.UsageSource:
-            value = UsageRecord.UsageSource(value).label
-        if value not in ("", None):
-            yield f"{ATTEMPT_LABELS.get(name, name)}: {value}"
 
 
 def _has_tag(text: str) -> Q:
