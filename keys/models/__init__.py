@@ -8,8 +8,22 @@ from keys.models.notifications import Notification
 from keys.models.prices import ModelPrice, NegotiatedFactor, PriceModifier
 from keys.models.reporting_zone import ReportingZone
 from keys.models.reratings import Rerating, ReratingChange
+from keys.models.rollups import (
+    BuiltPeriod,
+    DailyKeyLatency,
+    DailyLatency,
+    DailyModelLatency,
+    DailyUsage,
+    HourlyLatency,
+    HourlyUsage,
+    MonthlyKeyLatency,
+    MonthlyLatency,
+    MonthlyModelLatency,
+    MonthlyUsage,
+    RetainedUsage,
+)
 from keys.models.teams import Team
-from keys.models.usage import HourlyLatency, HourlyUsage, UsageRecord
+from keys.models.usage import UsageRecord
 
 __all__ = [
     "APIKey",
@@ -17,18 +31,28 @@ __all__ = [
     "BillLine",
     "Budget",
     "BudgetPeriod",
+    "BuiltPeriod",
+    "DailyKeyLatency",
+    "DailyLatency",
+    "DailyModelLatency",
+    "DailyUsage",
     "HourlyLatency",
     "HourlyUsage",
     "KeyRevoked",
     "KeySecret",
     "KeyState",
     "ModelPrice",
+    "MonthlyKeyLatency",
+    "MonthlyLatency",
+    "MonthlyModelLatency",
+    "MonthlyUsage",
     "NegotiatedFactor",
     "Notification",
     "PriceModifier",
     "ReportingZone",
     "Rerating",
     "ReratingChange",
+    "RetainedUsage",
     "SignedOffMonth",
     "Team",
     "UpstreamKeys",
