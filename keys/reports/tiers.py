@@ -1,5 +1,5 @@
 """
-Which rollups answer for an interval of time: months, days or hours, each from the coarsest table that has it complete.
+Choice of the rollups that are read for an interval: months, days or hours, each from the coarsest complete table.
 
 The parts of an interval are disjoint: added up, they are what the hourly rollups of the interval are.
 """
@@ -37,7 +37,7 @@ TIERS: dict[str, tuple[str, ...]] = {
     "week": (Tier.DAY,),
     "day": (Tier.DAY,),
 }
-"""The tiers that may answer for a bucket. Hours answer for all others. Empty: totals alone."""
+"""The tiers that may be read for a bucket. Hours are read for all others. Empty: totals alone."""
 _TABLES: dict[str, tuple[type[Rollup], str]] = {
     Tier.MONTH: (MonthlyUsage, "month"),
     Tier.DAY: (DailyUsage, "day"),
