@@ -5,8 +5,9 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db.models.signals import m2m_changed
 
-from audit import log
+from audit import log, sentences
 from keys.models.reratings import FIGURES
+from staff.audit_formats import FORMATS
 
 EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
@@ -54,6 +55,7 @@ for label, excluded in EXCLUDED_FIELDS.items():
         mask_fields=MASKED_FIELDS.get(label, []),
         mask_callable="audit.sentences.masked",
     )
+    sentences.register_formats(model, FORMATS.get(label, {}))
 
 # auditlog's own receiver records `clear()` as the removal of every row of the table.
 for relation in (User.groups, User.user_permissions, Group.permissions, apps.get_model("keys.Team").members):

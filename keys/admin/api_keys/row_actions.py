@@ -22,6 +22,7 @@ class RowAction(NamedTuple):
 
 
 ROTATE = RowAction("rotate", "keys.rotate_apikey", "Rotate", lambda api_key: api_key.revoked_at is None)
+MENU_MARK = "\N{MIDLINE HORIZONTAL ELLIPSIS}"
 ROW_ACTIONS: list[RowAction | StateChange] = [ROTATE, DISABLE_KEY, ENABLE_KEY, REVOKE_KEY]
 
 
@@ -30,12 +31,23 @@ def permitted(request: HttpRequest) -> list[RowAction | StateChange]:
     return [each for each in ROW_ACTIONS if request.user.has_perm(each.permission)]
 
 
-def links(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString:
-    """Return links to those of the actions that apply to a key.
+def menu(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString:
+    """Return a menu of links to those of the actions that apply to a key; a space if none does.
 
     The links are relative to the list: to reverse their URLs would take longer than the rest of the row.
     """
     found = [each for each in actions if each.applies_to(api_key)]
+    if not found:
+        return SafeString("&nbsp;")  # the list shows an empty value as a dash
     parts = ((api_key.pk, each.name, each.verb, api_key.name, each.verb) for each in found)
     items = format_html_join("", '<a href="{}/{}/" aria-label="{} {}">{}</a>', parts)
-    return format_html('<span class="row-actions">{}</span>', items)
+    # A popover is in the top layer: the scroll region of the list does not cut it off. It needs no script.
+    return format_html(
+        '<button type="button" class="menu-button" popovertarget="actions-{}" aria-label="Actions for {}">{}</button>'
+        '<div popover id="actions-{}" class="row-actions">{}</div>',
+        api_key.pk,
+        api_key.name,
+        MENU_MARK,
+        api_key.pk,
+        items,
+    )
