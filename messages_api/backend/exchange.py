@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import requests
 
 from lib import failure_reasons as reasons
+from messages_api.backend import provider_limits
 from messages_api.backend.connection_errors import connection_reason
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.exchange_state import ExchangeState
@@ -119,6 +120,7 @@ class Exchange:
         self._body.is_joining = False
         self.response_status = response.status_code
         self.response_headers = response.headers
+        provider_limits.observe(self.endpoint.identity, response.status_code, response.headers, now=self.sent_at)
         if self.response_status in range(300, 400):
             reason = reasons.numbered(reasons.HTTP_STATUS, self.response_status)
             raise UpstreamError(_INVALID_RESPONSE, reason=reason)

@@ -8,6 +8,7 @@ from typing import Any
 from lib.redis_pipeline import Command
 from lib.shared_store import SharedStore, store
 from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, STATE_TTL_S, CircuitBreakers, OpenState
+from messages_api.routing.circuit_log import circuit_log
 
 STATE_EXPIRES_S = 120
 OPEN_KEY = "messages-gateway:circuit:{}"
@@ -95,5 +96,5 @@ def _parsed(stored: str) -> OpenState | None:
     return OpenState(since=since, reason=reason)
 
 
-circuit_breakers = CircuitBreakers(RedisState(store))
+circuit_breakers = CircuitBreakers(RedisState(store), note=circuit_log.note)
 """The circuit breakers of this process."""

@@ -24,10 +24,12 @@ from keys.usage import ledger, record_table, reporting_zone, rerating, zone_chan
 from lib import deadlines
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
+from messages_api.alerts import evaluator, networks
 from messages_api.errors import RequestError
 from messages_api.gateway import revocation
 from messages_api.routing import model_catalog
 from messages_api.routing.route_table import routes
+from messages_api.upstream_status import process_reports
 from messages_api.watcher import watcher
 from project import checks
 from project.server.connections import Kind, kind_of
@@ -52,8 +54,16 @@ REFRESH_TASKS = [
     PeriodicTask(run=prices.refresh_ahead, every_s=REFRESH_INTERVAL_S),
 ]
 """Tasks that read what requests have cached. They run apart from those that a slow mail server delays."""
+STATUS_TASKS = [
+    PeriodicTask(run=process_reports.publisher.run, every_s=5),
+    PeriodicTask(run=evaluator.run, every_s=15),
+    PeriodicTask(run=process_reports.purge, every_s=3600),
+    PeriodicTask(run=networks.forget_unused, every_s=3600),
+]
+"""Tasks about the status of upstreams, and alerts. They run apart from those that must not be late."""
 UPSTREAM_TASKS = [PeriodicTask(run=model_catalog.refresh, every_s=5)]
 """Tasks that wait for upstreams. They run apart from those that must not be late."""
+TASKS = (PERIODIC_TASKS, REFRESH_TASKS, STATUS_TASKS, UPSTREAM_TASKS)
 
 
 def _relieve_collector() -> None:
@@ -69,7 +79,7 @@ class Application(WSGIHandler):
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
-        self._housekeepers = [Housekeeper(tasks) for tasks in (PERIODIC_TASKS, REFRESH_TASKS, UPSTREAM_TASKS)]
+        self._housekeepers = [Housekeeper(tasks) for tasks in TASKS]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Respond to a request. The complete response to an API request is a list with its body."""

@@ -1,0 +1,1 @@
+"""Alerts: rules, the conditions that open incidents, and their messages."""

@@ -1,0 +1,1 @@
+"""Status of upstreams: circuits and their history, rate limits of providers, figures."""
