@@ -23,27 +23,35 @@ _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")  # as messages_api.intak
 API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API", "openai": "OpenAI API"}
 
 
-def _same(texts: Sequence[str]) -> dict[str, str]:
+Scope = frozenset[int] | None
+"""The teams that a user may view; None: all."""
+
+
+def _same(texts: Sequence[str], teams: Scope) -> dict[str, str]:
     return {text: printable(text) for text in texts}
 
 
-def _teams(texts: Sequence[str]) -> dict[str, str]:
-    names = dict(Team.objects.filter(pk__in=_ids(texts)).values_list("pk", "name"))
-    return {text: names.get(int(text)) or f"Deleted team {text}" for text in texts}
+def _teams(texts: Sequence[str], teams: Scope) -> dict[str, str]:
+    visible = [each for each in _ids(texts) if teams is None or each in teams]
+    names = dict(Team.objects.filter(pk__in=visible).values_list("pk", "name"))
+    return {text: names.get(int(text)) or f"Team {text}" for text in texts}
 
 
-def _owners(texts: Sequence[str]) -> dict[str, str]:
-    users = {user.pk: str(user) for user in get_user_model().objects.filter(pk__in=_ids(texts))}
-    return {text: users.get(int(text)) or f"Deleted user {text}" for text in texts}
+def _owners(texts: Sequence[str], teams: Scope) -> dict[str, str]:
+    # Keys of teams have no owner that is a user.
+    ids = _ids(texts) if teams is None else []
+    users = {user.pk: str(user) for user in get_user_model().objects.filter(pk__in=ids)}
+    return {text: users.get(int(text)) or f"User {text}" for text in texts}
 
 
 def _ids(texts: Iterable[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
-def _keys(texts: Sequence[str]) -> dict[str, str]:
+def _keys(texts: Sequence[str], teams: Scope) -> dict[str, str]:
     """Return the names of keys. Those that share a name have the hint of their newest secret added."""
-    rows = APIKey.objects.filter(public_id__in=texts).order_by("secrets__created_at", "secrets__pk")
+    is_visible = Q() if teams is None else Q(team__in=teams)
+    rows = APIKey.objects.filter(is_visible, public_id__in=texts).order_by("secrets__created_at", "secrets__pk")
     found = {
         public_id: (name, raw_key.shown_hint(hint) if hint else public_id)
         for public_id, name, hint in rows.values_list("public_id", "name", "secrets__hint")
@@ -56,15 +64,15 @@ def _keys(texts: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _outcomes(texts: Sequence[str]) -> dict[str, str]:
+def _outcomes(texts: Sequence[str], teams: Scope) -> dict[str, str]:
     return {text: str(dict(UsageRecord.Status.choices).get(text, text)) for text in texts}
 
 
-def _sources(texts: Sequence[str]) -> dict[str, str]:
+def _sources(texts: Sequence[str], teams: Scope) -> dict[str, str]:
     return {text: str(dict(UsageRecord.UsageSource.choices).get(text, text)) for text in texts}
 
 
-def _api_formats(texts: Sequence[str]) -> dict[str, str]:
+def _api_formats(texts: Sequence[str], teams: Scope) -> dict[str, str]:
     return {text: API_FORMATS.get(text, text) for text in texts}
 
 
@@ -81,7 +89,7 @@ class UsageDimension:
     """Expression over hourly rollups. None: they do not have it."""
     none: str = "None"
     """Label of the value for none."""
-    labels_of: Callable[[Sequence[str]], dict[str, str]] = _same
+    labels_of: Callable[[Sequence[str], Scope], dict[str, str]] = _same
     choices: tuple[str, ...] = ()
     """The only possible values, where they are few."""
     is_id: bool = False
@@ -99,15 +107,18 @@ class UsageDimension:
             return text.isascii() and text.isdigit() and int(text) <= LARGEST_ID
         return not self.choices or text in self.choices
 
-    def condition(self, texts: Collection[str], model: type[Any]) -> Q:
-        """Return the condition that rows of a table have one of the values."""
-        by_name = _by_tag if self.name.startswith(TAG_PREFIX) else _plain
-        return _CONDITIONS.get(self.name, by_name)(self, list(texts), model)
+    def condition(self, texts: Collection[str], model: type[Any], prefix: str = "") -> Q:
+        """Return the condition that rows of a table have one of the values.
 
-    def labels(self, texts: Collection[str]) -> dict[str, str]:
-        """Return the label of each value. At most one query."""
+        `prefix` is the path from other rows to those of the table of rollups.
+        """
+        by_name = _by_tag if self.name.startswith(TAG_PREFIX) else _plain
+        return _CONDITIONS.get(self.name, by_name)(self, list(texts), model, prefix)
+
+    def labels(self, texts: Collection[str], teams: Scope) -> dict[str, str]:
+        """Return the label of each value, without names of what the scope does not include. At most one query."""
         none = "0" if self.is_id else ""
-        named = self.labels_of([text for text in texts if text != none])
+        named = self.labels_of([text for text in texts if text != none], teams)
         return {text: self.none if text == none else named[text] for text in texts}
 
     def texts(self, stored: Collection[Any]) -> dict[Any, str]:
@@ -122,11 +133,11 @@ def _is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _plain(dimension: UsageDimension, texts: list[str], model: type[Any]) -> Q:
-    return _one_of(dimension.expression(model).name, texts)
+def _plain(dimension: UsageDimension, texts: list[str], model: type[Any], prefix: str) -> Q:
+    return _one_of(f"{prefix}{dimension.expression(model).name}", texts)
 
 
-def _by_tag(dimension: UsageDimension, texts: list[str], model: type[Any]) -> Q:
+def _by_tag(dimension: UsageDimension, texts: list[str], model: type[Any], prefix: str) -> Q:
     return Q(In(dimension.of_records, texts))
 
 
@@ -135,27 +146,28 @@ def _one_of(name: str, values: list[Any]) -> Q:
     return Q(**{name: values[0]}) if len(values) == 1 else Q(**{f"{name}__in": values})
 
 
-def _by_id(dimension: UsageDimension, texts: list[str], model: type[Any]) -> Q:
+def _by_id(dimension: UsageDimension, texts: list[str], model: type[Any], prefix: str) -> Q:
     ids = _ids(texts)
-    found = _one_of(f"{dimension.name}_id", ids)
-    return found | Q(**{f"{dimension.name}_id": None}) if model is UsageRecord and NO_ID in ids else found
+    name = f"{prefix}{dimension.name}_id"
+    found = _one_of(name, ids)
+    return found | Q(**{name: None}) if model is UsageRecord and NO_ID in ids else found
 
 
-def _by_key(dimension: UsageDimension, texts: list[str], model: type[Any]) -> Q:
+def _by_key(dimension: UsageDimension, texts: list[str], model: type[Any], prefix: str) -> Q:
     # A lookup of the primary keys first: the query then reads the index of key and time instead of a join.
     ids = list(APIKey.objects.filter(public_id__in=texts).values_list("pk", flat=True))
-    return _one_of("api_key_id", ids) if ids else Q(pk__in=[])
+    return _one_of(f"{prefix}api_key_id", ids or [NO_ID])
 
 
-def _by_model(dimension: UsageDimension, texts: list[str], model: type[Any]) -> Q:
+def _by_model(dimension: UsageDimension, texts: list[str], model: type[Any], prefix: str) -> Q:
     if model is not UsageRecord:
-        return _one_of(dimension.name, texts)
+        return _one_of(f"{prefix}{dimension.name}", texts)
     named = [text for text in texts if text != UNKNOWN_MODEL]
     found = Q(_one_of(dimension.name, named), is_model_known=True) if named else Q(pk__in=[])
     return found | Q(is_model_known=False) | Q(**{dimension.name: ""}) if UNKNOWN_MODEL in texts else found
 
 
-_CONDITIONS: dict[str, Callable[[UsageDimension, list[str], type[Any]], Q]] = {
+_CONDITIONS: dict[str, Callable[[UsageDimension, list[str], type[Any], str], Q]] = {
     "team": _by_id,
     "owner": _by_id,
     "key": _by_key,
@@ -202,3 +214,10 @@ def find(name: str) -> UsageDimension | None:
         of_records=Coalesce(KeyTextTransform(tag, "tags"), Value(""), output_field=CharField()),
         none=f"No tag {tag}",
     )
+
+
+def known(name: str) -> UsageDimension:
+    """Return a dimension of a parsed question."""
+    found = find(name)
+    assert found is not None, name
+    return found

@@ -10,16 +10,9 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from keys.explore import dimensions, intervals, measures
+from keys.explore.buckets import BUCKETS
 from keys.explore.intervals import Interval, shortened
 
-BUCKETS = {
-    "minute": "Minute",
-    "5minutes": "5 minutes",
-    "hour": "Hour",
-    "day": "Day",
-    "week": "Week",
-    "month": "Month",
-}
 CHARTS = {"stacked": "Stacked bars", "bar": "Bars", "line": "Lines"}
 MAX_GROUPS = 2
 MAX_VALUES = 100
@@ -88,6 +81,9 @@ class Question:
         for each in self.filters:
             for value in each.values:
                 yield each.parameter, value
+
+    def during(self, interval: Interval) -> "Question":
+        return replace(self, interval=interval)
 
     def narrowed(self, values: dict[str, str]) -> "Question":
         """Return the question for one value of some dimensions, which the present filters include."""

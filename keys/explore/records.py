@@ -16,14 +16,15 @@ def matching(question: Question) -> QuerySet[UsageRecord]:
     return rows.filter(conditions(question, UsageRecord)).order_by()
 
 
-def conditions(question: Question, model: type[Any]) -> Q:
-    """Return the question's filters and scope as a condition on rows of a table: records, or a table of rollups."""
+def conditions(question: Question, model: type[Any], prefix: str = "") -> Q:
+    """Return the question's filters and scope as a condition on rows of a table: records, or a table of rollups.
+
+    `prefix` is the path from other rows to those of the table.
+    """
     found = Q()
     for each in question.filters:
-        dimension = dimensions.find(each.dimension)
-        assert dimension is not None  # as parsed
-        condition = dimension.condition(each.values, model)
+        condition = dimensions.known(each.dimension).condition(each.values, model, prefix)
         found &= ~condition if each.is_excluded else condition
     if question.teams is not None:
-        found &= Q(team_id__in=question.teams)
+        found &= Q(**{f"{prefix}team_id__in": question.teams})
     return found

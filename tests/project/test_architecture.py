@@ -37,7 +37,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/display": {"keys/domain", "keys/models"},
     "keys/domain": {"lib"},
     "keys/errors": {"keys/domain"},
-    "keys/explore": {"keys/domain", "keys/models", "lib"},
+    "keys/explore": {"keys/domain", "keys/models", "keys/reports", "lib"},
     "keys/forms": {
         "keys/bills",
         "keys/display",

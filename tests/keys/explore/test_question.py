@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys.explore import intervals, links, records
+from keys.explore.buckets import BUCKETS
 from keys.explore.intervals import PRESETS, Interval
-from keys.explore.question import BUCKETS, MAX_NOTES, MAX_VALUES, Filter, Question, parse
+from keys.explore.question import MAX_NOTES, MAX_VALUES, Filter, Question, parse
 from keys.models import UsageRecord
 
 NOW = datetime(2026, 7, 15, 12, 34, tzinfo=UTC)
