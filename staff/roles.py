@@ -22,6 +22,7 @@ ADMINISTRATOR = "Administrator"
 KEY_MANAGER = "Key manager"
 ANALYST = "Analyst"
 AUDITOR = "Auditor"
+TEAM_VIEWER = "Team viewer"
 
 ROLES: dict[str, list[str]] = {
     ADMINISTRATOR: ["*"],
@@ -50,6 +51,14 @@ ROLES: dict[str, list[str]] = {
         "keys.view_bill",
     ],
     AUDITOR: ["*.view_*"],
+    # Without the permission for all teams: restricted to the teams of which the user is a member.
+    TEAM_VIEWER: [
+        "keys.view_apikey",
+        "keys.export_apikey",
+        "keys.view_usagerecord",
+        "keys.export_usage",
+        "keys.view_team",
+    ],
 }
 
 

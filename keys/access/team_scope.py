@@ -1,13 +1,20 @@
 """Scope of a user of the admin: the teams whose keys, usage and budgets the user may view."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
 
+from keys.models.teams import Teams, of_teams
+
+View = Callable[..., HttpResponse]
 ALL_TEAMS = "keys.view_all_teams"
 
 
-def teams_of(user: Any) -> frozenset[int] | None:
+def teams_of(user: Any) -> Teams:
     """Return the IDs of the teams that the user may view; None: all teams, and keys of users.
 
     Without the permission for all teams, a user views the teams of which it is a member. A new group lacks the
@@ -25,5 +32,31 @@ def teams_of(user: Any) -> frozenset[int] | None:
 
 def in_scope(user: Any, path: str) -> Q:
     """Return the condition of the rows whose team, at a path of lookups such as `api_key__team`, the user may view."""
-    teams = teams_of(user)
-    return Q() if teams is None else Q(**{f"{path}__in": teams})
+    return of_teams(teams_of(user), path)
+
+
+# ---- Views. A user with a scope opens only those that are marked: a page that forgets its scope is closed, not open.
+
+
+def team_scoped(view: Any) -> Any:
+    """Mark a view: it shows each user only rows of the teams of `teams_of`."""
+    view.is_team_scoped = True
+    return view
+
+
+def is_team_scoped(view: Any) -> bool:
+    """Return whether a view is marked, or is one of the views that its ModelAdmin names in `team_scoped_views`."""
+    views = getattr(getattr(view, "__self__", None), "team_scoped_views", ())
+    return getattr(view, "is_team_scoped", False) or getattr(view, "__name__", "") in views
+
+
+def closed_out_of_scope(view: View) -> View:
+    """Wrap a view: raise PermissionDenied for a user with a scope unless the view is marked."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not is_team_scoped(view) and teams_of(request.user) is not None:
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return checked

@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from keys.admin.cells import budget_bar, condition_badges
+from keys.admin.team_scoped import TeamScopedAdmin
 from keys.budgets import status
 from keys.display.state_changes import DISABLE_TEAM, ENABLE_TEAM, StateChange
 from keys.forms.access_policy import LIMIT_FIELD_LABELS
@@ -23,7 +24,7 @@ from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
 from keys.pages import change_state
 from lib.admin import cells
-from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
+from lib.admin.model_admin import GatewayTabularInline
 
 SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}
@@ -66,7 +67,8 @@ class TeamChangeList(ChangeList):
 
 
 @admin.register(Team)
-class TeamAdmin(GatewayModelAdmin):
+class TeamAdmin(TeamScopedAdmin):
+    team_path = "pk"
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
         (None, {"fields": ["name", "email", "purpose", "members"]}),

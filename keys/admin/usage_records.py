@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys.admin.cost_fields import CostFields, with_values
+from keys.admin.team_scoped import TeamScopedAdmin
 from keys.display.snippets import request_as_curl
 from keys.models import APIKey, UsageRecord
 from keys.pricing.breakdown import cost_breakdown
@@ -66,9 +67,10 @@ class ModelFilter(TextFilter):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(CostFields, KeysetModelAdmin):
+class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
     """The table grows without limit: no page counts it, sorts it by another column or lists distinct values."""
 
+    team_path = "team_id"
     change_form_template = "admin/keys/usagerecord/change_form.html"
     change_list_template = "admin/keys/usagerecord/change_list.html"
     fieldsets = [

@@ -2,9 +2,18 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from keys.models.access_policy import AccessPolicy
+
+Teams = frozenset[int] | None
+"""IDs of teams; None: all teams, and rows without a team."""
+
+
+def of_teams(teams: Teams, path: str = "team_id") -> Q:
+    """Return the condition of the rows of teams, with their team at a path of lookups."""
+    return Q() if teams is None else Q(**{f"{path}__in": teams})
 
 
 class Team(AccessPolicy):

@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from audit.log import history_of
+from keys.access.team_scope import teams_of
 from keys.display.secret_status import secret_statuses
 from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
 from keys.display.state_changes import propagation_s
@@ -90,7 +91,8 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
     """Return the context of all panels but the form. The number of queries is constant."""
-    activity = key_activity.activity(api_key)
+    teams = teams_of(request.user)
+    activity = key_activity.activity(api_key, teams)
     budgets = forecast.budget_meters(api_key, activity)
     own_budgets = [each.status.budget.spec for each in budgets if each.status.scope == "key"]
     context: dict[str, Any] = {
@@ -99,7 +101,8 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "limit_meters": forecast.limit_meters(api_key),
         "secrets": secret_statuses(list(api_key.secrets.all())),
         "summary": summary(api_key, own_budgets),
-        "history": history_of(api_key),
+        # It names former owners, and administrators with their IP addresses.
+        "history": history_of(api_key) if teams is None else None,
         "may": permitted_actions(request.user, api_key),
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
@@ -112,14 +115,14 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):
-        records = key_activity.recent_requests(api_key)
+        records = key_activity.recent_requests(api_key, teams)
         context |= {
             "activity": activity,
             "chart": charts.requests_per_day(activity.days),
             "records": records,
-            "last_use": key_activity.last_admitted(api_key, records),
-            "errors": key_activity.recent_errors(api_key),
-            "rejections": rejections(api_key),
+            "last_use": key_activity.last_admitted(api_key, records, teams),
+            "errors": key_activity.recent_errors(api_key, teams),
+            "rejections": rejections(api_key, teams),
         }
     return context
 

@@ -10,6 +10,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
+from keys.access.team_scope import closed_out_of_scope
 from keys.pages.urls import report_links, report_urls
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
@@ -28,6 +29,9 @@ class GatewayAdminSite(admin.AdminSite):
     site_url = None
     index_title = "Overview"
     enable_nav_sidebar = True
+    team_scoped_views = ("index", "app_index", "autocomplete_view", "catch_all_view", "i18n_javascript")
+    """Django's views that show what the user's permissions and each ModelAdmin's queryset allow."""
+    team_scoped_views += ("login", "password_change", "password_change_done")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
@@ -40,8 +44,8 @@ class GatewayAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Forbid browsers and proxies to cache any page, including those that Django marks as cacheable."""
-        return super().admin_view(view, cacheable=False)
+        """Forbid browsers and proxies to cache any page, and users with a scope to open a page that ignores it."""
+        return super().admin_view(closed_out_of_scope(view), cacheable=False)
 
     # ---- Access.
 

@@ -9,9 +9,11 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
+from keys.access.team_scope import teams_of
 from keys.hygiene import findings
 from keys.hygiene.checks import Severity
 from keys.models import HourlyUsage, UsageRecord
+from keys.models.teams import Teams, of_teams
 from keys.pricing.unpriced import unpriced_models
 from keys.reports.totals import from_columns, grouped
 from keys.usage import spool, zone_notices
@@ -41,23 +43,24 @@ class AttentionItem:
 
 def is_relevant_to(user: Any) -> bool:
     """Return whether the user can view items of any part."""
-    return any(user.has_perm(permission) for permission in PARTS)
+    return any(user.has_perm(permission) for permission in _parts(user))
 
 
 def items_for(user: Any) -> list[AttentionItem]:
     """Return the items that the user can view, critical ones first."""
-    found = [item for permission, part in PARTS.items() if user.has_perm(permission) for item in part()]
+    teams = teams_of(user)
+    found = [item for permission, part in _parts(user).items() if user.has_perm(permission) for item in part(teams)]
     return sorted(found, key=lambda item: item.severity != Severity.CRITICAL)
 
 
-def _api_keys() -> Iterator[AttentionItem]:
+def _api_keys(teams: Teams) -> Iterator[AttentionItem]:
     url = reverse("admin:keys_apikey_changelist")
-    for finding in findings.counts():
+    for finding in findings.counts(teams):
         if finding.needs_attention:
             yield AttentionItem(severity=finding.check.severity, title=finding.title, url=f"{url}?{finding.query}")
 
 
-def _prices() -> Iterator[AttentionItem]:
+def _prices(teams: Teams) -> Iterator[AttentionItem]:
     names = list(dict.fromkeys(each.model for each in unpriced_models()))
     if not names:
         return
@@ -71,9 +74,9 @@ def _prices() -> Iterator[AttentionItem]:
     )
 
 
-def _interrupted_requests() -> Iterator[AttentionItem]:
+def _interrupted_requests(teams: Teams) -> Iterator[AttentionItem]:
     since = timezone.now() - INTERRUPTED_WITHIN
-    hours = HourlyUsage.objects.filter(hour__gte=since, status=Status.INTERRUPTED)
+    hours = HourlyUsage.objects.filter(of_teams(teams), hour__gte=since, status=Status.INTERRUPTED)
     count = hours.aggregate(requests=Sum("requests"))["requests"]
     if count:
         query = {"status__exact": Status.INTERRUPTED, "time": "day"}
@@ -86,7 +89,7 @@ def _interrupted_requests() -> Iterator[AttentionItem]:
         )
 
 
-def _installation() -> Iterator[AttentionItem]:
+def _installation(teams: Teams) -> Iterator[AttentionItem]:
     yield from _upstreams()
     yield from _spool()
     yield from _reporting_zone()
@@ -160,3 +163,9 @@ PARTS = {
     "messages_api.view_upstream": _installation,
 }
 """The function that yields the items of a part, by the permission to view that part."""
+PARTS_OF_TEAMS = ("keys.view_apikey", "keys.view_usagerecord")
+"""The parts for users with a scope: the others do not distinguish teams."""
+
+
+def _parts(user: Any) -> dict[str, Any]:
+    return PARTS if teams_of(user) is None else {name: PARTS[name] for name in PARTS_OF_TEAMS}

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.urls import reverse
 
+from keys.access.team_scope import teams_of
 from keys.models import APIKey, ModelPrice, UsageRecord
+from keys.models.teams import Teams
 from keys.reports import charts, usage_report
 from keys.reports.date_range import DateRange
 from keys.reports.recent_errors import recent_errors
@@ -21,14 +23,15 @@ def overview_for(user: Any) -> dict[str, Any]:
     if user.has_perm("messages_api.add_upstream"):
         found["first_steps"] = _first_steps()
     if user.has_perm("keys.view_usagerecord"):
-        found |= _usage() | {"errors": recent_errors()}
+        teams = teams_of(user)
+        found |= _usage(teams) | {"errors": recent_errors(teams)}
     if attention.is_relevant_to(user):
         found["attention_items"] = attention.items_for(user)
     return found
 
 
-def _usage() -> dict[str, Any]:
-    days = usage_report.days(DateRange.last_days(DAYS))
+def _usage(teams: Teams) -> dict[str, Any]:
+    days = usage_report.days(DateRange.last_days(DAYS), teams)
     return {
         "today": days[-1].totals,
         "yesterday": days[-2].totals,

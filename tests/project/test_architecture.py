@@ -19,6 +19,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/access": {"keys/budgets", "keys/domain", "keys/errors", "keys/limits", "keys/models", "lib"},
     "keys/admin": {
         "audit",
+        "keys/access",
         "keys/bills",
         "keys/budgets",
         "keys/display",
@@ -66,6 +67,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/notifications": {"keys/models", "lib"},
     "keys/pages": {
         "audit",
+        "keys/access",
         "keys/budgets",
         "keys/display",
         "keys/domain",
@@ -204,6 +206,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "project/settings": {"project/environment"},
     "project/site": {
+        "keys/access",
         "keys/hygiene",
         "keys/models",
         "keys/pages",

@@ -42,6 +42,13 @@ def test_a_new_installation_has_the_roles() -> None:
         "keys.view_negotiatedfactor",
         "keys.view_bill",
     }
+    assert permissions_of("Team viewer") == {
+        "keys.view_apikey",
+        "keys.export_apikey",
+        "keys.view_usagerecord",
+        "keys.export_usage",
+        "keys.view_team",
+    }
     assert permissions_of("Key manager") == {
         *(f"keys.{verb}_apikey" for verb in ("view", "issue", "change", "rotate", "disable", "revoke", "export")),
         *(f"keys.{verb}_budget" for verb in ("view", "add", "change", "delete")),
@@ -69,7 +76,7 @@ def test_only_administrators_can_change_users_and_groups() -> None:
 def test_a_second_run_changes_nothing(django_assert_num_queries: Any) -> None:
     before = {name: permissions_of(name) for name in roles.ROLES}
 
-    with django_assert_num_queries(10):  # permissions, roles, and a savepoint around each role
+    with django_assert_num_queries(12):  # permissions, roles, and a savepoint around each role
         roles.ensure()
 
     assert {name: permissions_of(name) for name in roles.ROLES} == before

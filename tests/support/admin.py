@@ -57,6 +57,8 @@ def client_of(db: None, settings: Any) -> Callable[[str], Client]:
         user = User.objects.create_user(f"user {letter}", password="a password of a role", is_staff=True)
         if ROLES[letter]:
             user.groups.add(Group.objects.get(name=ROLES[letter]))
+        if letter == "T":
+            user.teams.set(Team.objects.all())
         client = Client(raise_request_exception=False)
         client.force_login(user)
         return client
@@ -84,16 +86,16 @@ def recorder(quiet_ledger: None, admin: User) -> UsageRecorder:
 @pytest.fixture
 def objects(recorder: UsageRecorder) -> dict[str, Any]:
     """One row of each model that the admin shows."""
-    owner = recorder.api_key.owner
-    record = recorder.record()
-    api_key, _ = APIKey.objects.issue(name="app", owner=owner)
+    team = Team.objects.create(name="crew")
+    with_keys = Team.objects.create(name="band")
+    api_key, _ = APIKey.objects.issue(name="app", team=with_keys)
+    record = recorder.record(as_key=APIKey.objects.issue(name="server", team=with_keys)[0])
     upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     upstream.set_credential("sk-canary")
     upstream.save()
     lonely = Upstream.objects.create(name="lonely", dialect="openai", base_url="http://127.0.0.1:9/v1")
     route = Route.objects.create(pattern="*")
     RouteTarget.objects.create(route=route, upstream=upstream)
-    team = Team.objects.create(name="crew")
     who = {"username": "eve", "ip_address": "192.0.2.1", "user_agent": "x", "http_accept": "", "path_info": ""}
     rows: list[models.Model] = [
         record,

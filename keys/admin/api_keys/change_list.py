@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
+from keys.access.team_scope import teams_of
 from keys.admin.api_keys import row_actions
 from keys.admin.api_keys.filters import (
     AllowedModelFilter,
@@ -45,7 +46,7 @@ class KeyChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         conditions_by_key = conditions.conditions_of([api_key.pk for api_key in self.result_list])
-        stats = key_list_stats.stats_for(self.result_list)
+        stats = key_list_stats.stats_for(self.result_list, teams_of(request.user))
         permitted = row_actions.permitted(request)
         for api_key in self.result_list:
             api_key.permitted_actions = permitted

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from keys.access.team_scope import teams_of
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.models import APIKey
 
@@ -28,6 +29,8 @@ ROW_ACTIONS: list[RowAction | StateChange] = [ROTATE, DISABLE_KEY, ENABLE_KEY, R
 
 def permitted(request: HttpRequest) -> list[RowAction | StateChange]:
     """Return the actions that the user has the permission for. Called once for all rows."""
+    if teams_of(request.user) is not None:
+        return []
     return [each for each in ROW_ACTIONS if request.user.has_perm(each.permission)]
 
 
