@@ -14,6 +14,7 @@ from django.db.models import Min
 
 from keys.domain.latency_buckets import bounds_of
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
+from keys.usage import built_periods
 from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, Bucket, DimensionValues
 from keys.usage.rollup_figures import QUARTER, Figures, RollupInterval, histograms, quarters_of, sums
 from lib.periods import begin_of_hour
@@ -89,7 +90,8 @@ def repair(interval: RollupInterval) -> None:
                 cursor.execute(f'LOCK TABLE "{HourlyUsage._meta.db_table}" IN SHARE ROW EXCLUSIVE MODE')
         of_records, of_rollups = sums(interval)
         buckets, _ = histograms(interval)
-        HourlyUsage.objects.filter(hour__in={dimensions[1] for dimensions in of_rollups}).delete()
+        hours = {dimensions[1] for dimensions in of_rollups}
+        HourlyUsage.objects.filter(hour__in=hours).delete()
         rollups = HourlyUsage.objects.bulk_create(
             HourlyUsage(**dict(zip(DIMENSIONS, dimensions, strict=True)), **measures)
             for dimensions, measures in of_records.items()
@@ -99,3 +101,4 @@ def repair(interval: RollupInterval) -> None:
             for rollup, dimensions in zip(rollups, of_records, strict=True)
             for (measure, bucket), requests in buckets.get(dimensions, {}).items()
         )
+        built_periods.invalidate(hours | {interval.hour})

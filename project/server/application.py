@@ -20,7 +20,7 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
+from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
@@ -45,6 +45,7 @@ PERIODIC_TASKS = [
     PeriodicTask(run=zone_change.apply_slice, every_s=1),
     PeriodicTask(run=rerating.run_slice, every_s=1),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
+    PeriodicTask(run=coarse_rollups.build_slice, every_s=60),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
 ]
