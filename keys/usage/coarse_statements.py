@@ -75,7 +75,7 @@ TIERS = {
 
 
 def build(tier: CoarseTier, begin: datetime, end: datetime) -> None:
-    """Write the rollups of a period anew."""
+    """Write the rollups of a period instead of those that it has."""
     for sql in (
         *_deletions(tier),
         _sums(tier),
