@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.pace import Turn
-from lib.readiness import readiness
+from lib.readiness import Relay, readiness
 
 READ_BYTES = 65_536
 TLS_WRITE_BYTES = 65_536
@@ -36,18 +36,19 @@ class UpstreamConnection:
                 if not self._readiness.wait_write(until):
                     raise TimeoutError from None
 
-    def receive(self, turn: Turn, *, until: float) -> bytes | None:
+    def receive(self, turn: Turn, *, until: float, relay: Relay | None = None) -> bytes | None:
         """Return the next bytes, empty at their end, or None at the monotonic time `until`. Raise OSError.
 
         A read that waits gives others their turn. A read of bytes that have arrived does so when the turn was long:
-        an upstream that sends faster than it is read would hold the worker.
+        an upstream that sends faster than it is read would hold the worker. While the read waits, `relay` may take the
+        bytes with `receive_now`. None is returned as well once it returns False.
         """
         is_late = False
         while True:
             if self._may_have_more:
                 turn.step()
             else:
-                is_late = not self._readiness.wait_read(until)
+                is_late = not self._readiness.wait_read(until, relay)
                 turn.restart()
             try:
                 received = self._sock.recv(READ_BYTES)
@@ -58,6 +59,17 @@ class UpstreamConnection:
                 continue
             self._may_have_more = len(received) == READ_BYTES
             return received
+
+    def receive_now(self) -> bytes | None:
+        """Return the bytes that have arrived, which may be none, or None at their end. Raise OSError."""
+        try:
+            return self._sock.recv(READ_BYTES) or None
+        except BlockingIOError:
+            return b""
+
+    def postpone(self, until: float) -> None:
+        """Let the running `receive` wait until the monotonic time `until`. To be called by its relay."""
+        self._readiness.postpone(until)
 
     @property
     def is_quiet(self) -> bool:
@@ -94,6 +106,8 @@ class TlsConnection(UpstreamConnection):
         super().__init__(sock)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._decrypted = b""
+        """Bytes that `receive_now` read together with something that `receive` must handle."""
 
     def handshake(self, turn: Turn, *, until: float) -> None:
         """Negotiate, and verify the certificate. Raise ssl.SSLError, TimeoutError or OSError."""
@@ -120,23 +134,42 @@ class TlsConnection(UpstreamConnection):
             self._flush(until)
             turn.step()
 
-    def receive(self, turn: Turn, *, until: float) -> bytes | None:
+    def receive(self, turn: Turn, *, until: float, relay: Relay | None = None) -> bytes | None:
+        received: bytes | None
+        received, self._decrypted = self._decrypted, b""
         try:
-            received: bytes | None = self._run(lambda: self._tls.read(READ_BYTES), turn, until)
+            received = received or self._run(lambda: self._tls.read(READ_BYTES), turn, until, relay)
         except ssl.SSLEOFError:  # many servers close without the alert; the framing shows what is missing
             return b""
         if self._outgoing.pending:
             self._flush(until)
         return received
 
-    def _run(self, action: Callable[[], Any], turn: Turn, until: float) -> Any:
-        """Return the result of an action, with the bytes that it needs; None at `until`."""
+    def receive_now(self) -> bytes | None:
+        received = super().receive_now()
+        if not received:
+            return received
+        self._incoming.write(received)
+        pieces: list[bytes] = []
+        try:
+            while piece := self._tls.read(READ_BYTES):  # at most one record
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            if not self._outgoing.pending:
+                return b"".join(pieces)
+        except ssl.SSLError:
+            pass  # `receive` raises it after what was decrypted before
+        self._decrypted = b"".join(pieces)
+        return None
+
+    def _run(self, action: Callable[[], Any], turn: Turn, until: float, relay: Relay | None = None) -> Any:
+        """Return the result of an action, with the bytes that it needs; None at `until`, and after the relay."""
         while True:
             try:
                 return action()
             except ssl.SSLWantReadError:
                 self._flush(until)
-            received = super().receive(turn, until=until)
+            received = super().receive(turn, until=until, relay=relay)
             if received is None:
                 return None
             if received:
@@ -150,4 +183,4 @@ class TlsConnection(UpstreamConnection):
 
     @property
     def is_quiet(self) -> bool:
-        return not self._tls.pending() and not self._incoming.pending and super().is_quiet
+        return not self._decrypted and not self._tls.pending() and not self._incoming.pending and super().is_quiet

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import requests
 
 from lib import failure_reasons as reasons
+from lib.readiness import Relay
 from messages_api.backend import provider_limits
 from messages_api.backend.connection_errors import connection_reason
 from messages_api.backend.endpoint import Endpoint
@@ -46,6 +47,7 @@ class Exchange:
         )
         self._body: ResponseBody | None = None
         self._is_progressing = False
+        self._wait_s = NEVER
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
@@ -143,21 +145,39 @@ class Exchange:
         except FOREIGN as error:
             raise self._mapped(error) from error
 
-    def read(self, *, wait_s: float) -> bytes | None:
-        """Return the next bytes of the response, `b""` at its end, or None if none arrive within `wait_s` seconds."""
+    def read(self, *, wait_s: float, relay: Relay | None = None) -> bytes | None:
+        """Return the next bytes of the response, `b""` at its end, or None if none arrive within `wait_s` seconds.
+
+        While it waits, `relay` is called for bytes that arrive, in the loop: it may take them with `receive_now`. None
+        is returned as well when it returns False without leaving any.
+        """
         assert self._body is not None
-        expires_at, until = self._state.expires_at, time.monotonic() + wait_s
+        self._wait_s = wait_s
+        until = time.monotonic() + wait_s
         try:
-            piece = self._body.receive(until=min(until, expires_at))
+            piece = self._body.receive(until=min(until, self._state.expires_at), relay=relay)
         except FOREIGN as error:
             raise self._mapped(error) from error
         if piece is None:
-            if until < expires_at:
+            if min(until, time.monotonic()) < self._state.expires_at:
                 return None
             raise self._state.abort_error or self._timeout()
         if not piece and self._state.abort_error is not None:
             raise self._state.abort_error
         return piece
+
+    def receive_now(self) -> bytes | None:
+        """Receive what has arrived, for the relay of a running `read`. Return all bytes that were not taken, or None if
+        there is something else than bytes. Raise OSError, which ends the `read`."""
+        assert self._body is not None
+        return self._body.receive_now()
+
+    def take_received(self) -> None:
+        """Take what `receive_now` returned, as an event: the timeouts of the running `read` begin again."""
+        assert self._body is not None
+        self.progress()
+        until = time.monotonic() + self._wait_s
+        self._body.take_received(until=min(until, self._state.expires_at))
 
     def _timeout(self) -> UpstreamError:
         """Return the error of the timeout that passes first."""

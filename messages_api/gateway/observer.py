@@ -48,6 +48,12 @@ class Observer:
         elif kind == "message_stop":
             self.is_complete = True
 
+    def observe_plain(self, texts: list[str]) -> None:
+        """Observe deltas of text."""
+        self._characters += sum(map(len, texts))
+        if self._first_content_at is None:
+            self._first_content_at = time.monotonic()
+
     def observe_message(self, message: Message, *, is_counted: bool) -> None:
         """Observe a complete message. It has no time to first token. `is_counted`: the upstream reported all counts."""
         self.message_id = _identifier(message.get("id"))

@@ -18,7 +18,7 @@ from keys.usage.rows import Admission, Settlement, Status
 from lib import failure_reasons as reasons
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
-from messages_api.backend.event_source import EventBatch, EventSource
+from messages_api.backend.event_source import EventBatch, EventSource, PlainBatch
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 from messages_api.gateway import detached
@@ -136,6 +136,10 @@ class InFlightRequest:
         self._observer.observe_events(batch.events)
         if source.is_ended and (error := source.error) is not None:
             self._error = error
+
+    def observe_plain(self, batch: PlainBatch) -> None:
+        """Observe plain frames, which contain neither usage nor an end."""
+        self._observer.observe_plain(batch.texts)
 
     def record_error(self, error: BaseException) -> None:
         """Record the error that ended the request."""
