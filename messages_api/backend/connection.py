@@ -20,6 +20,8 @@ class UpstreamConnection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._now: socket.socket = getattr(sock, "_sock", sock)
+        """The socket without gevent's methods, which handle waiting."""
         self._readiness = readiness(sock)
         self._may_have_more = False
         """Whether the last read was full, so that more bytes have probably arrived."""
@@ -63,7 +65,7 @@ class UpstreamConnection:
     def receive_now(self) -> bytes | None:
         """Return the bytes that have arrived, which may be none, or None at their end. Raise OSError."""
         try:
-            return self._sock.recv(READ_BYTES) or None
+            return self._now.recv(READ_BYTES) or None
         except BlockingIOError:
             return b""
 

@@ -19,6 +19,7 @@ MAX_BYTES = 2**16
 _OPENAI_START = b"data: "
 _ANTHROPIC_START = b"event: content_block_delta\ndata: "
 _END = b"\n\n"
+LF, CR = b"\n\r"
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -76,29 +77,23 @@ _decode_event = msgspec.json.Decoder(_BlockDelta).decode
 
 def openai_texts(data: bytes) -> list[str] | None:
     """Return the texts of the frames of an OpenAI stream, or None unless all are plain."""
-    frames = _frames(data)
-    if frames is None:
-        return None
     texts = []
     try:
-        for frame in frames:
-            if frame[:6] != _OPENAI_START or b"\n" in frame:
+        for frame in _frames(data):
+            if frame[:6] != _OPENAI_START or frame.find(LF) >= 0:
                 return None
             texts.append(_decode_chunk(frame[6:]).choices[0].delta.content)
     except ValueError:
         return None
-    return texts
+    return texts or None
 
 
 def anthropic_texts(data: bytes, *, index: int) -> list[str] | None:
     """Return the texts of the frames of an Anthropic stream, or None unless all are plain and of the block `index`."""
-    frames = _frames(data)
-    if frames is None:
-        return None
     texts = []
     try:
-        for frame in frames:
-            if frame[:33] != _ANTHROPIC_START or frame.count(b"\n") != 1:
+        for frame in _frames(data):
+            if frame[:33] != _ANTHROPIC_START or frame.find(LF, 33) >= 0:
                 return None
             event = _decode_event(frame[33:])
             if event.index != index:
@@ -106,11 +101,11 @@ def anthropic_texts(data: bytes, *, index: int) -> list[str] | None:
             texts.append(event.delta.text)
     except ValueError:
         return None
-    return texts
+    return texts or None
 
 
-def _frames(data: bytes) -> list[bytes] | None:
-    """Return the complete frames of a read, without their ends, or None if it has other bytes."""
-    if data[-2:] != _END or b"\r" in data or len(data) > MAX_BYTES:
-        return None
+def _frames(data: bytes) -> list[bytes]:
+    """Return the frames of a read, without their ends: none if it does not end with a frame, or may have other ends."""
+    if data[-2:] != _END or data.find(CR) >= 0 or len(data) > MAX_BYTES:
+        return []
     return data[:-2].split(_END)
