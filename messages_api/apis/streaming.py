@@ -30,14 +30,14 @@ class Batch(Protocol):
     def raw(self) -> bytes | None: ...
 
 
-class PlainBatch(Protocol):
+class PlainTexts(Protocol):
     """The texts of plain frames: deltas of one block, and their bytes where they may be sent unchanged."""
 
     @property
     def texts(self) -> list[str]: ...
 
     @property
-    def index(self) -> int: ...
+    def block(self) -> int: ...
 
     @property
     def raw(self) -> bytes | None: ...
@@ -48,7 +48,7 @@ class EventEncoder(Protocol):
 
     def feed(self, batch: Batch) -> bytes: ...
 
-    def feed_plain(self, batch: PlainBatch) -> bytes:
+    def feed_plain(self, batch: PlainTexts) -> bytes:
         """Encode as `feed` encodes the same deltas."""
 
     def ping(self) -> bytes: ...
@@ -57,7 +57,7 @@ class EventEncoder(Protocol):
 class Batches(Iterator[Batch], Protocol):
     relay: Callable[[], bool] | None
 
-    def next_plain(self) -> PlainBatch | None: ...
+    def next_plain(self) -> PlainTexts | None: ...
 
     def close(self) -> None: ...
 

@@ -36,7 +36,8 @@ class PlainBatch(NamedTuple):
     """The texts of plain frames, each of which is a delta of the same block."""
 
     texts: list[str]
-    index: int
+    block: int
+    """The index of the block."""
     raw: bytes | None
     """The upstream's bytes, where a batch of events would have them."""
 
