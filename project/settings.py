@@ -256,7 +256,11 @@ STORAGES = {
 # ---- Transport and cookies.
 
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^api/(?!docs/?$)", r"^livez$", r"^readyz$"]  # an API request must never be redirected
+SECURE_REDIRECT_EXEMPT = [
+    r"^api/(?!docs(?:/console)?/?$)",
+    r"^livez$",
+    r"^readyz$",
+]  # an API request must never be redirected
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -320,7 +324,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["messages_api.openapi.description.with_components"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "defaultModelsExpandDepth": 0},
 }
 
 # ---- Logs: one line per request from the gateway. Credentials are redacted in every line.

@@ -87,7 +87,7 @@ def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
     """Return the budgets that a key's requests are charged to. Two queries, three if its team has budgets."""
     budgets = status.for_key(api_key)
     spent = add_up([row.totals for row in activity.days[-RATE_DAYS:]])
-    rates = {"key": _rate(spent, since=api_key.created_at)}
+    rates = {"key": rate(spent, since=api_key.created_at)}
     if any(each.scope == "team" for each in budgets):
         rates["team"] = team_spend_rate(api_key)
     return [forecast(each, rates[each.scope]) for each in budgets]
@@ -98,10 +98,10 @@ def team_spend_rate(api_key: APIKey) -> SpendRate:
     assert api_key.team is not None
     siblings = APIKey.objects.filter(team_id=api_key.team_id).values("pk")
     hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(api_key__in=siblings)
-    return _rate(totals.total(hours), since=api_key.team.created_at)
+    return rate(totals.total(hours), since=api_key.team.created_at)
 
 
-def _rate(spent: Totals, *, since: datetime) -> SpendRate:
+def rate(spent: Totals, *, since: datetime) -> SpendRate:
     """Relate totals of the last days to the time since the first of them or the beginning, at least one day."""
     begin, _ = DateRange.last_days(RATE_DAYS).bounds()
     elapsed = max(DAY, timezone.now() - max(begin, since))

@@ -14,6 +14,7 @@ from keys.access.team_scope import closed_out_of_scope
 from keys.pages.urls import report_links, report_urls
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
+from messages_api.routing.suggestions import UnroutedModel, unrouted
 from project.site.overview import overview_for
 from staff import login as staff_login
 from staff import two_factor
@@ -73,6 +74,10 @@ class GatewayAdminSite(admin.AdminSite):
     def model_names(self) -> list[str]:
         """Return the names and patterns of routes, which the forms of API keys suggest."""
         return list(Route.objects.exclude(pattern=EVERY_MODEL).values_list("pattern", flat=True))
+
+    def unrouted(self, patterns: list[str]) -> list[UnroutedModel]:
+        """Return those of the model names and patterns that no route matches, of which forms of API keys warn."""
+        return unrouted(patterns)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """Sort the apps: API keys and usage, upstreams, access."""

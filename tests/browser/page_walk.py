@@ -199,6 +199,7 @@ def preview_rerating(page: Page) -> None:
 
 PAGES = [
     PageVisit(name="overview", heading="Overview", url="/admin/"),
+    PageVisit(name="API reference", heading="API reference", url="/api/docs/", action=open_all_details),
     PageVisit(name="hygiene", heading="Key hygiene", url="/admin/hygiene/"),
     PageVisit(name="keys", heading="API keys", url=KEYS),
     PageVisit(
