@@ -109,6 +109,7 @@ class EncodedStream(Iterator[bytes]):
         return self._is_sent
 
     def close(self) -> None:
+        self._batches.relay = None  # it refers to this stream: a cycle would keep both until the next collection
         self._batches.close()
 
 

@@ -1,7 +1,9 @@
 """Plain text frames relayed in the event loop: the bytes and the observation are those of the ordinary path."""
 
+import gc
 import json
 import re
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -381,6 +383,23 @@ def test_recorded_streams_are_not_changed(path: Path, api: str) -> None:
     whole = path.read_bytes()
     for pieces in ([whole], FRAMES.findall(whole), [whole[start : start + 50] for start in range(0, len(whole), 50)]):
         assert_same(stream_of("anthropic", pieces), api)
+
+
+def test_a_closed_stream_is_freed_immediately() -> None:
+    stream = stream_of("openai", [*start_of("openai"), text_frame("openai", "a"), *end_of("openai")])
+    request = ObservedRequest(EventSource(Arriving(stream.pieces), decoder_of(stream)))
+    body = EncodedStream(open_stream(request), encoder=FORMATS["envelope"].Encoder())
+    body.relay_to(lambda data: True)
+    list(body)
+    body.close()
+    freed = weakref.ref(body)
+
+    gc.disable()
+    try:
+        del body
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("dialect", list(GENERATORS))
