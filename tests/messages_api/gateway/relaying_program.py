@@ -115,26 +115,33 @@ def in_odd_pieces(request: Any) -> Any:
         yield Pause(0.001)
 
 
-def with_a_pause(request: Any) -> Any:
-    frames = frames_of(request, Reply(WORDS))
-    yield Head(headers=SSE)
-    for number, frame in enumerate(frames):
-        yield Chunk(frame)
-        yield Pause(0.8 if number == 30 else 0.005)
-    yield Send(b"0\r\n\r\n")
+def with_a_pause(received: bytearray) -> Script:
+    """Return a script that pauses until the client has received two pings."""
+
+    def script(request: Any) -> Any:
+        yield Head(headers=SSE)
+        for number, frame in enumerate(frames_of(request, Reply(WORDS))):
+            yield Chunk(frame)
+            yield Pause(0.005)
+            while number == 30 and received.count(b"ping") < 2:
+                yield Pause(0.02)
+        yield Send(b"0\r\n\r\n")
+
+    return script
 
 
 def many_words(request: Any) -> Any:
     return streamed(frames_of(request, Reply(MANY)), every_s=0.001)
 
 
-SCENARIOS: dict[str, Script] = {
-    "paced": paced_words,
-    "cut": cut_in_a_frame,
-    "odd": in_odd_pieces,
-    "pause": with_a_pause,
-    "full": many_words,
-}
+SCENARIOS = ("paced", "cut", "odd", "pause", "full")
+
+
+def script_of(scenario: str, received: bytearray) -> Script:
+    if scenario == "pause":
+        return with_a_pause(received)
+    scripts = {"paced": paced_words, "cut": cut_in_a_frame, "odd": in_odd_pieces, "full": many_words}
+    return scripts[scenario]
 
 
 def serve(
@@ -178,10 +185,10 @@ def result_of(dialect: str, api: str, scenario: str, authority: Authority | None
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     with ScriptedUpstream(tls=authority.context("good") if authority else None) as upstream:
-        upstream.queue(SCENARIOS[scenario])
+        received = bytearray()
+        upstream.queue(script_of(scenario, received))
         requests: list[CountedRequest] = []
         serving = gevent.spawn(serve, upstream, dialect, api, ca_file, near, requests)
-        received = b""
         while scenario == "full" and not is_blocked(requests):
             time.sleep(0.01)
         while piece := far.recv(65536):
