@@ -215,6 +215,32 @@ def run_in_thread(target: Callable[[], None]) -> None:
     monkey.get_original("_thread", "start_new_thread")(target, ())
 
 
+def call(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a real thread under gevent, and in this one elsewhere. Return its result or raise its error.
+
+    Other greenlets run meanwhile, as far as the function releases the interpreter's lock.
+    """
+    if not is_cooperative():
+        return function(*arguments)
+    done = signal()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(function(*arguments))
+        except BaseException as error:  # raised again in the waiting greenlet
+            errors.append(error)
+        finally:
+            done.set_from_thread()
+
+    run_in_thread(run)
+    done.wait()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 def _make_shared_locks_real() -> None:
     """Replace the locks of libraries that greenlets and real threads share: those of logging and of Django's signals.
 
