@@ -71,7 +71,7 @@ class TeamAdmin(TeamScopedAdmin):
     team_path = "pk"
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
-        (None, {"fields": ["name", "email", "purpose", "members"]}),
+        (None, {"fields": ["name", ("email", "statement"), "purpose", "members"]}),
         (
             "Access policy",
             {

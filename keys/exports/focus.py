@@ -2,13 +2,13 @@
 Export for finance in the FOCUS 1.2 format (FinOps Open Cost and Usage Specification).
 
 One row for each day of the reporting time zone, API key, model of an upstream, and kind of token that has a price.
-`ConsumedQuantity` times `ContractedUnitPrice` is exactly the cost wherever one price applied to the whole row; elsewhere
-the unit price is empty. Days whose records are purged have one row for all kinds, from the hourly rollups.
+`ConsumedQuantity` times `ContractedUnitPrice` is exactly the cost wherever one price applied to the whole row;
+elsewhere the unit price is empty. Days whose records are purged have one row for all kinds, from the hourly rollups.
 Requests without a price cost 0 here and are counted in `x_UnpricedRequests`.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,9 +24,6 @@ from keys.exports.tables import Column, ExportTable, Kind, texts
 from keys.models import UsageRecord
 from keys.models.usage import parts_of
 from lib import money, periods
-
-SERVICE_CATEGORY = "AI and Machine Learning"
-SERVICE_SUBCATEGORY = "Generative AI"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +69,18 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="x_UnpricedRequests", kind=Kind.COUNT),
 )
 NO_UPSTREAM = "No upstream"
+_CONSTANTS: dict[str, str | None] = {
+    "BillingCurrency": "USD",
+    "ChargeCategory": "Usage",
+    "ChargeClass": None,
+    "ChargeFrequency": "Usage-Based",
+    "PricingCategory": "Standard",
+    "ResourceType": "API key",
+    "ServiceCategory": "AI and Machine Learning",
+    "ServiceSubcategory": "Generative AI",
+}
+_OF_UPSTREAM = ("BillingAccountId", "BillingAccountName", "InvoiceIssuerName", "ProviderName", "PublisherName")
+_COUNTED = ("x_Requests", "x_UnpricedRequests")
 _GROUP = ("api_key_id", "team_id", "owner_id", "upstream", "upstream_model", "price_factor")
 
 
@@ -81,7 +90,7 @@ def focus_table(question: Question, *, query: Mapping[str, str]) -> ExportTable:
 
 
 def _rows(question: Question) -> Iterator[tuple[Any, ...]]:
-    subjects = Subjects()
+    subjects = Subjects(teams=question.teams)
     for day in _days(question.interval):
         settled = records.matching(question).filter(
             ~Q(status=UsageRecord.Status.REJECTED),
@@ -90,8 +99,11 @@ def _rows(question: Question) -> Iterator[tuple[Any, ...]]:
             created_at__lt=day.end,
         )
         for group in _sums(settled):
-            for charge in _charges(group):
-                found = _columns(charge, group, day, subjects)
+            for i, charge in enumerate(_charges(group)):
+                # The requests of the group, in its first row only, so that both columns add up.
+                counted = (group["requests"], group["unpriced"]) if i == 0 else (0, 0)
+                found = _of_charge(charge) | _of_group(group, subjects) | _of_day(day)
+                found |= _named(charge, group) | dict(zip(_COUNTED, counted, strict=True))
                 yield tuple(found[column.name] for column in COLUMNS)
 
 
@@ -120,72 +132,73 @@ def _sums(settled: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
+    """What requests used of a meter, and its cost with and without the factor negotiated with the upstream."""
+
     meter: Meter
     quantity: int
     picos: int
+    list_picos: int
 
 
-def _charges(group: Mapping[str, Any]) -> Iterator[Charge]:
-    """Yield the meters that were used. A group without any has one row, so that its requests are counted."""
+def _charges(group: Mapping[str, Any]) -> list[Charge]:
+    """Return the meters that were used. A group without any has one row, so that its requests are counted."""
     found = []
     for meter in METERS:
         quantity = sum(group[f"sum_{name}"] for name in meter.quantities)
         micros, rest = (group[f"sum_{part}"] for part in parts_of(meter.cost))
         picos = money.join(micros, rest)
         if quantity or picos:
-            found.append(Charge(meter=meter, quantity=quantity, picos=picos))
-    yield from found or [Charge(meter=METERS[0], quantity=0, picos=0)]
+            list_picos = _list_picos(picos, group["price_factor"])
+            found.append(Charge(meter=meter, quantity=quantity, picos=picos, list_picos=list_picos))
+    return found or [Charge(meter=METERS[0], quantity=0, picos=0, list_picos=0)]
 
 
-def _columns(charge: Charge, group: Mapping[str, Any], day: Interval, subjects: Subjects) -> dict[str, Any]:
-    key_id, team_id = group["api_key_id"], group["team_id"]
-    public_id, key_name, team, owner = subjects.names(key_id, team_id, group["owner_id"])
-    upstream = group["upstream"] or NO_UPSTREAM
-    model = group["upstream_model"] or upstream
-    is_first = charge.meter is next(_charges(group)).meter
-    month = [periods.begin_of("month", day.begin), periods.end_of("month", periods.begin_of("month", day.begin))]
-    list_picos = _list_picos(charge.picos, group["price_factor"])
+def _of_charge(charge: Charge) -> dict[str, Any]:
     return {
         "BilledCost": charge.picos,
-        "BillingAccountId": upstream,
-        "BillingAccountName": upstream,
-        "BillingCurrency": "USD",
-        "BillingPeriodEnd": _utc(month[1]),
-        "BillingPeriodStart": _utc(month[0]),
-        "ChargeCategory": "Usage",
-        "ChargeClass": None,
-        "ChargeDescription": f"{charge.meter.name} of {model}",
-        "ChargeFrequency": "Usage-Based",
-        "ChargePeriodEnd": _utc(day.end),
-        "ChargePeriodStart": _utc(day.begin),
         "ConsumedQuantity": charge.quantity,
         "ConsumedUnit": charge.meter.unit,
         "ContractedCost": charge.picos,
         "ContractedUnitPrice": _unit_price(charge.picos, charge.quantity),
         "EffectiveCost": charge.picos,
-        "InvoiceIssuerName": upstream,
-        "ListCost": list_picos,
-        "ListUnitPrice": _unit_price(list_picos, charge.quantity),
-        "PricingCategory": "Standard",
+        "ListCost": charge.list_picos,
+        "ListUnitPrice": _unit_price(charge.list_picos, charge.quantity),
         "PricingQuantity": charge.quantity,
         "PricingUnit": charge.meter.unit,
-        "ProviderName": upstream,
-        "PublisherName": upstream,
+        "SkuMeter": charge.meter.name,
+        **_CONSTANTS,
+    }
+
+
+def _of_day(day: Interval) -> dict[str, Any]:
+    month = periods.begin_of("month", day.begin)
+    return {
+        "BillingPeriodEnd": _utc(periods.end_of("month", month)),
+        "BillingPeriodStart": _utc(month),
+        "ChargePeriodEnd": _utc(day.end),
+        "ChargePeriodStart": _utc(day.begin),
+    }
+
+
+def _of_group(group: Mapping[str, Any], subjects: Subjects) -> dict[str, Any]:
+    public_id, key_name, team, owner = subjects.names(group["api_key_id"], group["team_id"], group["owner_id"])
+    return {
+        **dict.fromkeys(_OF_UPSTREAM, group["upstream"] or NO_UPSTREAM),
         "ResourceId": public_id,
         "ResourceName": key_name,
-        "ResourceType": "API key",
-        "ServiceCategory": SERVICE_CATEGORY,
-        "ServiceName": model,
-        "ServiceSubcategory": SERVICE_SUBCATEGORY,
-        "SkuId": f"{model}/{charge.meter.name.lower().replace(' ', '_')}",
-        "SkuMeter": charge.meter.name,
-        "SubAccountId": str(team_id) if team_id else None,
+        "SubAccountId": str(group["team_id"]) if group["team_id"] else None,
         "SubAccountName": team or None,
-        "Tags": json.dumps(subjects.all_metadata(key_id), ensure_ascii=False, sort_keys=True),
+        "Tags": json.dumps(subjects.all_metadata(group["api_key_id"]), ensure_ascii=False, sort_keys=True),
         "x_Owner": owner or None,
-        # Of the group, in its first row only, so that both columns add up.
-        "x_Requests": group["requests"] if is_first else 0,
-        "x_UnpricedRequests": group["unpriced"] if is_first else 0,
+    }
+
+
+def _named(charge: Charge, group: Mapping[str, Any]) -> dict[str, Any]:
+    model = group["upstream_model"] or group["upstream"] or NO_UPSTREAM
+    return {
+        "ChargeDescription": f"{charge.meter.name} of {model}",
+        "ServiceName": model,
+        "SkuId": f"{model}/{charge.meter.name.lower().replace(' ', '_')}",
     }
 
 
@@ -204,8 +217,3 @@ def _unit_price(picos: int, quantity: int) -> int | None:
 
 def _utc(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
-
-
-def columns_of(row: Sequence[Any]) -> dict[str, Any]:
-    """Return a row by the names of its columns."""
-    return {column.name: value for column, value in zip(COLUMNS, row, strict=True)}

@@ -57,9 +57,14 @@ CREATED, ID = 0, 1
 _OF_SUBJECTS = slice(-3, None)
 
 
-def records_table(records: QuerySet[UsageRecord], *, query: Mapping[str, str], name: str = "requests") -> ExportTable:
-    """Return the table of all records, oldest first. They are read in batches, in constant memory."""
-    subjects = Subjects()
+def records_table(
+    records: QuerySet[UsageRecord], *, query: Mapping[str, str], teams: frozenset[int] | None = None
+) -> ExportTable:
+    """Return the table of all records, oldest first. They are read in batches, in constant memory.
+
+    `teams` is the scope of the user: `Question.teams`.
+    """
+    subjects = Subjects(teams=teams)
     columns = [
         Column(name="created_at", kind=Kind.MOMENT),
         *texts("id", *_SUBJECTS),
@@ -68,7 +73,7 @@ def records_table(records: QuerySet[UsageRecord], *, query: Mapping[str, str], n
         *amounts(*_AMOUNTS),
         *texts(*subjects.metadata_columns),
     ]
-    return ExportTable(name=name, query=query, columns=columns, rows=_rows(records, subjects))
+    return ExportTable(name="requests", query=query, columns=columns, rows=_rows(records, subjects))
 
 
 def _rows(records: QuerySet[UsageRecord], subjects: Subjects) -> Iterator[tuple[Any, ...]]:

@@ -13,10 +13,13 @@ METADATA = "metadata."
 class Subjects:
     """All keys, teams and users, read once: three queries."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, teams: frozenset[int] | None = None) -> None:
+        """Read them. `teams` is the scope of a user, who must not see the metadata of other keys; None: all."""
         self._keys = {
-            pk: (public_id, name, metadata)
-            for pk, public_id, name, metadata in APIKey.objects.values_list("pk", "public_id", "name", "metadata")
+            pk: (public_id, name, metadata if teams is None or team_id in teams else {})
+            for pk, public_id, name, metadata, team_id in APIKey.objects.values_list(
+                "pk", "public_id", "name", "metadata", "team_id"
+            )
         }
         self._teams = dict(Team.objects.values_list("pk", "name"))
         self._owners = {user.pk: str(user) for user in get_user_model().objects.all()}

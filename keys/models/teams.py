@@ -1,6 +1,7 @@
 """Team: owner of several keys, with limits and budgets that its keys share."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -19,8 +20,19 @@ def of_teams(teams: Teams, path: str = "team_id") -> Q:
 class Team(AccessPolicy):
     """Owner of keys. Its allowlist, limits and budgets apply to all its keys combined. Its members may view both."""
 
+    class Statement(models.TextChoices):
+        WEEK = "week", "Weekly"
+        MONTH = "month", "Monthly"
+
     name = models.CharField(max_length=100, unique=True)
-    email = models.EmailField(blank=True, help_text="Receives the budget alerts of the team.")
+    email = models.EmailField(blank=True, help_text="Receives the budget alerts and the statements of the team.")
+    statement = models.CharField(
+        "statement by e-mail",
+        max_length=8,
+        choices=Statement.choices,
+        blank=True,
+        help_text="Usage and cost of each week or month, sent when it has ended.",
+    )
     purpose = models.TextField(blank=True)
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
@@ -40,6 +52,10 @@ class Team(AccessPolicy):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.statement and not self.email:
+            raise ValidationError({"email": "Enter the address that receives the statements."})
 
     @property
     def state(self) -> str:

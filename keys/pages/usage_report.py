@@ -10,7 +10,7 @@ from keys.models import UsageRecord
 from keys.reports import charts, usage_csv
 from keys.reports import usage_report as reports
 from keys.usage.zone_notices import notices
-from lib.admin.csv_download import csv_download
+from lib.admin.download import csv_download
 from lib.admin.render import admin_page
 
 

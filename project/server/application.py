@@ -21,6 +21,8 @@ from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
 from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
+from keys.statements import scheduling
+from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
@@ -47,6 +49,7 @@ PERIODIC_TASKS = [
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=coarse_rollups.build_slice, every_s=60),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
+    PeriodicTask(run=scheduling.queue_due, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
 ]
 REFRESH_TASKS = [

@@ -16,7 +16,7 @@ from audit import log
 from keys.forms.extend_expiry import ExtendExpiryForm
 from keys.models import APIKey
 from keys.reports import keys_csv
-from lib.admin.csv_download import csv_download
+from lib.admin.download import csv_download
 from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import admin_page
 

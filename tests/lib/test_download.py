@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib.admin.csv_download import csv_download
+from lib.admin.download import csv_download
 
 
 @pytest.fixture
