@@ -20,7 +20,7 @@ from keys.explore import records
 from keys.explore.intervals import Interval, local, midnight
 from keys.explore.question import Question
 from keys.exports.subjects import Subjects
-from keys.exports.tables import Column, ExportTable, Kind, texts
+from keys.exports.tables import Column, ExportTable, ValueType, texts
 from keys.models import UsageRecord
 from keys.models.usage import parts_of
 from lib import money, periods
@@ -48,25 +48,25 @@ METERS = (
     Meter(name="Web searches", quantities=("web_searches",), cost="item_cost_usd_picos", unit="Requests"),
 )
 COLUMNS: tuple[Column, ...] = (
-    Column(name="BilledCost", kind=Kind.USD),
+    Column(name="BilledCost", type=ValueType.USD),
     *texts("BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart"),
     *texts("ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd"),
     *texts("ChargePeriodStart"),
-    Column(name="ConsumedQuantity", kind=Kind.COUNT),
+    Column(name="ConsumedQuantity", type=ValueType.COUNT),
     *texts("ConsumedUnit"),
-    Column(name="ContractedCost", kind=Kind.USD),
-    Column(name="ContractedUnitPrice", kind=Kind.USD),
-    Column(name="EffectiveCost", kind=Kind.USD),
+    Column(name="ContractedCost", type=ValueType.USD),
+    Column(name="ContractedUnitPrice", type=ValueType.USD),
+    Column(name="EffectiveCost", type=ValueType.USD),
     *texts("InvoiceIssuerName"),
-    Column(name="ListCost", kind=Kind.USD),
-    Column(name="ListUnitPrice", kind=Kind.USD),
+    Column(name="ListCost", type=ValueType.USD),
+    Column(name="ListUnitPrice", type=ValueType.USD),
     *texts("PricingCategory"),
-    Column(name="PricingQuantity", kind=Kind.COUNT),
+    Column(name="PricingQuantity", type=ValueType.COUNT),
     *texts("PricingUnit", "ProviderName", "PublisherName", "ResourceId", "ResourceName", "ResourceType"),
     *texts("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId"),
     *texts("SubAccountName", "Tags", "x_Owner"),
-    Column(name="x_Requests", kind=Kind.COUNT),
-    Column(name="x_UnpricedRequests", kind=Kind.COUNT),
+    Column(name="x_Requests", type=ValueType.COUNT),
+    Column(name="x_UnpricedRequests", type=ValueType.COUNT),
 )
 NO_UPSTREAM = "No upstream"
 _CONSTANTS: dict[str, str | None] = {

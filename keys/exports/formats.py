@@ -9,7 +9,7 @@ from typing import IO, Any
 from django.utils import timezone
 
 from keys.exports import xlsx
-from keys.exports.tables import Column, ExportTable, Kind
+from keys.exports.tables import Column, ExportTable, ValueType
 from keys.reports.csv_text import inert
 from keys.reports.signed_csv import signed
 from lib import money, periods
@@ -25,7 +25,7 @@ class ExportFormat:
 
 def _write_csv(table: ExportTable, file: IO[bytes]) -> None:
     """Write signed CSV: texts are inert in spreadsheets, amounts are exact decimals, times have an offset."""
-    cells = [_CSV_CELLS[column.kind] for column in table.columns]
+    cells = [_CSV_CELLS[column.type] for column in table.columns]
     rows = ([cell(value) for cell, value in zip(cells, row, strict=True)] for row in table.rows)
     _write_lines(signed([column.name for column in table.columns], rows, query=table.query), file)
 
@@ -45,7 +45,7 @@ def _json_lines(table: ExportTable) -> Iterator[str]:
 
 
 def _json_object(columns: Sequence[Column], row: Sequence[Any]) -> dict[str, Any]:
-    return {column.name: _JSON_VALUES[column.kind](value) for column, value in zip(columns, row, strict=True)}
+    return {column.name: _JSON_VALUES[column.type](value) for column, value in zip(columns, row, strict=True)}
 
 
 def _write_lines(lines: Iterator[str], file: IO[bytes]) -> None:
@@ -67,14 +67,14 @@ def _same(value: Any) -> Any:
     return value
 
 
-_JSON_VALUES: dict[Kind, Callable[[Any], Any]] = {
-    Kind.TEXT: _same,
-    Kind.COUNT: _same,
-    Kind.USD: _decimal,
-    Kind.NUMBER: _same,
-    Kind.MOMENT: _moment,
+_JSON_VALUES: dict[ValueType, Callable[[Any], Any]] = {
+    ValueType.TEXT: _same,
+    ValueType.COUNT: _same,
+    ValueType.USD: _decimal,
+    ValueType.NUMBER: _same,
+    ValueType.MOMENT: _moment,
 }
-_CSV_CELLS = _JSON_VALUES | {Kind.TEXT: lambda text: inert(text or "")}
+_CSV_CELLS = _JSON_VALUES | {ValueType.TEXT: lambda text: inert(text or "")}
 
 FORMATS = {
     "csv": ExportFormat(label="CSV", content_type="text/csv; charset=utf-8", write=_write_csv),

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from keys.exports.subjects import Subjects
-from keys.exports.tables import Column, ExportTable, Kind, amounts, counts, texts
+from keys.exports.tables import Column, ExportTable, ValueType, amounts, counts, texts
 from keys.models import UsageRecord
 
 BATCH_SIZE = 2_000
@@ -66,7 +66,7 @@ def records_table(
     """
     subjects = Subjects(teams=teams)
     columns = [
-        Column(name="created_at", kind=Kind.MOMENT),
+        Column(name="created_at", type=ValueType.MOMENT),
         *texts("id", *_SUBJECTS),
         *texts(*_TEXTS),
         *counts(*_COUNTS),

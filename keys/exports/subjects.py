@@ -21,6 +21,7 @@ class Subjects:
                 "pk", "public_id", "name", "metadata", "team_id"
             )
         }
+        self._ids = {public_id: pk for pk, (public_id, *_) in self._keys.items()}
         self._teams = dict(Team.objects.values_list("pk", "name"))
         self._owners = {user.pk: str(user) for user in get_user_model().objects.all()}
         names = sorted({name for *_, metadata in self._keys.values() for name in metadata})
@@ -40,6 +41,10 @@ class Subjects:
         """Return the values of the metadata columns as they are now; "" for none."""
         metadata = self.all_metadata(key_id)
         return [metadata.get(name, "") for name in self._metadata_names]
+
+    def metadata_of(self, public_id: str) -> list[str]:
+        """Return the values of the metadata columns of a key, by its public ID; "" for none."""
+        return self.metadata(self._ids.get(public_id, 0))
 
     def all_metadata(self, key_id: int) -> dict[str, str]:
         """Return the metadata of a key as it is now."""

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 
-class Kind(Enum):
+class ValueType(Enum):
     """The type of a column's values. Every value may be None, for unknown."""
 
     TEXT = "text"
@@ -23,7 +23,7 @@ class Kind(Enum):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     name: str
-    kind: Kind = Kind.TEXT
+    type: ValueType = ValueType.TEXT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +43,8 @@ def texts(*names: str) -> list[Column]:
 
 
 def counts(*names: str) -> list[Column]:
-    return [Column(name=name, kind=Kind.COUNT) for name in names]
+    return [Column(name=name, type=ValueType.COUNT) for name in names]
 
 
 def amounts(*names: str) -> list[Column]:
-    return [Column(name=name, kind=Kind.USD) for name in names]
+    return [Column(name=name, type=ValueType.USD) for name in names]

@@ -13,7 +13,7 @@ from django.utils import timezone
 from xlsxwriter import Workbook
 from xlsxwriter.worksheet import Worksheet
 
-from keys.exports.tables import ExportTable, Kind
+from keys.exports.tables import ExportTable, ValueType
 from lib import money, periods, threads
 from lib.pace import pace
 from lib.printable import printable
@@ -29,12 +29,12 @@ OPTIONS = {
     "strings_to_urls": False,
     "remove_timezone": True,
 }
-WIDTHS = {Kind.TEXT: 24, Kind.COUNT: 14, Kind.USD: 16, Kind.NUMBER: 12, Kind.MOMENT: 20}
+WIDTHS = {ValueType.TEXT: 24, ValueType.COUNT: 14, ValueType.USD: 16, ValueType.NUMBER: 12, ValueType.MOMENT: 20}
 NUMBER_FORMATS = {
-    Kind.COUNT: "#,##0",
-    Kind.USD: "0.00##########",
-    Kind.NUMBER: "0.0##",
-    Kind.MOMENT: "yyyy-mm-dd hh:mm:ss",
+    ValueType.COUNT: "#,##0",
+    ValueType.USD: "0.00##########",
+    ValueType.NUMBER: "0.0##",
+    ValueType.MOMENT: "yyyy-mm-dd hh:mm:ss",
 }
 
 
@@ -52,7 +52,7 @@ def write(table: ExportTable, file: IO[bytes]) -> None:
 
 def _add_rows(workbook: Workbook, table: ExportTable) -> None:
     rows = iter(table.rows)
-    formats = {kind: workbook.add_format({"num_format": text}) for kind, text in NUMBER_FORMATS.items()}
+    formats = {value_type: workbook.add_format({"num_format": text}) for value_type, text in NUMBER_FORMATS.items()}
     step = pace()
     for number in range(1, 1_000):
         first = next(rows, None)
@@ -64,24 +64,24 @@ def _add_rows(workbook: Workbook, table: ExportTable) -> None:
         for i, row in enumerate(part, start=1):
             for j, (column, value) in enumerate(zip(table.columns, row, strict=True)):
                 if value is not None:
-                    _add_cell(sheet, i, j, column.kind, value, formats.get(column.kind))
+                    _add_cell(sheet, i, j, column.type, value, formats.get(column.type))
             step()
 
 
 def _add_header(sheet: Worksheet, table: ExportTable, bold: Any) -> None:
     for j, column in enumerate(table.columns):
-        sheet.set_column(j, j, WIDTHS[column.kind])
+        sheet.set_column(j, j, WIDTHS[column.type])
     sheet.freeze_panes(1, 0)
     for j, column in enumerate(table.columns):
         sheet.write_string(0, j, column.name, bold)
 
 
-def _add_cell(sheet: Worksheet, i: int, j: int, kind: Kind, value: Any, cell_format: Any) -> None:
-    if kind is Kind.TEXT:
+def _add_cell(sheet: Worksheet, i: int, j: int, value_type: ValueType, value: Any, cell_format: Any) -> None:
+    if value_type is ValueType.TEXT:
         sheet.write_string(i, j, _text(value))
-    elif kind is Kind.MOMENT:
+    elif value_type is ValueType.MOMENT:
         sheet.write_datetime(i, j, _wall_time(value), cell_format)
-    elif kind is Kind.USD:
+    elif value_type is ValueType.USD:
         sheet.write_number(i, j, float(money.decimal(value)), cell_format)
     else:
         sheet.write_number(i, j, value, cell_format)

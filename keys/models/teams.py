@@ -20,7 +20,7 @@ def of_teams(teams: Teams, path: str = "team_id") -> Q:
 class Team(AccessPolicy):
     """Owner of keys. Its allowlist, limits and budgets apply to all its keys combined. Its members may view both."""
 
-    class Statement(models.TextChoices):
+    class StatementFrequency(models.TextChoices):
         WEEK = "week", "Weekly"
         MONTH = "month", "Monthly"
 
@@ -29,7 +29,7 @@ class Team(AccessPolicy):
     statement = models.CharField(
         "statement by e-mail",
         max_length=8,
-        choices=Statement.choices,
+        choices=StatementFrequency.choices,
         blank=True,
         help_text="Usage and cost of each week or month, sent when it has ended.",
     )
@@ -55,7 +55,7 @@ class Team(AccessPolicy):
 
     def clean(self) -> None:
         if self.statement and not self.email:
-            raise ValidationError({"email": "Enter the address that receives the statements."})
+            raise ValidationError({"email": "Enter the e-mail address that receives the statements."})
 
     @property
     def state(self) -> str:

@@ -8,6 +8,7 @@ from django.urls import URLPattern, path, reverse
 from keys.pages.hygiene import key_hygiene
 from keys.pages.price_update import price_update
 from keys.pages.rerating import rerating
+from keys.pages.usage_export import usage_export
 from keys.pages.usage_report import usage_report, usage_report_csv
 
 NAVIGATION = [("usage", "Usage", "keys.view_usagerecord"), ("hygiene", "Key hygiene", "keys.view_apikey")]
@@ -24,6 +25,7 @@ def report_urls(admin_view: Callable[[Any], Any]) -> list[URLPattern]:
     return [
         path("usage/", admin_view(usage_report), name="usage"),
         path("usage.csv", admin_view(usage_report_csv), name="usage_csv"),
+        path("usage/export/", admin_view(usage_export), name="usage_export"),
         path("hygiene/", admin_view(key_hygiene), name="hygiene"),
         path("prices/update/", admin_view(price_update), name="price_update"),
         path("prices/rerating/", admin_view(rerating), name="rerating"),

@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from keys.models import Notification, Team
-from keys.statements.statement import Period, TeamStatement, statement
+from keys.statements.statement import StatementPeriod, TeamStatement, statement
 
 KIND = "team_statement"
 SETTLE_TIME = timedelta(hours=6)
@@ -18,14 +18,14 @@ def queue_due() -> int:
     """Queue the statements that are due. Return their number. Every worker may run it at any time."""
     now = timezone.now()
     queued = 0
-    for kind in Team.Statement.values:
-        period = Period.ended_before(kind, now)
+    for kind in Team.StatementFrequency.values:
+        period = StatementPeriod.ended_before(kind, now)
         if SETTLE_TIME <= now - period.end <= LATEST:
             queued += sum(_queue_unless_queued(team, period) for team in _teams(kind))
     return queued
 
 
-def queue(team: Team, period: Period, *, dedup_key: str = "") -> TeamStatement:
+def queue(team: Team, period: StatementPeriod, *, dedup_key: str = "") -> TeamStatement:
     """Queue a statement for the team's e-mail address, once for each key. Return it."""
     found = statement(team, period)
     Notification.objects.get_or_create(
@@ -47,12 +47,12 @@ def _teams(kind: str) -> list[Team]:
     return list(Team.objects.filter(statement=kind).exclude(email=""))
 
 
-def _queue_unless_queued(team: Team, period: Period) -> bool:
+def _queue_unless_queued(team: Team, period: StatementPeriod) -> bool:
     if Notification.objects.filter(dedup_key=_dedup_key(team, period)).exists():
         return False
     queue(team, period)
     return True
 
 
-def _dedup_key(team: Team, period: Period) -> str:
+def _dedup_key(team: Team, period: StatementPeriod) -> str:
     return f"statement-{team.pk}-{period.id}"

@@ -22,7 +22,7 @@ FOOTER = "Costs are those of this gateway's prices. Requests without a price hav
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Period:
+class StatementPeriod:
     """A week or a month of the reporting time zone, as a half-open interval."""
 
     kind: str
@@ -30,14 +30,14 @@ class Period:
     end: datetime
 
     @classmethod
-    def ended_before(cls, kind: str, moment: datetime) -> "Period":
+    def ended_before(cls, kind: str, moment: datetime) -> "StatementPeriod":
         """Return the last period that ended at a moment or before."""
         end = periods.begin_of(kind, moment)
         return cls(kind=kind, begin=periods.begin_of(kind, end - timedelta(hours=1)), end=end)
 
     @property
-    def before(self) -> "Period":
-        return Period.ended_before(self.kind, self.begin)
+    def before(self) -> "StatementPeriod":
+        return StatementPeriod.ended_before(self.kind, self.begin)
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Period:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class StatementRow:
     name: str
     totals: Totals
 
@@ -67,11 +67,11 @@ class TeamStatement:
     """Each list of rows adds up to the total."""
 
     team: Team
-    period: Period
+    period: StatementPeriod
     total: Totals
     before: Totals
-    models: list[Row]
-    keys: list[Row]
+    models: list[StatementRow]
+    keys: list[StatementRow]
     budgets: list[str]
 
     @property
@@ -115,7 +115,7 @@ class TeamStatement:
         }
 
 
-def statement(team: Team, period: Period) -> TeamStatement:
+def statement(team: Team, period: StatementPeriod) -> TeamStatement:
     """Return the statement of a period that has ended, from hourly rollups. Four queries."""
     hours = totals.hourly(period.begin, period.end).filter(team_id=team.pk)
     before = totals.hourly(period.before.begin, period.before.end).filter(team_id=team.pk)
@@ -131,14 +131,14 @@ def statement(team: Team, period: Period) -> TeamStatement:
     )
 
 
-def _rows(grouped: Any, *, none: str = "") -> list[Row]:
-    rows = [Row(name=name or none, totals=totals.from_columns(columns)) for name, *columns in grouped]
+def _rows(grouped: Any, *, none: str = "") -> list[StatementRow]:
+    rows = [StatementRow(name=name or none, totals=totals.from_columns(columns)) for name, *columns in grouped]
     rows.sort(key=lambda row: (-row.totals.cost_picos, -row.totals.requests, row.name))
     others = rows[SHOWN:]
-    return rows[:SHOWN] + ([Row(name=OTHERS, totals=add_up([row.totals for row in others]))] if others else [])
+    return rows[:SHOWN] + ([StatementRow(name=OTHERS, totals=add_up([row.totals for row in others]))] if others else [])
 
 
-def _budgets(team: Team, period: Period) -> list[str]:
+def _budgets(team: Team, period: StatementPeriod) -> list[str]:
     """Return a line for each budget of the team that has the period of the statement."""
     rows = BudgetPeriod.objects.filter(
         Q(budget__team=team, budget__period=period.kind), starts_at__lte=period.begin, ends_at__gte=period.end
@@ -182,7 +182,7 @@ def _lines(texts: Sequence[str]) -> str:
     return "\n".join(f"  {text}" for text in texts)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[StatementRow]) -> str:
     if not rows:
         return "  No requests"
     cells = [(printable(row.name), f"{row.totals.requests:,}", _cost(row.totals)) for row in rows]

@@ -20,9 +20,8 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
 from keys.statements import scheduling
-from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
+from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store

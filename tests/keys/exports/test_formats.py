@@ -12,16 +12,16 @@ from openpyxl import load_workbook
 
 from keys.exports import xlsx
 from keys.exports.formats import FORMATS
-from keys.exports.tables import Column, ExportTable, Kind
+from keys.exports.tables import Column, ExportTable, ValueType
 
 HOSTILE = ["=1+1", "+cmd", "-2+3", "@SUM(A1)", " =x", "\uff1d1+1", "\t=1", "https://example.org", "00123", "1e5"]
 MOMENT = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 COLUMNS = [
     Column(name="text"),
-    Column(name="count", kind=Kind.COUNT),
-    Column(name="cost_usd", kind=Kind.USD),
-    Column(name="share", kind=Kind.NUMBER),
-    Column(name="at", kind=Kind.MOMENT),
+    Column(name="count", type=ValueType.COUNT),
+    Column(name="cost_usd", type=ValueType.USD),
+    Column(name="share", type=ValueType.NUMBER),
+    Column(name="at", type=ValueType.MOMENT),
 ]
 ROW = ("Zoë 漢字", 2**40, 123_456_789_012_345, 0.25, MOMENT)
 EMPTY = ("", None, None, None, None)
