@@ -34,6 +34,7 @@ EXCLUDED_FIELDS: dict[str, set[str]] = {
         "kept_records",
     },
     "messages_api.Upstream": {"credential_set_at", "uid"},
+    "messages_api.AlertRule": set(),
     "messages_api.Route": set(),
     "messages_api.RouteTarget": set(),
     "auth.User": {"date_joined", "last_login"},

@@ -11,7 +11,11 @@ from keys.pages.rerating import rerating
 from keys.pages.usage_export import usage_export
 from keys.pages.usage_report import usage_report, usage_report_csv
 
-NAVIGATION = [("usage", "Usage", "keys.view_usagerecord"), ("hygiene", "Key hygiene", "keys.view_apikey")]
+NAVIGATION = [
+    ("usage", "Usage", "keys.view_usagerecord"),
+    ("upstream_health", "Upstream health", "messages_api.view_upstream"),
+    ("hygiene", "Key hygiene", "keys.view_apikey"),
+]
 """URL name, label and permission of the reports in the navigation."""
 
 

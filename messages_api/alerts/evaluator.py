@@ -59,7 +59,7 @@ def evaluate(state: AlertState, *, now: datetime) -> None:
     by_kind: dict[str, list[AlertRule]] = defaultdict(list)
     for rule in rules:
         by_kind[rule.kind].append(rule)
-    since = max(state.evaluated_at or now, now - LONGEST_GAP)
+    since = max(min(state.evaluated_at or now, now), now - LONGEST_GAP)
     of_rates = [rule for kind in RATES for rule in by_kind[kind]]
 
     _follow(by_kind[AlertKind.CIRCUIT], lambda rules: circuits.conditions(rules, since=since), now=now)

@@ -45,7 +45,7 @@ def queue(rule: AlertRule, *, now: datetime) -> None:
 
 def queue_test(rule: AlertRule) -> bool:
     """Queue a test alert to those who receive the rule's alerts, in quiet hours too. Return whether there are any."""
-    if not _has_receivers(rule):
+    if not has_receivers(rule):
         return False
     _notify(
         rule,
@@ -187,14 +187,15 @@ def _recipients(rule: AlertRule) -> list[str]:
     return list(dict.fromkeys(rule.recipients or settings.ALERT_EMAILS))
 
 
-def _has_receivers(rule: AlertRule) -> bool:
+def has_receivers(rule: AlertRule) -> bool:
+    """Return whether anyone receives the alerts of a rule."""
     return bool(_recipients(rule) or (rule.is_for_webhook and settings.ALERT_WEBHOOK_URL))
 
 
 def _notify(
     rule: AlertRule, *, dedup_key: str, kind: str, subject: str, lines: list[str], data: dict[str, Any]
 ) -> None:
-    if not _has_receivers(rule):
+    if not has_receivers(rule):
         return
     footer = admin_links.to("messages_api_alertrule_change", rule.pk)
     text = "\n".join(printable(line) for line in lines) + "\n" + (f"\n{footer}\n" if footer else "")

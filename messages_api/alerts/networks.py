@@ -81,7 +81,8 @@ def _used(begin: datetime, end: datetime) -> dict[tuple[int, str], tuple[str, da
     rows = records.order_by("created_at").values_list("api_key_id", "client_ip", "pk", "created_at")
     found: dict[tuple[int, str], tuple[str, datetime]] = {}
     networks: dict[str, str] = {}
-    for key_id, address, id, created_at in rows.iterator():
+    for key_id, client_ip, id, created_at in rows.iterator():
+        address = str(client_ip)
         network = networks.get(address) or networks.setdefault(address, network_of(address))
         found.setdefault((key_id, network), (id, created_at))
     return found

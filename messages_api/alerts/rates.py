@@ -117,4 +117,4 @@ def _path(rule: AlertRule, subject: str) -> str:
     scope, _, value = subject.partition(":")
     if scope == "upstream":
         return reverse("admin:upstream_health") + f"?range=1h#upstream-{value}"
-    return reverse("admin:keys_usagerecord_changelist") + "?" + urlencode({"range": "24h", "team": rule.team_id})
+    return reverse("admin:keys_usagerecord_changelist") + "?" + urlencode({"range": "24h", "team": str(rule.team_id)})

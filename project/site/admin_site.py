@@ -11,11 +11,12 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
 from keys.access.team_scope import closed_out_of_scope
-from keys.pages.urls import report_links, report_urls
+from keys.pages.urls import report_links
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
 from messages_api.routing.suggestions import UnroutedModel, unrouted
 from project.site.overview import overview_for
+from project.site.urls import page_urls
 from staff import login as staff_login
 from staff import two_factor
 from staff import views as staff_views
@@ -36,7 +37,7 @@ class GatewayAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
-            *report_urls(self.admin_view),
+            *page_urls(self.admin_view),
             path("two-factor/", staff_views.manage, name="two_factor"),
             path("two-factor/code/", staff_views.verify, name="two_factor_verify"),
             path("two-factor/image.svg", staff_views.image, name="two_factor_image"),

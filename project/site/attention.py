@@ -20,7 +20,9 @@ from keys.usage import spool, zone_notices
 from keys.usage.backlog import spool_folder
 from lib import periods
 from lib.shared_store import store
-from messages_api.models import Upstream
+from messages_api.alerts.messages import duration_text
+from messages_api.models import Incident, Upstream
+from messages_api.models.alerts import AlertKind
 from messages_api.routing.upstream_health import health_of
 from project import checks
 
@@ -28,6 +30,8 @@ Status = UsageRecord.Status
 MIN_UPSTREAM_ERRORS = 5
 INTERRUPTED_WITHIN = timedelta(days=1)
 SHOWN_MODELS = 3
+SHOWN_INCIDENTS = 10
+CRITICAL_KINDS = (AlertKind.CIRCUIT, AlertKind.LEDGER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,10 +160,24 @@ def _settings() -> Iterator[AttentionItem]:
         )
 
 
+def _incidents(teams: Teams) -> Iterator[AttentionItem]:
+    """Yield the open incidents, the newest first."""
+    now = timezone.now()
+    for incident in Incident.objects.filter(ended_at=None)[:SHOWN_INCIDENTS]:
+        duration = duration_text((now - incident.began_at).total_seconds())
+        yield AttentionItem(
+            severity=Severity.CRITICAL if incident.kind in CRITICAL_KINDS else Severity.WARNING,
+            title=incident.title,
+            detail=f"Incident of rule {incident.rule_name}, for {duration}",
+            url=reverse("admin:messages_api_incident_change", args=[incident.pk]),
+        )
+
+
 PARTS = {
     "keys.view_apikey": _api_keys,
     "keys.view_modelprice": _prices,
     "keys.view_usagerecord": _interrupted_requests,
+    "messages_api.view_incident": _incidents,
     "messages_api.view_upstream": _installation,
 }
 """The function that yields the items of a part, by the permission to view that part."""

@@ -18,6 +18,9 @@ DISABLED = KEYS + "{disabled.pk}/"
 PRICE_UPDATE = "/admin/prices/update/"
 FACTORS = "/admin/keys/negotiatedfactor/"
 PRICES = "model,input,output,modifiers\nclaude-opus-5-5,4,20,speed fast 2 2\n"
+HEALTH = "/admin/upstreams/?range=7d"
+RULES = "/admin/messages_api/alertrule/"
+INCIDENTS = "/admin/messages_api/incident/"
 TEAM = "/admin/keys/team/{team.pk}/"
 CSV = (
     "name,owner,expires,no_expiry_reason,budget\n"
@@ -263,6 +266,12 @@ PAGES = [
     PageVisit(name="upstream", heading="Change upstream", url="/admin/messages_api/upstream/{upstream.pk}/change/"),
     PageVisit(name="new upstream", heading="Add upstream", url="/admin/messages_api/upstream/add/"),
     PageVisit(name="test", heading="Test connection", url="/admin/messages_api/upstream/{upstream.pk}/test/"),
+    PageVisit(name="upstream health", heading="Upstream health", url=HEALTH, action=open_all_details),
+    PageVisit(name="alert rules", heading="Select alert rule to change", url=RULES),
+    PageVisit(name="alert rule", heading="Change alert rule", url=f"{RULES}{{rule.pk}}/change/"),
+    PageVisit(name="new alert rule", heading="Add alert rule", url=f"{RULES}add/"),
+    PageVisit(name="incidents", heading="Select incident to view", url=INCIDENTS),
+    PageVisit(name="incident", heading="View incident", url=f"{INCIDENTS}{{incident.pk}}/change/"),
     PageVisit(name="routes", heading="Select route to change", url="/admin/messages_api/route/"),
     PageVisit(name="route", heading="Change route", url="/admin/messages_api/route/{route.pk}/change/"),
     PageVisit(

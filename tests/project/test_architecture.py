@@ -93,6 +93,7 @@ IMPORTS: dict[str, set[str]] = {
     "lib": set(),
     "messages_api/admin": {
         "lib",
+        "messages_api/alerts",
         "messages_api/backend",
         "messages_api/errors",
         "messages_api/intake",
@@ -140,6 +141,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/self_service",
         "messages_api/views",
     },
+    "messages_api/pages": {"lib", "messages_api/models", "messages_api/upstream_status"},
     "messages_api/routing": {
         "keys/access",
         "lib",
@@ -155,6 +157,8 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/routing",
     },
     "messages_api/upstream_status": {
+        "keys/explore",
+        "keys/reports",
         "keys/usage",
         "lib",
         "messages_api/backend",
@@ -224,7 +228,9 @@ IMPORTS: dict[str, set[str]] = {
         "keys/reports",
         "keys/usage",
         "lib",
+        "messages_api/alerts",
         "messages_api/models",
+        "messages_api/pages",
         "messages_api/routing",
         "project/checks",
         "staff",

@@ -13,7 +13,7 @@ from django.test import Client
 
 from keys.bills.importing import import_bill
 from keys.models import APIKey, Budget, ModelPrice, NegotiatedFactor, Notification, Team
-from messages_api.models import Route, RouteTarget, Upstream
+from messages_api.models import AlertRule, Incident, Route, RouteTarget, Upstream
 from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
 
@@ -104,6 +104,16 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
         route,
         team,
         Budget.objects.create(api_key=api_key, amount=1),
+        # Disabled: a gateway of another test with this database would evaluate it.
+        AlertRule.objects.create(name="r", kind="circuit", enabled=False),
+        Incident.objects.create(
+            rule_name="r",
+            kind="circuit",
+            subject="s",
+            title="t",
+            began_at=record.created_at,
+            ended_at=record.created_at,
+        ),
         import_bill(BytesIO(USAGE), upstream="local", file_name="usage.csv", imported_by="root").bill,
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         NegotiatedFactor.objects.create(upstream="local", factor=1),
