@@ -201,6 +201,11 @@ class Gathering(Generic[Item]):
             self._hand_over(items)
 
 
+def brief_lock() -> Any:
+    """Return a lock of the interpreter, to be held only where no greenlet can switch. gevent's takes 9 µs."""
+    return monkey.get_original("_thread", "allocate_lock")()
+
+
 def simple_queue() -> Any:
     """Return an unbounded queue. Its `get` blocks a real thread, its `put` never blocks."""
     return monkey.get_original("queue", "SimpleQueue")()

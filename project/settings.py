@@ -329,11 +329,12 @@ SPECTACULAR_SETTINGS = {
 
 # ---- Logs: one line per request from the gateway. Credentials are redacted in every line.
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"secrets": {"()": "lib.redaction.RedactingFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {"line": {"()": "lib.log_batches.LineFormatter", "fmt": LOG_FORMAT}},
     "handlers": {"stderr": {"class": "lib.log_batches.BatchedHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

@@ -71,6 +71,8 @@ class Admission:
     """What it has reserved, once it is admitted."""
     standings: list[BudgetStanding] = field(default_factory=list, compare=False)
     """How much of its budgets was spent when it was admitted."""
+    opened: Row = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Its columns, once `opening` has fitted them: they are needed at admission and at settlement."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -145,7 +147,7 @@ TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")
 CLOSING = tuple(item.name for item in fields(Settlement))
 """The columns that are known at settlement, besides its time."""
 _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
-_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
+_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings", "opened")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
 _opening_values, _closing_values = attrgetter(*_OPENING), attrgetter(*CLOSING)
 _FIGURES = (*TOKEN_COLUMNS, "web_searches", *AMOUNT_COLUMNS)
@@ -155,13 +157,17 @@ _COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *_FI
 
 def opening(admission: Admission, *, boot_id: str) -> Row:
     """Return the columns that are known at admission."""
+    if admission.opened.get("boot_id") == boot_id:
+        return dict(admission.opened)
     row = dict(zip(_OPENING, _opening_values(admission), strict=True))
     lease_s = admission.lease_s if admission.lease_s < LONGEST_LEASE_S else LONGEST_LEASE_S
     row["lease_expires_at"] = admission.created_at + timedelta(seconds=lease_s)
     row["limit_exceeded"] = admission.limit_exceeded.to_json() if admission.limit_exceeded else None
     row["boot_id"] = boot_id
     row["status"] = Status.STARTED
-    return column_values.fitted(row)
+    fitted = column_values.fitted(row)
+    admission.opened.update(fitted)
+    return fitted
 
 
 def closing(settlement: Settlement) -> Row:

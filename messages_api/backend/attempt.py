@@ -134,7 +134,7 @@ class Attempt:
         """The upstream's request ID, for inquiries to its operator. Empty if it sent none that looks like one."""
         for name in ("request-id", "x-request-id"):
             value = str(self.exchange.response_headers.get(name) or "").partition(",")[0]  # a proxy may add another
-            if IDENTIFIER.fullmatch(value):
+            if value and IDENTIFIER.fullmatch(value):
                 return value
         return ""
 

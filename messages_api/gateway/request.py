@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from django.conf import settings
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
 from lib import failure_reasons as reasons
+from lib import threads
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.event_source import EventBatch, EventSource, PlainBatch
@@ -35,7 +35,7 @@ HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # names of fields and mod
 MAX_DROPPED = 32
 DRAIN_WRITE_TIMEOUT_S = 1.0  # for a client that does not read, once the process is shutting down
 REVOKED = "The API key was revoked."
-_ending = threading.Lock()
+_ending = threads.brief_lock()
 """Held for moments only, while it is decided how a request ends. One for all: to create a lock takes longer."""
 
 

@@ -219,6 +219,8 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Close the circuits and reset the failure counts after a complete response."""
+        if not self._keys and self._all.open_state is None:
+            return  # mostly, without the lock
         with self._lock:
             was_open, self._all.open_state = self._all.open_state, None
             self._keys.clear()

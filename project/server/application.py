@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from django.conf import LazySettings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -22,7 +23,7 @@ from keys.notifications import delivery
 from keys.pricing.price_book import prices
 from keys.statements import scheduling
 from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
-from lib import deadlines
+from lib import deadlines, log_batches
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
 from messages_api.alerts import evaluator, networks
@@ -76,12 +77,22 @@ def _relieve_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def _read_settings_directly() -> None:
+    """Read settings as attributes of an ordinary object: a request reads 25.
+
+    Django's proxy first looks whether it must hide one of its own methods, in Python. Settings are none of them.
+    """
+    LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign,assignment]
+
+
 class Application(WSGIHandler):
     """The WSGI application. The hooks of gunicorn call `start`, `drain` and `close`; other servers may not."""
 
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
+        _read_settings_directly()
+        log_batches.skip_unused_facts()
         self._housekeepers = [Housekeeper(tasks) for tasks in TASKS]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
@@ -92,7 +103,7 @@ class Application(WSGIHandler):
         # and caches, which API requests do not use. Without the prefix of URLs, which API responses do not contain.
         response = self._respond(self.request_class(environ))
         status = f"{response.status_code} {response.reason_phrase}"
-        start_response(status, list(response.items()))
+        start_response(status, list(response.headers._store.values()))
         if isinstance(response, HttpResponse):
             return [response.content]
         response._handler_class = self.__class__  # type: ignore[attr-defined]

@@ -20,9 +20,16 @@ from messages_api.backend.protocol.usage import Usage
 
 
 def message_from_openai(
-    response: object, *, request: MessagesRequest, ids: Ids, signer: ThinkingSigner | None = None
+    response: object,
+    *,
+    request: MessagesRequest,
+    ids: Ids,
+    signer: ThinkingSigner | None = None,
+    usage: Usage | None = None,
 ) -> Message:
     """Return the Message for a `chat.completion`, with the model name of the request. `signer` signs its thinking.
+
+    `usage` has the counts of the response, if the caller has read them.
 
     Raise UpstreamResponseError for an error inside a 200, for a response without choices and for a failed generation.
     """
@@ -39,7 +46,8 @@ def message_from_openai(
         is_refusal=bool(part.refusal.strip()),
         stop_sequences=request.get("stop_sequences") or (),
     )
-    usage = Usage.from_openai(find_usage(response))
+    if usage is None:
+        usage = Usage.from_openai(find_usage(response))
     return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
 
 
