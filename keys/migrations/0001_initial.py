@@ -846,14 +846,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='usagerecord',
-            index=models.Index(condition=models.Q(('status', 'started')), fields=['boot_id'], name='usage_open_boot'),
-        ),
-        migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(condition=models.Q(('status', 'started')), fields=['lease_expires_at'], name='usage_open_lease'),
-        ),
-        migrations.AddIndex(
-            model_name='usagerecord',
             index=models.Index(condition=models.Q(('status', 'failed'), ('status', 'interrupted'), _connector='OR'), fields=['api_key', 'created_at'], name='usage_key_errors'),
         ),
         migrations.AddIndex(

@@ -199,8 +199,6 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["created_at"], name="usage_created"),
             models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
-            models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
-            models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
             # Finds the errors of a key among any number of successful requests.
             models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=IS_ERROR),
             models.Index(
@@ -208,7 +206,8 @@ class UsageRecord(models.Model):
                 name="usage_key_limit_exceeded",
                 condition=Q(limit_exceeded__isnull=False),
             ),
-            # Finds the few in-flight requests among millions. SQLite would not use an index on `status`: it does not
+            # Finds the few in-flight requests among millions, also those of a boot ID: each request is added to it and
+            # removed again, so one index must do. SQLite would not use an index on `status`: it does not
             # consider parameters, while IS NULL is part of the statement.
             models.Index(fields=["created_at"], name="usage_in_flight", condition=Q(settled_at=None)),
             models.Index(fields=["price"], name="usage_price", condition=Q(price__isnull=False)),

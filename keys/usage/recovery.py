@@ -221,9 +221,12 @@ def settle_expired() -> bool:
 
 
 def settle_orphans(condition: Q) -> None:
-    """Settle orphaned records as interrupted, from the estimate of their input."""
+    """Settle orphaned records as interrupted, from the estimate of their input.
+
+    They are found by the index of records that are not settled.
+    """
     count = 0
-    open_records = UsageRecord.objects.filter(condition, status=Status.STARTED).order_by()
+    open_records = UsageRecord.objects.filter(condition, settled_at=None).order_by()
     while records := list(open_records.exclude(pk__in=_unsettleable)[:MAX_BATCH]):
         book = price_book.load()  # the cache of the process is not for the writer's thread, and may be empty so far
         count += _interrupt(records, book)
