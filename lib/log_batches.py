@@ -46,7 +46,7 @@ class BatchedHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def skip_unused_facts() -> None:
-    """Leave out of each record what LOG_FORMAT does not show: the caller, the thread, the process and the task."""
+    """Leave out of each record what LOG_FORMAT does not show, such as the line of code and the thread."""
     logging._srcfile = None  # type: ignore[attr-defined]
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 

@@ -210,5 +210,5 @@ print(sum(sizes), sum(sizes) / len(sizes) >= 8)
 """
 
 
-def test_sixteen_requests_at_once_share_their_commits() -> None:
+def test_sixteen_concurrent_requests_share_their_commits() -> None:
     assert run(BATCHES) == "320 True\n"

@@ -29,7 +29,7 @@ def message_from_openai(
 ) -> Message:
     """Return the Message for a `chat.completion`, with the model name of the request. `signer` signs its thinking.
 
-    `usage` has the counts of the response, if the caller has read them.
+    `usage` has the counts of the response, if they are known already.
 
     Raise UpstreamResponseError for an error inside a 200, for a response without choices and for a failed generation.
     """
