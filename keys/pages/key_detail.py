@@ -106,7 +106,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "may": permitted_actions(request.user, api_key),
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
-        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
+        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?range=7d&key={api_key.public_id}",
         "placeholder": PLACEHOLDER,
         "snippets": snippets(
             PLACEHOLDER,

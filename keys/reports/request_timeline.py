@@ -41,7 +41,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
+class TimelineBar:
     """A span as it is drawn."""
 
     span: Span
@@ -77,9 +77,9 @@ class Timeline:
         return max([1, *(span.end_ms for span in self.spans), *(mark.at_ms for mark in self.marks)])
 
     @property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[TimelineBar]:
         return [
-            Bar(
+            TimelineBar(
                 span=span,
                 x=f"{min(self._percent(span.begin_ms), 100 - SHORTEST):.2f}%",
                 width=f"{max(SHORTEST, self._percent(span.end_ms) - self._percent(span.begin_ms)):.2f}%",

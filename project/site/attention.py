@@ -83,7 +83,7 @@ def _interrupted_requests(teams: Teams) -> Iterator[AttentionItem]:
     hours = HourlyUsage.objects.filter(of_teams(teams), hour__gte=since, status=Status.INTERRUPTED)
     count = hours.aggregate(requests=Sum("requests"))["requests"]
     if count:
-        query = {"status__exact": Status.INTERRUPTED, "time": "day"}
+        query = {"range": "24h", "outcome": Status.INTERRUPTED}
         subject = "1 request was" if count == 1 else f"{count:,} requests were"
         yield AttentionItem(
             severity=Severity.WARNING,

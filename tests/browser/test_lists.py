@@ -13,7 +13,7 @@ from tests.upstream import ScriptedUpstream, replied
 LISTS = {
     "keys/apikey": ["status", "spending"],
     "keys/team": ["state", "budgets"],
-    "keys/usagerecord": [],  # its columns are chosen by the user
+    "keys/usagerecord": ["outcome", "cost", "latency"],
     "keys/modelprice": ["state", "input_per_million", "output_per_million"],
     "messages_api/upstream": ["status"],
     "messages_api/route": ["target_names"],

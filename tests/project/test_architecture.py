@@ -24,6 +24,7 @@ IMPORTS: dict[str, set[str]] = {
         "keys/budgets",
         "keys/display",
         "keys/domain",
+        "keys/explore",
         "keys/forms",
         "keys/hygiene",
         "keys/models",

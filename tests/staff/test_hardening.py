@@ -186,7 +186,6 @@ def test_no_filter_in_the_url_fails_a_list(name: str, admin: Any, objects: dict[
 def test_an_invalid_lookup_redirects_to_the_unfiltered_list(name: str, browser: Client) -> None:
     fields = {
         "keys_apikey_changelist": "created_at",
-        "keys_usagerecord_changelist": "settled_at",
         "messages_api_upstream_changelist": "created_at",
         "messages_api_route_changelist": "created_at",
         "auth_user_changelist": "date_joined",
@@ -199,7 +198,9 @@ def test_an_invalid_lookup_redirects_to_the_unfiltered_list(name: str, browser: 
     answer = browser.get(f"{address}?{fields.get(name, 'id')}__year=99999999999", follow=True)
 
     assert answer.status_code == 200
-    assert answer.redirect_chain == [(f"{address}?e=1", 302)] or name == "auth_group_changelist"
+    # The explorer says which parameters it leaves out.
+    keeps_the_url = name in ("auth_group_changelist", "keys_usagerecord_changelist")
+    assert answer.redirect_chain == [(f"{address}?e=1", 302)] or keeps_the_url
 
 
 @pytest.mark.parametrize("lookup", ["name__regex=(a%2B)%2B$", "name__iregex=("])

@@ -3,31 +3,33 @@
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
-from django.db.models import BooleanField, Q, QuerySet, Value
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.lookups import Exact
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import BooleanField, QuerySet, Value
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys.admin.cost_fields import CostFields, with_values
 from keys.admin.team_scoped import TeamScopedAdmin
+from keys.admin.usage_records import columns
+from keys.admin.usage_records.canonical import canonical
+from keys.admin.usage_records.change_list import ExplorerChangeList
+from keys.admin.usage_records.filter_form import FilterForm
 from keys.display.snippets import request_as_curl
-from keys.models import APIKey, UsageRecord
+from keys.explore.dimensions import API_FORMATS
+from keys.models import UsageRecord
 from keys.pricing.breakdown import cost_breakdown
 from keys.reports.request_limits import request_limits
 from keys.reports.request_timeline import attempts, timeline
 from lib import failure_reasons, money
 from lib.admin import cells
-from lib.admin.filters import TextFilter, TimeFilter
 from lib.admin.keyset_list import KeysetModelAdmin
-from lib.model_patterns import WILDCARD, is_prefix
 
 Status = UsageRecord.Status
 
-API_FORMATS = {"envelope": "Envelope API", "anthropic": "Anthropic API"}
 STATUS_KINDS = {
     Status.STARTED: "quiet",
     Status.COMPLETED: "good",
@@ -37,33 +39,6 @@ STATUS_KINDS = {
     Status.INTERRUPTED: "bad",
     Status.REJECTED: "warn",
 }
-
-
-class KeyFilter(TextFilter):
-    """The requests of one key, by its ID: keys are too many to list."""
-
-    title = "key"
-    parameter_name = "api_key__public_id"
-    placeholder = "key_…"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        # A lookup of the primary key first: the query then reads the index of key and time instead of a join.
-        api_key_id = APIKey.objects.filter(public_id=self.value()).values_list("pk", flat=True).first()
-        return queryset.filter(api_key_id=api_key_id) if api_key_id else queryset.none()
-
-
-class ModelFilter(TextFilter):
-    title = "model"
-    parameter_name = "model"
-    placeholder = "claude-3-opus-… or claude-*"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = self.value()
-        if not name:
-            return queryset
-        return queryset.filter(Q(model__startswith=name.removesuffix(WILDCARD)) if is_prefix(name) else Q(model=name))
 
 
 @admin.register(UsageRecord)
@@ -80,6 +55,8 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
             {
                 "fields": [
                     "key",
+                    "team_name",
+                    "owner_name",
                     "api",
                     "model",
                     "is_streamed",
@@ -125,28 +102,8 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
         ),
         ("Latency and worker", {"fields": ["time_to_first_token", "latency", "lease_expires", "boot_id"]}),
     ]
-    list_display = [
-        "created",
-        "outcome",
-        "http",
-        "model",
-        "key",
-        "tokens_in",
-        "tokens_cached",
-        "tokens_out",
-        "cost",
-        "time_to_first_token",
-        "latency",
-        "is_streamed",
-        "id",
-    ]
-    list_filter = [TimeFilter, KeyFilter, ModelFilter, "status", "streamed", "usage_source"]
-    list_select_related = ["api_key", "secret", "price"]
-    search_fields = ["pk"]  # enables the search field; `get_search_results` does the search
-    search_help_text = (
-        "Request ID (req_…) at any time; message ID (msg_…), upstream request ID, client request ID, session ID, "
-        "agent ID or tag (name=value) within the chosen time."
-    )
+    # Columns are chosen: get_list_display. Filters and search are those of the explorer: ExplorerChangeList.
+    list_display = [columns.FIRST, *columns.DEFAULT]
 
     @admin.display(description="time")
     def created(self, record: UsageRecord) -> SafeString | str:
@@ -182,6 +139,18 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
             return format_html('<span title="{}">{}</span>', record.secret or "", record.api_key.name)
         url = reverse("admin:keys_apikey_change", args=[record.api_key_id])
         return format_html('<a href="{}" title="{}">{}</a>', url, record.secret or "", record.api_key.name)
+
+    @admin.display(description="team")
+    def team_name(self, record: UsageRecord) -> str:
+        return _name_of(record, "team")
+
+    @admin.display(description="owner")
+    def owner_name(self, record: UsageRecord) -> str:
+        return _name_of(record, "owner")
+
+    @admin.display(description="usage source")
+    def source(self, record: UsageRecord) -> str:
+        return record.get_usage_source_display() or cells.NONE
 
     @admin.display(description="API format")
     def api(self, record: UsageRecord) -> str:
@@ -220,8 +189,38 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
     def reason(self, record: UsageRecord) -> str:
         return failure_reasons.label(record.error_reason) or cells.NONE
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExplorerChangeList]:
+        return ExplorerChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return [columns.FIRST, *columns.chosen(request)]
+
+    def get_list_select_related(self, request: HttpRequest) -> list[str]:
+        """Join what the chosen columns name, and the price, which says that a request was free."""
+        joined = {"key": ("api_key", "secret"), "cost": ("price",), "team_name": ("team",), "owner_name": ("owner",)}
+        return [name for column in columns.chosen(request) for name in joined.get(column, ())] or ["price"]
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Usage records", **(extra_context or {})})
+        """Show the explorer. Redirect to the canonical URL, and remember the columns that were chosen in it."""
+        query = canonical(request.GET)
+        if query is not None:
+            return HttpResponseRedirect(f"{request.path}?{query}")
+        context = {"title": "Usage records", "form": FilterForm(request), **(extra_context or {})}
+        response = super().changelist_view(request, context)
+        chosen = request.GET.get(columns.PARAMETER)
+        if chosen == columns.DEFAULT_NAME:
+            response.delete_cookie(columns.COOKIE, path=request.path)
+        elif chosen and columns.parse(chosen):
+            response.set_cookie(
+                columns.COOKIE,
+                columns.text_of(columns.parse(chosen)),
+                max_age=columns.COOKIE_AGE_S,
+                path=request.path,
+                secure=settings.SESSION_COOKIE_SECURE,
+                httponly=True,
+                samesite="Lax",
+            )
+        return response
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -261,25 +260,18 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
         queryset = super().get_queryset(request)
         return queryset.annotate(may_view_key=may("keys.view_apikey"), may_view_price=may("keys.view_modelprice"))
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
-    ) -> tuple[QuerySet[UsageRecord], bool]:
-        """Find an exact ID. Only the request ID has its own index, so only it is found outside the chosen time."""
-        id = search_term.strip()
-        if not id:
-            return queryset, False
-        by_request_id = self.get_queryset(request).filter(pk=id)
-        if by_request_id.exists():
-            return by_request_id.order_by("-created_at", "-pk"), False
-        is_named = Q(message_id=id) | Q(upstream_request_id=id) | Q(client_request_id=id)
-        return queryset.filter(is_named | Q(session_id=id) | Q(agent_id=id) | _has_tag(id)), False
-
 
 def _with_optional(title: Any, section: Any, record: UsageRecord) -> Any:
     return title, {**section, "fields": [*section["fields"], *with_values(str(title), record)]}
 
 
-def _has_tag(text: str) -> Q:
-    """Return the condition that a request has a tag, written as `name=value`."""
-    name, separator, value = text.partition("=")
-    return Q(Exact(KeyTextTransform(name, "tags"), value)) if separator else Q(pk__in=[])
+def _name_of(record: UsageRecord, relation: str) -> str:
+    """Return the name of a record's team or owner. Both may be deleted since."""
+    id = getattr(record, f"{relation}_id")
+    if id is None:
+        return cells.NONE
+    try:
+        found = getattr(record, relation)
+    except ObjectDoesNotExist:
+        found = None
+    return str(found) if found else f"Deleted {relation} {id}"

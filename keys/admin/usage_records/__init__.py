@@ -1,0 +1,1 @@
+"""Explorer of usage records: the list with its filters, columns and histogram, and the page of a request."""
