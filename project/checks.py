@@ -41,6 +41,7 @@ DEVELOPMENT_MIGRATIONS = {
 """Migrations of development versions. The first release replaced them by one initial migration for each app."""
 MIGRATED_APPS = ("keys", "messages_api", "staff")
 
+MIN_RETAINED_DAYS = 35
 NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 NEW_FERNET_KEY = (
     'Generate one: .venv/bin/python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
@@ -69,6 +70,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_hosts_and_debug(),
         *_workers(),
         *_capacity(),
+        *_retention(),
         *_redis(),
         *_transport(),
         *_proxies(),
@@ -271,6 +273,22 @@ def _capacity() -> Iterator[CheckMessage]:
             "MAX_CONNECTIONS is not above the sum of MAX_API_REQUESTS and MAX_PAGE_REQUESTS.",
             hint="Set it a tenth above the sum: a connection without a request needs room too.",
             id="gateway.E016",
+        )
+
+
+def _retention() -> Iterator[CheckMessage]:
+    records, hours = settings.RETAIN_RECORDS_DAYS, settings.RETAIN_HOURS_DAYS
+    if 0 < records < MIN_RETAINED_DAYS:
+        yield Error(
+            f"RETAIN_RECORDS_DAYS is less than {MIN_RETAINED_DAYS}.",
+            hint="Settlements can arrive late, and budgets of a month are compared with its records.",
+            id="gateway.E018",
+        )
+    if hours and not 0 < records <= hours:
+        yield Error(
+            "RETAIN_HOURS_DAYS is set, but RETAIN_RECORDS_DAYS is not, or is larger.",
+            hint="Hours are kept at least as long as the usage records that they are made of.",
+            id="gateway.E018",
         )
 
 

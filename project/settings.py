@@ -109,6 +109,12 @@ vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="console
 USE_TZ = True
 TIME_ZONE: str = env.str("REPORTING_TIME_ZONE", default="UTC")
 
+# ---- Retention, in days. 0: for ever.
+
+RETAIN_RECORDS_DAYS: int = env.count("RETAIN_RECORDS_DAYS", default=0)
+RETAIN_HOURS_DAYS: int = env.count("RETAIN_HOURS_DAYS", default=0)
+RETAIN_AUDIT_DAYS: int = env.count("RETAIN_AUDIT_DAYS", default=0)
+
 # ---- Request size.
 
 FILE_UPLOAD_HANDLERS = [

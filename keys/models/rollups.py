@@ -288,8 +288,6 @@ class BuiltPeriod(models.Model):
     begin = models.DateTimeField()
     end = models.DateTimeField()
     is_complete = models.BooleanField(default=False)
-    # Its hours are purged: nothing can change it, and nothing can build it again.
-    is_final = models.BooleanField(default=False)
     # Of the process that builds it.
     token = models.CharField(max_length=32, blank=True)
     started_at = models.DateTimeField()
@@ -305,8 +303,9 @@ class RetainedUsage(models.Model):
     """How much of the usage is kept. One row; without it, everything."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    # Settled records and hours that begin before are purged, or are being purged.
+    # Settled records of requests that began before are purged, or are being purged.
     records_begin = models.DateTimeField(null=True)
+    # Days before have one hourly rollup for each combination of dimensions, at noon.
     hours_begin = models.DateTimeField(null=True)
 
     class Meta:

@@ -99,8 +99,7 @@ class TierPart:
 def parts(begin: datetime, end: datetime, *, bucket: str = "") -> list[TierPart]:
     """Split a half-open interval into disjoint parts, each with the coarsest table that the bucket allows. One query.
 
-    The bucket is that of a series: `month`, `week` or `day`, something shorter, or empty for totals alone. A day of
-    purged hours is read from days whatever the bucket is, and counts where it begins.
+    The bucket is that of a series: `month`, `week` or `day`, something shorter, or empty for totals alone.
     """
     found: list[TierPart] = []
     is_own_zone = not bucket or str(periods.zone()) == timezone.get_default_timezone_name()
@@ -119,8 +118,6 @@ def _spans(begin: datetime, end: datetime, tiers: tuple[str, ...]) -> Iterator[t
     for row in BuiltPeriod.objects.filter(begin__gte=begin, begin__lt=end, is_complete=True).order_by():
         if row.tier in tiers and row.end <= end:
             ends[row.tier][row.begin] = row.end
-        elif row.tier == Tier.DAY and row.is_final:
-            ends[row.tier][row.begin] = min(row.end, end)
     begins = sorted({each for of_tier in ends.values() for each in of_tier})
     moment = begin
     while moment < end:

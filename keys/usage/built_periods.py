@@ -29,12 +29,12 @@ def invalidate(hours: Collection[datetime]) -> None:
     limit = timezone.now() - RECENT
     containing = [Q(begin__lte=hour, end__gt=hour) for hour in hours if hour < limit]
     if containing:
-        _delete(reduce(operator.or_, containing) & Q(is_final=False))
+        _delete(reduce(operator.or_, containing))
 
 
 def invalidate_all() -> None:
-    """Mark all periods as incomplete whose hours exist."""
-    _delete(Q(is_final=False))
+    """Mark all periods as incomplete."""
+    _delete(Q())
 
 
 def _delete(condition: Q) -> None:

@@ -24,7 +24,7 @@ class CoarseMismatch(Mismatch):
 def periods(begin: datetime, end: datetime) -> Iterator[BuiltPeriod]:
     """Yield the complete days, then the months, that overlap an interval and that can be compared."""
     built = BuiltPeriod.objects.filter(begin__lt=end, end__gt=begin, is_complete=True)
-    yield from built.exclude(tier=BuiltPeriod.Tier.DAY, is_final=True).order_by("tier", "begin")
+    yield from built.order_by("tier", "begin")
 
 
 def mismatches(period: BuiltPeriod) -> list[CoarseMismatch]:
@@ -52,6 +52,5 @@ def _is_unchanged(period: BuiltPeriod) -> bool:
 def repair(period: BuiltPeriod) -> None:
     """Build a period again."""
     with transaction.atomic():
-        containing = BuiltPeriod.objects.filter(begin__lte=period.begin, end__gte=period.end)
-        containing.filter(is_final=False).delete()
+        BuiltPeriod.objects.filter(begin__lte=period.begin, end__gte=period.end).delete()
     coarse_rollups.build((period.tier, period.begin, period.end))

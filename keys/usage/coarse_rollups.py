@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Max, Min
+from django.db.models import Min
 from django.utils import timezone
 
 from keys.models import BuiltPeriod, HourlyUsage, Rerating
@@ -51,11 +51,10 @@ def missing() -> Iterator[Period]:
     if first is None or _is_changing():
         return
     end = timezone.now() - BUILT_AFTER
-    sealed = BuiltPeriod.objects.filter(is_final=True, tier=Tier.DAY).aggregate(end=Max("end"))["end"]
     begin = periods.begin_of("month", first)
     built = set(BuiltPeriod.objects.filter(is_complete=True, begin__gte=begin).values_list("tier", "begin"))
     while (last := periods.end_of("day", begin) or end) <= end:
-        if (Tier.DAY, begin) not in built and (sealed is None or begin >= sealed):
+        if (Tier.DAY, begin) not in built:
             yield Tier.DAY, begin, last
         month, month_end = periods.bounds_of("month", begin)
         if last >= month_end and (Tier.MONTH, month) not in built:
@@ -103,7 +102,7 @@ def _begin(period: Period) -> str | None:
         mark = {"end": end, "is_complete": False, "token": token, "started_at": now}
         row, is_new = BuiltPeriod.objects.get_or_create(tier=tier, begin=begin, defaults=mark)
         if not is_new:
-            abandoned = BuiltPeriod.objects.filter(pk=row.pk, is_complete=False, is_final=False)
+            abandoned = BuiltPeriod.objects.filter(pk=row.pk, is_complete=False)
             if not abandoned.filter(started_at__lt=now - ABANDONED_AFTER).update(**mark):
                 return None
     return token

@@ -156,8 +156,8 @@ def _within_of(alias: str, table: Table) -> str:
     return f'{alias}."{table.column}" >= %(begin)s AND {alias}."{table.column}" < %(end)s'
 
 
-def _moment() -> str:
-    return "%(begin)s::timestamptz" if connection.vendor == "postgresql" else "%(begin)s"
+def _moment(name: str = "begin") -> str:
+    return f"%({name})s" + ("::timestamptz" if connection.vendor == "postgresql" else "")
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -166,6 +166,28 @@ def _quoted(names: Sequence[str]) -> str:
 
 def _summed(names: Sequence[str]) -> str:
     return ", ".join(f'SUM("{name}")' for name in names)
+
+
+# ---- Retention.
+
+
+def merge_hours(begin: datetime, end: datetime, noon: datetime) -> None:
+    """Replace the hourly rollups of a day with those of the day, as one hour."""
+    hours, days = _HOURS, _DAYS
+    sums = (
+        f'INSERT INTO "{hours.rollups}" ("{hours.column}", {_quoted(SUBJECT)}, {_quoted(MEASURES)}) '
+        f"SELECT {_moment('noon')}, {_quoted(SUBJECT)}, {_quoted(MEASURES)} "
+        f'FROM "{days.rollups}" WHERE "{days.column}" = {_moment()}'
+    )
+    is_same = " AND ".join(f'h."{name}" = d."{name}"' for name in SUBJECT)
+    latencies = (
+        f'INSERT INTO "{hours.latencies}" ("{hours.rollup_id}", {_quoted(_BAR)}, "requests") '
+        f'SELECT h."id", {_quoted(_BAR)}, l."requests" FROM "{days.rollups}" d '
+        f'JOIN "{hours.rollups}" h ON h."{hours.column}" = {_moment("noon")} AND {is_same} '
+        f'JOIN "{days.latencies}" l ON l."{days.rollup_id}" = d."id" WHERE d."{days.column}" = {_moment()}'
+    )
+    for sql in (sums, latencies):
+        _execute(sql, begin=begin, end=end, noon=noon)
 
 
 # ---- Comparison.

@@ -14,7 +14,7 @@ from django.db.models import Min
 
 from keys.domain.latency_buckets import bounds_of
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
-from keys.usage import built_periods
+from keys.usage import built_periods, retention
 from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, Bucket, DimensionValues
 from keys.usage.rollup_figures import QUARTER, Figures, RollupInterval, histograms, quarters_of, sums
 from lib.periods import begin_of_hour
@@ -39,7 +39,8 @@ def iter_intervals(begin: datetime, end: datetime) -> Iterator[RollupInterval]:
 
 
 def next_moment(begin: datetime, end: datetime) -> datetime | None:
-    """Return when the first settled record or rollup of an interval begins. Two queries."""
+    """Return when the first settled record or rollup of an interval begins. Nothing before the retained records."""
+    begin = max(begin, retention.records_begin() or begin)
     settled = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at__isnull=False)
     rollups = HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end)
     found = [settled.aggregate(first=Min("created_at"))["first"], rollups.aggregate(first=Min("hour"))["first"]]

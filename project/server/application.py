@@ -22,7 +22,7 @@ from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
 from keys.statements import scheduling
-from keys.usage import coarse_rollups, ledger, record_table, reporting_zone, rerating, zone_change
+from keys.usage import coarse_rollups, ledger, purge, record_table, reporting_zone, rerating, zone_change
 from lib import deadlines, log_batches
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
@@ -36,6 +36,7 @@ from messages_api.watcher import watcher
 from project import checks
 from project.server.connections import Kind, kind_of
 from project.server.housekeeper import Housekeeper, PeriodicTask
+from staff import audit_retention
 
 READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
@@ -48,6 +49,8 @@ PERIODIC_TASKS = [
     PeriodicTask(run=rerating.run_slice, every_s=1),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
     PeriodicTask(run=coarse_rollups.build_slice, every_s=60),
+    PeriodicTask(run=purge.purge_slice, every_s=10),
+    PeriodicTask(run=audit_retention.purge_slice, every_s=600),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
     PeriodicTask(run=scheduling.queue_due, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
