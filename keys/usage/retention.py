@@ -81,9 +81,10 @@ def days_to_merge() -> Iterator[tuple[datetime, datetime]]:
     limit = timezone.now() - timedelta(days=settings.RETAIN_HOURS_DAYS)
     oldest = UsageRecord.objects.aggregate(oldest=Min("created_at"))["oldest"]
     limit = min(limit, records_begin() or limit, oldest or limit)
-    first = hours_begin() or HourlyUsage.objects.aggregate(first=Min("hour"))["first"]
-    if first is None or records_begin() is None:
+    hour = HourlyUsage.objects.aggregate(first=Min("hour"))["first"]
+    if hour is None or records_begin() is None:
         return
+    first = hours_begin() or periods.begin_of("day", hour)
     months = BuiltPeriod.objects.filter(tier=Tier.MONTH, is_complete=True, end__gt=first, end__lte=limit)
     for begin, end in months.order_by("begin").values_list("begin", "end"):
         days = BuiltPeriod.objects.filter(tier=Tier.DAY, is_complete=True, begin__gte=max(begin, first), begin__lt=end)

@@ -37,13 +37,16 @@ from keys.usage import (
     retention,
     rollup_check,
     rows,
+    statements,
     zone_change,
 )
 from keys.usage.rerating import ReratingRejected
-from keys.usage.rows import Settlement
+from keys.usage.rows import Admission, Settlement
+from keys.usage.statements import Admit, Settle
 from lib import periods
 from tests.keys.usage.test_coarse_rollups import bars, sums
 from tests.support.charged_requests import ALL_TIME, Installation
+from tests.support.usage_rows import SETTLEMENT, admission_of
 
 pytestmark = pytest.mark.usefixtures("without_gateway")
 
@@ -61,13 +64,21 @@ def installation(quiet_ledger: None, record_table_form: str, settings: Any) -> I
         open_requests = []
         for _ in range(60):
             moment = NOW - timedelta(days=random.uniform(0, 140))
-            admission = found.admit(moment, budgets=[])
-            found.settle(admission, input_tokens=random.randint(0, 10_000), duration_ms=random.randint(1, 9_000))
-        open_requests.append(found.admit(NOW - timedelta(days=120), budgets=[]))
+            figures = {"input_tokens": random.randint(0, 10_000), "duration_ms": random.randint(1, 9_000)}
+            settlement = Settlement(**(SETTLEMENT | {"upstream_model": "m"} | figures))
+            admission = admission_of(found.key, created_at=moment)
+            statements.write([Settle(statements.closed(admission, settlement))], connection)
+        open_requests.append(opened(found, NOW - timedelta(days=120)))
         found.open = open_requests  # type: ignore[attr-defined]
         settings.RETAIN_RECORDS_DAYS, settings.RETAIN_HOURS_DAYS = 40, 70
         coarse_rollups.build_all()
         yield found
+
+
+def opened(installation: Installation, moment: datetime) -> Admission:
+    admission = admission_of(installation.key, created_at=moment, upstream="local", upstream_model="m")
+    statements.write([Admit(admission)], connection)
+    return admission
 
 
 def figures() -> dict[str, Any]:
@@ -190,7 +201,8 @@ def test_a_late_settlement_of_an_open_record_counts_after_a_purge(installation: 
     day = periods.begin_of("day", NOW - timedelta(days=120))
     total = sums(HourlyUsage.objects.all(), "model")["claude-3", "requests"]
 
-    installation.settle(installation.open[0])  # type: ignore[attr-defined]
+    late = installation.open[0]  # type: ignore[attr-defined]
+    statements.write([Settle(statements.closed(late, Settlement(**SETTLEMENT)))], connection)
     coarse_rollups.build_all()
     run()
 
@@ -200,7 +212,7 @@ def test_a_late_settlement_of_an_open_record_counts_after_a_purge(installation: 
 
 
 def test_a_spooled_settlement_of_a_purged_record_is_quarantined(installation: Installation) -> None:
-    admission = installation.admit(NOW - timedelta(days=100), budgets=[])
+    admission = opened(installation, NOW - timedelta(days=100))
     recovery.settle_orphans(Q(pk=admission.id))
     coarse_rollups.build_all()
     run()
