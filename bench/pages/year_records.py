@@ -170,10 +170,10 @@ def _roll_up(records: Any, begin: datetime, end: datetime) -> None:
     rows = of_records.values(*names).annotate(**sums).values_list(*names, *sums).order_by("of_hour")
     _insert_from(HourlyUsage._meta.db_table, [*DIMENSIONS, *MEASURES], rows)
     for measure in LATENCIES:
-        _insert_latencies(of_records, measure, names)
+        _insert_latencies(of_records, measure, names, begin, end)
 
 
-def _insert_latencies(of_records: Any, measure: str, names: list[str]) -> None:
+def _insert_latencies(of_records: Any, measure: str, names: list[str], begin: datetime, end: datetime) -> None:
     bucket = RawSQL(rollup_figures._bucket_sql(measure), [], output_field=IntegerField())
     with_latency = of_records.filter(**{f"{measure}__isnull": False})
     subject = [*names, "measure", "bucket"]
@@ -186,13 +186,14 @@ def _insert_latencies(of_records: Any, measure: str, names: list[str]) -> None:
     sql, values = rows.query.sql_with_params()
     aliases = [*(f"d{n}" for n in range(len(names))), "measure", "bucket", "number"]
     is_same = " AND ".join(f'h."{name}" = l."d{n}"' for n, name in enumerate(DIMENSIONS))
+    moments = [connection.ops.adapt_datetimefield_value(each) for each in (begin, end)]
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH l ({', '.join(aliases)}) AS MATERIALIZED ({sql}) "
             f"INSERT INTO {HourlyLatency._meta.db_table} (hourly_usage_id, measure, bucket, requests) "
             f"SELECT h.id, l.measure, l.bucket, l.number FROM l JOIN {HourlyUsage._meta.db_table} h ON {is_same} "
-            "ORDER BY 1, 2, 3",
-            values,
+            "WHERE h.hour >= %s AND h.hour < %s ORDER BY 1, 2, 3",
+            (*values, *moments),
         )
 
 

@@ -1,8 +1,8 @@
 """
 The purge of usage records and hours, in batches: each is a transaction, so a purge that ends early goes on later.
 
-The beginning of the retained records is stored before the first one is deleted: from then on nobody compares or links
-them. Reports read rollups and do not change.
+The beginning of the retained records is stored before the first one is deleted: from then on no verification compares
+them, and no page links them. Reports read rollups and do not change.
 """
 
 import logging
