@@ -159,6 +159,9 @@ def roll_up(begin: datetime, end: datetime) -> None:
         following = min(moment + timedelta(days=7), end)
         records = UsageRecord.objects.filter(created_at__gte=moment, created_at__lt=following).order_by()
         with transaction.atomic():
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL enable_nestloop = off")  # the statistics do not know the new rows
             _roll_up(records, moment, following)
         moment = following
 

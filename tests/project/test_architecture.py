@@ -216,6 +216,7 @@ IMPORTS: dict[str, set[str]] = {
         "messages_api/upstream_status",
         "messages_api/watcher",
         "project/checks",
+        "staff",
     },
     "project/settings": {"project/environment"},
     "project/site": {
