@@ -76,6 +76,9 @@ TIERS = {
 
 def build(tier: CoarseTier, begin: datetime, end: datetime) -> None:
     """Write the rollups of a period instead of those that it has."""
+    if connection.vendor == "postgresql":
+        # The statistics do not know the rows that are written here: a loop over them took a minute for a month.
+        _execute("SET LOCAL enable_nestloop = off")
     for sql in (
         *_deletions(tier),
         _sums(tier),
@@ -98,8 +101,10 @@ def _deletions(tier: CoarseTier) -> Iterator[str]:
     """Yield the statements that delete the rollups of a period, and those of another time zone that begin in it."""
     made = tier.made
     within = _within(made.column)
-    rollups = f'SELECT "id" FROM "{made.rollups}" WHERE {within}'
-    yield f'DELETE FROM "{made.latencies}" WHERE "{made.rollup_id}" IN ({rollups})'
+    rollups = f'WITH chosen AS MATERIALIZED (SELECT "id" FROM "{made.rollups}" WHERE {within})'
+    in_range = _in_range(made.rollup_id, "id", "chosen")
+    of_rollups = f'"{made.rollup_id}" IN (SELECT "id" FROM chosen)'
+    yield f'{rollups} DELETE FROM "{made.latencies}" WHERE {in_range} AND {of_rollups}'
     yield f'DELETE FROM "{made.rollups}" WHERE {within}'
     for each in tier.without_some:
         yield f'DELETE FROM "{each._meta.db_table}" WHERE {within}'
@@ -107,6 +112,15 @@ def _deletions(tier: CoarseTier) -> Iterator[str]:
 
 def _within(column: str) -> str:
     return f'"{column}" >= %(begin)s AND "{column}" < %(end)s'
+
+
+def _in_range(column: str, id: str, rollups: str) -> str:
+    """Return the condition that a column is within the IDs of rollups.
+
+    Redundant, and for the planner: those of a period are written together, and a plan without this condition reads the
+    histograms of all periods where the statistics do not know the latest ones yet (5 s instead of 0.2 s for a day).
+    """
+    return f"{column} BETWEEN (SELECT MIN({id}) FROM {rollups}) AND (SELECT MAX({id}) FROM {rollups})"
 
 
 def _sums(tier: CoarseTier) -> str:
@@ -130,6 +144,7 @@ def _latencies(tier: CoarseTier) -> str:
         f'INSERT INTO "{made.latencies}" ("{made.rollup_id}", {_quoted(_BAR)}, "requests") '
         f'SELECT pairs.made_id, {_quoted(_BAR)}, SUM(l."requests") FROM pairs '
         f'JOIN "{source.latencies}" l ON l."{source.rollup_id}" = pairs.source_id '
+        f"WHERE {_in_range(f'l.{source.rollup_id}', 'source_id', 'pairs')} "
         f'GROUP BY pairs.made_id, {_quoted(_BAR)} HAVING SUM(l."requests") <> 0'
     )
 
@@ -139,9 +154,11 @@ def _smaller(tier: CoarseTier, model: type[Model]) -> str:
     made, subject = tier.made, kept_by(model)
     of_rollups = ", ".join(f'm."{name}"' for name in subject)
     return (
+        f'WITH chosen AS MATERIALIZED (SELECT * FROM "{made.rollups}" m WHERE {_within_of("m", made)}) '
         f'INSERT INTO "{model._meta.db_table}" ("{made.column}", {_quoted(subject)}, {_quoted(_BAR)}, "requests") '
-        f'SELECT {_moment()}, {of_rollups}, {_quoted(_BAR)}, SUM(l."requests") FROM "{made.rollups}" m '
-        f'JOIN "{made.latencies}" l ON l."{made.rollup_id}" = m."id" WHERE {_within_of("m", made)} '
+        f'SELECT {_moment()}, {of_rollups}, {_quoted(_BAR)}, SUM(l."requests") FROM chosen m '
+        f'JOIN "{made.latencies}" l ON l."{made.rollup_id}" = m."id" '
+        f"WHERE {_in_range(f'l.{made.rollup_id}', 'id', 'chosen')} "
         f"GROUP BY {of_rollups}, {_quoted(_BAR)}"
     )
 
