@@ -12,6 +12,7 @@ from staff.audit_formats import FORMATS
 EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
     "keys.KeySecret": {"digest", "hint", "idempotency_key", "last_rejected_at", "last_used_at", "pepper_id"},
+    "keys.SavedView": set(),
     "keys.Team": set(),
     "keys.Budget": set(),
     "keys.ModelPrice": set(),

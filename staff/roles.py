@@ -40,9 +40,11 @@ ROLES: dict[str, list[str]] = {
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
         "keys.view_usagerecord",
+        "keys.share_savedview",
     ],
     ANALYST: [
         "keys.view_usagerecord",
+        "keys.share_savedview",
         "keys.export_usage",
         "keys.view_team",
         "keys.view_all_teams",

@@ -5,12 +5,13 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from keys.explore.intervals import Interval
+from keys.explore.intervals import Interval, text_of
 from keys.explore.measures import MEASURES
 from keys.explore.question import Filter, Question
 from keys.models import UsageRecord
 
 OUTCOME = "outcome"
+EXPLORER = "admin:keys_usagerecord_changelist"
 ALL_OUTCOMES = tuple(UsageRecord.Status.values)
 
 
@@ -19,20 +20,35 @@ def records_url(question: Question, *, interval: Interval | None = None, measure
 
     `interval` is that of the figure, `measure` another one than the question's, `values` its dimensions, by name.
     """
-    counted = of_figure(question, interval=interval, measure=measure, **values)
-    if counted is None:
-        return ""
-    return f"{reverse('admin:keys_usagerecord_changelist')}?{urlencode(list(counted.selection()))}"
+    covered = interval or question.interval
+    filters = filters_query(question, measure=measure, **values)
+    return "" if filters is None or not has_records(covered) else joined(interval_query(covered), filters)
 
 
-def of_figure(
-    question: Question, *, interval: Interval | None = None, measure: str = "", **values: str
-) -> Question | None:
-    """Return the question whose records are those of a figure; None if there can be none."""
+def joined(interval: str, filters: str) -> str:
+    """Return the URL of the explorer for the two parts of a query."""
+    return f"{reverse(EXPLORER)}?{interval}{'&' if filters else ''}{filters}"
+
+
+def has_records(interval: Interval) -> bool:
+    """Return whether the records of an interval are still there."""
+    return interval.begin < interval.end
+
+
+def interval_query(interval: Interval) -> str:
+    """Return the part of a query for an interval, without a preset: it names the same days tomorrow."""
+    return urlencode([("from", text_of(interval.begin)), ("to", text_of(interval.end))])
+
+
+def filters_query(question: Question, *, measure: str = "", **values: str) -> str | None:
+    """Return the part of a query for the filters of a figure; None if no record can be in it."""
+    found = of_figure(question, measure=measure, **values)
+    return None if found is None else urlencode(list(found.filter_parameters()))
+
+
+def of_figure(question: Question, *, measure: str = "", **values: str) -> Question | None:
+    """Return the question whose filters have the records of a figure; None if there can be none."""
     found = question.narrowed(values)
-    # Absolute: the figure of "7 days" is followed to the same days tomorrow.
-    fixed = interval or question.interval
-    found = replace(found, interval=Interval(begin=fixed.begin, end=fixed.end))
     counted = MEASURES[measure or question.measure].outcomes or ALL_OUTCOMES
     outcomes = [each for each in ALL_OUTCOMES if each in counted and _admits(found, each)]
     if not outcomes:

@@ -78,6 +78,9 @@ class Question:
         else:
             yield "from", intervals.text_of(self.interval.begin)
             yield "to", intervals.text_of(self.interval.end)
+        yield from self.filter_parameters()
+
+    def filter_parameters(self) -> Iterator[tuple[str, str]]:
         for each in self.filters:
             for value in each.values:
                 yield each.parameter, value

@@ -22,6 +22,7 @@ from keys.models.rollups import (
     MonthlyUsage,
     RetainedUsage,
 )
+from keys.models.saved_views import SavedView
 from keys.models.teams import Team
 from keys.models.usage import UsageRecord
 
@@ -53,6 +54,7 @@ __all__ = [
     "Rerating",
     "ReratingChange",
     "RetainedUsage",
+    "SavedView",
     "SignedOffMonth",
     "Team",
     "UpstreamKeys",

@@ -259,7 +259,7 @@ PAGES = [
     PageVisit(name="bill", heading="anthropic: Anthropic Console usage CSV", action=import_bill),
     PageVisit(name="bill lines", heading="Bill lines", action=open_bill_lines),
     PageVisit(name="bills", heading="Select bill to view", url="/admin/keys/bill/"),
-    PageVisit(name="usage", heading="Usage", url="/admin/usage/?period=30d", action=open_all_details),
+    PageVisit(name="usage", heading="Usage", url="/admin/usage/?compare=1&group=key&add=key", action=open_all_details),
     PageVisit(name="requests", heading="Usage records", url="/admin/keys/usagerecord/"),
     PageVisit(name="request", heading="Request", url="/admin/keys/usagerecord/{record_path}/change/"),
     PageVisit(name="upstreams", heading="Select upstream to change", url="/admin/messages_api/upstream/"),

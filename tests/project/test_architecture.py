@@ -47,7 +47,6 @@ IMPORTS: dict[str, set[str]] = {
         "keys/domain",
         "keys/models",
         "keys/pricing",
-        "keys/reports",
         "lib",
     },
     "keys/hygiene": {"keys/models", "keys/pricing", "lib"},

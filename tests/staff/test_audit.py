@@ -265,7 +265,7 @@ def test_a_login_is_not_recorded_as_a_change_of_the_user(owner: User, client: Cl
 
 
 def test_a_usage_export_is_recorded(browser: Client, admin: User) -> None:
-    browser.get("/admin/usage.csv?period=custom&start=2026-11-01&end=2026-11-07")
+    browser.get("/admin/usage.csv?from=2026-11-01&to=2026-11-08")
 
     entry = audit.entry_of(LogEntry.objects.latest("pk"))
     assert (entry.actor, entry.action, entry.subject) == ("root", "exported", "usage record 2026-11-01 to 2026-11-07")

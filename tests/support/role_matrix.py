@@ -99,8 +99,9 @@ PAGES: dict[str, Page] = {
     "price_update": Page(opens="A", writes="A"),
     "rerating": Page(opens="AU", writes="A"),
     "upstream_health": Page(opens="AU"),
-    "usage": Page(opens="AKNU"),
+    "usage": Page(opens="AKNUT"),
     "usage_csv": Page(opens="AN"),
+    "usage_views": Page(opens="AKNUT", writes="AKNUT", status=405),
     "two_factor": Page(opens=ALL, writes=ALL),
     "two_factor_verify": Page(opens=ALL, status=302),  # no user here has a code to enter
     "two_factor_image": Page(opens=ALL, status=404),  # no user here sets it up

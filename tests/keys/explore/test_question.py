@@ -1,5 +1,6 @@
 """Grammar of questions in URLs: read and written again, and never an error for any text."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from keys.explore import intervals, links, records
 from keys.explore.buckets import BUCKETS
+from keys.explore.dimensions import DIMENSIONS
 from keys.explore.intervals import PRESETS, Interval
-from keys.explore.question import MAX_NOTES, MAX_VALUES, Filter, Question, parse
+from keys.explore.measures import MEASURES
+from keys.explore.question import CHARTS, MAX_NOTES, MAX_VALUES, Filter, Question, parse
 from keys.models import UsageRecord
+from tests.support import ROOT
 
 NOW = datetime(2026, 7, 15, 12, 34, tzinfo=UTC)
 PARAMETERS = st.sampled_from(
@@ -180,3 +184,9 @@ def test_a_scope_is_part_of_every_condition() -> None:
 
     assert list(records.matching(question)) == []
     assert records.matching(Question()).model is UsageRecord
+
+
+def test_the_docs_list_every_measure_dimension_and_preset() -> None:
+    documented = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "usage.md").read_text()))
+
+    assert {*MEASURES, *DIMENSIONS, *PRESETS, *BUCKETS, *CHARTS, *DIMENSIONS["outcome"].choices} <= documented
