@@ -47,7 +47,7 @@ class BatchedHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 def skip_unused_facts() -> None:
     """Leave out of each record what LOG_FORMAT does not show, such as the line of code and the thread."""
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
@@ -62,7 +62,7 @@ class LineFormatter(logging.Formatter):
         second = int(record.created)
         if self._second[0] != second:
             self._second = (second, time.strftime(datefmt or self.default_time_format, self.converter(second)))
-        return self.default_msec_format % (self._second[1], record.msecs)
+        return str(self.default_msec_format) % (self._second[1], record.msecs)
 
 
 def begin() -> None:

@@ -22,20 +22,16 @@ _PART = Part()
 _NOT_PLAIN = ("iterations", "refused_before_output", "web_searches", "audio_input_tokens", "audio_output_tokens")
 
 
+_KINDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+_INPUT, _OUTPUT, _CACHED = 0, 1, 2
+"""Positions of input and output tokens, and of the first kind of cached ones."""
+
+
 class PlainRates(NamedTuple):
-    """Effective rates by kind, and the negotiated factor that they contain."""
+    """Effective rates in the order of `_KINDS`, and the negotiated factor that they contain."""
 
-    input: int
-    output: int
-    cache_read: int
-    cache_write_5m: int
-    cache_write_1h: int
+    by_kind: tuple[int, ...]
     price_factor: Decimal | None
-
-
-_KINDS = PlainRates._fields[:-1]
-_OUTPUT, _CACHED = 1, 2
-"""Positions of output tokens, and of the first kind of cached ones."""
 
 
 def rated_columns(row: Mapping[str, Any], book: PriceBook) -> dict[str, Any]:
@@ -55,7 +51,7 @@ def _plain_columns(row: Mapping[str, Any], book: PriceBook) -> dict[str, Any] | 
     rates = _rates(row, book, price, sum(tokens) - tokens[_OUTPUT])
     if rates is None:
         return None
-    costs = [count * each for count, each in zip(tokens, rates, strict=False)]
+    costs = [count * each for count, each in zip(tokens, rates.by_kind, strict=True)]
     cost = sum(costs)
     if cost > MAX_COST:
         return None
@@ -67,7 +63,7 @@ def _plain_columns(row: Mapping[str, Any], book: PriceBook) -> dict[str, Any] | 
         "cache_read_cost_usd_picos": costs[_CACHED],
         "cache_write_cost_usd_picos": costs[-2] + costs[-1],
         "item_cost_usd_picos": 0,
-        "cache_savings_usd_picos": cached * rates.input - sum(costs[_CACHED:]),
+        "cache_savings_usd_picos": cached * rates.by_kind[_INPUT] - sum(costs[_CACHED:]),
         "unpriced_reason": "",
         "price_id": price.id,
         "other_prices": None,
@@ -104,7 +100,8 @@ def _computed(row: Mapping[str, Any], book: PriceBook, factor: int | None) -> Pl
     rates = effective_rates(row, book)
     if rates is None:
         return None
-    return PlainRates(*[rates[kind] for kind in _KINDS], None if factor is None else factors.to_decimal(factor))
+    price_factor = None if factor is None else factors.to_decimal(factor)
+    return PlainRates(by_kind=tuple(rates[kind] for kind in _KINDS), price_factor=price_factor)
 
 
 def _count(value: Any) -> int:

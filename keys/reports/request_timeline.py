@@ -187,7 +187,7 @@ def _tokens(attempt: Mapping[str, Any]) -> Iterator[str]:
             yield f"{count:,} {kind.replace('_', ' ')}"
     source = attempt.get("usage_source")
     if source in UsageRecord.UsageSource:
-        yield str(UsageRecord.UsageSource(source).label).lower()
+        yield str(UsageRecord.UsageSource(str(source)).label).lower()
 
 
 def _text(value: object) -> str:

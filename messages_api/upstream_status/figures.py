@@ -1,7 +1,7 @@
 """Figures of upstreams and their targets in a range, from rollups, and from usage records for a single hour."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -97,10 +97,10 @@ def by_upstream(interval: Interval) -> dict[str, UpstreamFigures]:
     targets: dict[str, list[StatusRow]] = defaultdict(list)
     for (upstream, model), values in sums.items():
         found = figures.from_columns(COLUMNS, values).with_histograms(histograms.get((upstream, model), {}))
-        targets[upstream].append(_row(question, model, found, upstream=upstream, upstream_model=model))
+        targets[upstream].append(_row(question, model, found, {"upstream": upstream, "upstream_model": model}))
     return {
         upstream: UpstreamFigures(
-            total=_row(question, upstream, _added(row.figures for row in rows), upstream=upstream),
+            total=_row(question, upstream, _added(row.figures for row in rows), {"upstream": upstream}),
             targets=sorted(rows, key=_by_requests)[:MAX_TARGETS],
             errors=_errors(failed, upstream, errors),
         )
@@ -114,12 +114,13 @@ def nothing(name: str) -> StatusRow:
     return StatusRow(name=name, figures=figures.NOTHING, records_url="", errors_url="")
 
 
-def _row(question: Question, name: str, found: Figures, **values: str) -> StatusRow:
+def _row(question: Question, name: str, found: Figures, values: Mapping[str, str]) -> StatusRow:
+    of_upstream = question.narrowed(dict(values))
     return StatusRow(
         name=name,
         figures=found,
-        records_url=records_url(question, **values) if found.totals.requests else "",
-        errors_url=records_url(question, measure="errors", **values) if found.totals.errors else "",
+        records_url=records_url(of_upstream) if found.totals.requests else "",
+        errors_url=records_url(of_upstream, measure="errors") if found.totals.errors else "",
     )
 
 
@@ -141,15 +142,15 @@ def _added(parts: Iterable[Figures]) -> Figures:
     return whole
 
 
-def _errors(question: Question, upstream: str, errors: dict[tuple[str, ...], list[int]]) -> list[ErrorCount]:
+def _errors(question: Question, upstream: str, errors: Mapping[tuple[str, ...], Sequence[int]]) -> list[ErrorCount]:
     found = [
         ErrorCount(
             type=error_type,
-            requests=sum(values),
+            requests=sum(values, 0),
             url=records_url(question, upstream=upstream, error_type=error_type),
         )
         for (of_upstream, error_type), values in errors.items()
-        if of_upstream == upstream and sum(values)
+        if of_upstream == upstream and sum(values, 0)
     ]
     return sorted(found, key=lambda each: (-each.requests, each.type))[:MAX_ERRORS]
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 
@@ -81,7 +82,7 @@ def status_overview(range_name: str) -> StatusOverview:
     )
 
 
-def _figures(name: str, found: UpstreamFigures | None, models: set[str]) -> dict[str, object]:
+def _figures(name: str, found: UpstreamFigures | None, models: set[str]) -> dict[str, Any]:
     """Return the figures of an upstream by field, with the configured targets that had no request."""
     if found is None:
         return {"total": figures.nothing(name), "targets": [figures.nothing(model) for model in sorted(models)]}

@@ -85,7 +85,7 @@ def _read_settings_directly() -> None:
 
     Django's proxy first looks whether it must hide one of its own methods, in Python. Settings are none of them.
     """
-    LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign,assignment]
+    LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
 
 
 class Application(WSGIHandler):

@@ -25,15 +25,17 @@ APP_ORDER = ["keys", "messages_api", "staff", "auth"]
 STEPS = {"verify": "admin:two_factor_verify", "set up": "admin:two_factor"}
 
 
+SIGN_IN_VIEWS = ("login", "password_change", "password_change_done")
+
+
 class GatewayAdminSite(admin.AdminSite):
     site_title = "messages-gateway"
     site_header = "messages-gateway"
     site_url = None
     index_title = "Overview"
     enable_nav_sidebar = True
-    team_scoped_views = ("index", "app_index", "autocomplete_view", "catch_all_view", "i18n_javascript")
+    team_scoped_views = ("index", "app_index", "autocomplete_view", "catch_all_view", "i18n_javascript", *SIGN_IN_VIEWS)
     """Django's views that show what the user's permissions and each ModelAdmin's queryset allow."""
-    team_scoped_views += ("login", "password_change", "password_change_done")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [

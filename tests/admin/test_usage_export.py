@@ -34,7 +34,7 @@ def recorded(quiet_ledger: None, owner: User) -> list[UsageRecord]:
 
 def export(client: Client, **parameters: Any) -> Any:
     response = client.get(reverse("admin:usage_export"), {"range": "24h", **parameters})
-    return response, b"".join(response.streaming_content) if response.streaming else response.content
+    return response, b"".join(response) if response.streaming else response.content
 
 
 def json_rows(client: Client, **parameters: Any) -> list[dict[str, Any]]:

@@ -192,7 +192,7 @@ class UsageRecordAdmin(TeamScopedAdmin, CostFields, KeysetModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExplorerChangeList]:
         return ExplorerChangeList
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
+    def get_list_display(self, request: HttpRequest) -> Any:
         return [columns.FIRST, *columns.chosen(request)]
 
     def get_list_select_related(self, request: HttpRequest) -> list[str]:

@@ -42,7 +42,7 @@ class Selection:
 
     @classmethod
     def of(cls, request: HttpRequest) -> "Selection":
-        parameters = request.GET
+        parameters: QueryDict = request.GET
         if not any(parameters.get(name) for name in ("range", "from", "to")):
             parameters = QueryDict(parameters.urlencode(), mutable=True)
             parameters["range"] = DEFAULT_RANGE

@@ -9,7 +9,6 @@ import pytest
 import time_machine
 from django.contrib.auth.models import User
 from django.db import connections
-from django.utils import timezone
 
 from keys.models import APIKey, Notification
 from lib import periods
@@ -223,9 +222,7 @@ def quiet_rule(start: time, end: time) -> AlertRule:
 @pytest.fixture
 def berlin(settings: Any) -> Any:
     settings.TIME_ZONE = "Europe/Berlin"
-    timezone.get_default_timezone.cache_clear()
     yield
-    timezone.get_default_timezone.cache_clear()
 
 
 @pytest.mark.parametrize(
