@@ -1,5 +1,6 @@
 """Results of questions: totals, rows by group and series by bucket, each with the period before."""
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,19 +8,23 @@ from typing import Any
 
 from django.utils import timezone
 
-from keys.explore import buckets, dimensions, figures, intervals, sources
+from keys.explore import buckets, dimensions, figures, intervals, links, sources
 from keys.explore.figures import COLUMNS, NOTHING, Figures
 from keys.explore.intervals import Interval
-from keys.explore.links import records_url
 from keys.explore.measures import DURATION, MEASURES, TTFT, UsageMeasure
 from keys.explore.question import Question
 from keys.explore.sources import SourcePart
+from keys.usage import retention
 from lib.consistent_reads import consistent_reads
 from lib.query_limit import limited
 
 SHOWN = 50
 """Rows of the table. Further groups are in the row of all others."""
 IN_CHART = 7
+FEW = frozenset(("team", "model", "upstream", "upstream_model", "api_format", "outcome", "error_type", "usage_source"))
+"""Dimensions of few values: their rows are read together with the buckets."""
+MOST_OF_FEW = 100
+"""Buckets up to which that is faster than three queries."""
 Stored = tuple[Any, ...]
 
 
@@ -55,6 +60,8 @@ class Answer:
     series: list[Figures]
     """All figures in each bucket; histograms of the measure only."""
     is_from_records: bool
+    records_begin: datetime | None = None
+    """Records before it are purged. None: none were."""
 
     @property
     def measure(self) -> UsageMeasure:
@@ -68,8 +75,12 @@ class Answer:
         self, row: AnswerRow | None = None, *, measure: str = "", number: int | None = None, before: bool = False
     ) -> str:
         """Return the URL of the records behind a figure: of a row or the total, of a bucket or all, now or before."""
-        interval = self.interval_before if before else None if number is None else self.bucket_interval(number)
         question = self.question
+        interval = question.interval if number is None else self.bucket_interval(number)
+        if before and self.interval_before:
+            interval = self.interval_before
+        if not links.has_records(interval, self.records_begin):
+            return ""
         values: dict[str, str] = {}
         if row is not None and row.is_others:
             if len(question.groups) != 1:
@@ -77,7 +88,8 @@ class Answer:
             question = question.excluding(question.groups[0], [each.values[0] for each in self.rows if each.values])
         elif row is not None:
             values = dict(zip(question.groups, row.values, strict=True))
-        return records_url(question, interval=interval, measure=measure, **values)
+        filters = links.filters_query(question, measure=measure, **values)
+        return "" if filters is None else links.joined(links.interval_query(interval), filters)
 
 
 def answer(question: Question) -> Answer:
@@ -96,12 +108,15 @@ class _Reading:
         self.bucket = buckets.fitted(question.bucket, question.interval)
         self.begins = buckets.begins(self.bucket, question.interval)
         self.before = intervals.before(question.interval, now) if question.compare else None
+        self._cube: dict[Stored, list[int]] | None = None
+        """The sums by bucket and by groups, if they were read together."""
         self._known_parts: dict[tuple[Interval, str], list[SourcePart]] = {}
         self.from_records = sources.needs_records(question, self.bucket)
+        self.records_begin = retention.records_begin()
 
     def answer(self) -> Answer:
         series = self._parts(self.question.interval, self.bucket)
-        sums = sources.sums(series, COLUMNS, bounds=self.begins)
+        sums = self._by_bucket(series)
         by_bucket = self._with_histograms(series, _figures(sums), bounded=True)
         total = self._total(self._parts(self.question.interval), _added(sums.values()))
         total_before = None
@@ -119,13 +134,23 @@ class _Reading:
             begins=self.begins,
             series=[by_bucket.get((number,), NOTHING) for number in range(len(self.begins))],
             is_from_records=self.from_records,
+            records_begin=self.records_begin,
         )
+
+    def _by_bucket(self, parts: list[SourcePart]) -> dict[Stored, list[int]]:
+        """Return the sums of each bucket. Where groups are few, one query reads the rows of the table too."""
+        groups = self.question.groups
+        if not groups or not FEW.issuperset(groups) or len(self.begins) > MOST_OF_FEW:
+            return sources.sums(parts, COLUMNS, bounds=self.begins)
+        self._cube = sources.sums(parts, COLUMNS, groups=groups, bounds=self.begins)
+        return _merged(self._cube, slice(1))
 
     def _parts(self, interval: Interval, bucket: str = "") -> list[SourcePart]:
         """Return the parts of an interval. Those that are read again take no further query."""
         found = self._known_parts.get((interval, bucket))
         if found is None:
-            found = sources.parts(self.question, interval, from_records=self.from_records, bucket=bucket)
+            covered = interval if self.from_records else sources.of_whole_hours(interval, self.records_begin)
+            found = sources.parts(self.question, covered, from_records=self.from_records, bucket=bucket)
             self._known_parts[interval, bucket] = found
         return found
 
@@ -158,19 +183,24 @@ class _Reading:
         whole = self._parts(self.question.interval)
         sums = self._top(whole)
         only = {name: list({subject[place] for subject in sums}) for place, name in enumerate(groups)}
-        columns = self.measure.columns or ("completed",)
         now = self._with_histograms([part.narrowed(only) for part in whole], _figures(sums), grouped=True)
         top = [part.narrowed(only) for part in parts]
-        found = sources.sums(top, columns, groups=groups, bounds=self.begins)
-        series = self._with_histograms(top, _figures(found, columns), grouped=True, bounded=True)
+        series = self._with_histograms(top, self._series(top, sums), grouped=True, bounded=True)
         earlier: dict[Stored, Figures] = {}
         if self.before:
             top = [part.narrowed(only) for part in self._parts(self.before)]
+            columns = self.measure.columns or ("completed",)
             found = sources.sums(top, columns, groups=groups)
             earlier = self._with_histograms(top, _figures(found, columns), grouped=True)
         rows = self._labeled(now, earlier, series)
         rows.sort(key=self._order(), reverse=self._is_descending())
         return [*rows, *self._others(rows, total, total_before, by_bucket)]
+
+    def _series(self, parts: list[SourcePart], top: Mapping[Stored, Any]) -> dict[Stored, Figures]:
+        if self._cube is not None:
+            return _figures({subject: sums for subject, sums in self._cube.items() if subject[1:] in top})
+        columns = self.measure.columns or ("completed",)
+        return _figures(sources.sums(parts, columns, groups=self.question.groups, bounds=self.begins), columns)
 
     def _top(self, parts: list[SourcePart]) -> dict[Stored, list[int]]:
         """Return the sums of the groups that come first in the question's order."""
@@ -182,7 +212,10 @@ class _Reading:
         columns = [each for each in by.columns if by.unit != "usd" or each.endswith("_micros")]
         places = [COLUMNS.index(each) for each in columns]
         most = (columns, is_descending, SHOWN)
-        found = sources.sums(parts, COLUMNS, groups=self.question.groups, most=most)
+        if self._cube is not None:
+            found = _merged(self._cube, slice(1, None))
+        else:
+            found = sources.sums(parts, COLUMNS, groups=self.question.groups, most=most)
         if len(found) <= SHOWN:
             return found
         first = sorted(
@@ -258,6 +291,15 @@ def remaining(whole: Figures, parts: Iterable[Figures], measure: UsageMeasure) -
             ttft=whole.ttft - part.ttft if measure.latency == TTFT else whole.ttft,
         )
     return whole
+
+
+def _merged(sums: Mapping[Stored, list[int]], kept: slice) -> dict[Stored, list[int]]:
+    """Add up sums by a part of their subjects."""
+    found: dict[Stored, list[int]] = {}
+    for subject, values in sums.items():
+        known = found.get(subject[kept])
+        found[subject[kept]] = values if known is None else list(map(operator.add, known, values))
+    return found
 
 
 def _figures(sums: Mapping[Stored, list[int]], columns: Sequence[str] = COLUMNS) -> dict[Stored, Figures]:

@@ -1,6 +1,7 @@
 """Links from figures to the explorer, with exactly the records that a figure counts."""
 
 from dataclasses import replace
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.urls import reverse
@@ -9,6 +10,7 @@ from keys.explore.intervals import Interval, text_of
 from keys.explore.measures import MEASURES
 from keys.explore.question import Filter, Question
 from keys.models import UsageRecord
+from keys.usage import retention
 
 OUTCOME = "outcome"
 EXPLORER = "admin:keys_usagerecord_changelist"
@@ -22,7 +24,11 @@ def records_url(question: Question, *, interval: Interval | None = None, measure
     """
     covered = interval or question.interval
     filters = filters_query(question, measure=measure, **values)
-    return "" if filters is None or not has_records(covered) else joined(interval_query(covered), filters)
+    return (
+        ""
+        if filters is None or not has_records(covered, retention.records_begin())
+        else joined(interval_query(covered), filters)
+    )
 
 
 def joined(interval: str, filters: str) -> str:
@@ -30,9 +36,9 @@ def joined(interval: str, filters: str) -> str:
     return f"{reverse(EXPLORER)}?{interval}{'&' if filters else ''}{filters}"
 
 
-def has_records(interval: Interval) -> bool:
-    """Return whether the records of an interval are still there."""
-    return interval.begin < interval.end
+def has_records(interval: Interval, records_begin: datetime | None) -> bool:
+    """Return whether the records of an interval are still there: all of them."""
+    return records_begin is None or interval.begin >= records_begin
 
 
 def interval_query(interval: Interval) -> str:

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from django.db.models import CharField, Count, F, IntegerField, Q, QuerySet, Sum, Value
@@ -11,7 +12,7 @@ from django.db.models.lookups import In
 from keys.domain.latency_buckets import LAST_VALUES
 from keys.explore import dimensions, records
 from keys.explore.bisection import IndexOf
-from keys.explore.buckets import BELOW_AN_HOUR, whole_hours
+from keys.explore.buckets import BELOW_AN_HOUR, next_hour, whole_hours
 from keys.explore.figures import grouped
 from keys.explore.intervals import Interval
 from keys.explore.question import Question
@@ -19,6 +20,7 @@ from keys.models import UsageRecord
 from keys.reports import tiers, totals
 from keys.reports.histograms import Histogram
 from keys.reports.tiers import TierPart
+from lib import periods
 
 TEAM_COLUMN = "team_id"
 
@@ -88,6 +90,15 @@ def parts(question: Question, interval: Interval, *, from_records: bool, bucket:
         SourcePart(question=question, unfiltered=totals.in_flight(hours.begin, hours.end)),
         *(_records(question, edge) for edge in edges if edge.begin < edge.end),
     ]
+
+
+def of_whole_hours(interval: Interval, records_begin: datetime | None) -> Interval:
+    """Return an interval that divides no hour whose records are purged: rollups have it as a whole only."""
+    begin, end = interval.begin, interval.end
+    if records_begin is None or begin >= records_begin:
+        return interval
+    hour = periods.begin_of_hour(end)
+    return Interval(begin=periods.begin_of_hour(begin), end=next_hour(end) if hour < end < records_begin else end)
 
 
 def _records(question: Question, interval: Interval) -> SourcePart:

@@ -108,7 +108,7 @@ def _filters_of_others(found: Answer, named: Sequence[AnswerRow], measure: str =
 def _intervals(found: Answer) -> list[str]:
     """Return the part of a query for each bucket; "" where it has no records."""
     covered = [found.bucket_interval(number) for number in range(len(found.begins))]
-    return [links.interval_query(each) if links.has_records(each) else "" for each in covered]
+    return [links.interval_query(each) if links.has_records(each, found.records_begin) else "" for each in covered]
 
 
 def _url(interval: str, filters: str | None) -> str:
@@ -196,7 +196,9 @@ def table(found: Answer) -> dict[str, Any]:
     """Return the table of rows: the measure with share, change and trend, then the other columns."""
     question = found.question
     others = [MEASURES[name] for name in COLUMNS if name != question.measure]
-    interval = links.interval_query(question.interval) if links.has_records(question.interval) else ""
+    interval = (
+        links.interval_query(question.interval) if links.has_records(question.interval, found.records_begin) else ""
+    )
     groups = [dimensions.known(name).label for name in question.groups]
     return {
         "groups": [_head(question, label, ("name", "name2")[place]) for place, label in enumerate(groups)],
@@ -274,6 +276,10 @@ def sentences(found: Answer) -> list[str]:
         before = wording.interval(found.interval_before)
         is_running = question.interval.end > found.as_of
         said.append(f"Compared with {before}{': as much of it as has passed of this range' if is_running else ''}.")
+    if found.records_begin and question.interval.begin < found.records_begin:
+        purged = f"Records before {wording.moment(found.records_begin)} are purged"
+        kept = "only later ones are counted" if found.is_from_records else "earlier figures have no links to records"
+        said.append(f"{purged}: {kept}.")
     if found.measure.latency:
         said.append("Percentiles are read from histograms, within 5 % of the exact value.")
     return said

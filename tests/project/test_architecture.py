@@ -39,7 +39,7 @@ IMPORTS: dict[str, set[str]] = {
     "keys/display": {"keys/domain", "keys/models"},
     "keys/domain": {"lib"},
     "keys/errors": {"keys/domain"},
-    "keys/explore": {"keys/domain", "keys/models", "keys/reports", "lib"},
+    "keys/explore": {"keys/domain", "keys/models", "keys/reports", "keys/usage", "lib"},
     "keys/exports": {"keys/explore", "keys/models", "keys/reports", "lib"},
     "keys/forms": {
         "keys/bills",
