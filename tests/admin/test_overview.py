@@ -384,8 +384,8 @@ def test_interrupted_requests_of_the_last_day_are_counted(
     answer = browser.get("/admin/")
 
     assert "3 requests were interrupted in the last 24 hours" in items_for(answer)
-    assert 'href="/admin/keys/usagerecord/?status__exact=interrupted&amp;time=day"' in answer.text
-    assert browser.get("/admin/keys/usagerecord/?status__exact=interrupted&time=day").status_code == 200
+    assert 'href="/admin/keys/usagerecord/?range=24h&amp;outcome=interrupted"' in answer.text
+    assert browser.get("/admin/keys/usagerecord/?range=24h&outcome=interrupted").status_code == 200
 
 
 def test_spooled_usage_records_are_reported(browser: Client, local: Upstream, spool: Path) -> None:
@@ -480,5 +480,5 @@ def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, recorder: U
         taken[expected] = len(captured)
 
     # session, user, any usage record, days and yesterday (3), month (4), movers (3), errors (2), upstreams (3),
-    # keys (2), models (4), interrupted, upstreams that need attention (2), time zone
-    assert taken == {5: 28, 50: 28}
+    # keys (2), models (4), interrupted, incidents, upstreams that need attention (2), time zone
+    assert taken == {5: 29, 50: 29}

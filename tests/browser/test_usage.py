@@ -65,7 +65,7 @@ def test_the_page_shows_the_rows_and_their_total(visitor: Visitor, recorder: Usa
 
 def test_the_chart_is_painted_in_both_themes(visitor: Visitor, recorder: UsageRecorder) -> None:
     record_requests(recorder)
-    page = visitor.open(USAGE)
+    page = visitor.open(f"{USAGE}?measure=requests")
     color = "Chart.getChart(document.querySelector('figure canvas')).data.datasets[0].backgroundColor"
 
     assert page.evaluate("Chart.version") == CHART_VERSION
@@ -141,8 +141,9 @@ def test_the_export_is_a_file(visitor: Visitor, recorder: UsageRecorder, tmp_pat
     record_requests(recorder)
     page = visitor.open(f"{USAGE}?range=30d")
 
+    page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export CSV").click()
+        page.get_by_role("listitem").filter(has_text="Days, keys and models").get_by_role("link", name="CSV").click()
     download.value.save_as(tmp_path / "usage.csv")
 
     lines = list(csv.DictReader((tmp_path / "usage.csv").read_text().splitlines()))
