@@ -34,7 +34,7 @@ IMPORTS: dict[str, set[str]] = {
         "lib",
     },
     "keys/apps": set(),
-    "keys/bills": {"audit", "keys/models", "keys/pricing", "lib"},
+    "keys/bills": {"audit", "keys/models", "keys/pricing", "keys/usage", "lib"},
     "keys/budgets": {"keys/domain", "keys/errors", "keys/models", "lib"},
     "keys/display": {"keys/domain", "keys/models"},
     "keys/domain": {"lib"},
