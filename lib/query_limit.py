@@ -1,4 +1,4 @@
-"""Time limit for the queries of a page: one that reads too much ends with a sentence, not with an error page."""
+"""Time limit for queries: a page that reads too much ends with a sentence. Commands have no limit."""
 
 import time
 from collections.abc import Iterator
@@ -12,6 +12,18 @@ INSTRUCTIONS = 50_000
 """Instructions of SQLite's virtual machine between two looks at the clock: about a millisecond."""
 
 _QUERY_CANCELED = "57014"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
+
+_is_lifted = False
+
+
+def lift() -> None:
+    """Remove the limit in this process, which runs a command. Connections that exist already keep theirs."""
+    global _is_lifted
+    _is_lifted = True
+
+
+def is_lifted() -> bool:
+    return _is_lifted
 
 
 class QueryTimeout(Exception):
@@ -40,7 +52,7 @@ def _is_timeout(error: DatabaseError) -> bool:
 
 @contextmanager
 def _limit_of_sqlite(seconds: float) -> Iterator[None]:
-    if connection.vendor != "sqlite":
+    if _is_lifted or connection.vendor != "sqlite":
         yield
         return
     connection.ensure_connection()
