@@ -39,7 +39,7 @@ GROUPS = ("api_key_id", "team_id", "model", "upstream_model", "status")
 
 
 @pytest.fixture
-def installation(quiet_ledger: None) -> Installation:
+def installation(patient_ledger: None) -> Installation:
     found = Installation()
     reporting_zone.start()
     return found

@@ -55,7 +55,7 @@ DATES = DateRange(first=datetime(2026, 7, 1).date(), last=NOW.date())
 
 
 @pytest.fixture
-def installation(quiet_ledger: None, record_table_form: str, settings: Any) -> Iterator[Installation]:
+def installation(patient_ledger: None, record_table_form: str, settings: Any) -> Iterator[Installation]:
     """Requests of five months, of which one is open."""
     with time_machine.travel(NOW, tick=False):
         found = Installation()
