@@ -1,7 +1,7 @@
 """Results of questions: totals, rows by group and series by bucket, each with the period before."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,7 @@ class AnswerRow:
     before: Figures | None
     """Of the period before; None without a comparison."""
     series: list[Figures]
-    """The measure's figures in each bucket."""
+    """The measure's figures in each bucket. Empty where they were not asked for."""
     is_others: bool = False
 
 
@@ -92,17 +92,22 @@ class Answer:
         return "" if filters is None else links.joined(links.interval_query(interval), filters)
 
 
-def answer(question: Question) -> Answer:
-    """Read the figures of a question. Raise QueryTimeout where that takes too long."""
+def answer(question: Question, *, charted_only: bool = False) -> Answer:
+    """Read the figures of a question. Raise QueryTimeout where that takes too long.
+
+    `charted_only`: of a percentile, read the series of the rows with the most requests only, as many as a chart shows.
+    Histograms by group and bucket are the most rows that a question reads.
+    """
     with limited(), consistent_reads():
-        return _Reading(question, timezone.now()).answer()
+        return _Reading(question, timezone.now(), charted_only=charted_only).answer()
 
 
 class _Reading:
     """The queries of one question."""
 
-    def __init__(self, question: Question, now: datetime) -> None:
+    def __init__(self, question: Question, now: datetime, *, charted_only: bool) -> None:
         self.question = question
+        self.charted_only = charted_only
         self.now = now
         self.measure = MEASURES[question.measure]
         self.bucket = buckets.fitted(question.bucket, question.interval)
@@ -182,21 +187,35 @@ class _Reading:
         groups = self.question.groups
         whole = self._parts(self.question.interval)
         sums = self._top(whole)
-        only = {name: list({subject[place] for subject in sums}) for place, name in enumerate(groups)}
+        only = self._values(sums)
         now = self._with_histograms([part.narrowed(only) for part in whole], _figures(sums), grouped=True)
-        top = [part.narrowed(only) for part in parts]
-        series = self._with_histograms(top, self._series(top, sums), grouped=True, bounded=True)
+        charted = self._charted(now)
+        top = [part.narrowed(self._values(charted)) for part in parts]
+        series = self._with_histograms(top, self._series(top, charted), grouped=True, bounded=True)
         earlier: dict[Stored, Figures] = {}
         if self.before:
             top = [part.narrowed(only) for part in self._parts(self.before)]
             columns = self.measure.columns or ("completed",)
             found = sources.sums(top, columns, groups=groups)
             earlier = self._with_histograms(top, _figures(found, columns), grouped=True)
-        rows = self._labeled(now, earlier, series)
+        rows = self._labeled(now, earlier, {subject: self._of_buckets(series, subject) for subject in charted})
         rows.sort(key=self._order(), reverse=self._is_descending())
         return [*rows, *self._others(rows, total, total_before, by_bucket)]
 
-    def _series(self, parts: list[SourcePart], top: Mapping[Stored, Any]) -> dict[Stored, Figures]:
+    def _values(self, subjects: Collection[Stored]) -> dict[str, list[Any]]:
+        """Return the stored values of each group."""
+        return {name: list({each[place] for each in subjects}) for place, name in enumerate(self.question.groups)}
+
+    def _charted(self, now: Mapping[Stored, Figures]) -> set[Stored]:
+        """Return the groups whose series are read."""
+        if not self.charted_only or not self.measure.latency:
+            return set(now)
+        return set(sorted(now, key=lambda subject: now[subject].totals.requests, reverse=True)[:IN_CHART])
+
+    def _of_buckets(self, series: Mapping[Stored, Figures], subject: Stored) -> list[Figures]:
+        return [series.get((number, *subject), NOTHING) for number in range(len(self.begins))]
+
+    def _series(self, parts: list[SourcePart], top: Collection[Stored]) -> dict[Stored, Figures]:
         if self._cube is not None:
             return _figures({subject: sums for subject, sums in self._cube.items() if subject[1:] in top})
         columns = self.measure.columns or ("completed",)
@@ -240,7 +259,7 @@ class _Reading:
         return lambda row: (_number(value(row.figures)), row.labels)
 
     def _labeled(
-        self, now: Mapping[Stored, Figures], earlier: Mapping[Stored, Figures], series: Mapping[Stored, Figures]
+        self, now: Mapping[Stored, Figures], earlier: Mapping[Stored, Figures], series: Mapping[Stored, list[Figures]]
     ) -> list[AnswerRow]:
         texts, labels = [], []
         for place, name in enumerate(self.question.groups):
@@ -256,7 +275,7 @@ class _Reading:
                     labels=tuple(labels[place][value] for place, value in enumerate(values)),
                     figures=each,
                     before=earlier.get(subject, NOTHING) if self.before else None,
-                    series=[series.get((number, *subject), NOTHING) for number in range(len(self.begins))],
+                    series=series.get(subject, []),
                 )
             )
         return rows
@@ -270,7 +289,7 @@ class _Reading:
             return []
         series = [
             remaining(by_bucket.get((number,), NOTHING), (row.series[number] for row in rows), self.measure)
-            for number in range(len(self.begins))
+            for number in range(len(self.begins) if all(row.series for row in rows) else 0)
         ]
         return [
             AnswerRow(

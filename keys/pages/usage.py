@@ -42,7 +42,7 @@ def usage(request: HttpRequest) -> HttpResponse:
     question, left_out = asked(request)
     if request.GET.get("add") and "add_value" in request.GET:
         return _with_filter(request, question)
-    found, problem = _answered(lambda: answer(question))
+    found, problem = _answered(lambda: answer(question, charted_only=True))
     context = {
         "title": "Usage",
         "question": question,

@@ -68,7 +68,7 @@ def _series(found: Answer) -> list[tuple[str, str | None, list[Figures]]]:
     """Return the series of the chart: label, filters of the records, and the figures of each bucket."""
     if not found.question.groups:
         return [(found.measure.label, _filters(found, None), found.series)]
-    named = [row for row in found.rows if not row.is_others]
+    named = [row for row in found.rows if row.series and not row.is_others]
     named = sorted(named, key=lambda row: _weight(found, row), reverse=True)[:IN_CHART]
     series = [(_label(row), _filters(found, row), row.series) for row in named]
     if len(found.rows) > len(named):
@@ -255,6 +255,8 @@ def _names(found: Answer, row: AnswerRow) -> list[dict[str, str]]:
 
 
 def _trend(measure: UsageMeasure, series: Sequence[Figures]) -> SafeString:
+    if not series:
+        return SafeString()
     return cells.sparkline(wording.trend([measure.value(each) for each in series]))
 
 
@@ -282,4 +284,6 @@ def sentences(found: Answer) -> list[str]:
         said.append(f"{purged}: {kept}.")
     if found.measure.latency:
         said.append("Percentiles are read from histograms, within 5 % of the exact value.")
+        if any(not row.series for row in found.rows):
+            said.append(f"Trends are shown for the {IN_CHART} rows of the chart: those with the most requests.")
     return said

@@ -161,6 +161,21 @@ def test_the_chart_has_the_figures_of_its_table(browser: Client, recorder: Usage
     assert block and json.loads(block[1]) == chart
 
 
+def test_percentiles_have_trends_in_the_rows_of_the_chart_only(browser: Client, recorder: UsageRecorder) -> None:
+    for number in range(9):
+        for _ in range(number + 1):
+            recorder.record(created_at=NOW, model=f"model-{number}")
+
+    page = browser.get(f"{USAGE}?measure=latency_p95")
+
+    series = page.context["chart"]["series"]
+    assert [each["name"] for each in series] == [*(f"model-{number}" for number in range(8, 1, -1)), "Other"]
+    assert all(each["values"][-1] for each in series)
+    trends = {row["names"][0]["label"]: bool(row["trend"]) for row in page.context["table"]["rows"]}
+    assert trends == {f"model-{number}": number > 1 for number in range(9)}
+    assert "Trends are shown for the 7 rows of the chart" in page.text
+
+
 def test_every_figure_on_the_page_leads_to_its_records(browser: Client, recorder: UsageRecorder) -> None:
     for number in range(4):
         recorder.record(created_at=NOW, model=f"model-{number % 2}", status="failed" if number else "completed")
@@ -174,6 +189,8 @@ def test_every_figure_on_the_page_leads_to_its_records(browser: Client, recorder
         if "token" not in link:
             assert left_out == [] and records.matching(question).count() >= int(shown)
     assert len(links) > 6
+    statuses = {link: browser.get(link.replace("&amp;", "&")).status_code for link in links}
+    assert set(statuses.values()) == {200}, statuses
 
 
 @pytest.mark.parametrize("sort", ["name", "-name", "change", "share", "-errors", "cost", "latency_p95"])
@@ -237,7 +254,7 @@ def test_minutes_are_read_from_records_and_the_page_says_so(browser: Client, rec
 def test_a_question_that_takes_too_long_is_asked_to_be_narrower(
     browser: Client, recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_slow(question: Any) -> Any:
+    def too_slow(question: Any, **options: Any) -> Any:
         raise QueryTimeout
 
     monkeypatch.setattr(usage, "answer", too_slow)

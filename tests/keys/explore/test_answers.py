@@ -20,7 +20,7 @@ from keys.explore.intervals import Interval
 from keys.explore.measures import DURATION, MEASURES, TTFT
 from keys.explore.question import Filter, Question, parse
 from keys.explore.sources import SourcePart
-from keys.models import APIKey
+from keys.models import APIKey, RetainedUsage
 from keys.usage import rollup_check, statements
 from keys.usage.rows import Row as RecordRow
 from keys.usage.statements import Settle
@@ -231,6 +231,39 @@ def test_groups_beyond_the_table_are_one_row(quiet_ledger: None, owner: User) ->
         behind = parse(QueryDict(found.records_url(others).partition("?")[2]))[0]
         assert records.matching(behind).count() == 3
         assert sum(each.totals.requests for each in others.series) == 3
+
+
+def test_the_series_of_the_chart_are_those_of_all_rows(quiet_ledger: None, owner: User) -> None:
+    record = UsageRecorder(APIKey.objects.issue(name="app", owner=owner)[0]).record
+    for number in range(9):
+        for _ in range(number + 1):
+            record(created_at=NOW, model=f"model-{number}", duration_ms=10 * number)
+    question = parse(QueryDict("measure=latency_p95&group=model&range=today"))[0]
+
+    every, charted = answer(question), answer(question, charted_only=True)
+
+    series = {row.values: row.series for row in every.rows}
+    assert all(series.values())
+    assert {row.values: row.series for row in charted.rows if row.series} == {
+        (f"model-{number}",): series[f"model-{number}",] for number in range(2, 9)
+    }
+    assert [row.figures for row in charted.rows] == [row.figures for row in every.rows]
+
+
+def test_figures_of_purged_records_have_no_links(quiet_ledger: None, owner: User) -> None:
+    record = UsageRecorder(APIKey.objects.issue(name="app", owner=owner)[0]).record
+    for days in (0, 3):
+        record(created_at=NOW - timedelta(days=days), model="gpt")
+    kept = intervals.midnight(intervals.local(NOW).date() - timedelta(days=1))
+    RetainedUsage.objects.create(records_begin=kept)
+
+    found = answer(parse(QueryDict("measure=requests&group=model&range=7d&bucket=day&compare=1"))[0])
+    [row] = found.rows
+    links = {begin: found.records_url(row, number=number) for number, begin in enumerate(found.begins)}
+
+    assert row.figures.totals.requests == 2
+    assert {begin for begin, link in links.items() if link} == {begin for begin in found.begins if begin >= kept}
+    assert found.records_url(row) == found.records_url() == found.records_url(before=True) == ""
 
 
 def test_a_scope_restricts_every_figure(requests: list[RecordRow]) -> None:
