@@ -15,6 +15,7 @@ EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.SavedView": set(),
     "keys.Team": set(),
     "keys.Budget": set(),
+    "keys.KeyRequest": {"decided_by", "requested_by", "shadow_mode", "token"},
     "keys.ModelPrice": set(),
     "keys.PriceModifier": set(),
     "keys.NegotiatedFactor": set(),

@@ -35,6 +35,7 @@ ROLES: dict[str, list[str]] = {
         "keys.revoke_apikey",
         "keys.export_apikey",
         "keys.*_budget",
+        "keys.view_keyrequest",
         "keys.view_team",
         "keys.view_all_teams",
         "keys.view_modelprice",
@@ -60,6 +61,8 @@ ROLES: dict[str, list[str]] = {
         "keys.view_usagerecord",
         "keys.export_usage",
         "keys.view_team",
+        "keys.add_keyrequest",
+        "keys.view_keyrequest",
     ],
 }
 

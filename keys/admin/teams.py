@@ -4,11 +4,13 @@ from collections import defaultdict
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminTextInputWidget
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -22,7 +24,7 @@ from keys.forms.fields import ModelNamesField
 from keys.forms.partial_save import PartialSaveForm
 from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
-from keys.pages import change_state
+from keys.pages import change_state, owner_usage
 from lib.admin import cells
 from lib.admin.model_admin import GatewayTabularInline
 
@@ -69,6 +71,7 @@ class TeamChangeList(ChangeList):
 @admin.register(Team)
 class TeamAdmin(TeamScopedAdmin):
     team_path = "pk"
+    team_scoped_views = (*TeamScopedAdmin.team_scoped_views, "usage_view")
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
         (None, {"fields": ["name", ("email", "statement"), "purpose", "members"]}),
@@ -150,6 +153,20 @@ class TeamAdmin(TeamScopedAdmin):
             ]
             facts["keys_count"] = team.api_keys.count()
         return facts
+
+    # ---- Usage
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.usage_view)
+        return [path("<path:object_id>/usage/", view, name="keys_team_usage"), *super().get_urls()]
+
+    def usage_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        team = self.get_object(request, unquote(object_id))
+        if team is None:
+            raise Http404
+        return owner_usage.team_page(request, team)
 
     # ---- Queries and permissions
 

@@ -2,6 +2,7 @@
 
 from keys.models.bills import Bill, BillLine, SignedOffMonth, UpstreamKeys
 from keys.models.budgets import Budget, BudgetPeriod
+from keys.models.key_requests import KeyRequest
 from keys.models.key_state import KeyState
 from keys.models.keys import APIKey, KeyRevoked, KeySecret, new_public_id
 from keys.models.notifications import Notification
@@ -39,6 +40,7 @@ __all__ = [
     "DailyUsage",
     "HourlyLatency",
     "HourlyUsage",
+    "KeyRequest",
     "KeyRevoked",
     "KeySecret",
     "KeyState",

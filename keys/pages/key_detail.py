@@ -104,6 +104,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         # It names former owners, and administrators with their IP addresses.
         "history": history_of(api_key) if teams is None else None,
         "may": permitted_actions(request.user, api_key),
+        "may_request_increase": api_key.team is not None and _asks(request.user) and api_key.revoked_at is None,
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
         "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?range=7d&key={api_key.public_id}",
@@ -125,6 +126,11 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
             "rejections": rejections(api_key, teams),
         }
     return context
+
+
+def _asks(user: Any) -> bool:
+    """Return whether the user requests increases, since it may not set them."""
+    return user.has_perm("keys.add_keyrequest") and not user.has_perm("keys.change_apikey")
 
 
 def blocked_reasons(api_key: APIKey) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.urls import URLPattern, path, reverse
 
 from keys.pages.hygiene import key_hygiene
+from keys.pages.owner_usage import user_page
 from keys.pages.price_update import price_update
 from keys.pages.rerating import rerating
 from keys.pages.saved_views import change_views
@@ -33,6 +34,7 @@ def report_urls(admin_view: Callable[[Any], Any]) -> list[URLPattern]:
         path("usage/export/", admin_view(usage_export), name="usage_export"),
         path("usage/views/", admin_view(change_views), name="usage_views"),
         path("hygiene/", admin_view(key_hygiene), name="hygiene"),
+        path("owners/<path:object_id>/", admin_view(user_page), name="auth_user_usage"),
         path("prices/update/", admin_view(price_update), name="price_update"),
         path("prices/rerating/", admin_view(rerating), name="rerating"),
     ]

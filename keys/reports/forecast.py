@@ -12,7 +12,7 @@ from keys.domain.limits import LIMIT_LABELS
 from keys.limits import limiter
 from keys.limits.checks import LimitDecision, LimitState
 from keys.limits.limiter import Limits
-from keys.models import APIKey
+from keys.models import APIKey, Team
 from keys.reports import totals
 from keys.reports.date_range import DateRange
 from keys.reports.key_activity import KeyActivity
@@ -91,6 +91,13 @@ def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
     if any(each.scope == "team" for each in budgets):
         rates["team"] = team_spend_rate(api_key)
     return [forecast(each, rates[each.scope]) for each in budgets]
+
+
+def team_budget_meters(team: Team) -> list[BudgetMeter]:
+    """Return the budgets of a team with their forecasts. Three queries."""
+    hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(team_id=team.pk)
+    rate = _rate(totals.total(hours), since=team.created_at)
+    return [forecast(each, rate) for each in status.for_budgets(team.budgets.all())]
 
 
 def team_spend_rate(api_key: APIKey) -> SpendRate:

@@ -12,7 +12,8 @@ from django.utils import timezone
 from keys.access.team_scope import teams_of
 from keys.hygiene import findings
 from keys.hygiene.checks import Severity
-from keys.models import HourlyUsage, UsageRecord
+from keys.key_requests.notices import DECIDE
+from keys.models import HourlyUsage, KeyRequest, UsageRecord
 from keys.models.teams import Teams, of_teams
 from keys.pricing.unpriced import unpriced_models
 from keys.reports.totals import from_columns, grouped
@@ -32,6 +33,7 @@ INTERRUPTED_WITHIN = timedelta(days=1)
 SHOWN_MODELS = 3
 SHOWN_INCIDENTS = 10
 CRITICAL_KINDS = (AlertKind.CIRCUIT, AlertKind.LEDGER)
+SHOWN_REQUESTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,27 @@ def items_for(user: Any) -> list[AttentionItem]:
     """Return the items that the user can view, critical ones first."""
     teams = teams_of(user)
     found = [item for permission, part in _parts(user).items() if user.has_perm(permission) for item in part(teams)]
+    found += _key_requests(user)
     return sorted(found, key=lambda item: item.severity != Severity.CRITICAL)
+
+
+def _key_requests(user: Any) -> Iterator[AttentionItem]:
+    """Yield the requests that the user can decide, and its own approved ones whose key was not shown."""
+    if not user.has_perm("keys.view_keyrequest"):
+        return
+    may_decide = user.has_perm(DECIDE) and teams_of(user) is None
+    if may_decide and (count := KeyRequest.objects.filter(state=KeyRequest.State.PENDING).count()):
+        title = "1 key request waits" if count == 1 else f"{count:,} key requests wait"
+        url = reverse("admin:keys_keyrequest_changelist", query={"state__exact": KeyRequest.State.PENDING})
+        yield AttentionItem(severity=Severity.WARNING, title=f"{title} for a decision", url=url)
+    for each in KeyRequest.objects.filter(KeyRequest.to_reveal(timezone.now()), requested_by=user)[:SHOWN_REQUESTS]:
+        until = timezone.localtime(each.reveal_before)
+        yield AttentionItem(
+            severity=Severity.WARNING,
+            title=f"Your key {each.name} is approved",
+            detail=f"Show and store it before {until:%Y-%m-%d %H:%M}.",
+            url=reverse("admin:keys_keyrequest_change", args=[each.pk]),
+        )
 
 
 def _api_keys(teams: Teams) -> Iterator[AttentionItem]:

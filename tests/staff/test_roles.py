@@ -48,10 +48,13 @@ def test_a_new_installation_has_the_roles() -> None:
         "keys.view_usagerecord",
         "keys.export_usage",
         "keys.view_team",
+        "keys.add_keyrequest",
+        "keys.view_keyrequest",
     }
     assert permissions_of("Key manager") == {
         *(f"keys.{verb}_apikey" for verb in ("view", "issue", "change", "rotate", "disable", "revoke", "export")),
         *(f"keys.{verb}_budget" for verb in ("view", "add", "change", "delete")),
+        "keys.view_keyrequest",
         "keys.view_team",
         "keys.view_all_teams",
         "keys.view_modelprice",

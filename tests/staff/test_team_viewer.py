@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.models import APIKey, Budget, Team, UsageRecord
+from keys.models import APIKey, Budget, KeyRequest, Team, UsageRecord
 from tests.support.admin_urls import address_of, admin_patterns
 from tests.support.usage_rows import UsageRecorder
 
@@ -48,7 +48,11 @@ def populate(recorder: UsageRecorder, name: str, owner: User) -> dict[str, Any]:
     recorder.record(as_key=api_key, status="started", **about)
     recorder.record(as_key=api_key, status="rejected", model=f"{name}-model")
     recorder.record(as_key=personal, **common)
+    asked = KeyRequest(kind="key", name=f"{name}-asked", team=team, reason=f"{name}-reason", token=name)
+    asked.requested_by, asked.expires_in_days, asked.note = owner, 30, f"{name}-note"
+    asked.save()
     return {
+        "keys.keyrequest": asked,
         "keys.apikey": api_key,
         "keys.team": team,
         "keys.budget": budget,
@@ -202,6 +206,10 @@ def test_the_own_team_is_shown(viewer: Client, own: dict[str, Any]) -> None:
         "/admin/keys/apikey/": f"mgw_{api_key.secrets.get().hint}",
         reverse("admin:keys_apikey_change", args=[api_key.pk]): "own-center",
         "/admin/keys/team/": "own-team",
+        reverse("admin:keys_team_usage", args=[own["keys.team"].pk]): "own-model",
+        "/admin/keys/keyrequest/": "own-asked",
+        reverse("admin:keys_keyrequest_change", args=[own["keys.keyrequest"].pk]): "own-reason",
+        "/admin/keys/keyrequest/add/": "own-team",
         reverse("admin:keys_team_change", args=[own["keys.team"].pk]): "own-purpose",
         "/admin/keys/usagerecord/": record.pk,
         reverse("admin:keys_usagerecord_change", args=[record.pk]): "own-session",

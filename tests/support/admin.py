@@ -12,7 +12,7 @@ from django.db import models
 from django.test import Client
 
 from keys.bills.importing import import_bill
-from keys.models import APIKey, Budget, ModelPrice, NegotiatedFactor, Notification, Team
+from keys.models import APIKey, Budget, KeyRequest, ModelPrice, NegotiatedFactor, Notification, Team
 from messages_api.models import AlertRule, Incident, Route, RouteTarget, Upstream
 from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
@@ -114,6 +114,7 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
             began_at=record.created_at,
             ended_at=record.created_at,
         ),
+        KeyRequest.objects.create(kind="key", name="asked", team=with_keys, reason="x", token="t", expires_in_days=30),
         import_bill(BytesIO(USAGE), upstream="local", file_name="usage.csv", imported_by="root").bill,
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         NegotiatedFactor.objects.create(upstream="local", factor=1),

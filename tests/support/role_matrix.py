@@ -55,11 +55,13 @@ def edited(*, sees: str, writes: str, adds: str | None = None, deletes: str | No
 
 TABLES: dict[str, dict[str, Page]] = {
     "auth_group": edited(sees="AU", writes="A"),
-    "auth_user": edited(sees="AU", writes="A") | {"password_change": Page(opens="A", writes="A")},
+    "auth_user": edited(sees="AU", writes="A")
+    | {"password_change": Page(opens="A", writes="A"), "usage": Page(opens="AKNU")},
     "keys_apikey": edited(sees="AKUT", writes="AK", deletes="A")
     | {
         "history": Page(opens="AKU"),
         "find": Page(opens="AKUT", status=405),
+        "request_increase": Page(opens="AT", writes="AT"),
         "preview": Page(opens="AK", status=405),
         "import": Page(opens="AK", writes="AK"),
         **dict.fromkeys(("rotate", "disable", "revoke", "temporary_increase"), Page(opens="AK", writes="AK")),
@@ -74,7 +76,8 @@ TABLES: dict[str, dict[str, Page]] = {
     },
     "keys_modelprice": edited(sees="AKNU", writes="A"),
     "keys_negotiatedfactor": edited(sees="AKNU", writes="A"),
-    "keys_team": edited(sees="AKNUT", writes="A") | {"history": Page(opens="AKNU")},
+    "keys_team": edited(sees="AKNUT", writes="A") | {"history": Page(opens="AKNU"), "usage": Page(opens="AKNUT")},
+    "keys_keyrequest": read_only("AKUT") | {"add": Page(opens="AT", writes="AT"), "history": Page(opens="AKU")},
     "keys_usagerecord": read_only("AKNUT") | {"history": Page(opens="AKNU")},
     "messages_api_alertrule": edited(sees="AU", writes="A")
     | {"test": Page(opens="A", writes="A", status=405, otherwise=405)},

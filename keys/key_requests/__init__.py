@@ -1,0 +1,1 @@
+"""Key requests: asking, withdrawing, deciding and revealing, and their notifications."""
