@@ -76,6 +76,14 @@ def add_invalid_modifier(page: Page) -> None:
     expect(page.get_by_text("Enter hours such as 01:00-04:00")).to_be_visible()
 
 
+def ask_for_key(page: Page) -> None:
+    """Fill in the form of a request for a key of the first team, and send it."""
+    page.locator("#id_team").select_option(index=1)
+    page.locator("#id_name").fill("Night job")
+    page.locator("#id_reason").fill("Summaries of the day")
+    page.get_by_role("button", name="Send request").click()
+
+
 def reload_page(page: Page) -> None:
     page.reload()
 
@@ -238,6 +246,14 @@ PAGES = [
     PageVisit(name="imported already", heading="Already issued", action=reload_page, status=409),
     PageVisit(name="teams", heading="Select team to change", url="/admin/keys/team/"),
     PageVisit(name="team", heading="Change team", url=f"{TEAM}change/"),
+    PageVisit(name="usage of a team", heading=re.compile("."), url=f"{TEAM}usage/", action=open_all_details),
+    PageVisit(name="usage of a user", heading="root", url="/admin/owners/{busy.created_by_id}/"),
+    PageVisit(name="request a key", heading="Request an API key", url="/admin/keys/keyrequest/add/"),
+    PageVisit(name="key request", heading="API key: Night job", action=ask_for_key),
+    PageVisit(name="key request, approved", heading="API key: Night job", action=click_button("Approve")),
+    PageVisit(name="requested key", heading="Key issued", action=click_button("Show the key")),
+    PageVisit(name="key requests", heading="Select key request to view", url="/admin/keys/keyrequest/"),
+    PageVisit(name="request an increase", heading=re.compile("^Request an increase"), url=f"{BUSY}request-increase/"),
     PageVisit(name="new team", heading="Add team", url="/admin/keys/team/add/"),
     PageVisit(
         name="disable teams", heading="Disable teams", url="/admin/keys/team/", action=choose_action("disable_selected")
