@@ -133,6 +133,11 @@ class IncreaseForm(KeyRequestForm):
             )
 
     @property
+    def policy(self) -> dict[str, Any]:
+        """The asked or adjusted values: None for those without a field, since the key no longer has such a limit."""
+        return dict.fromkeys((*LIMITS, "budget", "budget_amount")) | super().policy
+
+    @property
     def is_empty(self) -> bool:
         """Whether the key has nothing that can be increased."""
         return not {*LIMITS, "budget"} & set(self.fields)

@@ -141,8 +141,9 @@ def _approve(request: HttpRequest, model_admin: Any, found: KeyRequest, form: An
 
 def _decline(request: HttpRequest, model_admin: Any, found: KeyRequest, form: Any) -> HttpResponse | None:
     _check(may_decide(request.user, found))
-    note = form.fields["note"].clean(request.POST.get("note", "")) if form is not None else ""
-    workflow.decline(found.pk, by=request.user, note=note)
+    if form is not None and form["note"].errors:
+        return None
+    workflow.decline(found.pk, by=request.user, note=form.cleaned_data["note"] if form is not None else "")
     messages.success(request, "The request is declined.")
     return HttpResponseRedirect(_url(found))
 
