@@ -96,8 +96,8 @@ def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
 def team_budget_meters(team: Team) -> list[BudgetMeter]:
     """Return the budgets of a team with their forecasts. Three queries."""
     hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(team_id=team.pk)
-    rate = _rate(totals.total(hours), since=team.created_at)
-    return [forecast(each, rate) for each in status.for_budgets(team.budgets.all())]
+    spending = rate(totals.total(hours), since=team.created_at)
+    return [forecast(each, spending) for each in status.for_budgets(team.budgets.all())]
 
 
 def team_spend_rate(api_key: APIKey) -> SpendRate:
