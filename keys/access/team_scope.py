@@ -1,16 +1,11 @@
 """Scope of a user of the admin: the teams whose keys, usage and budgets the user may view."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
 
 from keys.models.teams import Teams, of_teams
 
-View = Callable[..., HttpResponse]
 ALL_TEAMS = "keys.view_all_teams"
 
 
@@ -48,15 +43,3 @@ def is_team_scoped(view: Any) -> bool:
     """Return whether a view is marked, or is one of the views that its ModelAdmin names in `team_scoped_views`."""
     views = getattr(getattr(view, "__self__", None), "team_scoped_views", ())
     return getattr(view, "is_team_scoped", False) or getattr(view, "__name__", "") in views
-
-
-def closed_out_of_scope(view: View) -> View:
-    """Wrap a view: raise PermissionDenied for a user with a scope unless the view is marked."""
-
-    @wraps(view)
-    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not is_team_scoped(view) and teams_of(request.user) is not None:
-            raise PermissionDenied
-        return view(request, *args, **kwargs)
-
-    return checked

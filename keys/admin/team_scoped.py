@@ -12,6 +12,7 @@ class TeamScopedAdmin(GatewayModelAdmin):
     """ModelAdmin that restricts a user with a scope to the rows of its teams, without changing them.
 
     The first base of its subclasses. Views that are not in `team_scoped_views` are closed to such users.
+    No user deletes rows in bulk.
     """
 
     team_path = "team"
@@ -25,6 +26,8 @@ class TeamScopedAdmin(GatewayModelAdmin):
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
+        # It would query each key's usage: keys are revoked instead. The page of a team says why it cannot be deleted.
+        actions.pop("delete_selected", None)
         return actions if self._is_unlimited(request) else {n: a for n, a in actions.items() if n in self.team_actions}
 
     def has_add_permission(self, request: HttpRequest) -> bool:

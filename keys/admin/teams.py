@@ -184,8 +184,3 @@ class TeamAdmin(TeamScopedAdmin):
         """A team that owns keys is not deleted: each key needs an owner."""
         may_delete = super().has_delete_permission(request, obj)
         return may_delete and (obj is None or not obj.api_keys.exists())
-
-    def get_actions(self, request: HttpRequest) -> Any:
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # teams are deleted one by one: the page says why one cannot be
-        return actions

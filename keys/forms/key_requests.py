@@ -89,7 +89,7 @@ class NewKeyForm(KeyRequestForm):
         cleaned = super().clean() or self.cleaned_data
         team: Team | None = cleaned.get("team") or self.instance.team
         if team is not None and not self.errors:
-            asked = KeyRequest(kind=KeyRequest.Kind.KEY, **self.policy)
+            asked = KeyRequest(kind=KeyRequest.RequestKind.KEY, **self.policy)
             try:
                 workflow.check_new_key(asked, team)
             except ValidationError as error:
@@ -152,7 +152,7 @@ class IncreaseForm(KeyRequestForm):
         if not self.errors and not any(cleaned.get(name) for name in (*LIMITS, "budget_amount")):
             self.add_error(None, "Enter at least one higher value.")
         if not self.errors:
-            asked = KeyRequest(kind=KeyRequest.Kind.INCREASE, api_key=self._api_key, **self.policy)
+            asked = KeyRequest(kind=KeyRequest.RequestKind.INCREASE, api_key=self._api_key, **self.policy)
             try:
                 workflow.check_increase(asked)
             except ValidationError as error:

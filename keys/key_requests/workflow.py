@@ -21,7 +21,7 @@ MAX_PENDING = 5
 MAX_PER_DAY = 20
 """Requests of one user in 24 hours: each sends an e-mail to administrators."""
 REVEAL_WITHIN = timedelta(days=7)
-State = KeyRequest.State
+State = KeyRequest.RequestState
 
 
 class Conflict(Exception):
@@ -67,7 +67,7 @@ def approve(pk: int, *, by: Any, values: Mapping[str, Any], note: str) -> KeyReq
     for name, value in values.items():
         setattr(key_request, name, value)
     key_request.note = note
-    if key_request.kind == KeyRequest.Kind.KEY:
+    if key_request.kind == KeyRequest.RequestKind.KEY:
         check_new_key(key_request, _usable_team(key_request))
         key_request.reveal_before = timezone.now() + REVEAL_WITHIN
     else:

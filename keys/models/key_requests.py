@@ -18,19 +18,19 @@ from keys.models.teams import Team
 class KeyRequest(AccessPolicy):
     """A request for a key or an increase. Its policy holds the asked values; after the approval, the approved ones."""
 
-    class Kind(models.TextChoices):
+    class RequestKind(models.TextChoices):
         KEY = "key", "API key"
         INCREASE = "increase", "Increase"
 
-    class State(models.TextChoices):
+    class RequestState(models.TextChoices):
         PENDING = "pending", "Pending"
         APPROVED = "approved", "Approved"
         DECLINED = "declined", "Declined"
         WITHDRAWN = "withdrawn", "Withdrawn"
         REVEALED = "revealed", "Key shown"
 
-    kind = models.CharField(max_length=8, choices=Kind.choices)
-    state = models.CharField(max_length=12, choices=State.choices, default=State.PENDING, editable=False)
+    kind = models.CharField(max_length=8, choices=RequestKind.choices)
+    state = models.CharField(max_length=12, choices=RequestState.choices, default=RequestState.PENDING, editable=False)
     team = models.ForeignKey(Team, on_delete=models.SET_NULL, null=True, related_name="key_requests")
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
@@ -71,7 +71,7 @@ class KeyRequest(AccessPolicy):
 
     @property
     def is_pending(self) -> bool:
-        return self.state == self.State.PENDING
+        return self.state == self.RequestState.PENDING
 
     @property
     def is_expired(self) -> bool:
@@ -81,7 +81,7 @@ class KeyRequest(AccessPolicy):
     @property
     def awaits_reveal(self) -> bool:
         """Whether it approves a key that was not issued yet."""
-        return self.kind == self.Kind.KEY and self.state == self.State.APPROVED
+        return self.kind == self.RequestKind.KEY and self.state == self.RequestState.APPROVED
 
     @property
     def state_label(self) -> str:

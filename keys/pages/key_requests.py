@@ -22,7 +22,7 @@ from lib.admin.render import admin_page
 
 ASK = "keys.add_keyrequest"
 CHANGE_KEY = "keys.change_apikey"
-Kind = KeyRequest.Kind
+Kind = KeyRequest.RequestKind
 
 
 def ask_for_key(request: HttpRequest, model_admin: Any) -> HttpResponse:

@@ -10,11 +10,11 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys.access.team_scope import closed_out_of_scope
 from keys.pages.urls import report_links
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
 from messages_api.routing.suggestions import UnroutedModel, unrouted
+from project.site.closed_views import closed_out_of_scope
 from project.site.overview import overview_for
 from project.site.urls import page_urls
 from staff import login as staff_login

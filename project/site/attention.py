@@ -65,9 +65,9 @@ def _key_requests(user: Any) -> Iterator[AttentionItem]:
     if not user.has_perm("keys.view_keyrequest"):
         return
     may_decide = user.has_perm(DECIDE) and teams_of(user) is None
-    if may_decide and (count := KeyRequest.objects.filter(state=KeyRequest.State.PENDING).count()):
+    if may_decide and (count := KeyRequest.objects.filter(state=KeyRequest.RequestState.PENDING).count()):
         title = "1 key request waits" if count == 1 else f"{count:,} key requests wait"
-        url = reverse("admin:keys_keyrequest_changelist", query={"state__exact": KeyRequest.State.PENDING})
+        url = reverse("admin:keys_keyrequest_changelist", query={"state__exact": KeyRequest.RequestState.PENDING})
         yield AttentionItem(severity=Severity.WARNING, title=f"{title} for a decision", url=url)
     for each in KeyRequest.objects.filter(KeyRequest.to_reveal(timezone.now()), requested_by=user)[:SHOWN_REQUESTS]:
         until = timezone.localtime(each.reveal_before)

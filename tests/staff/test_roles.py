@@ -35,6 +35,7 @@ def test_a_new_installation_has_the_roles() -> None:
     assert permissions_of("Auditor") == {label for label in everything if ".view_" in label}
     assert permissions_of("Analyst") == {
         "keys.view_usagerecord",
+        "keys.share_savedview",
         "keys.export_usage",
         "keys.view_team",
         "keys.view_all_teams",
@@ -60,6 +61,7 @@ def test_a_new_installation_has_the_roles() -> None:
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
         "keys.view_usagerecord",
+        "keys.share_savedview",
     }
 
 

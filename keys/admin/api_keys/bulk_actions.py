@@ -79,10 +79,5 @@ class BulkActions(GatewayModelAdmin):
         response.headers["Cache-Control"] = "private, no-store"
         return response
 
-    def get_actions(self, request: HttpRequest) -> Any:
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # it would query each key's usage; keys are revoked instead
-        return actions
-
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("keys.export_apikey")
