@@ -39,12 +39,12 @@ def decided(key_request: KeyRequest) -> None:
 
 
 def _administrators() -> list[str]:
-    """Return the addresses of users who can decide, and of all alert recipients."""
+    """Return the email addresses of users who can decide, and of all alert recipients."""
     users = get_user_model().objects
     may_decide = users.with_perm(DECIDE, backend=_BACKEND).filter(is_staff=True).exclude(email="")
     of_all_teams = users.with_perm(ALL_TEAMS, backend=_BACKEND).values("pk")
-    addresses = may_decide.filter(pk__in=of_all_teams).order_by("pk").values_list("email", flat=True)
-    return list(dict.fromkeys([*settings.ALERT_EMAILS, *addresses[:MAX_RECIPIENTS]]))
+    emails = may_decide.filter(pk__in=of_all_teams).order_by("pk").values_list("email", flat=True)
+    return list(dict.fromkeys([*settings.ALERT_EMAILS, *emails[:MAX_RECIPIENTS]]))
 
 
 def _queue(key_request: KeyRequest, event: str, *, subject: str, lines: list[str], recipients: list[str]) -> None:

@@ -366,7 +366,7 @@ def test_hostile_texts_are_inert(ann: Client, manager: Client, crew: Team) -> No
 # ---- At the same time.
 
 
-def at_once(*actions: Callable[[], Any]) -> list[Any]:
+def concurrently(*actions: Callable[[], Any]) -> list[Any]:
     """Run actions in threads that start together. Return what each returned or raised."""
     barrier = threading.Barrier(len(actions))
     results: list[Any] = [None] * len(actions)
@@ -389,14 +389,14 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_approvals_at_once_one_is_a_conflict() -> None:
+def test_of_two_concurrent_approvals_one_is_a_conflict() -> None:
     assert connection.in_atomic_block is False
     crew, users = Team.objects.create(name="crew"), [User.objects.create_user(name) for name in ("ann", "m1", "m2")]
     key_request = KeyRequest(kind="key", team=crew, requested_by=users[0], name="app", reason="x", token="t")
     key_request.expires_in_days = 30
     workflow.ask(key_request)
 
-    results = at_once(
+    results = concurrently(
         *(lambda by=by: workflow.approve(key_request.pk, by=by, values={}, note="") for by in users[1:]),
     )
 
@@ -405,7 +405,7 @@ def test_of_two_approvals_at_once_one_is_a_conflict() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_reveals_at_once_one_is_a_conflict() -> None:
+def test_of_two_concurrent_reveals_one_is_a_conflict() -> None:
     crew, ann = Team.objects.create(name="crew"), User.objects.create_user("ann")
     crew.members.add(ann)
     key_request = KeyRequest(kind="key", team=crew, requested_by=ann, name="app", reason="x", token="t")
@@ -413,7 +413,7 @@ def test_of_two_reveals_at_once_one_is_a_conflict() -> None:
     workflow.ask(key_request)
     workflow.approve(key_request.pk, by=ann, values={}, note="")
 
-    results = at_once(*[lambda: workflow.reveal(key_request.pk, by=User.objects.get(pk=ann.pk))] * 2)
+    results = concurrently(*[lambda: workflow.reveal(key_request.pk, by=User.objects.get(pk=ann.pk))] * 2)
 
     assert sorted(isinstance(each, Conflict) for each in results) == [False, True]
     assert APIKey.objects.count() == 1
