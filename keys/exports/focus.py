@@ -3,8 +3,8 @@ Export for finance in the FOCUS 1.2 format (FinOps Open Cost and Usage Specifica
 
 One row for each day of the reporting time zone, API key, model of an upstream, and kind of token that has a price.
 `ConsumedQuantity` times `ContractedUnitPrice` is exactly the cost wherever one price applied to the whole row;
-elsewhere the unit price is empty. Days whose records are purged have one row for all kinds, from the hourly rollups.
-Requests without a price cost 0 here and are counted in `x_UnpricedRequests`.
+elsewhere the unit price is empty. Charges are read from records: days whose records are purged have none. Requests
+without a price cost 0 here and are counted in `x_UnpricedRequests`.
 """
 
 import json
