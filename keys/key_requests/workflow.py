@@ -32,9 +32,8 @@ class Conflict(Exception):
 def ask(key_request: KeyRequest) -> None:
     """Store a request and notify administrators. Raise Conflict beyond the limits of the user, IntegrityError twice."""
     user_id = key_request.requested_by_id
-    get_user_model().objects.select_for_update(no_key=True).get(
-        pk=user_id
-    )  # of two concurrent ones, one counts the other
+    # Of two concurrent ones, one counts the other.
+    get_user_model().objects.select_for_update(no_key=True).get(pk=user_id)
     own = KeyRequest.objects.filter(requested_by=user_id)
     if own.filter(state=State.PENDING).count() >= MAX_PENDING:
         raise Conflict(f"{MAX_PENDING} of your requests wait for a decision. Withdraw one, or wait.")

@@ -104,6 +104,7 @@ PAGES: dict[str, Page] = {
     "upstream_health": Page(opens="AU"),
     "usage": Page(opens="AKNUT"),
     "usage_csv": Page(opens="AN"),
+    "usage_export": Page(opens="ANT"),
     "usage_views": Page(opens="AKNUT", writes="AKNUT", status=405),
     "two_factor": Page(opens=ALL, writes=ALL),
     "two_factor_verify": Page(opens=ALL, status=302),  # no user here has a code to enter
