@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.utils.safestring import SafeString
-
 from keys.explore import dimensions, links, wording
 from keys.explore.answer import IN_CHART, Answer, AnswerRow, remaining
 from keys.explore.buckets import BELOW_AN_HOUR
@@ -254,9 +252,9 @@ def _names(found: Answer, row: AnswerRow) -> list[dict[str, str]]:
     ]
 
 
-def _trend(measure: UsageMeasure, series: Sequence[Figures]) -> SafeString:
+def _trend(measure: UsageMeasure, series: Sequence[Figures]) -> str:
     if not series:
-        return SafeString()
+        return ""
     return cells.sparkline(wording.trend([measure.value(each) for each in series]))
 
 

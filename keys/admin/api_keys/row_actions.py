@@ -41,7 +41,7 @@ def menu(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString
     """
     found = [each for each in actions if each.applies_to(api_key)]
     if not found:
-        return SafeString("&nbsp;")  # the list shows an empty value as a dash
+        return format_html("<span>{}</span>", "\u00a0")  # the list shows an empty value as a dash
     parts = ((api_key.pk, each.name, each.verb, api_key.name, each.verb) for each in found)
     items = format_html_join("", '<a href="{}/{}/" aria-label="{} {}">{}</a>', parts)
     # A popover is in the top layer: the scroll region of the list does not cut it off. It needs no script.
