@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
 """Generous, for a busy machine: no test asserts that something is fast."""
 AXE_RULES = ("landmark-unique", "link-in-text-block")
 """Rules of which every violation counts, also moderate ones."""

@@ -277,6 +277,10 @@ PAGES = [
     PageVisit(name="bills", heading="Select bill to view", url="/admin/keys/bill/"),
     PageVisit(name="usage", heading="Usage", url="/admin/usage/?compare=1&group=key&add=key", action=open_all_details),
     PageVisit(name="requests", heading="Usage records", url="/admin/keys/usagerecord/"),
+    PageVisit(
+        name="requests, filtered", heading="Usage records", url="/admin/keys/usagerecord/?range=30d&outcome=completed",
+        action=open_all_details,
+    ),
     PageVisit(name="request", heading="Request", url="/admin/keys/usagerecord/{record_path}/change/"),
     PageVisit(name="upstreams", heading="Select upstream to change", url="/admin/messages_api/upstream/"),
     PageVisit(name="upstream", heading="Change upstream", url="/admin/messages_api/upstream/{upstream.pk}/change/"),
