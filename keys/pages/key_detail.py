@@ -107,7 +107,7 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "may_request_increase": api_key.team is not None and _asks(request.user) and api_key.revoked_at is None,
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
-        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?range=7d&key={api_key.public_id}",
+        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?key={api_key.public_id}",
         "placeholder": PLACEHOLDER,
         "snippets": snippets(
             PLACEHOLDER,
