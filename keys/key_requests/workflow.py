@@ -33,7 +33,7 @@ def ask(key_request: KeyRequest) -> None:
     """Store a request and notify administrators. Raise Conflict beyond the limits of the user, IntegrityError twice."""
     user_id = key_request.requested_by_id
     # Of two concurrent ones, one counts the other.
-    get_user_model().objects.select_for_update(no_key=True).get(pk=user_id)
+    get_user_model().objects.select_for_update(no_key=True).get(pk=user_id or 0)
     own = KeyRequest.objects.filter(requested_by=user_id)
     if own.filter(state=State.PENDING).count() >= MAX_PENDING:
         raise Conflict(f"{MAX_PENDING} of your requests wait for a decision. Withdraw one, or wait.")
@@ -184,7 +184,7 @@ def _key_fields(key_request: KeyRequest, team: Team) -> dict[str, Any]:
 
 
 def _usable_team(key_request: KeyRequest) -> Team:
-    team = Team.objects.filter(pk=key_request.team_id).first()
+    team = Team.objects.filter(pk=key_request.team_id or 0).first()
     if team is None:
         raise Conflict("The team does not exist any more.")
     if team.disabled_at is not None:

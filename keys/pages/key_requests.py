@@ -62,7 +62,7 @@ def _send(request: HttpRequest, form: KeyRequestForm, fields: dict[str, Any]) ->
     try:
         workflow.ask(asked)
     except IntegrityError:
-        sent_before = KeyRequest.objects.filter(token=token, requested_by=user).first()
+        sent_before = KeyRequest.objects.filter(token=token, requested_by=user.pk).first()
         if sent_before is None:
             raise
         messages.warning(request, "This request was sent already.")
