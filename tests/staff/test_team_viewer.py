@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin as django_admin
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -211,7 +212,7 @@ def test_the_own_team_is_shown(viewer: Client, own: dict[str, Any]) -> None:
         reverse("admin:keys_keyrequest_change", args=[own["keys.keyrequest"].pk]): "own-reason",
         "/admin/keys/keyrequest/add/": "own-team",
         reverse("admin:keys_team_change", args=[own["keys.team"].pk]): "own-purpose",
-        "/admin/keys/usagerecord/": record.pk,
+        "/admin/keys/usagerecord/": f"/{quote(record.pk)}/change/",
         reverse("admin:keys_usagerecord_change", args=[record.pk]): "own-session",
     }
 
