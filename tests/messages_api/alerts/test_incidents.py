@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import connection, connections
 
 from keys.models import APIKey, Notification
 from lib import periods
@@ -175,6 +175,8 @@ def test_processes_that_evaluate_at_the_same_time_open_one_incident_and_send_one
         begin = context.Barrier(4)
         processes = [context.Process(target=_evaluate_in_process, args=(begin, at(2 * number))) for _ in range(4)]
         connections.close_all()
+        if connection.vendor == "postgresql":  # a fork must not share the sockets of the pool
+            connection.close_pool()  # type: ignore[attr-defined]
         for process in processes:
             process.start()
         for process in processes:
