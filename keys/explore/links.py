@@ -22,13 +22,17 @@ def records_url(question: Question, *, interval: Interval | None = None, measure
 
     `interval` is that of the figure, `measure` another one than the question's, `values` its dimensions, by name.
     """
-    covered = interval or question.interval
+    if not has_records(interval or question.interval, retention.records_begin()):
+        return ""
+    return recent_records_url(question, interval=interval, measure=measure, **values)
+
+
+def recent_records_url(
+    question: Question, *, interval: Interval | None = None, measure: str = "", **values: str
+) -> str:
+    """Return `records_url` for an interval of the last 35 days, whose records are never purged: without a query."""
     filters = filters_query(question, measure=measure, **values)
-    return (
-        ""
-        if filters is None or not has_records(covered, retention.records_begin())
-        else joined(interval_query(covered), filters)
-    )
+    return "" if filters is None else joined(interval_query(interval or question.interval), filters)
 
 
 def joined(interval: str, filters: str) -> str:

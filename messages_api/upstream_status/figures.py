@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from keys.explore import figures, intervals, sources
 from keys.explore.figures import COLUMNS, Figures
 from keys.explore.intervals import Interval
-from keys.explore.links import records_url
+from keys.explore.links import recent_records_url
 from keys.explore.measures import DURATION, ERRORS, MEASURES, TTFT
 from keys.explore.question import Filter, Question
 from keys.reports.histograms import Histogram
@@ -119,8 +119,8 @@ def _row(question: Question, name: str, found: Figures, values: Mapping[str, str
     return StatusRow(
         name=name,
         figures=found,
-        records_url=records_url(of_upstream) if found.totals.requests else "",
-        errors_url=records_url(of_upstream, measure="errors") if found.totals.errors else "",
+        records_url=recent_records_url(of_upstream) if found.totals.requests else "",
+        errors_url=recent_records_url(of_upstream, measure="errors") if found.totals.errors else "",
     )
 
 
@@ -147,7 +147,7 @@ def _errors(question: Question, upstream: str, errors: Mapping[tuple[str, ...], 
         ErrorCount(
             type=error_type,
             requests=sum(values, 0),
-            url=records_url(question, upstream=upstream, error_type=error_type),
+            url=recent_records_url(question, upstream=upstream, error_type=error_type),
         )
         for (of_upstream, error_type), values in errors.items()
         if of_upstream == upstream and sum(values, 0)

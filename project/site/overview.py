@@ -9,7 +9,7 @@ from django.utils import timezone
 from keys.access.team_scope import teams_of
 from keys.explore import intervals
 from keys.explore.intervals import Interval
-from keys.explore.links import records_url
+from keys.explore.links import recent_records_url
 from keys.explore.question import Filter, Question
 from keys.forms.find_key import FindKeyForm
 from keys.models import APIKey, ModelPrice, UsageRecord
@@ -66,7 +66,7 @@ def _usage(teams: Teams, *, with_keys: bool) -> dict[str, Any]:
         "report": {"total": add_up([row.totals for row in days])},
         "chart": charts.requests_per_day(days),
         "month": month,
-        "month_url": records_url(Question(interval=Interval(begin=month.begin, end=month.end)), measure="cost"),
+        "month_url": recent_records_url(Question(interval=Interval(begin=month.begin, end=month.end)), measure="cost"),
         "movers": movers,
         "mover_rows": [_mover_row(each, movers) for each in movers.movers],
     }
@@ -87,8 +87,8 @@ def _cards(usage: RecentUsage) -> list[dict[str, Any]]:
             "is_unpriced": measure == "cost" and usage.today.is_unpriced,
             "was_unpriced": measure == "cost" and usage.yesterday.is_unpriced,
             "is_bad": measure == "errors" and usage.today.errors > 0,
-            "url": records_url(until_now, measure=measure),
-            "url_before": records_url(until_same_time, measure=measure),
+            "url": recent_records_url(until_now, measure=measure),
+            "url_before": recent_records_url(until_same_time, measure=measure),
         }
         for label, figure, measure in CARDS
     ]
@@ -111,7 +111,7 @@ def _mover_row(mover: Mover, movers: Movers) -> dict[str, Any]:
     """Return a mover with the links to the records of both weeks."""
     question = Question(filters=(Filter(dimension=mover.dimension, values=(mover.value,)),))
     before, after = (
-        records_url(replace(question, interval=interval), measure=mover.measure)
+        recent_records_url(replace(question, interval=interval), measure=mover.measure)
         for interval in (
             Interval(begin=movers.begin, end=movers.middle),
             Interval(begin=movers.middle, end=movers.end),

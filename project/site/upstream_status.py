@@ -7,7 +7,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from keys.explore import intervals
-from keys.explore.links import records_url
+from keys.explore.links import recent_records_url
 from keys.explore.question import Filter, Question
 from keys.models import HourlyLatency
 from keys.models.teams import Teams, of_teams
@@ -52,8 +52,8 @@ def upstream_statuses(*, teams: Teams) -> list[UpstreamStatus]:
                 health=health_of(upstream),
                 totals=used.get(upstream.name, Totals()),
                 p95_ms=None if percentile is None else round(percentile),
-                requests_url=records_url(question, measure="requests"),
-                errors_url=records_url(question, measure="errors"),
+                requests_url=recent_records_url(question, measure="requests"),
+                errors_url=recent_records_url(question, measure="errors"),
             )
         )
     return found
