@@ -128,7 +128,7 @@ def _record_usage(recorder: UsageRecorder, of_team: APIKey, of_developer: APIKey
     record(of_developer, now, RETIRED, 1_000)
 
 
-# ---- The jobs. Each ends at the answer.
+# ---- The jobs. Each ends at the result.
 
 
 def give_a_developer_a_limited_key(walk: Walk, installation: Installation) -> None:
