@@ -34,6 +34,8 @@ plain = _number(lambda number: f"{number.normalize():f}")
 count = _number(lambda number: f"{int(number):,}")
 percent = _number(lambda number: f"{number.normalize():f} %")
 seconds = _number(lambda number: f"{number.normalize():f} s")
+minutes = _number(lambda number: f"{number.normalize():f} min")
+days = _number(lambda number: f"{number.normalize():f} days")
 tokens = _number(lambda number: f"{int(number):,} tokens")
 each = _number(lambda number: f"{money.dollars(int(number))} each")
 per_million = _number(lambda number: f"{money.dollars(int(number))} per million tokens")
@@ -52,6 +54,11 @@ FORMATS: dict[str, Mapping[str, Format]] = {
         "temporary_increase": _increase,
         "alert_threshold_percent": percent,
     },
+    "keys.KeyRequest": {
+        **LIMITS,
+        "expires_in_days": days,
+        "budget_amount": _number(lambda number: money.dollars(int(number))),
+    },
     "keys.ModelPrice": {
         **{f"{name}_price": per_million for name in PRICES},
         "web_search_price": each,
@@ -66,6 +73,12 @@ FORMATS: dict[str, Mapping[str, Format]] = {
         "idle_timeout_s": seconds,
         "request_timeout_s": seconds,
         "continue_after_disconnect_s": seconds,
+    },
+    "messages_api.AlertRule": {
+        "threshold": plain,
+        "window_minutes": minutes,
+        "min_requests": count,
+        "ends_after_minutes": minutes,
     },
     "messages_api.RouteTarget": {"priority": count, "weight": count},
 }

@@ -54,6 +54,7 @@ class Team(AccessPolicy):
         return self.name
 
     def clean(self) -> None:
+        super().clean()
         if self.statement and not self.email:
             raise ValidationError({"email": "Enter the e-mail address that receives the statements."})
 
