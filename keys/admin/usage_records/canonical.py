@@ -29,6 +29,8 @@ _OLD_NAMES = {
 _OLD_RANGES = {"day": "24h", "week": "7d", "month": "30d"}
 OLD_PARAMETERS = ("q", "time", *_OLD_NAMES)
 ANY_TIME = timedelta(days=3650)
+LONGEST_QUERY = 8_000
+"""A longer one stays as it is: a redirect has a limited length."""
 
 
 def canonical(parameters: QueryDict) -> str | None:
@@ -47,7 +49,8 @@ def canonical(parameters: QueryDict) -> str | None:
     if chosen := parameters.getlist(f"{FIELD}col"):
         found["cols"] = columns.text_of(chosen)
     _split_models(found)
-    return found.urlencode()
+    query = found.urlencode()
+    return query if len(query) <= LONGEST_QUERY else None
 
 
 def _add(found: QueryDict, name: str, text: str) -> None:
