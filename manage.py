@@ -7,8 +7,6 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
-from lib import query_limit
-
 INTERRUPTED = 130
 """The exit code of a shell for Ctrl-C."""
 
@@ -16,8 +14,6 @@ INTERRUPTED = 130
 def main() -> None:
     if not all(map(_is_utf8, sys.argv)):
         sys.exit("Enter arguments in UTF-8.")
-    if sys.argv[1:2] != ["runserver"]:  # it serves requests
-        query_limit.lift()
     try:
         execute_from_command_line(sys.argv)
         sys.stdout.flush()

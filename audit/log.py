@@ -143,7 +143,7 @@ def entry_of(row: LogEntry) -> Entry:
         actor=actor_of(row),
         action=ACTIONS[row.action],
         subject=f"{model._meta.verbose_name if model else row.content_type.model} {row.object_repr}",
-        changes=sentences.change_sentences(model, row.changes or {}, subject=row.object_repr),
+        changes=sentences.change_sentences(model, row.changes or {}),
         client_ip=row.remote_addr,
     )
 

@@ -1,6 +1,6 @@
 """Text form of the changes in an audit log entry, and the masking of secrets before they are stored."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,35 +12,25 @@ from django.utils.text import capfirst
 SET, NOT_SET = "set", "none"
 MAX_LENGTH = 200
 
-Format = Callable[[Any, str], str]
-"""Return a stored value as text. The second argument is the name of the object, as the entry has it."""
-_formats: dict[type[Model], Mapping[str, Format]] = {}
-
-
-def register_formats(model: type[Model], formats: Mapping[str, Format]) -> None:
-    """Register how the values of a model's fields become text: amounts as money, durations with their unit."""
-    _formats[model] = formats
-
 
 def masked(value: str) -> str:
     """Return what the log may store of a secret: whether it is set."""
     return NOT_SET if value in ("", "None") else SET
 
 
-def change_sentences(model: type[Model] | None, changes: dict[str, Any], *, subject: str = "") -> list[str]:
+def change_sentences(model: type[Model] | None, changes: dict[str, Any]) -> list[str]:
     """Return one sentence per changed field, with the field's label. Fields that stay empty are omitted."""
-    return sorted(_sentences(model, changes, subject), key=str.lower)
+    return sorted(_sentences(model, changes), key=str.lower)
 
 
-def _sentences(model: type[Model] | None, changes: dict[str, Any], subject: str) -> Iterator[str]:
-    formats = _formats.get(model, {}) if model else {}
+def _sentences(model: type[Model] | None, changes: dict[str, Any]) -> Iterator[str]:
     for name, change in changes.items():
         label, field = _label(model, name)
         if isinstance(change, dict):
             verb = "added" if change["operation"] == "add" else "removed"
             yield f"{label}: {verb} {', '.join(change['objects'])}"
             continue
-        before, after = (_text(value, field, formats.get(name), subject) for value in change)
+        before, after = (_text(value, field) for value in change)
         if change[0] == change[1] == SET:
             yield f"{label}: changed"
         elif before == NOT_SET:
@@ -63,11 +53,9 @@ def _label(model: type[Model] | None, name: str) -> tuple[str, Any]:
     return capfirst(label), field
 
 
-def _text(value: Any, field: Any, format: Format | None, subject: str) -> str:
-    if value in (None, "", "None", [], {}):
+def _text(value: Any, field: Any) -> str:
+    if value in (None, "", [], {}):
         return NOT_SET
-    if format is not None:
-        return format(value, subject)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -1,9 +1,7 @@
 """Log lines, written in batches: one system call for the lines of a quarter of a second."""
 
 import logging
-import time
 from contextlib import suppress
-from typing import Any
 from weakref import WeakSet
 
 MAX_LINES = 200
@@ -43,26 +41,6 @@ class BatchedHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().flush()
         finally:
             self.release()
-
-
-def skip_unused_facts() -> None:
-    """Leave out of each record what LOG_FORMAT does not show, such as the line of code and the thread."""
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-
-
-class LineFormatter(logging.Formatter):
-    """Formats the time of a second once, since a busy worker logs hundreds of lines in it."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._second = (0, "")
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        second = int(record.created)
-        if self._second[0] != second:
-            self._second = (second, time.strftime(datefmt or self.default_time_format, self.converter(second)))
-        return str(self.default_msec_format) % (self._second[1], record.msecs)
 
 
 def begin() -> None:

@@ -15,9 +15,6 @@ READ, WRITE = 1, 2
 """Events of gevent's loop."""
 LONGEST_POLL_S = 86_400.0
 
-Relay = Callable[[], bool]
-"""Handles a readable socket in the loop, where nothing may wait. Returns False to wake the greenlet that waits."""
-
 
 class GreenletReadiness:
     """Waits for one socket in greenlets, one at a time.
@@ -27,18 +24,7 @@ class GreenletReadiness:
     and stops, 0.8 µs more for a timer of its own, and 43 µs for a poll object.
     """
 
-    __slots__ = (
-        "_fd",
-        "_is_watching",
-        "_loop",
-        "_on_idle",
-        "_read",
-        "_relay",
-        "_timer",
-        "_timer_at",
-        "_until",
-        "_waiter",
-    )
+    __slots__ = ("_fd", "_is_watching", "_loop", "_on_idle", "_read", "_timer", "_timer_at", "_until", "_waiter")
 
     def __init__(self, sock: socket.socket) -> None:
         self._loop = get_hub().loop
@@ -46,35 +32,18 @@ class GreenletReadiness:
         self._read = self._loop.io(self._fd, READ)
         self._is_watching = False
         self._on_idle: Callable[[], None] | None = None
-        self._relay: Relay | None = None
         self._waiter: Waiter | None = None
         self._timer = None
         self._timer_at = math.inf
         """When the timer fires at the latest: not after the end of the running wait."""
         self._until = math.inf
 
-    def wait_read(self, until: float, relay: Relay | None = None) -> bool:
-        """Return True once there are bytes, an end or an error, or False at the monotonic time `until`.
-
-        `relay` is called instead, until it returns False, which ends the wait with False. What it raises is raised
-        here.
-        """
+    def wait_read(self, until: float) -> bool:
+        """Return True once there are bytes, an end or an error, or False at the monotonic time `until`."""
         if not self._is_watching:
             self._is_watching = True
             self._read.start(self._on_readable)
-        if relay is None:
-            return self._wait(until)
-        self._relay = relay
-        try:
-            return self._wait(until)
-        finally:
-            self._relay = None
-
-    def postpone(self, until: float) -> None:
-        """Let the running wait end at the monotonic time `until`. To be called by its relay."""
-        if until < self._timer_at:
-            self._start_timer(until)
-        self._until = until
+        return self._wait(until)
 
     def wait_write(self, until: float) -> bool:
         """Return True once bytes can be sent, or False at the monotonic time `until`."""
@@ -93,7 +62,9 @@ class GreenletReadiness:
             self._read.start(self._on_readable)
 
     def _wait(self, until: float) -> bool:
-        self.postpone(until)
+        if until < self._timer_at:
+            self._start_timer(until)
+        self._until = until
         waiter = self._waiter = Waiter()
         try:
             return bool(waiter.get())
@@ -101,9 +72,6 @@ class GreenletReadiness:
             self._waiter = None
 
     def _on_readable(self) -> None:
-        if self._relay is not None:
-            self._call(self._relay)
-            return
         if self._waiter is not None:
             self._waiter.switch(True)
             return
@@ -111,21 +79,6 @@ class GreenletReadiness:
         self._read.stop()  # the loop would call this in each of its turns
         if self._on_idle is not None:
             self._on_idle()
-
-    def _call(self, relay: Relay) -> None:
-        """Call the relay, and wake the greenlet if it returns False or raises."""
-        error: Exception | None = None
-        try:
-            if relay():
-                return
-        except Exception as raised:  # of any kind: the loop would drop it, and the greenlet would wait on
-            error = raised
-        if self._waiter is None:
-            return
-        if error is None:
-            self._waiter.switch(False)
-        else:
-            self._waiter.throw(error)
 
     def _wake(self) -> None:
         if self._waiter is not None:
@@ -169,12 +122,8 @@ class ThreadReadiness:
     def __init__(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
 
-    def wait_read(self, until: float, relay: Relay | None = None) -> bool:
-        """Wait as in a greenlet, but without a relay: there is no loop that would call it."""
+    def wait_read(self, until: float) -> bool:
         return self._wait(select.POLLIN, until)
-
-    def postpone(self, until: float) -> None:
-        """Do nothing: only a relay calls it."""
 
     def wait_write(self, until: float) -> bool:
         return self._wait(select.POLLOUT, until)

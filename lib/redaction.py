@@ -62,5 +62,8 @@ class RedactingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("django.security."):
             record.exc_info = None
-        record.msg, record.args = one_line(redact(record.getMessage())), None
+        message = record.getMessage()
+        redacted = one_line(redact(message))
+        if redacted != message:
+            record.msg, record.args = redacted, None
         return True

@@ -201,11 +201,6 @@ class Gathering(Generic[Item]):
             self._hand_over(items)
 
 
-def brief_lock() -> Any:
-    """Return a lock of the interpreter, to be held only where no greenlet can switch. gevent's takes 9 µs."""
-    return monkey.get_original("_thread", "allocate_lock")()
-
-
 def simple_queue() -> Any:
     """Return an unbounded queue. Its `get` blocks a real thread, its `put` never blocks."""
     return monkey.get_original("queue", "SimpleQueue")()
@@ -218,32 +213,6 @@ def run_in_thread(target: Callable[[], None]) -> None:
         return
     _make_shared_locks_real()
     monkey.get_original("_thread", "start_new_thread")(target, ())
-
-
-def call(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a real thread under gevent, and in this one elsewhere. Return its result or raise its error.
-
-    Other greenlets run meanwhile, as far as the function releases the interpreter's lock.
-    """
-    if not is_cooperative():
-        return function(*arguments)
-    done = signal()
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function(*arguments))
-        except BaseException as error:  # raised again in the waiting greenlet
-            errors.append(error)
-        finally:
-            done.set_from_thread()
-
-    run_in_thread(run)
-    done.wait()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _make_shared_locks_real() -> None:

@@ -1,6 +1,5 @@
 """Views of the envelope API and the Anthropic API."""
 
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -60,7 +59,7 @@ class ApiFormatView(APIView):
             response: HttpResponseBase = handler(request, *args, **kwargs)
         except Exception as error:
             response = self.handle_exception(error)
-        response_headers.update(response, {"Allow": _allowed_methods(type(self))})  # type: ignore[arg-type]  # a class is hashable
+        response.headers["Allow"] = ", ".join(self.allowed_methods)
         return response
 
     def _authenticate(self, http_request: HttpRequest) -> None:
@@ -68,11 +67,6 @@ class ApiFormatView(APIView):
         _, self.key = authenticator.authenticate(http_request)  # type: ignore[misc,arg-type]  # takes both requests
         if not self.is_recorded:
             check_client_ip(self.key, http_request.client_ip)  # type: ignore[attr-defined]  # set by the middleware
-
-
-@cache
-def _allowed_methods(view: type[ApiFormatView]) -> str:
-    return ", ".join(view().allowed_methods)
 
 
 class MessagesView(ApiFormatView):

@@ -21,7 +21,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from redis.connection import parse_url
 
-from lib import deadlines, webhook_signatures
+from lib import deadlines
 from project import bind
 from project.settings import env  # the raw values, which django-environ has not interpreted
 
@@ -41,7 +41,6 @@ DEVELOPMENT_MIGRATIONS = {
 """Migrations of development versions. The first release replaced them by one initial migration for each app."""
 MIGRATED_APPS = ("keys", "messages_api", "staff")
 
-MIN_RETAINED_DAYS = 35
 NEW_SECRET = 'Generate one: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 NEW_FERNET_KEY = (
     'Generate one: .venv/bin/python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
@@ -70,7 +69,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         *_hosts_and_debug(),
         *_workers(),
         *_capacity(),
-        *_retention(),
         *_redis(),
         *_transport(),
         *_proxies(),
@@ -276,22 +274,6 @@ def _capacity() -> Iterator[CheckMessage]:
         )
 
 
-def _retention() -> Iterator[CheckMessage]:
-    records, hours = settings.RETAIN_RECORDS_DAYS, settings.RETAIN_HOURS_DAYS
-    if 0 < records < MIN_RETAINED_DAYS:
-        yield Error(
-            f"RETAIN_RECORDS_DAYS is less than {MIN_RETAINED_DAYS}.",
-            hint="Settlements can arrive late, and budgets of a month are compared with its records.",
-            id="gateway.E018",
-        )
-    if hours and not 0 < records <= hours:
-        yield Error(
-            "RETAIN_HOURS_DAYS is set, but RETAIN_RECORDS_DAYS is not, or is larger.",
-            hint="Hours are kept at least as long as the usage records that they are made of.",
-            id="gateway.E018",
-        )
-
-
 def _redis() -> Iterator[CheckMessage]:
     try:
         if settings.REDIS_URL:
@@ -346,15 +328,6 @@ def _authorities() -> Iterator[CheckMessage]:
 def _alerts() -> Iterator[CheckMessage]:
     if settings.ALERT_WEBHOOK_URL and not settings.ALERT_WEBHOOK_URL.startswith(("https://", "http://")):
         yield Error("ALERT_WEBHOOK_URL is not an http or https URL.", id="gateway.E014")
-    for secret in settings.ALERT_WEBHOOK_SECRETS:
-        try:
-            webhook_signatures.key_of(secret)
-        except webhook_signatures.SecretInvalid:
-            yield Error(
-                "ALERT_WEBHOOK_SECRETS contains no secret of Standard Webhooks.",
-                hint="Use whsec_ and the Base64 of 24 to 64 random bytes.",
-                id="gateway.E014",
-            )
     if not all("@" in recipient for recipient in settings.ALERT_EMAILS):
         yield Error("ALERT_EMAILS contains an invalid e-mail address.", id="gateway.E014")
     if settings.PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", settings.PUBLIC_URL):

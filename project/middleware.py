@@ -90,7 +90,7 @@ class Capacity:
 
 
 class PageHeaders:
-    """Security headers of every page, including error pages and the API reference.
+    """Security headers of every page, including error pages.
 
     They forbid resources from other hosts, and inline scripts and styles.
     """
@@ -100,8 +100,7 @@ class PageHeaders:
 
     def __call__(self, http_request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(http_request)
-        is_page = response.headers.get("Content-Type", "").startswith("text/html")
-        if is_page or not http_request.path_info.startswith(API_PREFIX):
+        if not http_request.path_info.startswith(API_PREFIX):
             for name, value in settings.PAGE_HEADERS.items():
                 response.headers.setdefault(name, value)
         return response

@@ -99,7 +99,7 @@ LOCAL_MODEL_PORT: int = env.count("LOCAL_MODEL_PORT", default=8081, at_least=1)
 
 ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[])  # recipients of every alert, besides the owners
 ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", default="")  # receives each alert as JSON
-ALERT_WEBHOOK_SECRETS: list[str] = env.list("ALERT_WEBHOOK_SECRETS", default=[])  # whsec_…: each signs the requests
+ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", default="")  # signs the webhook requests
 PUBLIC_URL: str = env.str("PUBLIC_URL", default="").rstrip("/")  # base URL of links in alerts
 DEFAULT_FROM_EMAIL: str = env.str("EMAIL_FROM", default="messages-gateway@localhost")
 vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="consolemail://")))
@@ -108,12 +108,6 @@ vars().update(environ.Env.email_url_config(env.str("EMAIL_URL", default="console
 
 USE_TZ = True
 TIME_ZONE: str = env.str("REPORTING_TIME_ZONE", default="UTC")
-
-# ---- Retention, in days. 0: for ever.
-
-RETAIN_RECORDS_DAYS: int = env.count("RETAIN_RECORDS_DAYS", default=0)
-RETAIN_HOURS_DAYS: int = env.count("RETAIN_HOURS_DAYS", default=0)
-RETAIN_AUDIT_DAYS: int = env.count("RETAIN_AUDIT_DAYS", default=0)
 
 # ---- Request size.
 
@@ -262,11 +256,7 @@ STORAGES = {
 # ---- Transport and cookies.
 
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [
-    r"^api/(?!docs(?:/console)?/?$)",
-    r"^livez$",
-    r"^readyz$",
-]  # an API request must never be redirected
+SECURE_REDIRECT_EXEMPT = [r"^api/(?!docs/?$)", r"^livez$", r"^readyz$"]  # an API request must never be redirected
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -330,17 +320,16 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["messages_api.openapi.description.with_components"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "defaultModelsExpandDepth": 0},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
 # ---- Logs: one line per request from the gateway. Credentials are redacted in every line.
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"secrets": {"()": "lib.redaction.RedactingFilter"}},
-    "formatters": {"line": {"()": "lib.log_batches.LineFormatter", "fmt": LOG_FORMAT}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "lib.log_batches.BatchedHandler", "filters": ["secrets"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

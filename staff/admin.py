@@ -31,24 +31,9 @@ admin.site.unregister(LogEntry)  # auditlog's own page counts and sorts a table 
 
 @admin.register(User)
 class StaffAdmin(GatewayModelAdmin, UserAdmin):
-    list_display = ["username", "state", "email", "roles", "login"]
-
-    @admin.display(description="state", ordering="is_active")
-    def state(self, user: User) -> SafeString:
-        return cells.badge("Active", kind="good") if user.is_active else cells.badge("Disabled", kind="warn")
-
-    @admin.display(description="roles")
-    def roles(self, user: User) -> str:
-        superuser = ["Superuser"] if user.is_superuser else []
-        return ", ".join([*superuser, *(group.name for group in user.groups.all())]) or cells.NONE
-
-    @admin.display(description="last login", ordering="last_login")
-    def login(self, user: User) -> SafeString | str:
-        return cells.moment(user.last_login, none="never")
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         confirmed = Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)
-        return super().get_queryset(request).annotate(has_two_factor=Exists(confirmed)).prefetch_related("groups")
+        return super().get_queryset(request).annotate(has_two_factor=Exists(confirmed))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         offered = ["two_factor"] if two_factor.is_offered() else []
@@ -64,9 +49,9 @@ class StaffAdmin(GatewayModelAdmin, UserAdmin):
             for title, options in fieldsets
         ]
 
-    @admin.display(description="2FA")
-    def two_factor(self, user: Any) -> SafeString:
-        return cells.badge("On", kind="good") if user.has_two_factor else cells.badge("Off", kind="quiet")
+    @admin.display(description="2FA", boolean=True)
+    def two_factor(self, user: Any) -> bool:
+        return bool(user.has_two_factor)
 
 
 @admin.register(Group)

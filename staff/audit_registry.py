@@ -5,17 +5,14 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db.models.signals import m2m_changed
 
-from audit import log, sentences
+from audit import log
 from keys.models.reratings import FIGURES
-from staff.audit_formats import FORMATS
 
 EXCLUDED_FIELDS: dict[str, set[str]] = {
     "keys.APIKey": {"created_by", "public_id"},
     "keys.KeySecret": {"digest", "hint", "idempotency_key", "last_rejected_at", "last_used_at", "pepper_id"},
-    "keys.SavedView": set(),
     "keys.Team": set(),
     "keys.Budget": set(),
-    "keys.KeyRequest": {"decided_by", "requested_by", "shadow_mode", "token"},
     "keys.ModelPrice": set(),
     "keys.PriceModifier": set(),
     "keys.NegotiatedFactor": set(),
@@ -36,7 +33,6 @@ EXCLUDED_FIELDS: dict[str, set[str]] = {
         "kept_records",
     },
     "messages_api.Upstream": {"credential_set_at", "uid"},
-    "messages_api.AlertRule": set(),
     "messages_api.Route": set(),
     "messages_api.RouteTarget": set(),
     "auth.User": {"date_joined", "last_login"},
@@ -58,8 +54,7 @@ for label, excluded in EXCLUDED_FIELDS.items():
         mask_fields=MASKED_FIELDS.get(label, []),
         mask_callable="audit.sentences.masked",
     )
-    sentences.register_formats(model, FORMATS.get(label, {}))
 
 # auditlog's own receiver records `clear()` as the removal of every row of the table.
-for relation in (User.groups, User.user_permissions, Group.permissions, apps.get_model("keys.Team").members):
+for relation in (User.groups, User.user_permissions, Group.permissions):
     m2m_changed.connect(log.record_members, sender=relation.through)

@@ -22,7 +22,6 @@ ADMINISTRATOR = "Administrator"
 KEY_MANAGER = "Key manager"
 ANALYST = "Analyst"
 AUDITOR = "Auditor"
-TEAM_VIEWER = "Team viewer"
 
 ROLES: dict[str, list[str]] = {
     ADMINISTRATOR: ["*"],
@@ -35,35 +34,20 @@ ROLES: dict[str, list[str]] = {
         "keys.revoke_apikey",
         "keys.export_apikey",
         "keys.*_budget",
-        "keys.view_keyrequest",
         "keys.view_team",
-        "keys.view_all_teams",
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
         "keys.view_usagerecord",
-        "keys.share_savedview",
     ],
     ANALYST: [
         "keys.view_usagerecord",
-        "keys.share_savedview",
         "keys.export_usage",
         "keys.view_team",
-        "keys.view_all_teams",
         "keys.view_modelprice",
         "keys.view_negotiatedfactor",
         "keys.view_bill",
     ],
     AUDITOR: ["*.view_*"],
-    # Without the permission for all teams: restricted to the teams of which the user is a member.
-    TEAM_VIEWER: [
-        "keys.view_apikey",
-        "keys.export_apikey",
-        "keys.view_usagerecord",
-        "keys.export_usage",
-        "keys.view_team",
-        "keys.add_keyrequest",
-        "keys.view_keyrequest",
-    ],
 }
 
 

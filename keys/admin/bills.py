@@ -14,7 +14,6 @@ from keys.bills import results
 from keys.bills.deletion import delete_bill, signed_off_with
 from keys.bills.importing import import_bill
 from keys.bills.lines import BillError
-from keys.bills.purged_days import RecordsPurged, first_comparable_day
 from keys.forms.bills import ImportForm, KeysForm, SignOffForm
 from keys.models import Bill, HourlyUsage, SignedOffMonth, UpstreamKeys
 from lib import money
@@ -122,7 +121,7 @@ class BillAdmin(GatewayModelAdmin):
             pace=pace(),
         )
         if imported.is_new:
-            _reconcile(request, imported.bill)
+            results.reconcile_bill(imported.bill, pace=pace())
             count = imported.bill.line_count
             messages.success(request, f"{count:,} line{'s'[: count != 1]} imported.")
             if imported.bill.upstream not in _upstreams():
@@ -146,7 +145,6 @@ class BillAdmin(GatewayModelAdmin):
             "result": bill.result,
             "badge": self.state_badge(bill),
             "months": results.months_of(bill),
-            "are_records_purged": bill.first_day is not None and bill.first_day < first_comparable_day(),
             "signed": [(month, _changes(bill, month)) for month in signed],
             "may_import": self.has_add_permission(request),
             "may_delete": self.has_delete_permission(request, bill),
@@ -175,7 +173,7 @@ class BillAdmin(GatewayModelAdmin):
 
     def reconcile_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         bill = self._bill(request, object_id, to_change=True)
-        _reconcile(request, bill)
+        results.reconcile_bill(bill, pace=pace())
         return HttpResponseRedirect(_url_of(bill))
 
     def keys_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -190,7 +188,7 @@ class BillAdmin(GatewayModelAdmin):
         others = [key for key in row.provider_keys if key not in known]  # of other bills: names instead of IDs
         row.provider_keys = sorted({*others, *form.cleaned_data["keys"]})
         row.save()
-        _reconcile(request, bill)
+        results.reconcile_bill(bill, pace=pace())
         return HttpResponseRedirect(_url_of(bill))
 
     def sign_off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -201,12 +199,8 @@ class BillAdmin(GatewayModelAdmin):
         form = SignOffForm(request.POST, months=results.months_of(bill))
         if not form.is_valid():
             messages.error(request, "Choose a month of the bill.")
-            return HttpResponseRedirect(_url_of(bill))
-        try:
-            signed = results.sign_off(bill, form.cleaned_data["month"], user=request.user, pace=pace())
-        except RecordsPurged as error:
-            messages.error(request, str(error))
         else:
+            signed = results.sign_off(bill, form.cleaned_data["month"], user=request.user, pace=pace())
             messages.success(request, f"{signed.month:%B %Y} signed off.")
         return HttpResponseRedirect(_url_of(bill))
 
@@ -218,14 +212,6 @@ class BillAdmin(GatewayModelAdmin):
         if bill is None:
             raise Http404
         return bill
-
-
-def _reconcile(request: HttpRequest, bill: Bill) -> None:
-    """Reconcile a bill, or say that its usage records are purged: the last result stays."""
-    try:
-        results.reconcile_bill(bill, pace=pace())
-    except RecordsPurged as error:
-        messages.warning(request, str(error))
 
 
 def _url_of(bill: Bill) -> str:

@@ -18,15 +18,6 @@ def condition_badges(conditions: Iterable[Condition]) -> SafeString:
     return format_html('<span class="chips">{}</span>', format_html_join(" ", "{}", badges))
 
 
-def condition_lines(conditions: Iterable[Condition]) -> SafeString:
-    """Return two lines: a badge for the first condition, the state, and the words of the others."""
-    state, *others = conditions
-    flags = format_html_join(" ", '<span class="flag flag-{}">{}</span>', ((each.kind, each.badge) for each in others))
-    return format_html(
-        '<span class="state-line">{}</span> <span class="flags">{}</span>', badge(state.badge, kind=state.kind), flags
-    )
-
-
 def budget_bar(status: BudgetStatus, *, with_scope: bool = True) -> SafeString:
     """Return the usage bar of a budget with its description. `with_scope` marks a team's budget as such."""
     kind = "bad" if status.remaining == 0 else "warn" if status.is_above_alert_threshold else "good"

@@ -4,18 +4,15 @@ from collections import defaultdict
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from keys.admin.cells import budget_bar, condition_badges
-from keys.admin.team_scoped import TeamScopedAdmin
 from keys.budgets import status
 from keys.display.state_changes import DISABLE_TEAM, ENABLE_TEAM, StateChange
 from keys.forms.access_policy import LIMIT_FIELD_LABELS
@@ -24,9 +21,9 @@ from keys.forms.fields import ModelNamesField
 from keys.forms.partial_save import PartialSaveForm
 from keys.hygiene import conditions
 from keys.models import APIKey, Budget, Team
-from keys.pages import change_state, owner_usage
+from keys.pages import change_state
 from lib.admin import cells
-from lib.admin.model_admin import GatewayTabularInline
+from lib.admin.model_admin import GatewayModelAdmin, GatewayTabularInline
 
 SHOWN = 20
 STATES = {"active": "good", "disabled": "warn"}
@@ -39,7 +36,7 @@ class TeamForm(PartialSaveForm):
 
     class Meta:
         model = Team
-        fields = ["name", "email", "purpose", "members", "allowed_models", "requests_per_minute", "tokens_per_minute"]
+        fields = ["name", "email", "purpose", "allowed_models", "requests_per_minute", "tokens_per_minute"]
         fields += ["concurrent_requests", "shadow_mode"]
         labels = LIMIT_FIELD_LABELS
         widgets = {"name": AdminTextInputWidget}
@@ -69,12 +66,10 @@ class TeamChangeList(ChangeList):
 
 
 @admin.register(Team)
-class TeamAdmin(TeamScopedAdmin):
-    team_path = "pk"
-    team_scoped_views = (*TeamScopedAdmin.team_scoped_views, "usage_view")
+class TeamAdmin(GatewayModelAdmin):
     actions = ["disable_selected", "enable_selected"]
     fieldsets = [
-        (None, {"fields": ["name", ("email", "statement"), "purpose", "members"]}),
+        (None, {"fields": ["name", "email", "purpose"]}),
         (
             "Access policy",
             {
@@ -87,7 +82,6 @@ class TeamAdmin(TeamScopedAdmin):
             },
         ),
     ]
-    filter_horizontal = ["members"]
     form = TeamForm
     inlines = [BudgetInline]
     list_display = ["name", "state", "keys", "budgets", "models", "created"]
@@ -154,20 +148,6 @@ class TeamAdmin(TeamScopedAdmin):
             facts["keys_count"] = team.api_keys.count()
         return facts
 
-    # ---- Usage
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.usage_view)
-        return [path("<path:object_id>/usage/", view, name="keys_team_usage"), *super().get_urls()]
-
-    def usage_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        team = self.get_object(request, unquote(object_id))
-        if team is None:
-            raise Http404
-        return owner_usage.team_page(request, team)
-
     # ---- Queries and permissions
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -184,3 +164,8 @@ class TeamAdmin(TeamScopedAdmin):
         """A team that owns keys is not deleted: each key needs an owner."""
         may_delete = super().has_delete_permission(request, obj)
         return may_delete and (obj is None or not obj.api_keys.exists())
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # teams are deleted one by one: the page says why one cannot be
+        return actions

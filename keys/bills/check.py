@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import date
 
-from keys.bills.purged_days import first_comparable_day
 from keys.bills.reconciliation import reconcile
 from keys.models import Bill
 from lib.pace import Pace, no_pace
@@ -24,10 +23,7 @@ class BillCheck:
 
 
 def bill_check(first: date, last: date, *, pace: Pace = no_pace) -> list[BillCheck]:
-    """Reconcile every upstream with a bill of these UTC days, as far as their records are there."""
-    first = max(first, first_comparable_day())
-    if first > last:
-        return []
+    """Reconcile every upstream with a bill of these UTC days. An upstream without one is not in the result."""
     bills = Bill.objects.filter(state=Bill.State.IMPORTED, first_day__lte=last, last_day__gte=first)
     return [_check(upstream, first, last, pace) for upstream in sorted(set(bills.values_list("upstream", flat=True)))]
 

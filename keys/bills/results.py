@@ -1,13 +1,11 @@
 """Results of reconciliations as JSON, which bills keep, and the figures of months that are signed off."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from keys.bills import purged_days
 from keys.bills.causes import LABELS, MAX_ITEMS, Item, described
 from keys.bills.reconciliation import DayFigures, Reconciliation, reconcile
 from keys.models import Bill, SignedOffMonth
@@ -122,17 +120,13 @@ _AMOUNTS = {
 
 
 def reconcile_bill(bill: Bill, *, pace: Pace = no_pace) -> dict[str, Any]:
-    """Reconcile the days of a bill, keep the result with it and return it. Raise RecordsPurged: the last one stays."""
+    """Reconcile the days of a bill, keep the result with it and return it."""
     assert bill.first_day is not None and bill.last_day is not None
-    purged_days.check(bill.first_day)
     result = as_json(reconcile(bill.upstream, bill.first_day, bill.last_day, bill=bill, pace=pace))
     signed = SignedOffMonth.objects.filter(upstream=bill.upstream, month__in=months_of(bill))
-    comparable = purged_days.first_comparable_day()
-    last_figures = (bill.result or {}).get("months", {})
     result["months"] = {
-        name: month_figures(bill.upstream, month, pace=pace) if month >= comparable else last_figures[name]
+        month.isoformat(): month_figures(bill.upstream, month, pace=pace)
         for month in sorted(set(signed.values_list("month", flat=True)))
-        if (name := month.isoformat()) in last_figures or month >= comparable
     }
     bill.result, bill.reconciled_at = result, timezone.now()
     bill.save(update_fields=["result", "reconciled_at"])
@@ -166,8 +160,7 @@ def month_figures(upstream: str, month: date, *, pace: Pace = no_pace) -> dict[s
 
 
 def sign_off(bill: Bill, month: date, *, user: Any, pace: Pace = no_pace) -> SignedOffMonth:
-    """Keep the figures of a month of a bill as they are now. Raise RecordsPurged."""
-    purged_days.check(month)
+    """Keep the figures of a month of a bill as they are now."""
     signed = SignedOffMonth.objects.create(
         upstream=bill.upstream,
         month=month,
@@ -175,8 +168,7 @@ def sign_off(bill: Bill, month: date, *, user: Any, pace: Pace = no_pace) -> Sig
         signed_off_by=user.get_username(),
         signed_off_by_user=user,
     )
-    with suppress(purged_days.RecordsPurged):  # of an earlier month of the bill
-        reconcile_bill(bill, pace=pace)
+    reconcile_bill(bill, pace=pace)
     return signed
 
 

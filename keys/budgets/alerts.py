@@ -49,6 +49,7 @@ def _queue(row: BudgetPeriod | LockedPeriod, *, limit: int) -> None:
             + (f"{link}\n" if link else ""),
             "recipients": _recipients(budget),
             "data": {
+                "kind": "budget_alert",
                 "scope": "key" if key else "team",
                 "key": key.public_id if key else None,
                 "team": team.name if team else None,

@@ -9,8 +9,6 @@ from keys.domain import raw_key
 EXAMPLE_MODEL = "claude-3-opus-20240229"
 SOME_MODEL = "NAME_OF_A_MODEL"
 PLACEHOLDER = f"{raw_key.PREFIX}YOUR_KEY"
-CONTENT_PLACEHOLDER = "YOUR_CONTENT"
-ANTHROPIC_VERSION = "anthropic-version: 2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ def snippets(raw: str, *, origin: str, model: str) -> list[Snippet]:
         Snippet("curl, streamed", _curl(f"{origin}/api/v1/messages", raw=raw, model=model, stream=True)),
         Snippet(
             "curl, Anthropic API",
-            _curl(f"{base_url}/v1/messages", raw=raw, model=model, version=ANTHROPIC_VERSION),
+            _curl(f"{base_url}/v1/messages", raw=raw, model=model, version="anthropic-version: 2023-06-01"),
         ),
         Snippet("Python SDK", _PYTHON % tuple(map(json.dumps, (base_url, raw, model)))),
         Snippet("JavaScript or TypeScript SDK", _TYPESCRIPT % tuple(map(json.dumps, (base_url, raw, model)))),
@@ -47,22 +45,9 @@ def claude_code_settings(raw: str, *, base_url: str) -> str:
     return json.dumps({"env": variables}, indent=2)
 
 
-def request_as_curl(*, origin: str, api_format: str, model: str, streamed: bool) -> str:
-    """Return a curl command like a recorded request. Its key and content are placeholders: neither is stored."""
-    is_anthropic = api_format == "anthropic"
-    return _curl(
-        f"{origin}/api/anthropic/v1/messages" if is_anthropic else f"{origin}/api/v1/messages",
-        raw=PLACEHOLDER,
-        model=model,
-        stream=streamed,
-        version=ANTHROPIC_VERSION if is_anthropic else "",
-        content=CONTENT_PLACEHOLDER,
-    )
-
-
-def _curl(url: str, *, raw: str, model: str, stream: bool = False, version: str = "", content: str = "Hello") -> str:
+def _curl(url: str, *, raw: str, model: str, stream: bool = False, version: str = "") -> str:
     body = {"model": model, "max_tokens": 64} | ({"stream": True} if stream else {})
-    body["messages"] = [{"role": "user", "content": content}]
+    body["messages"] = [{"role": "user", "content": "Hello"}]
     parts = [
         f"curl {'-N ' if stream else ''}{shlex.quote(url)}",
         f"-H {shlex.quote(f'Authorization: Bearer {raw}')}",

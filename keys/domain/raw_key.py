@@ -10,13 +10,13 @@ database: a stolen table does not allow to verify a key, and a row written by SQ
 """
 
 import hashlib
+import hmac
 import re
 import secrets
 import string
 import zlib
 from collections.abc import Iterable
 
-from lib import keyed_hash
 from lib.key_format import RAW_KEY_PREFIX
 
 PREFIX = RAW_KEY_PREFIX
@@ -58,7 +58,7 @@ def is_well_formed(raw: str) -> bool:
 
 def digest(raw: str, *, pepper: str) -> bytes:
     """Return the 32 bytes that are stored of a raw key."""
-    return keyed_hash.digest(pepper.encode(), raw.encode("ascii"))
+    return hmac.digest(pepper.encode(), raw.encode("ascii"), "sha256")
 
 
 def possible_digests(raw: str, *, peppers: Iterable[str]) -> list[bytes]:

@@ -20,9 +20,7 @@ class PartialSaveForm(forms.ModelForm):
         """The fields to save; None, which means all of them, for a new row."""
         if self.instance._state.adding:
             return None
-        many_to_many = {field.name for field in self.instance._meta.many_to_many}  # rows of other tables
-        fields = [name for name in self._meta.fields if name not in many_to_many]  # type: ignore[union-attr]
-        return [*fields, *self.hidden_fields_to_save]
+        return [*self._meta.fields, *self.hidden_fields_to_save]  # type: ignore[misc]
 
     def save(self, commit: bool = True) -> Any:
         if not commit or self.errors:

@@ -10,7 +10,6 @@ from keys.hygiene import conditions
 from keys.hygiene.checks import CHECKS, Check, Severity
 from keys.hygiene.conditions import ACTIVE_FLAGS, INACTIVE_FLAGS, STATES
 from keys.models import APIKey
-from keys.models.teams import Teams, of_teams
 from keys.pricing.unpriced import UnpricedModel, unpriced_models
 
 SHOWN = 5
@@ -62,25 +61,21 @@ class Hygiene:
         return bool(self.unpriced) or any(finding.needs_attention for finding in self.findings)
 
 
-def examine(teams: Teams = None) -> Hygiene:
-    """Run all checks; for some teams those of their keys, since unpriced models are not known by team.
-
-    Two queries that count, one for the keys of each finding, and three for models.
-    """
-    found = [Finding(check=each.check, count=each.count, keys=_first_keys(each, teams)) for each in counts(teams)]
-    return Hygiene(findings=found, unpriced=unpriced_models() if teams is None else [])
+def examine() -> Hygiene:
+    """Run all checks. Two queries that count, one for the keys of each finding, and three for models."""
+    found = [Finding(check=each.check, count=each.count, keys=_first_keys(each)) for each in counts()]
+    return Hygiene(findings=found, unpriced=unpriced_models())
 
 
-def counts(teams: Teams = None) -> list[Finding]:
+def counts() -> list[Finding]:
     """Return the findings without their keys. Each count is that of the key list with the filter. Two queries."""
-    api_keys = APIKey.objects.filter(of_teams(teams))
-    counted = conditions.counts(api_keys, [*STATES, *INACTIVE_FLAGS])
-    counted |= conditions.counts(api_keys, ACTIVE_FLAGS)
+    counted = conditions.counts(APIKey.objects.all(), [*STATES, *INACTIVE_FLAGS])
+    counted |= conditions.counts(APIKey.objects.all(), ACTIVE_FLAGS)
     return [Finding(check=each, count=counted[each.condition]) for each in CHECKS if counted[each.condition]]
 
 
-def _first_keys(finding: Finding, teams: Teams) -> list[APIKey]:
-    described = APIKey.objects.filter(of_teams(teams)).with_last_use().select_related("owner", "team")
+def _first_keys(finding: Finding) -> list[APIKey]:
+    described = APIKey.objects.with_last_use().select_related("owner", "team")
     keys = conditions.keys_with(finding.check.condition, among=described)
     soonest = F("expires_at").asc(nulls_last=True) if finding.check.condition == "expiring" else "-created_at"
     return list(keys.order_by(soonest, "-pk")[:SHOWN])

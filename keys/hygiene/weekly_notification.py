@@ -34,7 +34,7 @@ def queue() -> None:
             "subject": _subject(hygiene),
             "text": f"{report.as_text(hygiene)}\n\n{FOOTER % url}\n",
             "recipients": list(dict.fromkeys(settings.ALERT_EMAILS)),
-            "data": {"week": _week(), **report.as_dict(hygiene)},
+            "data": {"kind": KIND, "week": _week(), **report.as_dict(hygiene)},
             "next_attempt_at": timezone.now(),
         },
     )

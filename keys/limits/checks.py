@@ -106,9 +106,7 @@ def rate_limit_headers(decision: LimitDecision) -> dict[str, str]:
     for limit, name in HEADERS.items():
         states = [state for state in decision.states if state.check.limit == limit and not state.check.is_shadow]
         if states:
-            least = states[0]
-            if len(states) > 1:
-                least = min(states, key=lambda state: (state.remaining, -state.full_in_ms))
+            least = min(states, key=lambda state: (state.remaining, -state.full_in_ms))
             found[f"{name}-limit"] = str(least.check.value)
             found[f"{name}-remaining"] = str(least.remaining)
             found[f"{name}-reset"] = reset_time(decision, least)

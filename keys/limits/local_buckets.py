@@ -5,6 +5,7 @@ With several workers, each enforces its part of a limit, but at least what admit
 replenished. Time is the monotonic clock. Counters that are full and hold no slot are evicted.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,6 @@ from django.conf import settings
 from keys.limits.checks import LimitCheck, LimitDecision, Usage, consumed
 from keys.limits.local_counters import BLOCKED, ConcurrencySlots, Counter, TokenBucket
 from keys.limits.presence import Presence
-from lib import threads
 
 KEPT_ANYWAY = 1_000  # so many counters cost less memory than it costs to scan them
 
@@ -29,7 +29,7 @@ class LocalRateLimiter:
     def __init__(self, *, now_ms: Callable[[], int] = monotonic_ms, presence: Presence | None = None) -> None:
         self._now_ms = now_ms
         self._presence = presence
-        self._lock = threads.brief_lock()
+        self._lock = threading.Lock()
         self._counters: OrderedDict[str, TokenBucket | ConcurrencySlots] = OrderedDict()
 
     def consume(self, request_id: str, checks: Sequence[LimitCheck], *, lease_s: float) -> LimitDecision:

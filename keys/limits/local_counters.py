@@ -9,12 +9,11 @@ REPORTED_MS = 60_000
 class TokenBucket:
     """Units that refill continuously. The level may be negative: usage beyond the estimate is charged afterwards."""
 
-    __slots__ = ("_at", "_capacity", "_level", "_limit", "_offset", "_share", "_unit")
+    __slots__ = ("_at", "_capacity", "_level", "_limit", "_offset", "_unit")
 
     def __init__(self, check: LimitCheck, now: int, share: int) -> None:
         self._at = now
         self._limit = check.value
-        self._share = share
         self._unit, self._capacity = _sizes(check.value, share)
         self._level = self._capacity
         self._offset = 0
@@ -27,9 +26,7 @@ class TokenBucket:
         is_changed = not is_settling and check.value != self._limit
         if is_changed:
             self._limit = check.value
-        if is_changed or share != self._share:
-            self._share = share
-            self._unit, self._capacity = _sizes(self._limit, share)
+        self._unit, self._capacity = _sizes(self._limit, share)
         refilled = self._refilled(now)
         if is_changed:
             self._offset = refilled - self._capacity

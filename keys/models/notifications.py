@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Notification(models.Model):
-    """A message by e-mail and webhook. Written in the transaction of its cause, so that none is lost."""
+    """An e-mail and webhook message. Written in the transaction of its cause, so that none is lost."""
 
     dedup_key = models.CharField(
         max_length=100, unique=True, help_text="Identifies the cause. One notification is sent per cause."
@@ -13,8 +13,7 @@ class Notification(models.Model):
     subject = models.CharField(max_length=200)
     text = models.TextField()
     recipients = models.JSONField(default=list)
-    data = models.JSONField(default=dict, help_text="Data of the webhook.")
-    is_for_webhook = models.BooleanField(default=True, help_text="Whether the webhook receives it too.")
+    data = models.JSONField(default=dict, help_text="Payload of the webhook.")
     created_at = models.DateTimeField(auto_now_add=True)
     emailed_at = models.DateTimeField(null=True)
     posted_at = models.DateTimeField(null=True)

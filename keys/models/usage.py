@@ -1,4 +1,4 @@
-"""Usage records, one per request, and the expressions that their rollups are made of. Written by the ledger alone."""
+"""Usage records, one per request, and their hourly rollups. Written by the ledger alone, in one transaction."""
 
 from functools import cache
 from typing import Any
@@ -199,6 +199,8 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["created_at"], name="usage_created"),
             models.Index(fields=["api_key", "created_at"], name="usage_key_created"),
+            models.Index(fields=["boot_id"], name="usage_open_boot", condition=Q(status="started")),
+            models.Index(fields=["lease_expires_at"], name="usage_open_lease", condition=Q(status="started")),
             # Finds the errors of a key among any number of successful requests.
             models.Index(fields=["api_key", "created_at"], name="usage_key_errors", condition=IS_ERROR),
             models.Index(
@@ -206,8 +208,7 @@ class UsageRecord(models.Model):
                 name="usage_key_limit_exceeded",
                 condition=Q(limit_exceeded__isnull=False),
             ),
-            # Finds the few in-flight requests among millions, also those of a boot ID: each request is added to it and
-            # removed again, so one index must do. SQLite would not use an index on `status`: it does not
+            # Finds the few in-flight requests among millions. SQLite would not use an index on `status`: it does not
             # consider parameters, while IS NULL is part of the statement.
             models.Index(fields=["created_at"], name="usage_in_flight", condition=Q(settled_at=None)),
             models.Index(fields=["price"], name="usage_price", condition=Q(price__isnull=False)),
@@ -228,3 +229,101 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class HourlyUsage(models.Model):
+    """Sums of the requests that were settled in an hour, by everything that reports group by.
+
+    Hours are those of the reporting time zone. Requests without usage are counted and not in the token sums.
+    """
+
+    hour = models.DateTimeField()
+    api_key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="hourly_usage", db_index=False)
+    # As they were at admission; `NO_ID` for none. No foreign keys: a deleted user keeps its history.
+    team_id = models.BigIntegerField(default=NO_ID)
+    owner_id = models.BigIntegerField(default=NO_ID)
+    model = models.CharField(max_length=256, blank=True)
+    upstream = models.CharField(max_length=64, blank=True)
+    upstream_model = models.CharField(max_length=256, blank=True)
+    api_format = models.CharField(max_length=16, blank=True)
+    status = models.CharField(max_length=16)
+    error_type = models.CharField(max_length=40, blank=True)
+    usage_source = models.CharField(max_length=16, blank=True)
+
+    requests = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    thinking_tokens = models.BigIntegerField(default=0)
+    audio_input_tokens = models.BigIntegerField(default=0)
+    audio_output_tokens = models.BigIntegerField(default=0)
+    web_searches = models.BigIntegerField(default=0)
+    requests_without_usage = models.BigIntegerField(default=0)
+    # Amounts in two parts, each added up on its own: `parts_of`.
+    cost_usd_micros = models.BigIntegerField(default=0)
+    cost_usd_picos_rest = models.BigIntegerField(default=0)
+    cache_savings_usd_micros = models.BigIntegerField(default=0)
+    cache_savings_usd_picos_rest = models.BigIntegerField(default=0)
+    unpriced_requests = models.BigIntegerField(default=0)
+    client_errors = models.BigIntegerField(default=0)
+    requests_with_latency = models.BigIntegerField(default=0)
+    duration_ms = models.BigIntegerField(default=0)  # of these
+
+    class Meta:
+        verbose_name = "hourly rollup"
+        ordering = ["-hour"]
+        indexes = [
+            # A range of time of all keys: totals, days, exports, verification. Those of one key read the unique key.
+            models.Index(fields=["hour"], name="usage_hour"),
+            # The models in order: sums by model need no sort of a million rollups.
+            models.Index(fields=["model", "hour"], name="usage_model_hour"),
+            # Finds the few unpriced models among all rollups of a month.
+            models.Index(
+                fields=["model", "upstream", "hour"], name="usage_unpriced", condition=Q(unpriced_requests__gt=0)
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "api_key",
+                    "hour",
+                    "team_id",
+                    "owner_id",
+                    "model",
+                    "upstream",
+                    "upstream_model",
+                    "api_format",
+                    "status",
+                    "error_type",
+                    "usage_source",
+                ],
+                name="one_hourly_usage",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.model} {self.hour:%Y-%m-%d %H:00}"
+
+
+class HourlyLatency(models.Model):
+    """Histogram of the latencies of an hourly rollup: the number of its requests in each bucket that has any."""
+
+    class Measure(models.TextChoices):
+        DURATION = "duration_ms", "Latency"
+        TTFT = "ttft_ms", "Time to first token"
+
+    # The primary key is the only index.
+    pk = models.CompositePrimaryKey("hourly_usage_id", "measure", "bucket")
+    hourly_usage = models.ForeignKey(HourlyUsage, on_delete=models.CASCADE, related_name="latencies", db_index=False)
+    measure = models.CharField(max_length=16, choices=Measure.choices)
+    bucket = models.PositiveSmallIntegerField()  # keys.domain.latency_buckets
+    requests = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = "hourly latency"
+        verbose_name_plural = "hourly latencies"
+
+    def __str__(self) -> str:
+        return f"{self.hourly_usage_id} {self.measure} {self.bucket}"

@@ -62,21 +62,13 @@ class KeyDraft:
 
     @property
     def preview(self) -> dict[str, Any]:
-        """The summary of the key if the form is valid, else its problems, and models without a route.
-
-        Empty for a form that was not sent.
-        """
+        """The summary of the key if the form is valid, else its problems; empty for a form that was not sent."""
         if not self.form.is_bound:
             return {}
-        is_valid = self.is_valid
-        models = self.form.cleaned_data.get("allowed_models", [])
-        warnings = {"unrouted": self._model_admin.admin_site.unrouted(models)}
-        if is_valid:
-            budgets = [form.instance.spec for form in self.budgets.kept]
-            return {"summary": summary(self.form.instance, budgets), **warnings}
+        if self.is_valid:
+            return {"summary": summary(self.form.instance, [form.instance.spec for form in self.budgets.kept])}
         forms = [self.form, *self.budgets.forms]
-        problems = [*(error for form in forms for error in _errors(form)), *self.budgets.non_form_errors()]
-        return {"problems": problems, **warnings}
+        return {"problems": [*(error for form in forms for error in _errors(form)), *self.budgets.non_form_errors()]}
 
     def issue(self) -> tuple[APIKey, str]:
         """Create the key and its budgets. Raise IntegrityError if the same form has issued a key already."""

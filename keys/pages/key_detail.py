@@ -12,7 +12,6 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from audit.log import history_of
-from keys.access.team_scope import teams_of
 from keys.display.secret_status import secret_statuses
 from keys.display.snippets import PLACEHOLDER, SOME_MODEL, snippets
 from keys.display.state_changes import propagation_s
@@ -91,8 +90,7 @@ def key(request: HttpRequest, model_admin: Any, api_key: APIKey) -> HttpResponse
 
 def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str, Any]:
     """Return the context of all panels but the form. The number of queries is constant."""
-    teams = teams_of(request.user)
-    activity = key_activity.activity(api_key, teams)
+    activity = key_activity.activity(api_key)
     budgets = forecast.budget_meters(api_key, activity)
     own_budgets = [each.status.budget.spec for each in budgets if each.status.scope == "key"]
     context: dict[str, Any] = {
@@ -101,13 +99,11 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         "limit_meters": forecast.limit_meters(api_key),
         "secrets": secret_statuses(list(api_key.secrets.all())),
         "summary": summary(api_key, own_budgets),
-        # It names former owners, and administrators with their IP addresses.
-        "history": history_of(api_key) if teams is None else None,
+        "history": history_of(api_key),
         "may": permitted_actions(request.user, api_key),
-        "may_request_increase": api_key.team is not None and _asks(request.user) and api_key.revoked_at is None,
         "blocked_reasons": blocked_reasons(api_key),
         "owner_url": _owner_url(request, api_key),
-        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?key={api_key.public_id}",
+        "records_url": f"{reverse('admin:keys_usagerecord_changelist')}?api_key__public_id={api_key.public_id}",
         "placeholder": PLACEHOLDER,
         "snippets": snippets(
             PLACEHOLDER,
@@ -116,21 +112,16 @@ def _panels(request: HttpRequest, model_admin: Any, api_key: APIKey) -> dict[str
         ),
     }
     if request.user.has_perm("keys.view_usagerecord"):
-        records = key_activity.recent_requests(api_key, teams)
+        records = key_activity.recent_requests(api_key)
         context |= {
             "activity": activity,
             "chart": charts.requests_per_day(activity.days),
             "records": records,
-            "last_use": key_activity.last_admitted(api_key, records, teams),
-            "errors": key_activity.recent_errors(api_key, teams),
-            "rejections": rejections(api_key, teams),
+            "last_use": key_activity.last_admitted(api_key, records),
+            "errors": key_activity.recent_errors(api_key),
+            "rejections": rejections(api_key),
         }
     return context
-
-
-def _asks(user: Any) -> bool:
-    """Return whether the user requests increases, since it may not set them."""
-    return user.has_perm("keys.add_keyrequest") and not user.has_perm("keys.change_apikey")
 
 
 def blocked_reasons(api_key: APIKey) -> list[str]:

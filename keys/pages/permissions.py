@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from keys.access.team_scope import teams_of
 from keys.display.state_changes import DISABLE_KEY, REVOKE_KEY
 from keys.models import APIKey
 
@@ -15,10 +14,8 @@ DELETE = "keys.delete_apikey"
 
 
 def permitted_actions(user: Any, api_key: APIKey) -> dict[str, bool]:
-    """Return what the user may do with this key in its current state. A user with a scope changes no key."""
+    """Return what the user may do with this key in its current state."""
     is_open = api_key.revoked_at is None
-    if teams_of(user) is not None:
-        return dict.fromkeys(("rotate", "disable", "enable", "revoke", "raise", "delete"), False)
     may_pause = is_open and user.has_perm(DISABLE)
     return {
         "rotate": is_open and user.has_perm(ROTATE),

@@ -1,10 +1,9 @@
 """Price book: prices of models with their modifiers, and negotiated factors, cached for CONFIG_CACHE_TTL_S."""
 
 import logging
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from keys.domain import factors
 from keys.domain.prices import Price
@@ -31,8 +30,6 @@ class PriceBook:
         default_factory=dict, init=False, repr=False, compare=False
     )
     """The prices that were found before, by model, upstream and alias."""
-    plain_rates: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The effective rates that `keys.pricing.plain_rating` has computed before."""
 
     def find(self, model: str, *, upstream: str, at: datetime, alias: str = "") -> Price | None:
         """Return the price of a model at an upstream, or None for an unpriced model.

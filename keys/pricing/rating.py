@@ -120,15 +120,6 @@ def rate(row: Mapping[str, Any], book: Prices) -> Rating:
         return Rating(unpriced_reason=error.reason)
 
 
-def effective_rates(row: Mapping[str, Any], book: Prices) -> dict[str, int] | None:
-    """Return the rates of all kinds of tokens of a row with one part that is billed, by kind. None: one is unknown."""
-    try:
-        (part,) = parts.of(row)
-        return _Rater(row, book).rates(part)
-    except _Unpriced:
-        return None
-
-
 class _Unpriced(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -162,14 +153,6 @@ class _Rater:
             other_prices=others or None,
             price_factor=None if self._factor is None else factors.to_decimal(self._factor),
         )
-
-    def rates(self, part: Part) -> dict[str, int]:
-        """Return the effective rate of each kind of tokens."""
-        price = self._prices.price(part)
-        if price is None:
-            raise _Unpriced(reasons.NO_PRICE)
-        modifiers = self._applying(part, price)
-        return {kind: self._rate(price, kind, modifiers) for kind in price_kinds.TOKEN_KINDS}
 
     def _lines(self, part: Part) -> list[CostLine]:
         """Return the lines of a part, one for each kind of which there are tokens."""

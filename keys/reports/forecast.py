@@ -12,7 +12,7 @@ from keys.domain.limits import LIMIT_LABELS
 from keys.limits import limiter
 from keys.limits.checks import LimitDecision, LimitState
 from keys.limits.limiter import Limits
-from keys.models import APIKey, Team
+from keys.models import APIKey
 from keys.reports import totals
 from keys.reports.date_range import DateRange
 from keys.reports.key_activity import KeyActivity
@@ -87,17 +87,10 @@ def budget_meters(api_key: APIKey, activity: KeyActivity) -> list[BudgetMeter]:
     """Return the budgets that a key's requests are charged to. Two queries, three if its team has budgets."""
     budgets = status.for_key(api_key)
     spent = add_up([row.totals for row in activity.days[-RATE_DAYS:]])
-    rates = {"key": rate(spent, since=api_key.created_at)}
+    rates = {"key": _rate(spent, since=api_key.created_at)}
     if any(each.scope == "team" for each in budgets):
         rates["team"] = team_spend_rate(api_key)
     return [forecast(each, rates[each.scope]) for each in budgets]
-
-
-def team_budget_meters(team: Team) -> list[BudgetMeter]:
-    """Return the budgets of a team with their forecasts. Three queries."""
-    hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(team_id=team.pk)
-    spending = rate(totals.total(hours), since=team.created_at)
-    return [forecast(each, spending) for each in status.for_budgets(team.budgets.all())]
 
 
 def team_spend_rate(api_key: APIKey) -> SpendRate:
@@ -105,10 +98,10 @@ def team_spend_rate(api_key: APIKey) -> SpendRate:
     assert api_key.team is not None
     siblings = APIKey.objects.filter(team_id=api_key.team_id).values("pk")
     hours = totals.hourly(*DateRange.last_days(RATE_DAYS).bounds()).filter(api_key__in=siblings)
-    return rate(totals.total(hours), since=api_key.team.created_at)
+    return _rate(totals.total(hours), since=api_key.team.created_at)
 
 
-def rate(spent: Totals, *, since: datetime) -> SpendRate:
+def _rate(spent: Totals, *, since: datetime) -> SpendRate:
     """Relate totals of the last days to the time since the first of them or the beginning, at least one day."""
     begin, _ = DateRange.last_days(RATE_DAYS).bounds()
     elapsed = max(DAY, timezone.now() - max(begin, since))

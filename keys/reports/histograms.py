@@ -18,9 +18,6 @@ class Histogram:
     def __add__(self, other: "Histogram") -> "Histogram":
         return Histogram([*self._counts.items(), *other._counts.items()])
 
-    def __sub__(self, other: "Histogram") -> "Histogram":
-        return Histogram([*self._counts.items(), *((bucket, -count) for bucket, count in other._counts.items())])
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self._counts == other._counts
 

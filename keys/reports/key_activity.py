@@ -8,7 +8,6 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.models import APIKey, UsageRecord
-from keys.models.teams import Teams, of_teams
 from keys.models.usage import IS_ERROR
 from keys.reports import totals
 from keys.reports.date_range import DateRange, index_of_day
@@ -35,14 +34,11 @@ class KeyActivity:
     latencies: Latencies
 
 
-def activity(api_key: APIKey, teams: Teams = None) -> KeyActivity:
-    """Read the activity of a key, while it was with one of the teams.
-
-    Two queries, of at most one row for each day and model, and for each bucket.
-    """
+def activity(api_key: APIKey) -> KeyActivity:
+    """Read the activity of a key. Two queries, of at most one row for each day and model, and for each bucket."""
     dates = DateRange.last_days(DAYS)
     days = dates.days()
-    hours = totals.hourly(*dates.bounds()).filter(of_teams(teams), api_key=api_key)
+    hours = totals.hourly(*dates.bounds()).filter(api_key=api_key)
     rows = [
         (days[day], model, totals.from_columns(columns))
         for day, model, *columns in totals.grouped(hours, "day", "model", day=index_of_day("hour", days))
@@ -69,17 +65,17 @@ def _busiest(by_model: dict[str, Totals]) -> list[ReportRow]:
 # ---- requests
 
 
-def recent_requests(api_key: APIKey, teams: Teams = None) -> list[UsageRecord]:
+def recent_requests(api_key: APIKey) -> list[UsageRecord]:
     """Return the newest requests, in-flight ones included. One query."""
-    return list(_requests_of(api_key, teams)[:SHOWN_REQUESTS])
+    return list(_requests_of(api_key)[:SHOWN_REQUESTS])
 
 
-def recent_errors(api_key: APIKey, teams: Teams = None) -> list[UsageRecord]:
+def recent_errors(api_key: APIKey) -> list[UsageRecord]:
     """Return the newest errors. One query."""
-    return list(_requests_of(api_key, teams).filter(IS_ERROR)[:SHOWN_ERRORS])
+    return list(_requests_of(api_key).filter(IS_ERROR)[:SHOWN_ERRORS])
 
 
-def last_admitted(api_key: Any, requests: list[UsageRecord], teams: Teams = None) -> UsageRecord | None:
+def last_admitted(api_key: Any, requests: list[UsageRecord]) -> UsageRecord | None:
     """Return the newest admitted request, from the newest requests or, if all of those were rejected, by the last use.
 
     The last use is recorded at most every five minutes, so the request may be that much older. `api_key` is annotated
@@ -90,7 +86,7 @@ def last_admitted(api_key: Any, requests: list[UsageRecord], teams: Teams = None
             return request
     if api_key.last_used_at is None:
         return None
-    return _requests_of(api_key, teams).filter(created_at=api_key.last_used_at).first()
+    return _requests_of(api_key).filter(created_at=api_key.last_used_at).first()
 
 
 def count_of_last_hour(api_key: APIKey) -> int:
@@ -99,6 +95,5 @@ def count_of_last_hour(api_key: APIKey) -> int:
     return _requests_of(api_key).filter(recent).order_by()[:COUNTED_REQUESTS].count()
 
 
-def _requests_of(api_key: APIKey, teams: Teams = None) -> Any:
-    found = UsageRecord.objects.filter(of_teams(teams), api_key=api_key)
-    return found.defer("attempts", "reservations").order_by("-created_at", "-pk")
+def _requests_of(api_key: APIKey) -> Any:
+    return UsageRecord.objects.filter(api_key=api_key).defer("attempts", "reservations").order_by("-created_at", "-pk")

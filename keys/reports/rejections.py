@@ -11,7 +11,6 @@ from django.utils import timezone
 from keys.domain.amounts import PERIOD_LABELS, format_amount
 from keys.domain.limits import ALLOWED_IPS, ALLOWED_MODELS, BUDGET, LIMIT_LABELS, PRICE, LimitExceeded
 from keys.models import APIKey, UsageRecord
-from keys.models.teams import Teams, of_teams
 
 PERIOD = timedelta(days=7)
 MOST = 5_000
@@ -40,10 +39,10 @@ class Rejections:
     most: int = MOST
 
 
-def rejections(api_key: APIKey, teams: Teams = None) -> Rejections:
-    """Count rejections of a key by rule, while it was with one of the teams. Two queries, of `MOST` rows at most."""
+def rejections(api_key: APIKey) -> Rejections:
+    """Count rejections by rule. Two queries, of `MOST` rows at most."""
     found = UsageRecord.objects.filter(
-        of_teams(teams), api_key=api_key, limit_exceeded__isnull=False, created_at__gt=timezone.now() - PERIOD
+        api_key=api_key, limit_exceeded__isnull=False, created_at__gt=timezone.now() - PERIOD
     ).order_by("-created_at")
     beyond = list(found.values_list("created_at", flat=True)[MOST : MOST + 1])
     rows: dict[str, RuleRejections] = {}

@@ -88,15 +88,15 @@ class Totals:
 
 
 NAMES = tuple(item.name for item in fields(Totals))
-COST_PARTS = ("cost_micros", "cost_rest")
-COLUMNS = (*(name for name in NAMES if name != "cost_picos"), *COST_PARTS)
+_COST_PARTS = ("cost_micros", "cost_rest")
+_COLUMNS = (*(name for name in NAMES if name != "cost_picos"), *_COST_PARTS)
 """The columns of `grouped`: the figures, and the cost in two parts, which stay within 64 bits."""
 
 
 def from_columns(values: Iterable[int]) -> Totals:
     """Return totals from the values of their columns, in the order of `grouped`."""
-    found = dict(zip(COLUMNS, values, strict=True))
-    micros, rest = (found.pop(name) for name in COST_PARTS)
+    found = dict(zip(_COLUMNS, values, strict=True))
+    micros, rest = (found.pop(name) for name in _COST_PARTS)
     return Totals(**found, cost_picos=money.join(micros, rest))
 
 
@@ -148,7 +148,7 @@ _OF_HOURS: dict[str, Any] = {
         for name, condition in _counted(~Q(status=Status.REJECTED)).items()
     },
     **_SUMMED,
-    **dict(zip(COST_PARTS, map(_sum, part_names("cost_usd_picos")), strict=True)),
+    **dict(zip(_COST_PARTS, map(_sum, part_names("cost_usd_picos")), strict=True)),
     "in_flight": Value(0, output_field=BigIntegerField()),
     "client_errors": _sum("client_errors"),
     "upstream_errors": Sum("requests", filter=IS_ERROR, default=0) - _sum("client_errors"),
@@ -158,7 +158,7 @@ _OF_HOURS: dict[str, Any] = {
 _OF_RECORDS: dict[str, Any] = {
     **{name: Count("pk", filter=condition) for name, condition in _counted(_FINISHED).items()},
     **_SUMMED,
-    **dict(zip(COST_PARTS, map(_sum, parts_of("cost_usd_picos").values()), strict=True)),
+    **dict(zip(_COST_PARTS, map(_sum, parts_of("cost_usd_picos").values()), strict=True)),
     "in_flight": Count("pk", filter=Q(status=Status.STARTED)),
     "client_errors": Count("pk", filter=IS_CLIENT_ERROR),
     "upstream_errors": Count("pk", filter=IS_ERROR & ~IS_CLIENT_ERROR),
@@ -167,19 +167,14 @@ _OF_RECORDS: dict[str, Any] = {
 }
 
 
-def expressions(model: type[Any]) -> dict[str, Any]:
-    """Return the aggregate of each column: over usage records, or over a table of rollups."""
-    return _OF_RECORDS if model is UsageRecord else _OF_HOURS
-
-
 def grouped(rows: QuerySet[Any], *subject: str, **constants: Any) -> Any:
     """Return rows of values from hourly rollups or usage records: the subject, then the columns of the totals.
 
     `constants` are annotations that may be named in `subject`, so that queries with different groupings can be united.
     """
-    found = expressions(rows.model)
+    expressions = _OF_HOURS if rows.model is HourlyUsage else _OF_RECORDS
     # Not the names themselves: Django would take those of columns for the aggregates.
-    columns = {f"{name}_sum": found[name] for name in COLUMNS}
+    columns = {f"{name}_sum": expressions[name] for name in _COLUMNS}
     return rows.annotate(**constants).values(*subject).annotate(**columns).values_list(*subject, *columns)
 
 

@@ -11,13 +11,11 @@ from django.db.models import BigIntegerField, CharField, DateTimeField, F, Q, Su
 
 from keys.domain import raw_key
 from keys.models import APIKey
-from keys.models.teams import Teams, of_teams
 from keys.reports import totals
 from keys.reports.date_range import DateRange, index_of_day, start_of
 from keys.reports.totals import Totals, add_up, add_up_by
 
 SHOWN = 50
-EVERYTHING = Q()
 MOST_MODELS = 1000
 """Models beyond this number, those with the fewest admitted requests, are in the row of all others."""
 
@@ -82,10 +80,9 @@ def report(dates: DateRange) -> UsageReport:
     )
 
 
-def days(dates: DateRange, teams: Teams = None) -> list[ReportRow]:
-    """Return the days of a range, of all or of some teams, in order. One query."""
-    rows = _by_hour(dates, of_teams(teams)).union(_in_flight(dates, of_teams(teams)), all=True)
-    return rows_by_day(_by_day(rows, dates), dates)
+def days(dates: DateRange) -> list[ReportRow]:
+    """Return the days of a range, in order. One query."""
+    return rows_by_day(_by_day(_by_hour(dates).union(_in_flight(dates), all=True), dates), dates)
 
 
 def total(dates: DateRange) -> Totals:
@@ -150,8 +147,8 @@ def _part(number: int, rows: Any, *, key: Any = _NO_KEY, model: Any = _NO_MODEL,
     return totals.grouped(rows, *_SUBJECT, part=part, of_key=key, of_model=model, moment=moment)
 
 
-def _by_hour(dates: DateRange, scope: Q = EVERYTHING) -> Any:
-    return _part(BY_HOUR, totals.hourly(*dates.bounds()).filter(scope), moment=F("hour"))
+def _by_hour(dates: DateRange) -> Any:
+    return _part(BY_HOUR, totals.hourly(*dates.bounds()), moment=F("hour"))
 
 
 def _busiest_models(dates: DateRange) -> list[str]:
@@ -171,8 +168,8 @@ def _by_key(dates: DateRange) -> Any:
     return _part(BY_KEY, hours.filter(api_key_id__in=busiest.values("api_key_id")), key=F("api_key_id"))
 
 
-def _in_flight(dates: DateRange, scope: Q = EVERYTHING) -> Any:
-    rows = totals.in_flight(*dates.bounds()).filter(scope)
+def _in_flight(dates: DateRange) -> Any:
+    rows = totals.in_flight(*dates.bounds())
     return _part(IN_FLIGHT, rows, key=F("api_key_id"), model=F("model"), moment=F("created_at"))
 
 

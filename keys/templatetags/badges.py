@@ -3,7 +3,7 @@
 from django import template
 from django.utils.safestring import SafeString
 
-from keys.admin.usage_records.model_admin import STATUS_KINDS
+from keys.admin.usage_records import STATUS_KINDS
 from keys.hygiene import conditions
 from keys.models import APIKey, UsageRecord
 from lib.admin import cells

@@ -71,17 +71,6 @@ def share(part: int, whole: int) -> str:
 
 
 @register.filter
-def change(after: int, before: int) -> str:
-    """Format the change of a figure: `+12.5 %`, `new` where there was nothing before, a dash where nothing changed."""
-    if after == before:
-        return cells.NONE
-    if not before:
-        return "new"
-    sign = "+" if after > before else "\N{MINUS SIGN}"
-    return f"{sign}{share(abs(after - before), before)}"
-
-
-@register.filter
 def cost(totals: Totals) -> str:
     """Format the cost of the priced requests; `unpriced` if none has a price."""
     return "unpriced" if totals.is_unpriced else money.short(totals.cost_picos)

@@ -18,7 +18,6 @@ from django.conf import settings
 from django.db import models
 
 from keys.models import UsageRecord
-from lib import keyed_hash
 from lib.derived_key import derived_key
 
 NOT_FIGURES = (
@@ -67,7 +66,7 @@ def _peppers() -> list[str]:
 
 
 def _signed(message: bytes, pepper: str) -> str:
-    digest = keyed_hash.digest(derived_key("figures of usage records", secret=pepper), message)
+    digest = hmac.digest(derived_key("figures of usage records", secret=pepper), message, "sha256")
     return b64encode(digest[:BYTES]).decode()
 
 

@@ -16,7 +16,7 @@ from keys.models.usage import (
     NO_ID,
     UNKNOWN_MODEL,
 )
-from keys.usage import built_periods, rollup_statements
+from keys.usage import rollup_statements
 from keys.usage.rollup_statements import COUNT_COLUMNS, DIMENSIONS, MEASURES, Bucket, DimensionValues
 from lib import money
 from lib.periods import begin_of_hour
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 Status = UsageRecord.Status
-_HOUR = DIMENSIONS.index("hour")
 
 LATENCIES = tuple(HourlyLatency.Measure.values)
 """Columns of usage records that have histograms."""
@@ -87,7 +86,6 @@ class RollupWriter:
             rollup_statements.add_latencies(self._connection, latencies)
         if self._has_subtracted:
             self._delete_empty(rollups)
-        built_periods.invalidate({key[_HOUR] for key in rollups})
         self._sums.clear()
 
     def _delete_empty(self, rollups: Iterable[DimensionValues]) -> None:

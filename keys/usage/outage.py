@@ -6,7 +6,6 @@ The writer has settlements to spool meanwhile, so it must not be the thread that
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,8 +15,6 @@ from lib import threads
 logger = logging.getLogger(__name__)
 
 PROBE_INTERVAL_S = 0.5
-ended: "deque[tuple[float, float]]" = deque(maxlen=100)
-"""Begin and end of the outages of this process that are over, in Unix time. A periodic task takes them."""
 
 
 class Outage:
@@ -29,7 +26,6 @@ class Outage:
         """Whether the database responded to a probe. Writes may still fail."""
         self._connect = connect
         self._started_at = time.monotonic()
-        self._began_at = time.time()
         self._is_over = False
         logger.error("Ledger database unavailable (%s): rejecting requests, spooling settlements", type(error).__name__)
         threads.run_in_thread(self._probe_until_success)
@@ -41,7 +37,6 @@ class Outage:
 
     def end(self) -> None:
         self._is_over = True
-        ended.append((self._began_at, time.time()))
         logger.warning("Ledger database available again after %.1f s", time.monotonic() - self._started_at)
 
     def abandon(self) -> None:

@@ -119,45 +119,6 @@ def create_coming(months: int = COMING_MONTHS) -> list[str]:
     return created
 
 
-def partitions_before(limit: datetime) -> list[str]:
-    """Return the partitions whose months end by then and that have no open record."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-            "WHERE i.inhparent = to_regclass(%s) AND c.relname <> %s ORDER BY c.relname",
-            [TABLE, DEFAULT],
-        )
-        names = [name for (name,) in cursor.fetchall()]
-        return [name for name in names if _end_of(name) <= limit and not _has_open(cursor, name)]
-
-
-def drop_before(limit: datetime) -> list[str]:
-    """Drop the partitions whose months end by then and that have no open record. Return their names.
-
-    Raise OperationalError if requests keep the table locked for too long.
-    """
-    dropped = []
-    for name in partitions_before(limit):
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [TABLE])
-            cursor.execute(f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
-            if name in partitions_before(limit):  # another process may have dropped it
-                cursor.execute(f'DROP TABLE "{name}"')
-                dropped.append(name)
-    return dropped
-
-
-def _end_of(partition: str) -> datetime:
-    year, month = partition.removeprefix(f"{TABLE}_").split("_")
-    return _next_month(datetime(int(year), int(month), 1, tzinfo=UTC))
-
-
-def _has_open(cursor: Any, partition: str) -> bool:
-    cursor.execute(f'SELECT EXISTS (SELECT FROM "{partition}" WHERE settled_at IS NULL)')
-    return bool(cursor.fetchone()[0])
-
-
 def _exists(month: datetime) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_name(month)])

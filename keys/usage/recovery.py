@@ -17,7 +17,7 @@ from django.utils import timezone
 from keys.models import UsageRecord
 from keys.pricing import price_book
 from keys.pricing.price_book import PriceBook
-from keys.usage import column_values, retention, rows, write_errors
+from keys.usage import column_values, rows, write_errors
 from keys.usage.backlog import backlog, spool_folder
 from keys.usage.column_values import UnfitRecord
 from keys.usage.group_commit import MAX_BATCH
@@ -160,12 +160,10 @@ class _Replay:
                 found.append((line, rows.from_json(line)))
             except UnfitRecord:
                 unfit.append(line)
-        found, purged = _without_purged(found)
         rejected = self._settle(found)
         self.settled += len(found) - len(rejected)
         self._quarantine(unfit, reason="they contain no usage record")
         self._quarantine([line for line, _ in rejected], reason="the database rejects them")
-        self._quarantine([line for line, _ in purged], reason="their usage records are purged")
         if rejected:
             settle_orphans(Q(pk__in=[row["id"] for _, row in rejected]))
 
@@ -186,19 +184,6 @@ class _Replay:
         elif lines:
             self._may_quarantine -= len(lines)
             quarantine(spool_folder(), lines, reason=reason)
-
-
-def _without_purged(found: list[tuple[bytes, Row]]) -> tuple[list[tuple[bytes, Row]], list[tuple[bytes, Row]]]:
-    """Separate the rows of purged records: these are counted already, and would be counted twice."""
-    begin = retention.records_begin()
-    old = {row["id"] for _, row in found if begin is not None and row["created_at"] < begin}
-    if not old:
-        return found, []
-    purged = old.difference(UsageRecord.objects.filter(pk__in=old).values_list("pk", flat=True))
-    return (
-        [each for each in found if each[1]["id"] not in purged],
-        [each for each in found if each[1]["id"] in purged],
-    )
 
 
 def _is_settled(row: Row) -> bool:
@@ -236,12 +221,9 @@ def settle_expired() -> bool:
 
 
 def settle_orphans(condition: Q) -> None:
-    """Settle orphaned records as interrupted, from the estimate of their input.
-
-    They are found by the index of records that are not settled.
-    """
+    """Settle orphaned records as interrupted, from the estimate of their input."""
     count = 0
-    open_records = UsageRecord.objects.filter(condition, settled_at=None).order_by()
+    open_records = UsageRecord.objects.filter(condition, status=Status.STARTED).order_by()
     while records := list(open_records.exclude(pk__in=_unsettleable)[:MAX_BATCH]):
         book = price_book.load()  # the cache of the process is not for the writer's thread, and may be empty so far
         count += _interrupt(records, book)

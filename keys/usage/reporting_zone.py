@@ -12,14 +12,12 @@ from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from keys.models import ReportingZone
 from keys.models.reporting_zone import ONLY_ROW
-from keys.usage import built_periods
 from lib import periods
 from lib.periods import FOREVER
 
@@ -114,12 +112,9 @@ def _change(row: ReportingZone, *, to: str) -> ReportingZone:
         _followed.was_silent = True  # a worker that was replaced: the others confirm it until the next run
         return row
     previous = "" if row.is_changing else row.name
-    with transaction.atomic():
-        changed = silent.update(
-            name=to, previous=previous, changed_at=now, confirmed_at=now, budgets_after=0, rollups_before=FOREVER
-        )
-        if changed:
-            built_periods.invalidate_all()  # days and months begin at other times
+    changed = silent.update(
+        name=to, previous=previous, changed_at=now, confirmed_at=now, budgets_after=0, rollups_before=FOREVER
+    )
     if changed:
         logger.warning("The reporting time zone changes from %s to %s", row.name, to)
     return ROWS.get()

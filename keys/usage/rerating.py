@@ -19,7 +19,6 @@ from keys.models import ModelPrice, Rerating, ReratingChange, UsageRecord
 from keys.models.reratings import FIGURES
 from keys.pricing import price_book, rerating
 from keys.pricing.rerating import Amounts
-from keys.usage import retention
 from keys.usage.corrections import correct
 from keys.usage.rows import Row
 from lib import money
@@ -49,10 +48,6 @@ def begin(
     end = min(end, timezone.now())
     if first >= end:
         raise ReratingRejected("The period has no past.")
-    retained = retention.records_begin()
-    if retained is not None and first < retained:
-        day = f"{timezone.localtime(retained):%Y-%m-%d %H:%M}"
-        raise ReratingRejected(f"Usage records before {day} are purged. Begin the period then or later.")
     return Rerating.objects.create(begin=first, end=end, model=model, upstream=upstream, created_by_id=user_id)
 
 

@@ -14,7 +14,6 @@ from django.db.models import Min
 
 from keys.domain.latency_buckets import bounds_of
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
-from keys.usage import built_periods, retention
 from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, Bucket, DimensionValues
 from keys.usage.rollup_figures import QUARTER, Figures, RollupInterval, histograms, quarters_of, sums
 from lib.periods import begin_of_hour
@@ -39,8 +38,7 @@ def iter_intervals(begin: datetime, end: datetime) -> Iterator[RollupInterval]:
 
 
 def next_moment(begin: datetime, end: datetime) -> datetime | None:
-    """Return when the first settled record or rollup of an interval begins. Nothing before the retained records."""
-    begin = max(begin, retention.records_begin() or begin)
+    """Return when the first settled record or rollup of an interval begins. Two queries."""
     settled = UsageRecord.objects.filter(created_at__gte=begin, created_at__lt=end, settled_at__isnull=False)
     rollups = HourlyUsage.objects.filter(hour__gte=begin, hour__lt=end)
     found = [settled.aggregate(first=Min("created_at"))["first"], rollups.aggregate(first=Min("hour"))["first"]]
@@ -91,8 +89,7 @@ def repair(interval: RollupInterval) -> None:
                 cursor.execute(f'LOCK TABLE "{HourlyUsage._meta.db_table}" IN SHARE ROW EXCLUSIVE MODE')
         of_records, of_rollups = sums(interval)
         buckets, _ = histograms(interval)
-        hours = {dimensions[1] for dimensions in of_rollups}
-        HourlyUsage.objects.filter(hour__in=hours).delete()
+        HourlyUsage.objects.filter(hour__in={dimensions[1] for dimensions in of_rollups}).delete()
         rollups = HourlyUsage.objects.bulk_create(
             HourlyUsage(**dict(zip(DIMENSIONS, dimensions, strict=True)), **measures)
             for dimensions, measures in of_records.items()
@@ -102,4 +99,3 @@ def repair(interval: RollupInterval) -> None:
             for rollup, dimensions in zip(rollups, of_records, strict=True)
             for (measure, bucket), requests in buckets.get(dimensions, {}).items()
         )
-        built_periods.invalidate(hours | {interval.hour})

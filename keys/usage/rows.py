@@ -14,7 +14,6 @@ from keys.budgets.reservations import Reservation, ReservationRequest
 from keys.domain.limits import BudgetStanding, LimitExceeded, budget_headers
 from keys.models import UsageRecord
 from keys.models.usage import AMOUNT_COLUMNS, BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
-from keys.pricing.plain_rating import rated_columns
 from keys.pricing.price_book import PriceBook
 from keys.pricing.rating import rate
 from keys.usage import column_values, figures_checksum
@@ -71,8 +70,6 @@ class Admission:
     """What it has reserved, once it is admitted."""
     standings: list[BudgetStanding] = field(default_factory=list, compare=False)
     """How much of its budgets was spent when it was admitted."""
-    opened: Row = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Its columns, once `opening` has fitted them: they are needed at admission and at settlement."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -147,7 +144,7 @@ TIMESTAMPS = ("created_at", "settled_at", "lease_expires_at")
 CLOSING = tuple(item.name for item in fields(Settlement))
 """The columns that are known at settlement, besides its time."""
 _COLUMNS = [column.attname for column in UsageRecord._meta.concrete_fields]
-_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings", "opened")
+_NOT_COLUMNS = ("lease_s", "reservation_requests", "reservations", "standings")
 _OPENING = [item.name for item in fields(Admission) if item.name not in _NOT_COLUMNS]
 _opening_values, _closing_values = attrgetter(*_OPENING), attrgetter(*CLOSING)
 _FIGURES = (*TOKEN_COLUMNS, "web_searches", *AMOUNT_COLUMNS)
@@ -157,17 +154,13 @@ _COUNTED = ("is_model_known", "upstream", "upstream_model", "usage_source", *_FI
 
 def opening(admission: Admission, *, boot_id: str) -> Row:
     """Return the columns that are known at admission."""
-    if admission.opened.get("boot_id") == boot_id:
-        return dict(admission.opened)
     row = dict(zip(_OPENING, _opening_values(admission), strict=True))
     lease_s = admission.lease_s if admission.lease_s < LONGEST_LEASE_S else LONGEST_LEASE_S
     row["lease_expires_at"] = admission.created_at + timedelta(seconds=lease_s)
     row["limit_exceeded"] = admission.limit_exceeded.to_json() if admission.limit_exceeded else None
     row["boot_id"] = boot_id
     row["status"] = Status.STARTED
-    fitted = column_values.fitted(row)
-    admission.opened.update(fitted)
-    return fitted
+    return column_values.fitted(row)
 
 
 def closing(settlement: Settlement) -> Row:
@@ -192,7 +185,7 @@ def settled(admission: Admission, settlement: Settlement, *, boot_id: str, book:
     """Return all columns of a settled request, with its cost: `closed` of `rated`, in one go."""
     row = opening(admission, boot_id=boot_id) | closing(settlement)
     row["settled_at"], row["reservations"] = timezone.now(), admission.reservations
-    row |= column_values.fitted(rated_columns(row, book))
+    row |= column_values.fitted(rate(row, book).columns)
     row["figures_checksum"] = figures_checksum.checksum(row)
     return row
 

@@ -8,14 +8,16 @@ from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
 
 from keys.budgets.locked_periods import LockedPeriods, PeriodsMoved, RequiredPeriod
 from keys.budgets.reservations import Reservation
 from keys.domain.limits import LimitExceeded
 from keys.errors import BudgetExceeded, LedgerUnavailable
+from keys.models import KeySecret
 from keys.pricing.price_book import PriceBook
-from keys.usage import dropped, last_uses, record_table, record_writer, rows
-from keys.usage.backlog import backlog
+from keys.usage import dropped, record_table, record_writer, rows
+from keys.usage.backlog import LAST_USED_INTERVAL, backlog
 from keys.usage.hourly_rollup import RollupWriter
 from keys.usage.names import MAX_NAMES, BoundedNames
 from keys.usage.record_writer import Written
@@ -173,17 +175,18 @@ class _Batch:
         """Write everything, in the same order in every process, so that no two transactions deadlock."""
         written = self._write_records()
         self.dropped += [row for id, row in self._rows.items() if id not in written and _is_real(row)]
-        used_at: dict[int, datetime] = {}
+        last_uses = {}
         for id, replaced in written.items():
             row = self._rows[id]
             if row["status"] == Status.STARTED:
                 continue
             self._settle(row, replaced)
-            if row["status"] != Status.REJECTED and row["secret_id"] is not None:
-                used_at[row["secret_id"]] = row["created_at"]
+            if row["status"] != Status.REJECTED:
+                last_uses[row["secret_id"]] = row["created_at"]
         self.periods.close()
         self._rollups.close()
-        last_uses.write(used_at, self._connection)
+        for secret_id in sorted(id for id in last_uses if id is not None):
+            _touch_last_used(secret_id, last_uses[secret_id])
 
     def _write_records(self) -> Mapping[str, Written]:
         """Write the records, and return what was written. Raise RecordsUnexpected."""
@@ -256,3 +259,9 @@ def _written_batch(statements: Sequence[Admit | Settle], connection: BaseDatabas
 def settle_rows(batch: Iterable[Row]) -> None:
     """Settle requests by their rows, all or none."""
     write([Settle(row) for row in batch], connections[DEFAULT_DB_ALIAS])
+
+
+def _touch_last_used(secret_id: int, used_at: datetime) -> None:
+    if backlog.should_write_last_used(secret_id, used_at):
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=used_at - LAST_USED_INTERVAL)
+        KeySecret.objects.filter(stale, pk=secret_id).update(last_used_at=used_at)

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from keys.budgets import period_bounds
 from keys.models import Budget, HourlyUsage, ReportingZone, UsageRecord
-from keys.usage import reporting_zone, retention, rollup_check
+from keys.usage import reporting_zone, rollup_check
 from keys.usage.reporting_zone import GRACE, ROWS
 from keys.usage.rollup_check import interval_of
 from lib import periods
@@ -78,8 +78,7 @@ def _apply_to_previous_hour(row: ReportingZone) -> None:
     assert row.rollups_before is not None
     moment = _last_moment(row.rollups_before)
     first = _first_moment()
-    retained = retention.records_begin()
-    if moment is None or first is None or (retained is not None and moment < retained):  # the others stay as they are
+    if moment is None or first is None:
         row.rollups_before = None
         return
     previous = ZoneInfo(row.previous) if row.previous else None

@@ -15,7 +15,7 @@ from keys.reports import totals, usage_csv, usage_report
 from keys.reports.date_range import DateRange
 from keys.reports.totals import Totals, add_up
 from keys.reports.usage_report import KeyLabel, UsageSlice
-from keys.usage import coarse_check, figures_checksum, rollup_check
+from keys.usage import figures_checksum, rollup_check
 from lib import money
 from lib.consistent_reads import consistent_reads
 
@@ -29,10 +29,7 @@ class Disagreement:
     """A figure that differs between two sources, or a record that was changed."""
 
     source: str
-    """The source that differs from the records: `record`, `hour`, `day`, `month`, `report` or `export`.
-
-    A day is compared with its hours, and a month with its days.
-    """
+    """The source that differs from the records: `record`, `hour`, `report` or `export`."""
     place: str
     """The ID of the record, or the time and dimensions of the figure."""
     figure: str
@@ -82,23 +79,6 @@ def wrong_hours(dates: DateRange, recorded: Totals) -> Iterator[Disagreement]:
             )
 
 
-def wrong_days(dates: DateRange, recorded: Totals) -> Iterator[Disagreement]:
-    """Yield the measures of the day that are not those of its hours, and on a first those of the month."""
-    begin, end = dates.bounds()
-    for period in coarse_check.periods(begin, end):
-        if period.begin < begin:
-            continue  # a month that began on another day
-        for each in coarse_check.mismatches(period):
-            named = " ".join(str(value) for value in each.dimensions[2:] if value not in ("", 0))
-            yield Disagreement(
-                source=each.tier,
-                place=f"{dates.first} key {each.dimensions[0]} {named}",
-                figure=each.measure,
-                records=f"{each.records}",
-                found=f"{each.rollups}",
-            )
-
-
 def wrong_reports(dates: DateRange, recorded: Totals) -> Iterator[Disagreement]:
     """Yield the totals of hours and of each table of the usage report that are not those of the records."""
     report = usage_report.report(dates)
@@ -139,5 +119,5 @@ def wrong_exports(dates: DateRange, recorded: Totals) -> Iterator[Disagreement]:
             )
 
 
-CHECKS: list[Check] = [changed_records, wrong_hours, wrong_days, wrong_reports, wrong_exports]
+CHECKS: list[Check] = [changed_records, wrong_hours, wrong_reports, wrong_exports]
 """The comparisons of a day, each of the records with another source."""

@@ -1,3 +1,3 @@
-"""Admin pages of upstreams, routes and alerts."""
+"""Admin pages of upstreams and routes."""
 
-from messages_api.admin import alerts, routes, upstreams  # noqa: F401  # registers them
+from messages_api.admin import routes, upstreams  # noqa: F401  # registers them

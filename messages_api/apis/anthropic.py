@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from messages_api.apis.streaming import Batch, CompleteResponse, PlainTexts
+from messages_api.apis.streaming import Batch, CompleteResponse
 from messages_api.backend.protocol import sse, wire
 
 NAME = "anthropic"
@@ -29,13 +29,6 @@ class Encoder:
         if batch.raw is not None:
             return batch.raw
         return b"".join(sse.frame(event, event["type"]) for event in batch.events)
-
-    def feed_plain(self, batch: PlainTexts) -> bytes:
-        if batch.raw is not None:
-            return batch.raw
-        head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % batch.block
-        head += b'{"type":"text_delta","text":'
-        return b"".join(head + wire.encode_line(text) + b"}}\n\n" for text in batch.texts)
 
     def ping(self) -> bytes:
         return sse.frame({"type": "ping"}, "ping")

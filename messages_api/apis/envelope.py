@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from messages_api.apis.streaming import Batch, CompleteResponse, PlainTexts
+from messages_api.apis.streaming import Batch, CompleteResponse
 from messages_api.apis.success_envelope import success_envelope
 from messages_api.backend.protocol import chunks, sse, wire
 
@@ -37,9 +37,6 @@ class Encoder:
 
     def feed(self, batch: Batch) -> bytes:
         return b"".join(frame for event in batch.events for frame in self._chunks.feed(event))
-
-    def feed_plain(self, batch: PlainTexts) -> bytes:
-        return self._chunks.feed_texts(batch.texts)
 
     def ping(self) -> bytes:
         return sse.comment("ping")

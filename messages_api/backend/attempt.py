@@ -134,24 +134,18 @@ class Attempt:
         """The upstream's request ID, for inquiries to its operator. Empty if it sent none that looks like one."""
         for name in ("request-id", "x-request-id"):
             value = str(self.exchange.response_headers.get(name) or "").partition(",")[0]  # a proxy may add another
-            if value and IDENTIFIER.fullmatch(value):
+            if IDENTIFIER.fullmatch(value):
                 return value
         return ""
 
-    def summary(self, *, since: float, with_tokens: bool = False) -> dict[str, Any]:
-        """Return the entry of this attempt in the usage record: `with_tokens`, if the upstream may have billed any.
-
-        `since` is the monotonic time of the start of the request. `ms` and the first byte count from the attempt's own.
-        """
-        first_byte_at = self.exchange.first_byte_at
+    def summary(self, *, with_tokens: bool = False) -> dict[str, Any]:
+        """Return the entry of this attempt in the usage record: `with_tokens`, if the upstream may have billed any."""
         tokens = self._billable_tokens() if with_tokens and self.exchange.may_be_billed else {}
         return {
             "upstream": self.target.endpoint.name,
             "model": self.target.model,
             "status": self.exchange.response_status,
-            "at_ms": round((self._started_at - since) * 1000),
             "ms": round((time.monotonic() - self._started_at) * 1000),
-            **({} if first_byte_at is None else {"first_byte_ms": round((first_byte_at - self._started_at) * 1000)}),
             **self._outcome(),
             **tokens,
         }

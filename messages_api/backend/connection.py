@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.pace import Turn
-from lib.readiness import Relay, readiness
+from lib.readiness import readiness
 
 READ_BYTES = 65_536
 TLS_WRITE_BYTES = 65_536
@@ -20,8 +20,6 @@ class UpstreamConnection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._now: socket.socket = getattr(sock, "_sock", sock)
-        """The socket without gevent's methods, which handle waiting."""
         self._readiness = readiness(sock)
         self._may_have_more = False
         """Whether the last read was full, so that more bytes have probably arrived."""
@@ -38,19 +36,18 @@ class UpstreamConnection:
                 if not self._readiness.wait_write(until):
                     raise TimeoutError from None
 
-    def receive(self, turn: Turn, *, until: float, relay: Relay | None = None) -> bytes | None:
+    def receive(self, turn: Turn, *, until: float) -> bytes | None:
         """Return the next bytes, empty at their end, or None at the monotonic time `until`. Raise OSError.
 
         A read that waits gives others their turn. A read of bytes that have arrived does so when the turn was long:
-        an upstream that sends faster than it is read would hold the worker. While the read waits, `relay` may take the
-        bytes with `receive_now`. None is returned as well once it returns False.
+        an upstream that sends faster than it is read would hold the worker.
         """
         is_late = False
         while True:
             if self._may_have_more:
                 turn.step()
             else:
-                is_late = not self._readiness.wait_read(until, relay)
+                is_late = not self._readiness.wait_read(until)
                 turn.restart()
             try:
                 received = self._sock.recv(READ_BYTES)
@@ -61,17 +58,6 @@ class UpstreamConnection:
                 continue
             self._may_have_more = len(received) == READ_BYTES
             return received
-
-    def receive_now(self) -> bytes | None:
-        """Return the bytes that have arrived, which may be none, or None at their end. Raise OSError."""
-        try:
-            return self._now.recv(READ_BYTES) or None
-        except BlockingIOError:
-            return b""
-
-    def postpone(self, until: float) -> None:
-        """Let the running `receive` wait until the monotonic time `until`. To be called by its relay."""
-        self._readiness.postpone(until)
 
     @property
     def is_quiet(self) -> bool:
@@ -108,8 +94,6 @@ class TlsConnection(UpstreamConnection):
         super().__init__(sock)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._decrypted = b""
-        """Bytes that `receive_now` read together with something that `receive` must handle."""
 
     def handshake(self, turn: Turn, *, until: float) -> None:
         """Negotiate, and verify the certificate. Raise ssl.SSLError, TimeoutError or OSError."""
@@ -136,42 +120,23 @@ class TlsConnection(UpstreamConnection):
             self._flush(until)
             turn.step()
 
-    def receive(self, turn: Turn, *, until: float, relay: Relay | None = None) -> bytes | None:
-        received: bytes | None
-        received, self._decrypted = self._decrypted, b""
+    def receive(self, turn: Turn, *, until: float) -> bytes | None:
         try:
-            received = received or self._run(lambda: self._tls.read(READ_BYTES), turn, until, relay)
+            received: bytes | None = self._run(lambda: self._tls.read(READ_BYTES), turn, until)
         except ssl.SSLEOFError:  # many servers close without the alert; the framing shows what is missing
             return b""
         if self._outgoing.pending:
             self._flush(until)
         return received
 
-    def receive_now(self) -> bytes | None:
-        received = super().receive_now()
-        if not received:
-            return received
-        self._incoming.write(received)
-        pieces: list[bytes] = []
-        try:
-            while piece := self._tls.read(READ_BYTES):  # at most one record
-                pieces.append(piece)
-        except ssl.SSLWantReadError:
-            if not self._outgoing.pending:
-                return b"".join(pieces)
-        except ssl.SSLError:
-            pass  # `receive` raises it after what was decrypted before
-        self._decrypted = b"".join(pieces)
-        return None
-
-    def _run(self, action: Callable[[], Any], turn: Turn, until: float, relay: Relay | None = None) -> Any:
-        """Return the result of an action, with the bytes that it needs; None at `until`, and after the relay."""
+    def _run(self, action: Callable[[], Any], turn: Turn, until: float) -> Any:
+        """Return the result of an action, with the bytes that it needs; None at `until`."""
         while True:
             try:
                 return action()
             except ssl.SSLWantReadError:
                 self._flush(until)
-            received = super().receive(turn, until=until, relay=relay)
+            received = super().receive(turn, until=until)
             if received is None:
                 return None
             if received:
@@ -185,4 +150,4 @@ class TlsConnection(UpstreamConnection):
 
     @property
     def is_quiet(self) -> bool:
-        return not self._decrypted and not self._tls.pending() and not self._incoming.pending and super().is_quiet
+        return not self._tls.pending() and not self._incoming.pending and super().is_quiet

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from lib import failure_reasons as reasons
-from lib.readiness import Relay
 from messages_api.backend.attempt import Attempt, UpstreamResponse
 from messages_api.backend.exchange import MAX_RESPONSE_BYTES, Exchange
 from messages_api.backend.protocol import sse, wire
@@ -30,16 +29,6 @@ class EventBatch(NamedTuple):
     events: list[Event]
     raw: bytes | None = None
     """The upstream's bytes, if they equal the events and can be passed through to a client of the Anthropic API."""
-
-
-class PlainBatch(NamedTuple):
-    """The texts of plain frames, each of which is a delta of the same block."""
-
-    texts: list[str]
-    block: int
-    """The index of the block."""
-    raw: bytes | None
-    """The upstream's bytes, where a batch of events would have them."""
 
 
 class Decoder(Protocol):
@@ -68,13 +57,6 @@ class Decoder(Protocol):
     def has_generated(self) -> bool:
         """Content or usage was seen."""
 
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, if plain frames would continue it."""
-
-    def read_plain(self, data: bytes) -> list[str] | None:
-        """Return the texts of plain frames, or None if `read` must read them. Requires a `plain_index`."""
-
     def read(self, record: sse.Record) -> list[Event]: ...
 
     def read_body(self, body: object) -> list[Event]: ...
@@ -91,7 +73,6 @@ class EventSource:
         self._frames = FrameBuffer() if keep_raw else None
         self._parser = sse.SSEParser()
         self._bytes_without_event = 0
-        self._plain_index: int | None = None
         self._grace_expires_at: float | None = None
         self._has_begun = False
         self._is_open = False
@@ -156,15 +137,9 @@ class EventSource:
                 self._billed(error)
             raise
 
-    def read(self, *, wait_s: float, relay: Relay | None = None) -> EventBatch:
-        """Return the events that arrive within `wait_s`, which may be none. Raise UpstreamError if the read fails.
-
-        Where plain frames may follow, `relay` is called for what arrives, in the loop: it may take them with
-        `read_plain`. No events are returned when it returns False without leaving any.
-        """
-        piece = self._exchange.read(
-            wait_s=self._within_grace(wait_s), relay=relay if relay is not None and self._is_plain() else None
-        )
+    def read(self, *, wait_s: float) -> EventBatch:
+        """Return the events that arrive within `wait_s`, which may be none. Raise UpstreamError if the read fails."""
+        piece = self._exchange.read(wait_s=self._within_grace(wait_s))
         if piece is None:
             return EventBatch(self._end()) if self._is_grace_over() else EventBatch([])
         if not piece:
@@ -186,31 +161,6 @@ class EventSource:
             message = "The upstream sent too much without an event."
             raise UpstreamError(message, reason=reasons.RESPONSE_TOO_LARGE)
         return batch
-
-    def _is_plain(self) -> bool:
-        """Whether plain frames may be next. The relay leaves it so: they change nothing but counts."""
-        if not self._is_open or not self._parser.is_between_frames:
-            return False
-        if self._frames is not None and not self._frames.is_between_frames:
-            return False
-        self._plain_index = self._decoder.plain_index
-        return self._plain_index is not None
-
-    def read_plain(self) -> PlainBatch | None:
-        """Return the plain frames that have arrived, which may be none, for the relay of a running `read`.
-
-        Return None if the `read` must read what has arrived. Raise OSError, which ends the `read`.
-        """
-        data = self._exchange.receive_now()
-        if not data:
-            return None if data is None else PlainBatch([], 0, None)
-        texts = self._decoder.read_plain(data)
-        if texts is None:
-            return None
-        self._exchange.take_received()
-        self._bytes_without_event = 0
-        assert self._plain_index is not None
-        return PlainBatch(texts, self._plain_index, None if self._frames is None else data)
 
     def _read_body(self, piece: bytes) -> list[Event]:
         """Return the events of an upstream that ignores `stream`, and responds with JSON."""
@@ -337,11 +287,6 @@ class FrameBuffer:
         self._tail = b""
         """The last buffered bytes: the end of a frame may be split between two reads."""
         self._is_started = False
-
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether nothing is buffered."""
-        return self._is_started and not self._buffered_bytes
 
     def feed(self, piece: bytes) -> bytes:
         """Return the bytes of the frames that are complete now. Raise FrameTooLarge."""

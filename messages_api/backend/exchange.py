@@ -14,8 +14,6 @@ from collections.abc import Mapping
 import requests
 
 from lib import failure_reasons as reasons
-from lib.readiness import Relay
-from messages_api.backend import provider_limits
 from messages_api.backend.connection_errors import connection_reason
 from messages_api.backend.endpoint import Endpoint
 from messages_api.backend.exchange_state import ExchangeState
@@ -47,14 +45,11 @@ class Exchange:
         )
         self._body: ResponseBody | None = None
         self._is_progressing = False
-        self._wait_s = NEVER
         self.response_status: int | None = None
         self.response_headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
         self.sent_at: float | None = None
         """When the request was sent to the upstream, as a monotonic time; None before."""
-        self.first_byte_at: float | None = None
-        """When the head of the response had arrived."""
         self.responded_at: float | None = None
         """When the first event, or all of a complete response, had arrived."""
 
@@ -117,12 +112,10 @@ class Exchange:
             self.sent_at + self._timeouts.connect_timeout_s + self._timeouts.first_byte_timeout_s
         )
         response = self._send(request)
-        self.first_byte_at = time.monotonic()
         self._body = response.raw
         self._body.is_joining = False
         self.response_status = response.status_code
         self.response_headers = response.headers
-        provider_limits.observe(self.endpoint.identity, response.status_code, response.headers, now=self.sent_at)
         if self.response_status in range(300, 400):
             reason = reasons.numbered(reasons.HTTP_STATUS, self.response_status)
             raise UpstreamError(_INVALID_RESPONSE, reason=reason)
@@ -145,39 +138,21 @@ class Exchange:
         except FOREIGN as error:
             raise self._mapped(error) from error
 
-    def read(self, *, wait_s: float, relay: Relay | None = None) -> bytes | None:
-        """Return the next bytes of the response, `b""` at its end, or None if none arrive within `wait_s` seconds.
-
-        While it waits, `relay` is called for bytes that arrive, in the loop: it may take them with `receive_now`. None
-        is returned as well when it returns False without leaving any.
-        """
+    def read(self, *, wait_s: float) -> bytes | None:
+        """Return the next bytes of the response, `b""` at its end, or None if none arrive within `wait_s` seconds."""
         assert self._body is not None
-        self._wait_s = wait_s
-        until = time.monotonic() + wait_s
+        expires_at, until = self._state.expires_at, time.monotonic() + wait_s
         try:
-            piece = self._body.receive(until=min(until, self._state.expires_at), relay=relay)
+            piece = self._body.receive(until=min(until, expires_at))
         except FOREIGN as error:
             raise self._mapped(error) from error
         if piece is None:
-            if min(until, time.monotonic()) < self._state.expires_at:
+            if until < expires_at:
                 return None
             raise self._state.abort_error or self._timeout()
         if not piece and self._state.abort_error is not None:
             raise self._state.abort_error
         return piece
-
-    def receive_now(self) -> bytes | None:
-        """Receive what has arrived, for the relay of a running `read`. Return all bytes that were not taken, or None if
-        there is something else than bytes. Raise OSError, which ends the `read`."""
-        assert self._body is not None
-        return self._body.receive_now()
-
-    def take_received(self) -> None:
-        """Take what `receive_now` returned, as an event: the timeouts of the running `read` begin again."""
-        assert self._body is not None
-        self.progress()
-        until = time.monotonic() + self._wait_s
-        self._body.take_received(until=min(until, self._state.expires_at))
 
     def _timeout(self) -> UpstreamError:
         """Return the error of the timeout that passes first."""

@@ -1,5 +1,8 @@
 """Adapter for upstreams with OpenAI's Chat Completions API."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lib.derived_key import derived_key
 from lib.pace import pace
 from messages_api.backend.attempt import Attempt, TokenCount, UpstreamResponse
@@ -35,7 +38,7 @@ def message(attempt: Attempt) -> UpstreamResponse:
     attempt.reported_usage = lambda: usage
     try:
         message = completion.message_from_openai(
-            response, request=attempt.request, ids=attempt.ids, signer=_signer(attempt), usage=usage
+            response, request=attempt.request, ids=attempt.ids, signer=_signer(attempt)
         )
     except error_mapping.UpstreamResponseError as error:
         raise attempt.invalid(error.mapped, raw) from error
@@ -44,7 +47,6 @@ def message(attempt: Attempt) -> UpstreamResponse:
 
 def events(attempt: Attempt) -> EventSource:
     """Request a stream and wait for its first event. Raise UpstreamError if the attempt fails before it."""
-    _empty_response(attempt)  # raises for a stream with `max_tokens: 0`
     _send(attempt)
     return open_source(attempt, _decoder(attempt))
 
@@ -80,22 +82,19 @@ def _credential(endpoint: Endpoint) -> dict[str, str]:
 
 def _empty_response(attempt: Attempt) -> UpstreamResponse | None:
     """Return the response to `max_tokens: 0`, which warms a cache that this upstream does not have; else None."""
-    try:
+    with _unsupported_as_error():
         empty = openai_request.empty_response(attempt.request, attempt.ids)
-    except openai_request.UnsupportedRequest as error:
-        raise _as_error(error) from error
     return None if empty is None else UpstreamResponse(message=empty, reported_usage=ReportedUsage())
 
 
 def _send(attempt: Attempt) -> None:
     """Translate and send the request. Raise UpstreamError if it is unsupported or the upstream rejects it."""
     endpoint = attempt.target.endpoint
-    try:
+    with _unsupported_as_error():
+        openai_request.empty_response(attempt.request, attempt.ids)  # raises for a stream with `max_tokens: 0`
         body, attempt.dropped = openai_request.to_openai(
             attempt.request, endpoint.profile, step=pace(), signer=ThinkingSigner(derived_key("thinking"))
         )
-    except openai_request.UnsupportedRequest as error:
-        raise _as_error(error) from error
     attempt.send(
         PATH,
         wire.encode({**body, "model": attempt.target.model}),
@@ -104,6 +103,10 @@ def _send(attempt: Attempt) -> None:
     )
 
 
-def _as_error(error: openai_request.UnsupportedRequest) -> UpstreamError:
-    """Return a 400 with the path of the field: the client can change the request."""
-    return UpstreamError.unsupported(error.message, param=error.param)
+@contextmanager
+def _unsupported_as_error() -> Iterator[None]:
+    """Turn UnsupportedRequest into a 400 with the path of the field: the client can change the request."""
+    try:
+        yield
+    except openai_request.UnsupportedRequest as error:
+        raise UpstreamError.unsupported(error.message, param=error.param) from error

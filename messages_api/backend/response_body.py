@@ -4,7 +4,6 @@ import ssl
 
 from requests.exceptions import ChunkedEncodingError, ReadTimeout, SSLError
 
-from lib.readiness import Relay
 from messages_api.backend.connection import UpstreamConnection
 from messages_api.backend.connection_pool import ConnectionPool
 from messages_api.backend.exchange_state import ExchangeState
@@ -38,11 +37,10 @@ class ResponseBody:
         """Whether all of the response has arrived."""
         return self._parser.is_complete
 
-    def receive(self, *, until: float, relay: Relay | None = None) -> bytes | None:
+    def receive(self, *, until: float) -> bytes | None:
         """Return the next bytes, empty at the end, or None if none arrive until the monotonic time `until`.
 
-        `relay` is called in the loop while nothing but bytes is waited for. Once it returns False, the bytes that it
-        did not take are returned, or None. Raise ChunkedEncodingError for a body that is cut or invalid, and SSLError.
+        Raise ChunkedEncodingError for a body that is cut or invalid, and SSLError.
         """
         parser = self._parser
         while not parser.pieces:
@@ -51,42 +49,18 @@ class ResponseBody:
             if parser.failure is not None:
                 raise ChunkedEncodingError("the response is cut or invalid") from parser.failure
             try:
-                received = self._connection.receive(self._state.turn, until=until, relay=relay)
+                received = self._connection.receive(self._state.turn, until=until)
             except ssl.SSLError as error:
                 raise SSLError("TLS failed") from error
             except OSError as error:
                 raise ChunkedEncodingError("the connection failed") from error
             if received is None:
-                if parser.has_news:  # that the relay has received
-                    continue
                 return None
             if received:
                 parser.feed(received)
             else:
                 parser.end()
         return parser.take() if self.is_joining else parser.take_first()
-
-    def receive_now(self) -> bytes | None:
-        """Receive what has arrived, for the relay of a running `receive`. Return all bytes of the body that were not
-        taken, which may be none, or None if there is something else: the end, or a failure.
-
-        The bytes are taken with `take_received`. Raise OSError.
-        """
-        received = self._connection.receive_now()
-        if received is None:
-            return None
-        parser = self._parser
-        if received:
-            parser.feed(received)
-        if parser.is_complete or parser.failure is not None:
-            return None
-        pieces = parser.pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def take_received(self, *, until: float) -> None:
-        """Take what `receive_now` returned. The running `receive` waits until the monotonic time `until`."""
-        self._parser.pieces.clear()
-        self._connection.postpone(until)
 
     def read1(self, amt: int = -1, decode_content: bool | None = None) -> bytes:
         """Return the next bytes, of any number, or none at the end, which closes the body.

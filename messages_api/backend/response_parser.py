@@ -70,11 +70,6 @@ class ResponseParser:
         self._parser: Any = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there are bytes of the body, its end, or a failure."""
-        return bool(self.pieces) or self.is_complete or self.failure is not None
-
     def feed(self, data: bytes) -> None:
         """Parse the next bytes. Sets `failure` if they are invalid."""
         if self._is_odd:

@@ -41,12 +41,8 @@ class Attempts:
         request_id: str,
         begin: BeginAttempt,
         is_evidence: bool = True,
-        since: float | None = None,
     ) -> None:
-        """Do not send yet. With `is_evidence` False, circuits are obeyed and learn nothing from the attempts.
-
-        `since` is the monotonic time from which the record counts the start of an attempt: the start of the request.
-        """
+        """Do not send yet. With `is_evidence` False, circuits are obeyed and learn nothing from the attempts."""
         self._targets = targets
         self._circuit_breakers = circuit_breakers
         self._key_id = key_id
@@ -55,7 +51,6 @@ class Attempts:
         self._is_evidence = is_evidence
         self._permit: Permit | None = None
         self._started_at = time.monotonic()
-        self._since = self._started_at if since is None else since
         self._retries = 0
         self._is_exhausted = False
         self._summaries: list[dict[str, Any]] = []
@@ -117,7 +112,7 @@ class Attempts:
         elif isinstance(error, UpstreamError):
             self._record_failure(attempt, error)
             return self._summaries
-        return [*self._summaries, attempt.summary(since=self._since)]
+        return [*self._summaries, attempt.summary()]
 
     # ---- targets
 
@@ -165,7 +160,7 @@ class Attempts:
     def _record_failure(self, attempt: Attempt, error: UpstreamError, *, with_tokens: bool = False) -> None:
         """Record a failed attempt, `with_tokens` unless the record itself has those of its response."""
         attempt.error = error
-        self._summaries.append(attempt.summary(since=self._since, with_tokens=with_tokens))
+        self._summaries.append(attempt.summary(with_tokens=with_tokens))
         if self.is_aborted:
             return  # the gateway ended it, so it says nothing about the upstream's health
         if error.is_upstream_fault or error.retry_scope is not RetryScope.NONE:

@@ -19,8 +19,7 @@ class Observer:
     """Observes the events of one request, or its complete message."""
 
     def __init__(self) -> None:
-        self.started_at = time.monotonic()
-        """When the request began, after its body was read. All times of its record count from it."""
+        self._started_at = time.monotonic()
         self._characters = 0
         self._first_content_at: float | None = None
         self.message_id = ""
@@ -48,12 +47,6 @@ class Observer:
         elif kind == "message_stop":
             self.is_complete = True
 
-    def observe_plain(self, texts: list[str]) -> None:
-        """Observe deltas of text."""
-        self._characters += sum(map(len, texts))
-        if self._first_content_at is None:
-            self._first_content_at = time.monotonic()
-
     def observe_message(self, message: Message, *, is_counted: bool) -> None:
         """Observe a complete message. It has no time to first token. `is_counted`: the upstream reported all counts."""
         self.message_id = _identifier(message.get("id"))
@@ -69,11 +62,11 @@ class Observer:
     @property
     def ttft_ms(self) -> int | None:
         """Milliseconds from the start of the request to the first content of a stream."""
-        return None if self._first_content_at is None else round((self._first_content_at - self.started_at) * 1000)
+        return None if self._first_content_at is None else round((self._first_content_at - self._started_at) * 1000)
 
     @property
     def duration_ms(self) -> int:
-        return round((time.monotonic() - self.started_at) * 1000)
+        return round((time.monotonic() - self._started_at) * 1000)
 
     def usage(
         self, reported: ReportedUsage, *, request: MessagesRequest, input_estimate: int, was_sent: bool

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +16,9 @@ from django.conf import settings
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement, Status
 from lib import failure_reasons as reasons
-from lib import threads
 from messages_api.backend import adapters
 from messages_api.backend.attempt import Attempt, UpstreamResponse
-from messages_api.backend.event_source import EventBatch, EventSource, PlainBatch
+from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.protocol.usage import ReportedUsage, Usage
 from messages_api.backend.upstream_error import Aborted, RetryScope, UpstreamError
 from messages_api.gateway import detached
@@ -35,7 +35,7 @@ HEADER_SAFE = re.compile(r"[A-Za-z0-9_./:@-]{1,320}")  # names of fields and mod
 MAX_DROPPED = 32
 DRAIN_WRITE_TIMEOUT_S = 1.0  # for a client that does not read, once the process is shutting down
 REVOKED = "The API key was revoked."
-_ending = threads.brief_lock()
+_ending = threading.Lock()
 """Held for moments only, while it is decided how a request ends. One for all: to create a lock takes longer."""
 
 
@@ -114,7 +114,6 @@ class InFlightRequest:
             key_id=self._key.key_id,
             request_id=self._client.request_id,
             begin=begin,
-            since=self._observer.started_at,
         )
         watcher.add(self)
         # Before the first attempt: the watcher looks up to 100 ms later, when the upstream has been contacted.
@@ -136,10 +135,6 @@ class InFlightRequest:
         self._observer.observe_events(batch.events)
         if source.is_ended and (error := source.error) is not None:
             self._error = error
-
-    def observe_plain(self, batch: PlainBatch) -> None:
-        """Observe plain frames, which contain neither usage nor an end."""
-        self._observer.observe_plain(batch.texts)
 
     def record_error(self, error: BaseException) -> None:
         """Record the error that ended the request."""

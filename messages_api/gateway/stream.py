@@ -9,9 +9,8 @@ from typing import Protocol, Self
 
 from django.conf import settings
 
-from lib.readiness import Relay
 from lib.threads import Background
-from messages_api.backend.event_source import EventBatch, EventSource, PlainBatch
+from messages_api.backend.event_source import EventBatch, EventSource
 from messages_api.backend.exchange import NEVER
 from messages_api.backend.upstream_error import Aborted, UpstreamError
 
@@ -39,9 +38,6 @@ class StreamedRequest(Protocol):
 
     def observe(self, source: EventSource, batch: EventBatch) -> None:
         """Observe the events that were read."""
-
-    def observe_plain(self, batch: PlainBatch) -> None:
-        """Observe plain frames that were read."""
 
     def record_error(self, error: BaseException) -> None:
         """Record the error that ended the request."""
@@ -78,8 +74,6 @@ class Stream(Iterator[EventBatch]):
 
     Errors after the first byte are error events, not exceptions, and end the stream. After `HEARTBEAT_S` without data
     from the upstream the batch is empty, for the API to send a ping.
-
-    While `next` waits for the upstream, the server may relay plain frames in its loop (`relay`, `next_plain`).
     """
 
     def __init__(self, request: StreamedRequest) -> None:
@@ -89,9 +83,6 @@ class Stream(Iterator[EventBatch]):
         self._first: EventBatch | None = None
         self._is_ended = False
         self._is_closed = False
-        self.relay: Relay | None = None
-        """Called in the loop for what arrives where plain frames may be next. It may call `next_plain`, and returns
-        False for `next` to return."""
 
     def open(self) -> None:
         """Wait for the first event, at most `HEARTBEAT_S`. Raise errors, which can still become an HTTP status."""
@@ -141,19 +132,8 @@ class Stream(Iterator[EventBatch]):
             first, self._first = self._first, None
             self._request.first_write_at = time.monotonic()
             return first
-        batch = self._source.read(wait_s=settings.HEARTBEAT_S, relay=self.relay)
+        batch = self._source.read(wait_s=settings.HEARTBEAT_S)
         self._request.observe(self._source, batch)
-        return batch
-
-    def next_plain(self) -> PlainBatch | None:
-        """Return the plain frames that have arrived, which may be none, while `next` waits on. For the `relay` only.
-
-        Return None if `next` must return what has arrived. Raise errors that `next` handles.
-        """
-        assert self._source is not None
-        batch = self._source.read_plain()
-        if batch is not None and batch.texts:
-            self._request.observe_plain(batch)
         return batch
 
     def _fail(self, error: Exception) -> EventBatch:

@@ -99,13 +99,6 @@ class _Circuit:
         return self.open_state
 
 
-Note = Callable[[str, str, str], None]
-"""Receives the upstream, the change (`opened`, `half_open`, `closed`) and the reason. It must not wait."""
-
-
-def _ignore(upstream: str, change: str, reason: str) -> None: ...
-
-
 CLOSED = _Circuit()
 """The circuit of a key without failures. It never changes."""
 
@@ -113,19 +106,11 @@ CLOSED = _Circuit()
 class CircuitBreaker:
     """The circuits of one upstream as this process sees them, and the upstream's retry budget."""
 
-    def __init__(
-        self,
-        upstream: str,
-        store: StateStore,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        note: Note = _ignore,
-    ) -> None:
+    def __init__(self, upstream: str, store: StateStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.retry_budget = RetryBudget(clock=clock)
         self._upstream = upstream
         self._store = store
         self._clock = clock
-        self._note = note
         self._lock = threading.Lock()
         self._all = _Circuit()
         self._keys: dict[int, _Circuit] = {}
@@ -133,8 +118,6 @@ class CircuitBreaker:
         self._abandoned: tuple[int, float] = (0, 0.0)
         """The key whose request ended as a probe without a result, and until when it sends no other."""
         self._refreshed_at = 0.0
-        self._is_probed = False
-        """Whether the first probe since the circuit opened for all keys was noted: further ones are not."""
 
     # ---- state
 
@@ -147,7 +130,6 @@ class CircuitBreaker:
             before = self._all.open_state
             self._all.open_state = self._store.get_open(self._upstream, default=before)
             if before is not None and self._all.open_state is None:
-                self._is_probed = False
                 self._keys.clear()  # another process has received a response, which ends the series
         return self._all.open_state
 
@@ -192,9 +174,6 @@ class CircuitBreaker:
         if circuit is self._all and not self._store.acquire_probe(self._upstream):
             circuit.probe_at = now + STATE_TTL_S  # another process has it, and may return it
             return None
-        if circuit is self._all and not self._is_probed:
-            self._is_probed = True
-            self._note(self._upstream, "half_open", "")
         return Permit(self, key_id, is_probe=True)
 
     def release_probe(self, key_id: int, *, was_abandoned: bool) -> None:
@@ -219,14 +198,11 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Close the circuits and reset the failure counts after a complete response."""
-        if not self._keys and self._all.open_state is None:
-            return  # mostly, without the lock
         with self._lock:
             was_open, self._all.open_state = self._all.open_state, None
             self._keys.clear()
         if was_open is not None:
             self._store.set_closed(self._upstream)
-            self._note(self._upstream, "closed", was_open.reason)
 
     def record_failure(self, reason: str, *, key_id: int) -> None:
         """Count a failed attempt that the upstream caused, and open the circuits that have reached the limit."""
@@ -239,12 +215,8 @@ class CircuitBreaker:
             evidence = sum(min(each.failures, MAX_FAILURES_OF_KEY) for each in self._keys.values())
             if self._all.open_state is None and evidence < CONSECUTIVE_FAILURES:
                 return
-            is_new = self._all.open_state is None
             state = self._all.open(reason, now=now)
         self._store.set_open(self._upstream, state)
-        if is_new:
-            self._is_probed = False
-            self._note(self._upstream, "opened", reason)
 
 
 class Permit:
@@ -283,16 +255,9 @@ class Permit:
 class CircuitBreakers:
     """One circuit breaker for each endpoint, created on first use."""
 
-    def __init__(
-        self,
-        state_store: StateStore | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        note: Note = _ignore,
-    ) -> None:
+    def __init__(self, state_store: StateStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = state_store or LocalState()
         self._clock = clock
-        self._note = note
         self._breakers: dict[str, CircuitBreaker] = {}
 
     def prefetch(self) -> None:
@@ -303,11 +268,6 @@ class CircuitBreakers:
         """Return the circuit breaker of an endpoint. A new one is closed."""
         breaker = self._breakers.get(endpoint.identity)
         if breaker is None:
-            new = CircuitBreaker(endpoint.identity, self._store, clock=self._clock, note=self._note)
+            new = CircuitBreaker(endpoint.identity, self._store, clock=self._clock)
             breaker = self._breakers.setdefault(endpoint.identity, new)
         return breaker
-
-    def open_states(self) -> dict[str, OpenState]:
-        """Return the circuits that are open for all keys, by the identity of their endpoint."""
-        states = {identity: breaker.open_state for identity, breaker in list(self._breakers.items())}
-        return {identity: state for identity, state in states.items() if state is not None}

@@ -8,7 +8,6 @@ from typing import Any
 from lib.redis_pipeline import Command
 from lib.shared_store import SharedStore, store
 from messages_api.routing.circuit_breaker import PROBE_INTERVAL_S, STATE_TTL_S, CircuitBreakers, OpenState
-from messages_api.routing.circuit_log import circuit_log
 
 STATE_EXPIRES_S = 120
 OPEN_KEY = "messages-gateway:circuit:{}"
@@ -96,5 +95,5 @@ def _parsed(stored: str) -> OpenState | None:
     return OpenState(since=since, reason=reason)
 
 
-circuit_breakers = CircuitBreakers(RedisState(store), note=circuit_log.note)
+circuit_breakers = CircuitBreakers(RedisState(store))
 """The circuit breakers of this process."""

@@ -14,12 +14,9 @@ from gevent import monkey
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from lib import deadlines, query_limit
+from lib import deadlines
 
 Result = TypeVar("Result")
-
-COMMAND_ANSWERS_WITHIN_S = 7 * 86_400.0
-"""In a command, such as one that copies a table. Keepalives end a lost connection sooner."""
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
@@ -57,17 +54,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(settings_dict, *arguments, **named)
         if pool := settings_dict["OPTIONS"].get("pool"):
             pool["connection_class"] = DeadlineConnection
-
-    def get_connection_params(self) -> dict[str, Any]:
-        """Return the parameters. Statements of a command have no time limit; waits for locks keep theirs.
-
-        The ledger's own connections, which have no pool, keep all limits.
-        """
-        parameters: dict[str, Any] = super().get_connection_params()
-        if query_limit.is_lifted() and self.settings_dict["OPTIONS"].get("pool"):
-            parameters["options"] = f"{parameters.get('options', '')} -c statement_timeout=0".strip()
-            parameters["answer_within_s"] = COMMAND_ANSWERS_WITHIN_S
-        return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
         """Return a connection. One from the pool is waited for within the deadline, and is not closed by the server."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from django.conf import LazySettings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -21,22 +20,18 @@ from keys.hygiene import weekly_notification
 from keys.limits.limiter import limiter
 from keys.notifications import delivery
 from keys.pricing.price_book import prices
-from keys.statements import scheduling
-from keys.usage import coarse_rollups, ledger, purge, record_table, reporting_zone, rerating, zone_change
-from lib import deadlines, log_batches
+from keys.usage import ledger, record_table, reporting_zone, rerating, zone_change
+from lib import deadlines
 from lib.cached import REFRESH_INTERVAL_S
 from lib.shared_store import store
-from messages_api.alerts import evaluator, networks
 from messages_api.errors import RequestError
 from messages_api.gateway import revocation
 from messages_api.routing import model_catalog
 from messages_api.routing.route_table import routes
-from messages_api.upstream_status import process_reports
 from messages_api.watcher import watcher
 from project import checks
 from project.server.connections import Kind, kind_of
 from project.server.housekeeper import Housekeeper, PeriodicTask
-from staff import audit_retention
 
 READ_WITHIN_S = 2.0
 FINISH_WITHIN_S = 2.0
@@ -48,11 +43,7 @@ PERIODIC_TASKS = [
     PeriodicTask(run=zone_change.apply_slice, every_s=1),
     PeriodicTask(run=rerating.run_slice, every_s=1),
     PeriodicTask(run=rejected_uses.flush, every_s=15),
-    PeriodicTask(run=coarse_rollups.build_slice, every_s=60),
-    PeriodicTask(run=purge.purge_slice, every_s=10),
-    PeriodicTask(run=audit_retention.purge_slice, every_s=600),
     PeriodicTask(run=weekly_notification.queue, every_s=600),
-    PeriodicTask(run=scheduling.queue_due, every_s=600),
     PeriodicTask(run=record_table.create_coming, every_s=3600),
 ]
 REFRESH_TASKS = [
@@ -61,16 +52,8 @@ REFRESH_TASKS = [
     PeriodicTask(run=prices.refresh_ahead, every_s=REFRESH_INTERVAL_S),
 ]
 """Tasks that read what requests have cached. They run apart from those that a slow mail server delays."""
-STATUS_TASKS = [
-    PeriodicTask(run=process_reports.publisher.run, every_s=5),
-    PeriodicTask(run=evaluator.run, every_s=15),
-    PeriodicTask(run=process_reports.purge, every_s=3600),
-    PeriodicTask(run=networks.forget_unused, every_s=3600),
-]
-"""Tasks about the status of upstreams, and alerts. They run apart from those that must not be late."""
 UPSTREAM_TASKS = [PeriodicTask(run=model_catalog.refresh, every_s=5)]
 """Tasks that wait for upstreams. They run apart from those that must not be late."""
-TASKS = (PERIODIC_TASKS, REFRESH_TASKS, STATUS_TASKS, UPSTREAM_TASKS)
 
 
 def _relieve_collector() -> None:
@@ -80,23 +63,13 @@ def _relieve_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _read_settings_directly() -> None:
-    """Read settings as attributes of an ordinary object: a request reads 25.
-
-    Django's proxy first looks whether it must hide one of its own methods, in Python. Settings are none of them.
-    """
-    LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
-
-
 class Application(WSGIHandler):
     """The WSGI application. The hooks of gunicorn call `start`, `drain` and `close`; other servers may not."""
 
     def __init__(self) -> None:
         checks.refuse_to_start()
         super().__init__()
-        _read_settings_directly()
-        log_batches.skip_unused_facts()
-        self._housekeepers = [Housekeeper(tasks) for tasks in TASKS]
+        self._housekeepers = [Housekeeper(tasks) for tasks in (PERIODIC_TASKS, REFRESH_TASKS, UPSTREAM_TASKS)]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Respond to a request. The complete response to an API request is a list with its body."""
@@ -106,7 +79,7 @@ class Application(WSGIHandler):
         # and caches, which API requests do not use. Without the prefix of URLs, which API responses do not contain.
         response = self._respond(self.request_class(environ))
         status = f"{response.status_code} {response.reason_phrase}"
-        start_response(status, list(response.headers._store.values()))
+        start_response(status, list(response.items()))
         if isinstance(response, HttpResponse):
             return [response.content]
         response._handler_class = self.__class__  # type: ignore[attr-defined]

@@ -106,13 +106,6 @@ class Connection:
         finally:
             self.waits_since = self.expires_at = math.inf
 
-    def send_now(self, data: bytes) -> int:
-        """Return the number of bytes that were sent without waiting, which may be 0. Raise OSError."""
-        try:
-            return int(self._socket._sock.send(data))  # type: ignore[attr-defined]  # gevent's own would wait
-        except BlockingIOError:
-            return 0
-
     def close(self) -> None:
         """Close the connection. After a rejection, read what the client still sends: a reset would overtake it."""
         if self.is_over_capacity:

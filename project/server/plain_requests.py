@@ -10,10 +10,9 @@ from io import BytesIO
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.parser import RequestParser
 
-from project.server.direct_body import DirectBody
 from project.server.unread_bodies import MAX_DRAINED_BYTES, ClosingRequest, unread_bytes
 
 RECEIVE_BYTES = 64 * 1024
@@ -67,7 +66,7 @@ class PlainRequest:
             self.body = BytesIO(rest[:length])
             rest = rest[length:]
         else:
-            self.body = DirectBody(LengthReader(unreader, length))
+            self.body = Body(LengthReader(unreader, length))
         if rest:
             unreader.unread(rest)
 

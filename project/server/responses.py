@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import Any
 
 from gunicorn import SERVER, util
 from gunicorn.http.message import TOKEN_RE
@@ -68,13 +68,6 @@ def _date() -> str:
     return _last_date[1]
 
 
-@runtime_checkable
-class RelayedStream(Protocol):
-    """A stream whose plain frames can be sent in the event loop, while the greenlet waits for the next piece."""
-
-    def relay_to(self, send: Callable[[bytes], bool]) -> None: ...
-
-
 class JoinedResponse(Response):
     """gunicorn's response, with the head sent together with the first piece of the body."""
 
@@ -110,25 +103,7 @@ class JoinedResponse(Response):
         if unsent or data:
             self.sock.sendall(unsent + data)
 
-    def write_now(self, piece: bytes) -> bool:
-        """Send a piece of the body as far as the connection accepts it without waiting, in the event loop.
-
-        Return False if there is a rest, which the next `write` sends, or an error, which that raises.
-        """
-        self.send_headers()
-        self.sent += len(piece)
-        data = self._unsent + (b"%X\r\n%b\r\n" % (len(piece), piece) if self.chunked else piece)
-        try:
-            sent = self.sock.send_now(data)
-        except OSError:
-            sent = 0
-        self._unsent = data[sent:]
-        return not self._unsent
-
     def write_all(self, pieces: Iterable[bytes]) -> None:
-        pieces = iter(pieces)
-        if isinstance(pieces, RelayedStream) and not self._omits_body and self.response_length is None:
-            pieces.relay_to(self.write_now)
         for piece in pieces:
             self.write(piece)
         self.close()

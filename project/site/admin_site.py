@@ -10,13 +10,10 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
-from keys.pages.urls import report_links
+from keys.pages.urls import report_links, report_urls
 from lib.model_patterns import EVERY_MODEL
 from messages_api.models import Route
-from messages_api.routing.suggestions import UnroutedModel, unrouted
-from project.site.closed_views import closed_out_of_scope
 from project.site.overview import overview_for
-from project.site.urls import page_urls
 from staff import login as staff_login
 from staff import two_factor
 from staff import views as staff_views
@@ -25,21 +22,16 @@ APP_ORDER = ["keys", "messages_api", "staff", "auth"]
 STEPS = {"verify": "admin:two_factor_verify", "set up": "admin:two_factor"}
 
 
-SIGN_IN_VIEWS = ("login", "password_change", "password_change_done")
-
-
 class GatewayAdminSite(admin.AdminSite):
     site_title = "messages-gateway"
     site_header = "messages-gateway"
     site_url = None
     index_title = "Overview"
     enable_nav_sidebar = True
-    team_scoped_views = ("index", "app_index", "autocomplete_view", "catch_all_view", "i18n_javascript", *SIGN_IN_VIEWS)
-    """Django's views that show what the user's permissions and each ModelAdmin's queryset allow."""
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [
-            *page_urls(self.admin_view),
+            *report_urls(self.admin_view),
             path("two-factor/", staff_views.manage, name="two_factor"),
             path("two-factor/code/", staff_views.verify, name="two_factor_verify"),
             path("two-factor/image.svg", staff_views.image, name="two_factor_image"),
@@ -48,8 +40,8 @@ class GatewayAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Forbid browsers and proxies to cache any page, and users with a scope to open a page that ignores it."""
-        return super().admin_view(closed_out_of_scope(view), cacheable=False)
+        """Forbid browsers and proxies to cache any page, including those that Django marks as cacheable."""
+        return super().admin_view(view, cacheable=False)
 
     # ---- Access.
 
@@ -77,10 +69,6 @@ class GatewayAdminSite(admin.AdminSite):
     def model_names(self) -> list[str]:
         """Return the names and patterns of routes, which the forms of API keys suggest."""
         return list(Route.objects.exclude(pattern=EVERY_MODEL).values_list("pattern", flat=True))
-
-    def unrouted(self, patterns: list[str]) -> list[UnroutedModel]:
-        """Return those of the model names and patterns that no route matches, of which forms of API keys warn."""
-        return unrouted(patterns)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """Sort the apps: API keys and usage, upstreams, access."""

@@ -9,21 +9,16 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from keys.access.team_scope import teams_of
 from keys.hygiene import findings
 from keys.hygiene.checks import Severity
-from keys.key_requests.notices import DECIDE
-from keys.models import HourlyUsage, KeyRequest, UsageRecord
-from keys.models.teams import Teams, of_teams
+from keys.models import HourlyUsage, UsageRecord
 from keys.pricing.unpriced import unpriced_models
 from keys.reports.totals import from_columns, grouped
 from keys.usage import spool, zone_notices
 from keys.usage.backlog import spool_folder
 from lib import periods
 from lib.shared_store import store
-from messages_api.alerts.messages import duration_text
-from messages_api.models import Incident, Upstream
-from messages_api.models.alerts import AlertKind
+from messages_api.models import Upstream
 from messages_api.routing.upstream_health import health_of
 from project import checks
 
@@ -31,9 +26,6 @@ Status = UsageRecord.Status
 MIN_UPSTREAM_ERRORS = 5
 INTERRUPTED_WITHIN = timedelta(days=1)
 SHOWN_MODELS = 3
-SHOWN_INCIDENTS = 10
-CRITICAL_KINDS = (AlertKind.CIRCUIT, AlertKind.LEDGER)
-SHOWN_REQUESTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,44 +41,23 @@ class AttentionItem:
 
 def is_relevant_to(user: Any) -> bool:
     """Return whether the user can view items of any part."""
-    return any(user.has_perm(permission) for permission in _parts(user))
+    return any(user.has_perm(permission) for permission in PARTS)
 
 
 def items_for(user: Any) -> list[AttentionItem]:
     """Return the items that the user can view, critical ones first."""
-    teams = teams_of(user)
-    found = [item for permission, part in _parts(user).items() if user.has_perm(permission) for item in part(teams)]
-    found += _key_requests(user)
+    found = [item for permission, part in PARTS.items() if user.has_perm(permission) for item in part()]
     return sorted(found, key=lambda item: item.severity != Severity.CRITICAL)
 
 
-def _key_requests(user: Any) -> Iterator[AttentionItem]:
-    """Yield the requests that the user can decide, and its own approved ones whose key was not shown."""
-    if not user.has_perm("keys.view_keyrequest"):
-        return
-    may_decide = user.has_perm(DECIDE) and teams_of(user) is None
-    if may_decide and (count := KeyRequest.objects.filter(state=KeyRequest.RequestState.PENDING).count()):
-        title = "1 key request waits" if count == 1 else f"{count:,} key requests wait"
-        url = reverse("admin:keys_keyrequest_changelist", query={"state__exact": KeyRequest.RequestState.PENDING})
-        yield AttentionItem(severity=Severity.WARNING, title=f"{title} for a decision", url=url)
-    for each in KeyRequest.objects.filter(KeyRequest.to_reveal(timezone.now()), requested_by=user)[:SHOWN_REQUESTS]:
-        until = timezone.localtime(each.reveal_before)
-        yield AttentionItem(
-            severity=Severity.WARNING,
-            title=f"Your key {each.name} is approved",
-            detail=f"Show and store it before {until:%Y-%m-%d %H:%M}.",
-            url=reverse("admin:keys_keyrequest_change", args=[each.pk]),
-        )
-
-
-def _api_keys(teams: Teams) -> Iterator[AttentionItem]:
+def _api_keys() -> Iterator[AttentionItem]:
     url = reverse("admin:keys_apikey_changelist")
-    for finding in findings.counts(teams):
+    for finding in findings.counts():
         if finding.needs_attention:
             yield AttentionItem(severity=finding.check.severity, title=finding.title, url=f"{url}?{finding.query}")
 
 
-def _prices(teams: Teams) -> Iterator[AttentionItem]:
+def _prices() -> Iterator[AttentionItem]:
     names = list(dict.fromkeys(each.model for each in unpriced_models()))
     if not names:
         return
@@ -100,12 +71,12 @@ def _prices(teams: Teams) -> Iterator[AttentionItem]:
     )
 
 
-def _interrupted_requests(teams: Teams) -> Iterator[AttentionItem]:
+def _interrupted_requests() -> Iterator[AttentionItem]:
     since = timezone.now() - INTERRUPTED_WITHIN
-    hours = HourlyUsage.objects.filter(of_teams(teams), hour__gte=since, status=Status.INTERRUPTED)
+    hours = HourlyUsage.objects.filter(hour__gte=since, status=Status.INTERRUPTED)
     count = hours.aggregate(requests=Sum("requests"))["requests"]
     if count:
-        query = {"range": "24h", "outcome": Status.INTERRUPTED}
+        query = {"status__exact": Status.INTERRUPTED, "time": "day"}
         subject = "1 request was" if count == 1 else f"{count:,} requests were"
         yield AttentionItem(
             severity=Severity.WARNING,
@@ -115,7 +86,7 @@ def _interrupted_requests(teams: Teams) -> Iterator[AttentionItem]:
         )
 
 
-def _installation(teams: Teams) -> Iterator[AttentionItem]:
+def _installation() -> Iterator[AttentionItem]:
     yield from _upstreams()
     yield from _spool()
     yield from _reporting_zone()
@@ -182,30 +153,10 @@ def _settings() -> Iterator[AttentionItem]:
         )
 
 
-def _incidents(teams: Teams) -> Iterator[AttentionItem]:
-    """Yield the open incidents, the newest first."""
-    now = timezone.now()
-    for incident in Incident.objects.filter(ended_at=None)[:SHOWN_INCIDENTS]:
-        duration = duration_text((now - incident.began_at).total_seconds())
-        yield AttentionItem(
-            severity=Severity.CRITICAL if incident.kind in CRITICAL_KINDS else Severity.WARNING,
-            title=incident.title,
-            detail=f"Incident of rule {incident.rule_name}, for {duration}",
-            url=reverse("admin:messages_api_incident_change", args=[incident.pk]),
-        )
-
-
 PARTS = {
     "keys.view_apikey": _api_keys,
     "keys.view_modelprice": _prices,
     "keys.view_usagerecord": _interrupted_requests,
-    "messages_api.view_incident": _incidents,
     "messages_api.view_upstream": _installation,
 }
 """The function that yields the items of a part, by the permission to view that part."""
-PARTS_OF_TEAMS = ("keys.view_apikey", "keys.view_usagerecord")
-"""The parts for users with a scope: the others do not distinguish teams."""
-
-
-def _parts(user: Any) -> dict[str, Any]:
-    return PARTS if teams_of(user) is None else {name: PARTS[name] for name in PARTS_OF_TEAMS}

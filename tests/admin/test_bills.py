@@ -13,13 +13,12 @@ from django.test import Client
 from django.urls import reverse
 
 from keys.forms.bills import TOO_LARGE
-from keys.models import APIKey, Bill, BillLine, RetainedUsage, SignedOffMonth, UpstreamKeys, UsageRecord
+from keys.models import APIKey, Bill, BillLine, SignedOffMonth, UpstreamKeys
 from lib.admin import upload_limit
 from tests.keys.bills import samples
-from tests.keys.bills.records import NOON, PLAIN, SAMPLE, UPSTREAM, price, record, usage_of
+from tests.keys.bills.records import PLAIN, SAMPLE, UPSTREAM, price, record, usage_of
 
 IMPORT = "/admin/keys/bill/add/"
-PURGED_POSTS = [("reconcile", {}), ("keys", {"keys": ["apikey_EXAMPLE"]}), ("sign_off", {"month": "2026-11-01"})]
 HOSTILE = '"><script>alert(1)</script>{{ 7|add:7 }}'
 
 
@@ -138,24 +137,6 @@ def test_a_signed_off_month_is_kept_and_compared_later(browser: Client, api_key:
     assert "Recorded $0.014 → $0.015" in " ".join(response.text.split())
     assert SignedOffMonth.objects.get().figures == figures
     assert "Choose a month" in browser.post(page_of(bill, "sign_off"), {"month": "2026-10-01"}, follow=True).text
-
-
-def test_a_bill_of_purged_days_says_so_and_keeps_its_last_result(browser: Client, api_key: APIKey) -> None:
-    record(api_key, **PLAIN)
-    uploaded(browser, samples.page((samples.DAY, samples.NEXT_DAY, [usage_of(PLAIN)])))
-    bill = Bill.objects.get()
-    UsageRecord.objects.all().delete()
-    RetainedUsage.objects.create(pk=1, records_begin=NOON)
-
-    pages = [browser.post(page_of(bill, name), fields, follow=True) for name, fields in PURGED_POSTS]
-    fresh = uploaded(browser, samples.page((samples.DAY, samples.NEXT_DAY, [usage_of(SAMPLE)])))
-
-    for page in [*pages, fresh]:
-        assert "Days before 2026-11-22 (UTC) cannot be compared any more" in page.text
-        assert "Reconcile again" not in page.text
-    assert all(cards(page)["Unexplained"] == "$0.00" and "the last reconciliation" in page.text for page in pages)
-    assert "cannot be reconciled" in fresh.text and cards(fresh) == {}
-    assert not SignedOffMonth.objects.exists()
 
 
 def test_nothing_of_a_file_becomes_html(browser: Client, api_key: APIKey) -> None:

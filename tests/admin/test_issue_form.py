@@ -1,18 +1,16 @@
 """The issue form: choices, help texts, validation and preview, with and without its script."""
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
 
 from keys.domain import raw_key
 from keys.models import APIKey, Budget, Team
-from messages_api.models import ModelCatalog, Route, Upstream
+from messages_api.models import Route
 
 ADD = "/admin/keys/apikey/add/"
 PREVIEW = "/admin/keys/apikey/add/preview/"
@@ -300,57 +298,3 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_teams(
             Budget.objects.create(team=other, amount=1)
         with django_assert_num_queries(6):
             browser.get(ADD)
-
-
-# ---- Models without a route
-
-
-@pytest.fixture
-def routes(db: None) -> None:
-    upstream = Upstream.objects.create(
-        name="anthropic", dialect="anthropic", base_url="http://127.0.0.1:1", model_names=["claude-sonnet-4-5", "other"]
-    )
-    ModelCatalog.objects.create(upstream=upstream, entries=[{"id": "claude-opus-4-1"}], due_at=timezone.now())
-    for pattern in ("claude-*", "Qwen3-32b"):
-        Route.objects.create(pattern=pattern)
-
-
-@pytest.mark.parametrize(
-    "typed, said",
-    [
-        ("claude-opus-9", []),
-        ("claude-*", []),
-        ("cl*", []),
-        ("*", []),
-        ("qwen3-32B", ["qwen3-32B: requests for it are rejected. Did you mean Qwen3-32b?"]),
-        ("cluade-sonnet-4-5", ["cluade-sonnet-4-5: requests for it are rejected. Did you mean claude-sonnet-4-5?"]),
-        ("caude-opus-4-1", ["caude-opus-4-1: requests for it are rejected. Did you mean claude-opus-4-1?"]),
-        ("other", ["other: requests for it are rejected."]),
-        ("zzz", ["zzz: requests for it are rejected."]),
-        ("<b>", ["&lt;b&gt;: requests for it are rejected."]),
-        ("\r\n".join(f"x{n:02}" for n in range(99)), [f"x{n:02}: requests for it are rejected." for n in range(10)]),
-    ],
-)
-def test_a_model_without_a_route_is_named_with_the_most_similar_one(
-    typed: str, said: list[str], browser: Client, form: dict[str, Any], routes: None
-) -> None:
-    answer = browser.post(PREVIEW, form | {"allowed_models": typed})
-
-    warnings = re.findall(r'<p class="warning">(.*?)</p>', answer.text, re.DOTALL)
-    texts = [re.sub(r"\s+", " ", re.sub(r"</?code>", "", each)).strip() for each in warnings]
-    assert texts == [f"No route matches {each}" for each in said]
-    assert answer.context["summary"]
-
-
-def test_a_warning_about_a_model_does_not_depend_on_the_other_fields(
-    browser: Client, form: dict[str, Any], routes: None
-) -> None:
-    answer = browser.post(ADD, form | {"name": "", "allowed_models": "qwen3-32", "check": "yes"})
-
-    assert "Did you mean <code>Qwen3-32b</code>?" in answer.text and APIKey.objects.count() == 0
-
-
-def test_with_a_default_route_every_model_has_one(browser: Client, form: dict[str, Any], routes: None) -> None:
-    Route.objects.create(pattern="*")
-
-    assert "No route matches" not in browser.post(PREVIEW, form | {"allowed_models": "zzz"}).text

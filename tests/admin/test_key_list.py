@@ -283,7 +283,7 @@ def test_the_list_is_ordered_by_its_columns(column: str, names: list[str], brows
         api_key, _ = issue(name=name, owner=owner, expires_at=None if name == "never" else now + timedelta(days=days))
         if name != "never":
             api_key.secrets.update(last_used_at=now + timedelta(days=days))
-    number = {"name": 1, "belongs to": 3, "last used": 6, "expires": 7, "created": 9}[column]
+    number = {"name": 1, "belongs to": 3, "last used": 7, "expires": 8, "created": 9}[column]
 
     rising = [api_key.name for api_key in browser.get(f"{LIST}?o={number}").context["cl"].result_list]
     falling = [api_key.name for api_key in browser.get(f"{LIST}?o=-{number}").context["cl"].result_list]

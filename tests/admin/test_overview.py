@@ -4,24 +4,18 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
 from django.conf import settings as django_settings
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Group, User
 from django.db import connection
-from django.http import QueryDict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from keys.explore.question import parse
-from keys.explore.records import matching
-from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, Team
-from keys.pricing.price_book import prices
-from keys.reports.recent_usage import recent_usage
+from keys.models import APIKey, HourlyUsage, ModelPrice
 from keys.usage import ledger
 from keys.usage.backlog import spool_folder
 from lib import periods
@@ -83,35 +77,16 @@ def items_for(answer: Any) -> list[str]:
 # ---- Usage.
 
 
-CARD = re.compile(r'<div class="card[^"]*">(.*?)</div>', re.DOTALL)
-
-
-def cards(page: str) -> dict[str, tuple[str, str]]:
-    """Return the figures of today and of yesterday, by the label of their card."""
-    found = {}
-    for card in CARD.findall(page):
-        label, today, yesterday, *_ = (
-            re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", part)).strip()
-            for part in re.findall(r"<d[td][^>]*>(.*?)</d[td]>", card, re.DOTALL)
-        )
-        found[label] = (today, yesterday.partition(" yesterday")[0])
-    return found
-
-
-def test_today_is_compared_with_yesterday_until_the_same_time_of_day(browser: Client, recorder: UsageRecorder) -> None:
-    now = NOW + timedelta(minutes=30)
-    same_time = now - timedelta(days=1)
+def test_today_is_compared_with_yesterday(browser: Client, recorder: UsageRecorder) -> None:
     recorder.record(created_at=NOW)
-    for moment in (NOW - timedelta(hours=30), same_time - timedelta(hours=3), same_time - timedelta(seconds=1)):
-        recorder.record(created_at=moment)
-    recorder.record(created_at=same_time - timedelta(minutes=5), status="failed")
-    for moment in (same_time, same_time + timedelta(hours=5)):  # what came later yesterday does not count
-        recorder.record(created_at=moment)
+    for _ in range(3):
+        recorder.record(created_at=YESTERDAY)
+    recorder.record(created_at=YESTERDAY, status="failed")
 
-    with time_machine.travel(now, tick=False):
-        page = browser.get("/admin/").text
+    page = browser.get("/admin/").text
 
-    assert cards(page) == {
+    cards = re.findall(r"<dt>([\w ]+)</dt>\s*<dd[^>]*>([^<]+)</dd>\s*<dd class=\"note\">([^<]+) yesterday</dd>", page)
+    assert {name: (today, yesterday) for name, today, yesterday in cards} == {
         "Requests": ("1", "4"),
         "Input tokens": ("9", "36"),
         "Output tokens": ("12", "48"),
@@ -119,130 +94,7 @@ def test_today_is_compared_with_yesterday_until_the_same_time_of_day(browser: Cl
         "Errors": ("0", "1"),
         "Rejected": ("0", "0"),
     }
-    text = text_of(page)
-    assert "Today until 12:30:00, compared with yesterday until the same time of day. Time zone: UTC. Refresh" in text
-    assert "4 yesterday \N{MINUS SIGN}75 %" in text
-
-
-def test_a_figure_links_to_its_records(browser: Client, recorder: UsageRecorder) -> None:
-    recorder.record(created_at=NOW - timedelta(hours=1))
-
-    page = browser.get("/admin/").text
-
-    (today,) = re.findall(r'<dt>Requests</dt>\s*<dd>\s*<a href="([^"]*)">1</a>', page)
-    query = QueryDict(unescape(today).partition("?")[2])
-    question, left_out = parse(query)
-    assert left_out == [] and (question.interval.begin, question.interval.end) == (NOW.replace(hour=0), NOW)
-    assert [record.status for record in matching(question)] == ["completed"]
-
-
-@pytest.mark.parametrize(
-    "now, same_time",
-    [
-        ("2026-03-29T12:30:00+02:00", "2026-03-28T12:30:00+01:00"),  # a day of 23 hours
-        ("2026-10-25T12:30:00+01:00", "2026-10-24T12:30:00+02:00"),  # a day of 25 hours
-    ],
-)
-def test_the_time_of_day_is_that_of_the_clock(now: str, same_time: str, db: None, settings: Any) -> None:
-    settings.TIME_ZONE = "Europe/Berlin"
-
-    with time_machine.travel(datetime.fromisoformat(now), tick=False):
-        assert recent_usage(2, teams=None).same_time == datetime.fromisoformat(same_time)
-
-
-def test_spend_is_shown_against_the_budgets_of_the_month_with_a_forecast(
-    browser: Client, recorder: UsageRecorder, admin: User
-) -> None:
-    ModelPrice.objects.create(
-        model_pattern="priced", input_price=1_000_000_000, output_price=1, valid_from=NOW - timedelta(days=30)
-    )
-    prices.book()
-    team = Team.objects.create(name="Search")
-    of_team, _ = APIKey.objects.issue(name="of the team", team=team)
-    budgets = [
-        Budget.objects.create(team=team, amount=10_000_000),
-        Budget.objects.create(api_key=recorder.api_key, amount=200_000),
-    ]
-    Budget.objects.create(api_key=of_team, amount=99_000_000)  # the team's bounds it
-    Budget.objects.create(api_key=recorder.api_key, amount=5, unit="tokens")
-    for days in (0, 1):
-        recorder.record(upstream_model="priced", created_at=NOW - timedelta(days=days))
-    begin = periods.begin_of("month", NOW)
-    for budget, spent in zip(budgets, (1_000_000, 100_000), strict=True):
-        BudgetPeriod.objects.create(budget=budget, starts_at=begin, spent=spent)
-
-    month = browser.get("/admin/").context["month"]
-    text = text_of(browser.get("/admin/").text)
-
-    # $0.009 per request; two in one day and a half, and 16.5 days are ahead.
-    assert (month.total.cost_picos, month.limit, month.used) == (18_000_000_024, 10_200_000_000_000, 1_100_000_000_000)
-    assert month.expected == 18_000_000_024 + 18_000_000_024 * int(16.5 * 86400) // (24 * 3600)
-    assert [meter.status.budget for meter in month.meters] == budgets[::-1]
-    assert "July Explore the month Spend $0.018 Forecast" in text and "$10.20 $1.10 used, 10 %" in text
-
-
-def test_the_five_largest_changes_are_shown_with_both_values(browser: Client, recorder: UsageRecorder) -> None:
-    ModelPrice.objects.create(
-        model_pattern="priced", input_price=1_000_000, output_price=1, valid_from=NOW - timedelta(days=30)
-    )
-    prices.book()
-    this_week, last_week = NOW - timedelta(days=3), NOW - timedelta(days=10)
-    for model, before, after in (
-        ("priced", 1, 3),
-        ("m1", 5, 1),
-        ("m2", 2, 2),
-        ("m3", 0, 2),
-        ("m4", 9, 0),
-        ("m5", 3, 2),
-    ):
-        for moment, requests in ((last_week, before), (this_week, after)):
-            for _ in range(requests):
-                recorder.record(upstream_model=model, model=model, created_at=moment)
-    recorder.record(model="m2", upstream_model="m2", created_at=NOW + timedelta(seconds=1))  # of the running hour
-
-    movers = browser.get("/admin/").context["movers"].movers
-
-    assert {(mover.dimension, mover.name, mover.measure, mover.before, mover.after) for mover in movers} == {
-        ("model", "priced", "cost", 9_000_012, 27_000_036),
-        ("key", recorder.api_key.name, "cost", 9_000_012, 27_000_036),
-        ("model", "m4", "requests", 9, 0),
-        ("model", "m1", "requests", 5, 1),
-        ("model", "m3", "requests", 0, 2),
-    }
-
-
-def test_the_health_of_upstreams_has_their_last_24_hours(
-    browser: Client, recorder: UsageRecorder, local: Upstream
-) -> None:
-    Upstream.objects.create(name="unused", dialect="openai", base_url="http://127.0.0.1:9/v1", enabled=False)
-    for hours, status in ((1, "completed"), (2, "failed"), (30, "failed")):
-        recorder.record(upstream="local", status=status, created_at=NOW - timedelta(hours=hours))
-
-    rows = browser.get("/admin/").context["upstreams"]
-
-    assert [(row.upstream.name, row.health.label, row.totals.requests, row.totals.errors) for row in rows] == [
-        ("local", "Healthy", 2, 1),
-        ("unused", "Disabled", 0, 0),
-    ]
-
-
-def test_a_member_of_a_team_sees_figures_of_its_teams_only(recorder: UsageRecorder, db: None) -> None:
-    team = Team.objects.create(name="Search")
-    key, _ = APIKey.objects.issue(name="of the team", team=team)
-    recorder.record(created_at=NOW, status="failed")
-    recorder.record(as_key=key, created_at=NOW)
-    Budget.objects.create(api_key=recorder.api_key, amount=200_000)
-    member = User.objects.create_user("member", is_staff=True)
-    member.user_permissions.add(*Permission.objects.filter(codename__in=["view_usagerecord", "view_apikey"]))
-    member.teams.add(team)
-    client = Client()
-    client.force_login(member)
-
-    answer = client.get("/admin/")
-
-    assert cards(answer.text)["Requests"] == ("1", "0") and cards(answer.text)["Errors"] == ("0", "0")
-    assert recorder.api_key.name not in answer.text
-    assert [row.totals.requests for row in answer.context["days"]][-1] == 1 and answer.context["errors"] == []
+    assert "Today so far, compared with all of yesterday. Time zone: UTC." in text_of(page)
 
 
 def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, recorder: UsageRecorder) -> None:
@@ -255,7 +107,7 @@ def test_the_last_two_weeks_are_a_chart_and_its_table(browser: Client, recorder:
     assert block
     chart = json.loads(block[1])
     assert (chart["labels"][0], len(chart["labels"]), chart["series"][0]["values"][:2]) == ("02 Jul", 14, [1, 0])
-    assert '<time datetime="2026-07-02">' in page and '<time datetime="2026-07-01">' not in page
+    assert '<time datetime="2026-07-02">' in page and "2026-07-01" not in page
 
 
 def test_the_recent_errors_link_to_their_records(browser: Client, recorder: UsageRecorder) -> None:
@@ -384,8 +236,8 @@ def test_interrupted_requests_of_the_last_day_are_counted(
     answer = browser.get("/admin/")
 
     assert "3 requests were interrupted in the last 24 hours" in items_for(answer)
-    assert 'href="/admin/keys/usagerecord/?range=24h&amp;outcome=interrupted"' in answer.text
-    assert browser.get("/admin/keys/usagerecord/?range=24h&outcome=interrupted").status_code == 200
+    assert 'href="/admin/keys/usagerecord/?status__exact=interrupted&amp;time=day"' in answer.text
+    assert browser.get("/admin/keys/usagerecord/?status__exact=interrupted&time=day").status_code == 200
 
 
 def test_spooled_usage_records_are_reported(browser: Client, local: Upstream, spool: Path) -> None:
@@ -479,6 +331,6 @@ def test_as_many_queries_for_fifty_keys_as_for_five(browser: Client, recorder: U
             browser.get("/admin/")
         taken[expected] = len(captured)
 
-    # session, user, any usage record, days and yesterday (3), month (4), movers (3), errors (2), upstreams (3),
-    # keys (2), models (4), interrupted, incidents, upstreams that need attention (2), time zone, key requests (2)
-    assert taken == {5: 31, 50: 31}
+    # session, user, any usage record, days, errors (2), keys (2), models (4), interrupted, upstreams (2), time zone,
+    # actions
+    assert taken == {5: 18, 50: 18}

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.contrib.auth.models import User
 
-from keys.models import APIKey, Budget, BudgetPeriod, HourlyUsage, ModelPrice, PriceModifier, Rerating, UsageRecord
+from keys.models import APIKey, Budget, BudgetPeriod, ModelPrice, PriceModifier, Rerating, UsageRecord
+from keys.models.usage import HourlyUsage
 from keys.pricing import price_book
 from keys.pricing.rating import rate
 from keys.usage import rows, statements

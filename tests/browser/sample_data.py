@@ -19,7 +19,7 @@ from keys.pricing.price_book import prices
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement
 from messages_api.middleware import new_request_id
-from messages_api.models import AlertRule, CircuitEvent, Incident, ProcessReport, Route, RouteTarget, Upstream
+from messages_api.models import Route, RouteTarget, Upstream
 
 DOLLAR = 1_000_000
 MODELS = {"claude-sonnet-4-5": ("anthropic", 5), "claude-haiku-4-5": ("anthropic", 9), "qwen3-32b": ("vllm", 4)}
@@ -43,8 +43,6 @@ class SampleData:
     upstream: Upstream
     route: Route
     record: UsageRecord
-    rule: AlertRule
-    incident: Incident
 
 
 def create_sample_data(root: User, *, upstream_url: str, requests_per_day: int) -> SampleData:
@@ -69,10 +67,9 @@ def create_sample_data(root: User, *, upstream_url: str, requests_per_day: int) 
         failures_since_start=5,
     )  # fmt: skip
     record = UsageRecord.objects.filter(api_key=busy, status="completed").latest("created_at")
-    rule, incident = _alerts(upstream)
     return SampleData(
         busy=busy, disabled=keys["Paused demo"], budget=budget, team=support, price=price, upstream=upstream,
-        route=route, record=record, rule=rule, incident=incident,
+        route=route, record=record,
     )  # fmt: skip
 
 
@@ -80,44 +77,6 @@ def _team(name: str, *, dollars: int, **rules: Any) -> Team:
     team = Team.objects.create(name=name, email=f"{name.lower()}@example.org", **rules)
     Budget.objects.create(team=team, amount=dollars * DOLLAR)
     return team
-
-
-def _alerts(upstream: Upstream) -> tuple[AlertRule, Incident]:
-    """Create a rule that is not evaluated, an open incident and one that has ended, and what processes report."""
-    now = timezone.now()
-    rule = AlertRule.objects.create(
-        name="Errors of any upstream", kind="error_rate", threshold=5, enabled=False, recipients=["night@example.org"]
-    )
-    detail = "60.0 %: 12 of 20 requests of the last 5 minutes failed."
-    values: dict[str, Any] = {"rule": rule, "rule_name": rule.name, "kind": rule.kind, "unit": "%", "peak": 60.0}
-    values |= {"detail": detail, "path": "/admin/upstreams/"}
-    title = f"Error rate of upstream {upstream} is over 5 %"
-    Incident.objects.create(
-        subject="a", title=title, began_at=now - timedelta(hours=5), ended_at=now - timedelta(hours=4), **values
-    )
-    incident = Incident.objects.create(
-        subject="b", title=title, began_at=now - timedelta(minutes=9), announced_at=now, **values
-    )
-    limits = {
-        f"anthropic-ratelimit-{kind}-{name}": ["2026-11-30T09:00:00Z" if name == "reset" else "4000", now.timestamp()]
-        for kind in ("requests", "input-tokens")
-        for name in ("limit", "remaining", "reset")
-    }
-    circuit = {"since": now.timestamp() - 90, "reason": "overloaded_error"}
-    ProcessReport.objects.create(
-        process="host-1",
-        reported_at=now,
-        upstreams={upstream.endpoint().identity: {"circuit": circuit, "limits": limits}},
-    )
-    for minute, change in enumerate(("opened", "half_open", "closed", "opened")):
-        CircuitEvent.objects.create(
-            upstream=upstream.name,
-            change=change,
-            reason="" if change == "half_open" else "overloaded_error",
-            process="gateway.example.org-4711-0a1b2c3d",
-            at=now - timedelta(minutes=9 - minute),
-        )
-    return rule, incident
 
 
 def _prices() -> ModelPrice:

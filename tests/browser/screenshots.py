@@ -51,7 +51,7 @@ PICTURES = [
     PageVisit(name="hygiene", heading="Key hygiene", url="/admin/hygiene/"),
     PageVisit(name="keys", heading="API keys", url=KEYS),
     PageVisit(name="key", heading="Support bot", url=f"{BUSY}change/"),
-    PageVisit(name="usage", heading="Usage", url="/admin/usage/?range=30d&compare=1&group=model&group=key"),
+    PageVisit(name="usage", heading="Usage", url="/admin/usage/?period=30d"),
     PageVisit(name="rotate", heading="Rotate Support bot", url=f"{BUSY}rotate/"),
     PageVisit(name="issue", heading="Issue an API key", url=f"{KEYS}add/", action=fill_issue_form),
     PageVisit(name="shown-once", heading="Key issued", action=click_button("Issue key")),

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Visitor
-from tests.browser.page_walk import PAGES, PageVisit
+from tests.browser.page_walk import PAGES
 from tests.browser.sample_data import SampleData, create_sample_data
 from tests.browser.test_hostile_texts import CUT_FIELDS
 from tests.support.gateway import GatewayServer
@@ -46,19 +46,15 @@ def sample(root: User, upstream: ScriptedUpstream) -> SampleData:
     return create_sample_data(root, upstream_url=upstream.url, requests_per_day=3)
 
 
-MIDDLE = next(number for number, visit in enumerate(PAGES) if visit.name == "prices")
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("visits", [PAGES[:MIDDLE], PAGES[MIDDLE:]], ids=["keys and teams", "prices to login"])
 def test_every_page_has_no_errors_fits_and_is_accessible(
-    visits: list[PageVisit], sample: SampleData, visitor: Visitor, axe: str, at_length: bool
+    sample: SampleData, visitor: Visitor, axe: str, at_length: bool
 ) -> None:
     read = VIEWPORTS if at_length else AXE_VIEWPORTS
     faults: list[str] = []
     visitor.page.emulate_media(reduced_motion="reduce")
 
-    for visit in visits:
+    for visit in PAGES:
         visit.open_in(visitor, sample)
         for width, scheme in VIEWPORTS:
             found = _layout_faults(visitor, width=width, scheme=scheme)

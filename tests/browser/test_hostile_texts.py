@@ -35,7 +35,7 @@ def hostile_pages(recorder: UsageRecorder) -> list[str]:
     return [
         "/admin/",
         "/admin/hygiene/",
-        "/admin/usage/?range=30d&group=model&group=key&add=key",
+        "/admin/usage/?period=30d",
         "/admin/keys/",
         "/admin/keys/apikey/",
         "/admin/keys/apikey/?state=active&_facets=True",

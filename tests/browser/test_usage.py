@@ -1,18 +1,17 @@
-"""Usage page in the browser: chart, tables, range, filters and export."""
+"""Usage report in the browser: chart, tables, period and export."""
 
 import csv
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.utils import timezone
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.support.gateway import wait_until
 from tests.support.usage_rows import UsageRecorder
 
 USAGE = "/admin/usage/"
-TABLE = "Usage by group"
 CHART_VERSION = "4.2.0"
 
 
@@ -48,24 +47,30 @@ def record_requests(recorder: UsageRecorder) -> None:
     recorder.record(created_at=noon(1), model="smollm2", status="failed", input_tokens=None, output_tokens=None)
 
 
-def test_the_page_shows_the_rows_and_their_total(visitor: Visitor, recorder: UsageRecorder) -> None:
+def test_the_report_shows_the_totals(visitor: Visitor, recorder: UsageRecorder) -> None:
     record_requests(recorder)
 
-    page = visitor.open(f"{USAGE}?measure=requests&group=model")
+    page = visitor.open(USAGE)
 
-    assert figures(page, TABLE) == [
-        ["claude-3", "16", "94.1 %", "", "unpriced", "16,160", "1,600", "0", "0"],
-        ["smollm2", "1", "5.9 %", "", "unpriced", "0", "0", "1", "0"],
-        ["Total", "17", "100 %", "", "unpriced", "16,160", "1,600", "1", "0"],
+    hint = str(recorder.api_key.secrets.get())
+    assert figures(page, "Usage by key") == [
+        [f"Support bot {hint}", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
+        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
+    ]
+    assert figures(page, "Usage by model") == [
+        ["claude-3", "16", "0", "0", "16,000", "160", "0", "1,600", "unpriced"],
+        ["smollm2", "1", "1", "0", "0", "0", "0", "0", "unpriced"],
+        ["Total", "17", "1", "0", "16,000", "160", "0", "1,600", "unpriced"],
     ]
     page.get_by_text("Show data as table").click()
-    days = figures(page, "Requests: 17; 94.1 % claude-3.")
-    assert [row[-1] for row in days] == ["0", "0", "8", "0", "0", "6", "3"]
+    days = figures(page, "Usage per day")
+    assert [row[1] for row in days] == ["0", "0", "8", "0", "0", "6", "3", "17"]
+    expect(page.locator("figcaption")).to_have_text("17 requests, 5.9 % errors.")
 
 
 def test_the_chart_is_painted_in_both_themes(visitor: Visitor, recorder: UsageRecorder) -> None:
     record_requests(recorder)
-    page = visitor.open(f"{USAGE}?measure=requests")
+    page = visitor.open(USAGE)
     color = "Chart.getChart(document.querySelector('figure canvas')).data.datasets[0].backgroundColor"
 
     assert page.evaluate("Chart.version") == CHART_VERSION
@@ -87,65 +92,39 @@ def test_a_chart_is_not_animated_with_reduced_motion(visitor: Visitor, recorder:
     assert page.evaluate("Chart.getChart(document.querySelector('figure canvas')).options.animation") is False
 
 
-def test_a_bar_opens_its_records(visitor: Visitor, recorder: UsageRecorder) -> None:
+def test_the_period_is_chosen_and_stays_in_the_url(visitor: Visitor, recorder: UsageRecorder) -> None:
     record_requests(recorder)
-    page = visitor.open(f"{USAGE}?measure=requests&group=model")
-    bar = page.evaluate(
-        """() => {
-          const canvas = document.querySelector("figure canvas");
-          const [element] = Chart.getChart(canvas).getDatasetMeta(0).data.slice(-1);
-          return { x: element.x, y: (element.y + element.base) / 2 };
-        }"""
-    )
-
-    page.locator("figure canvas").click(position=bar)
-
-    page.wait_for_url("**/usagerecord/?from=*model=claude-3*")
-
-
-def test_the_range_is_chosen_and_stays_in_the_url(visitor: Visitor, recorder: UsageRecorder) -> None:
-    record_requests(recorder)
-    page = visitor.open(f"{USAGE}?measure=requests&group=model")
+    page = visitor.open(USAGE)
 
     page.get_by_role("link", name="Today", exact=True).click()
-    page.wait_for_url("**range=today**")
-    assert figures(page, TABLE)[-1][1] == "3"
-    page.get_by_label("From").fill(f"{noon(4):%Y-%m-%dT00:00}")
-    page.get_by_label("to", exact=True).fill(f"{noon(0):%Y-%m-%dT00:00}")
+    page.wait_for_url("**?period=today")
+    assert figures(page, "Usage by model")[-1][1] == "3"
+    page.get_by_label("From").fill(f"{noon(4):%Y-%m-%d}")
+    page.get_by_label("to", exact=True).fill(f"{noon(1):%Y-%m-%d}")
     page.get_by_role("button", name="Apply").click()
 
-    page.wait_for_url("**from=**")
-    assert figures(page, TABLE)[-1][1] == "14"
-
-
-def test_a_question_is_changed_and_filtered_without_scripts(visitor: Visitor, recorder: UsageRecorder) -> None:
-    record_requests(recorder)
-    page = visitor.page
-    page.route("**/*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
-    visitor.open(f"{USAGE}?measure=requests&group=model")
-
-    page.get_by_label("Group by").select_option("outcome")
-    page.get_by_role("button", name="Show", exact=True).click()
-    assert [row[0] for row in figures(page, TABLE)] == ["Completed", "Failed", "Total"]
-    page.get_by_text("Add filter").click()
-    page.get_by_role("navigation", name="Filter by").get_by_role("link", name="Model", exact=True).click()
-    page.get_by_label("Value").fill("smollm2")
-    page.get_by_role("button", name="Add", exact=True).click()
-
-    assert [row[0] for row in figures(page, TABLE)] == ["Failed", "Total"]
-    page.get_by_role("link", name="Remove the filter Model is smollm2").click()
-    assert [row[0] for row in figures(page, TABLE)] == ["Completed", "Failed", "Total"]
+    page.wait_for_url("**period=custom**")
+    assert figures(page, "Usage by model")[-1][1] == "14"
 
 
 def test_the_export_is_a_file(visitor: Visitor, recorder: UsageRecorder, tmp_path: Path) -> None:
     record_requests(recorder)
-    page = visitor.open(f"{USAGE}?range=30d")
+    page = visitor.open(f"{USAGE}?period=30d")
 
-    page.locator("summary", has_text="Export").click()
     with page.expect_download() as download:
-        page.get_by_role("listitem").filter(has_text="Days, keys and models").get_by_role("link", name="CSV").click()
+        page.get_by_role("link", name="Export CSV").click()
     download.value.save_as(tmp_path / "usage.csv")
 
     lines = list(csv.DictReader((tmp_path / "usage.csv").read_text().splitlines()))
     assert download.value.suggested_filename.startswith("usage_")
     assert sum(int(line["requests"]) for line in lines) == 17
+
+
+def test_without_scripts_the_report_is_a_table(visitor: Visitor, recorder: UsageRecorder) -> None:
+    record_requests(recorder)
+    page = visitor.page
+    page.route("**/*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+
+    visitor.open(USAGE)
+
+    assert figures(page, "Usage by key")[-1][1] == "17"

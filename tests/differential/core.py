@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from lib.readiness import Relay
 from messages_api.apis import anthropic, envelope
 from messages_api.backend.endpoint import Endpoint, Timeouts
 from messages_api.backend.event_source import Decoder, EventSource
@@ -29,7 +28,7 @@ class RecordedExchange(Exchange):
         super().__init__(ENDPOINT)
         self._arriving = iter(pieces)
 
-    def read(self, *, wait_s: float, relay: Relay | None = None) -> bytes | None:
+    def read(self, *, wait_s: float) -> bytes | None:
         return next(self._arriving, b"")
 
 
@@ -39,7 +38,7 @@ def through_core(stream: GeneratedStream, api: str) -> list[bytes]:
 
 
 def _writes(stream: GeneratedStream, api: str) -> Iterator[bytes]:
-    source = EventSource(RecordedExchange(stream.pieces), decoder_of(stream), keep_raw=keeps_raw(stream, api))
+    source = EventSource(RecordedExchange(stream.pieces), _decoder(stream), keep_raw=_keeps_raw(stream, api))
     encoder = FORMATS[api].Encoder()
     batch = source.first
     while True:
@@ -53,11 +52,11 @@ def _writes(stream: GeneratedStream, api: str) -> Iterator[bytes]:
             raise AssertionError(error.message) from error
 
 
-def keeps_raw(stream: GeneratedStream, api: str) -> bool:
+def _keeps_raw(stream: GeneratedStream, api: str) -> bool:
     return stream.dialect == "anthropic" and api == "anthropic"
 
 
-def decoder_of(stream: GeneratedStream) -> Decoder:
+def _decoder(stream: GeneratedStream) -> Decoder:
     request = cast(Any, stream.request)
     ids = Ids("5f", taken=tool_ids(request))
     kind: Any = OpenAIDecoder if stream.dialect == "openai" else AnthropicDecoder

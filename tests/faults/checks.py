@@ -116,7 +116,7 @@ def _record(played: Played) -> Iterator[str]:
         yield f"negative tokens {row.input_tokens} {row.output_tokens}"
 
 
-ATTEMPT = {"upstream", "model", "status", "at_ms", "ms", "error"}
+ATTEMPT = {"upstream", "model", "status", "ms", "error"}
 ATTEMPT_TOKENS = {"input_tokens", "output_tokens", "usage_source"}
 """Fields of a failed attempt that may have been billed."""
 
@@ -124,7 +124,6 @@ ATTEMPT_TOKENS = {"input_tokens", "output_tokens", "usage_source"}
 def _is_complete(attempt: dict[str, Any]) -> bool:
     """Whether an attempt has its fields, and a reason if it failed."""
     expected = ATTEMPT | ({"reason"} if attempt.get("error") else set())
-    expected |= {"first_byte_ms"} if attempt.get("status") else set()
     is_known = not attempt.get("error") or attempt.get("reason", "").partition(":")[0] in LABELS
     return is_known and set(attempt) - {"request_id"} in (expected, expected | ATTEMPT_TOKENS)
 

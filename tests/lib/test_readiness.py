@@ -92,55 +92,6 @@ ready.close()
 waiting.join(5)
 print(waiting.value)
 """
-RELAY = """
-import gevent, socket, time
-from lib.readiness import readiness
-
-near, far = socket.socketpair()
-near.setblocking(False)
-ready = readiness(near)
-taken = []
-
-def relay():
-    data = near.recv(100)
-    if data == b"error":
-        raise OSError("from the relay")
-    if data == b"wake":
-        return False
-    taken.append(data)
-    ready.postpone(time.monotonic() + 0.4)
-    return True
-
-def send(*pieces):
-    for piece in pieces:
-        gevent.sleep(0.2)
-        far.send(piece)
-
-gevent.spawn(send, b"a", b"b", b"c")
-began = time.monotonic()
-print(ready.wait_read(began + 0.4, relay), taken, "postponed" if time.monotonic() - began >= 1.0 else "early")
-gevent.spawn(send, b"d", b"wake")
-print(ready.wait_read(time.monotonic() + 60, relay), taken)
-gevent.spawn(send, b"error")
-try:
-    ready.wait_read(time.monotonic() + 60, relay)
-except OSError as error:
-    print("raised:", error)
-gevent.spawn(send, b"e")
-print("without a relay", ready.wait_read(time.monotonic() + 60), near.recv(100))
-waiting = gevent.spawn(ready.wait_read, time.monotonic() + 60, relay)
-gevent.sleep(0.05)
-ready.close()
-waiting.join(5)
-print("closed", waiting.value)
-"""
-RELAYED = """
-False [b'a', b'b', b'c'] postponed
-False [b'a', b'b', b'c', b'd']
-raised: from the relay
-without a relay True b'e'
-closed True
-"""
 
 
 def run(program: str) -> str:
@@ -158,7 +109,3 @@ def test_a_wait_ends_with_the_event_or_at_its_deadline(kind: str) -> None:
 
 def test_an_idle_socket_is_watched_until_something_waits_for_it_and_a_close_ends_the_wait() -> None:
     assert run(GREENLETS + IDLE) == "[]\n[1]\n[1]\nTrue\n"
-
-
-def test_a_relay_takes_what_arrives_until_it_ends_the_wait() -> None:
-    assert run(GREENLETS + RELAY) == RELAYED.lstrip()

@@ -14,7 +14,6 @@ from auditlog.registry import auditlog
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
-from django.db import models
 from django.db.models.signals import post_save
 from django.test import Client
 from django.utils import timezone
@@ -25,7 +24,6 @@ from keys.domain import raw_key
 from keys.models import APIKey, Budget, ModelPrice, Team
 from messages_api.models import Route, RouteTarget, Upstream
 from staff import audit_registry
-from staff.audit_formats import FORMATS
 from staff.models import FailedLogin
 from tests.support import ROOT
 from tests.support.usage_rows import UsageRecorder
@@ -143,8 +141,8 @@ def test_the_history_of_a_key_includes_its_secrets_and_budgets(issue: Issue, adm
     ]
     assert sentences[0] == ["Allowed models: claude-*", "Name: app", "Owner: root"]
     assert sentences[3][0].startswith("Expires at: 20")
-    assert sentences[5] == ["Amount: $20.00 → $50.00"]
-    assert "Amount: $50.00 → none" in sentences[6]
+    assert sentences[5] == ["Amount: 20,000,000 → 50,000,000"]
+    assert "Amount: 50,000,000 → none" in sentences[6]
     assert sentences[7] == ["Allowed models: claude-* → none", "Name: app → robot", "Owner: root → none", "Team: crew"]
     assert sentences[8][1] == "Revocation reason: compromised"
     assert raw_key.hint(raw) in first
@@ -187,48 +185,9 @@ def test_the_history_of_a_route_includes_its_targets(upstream: Upstream) -> None
 def test_the_entry_of_a_price_has_its_amounts(db: None) -> None:
     price = ModelPrice.objects.create(model_pattern="claude-*", input_price=3_000_000, output_price=15_000_000)
 
-    assert {
-        "Input price: $3.00 per million tokens",
-        "Output price: $15.00 per million tokens",
-        "Model pattern: claude-*",
-    } <= set(last_sentences(price))
-
-
-def test_the_amounts_of_a_budget_have_their_unit(db: None) -> None:
-    team = Team.objects.create(name="crew")
-    spent = Budget.objects.create(team=team, amount=12_345_678)
-    tokens = Budget.objects.create(team=team, amount=2_000_000, unit="tokens", period="day")
-    spent.set_temporary_increase(500_000, until=timezone.now() + timedelta(hours=1))
-    tokens.amount = 3_000_000
-    tokens.save()
-
-    changed, increased, by_tokens, by_money, _ = (entry.changes for entry in history_of(team))
-    assert changed == ["Amount: 2,000,000 tokens → 3,000,000 tokens"]
-    assert "Temporary increase: $0.50" in increased
-    assert {"Amount: 2,000,000 tokens", "Alert at: 80 %"} <= set(by_tokens)
-    assert "Amount: $12.345678" in by_money and not any(each.startswith("Temporary") for each in by_money)
-
-
-def test_the_timeouts_of_an_upstream_have_their_unit(upstream: Upstream) -> None:
-    upstream.idle_timeout_s = 12.5
-    upstream.save()
-
-    assert last_sentences(upstream) == ["Idle timeout: 90 s → 12.5 s"]
-
-
-def test_every_audited_number_has_a_format() -> None:
-    """A number without one would be shown as it is stored: micro-dollars, seconds or percent without a unit."""
-    numbers = (models.DecimalField, models.FloatField, models.IntegerField)
-    missing = [
-        f"{model._meta.label}.{name}"
-        for model in auditlog.get_models()
-        for name in auditlog.get_model_fields(model)["include_fields"]
-        if isinstance(field := model._meta.get_field(name), numbers)
-        and not field.primary_key
-        and name not in FORMATS.get(model._meta.label, {})
-    ]
-
-    assert missing == []
+    assert {"Input price: 3,000,000", "Output price: 15,000,000", "Model pattern: claude-*"} <= set(
+        last_sentences(price)
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,7 +224,7 @@ def test_a_login_is_not_recorded_as_a_change_of_the_user(owner: User, client: Cl
 
 
 def test_a_usage_export_is_recorded(browser: Client, admin: User) -> None:
-    browser.get("/admin/usage.csv?from=2026-11-01&to=2026-11-08")
+    browser.get("/admin/usage.csv?period=custom&start=2026-11-01&end=2026-11-07")
 
     entry = audit.entry_of(LogEntry.objects.latest("pk"))
     assert (entry.actor, entry.action, entry.subject) == ("root", "exported", "usage record 2026-11-01 to 2026-11-07")
@@ -298,16 +257,6 @@ def test_memberships_are_recorded_from_either_side(owner: User) -> None:
         ["Groups: removed crew"],
         ["Groups: removed other"],
     ]
-
-
-def test_members_of_a_team_are_recorded(browser: Client, owner: User) -> None:
-    team = Team.objects.create(name="crew")
-    fields = {"name": "crew", "members": [owner.pk], "budgets-TOTAL_FORMS": "0", "budgets-INITIAL_FORMS": "0"}
-
-    browser.post(f"/admin/keys/team/{team.pk}/change/", fields)
-
-    assert list(team.members.all()) == [owner]
-    assert entries_of(team)[-1] == ("root", "changed", [f"Members: added {owner}"])
 
 
 def test_clearing_records_the_removed_members_only(owner: User) -> None:

@@ -186,6 +186,7 @@ def test_no_filter_in_the_url_fails_a_list(name: str, admin: Any, objects: dict[
 def test_an_invalid_lookup_redirects_to_the_unfiltered_list(name: str, browser: Client) -> None:
     fields = {
         "keys_apikey_changelist": "created_at",
+        "keys_usagerecord_changelist": "settled_at",
         "messages_api_upstream_changelist": "created_at",
         "messages_api_route_changelist": "created_at",
         "auth_user_changelist": "date_joined",
@@ -198,9 +199,7 @@ def test_an_invalid_lookup_redirects_to_the_unfiltered_list(name: str, browser: 
     answer = browser.get(f"{address}?{fields.get(name, 'id')}__year=99999999999", follow=True)
 
     assert answer.status_code == 200
-    # The explorer says which parameters it leaves out.
-    keeps_the_url = name in ("auth_group_changelist", "keys_usagerecord_changelist")
-    assert answer.redirect_chain == [(f"{address}?e=1", 302)] or keeps_the_url
+    assert answer.redirect_chain == [(f"{address}?e=1", 302)] or name == "auth_group_changelist"
 
 
 @pytest.mark.parametrize("lookup", ["name__regex=(a%2B)%2B$", "name__iregex=("])
@@ -227,7 +226,7 @@ def test_a_search_for_wildcards_is_fast(browser: Client, recorder: Any) -> None:
         recorder.record()
     for address in ("keys/apikey/?q", "keys/usagerecord/?q", "staff/auditentry/?object", "staff/auditentry/?actor"):
         started = time.monotonic()
-        assert browser.get(f"/admin/{address}={'%25' * 100}", follow=True).status_code == 200
+        assert browser.get(f"/admin/{address}={'%25' * 100}").status_code == 200
         assert time.monotonic() - started < 2
 
 

@@ -12,8 +12,8 @@ from django.db import models
 from django.test import Client
 
 from keys.bills.importing import import_bill
-from keys.models import APIKey, Budget, KeyRequest, ModelPrice, NegotiatedFactor, Notification, Team
-from messages_api.models import AlertRule, Incident, Route, RouteTarget, Upstream
+from keys.models import APIKey, Budget, ModelPrice, NegotiatedFactor, Notification, Team
+from messages_api.models import Route, RouteTarget, Upstream
 from tests.support.role_matrix import ROLES
 from tests.support.usage_rows import UsageRecorder
 
@@ -35,11 +35,11 @@ def browser(admin: User, client: Client) -> Client:
 
 @pytest.fixture
 def browser_of(db: None) -> Callable[..., Client]:
-    """Return a function that signs in a user with the given permissions, for all teams: `browser_of("view_apikey")`."""
+    """Return a function that signs in a user with only the given permissions: `browser_of("view_apikey")`."""
 
     def sign_in(*codenames: str) -> Client:
         user = User.objects.create_user("clerk", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=[*codenames, "view_all_teams"]))
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
         client = Client()
         client.force_login(user)
         return client
@@ -57,8 +57,6 @@ def client_of(db: None, settings: Any) -> Callable[[str], Client]:
         user = User.objects.create_user(f"user {letter}", password="a password of a role", is_staff=True)
         if ROLES[letter]:
             user.groups.add(Group.objects.get(name=ROLES[letter]))
-        if letter == "T":
-            user.teams.set(Team.objects.all())
         client = Client(raise_request_exception=False)
         client.force_login(user)
         return client
@@ -86,16 +84,16 @@ def recorder(quiet_ledger: None, admin: User) -> UsageRecorder:
 @pytest.fixture
 def objects(recorder: UsageRecorder) -> dict[str, Any]:
     """One row of each model that the admin shows."""
-    team = Team.objects.create(name="crew")
-    with_keys = Team.objects.create(name="band")
-    api_key, _ = APIKey.objects.issue(name="app", team=with_keys)
-    record = recorder.record(as_key=APIKey.objects.issue(name="server", team=with_keys)[0])
+    owner = recorder.api_key.owner
+    record = recorder.record()
+    api_key, _ = APIKey.objects.issue(name="app", owner=owner)
     upstream = Upstream(name="local", dialect="openai", base_url="http://127.0.0.1:9/v1")
     upstream.set_credential("sk-canary")
     upstream.save()
     lonely = Upstream.objects.create(name="lonely", dialect="openai", base_url="http://127.0.0.1:9/v1")
     route = Route.objects.create(pattern="*")
     RouteTarget.objects.create(route=route, upstream=upstream)
+    team = Team.objects.create(name="crew")
     who = {"username": "eve", "ip_address": "192.0.2.1", "user_agent": "x", "http_accept": "", "path_info": ""}
     rows: list[models.Model] = [
         record,
@@ -104,17 +102,6 @@ def objects(recorder: UsageRecorder) -> dict[str, Any]:
         route,
         team,
         Budget.objects.create(api_key=api_key, amount=1),
-        # Disabled: a gateway of another test with this database would evaluate it.
-        AlertRule.objects.create(name="r", kind="circuit", enabled=False),
-        Incident.objects.create(
-            rule_name="r",
-            kind="circuit",
-            subject="s",
-            title="t",
-            began_at=record.created_at,
-            ended_at=record.created_at,
-        ),
-        KeyRequest.objects.create(kind="key", name="asked", team=with_keys, reason="x", token="t", expires_in_days=30),
         import_bill(BytesIO(USAGE), upstream="local", file_name="usage.csv", imported_by="root").bill,
         ModelPrice.objects.create(model_pattern="*", input_price=1, output_price=1),
         NegotiatedFactor.objects.create(upstream="local", factor=1),

@@ -1,11 +1,8 @@
 """Usage records without a gateway: admitted and settled by the ledger."""
 
-from datetime import datetime
 from typing import Any
 
 from keys.models import APIKey, UsageRecord
-from keys.pricing.price_book import prices
-from keys.pricing.rating import rate
 from keys.usage import ledger
 from keys.usage.rows import Admission, Settlement
 from messages_api.middleware import new_request_id
@@ -45,12 +42,6 @@ def admission_of(api_key: APIKey, **changes: Any) -> Admission:
 class UsageRecorder:
     def __init__(self, api_key: APIKey) -> None:
         self.api_key = api_key
-
-    def record_rated(self, *, as_key: APIKey | None = None, created_at: datetime, **fields: Any) -> UsageRecord:
-        """Record a settled request with its cost at the present prices."""
-        row = SETTLEMENT | {"model": ADMISSION["model"], "created_at": created_at} | fields
-        rated = {} if row["status"] == "rejected" else rate(row, prices.book()).columns
-        return self.record(as_key=as_key, created_at=created_at, **fields, **rated)
 
     def record(self, *, as_key: APIKey | None = None, **fields: Any) -> UsageRecord:
         """Admit and settle a request. Return its record. Fields are those of the admission and the settlement."""

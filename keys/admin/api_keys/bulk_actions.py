@@ -16,7 +16,7 @@ from audit import log
 from keys.forms.extend_expiry import ExtendExpiryForm
 from keys.models import APIKey
 from keys.reports import keys_csv
-from lib.admin.download import csv_download
+from lib.admin.csv_download import csv_download
 from lib.admin.model_admin import GatewayModelAdmin
 from lib.admin.render import admin_page
 
@@ -78,6 +78,11 @@ class BulkActions(GatewayModelAdmin):
         response = csv_download(keys_csv.csv_lines(queryset), filename=f"keys_{timezone.localdate()}.csv")
         response.headers["Cache-Control"] = "private, no-store"
         return response
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # it would query each key's usage; keys are revoked instead
+        return actions
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("keys.export_apikey")

@@ -13,7 +13,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 
-from keys.access.team_scope import teams_of
 from keys.admin.api_keys import row_actions
 from keys.admin.api_keys.filters import (
     AllowedModelFilter,
@@ -23,7 +22,7 @@ from keys.admin.api_keys.filters import (
     OwnerFilter,
     TeamFilter,
 )
-from keys.admin.cells import budget_bar, condition_lines
+from keys.admin.cells import budget_bar, condition_badges
 from keys.domain import raw_key
 from keys.hygiene import conditions
 from keys.models import APIKey, KeySecret
@@ -46,7 +45,7 @@ class KeyChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         conditions_by_key = conditions.conditions_of([api_key.pk for api_key in self.result_list])
-        stats = key_list_stats.stats_for(self.result_list, teams_of(request.user))
+        stats = key_list_stats.stats_for(self.result_list)
         permitted = row_actions.permitted(request)
         for api_key in self.result_list:
             api_key.permitted_actions = permitted
@@ -57,7 +56,7 @@ class KeyChangeList(ChangeList):
 class KeyListPage(GatewayModelAdmin):
     """Columns, filters and search of the list of API keys."""
 
-    list_display = ["key", "status", "owner_name", "spending", "requests", "last_used", "expires", "models", "created"]
+    list_display = ["key", "status", "owner_name", "models", "spending", "requests", "last_used", "expires", "created"]
     list_filter = [KeyStateFilter, FindingFilter, OwnerFilter, TeamFilter, AllowedModelFilter, CreatorFilter]
     list_select_related = ["owner", "team"]
     search_fields = ["name", "owner__username", "team__name", "public_id"]
@@ -75,7 +74,7 @@ class KeyListPage(GatewayModelAdmin):
 
     @admin.display(description="status")
     def status(self, api_key: Any) -> SafeString:
-        return condition_lines(api_key.conditions)
+        return condition_badges(api_key.conditions)
 
     @admin.display(description="owner", ordering="owner__username")
     def owner_name(self, api_key: APIKey) -> SafeString | str:
@@ -120,7 +119,7 @@ class KeyListPage(GatewayModelAdmin):
 
     @admin.display(description=format_html('<span class="visually-hidden">{}</span>', "Actions"))
     def row_actions(self, api_key: Any) -> SafeString:
-        return row_actions.menu(api_key, api_key.permitted_actions)
+        return row_actions.links(api_key, api_key.permitted_actions)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Add the column of row actions for users who may do any of them."""

@@ -8,10 +8,9 @@ from django.db.models import prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
-from keys.access.team_scope import team_scoped
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY
 from keys.models import APIKey
-from keys.pages import change_state, find_key, issue, key_detail, key_requests, permissions, rotate, temporary_increase
+from keys.pages import change_state, find_key, issue, key_detail, permissions, rotate, temporary_increase
 from lib.admin.model_admin import GatewayModelAdmin
 
 
@@ -34,11 +33,6 @@ class KeyDetailPages(GatewayModelAdmin):
                 "<path:object_id>/budgets/<int:budget_id>/",
                 self._view(temporary_increase.temporary_increase),
                 "temporary_increase",
-            ),
-            page(
-                "<path:object_id>/request-increase/",
-                team_scoped(self._view(key_requests.ask_for_increase)),
-                "request_increase",
             ),
             *changes,
             *super().get_urls(),

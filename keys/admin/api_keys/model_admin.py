@@ -11,7 +11,6 @@ from keys.admin.api_keys.bulk_actions import BulkActions, limit_selection
 from keys.admin.api_keys.change_list import KeyListPage
 from keys.admin.api_keys.csv_import import CsvImportPages
 from keys.admin.api_keys.detail_pages import KeyDetailPages
-from keys.admin.team_scoped import TeamScopedAdmin
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.domain import raw_key
 from keys.forms.find_key import FindKeyForm
@@ -21,9 +20,7 @@ from lib.redaction import find_raw_key
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(TeamScopedAdmin, KeyDetailPages, CsvImportPages, BulkActions, KeyListPage):
-    team_scoped_views = (*TeamScopedAdmin.team_scoped_views, "find_view")
-    team_actions = ("export_selected",)
+class APIKeyAdmin(KeyDetailPages, CsvImportPages, BulkActions, KeyListPage):
     actions = ["disable_selected", "enable_selected", "revoke_selected", "extend_selected", "export_selected"]
 
     @admin.action(description="Disable selected keys", permissions=["disable"])
@@ -58,7 +55,7 @@ class APIKeyAdmin(TeamScopedAdmin, KeyDetailPages, CsvImportPages, BulkActions, 
     def redirect_to_row(self, request: HttpRequest, raw: str) -> HttpResponse:
         """Redirect to the row of a raw key, found by its hint, so that the raw key is in no page and no URL."""
         list_url = reverse("admin:keys_apikey_changelist")
-        if raw_key.is_well_formed(raw) and self.get_queryset(request).with_raw_key(raw).exists():
+        if raw_key.is_well_formed(raw) and APIKey.objects.with_raw_key(raw).exists():
             return HttpResponseRedirect(f"{list_url}?q={raw_key.PREFIX}{raw_key.hint(raw)}")
         messages.warning(request, "No key matches your input.")
         return HttpResponseRedirect(list_url)

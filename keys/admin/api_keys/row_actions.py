@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from keys.access.team_scope import teams_of
 from keys.display.state_changes import DISABLE_KEY, ENABLE_KEY, REVOKE_KEY, StateChange
 from keys.models import APIKey
 
@@ -23,34 +22,20 @@ class RowAction(NamedTuple):
 
 
 ROTATE = RowAction("rotate", "keys.rotate_apikey", "Rotate", lambda api_key: api_key.revoked_at is None)
-MENU_MARK = "\N{MIDLINE HORIZONTAL ELLIPSIS}"
 ROW_ACTIONS: list[RowAction | StateChange] = [ROTATE, DISABLE_KEY, ENABLE_KEY, REVOKE_KEY]
 
 
 def permitted(request: HttpRequest) -> list[RowAction | StateChange]:
     """Return the actions that the user has the permission for. Called once for all rows."""
-    if teams_of(request.user) is not None:
-        return []
     return [each for each in ROW_ACTIONS if request.user.has_perm(each.permission)]
 
 
-def menu(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString:
-    """Return a menu of links to those of the actions that apply to a key; a space if none does.
+def links(api_key: Any, actions: Iterable[RowAction | StateChange]) -> SafeString:
+    """Return links to those of the actions that apply to a key.
 
     The links are relative to the list: to reverse their URLs would take longer than the rest of the row.
     """
     found = [each for each in actions if each.applies_to(api_key)]
-    if not found:
-        return format_html("<span>{}</span>", "\u00a0")  # the list shows an empty value as a dash
     parts = ((api_key.pk, each.name, each.verb, api_key.name, each.verb) for each in found)
     items = format_html_join("", '<a href="{}/{}/" aria-label="{} {}">{}</a>', parts)
-    # A popover is in the top layer: the scroll region of the list does not cut it off. It needs no script.
-    return format_html(
-        '<button type="button" class="menu-button" popovertarget="actions-{}" aria-label="Actions for {}">{}</button>'
-        '<div popover id="actions-{}" class="row-actions">{}</div>',
-        api_key.pk,
-        api_key.name,
-        MENU_MARK,
-        api_key.pk,
-        items,
-    )
+    return format_html('<span class="row-actions">{}</span>', items)

@@ -11,14 +11,12 @@ from audit import log
 from keys.bills.importing import ImportedBill, import_bill
 from keys.bills.lines import BillError
 from keys.bills.other_exports import MAPPED_FIELDS, parse_mapping
-from keys.bills.purged_days import RecordsPurged
 from keys.bills.results import in_dollars, reconcile_bill
 from lib import money
 from lib.printable import printable
 
 OVER_THRESHOLD = 1
 NOT_IMPORTED = 2
-NOT_COMPARED = 3
 SHOWN_ITEMS = 10
 
 
@@ -33,8 +31,7 @@ def threshold(text: str) -> int:
 class Command(BaseCommand):
     help = (
         "Import a bill of a provider and compare it with the usage records. Exits with 1 if more than the threshold is "
-        "unexplained, with 2 if the file cannot be imported, and with 3 if usage records of its days are purged. "
-        "A file is imported once. "
+        "unexplained, and with 2 if the file cannot be imported. A file is imported once. "
         "Example: manage.py reconcile --bill cost_report.json --upstream anthropic --threshold 0.50"
     )
 
@@ -58,10 +55,7 @@ class Command(BaseCommand):
 
     def handle(self, *, bill: Path, upstream: str, threshold: int, columns: str, **options: Any) -> None:
         imported = self._import(bill, upstream, columns)
-        try:
-            result = reconcile_bill(imported.bill)
-        except RecordsPurged as error:
-            raise CommandError(str(error), returncode=NOT_COMPARED) from error
+        result = reconcile_bill(imported.bill)
         if options["json"]:
             self.stdout.write(json.dumps(_meta(imported) | in_dollars(result), indent=1))
         else:

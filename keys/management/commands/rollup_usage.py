@@ -1,4 +1,4 @@
-"""Command that verifies, repairs or builds the rollups that reports read."""
+"""Command that verifies or repairs the hourly rollups that reports read."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.models import APIKey
 from keys.reports.date_range import DateRange
-from keys.usage import coarse_check, coarse_rollups, reporting_zone, rollup_check
+from keys.usage import reporting_zone, rollup_check
 from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Mismatch
 from lib.arguments import day
@@ -20,16 +20,14 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 class Command(BaseCommand):
     help = (
-        "Compare the hourly rollups that reports read with the usage records, days with their hours, and months with "
-        "their days. Exits with 1 and lists the mismatches if there are any. "
-        "Example: manage.py rollup_usage --verify --from 2026-11-01 --to 2026-11-30"
+        "Compare the hourly rollups that reports read with the usage records. Exits with 1 and lists the mismatches if "
+        "there are any. Example: manage.py rollup_usage --verify --from 2026-11-01 --to 2026-11-30"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         mode = parser.add_mutually_exclusive_group()
         mode.add_argument("--verify", action="store_true", help="compare without changes (default)")
-        mode.add_argument("--repair", action="store_true", help="rewrite mismatching rollups, and build missing ones")
-        mode.add_argument("--build", action="store_true", help="only build the days and months that are missing")
+        mode.add_argument("--repair", action="store_true", help="rewrite mismatching rollups from the usage records")
         parser.add_argument("--from", dest="first", metavar="DATE", type=day, help="first day (default: all days)")
         parser.add_argument("--to", dest="last", metavar="DATE", type=day, help="last day (default: today)")
         parser.add_argument("--json", action="store_true", help="write the result to stdout as JSON")
@@ -38,9 +36,6 @@ class Command(BaseCommand):
         if first and last and last < first:
             raise CommandError("The last day is before the first.")
         reporting_zone.follow_only()
-        if options["build"]:
-            self.stdout.write(f"{coarse_rollups.build_all():,} days and months built.")
-            return
         begin = DateRange(first=first, last=first).bounds()[0] if first else BEGINNING
         end = DateRange(first=last, last=last).bounds()[1] if last else timezone.now() + timedelta(hours=1)
         hours, found = 0, []
@@ -50,22 +45,9 @@ class Command(BaseCommand):
                 found += mismatches
                 if repair:
                     rollup_check.repair(interval)
-        found += self._coarse_mismatches(begin, end, repair=repair)
         self._report(hours, found, repaired=repair, as_json=options["json"])
         if found and not repair:
             raise CommandError(f"{len(found)} rollups do not match the usage records. Rewrite them with --repair.")
-
-    def _coarse_mismatches(self, begin: datetime, end: datetime, *, repair: bool) -> list[Mismatch]:
-        """Return the mismatches of days and months. Repair them, and build those that are missing."""
-        found: list[Mismatch] = []
-        for period in coarse_check.periods(begin, end):
-            if mismatches := coarse_check.mismatches(period):
-                found += mismatches
-                if repair:
-                    coarse_check.repair(period)
-        if repair:
-            coarse_rollups.build_all()
-        return found
 
     def _report(self, hours: int, found: list[Mismatch], *, repaired: bool, as_json: bool) -> None:
         lines = _lines(found)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from keys.reports.date_range import start_of
 from keys.reports.signed_csv import UnreadableExport
-from keys.usage import reporting_zone, retention, rollup_check
+from keys.usage import reporting_zone, rollup_check
 from keys.verification import exports
 from keys.verification.figures import Disagreement
 from keys.verification.proof import Proof
@@ -60,8 +60,7 @@ class Command(BaseCommand):
         for each in _days(first, last):
             proof.add_day(each)
         if proof.days:
-            retained = _first_retained()
-            proof.add_bills((first if retained is None else None) or proof.days[0], last or proof.days[-1])
+            proof.add_bills(first or proof.days[0], last or proof.days[-1])
         if as_json:
             self.stdout.write(json.dumps(proof.as_json()))
         else:
@@ -75,9 +74,6 @@ class Command(BaseCommand):
             self.stdout.write(_line(each))
         if number > SHOWN:
             self.stdout.write(f"… and {number - SHOWN:,} more")
-        if (retained := _first_retained()) is not None:
-            day = timezone.localtime(retained, timezone.get_default_timezone()).date()
-            self.stdout.write(f"Usage records before {day} are purged; their hours, days and months remain.")
         if not number:
             subject = _days_of(days)
             figures = f"{total.requests:,} requests, {total.rejected:,} rejected, {total.tokens:,} tokens"
@@ -118,19 +114,10 @@ def _line(found: Disagreement) -> str:
     return f"{found.source} {place}: {found.figure} {found.records} in the records, {found.found} found"
 
 
-def _first_retained() -> datetime | None:
-    """Return when the first whole day begins whose records are there; None if none are purged."""
-    begin = retention.records_begin()
-    if begin is None:
-        return None
-    day = timezone.localtime(begin, timezone.get_default_timezone()).date()
-    return start_of(day) if start_of(day) == begin else start_of(day + timedelta(days=1))
-
-
 def _days(first: date | None, last: date | None) -> Iterator[date]:
     """Yield the days with records or rollups, from the first to the last. Default: all up to today."""
     end = start_of((last or timezone.localdate()) + timedelta(days=1))
-    begin = max(start_of(first) if first else BEGINNING, _first_retained() or BEGINNING)
+    begin = start_of(first) if first else BEGINNING
     while (moment := rollup_check.next_moment(begin, end)) is not None:
         each = timezone.localtime(moment, timezone.get_default_timezone()).date()
         yield each

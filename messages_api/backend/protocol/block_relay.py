@@ -52,12 +52,6 @@ class BlockRelay:
         """Held text of the open tool call."""
         self._held_characters = 0
 
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, if its text is passed on unchanged, with the same index."""
-        is_plain = self._kind == "text" and self._open == self._index and not self._half.half
-        return self._open if is_plain and not self._waiting and not self._texts else None
-
     def start(self, event: JSONObject) -> list[Event]:
         """Return the events for the start of a block. One that has started before is dropped."""
         index = event.get("index")

@@ -90,11 +90,6 @@ class ChunkEncoder:
         encode = _ENCODERS.get(event["type"])
         return [] if encode is None else encode(self, event)
 
-    def feed_texts(self, texts: list[str]) -> bytes:
-        """Return the lines for deltas of text, which are not empty. None of them is the end."""
-        head, end = self._text_head, b"}" + _TAIL
-        return b"".join([head + wire.encode_line(text) + end for text in texts])
-
     def eof(self) -> list[bytes]:
         """Return the lines for the end of the events: an error if no stop reason was seen."""
         if self._is_ended:

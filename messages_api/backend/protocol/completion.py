@@ -20,16 +20,9 @@ from messages_api.backend.protocol.usage import Usage
 
 
 def message_from_openai(
-    response: object,
-    *,
-    request: MessagesRequest,
-    ids: Ids,
-    signer: ThinkingSigner | None = None,
-    usage: Usage | None = None,
+    response: object, *, request: MessagesRequest, ids: Ids, signer: ThinkingSigner | None = None
 ) -> Message:
     """Return the Message for a `chat.completion`, with the model name of the request. `signer` signs its thinking.
-
-    `usage` has the counts of the response, if they are known already.
 
     Raise UpstreamResponseError for an error inside a 200, for a response without choices and for a failed generation.
     """
@@ -46,8 +39,7 @@ def message_from_openai(
         is_refusal=bool(part.refusal.strip()),
         stop_sequences=request.get("stop_sequences") or (),
     )
-    if usage is None:
-        usage = Usage.from_openai(find_usage(response))
+    usage = Usage.from_openai(find_usage(response))
     return events.message(ids.message(), model=request["model"], content=content, stop=stop, usage=usage)
 
 

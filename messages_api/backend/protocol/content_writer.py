@@ -56,17 +56,6 @@ class ContentWriter:
     def has_unfinished_tool_call(self) -> bool:
         return self._tool_calls.has_unfinished()
 
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, if text of the first choice would continue it."""
-        if self._first_choice != 0 or self._tool_calls.active is not None:
-            return None
-        return self._blocks.plain_index
-
-    def add_plain(self, characters: int) -> None:
-        """Count text that was passed on without `write`."""
-        self._blocks.characters += characters
-
     def write(self, part: ContentPart, index: object) -> list[Event]:
         """Return the events for the content of one choice. Another choice than the first follows it."""
         choice = index if type(index) is int else 0

@@ -18,7 +18,6 @@ from messages_api.backend.protocol.error_mapping import (
 )
 from messages_api.backend.protocol.ids import Ids, tool_ids
 from messages_api.backend.protocol.openai_counts import find_usage
-from messages_api.backend.protocol.plain_frames import openai_texts
 from messages_api.backend.protocol.response_content import ContentPart, read_content
 from messages_api.backend.protocol.response_errors import choice_error, is_error
 from messages_api.backend.protocol.served import Served
@@ -102,20 +101,6 @@ class OpenAIDecoder:
         if record.event == "error":
             return self._fail(map_openai_error(200, chunk))
         return self.feed(chunk)
-
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, if a chunk with text only would continue it. None: it might not."""
-        if not self._has_delta or self.is_complete or self.is_ended:
-            return None
-        return self._content.plain_index
-
-    def read_plain(self, data: bytes) -> list[str] | None:
-        """Return the texts of plain frames, or None if `read` must read them. Requires a `plain_index`."""
-        texts = openai_texts(data)
-        if texts is not None:
-            self._content.add_plain(sum(map(len, texts)))
-        return texts
 
     def read_body(self, body: object) -> list[Event]:
         """Return the events for a complete response that the upstream sent instead of a stream."""

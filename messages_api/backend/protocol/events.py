@@ -91,11 +91,6 @@ class BlockWriter:
         self._space = ""
         self._halves = {kind: SurrogateJoiner() for kind in DELTA_OF_BLOCK}
 
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, unless half a character of it is buffered."""
-        return self._index if self._open == "text" and not self._halves["text"].half else None
-
     def write(self, kind: str, piece: str) -> list[Event]:
         """Return the delta for a piece of `text` or `thinking`, in a new block if another kind is open.
 

@@ -203,10 +203,7 @@ def _named(value: object) -> JSONObject:
 
 
 def _details(counts: JSONObject, names: tuple[str, ...]) -> JSONObject:
-    for name in names:
-        if isinstance(details := counts.get(name), dict):
-            return _named(details)
-    return {}
+    return next((_named(counts[name]) for name in names if isinstance(counts.get(name), dict)), {})
 
 
 def _first(objects: tuple[Mapping[str, object], ...], names: tuple[str, ...]) -> int | None:

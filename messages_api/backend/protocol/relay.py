@@ -18,7 +18,6 @@ from messages_api.backend.protocol.error_mapping import (
 )
 from messages_api.backend.protocol.healing import has_texts, healed_block, healed_message
 from messages_api.backend.protocol.ids import Ids
-from messages_api.backend.protocol.plain_frames import anthropic_texts
 from messages_api.backend.protocol.served import Served
 from messages_api.backend.protocol.sse import Record
 from messages_api.backend.protocol.token_estimate import estimated_output
@@ -128,20 +127,6 @@ class AnthropicDecoder:
         if is_renamed or (event is not decoded and event != decoded):
             self.has_changed = True  # SDKs read an event by its name and its type
         return out
-
-    @property
-    def plain_index(self) -> int | None:
-        """The index of the open block of text, if its text is passed on unchanged. None: it might not be."""
-        return None if self.is_ended else self._blocks.plain_index
-
-    def read_plain(self, data: bytes) -> list[str] | None:
-        """Return the texts of plain frames, or None if `read` must read them. Requires a `plain_index`."""
-        index = self._blocks.plain_index
-        texts = None if index is None else anthropic_texts(data, index=index)
-        if texts is not None:
-            self._has_content = True
-            self._blocks.characters += sum(map(len, texts))
-        return texts
 
     def read_body(self, body: object) -> list[Event]:
         """Return the events for a complete response that the upstream sent instead of a stream."""

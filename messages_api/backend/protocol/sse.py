@@ -37,11 +37,6 @@ class SSEParser:
         self._data: list[bytes] = []
         self._data_bytes = 0
 
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether the next byte begins a frame."""
-        return self._started and not (self._rest or self._data or self._event or self._ended_in_cr)
-
     def feed(self, data: bytes) -> list[Record]:
         """Return the records that these bytes complete. Raise FrameTooLarge."""
         if not data:

@@ -15,10 +15,9 @@ function color(variable) {
 
 const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-const visible = ({ series }) => series.filter(({ values }) => values.some((value) => value));
-
 function datasets({ type, series }) {
-  return visible({ series })
+  return series
+    .filter(({ values }) => values.some((value) => value !== 0))
     .map(({ name, values, color: number }, index) => ({
       label: name,
       data: values,
@@ -31,25 +30,10 @@ function datasets({ type, series }) {
     }));
 }
 
-// A bar leads to its records, where the description has their filters.
-function open(description, shown, { datasetIndex, index }) {
-  const { explorer, intervals } = description;
-  const { filters } = shown[datasetIndex];
-  if (intervals?.[index] && typeof filters === "string") {
-    window.location.assign([explorer + intervals[index], filters].filter(Boolean).join("&"));
-  }
-}
-
-function options(description) {
-  const { unit, stacked } = description;
-  const shown = visible(description);
+function options({ unit, stacked }) {
   const text = color("--body-quiet-color");
   const ticks = { color: text, maxRotation: 0, autoSkipPadding: 16, precision: 0 };
   return {
-    onClick: (event, _, chart) => {
-      const [element] = chart.getElementsAtEventForMode(event, "nearest", { intersect: true }, false);
-      if (element) open(description, shown, element);
-    },
     animation: reducedMotion.matches ? false : { duration: 250 },
     maintainAspectRatio: false,
     interaction: { mode: "index", intersect: false },

@@ -1,13 +1,16 @@
 """Command: delete old entries of the audit log and of logins."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
+from auditlog.models import LogEntry
+from axes.models import AccessLog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from lib.arguments import whole_number
-from staff import audit_retention
 
 AGE = re.compile(r"([1-9]\d{0,4})d", re.ASCII)
 
@@ -19,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--older-than", metavar="DAYS", help="such as 365d (default: RETAIN_AUDIT_DAYS)")
+        parser.add_argument("--older-than", required=True, metavar="DAYS", help="such as 365d")
         parser.add_argument(
             "--batch",
             type=whole_number(1, 100_000),
@@ -28,16 +31,25 @@ class Command(BaseCommand):
             help="rows per transaction (default: 1000)",
         )
 
-    def handle(self, *, older_than: str | None, batch: int, **options: Any) -> None:
-        if older_than is None and not settings.RETAIN_AUDIT_DAYS:
-            raise CommandError("Enter the age of the entries with --older-than, or set RETAIN_AUDIT_DAYS.")
-        match = AGE.fullmatch(older_than or f"{settings.RETAIN_AUDIT_DAYS}d")
+    def handle(self, *, older_than: str, batch: int, **options: Any) -> None:
+        match = AGE.fullmatch(older_than)
         if match is None:
             raise CommandError("--older-than: enter a number of days, such as 365d.")
         days = int(match[1])
-        changes, logins = (sum(audit_retention.batches(rows, batch)) for rows in audit_retention.older_than(days))
+        end = timezone.now() - timedelta(days=days)
+        changes = _purge(LogEntry.objects.filter(timestamp__lt=end).order_by("timestamp"), batch)
+        logins = _purge(AccessLog.objects.filter(attempt_time__lt=end).order_by("attempt_time"), batch)
         deleted = f"{changes} change{_s(changes)} and {logins} login{_s(logins)}"
         self.stderr.write(f"Deleted {deleted} older than {days} day{_s(days)}.", str)
+
+
+def _purge(rows: QuerySet[Any], batch: int) -> int:
+    """Delete rows in batches and return their number."""
+    deleted = 0
+    while ids := list(rows.values_list("pk", flat=True)[:batch]):
+        rows.model.objects.filter(pk__in=ids).delete()
+        deleted += len(ids)
+    return deleted
 
 
 def _s(count: int) -> str:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from keys.bills.check import bill_check
-from keys.models import APIKey, Bill, RetainedUsage, UsageRecord
+from keys.models import APIKey, Bill
 from tests.keys.bills import samples
 from tests.keys.bills.records import NOON, PLAIN, SAMPLE, UPSTREAM, price, record, usage_of
 
@@ -108,23 +108,3 @@ def test_bill_check_has_what_is_explained_of_a_period(api_key: APIKey, tmp_path:
     assert (check.upstream, check.days, check.recorded, check.billed) == (UPSTREAM, 1, 14 * 10**9, 14_024 * 10**6)
     assert (check.explained, check.unexplained, check.unexplained_days) == (24 * 10**6, 0, [])
     assert bill_check(NOON.date().replace(month=10), NOON.date().replace(month=10)) == []
-
-
-def test_a_bill_of_purged_days_keeps_its_last_result_and_ends_with_3(api_key: APIKey, tmp_path: Path) -> None:
-    record(api_key, **SAMPLE)
-    path = saved(tmp_path, samples.ANTHROPIC_COST)
-    assert reconcile(path)[1] == 0
-    result = Bill.objects.get().result
-    UsageRecord.objects.all().delete()
-    # A request near midnight may be billed on the next day: the day before must be there too.
-    RetainedUsage.objects.create(pk=1, records_begin=NOON.replace(hour=0))
-
-    text, code = reconcile(path)
-
-    message = "Days before 2026-11-21 (UTC) cannot be compared any more: usage records of them are purged."
-    assert (text, code) == (message, 3)
-    assert Bill.objects.get().result == result
-    assert bill_check(NOON.date().replace(day=1), NOON.date()) == []
-    RetainedUsage.objects.update(records_begin=NOON.replace(day=19, hour=0))
-    reconcile(path)
-    assert (Bill.objects.get().result or {})["recorded"] == 0

@@ -316,7 +316,7 @@ def test_the_notification_is_sent_by_email_and_webhook(issue: Issue, mailbox: Ma
     assert "1 key never expires." in text and api_key.public_id in text and "/admin/hygiene/" in text
     ((_, body),) = webhook.posts
     posted = json.loads(body)
-    assert posted["type"] == "key_hygiene" and posted["data"]["findings"][0]["keys"][0]["id"] == api_key.public_id
+    assert posted["kind"] == "key_hygiene" and posted["findings"][0]["keys"][0]["id"] == api_key.public_id
 
 
 def test_the_notification_links_to_the_keys(issue: Issue, mailbox: Mailbox, settings: Any) -> None:

@@ -1,41 +1,28 @@
 """Notifications are delivered by real e-mail and a real webhook: once, and retried after a failure."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from keys.models import Budget, Notification
 from keys.notifications import delivery
-from lib import webhook_signatures
-from tests.support import ROOT
 from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.support.receivers import Mailbox, Webhook
 from tests.upstream import Reply, ScriptedUpstream, replied
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SECRET = "a secret of the webhook"
 
 
 @pytest.fixture
 def webhook(settings: Any) -> Iterator[Webhook]:
     with Webhook() as receiver:
-        settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRETS = receiver.url, [SECRET]
+        settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRET = receiver.url, SECRET
         yield receiver
-
-
-def verify(headers: dict[str, str], body: bytes) -> Any:
-    """Return the payload of a request, as the snippet of docs/alerts.md verifies it."""
-    text = (ROOT / "docs/alerts.md").read_text()
-    snippet = text.split("```python\n")[1].split("```")[0]
-    names: dict[str, Any] = {}
-    exec(snippet, names)
-    return names["verify"](headers, body, SECRET)
 
 
 def pending(**fields: Any) -> Notification:
@@ -45,7 +32,7 @@ def pending(**fields: Any) -> Notification:
         "subject": "Budget alert: 80 % used",
         "text": "The budget is nearly exhausted.\n",
         "recipients": ["owner@example.org", "boss@example.org"],
-        "data": {"spent": 80},
+        "data": {"kind": "budget_alert", "spent": 80},
         "next_attempt_at": timezone.now(),
     }
     return Notification.objects.create(**(values | fields))
@@ -60,63 +47,8 @@ def test_a_notification_is_sent_once_to_every_recipient(db: None, mailbox: Mailb
     assert recipients == ["owner@example.org", "boss@example.org"]
     assert mail["Subject"] == "[messages-gateway] Budget alert: 80 % used"
     ((headers, body),) = webhook.posts
-    created_at = Notification.objects.get().created_at.isoformat()
-    assert json.loads(body) == {
-        "type": "budget_alert",
-        "timestamp": created_at,
-        "data": {"subject": "Budget alert: 80 % used", "spent": 80},
-    }
-    assert headers["webhook-id"] == "budget-1"
-    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
-    assert verify(headers, body)["data"]["spent"] == 80
-
-
-def test_each_secret_of_a_rotation_signs(db: None, mailbox: Mailbox, webhook: Webhook, settings: Any) -> None:
-    settings.ALERT_WEBHOOK_SECRETS = ["whsec_" + "A" * 32, SECRET]
-    pending()
-
-    delivery.send_pending()
-
-    ((headers, body),) = webhook.posts
-    assert len(headers["webhook-signature"].split()) == 2 and verify(headers, body)["type"] == "budget_alert"
-
-
-def test_the_documented_verification_rejects_what_was_changed(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
-    pending()
-    delivery.send_pending()
-    ((headers, body),) = webhook.posts
-
-    for changed in (
-        {"webhook-id": "budget-2"},
-        {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)},
-        {"webhook-signature": "v1,AAAA"},
-    ):
-        with pytest.raises(ValueError, match="signature"):
-            verify(headers | changed, body)
-    with pytest.raises(ValueError, match="signature"):
-        verify(headers, body + b" ")
-    with time_machine.travel(timezone.now() + timedelta(minutes=6)), pytest.raises(ValueError, match="old"):
-        verify(headers, body)
-
-
-def test_a_signature_is_that_of_the_specification() -> None:
-    """Compare with the vector that the libraries of Standard Webhooks share."""
-    body = b'{"test": 2432232314}'
-
-    headers = webhook_signatures.headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body, secrets=[SECRET])
-
-    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-
-
-def test_a_notification_that_is_not_for_the_webhook_is_mailed_alone(
-    db: None, mailbox: Mailbox, webhook: Webhook
-) -> None:
-    pending(is_for_webhook=False)
-
-    delivery.send_pending()
-
-    assert (len(mailbox.mails), webhook.posts) == (1, [])
-    assert Notification.objects.get().done_at is not None
+    assert json.loads(body)["spent"] == 80 and json.loads(body)["id"] == "budget-1"
+    assert headers["x-gateway-signature"] == delivery.signature(body, secret=SECRET)
 
 
 def test_only_the_failed_channel_is_retried(db: None, mailbox: Mailbox, webhook: Webhook) -> None:
@@ -183,7 +115,7 @@ def test_a_running_gateway_sends_a_budget_alert(
             "EMAIL_URL": box.url,
             "ALERT_EMAILS": "ops@example.org",
             "ALERT_WEBHOOK_URL": receiver.url,
-            "ALERT_WEBHOOK_SECRETS": SECRET,
+            "ALERT_WEBHOOK_SECRET": SECRET,
             "PUBLIC_URL": "https://gateway.example.org/",
         }
         with GatewayServer(**environment) as server:
@@ -199,7 +131,7 @@ def test_a_running_gateway_sends_a_budget_alert(
 
     assert box.mails[0][0] == ["ops@example.org"]
     assert "21 % of the monthly budget" in str(box.mails[0][1]["Subject"]).replace("\n", "")
-    posted = verify(*receiver.posts[0])["data"]
+    posted = json.loads(receiver.posts[0][1])
     link = f"https://gateway.example.org/admin/keys/apikey/{gateway.key.pk}/change/"
     assert (posted["key"], posted["link"]) == (gateway.key.public_id, link)
     assert link in box.mails[0][1].get_payload(decode=True).decode()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The forms of the table of usage records, and a ledger that waits."""
+"""The forms of the table of usage records."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +10,6 @@ from keys.models import UsageRecord
 from keys.usage import ledger, record_table
 
 FORMS = ["plain", "partitioned"] if connection.vendor == "postgresql" else ["plain"]
-
-
-@pytest.fixture
-def patient_ledger(quiet_ledger: None, settings: Any) -> None:
-    """Let a write take as long as it does on a busy machine: the test is about figures, not about outages."""
-    settings.DATABASE_TIMEOUT_S = 60
 
 
 @pytest.fixture

@@ -164,23 +164,6 @@ def test_last_used_is_written_at_settlement_and_at_most_every_five_minutes(key: 
     assert KeySecret.objects.get().last_used_at == later.created_at
 
 
-def test_last_uses_of_a_batch_are_one_statement_and_never_earlier(key: APIKey) -> None:
-    others = [APIKey.objects.issue(name=f"key {i}", owner=key.owner)[0] for i in range(3)]
-    first = [admission_of(each) for each in others]
-    just_used = others[0].secrets.get()
-    KeySecret.objects.filter(pk=just_used.pk).update(last_used_at=first[0].created_at - timedelta(minutes=4))
-
-    with CaptureQueriesContext(connection) as queries:
-        statements.settle_rows([statements.closed(each, COMPLETED) for each in first])
-
-    found = dict(KeySecret.objects.values_list("api_key", "last_used_at"))
-    expected = {each.api_key_id: each.created_at for each in first}
-    assert {each.pk: found[each.pk] for each in others} == expected | {
-        others[0].pk: first[0].created_at - timedelta(minutes=4)
-    }
-    assert sum(KeySecret._meta.db_table in query["sql"] for query in queries) == 1
-
-
 def test_records_of_a_dead_process_are_orphaned_and_its_spool_is_replayed(key: APIKey, admission: Admission) -> None:
     finished, running = admission, admission_of(key)
     ledger.admit(finished)

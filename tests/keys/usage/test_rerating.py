@@ -38,7 +38,7 @@ LATER = BEGINNING + timedelta(days=1)
 
 
 @pytest.fixture
-def installation(patient_ledger: None) -> Installation:
+def installation(quiet_ledger: None) -> Installation:
     return Installation()
 
 

@@ -31,7 +31,7 @@ ZONES = ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_
 
 
 @pytest.fixture
-def installation(patient_ledger: None) -> "Installation":
+def installation(quiet_ledger: None) -> "Installation":
     found = Installation()
     reporting_zone.start()
     return found

@@ -90,14 +90,8 @@ def log_of(pair: TwoTargets, line: str) -> str:
 
 
 def attempts_of(row: UsageRecord) -> list[tuple[str, str, int | None, str]]:
-    """Return the attempts of a usage record, without their milliseconds, which are in the order of time."""
-    clock = 0
-    for attempt in row.attempts:
-        assert attempt["at_ms"] >= clock and attempt["ms"] >= 0
-        assert ("first_byte_ms" in attempt) == (attempt["status"] is not None)
-        assert attempt.get("first_byte_ms", 0) <= attempt["ms"]
-        clock = attempt["at_ms"] + attempt["ms"] - 1  # both are rounded
-    assert row.duration_ms is not None and clock <= row.duration_ms
+    """Return the attempts of a usage record, without their milliseconds."""
+    assert all(attempt["ms"] >= 0 for attempt in row.attempts)
     return [(each["upstream"], each["model"], each["status"], each["error"]) for each in row.attempts]
 
 

@@ -1,1 +1,0 @@
-"""Explorer of usage records: the list with its filters, columns and histogram, and the page of a request."""

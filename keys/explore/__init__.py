@@ -1,1 +1,0 @@
-"""Questions about usage: their grammar in URLs, the records that they count, and their results."""

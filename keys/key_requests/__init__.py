@@ -1,1 +1,0 @@
-"""Key requests: asking, withdrawing, deciding and revealing, and their notifications."""

@@ -1,1 +1,0 @@
-"""Statements: what a team used and spent in a week or a month, by e-mail to the team."""

@@ -1,1 +1,0 @@
-"""Alerts: rules, the conditions that open incidents, and their messages."""

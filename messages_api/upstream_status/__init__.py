@@ -1,1 +1,0 @@
-"""Status of upstreams: circuits and their history, rate limits of providers, figures."""
