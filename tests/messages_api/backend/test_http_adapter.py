@@ -138,7 +138,7 @@ def test_a_connection_with_bytes_that_no_request_asked_for_is_not_used(upstream:
     upstream.queue(body_response({"for": "the third"}))
 
     first = exchange_once(upstream.url)
-    time.sleep(0.2)  # the bytes have arrived: no client can tell those that arrive after the next request
+    time.sleep(0.2)  # after this, the bytes have arrived; no client distinguishes later ones from a response
     second = exchange_once(upstream.url)
     time.sleep(0.2)
     third = exchange_once(upstream.url)
