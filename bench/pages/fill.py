@@ -37,7 +37,8 @@ from keys.models import (  # noqa: E402
     UsageRecord,
 )
 from keys.usage.column_values import EMPTY  # noqa: E402
-from keys.usage.hourly_rollup import DIMENSIONS, dimensions_of, measures_of  # noqa: E402
+from keys.usage.hourly_rollup import dimensions_of, measures_of  # noqa: E402
+from keys.usage.rollup_statements import DIMENSIONS  # noqa: E402
 from lib.periods import bounds_of  # noqa: E402
 
 MODELS = [("claude-3-opus", "anthropic", 40), ("claude-3-haiku", "anthropic", 30), ("llama-3", "local", 20)]

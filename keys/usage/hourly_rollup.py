@@ -10,29 +10,11 @@ from django.db.models import Q
 
 from keys.domain.latency_buckets import bucket_of
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
-from keys.models.usage import (
-    AMOUNT_COLUMNS,
-    CLIENT_ERRORS,
-    NO_ID,
-    UNKNOWN_MODEL,
-)
+from keys.models.usage import AMOUNT_COLUMNS, CLIENT_ERRORS, NO_ID, UNKNOWN_MODEL
 from keys.usage import rollup_statements
 from keys.usage.rollup_statements import COUNT_COLUMNS, DIMENSIONS, MEASURES, Bucket, DimensionValues
 from lib import money
 from lib.periods import begin_of_hour
-
-__all__ = [
-    "COUNT_COLUMNS",
-    "DIMENSIONS",
-    "LATENCIES",
-    "MEASURES",
-    "Bucket",
-    "DimensionValues",
-    "RollupWriter",
-    "buckets_of",
-    "dimensions_of",
-    "measures_of",
-]
 
 Status = UsageRecord.Status
 

@@ -14,8 +14,8 @@ from django.db.models import Min
 
 from keys.domain.latency_buckets import bounds_of
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
-from keys.usage.hourly_rollup import DIMENSIONS, MEASURES, Bucket, DimensionValues
 from keys.usage.rollup_figures import QUARTER, Figures, RollupInterval, histograms, quarters_of, sums
+from keys.usage.rollup_statements import DIMENSIONS, MEASURES, Bucket, DimensionValues
 from lib.periods import begin_of_hour
 
 

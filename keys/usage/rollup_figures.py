@@ -12,7 +12,8 @@ from django.db.models.expressions import RawSQL
 from keys.domain.latency_buckets import LAST_VALUES
 from keys.models import HourlyLatency, HourlyUsage, UsageRecord
 from keys.models.usage import AMOUNT_COLUMNS, IS_CLIENT_ERROR, ROLLUP_DIMENSIONS, parts_of
-from keys.usage.hourly_rollup import COUNT_COLUMNS, DIMENSIONS, LATENCIES, MEASURES, DimensionValues
+from keys.usage.hourly_rollup import LATENCIES
+from keys.usage.rollup_statements import COUNT_COLUMNS, DIMENSIONS, MEASURES, DimensionValues
 from lib.periods import begin_of_hour
 
 # A clock change by half an hour leaves hours of which only a part exists: they start and end at quarters.

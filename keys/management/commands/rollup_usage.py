@@ -10,8 +10,8 @@ from django.utils import timezone
 from keys.models import APIKey
 from keys.reports.date_range import DateRange
 from keys.usage import reporting_zone, rollup_check
-from keys.usage.hourly_rollup import DIMENSIONS
 from keys.usage.rollup_check import Mismatch
+from keys.usage.rollup_statements import DIMENSIONS
 from lib.arguments import day
 
 SHOWN = 20

@@ -18,7 +18,7 @@ from keys.models.usage import AMOUNT_COLUMNS, ROLLUP_DIMENSIONS, part_names, par
 from keys.reports import usage_report
 from keys.reports.date_range import DateRange, index_of_day
 from keys.usage import hourly_rollup, rollup_check, statements
-from keys.usage.hourly_rollup import COUNT_COLUMNS
+from keys.usage.rollup_statements import COUNT_COLUMNS
 from keys.usage.rows import Row, Settlement, Status
 from keys.usage.statements import Settle
 from lib import money

@@ -25,7 +25,7 @@ from keys.models import (
     UsageRecord,
 )
 from keys.pricing import price_book
-from keys.usage import hourly_rollup, ledger, recovery, rollup_check, rows, statements
+from keys.usage import ledger, recovery, rollup_check, rollup_statements, rows, statements
 from keys.usage.backlog import backlog, spool_folder
 from keys.usage.rows import Admission, Row, Settlement, Status
 from keys.usage.spool import QUARANTINE, Spool
@@ -353,8 +353,8 @@ def figures() -> dict[str, Any]:
     return {
         "records": list(UsageRecord.objects.order_by("pk").values_list("pk", *rows.CLOSING)),
         "rollups": list(
-            HourlyUsage.objects.order_by(*hourly_rollup.DIMENSIONS).values_list(
-                *hourly_rollup.DIMENSIONS, *hourly_rollup.MEASURES
+            HourlyUsage.objects.order_by(*rollup_statements.DIMENSIONS).values_list(
+                *rollup_statements.DIMENSIONS, *rollup_statements.MEASURES
             )
         ),
         "latencies": list(

@@ -11,7 +11,7 @@ from keys.models import HourlyUsage, UsageRecord
 from keys.models.usage import BILLED_TOKEN_COLUMNS, TOKEN_COLUMNS
 from keys.pricing.parts import COUNTED
 from keys.usage import rows
-from keys.usage.hourly_rollup import MEASURES
+from keys.usage.rollup_statements import MEASURES
 from keys.usage.rows import Settlement
 
 
