@@ -12,6 +12,8 @@ from keys.usage import reporting_zone
 from lib import periods
 from lib.periods import FOREVER
 
+pytestmark = pytest.mark.usefixtures("without_gateway")
+
 
 @pytest.fixture
 def process(db: None, settings: Any) -> Iterator[Any]:

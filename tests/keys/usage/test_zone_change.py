@@ -27,6 +27,8 @@ from lib import periods
 from lib.periods import FOREVER
 from tests.support.charged_requests import Installation, check_spending, mismatches
 
+pytestmark = pytest.mark.usefixtures("without_gateway")
+
 ZONES = ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Auckland")
 
 

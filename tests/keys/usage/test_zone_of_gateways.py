@@ -4,6 +4,7 @@ import os
 import signal
 from typing import Any
 
+import pytest
 from django.contrib.auth.models import User
 from django.db.models import Sum
 
@@ -12,6 +13,9 @@ from keys.usage import reporting_zone
 from tests.support.charged_requests import mismatches
 from tests.support.gateway import Gateway, GatewayServer, wait_until
 from tests.upstream import Reply, ScriptedUpstream, replied
+
+# A running gateway confirms its zone, so that no other one can change it.
+pytestmark = pytest.mark.usefixtures("without_gateway")
 
 PATH = "/api/v1/messages"
 REQUEST: dict[str, Any] = {"model": "m", "max_tokens": 12, "messages": [{"role": "user", "content": "Hi"}]}
